@@ -1,0 +1,3 @@
+//! The support library of the outer tests: simulated and real clusters, checkers, fuzz bodies.
+//!
+//! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.

@@ -1,0 +1,3 @@
+//! Text from a file becomes typed options, all mistakes at once.
+//!
+//! No lower room imports it.

@@ -1,0 +1,232 @@
+//! The words of the house: offsets, epochs, brokers, partitions, topics and the two sides.
+//!
+//! It never holds behaviour beyond arithmetic, parsing and display of these words.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest topic name a Kafka broker accepts, in bytes (`org.apache.kafka.common.internals.Topic`).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// A position in a partition's log, never negative.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(i64);
+
+impl Offset {
+    /// The first offset of any log.
+    pub const ZERO: Offset = Offset(0);
+
+    /// `None` for the negative numbers that the wire uses as "unknown".
+    pub const fn new(raw: i64) -> Option<Offset> {
+        if raw < 0 { None } else { Some(Offset(raw)) }
+    }
+
+    /// The number as the wire has it.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The offset `count` places later, or `None` past 2^63 - 1.
+    pub fn plus(self, count: u64) -> Option<Offset> {
+        self.0.checked_add_unsigned(count).map(Offset)
+    }
+
+    /// How many offsets lie between `self` and a later one; zero when `later` is not later.
+    pub fn distance_to(self, later: Offset) -> u64 {
+        u64::try_from(later.0 - self.0).unwrap_or(0)
+    }
+
+    /// The producer sequence of the record at this offset: offset mod 2^31 (`docs/OFFSETS.md`).
+    pub fn sequence(self) -> i32 {
+        (self.0 & i64::from(i32::MAX)) as i32
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A leader epoch; `NONE` (-1) where a log or a broker does not know one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaderEpoch(pub i32);
+
+impl LeaderEpoch {
+    /// What the wire says for "no epoch".
+    pub const NONE: LeaderEpoch = LeaderEpoch(-1);
+}
+
+impl fmt::Display for LeaderEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A broker's node id inside its cluster.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BrokerId(pub i32);
+
+impl fmt::Display for BrokerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A partition's number inside its topic.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub i32);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A producer id, as idempotent batches carry it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(pub i64);
+
+/// A time in milliseconds since 1970-01-01 UTC, as records carry it; -1 is "none".
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimestampMs(pub i64);
+
+/// A topic's name, checked against Kafka's own rule; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Arc<str>);
+
+impl TopicName {
+    /// `None` unless `name` is 1 to 249 bytes of `[a-zA-Z0-9._-]` and neither `.` nor `..`.
+    pub fn new(name: &str) -> Option<TopicName> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let sized = !name.is_empty() && name.len() <= TOPIC_NAME_BYTES_MAX;
+        let ok = sized && name != "." && name != ".." && name.bytes().all(legal);
+        ok.then(|| TopicName(Arc::from(name)))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A topic's identity: a recreated topic has the same name and another id (KIP-516).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub [u8; 16]);
+
+impl TopicId {
+    /// What a broker without topic ids says.
+    pub const NIL: TopicId = TopicId([0; 16]);
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One partition of one topic, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition inside it.
+    pub partition: PartitionId,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// A cluster's own id, as Metadata tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub Arc<str>);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A link's name, as the config has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkName(pub Arc<str>);
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which of the two clusters.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Records come from here.
+    Source,
+    /// Records go there.
+    Destination,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_the_offset_mod_two_to_the_31() {
+        let check = |offset: i64, sequence: i32| {
+            assert_eq!(Offset::new(offset).unwrap().sequence(), sequence, "offset {offset}");
+        };
+        check(0, 0);
+        check(i64::from(i32::MAX), i32::MAX);
+        check(1 << 31, 0);
+        check((1 << 31) + 7, 7);
+        check(i64::MAX, i32::MAX);
+    }
+
+    #[test]
+    fn topic_names_follow_the_brokers_rule() {
+        for good in ["a", "orders.v1", "_x-Y", &"a".repeat(249)] {
+            assert!(TopicName::new(good).is_some(), "{good}");
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "é", &"a".repeat(250)] {
+            assert!(TopicName::new(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn offsets_do_not_wrap() {
+        assert_eq!(Offset::new(-1), None);
+        assert_eq!(Offset::new(i64::MAX).unwrap().plus(1), None);
+        assert_eq!(Offset::ZERO.plus(u64::MAX), None);
+        assert_eq!(Offset::new(9).unwrap().distance_to(Offset::ZERO), 0);
+    }
+}

@@ -1,0 +1,23 @@
+//! isolog keeps an offset-exact copy of Kafka topics in a second cluster.
+//!
+//! The map of the house, floor by floor; imports only point downwards (`docs/ARCHITECTURE.md`,
+//! checked by `protocol-tests/tests/tidy.rs`).
+
+// floor 0: words
+pub mod ids;
+pub mod meters;
+// floor 1: bytes (pure)
+pub mod wire;
+// floor 2: rules (pure), and one cluster (IO, no opinion about mirroring)
+pub mod cluster;
+pub mod mirror;
+// floor 3: the belt and the clerks
+pub mod flow;
+pub mod sync;
+// floor 4: the link
+pub mod link;
+// floor 5: the counter
+pub mod service;
+// floor 6: the door
+pub mod cli;
+pub mod config;

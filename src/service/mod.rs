@@ -1,0 +1,3 @@
+//! The counter: what the outside sees of a running isolog.
+//!
+//! It shows and never does.

@@ -1,0 +1,3 @@
+//! The clerks: what is done periodically and is not records.
+//!
+//! It never touches record bytes and does not know the belt.

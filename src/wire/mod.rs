@@ -1,0 +1,8 @@
+//! Bytes: frames, requests, responses and record batches, read in place and written by hand.
+//!
+//! It never waits, logs, reads a clock or throws a die; what a peer says is checked before
+//! anything is allocated from it.
+
+pub mod batch;
+pub mod error;
+pub mod prim;
