@@ -4,6 +4,8 @@
 //! anything is allocated from it.
 
 pub mod batch;
+pub mod crc;
 pub mod error;
 pub mod prim;
+pub mod rewrite;
 pub mod split;
