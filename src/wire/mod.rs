@@ -6,6 +6,9 @@
 pub mod batch;
 pub mod crc;
 pub mod error;
+pub mod fetch;
 pub mod prim;
+pub mod produce;
 pub mod rewrite;
 pub mod split;
+pub mod topic;

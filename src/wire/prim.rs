@@ -6,7 +6,11 @@ use bytes::Buf;
 use bytes::BufMut;
 use bytes::Bytes;
 
+use crate::ids::Offset;
 use crate::wire::error::WireError;
+
+/// The longest text for people that is taken over from a peer, in characters.
+pub const PEER_TEXT_CHARS_MAX: usize = 512;
 
 /// Reads one message front to back; every length is checked against what is left.
 #[derive(Debug, Clone)]
@@ -120,6 +124,17 @@ impl Reader {
         Ok(Some(text.to_owned()))
     }
 
+    /// Text for people, `None` for null: bounded, never refused and safe to print. What is no
+    /// text becomes U+FFFD, what steers a terminal a blank.
+    pub fn compact_peer_text(&mut self, what: &'static str) -> Result<Option<String>> {
+        Ok(self.compact_bytes(what)?.map(|bytes| peer_text(&bytes)))
+    }
+
+    /// An offset, `None` where the peer says -1 or less: it knows none.
+    pub fn offset(&mut self, what: &'static str) -> Result<Option<Offset>> {
+        self.i64(what).map(Offset::new)
+    }
+
     /// Each tagged field in turn, as tag and bytes; unknown ones are for the caller to ignore.
     pub fn tagged(&mut self, mut each: impl FnMut(u32, Bytes) -> Result<()>) -> Result<()> {
         for _ in 0..self.uvarint("tagged fields")? {
@@ -139,6 +154,20 @@ impl Reader {
         let have = self.left.len();
         if need > have { Err(WireError::Truncated { what, need, have }) } else { Ok(()) }
     }
+}
+
+/// The first `PEER_TEXT_CHARS_MAX` characters of what a peer says, safe to print.
+pub fn peer_text(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(4 * PEER_TEXT_CHARS_MAX)];
+    let text = String::from_utf8_lossy(head);
+    text.chars().take(PEER_TEXT_CHARS_MAX).map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
+/// Control characters, and those that turn the direction of the text around them.
+fn steers(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 /// Writes an unsigned varint.
@@ -194,6 +223,13 @@ mod tests {
         assert!(reader(&[0xff; 11]).uvarint("v").is_err());
         assert!(reader(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint("v").is_err());
         assert!(reader(&[0x80]).uvarint("v").is_err());
+    }
+
+    #[test]
+    fn peer_text_is_bounded_and_cannot_steer_a_terminal() {
+        assert_eq!(peer_text("gut\u{1b}[2J\r\nso\u{202e}da é".as_bytes()), "gut [2J  so da é");
+        assert_eq!(peer_text(b"a\xffb"), "a\u{fffd}b");
+        assert_eq!(peer_text("é".repeat(9_999).as_bytes()), "é".repeat(PEER_TEXT_CHARS_MAX));
     }
 
     #[test]
