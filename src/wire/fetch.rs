@@ -308,3 +308,155 @@ fn diverging(field: Bytes) -> Result<Option<(LeaderEpoch, Offset)>, WireError> {
     let bad = WireError::BadValue { what: "diverging end offset", value: raw };
     Ok(Some((LeaderEpoch(epoch), Offset::new(raw).ok_or(bad)?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TopicId;
+    use crate::ids::TopicName;
+
+    fn offset(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    fn named(name: &str) -> TopicRef {
+        TopicRef::Name(TopicName::new(name).unwrap())
+    }
+
+    fn ask(topics: [TopicRef; 2]) -> FetchAsk {
+        let [first, second] = topics;
+        let of = |topic: &TopicRef, partition| FetchAskPartition {
+            topic: topic.clone(),
+            partition: PartitionId(partition),
+            leader_epoch: LeaderEpoch(3),
+            offset: offset(4),
+            last_epoch: LeaderEpoch(2),
+            bytes_max: 9,
+        };
+        FetchAsk {
+            session: FetchSession { id: 6, epoch: 7 },
+            wait_ms_max: 500,
+            bytes_min: 1,
+            bytes_max: 64,
+            isolation: Isolation::ReadCommitted,
+            partitions: vec![of(&first, 0), of(&first, 1), of(&second, 0)],
+            forgotten: vec![(second, PartitionId(5))],
+            rack: "r1".into(),
+        }
+    }
+
+    /// Hexadecimal with blanks where they help.
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_request_by_name_stands_as_the_protocol_guide_says() {
+        let mut out = Vec::new();
+        ask([named("a"), named("b")]).encode(12, &mut out).unwrap();
+        let partition = "00000003 0000000000000004 00000002 ffffffffffffffff 00000009 00";
+        let expected = format!(
+            "ffffffff 000001f4 00000001 00000040 01 00000006 00000007 \
+             03 0261 03 00000000 {partition} 00000001 {partition} 00 \
+             0262 02 00000000 {partition} 00 \
+             02 0262 02 00000005 00 03 7231 00"
+        );
+        assert_eq!(hex(&out), expected.replace(' ', ""));
+    }
+
+    #[test]
+    fn from_13_on_ids_and_from_15_on_no_replica() {
+        let ids = || [TopicRef::Id(TopicId([0xaa; 16])), TopicRef::Id(TopicId([0xbb; 16]))];
+        let sizes: Vec<usize> = (VERSION_MIN + 1..=VERSION_MAX)
+            .map(|version| {
+                let mut out = Vec::new();
+                ask(ids()).encode(version, &mut out).unwrap();
+                assert_eq!(out.starts_with(&[0xff; 4]), version < 15);
+                out.len()
+            })
+            .collect();
+        assert_eq!(sizes, [sizes[0], sizes[0], sizes[0] - 4, sizes[0] - 4, sizes[0] - 4]);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused() {
+        let mut out = Vec::new();
+        let by_name = ask([named("a"), named("b")]);
+        assert!(matches!(by_name.encode(13, &mut out), Err(AskError::WrongName { .. })));
+        let by_id = ask([TopicRef::Id(TopicId([1; 16])), named("b")]);
+        assert!(matches!(by_id.encode(12, &mut out), Err(AskError::WrongName { .. })));
+        for version in [11, 18] {
+            let version_error = AskError::Version { api: "Fetch", version };
+            assert_eq!(by_name.encode(version, &mut out), Err(version_error));
+            assert!(FetchAnswer::decode(Bytes::new(), version).is_err());
+        }
+    }
+
+    /// One topic, one partition, every field and tag in use.
+    fn answer(records: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_i32(25);
+        out.put_i16(0);
+        out.put_i32(6);
+        put_count(&mut out, 1);
+        out.put_slice(&[0xaa; 16]);
+        put_count(&mut out, 1);
+        out.put_i32(3);
+        out.put_i16(6);
+        [50, 40, -1].into_iter().for_each(|raw| out.put_i64(raw));
+        put_count(&mut out, 2);
+        [(7, 30), (8, 31)].into_iter().for_each(|(producer, first)| {
+            out.put_i64(producer);
+            out.put_i64(first);
+            put_no_tags(&mut out);
+        });
+        out.put_i32(-1);
+        put_count(&mut out, records.len());
+        out.put_slice(records);
+        out.put_slice(&[4, 0, 13, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 20, 0]);
+        out.put_slice(&[1, 9, 0, 0, 0, 2, 0, 0, 0, 9, 0]);
+        out.put_slice(&[2, 1, 77, 99, 0]);
+        out.put_slice(&[0, 1, 0, 3, 1, 2, 3]);
+        out
+    }
+
+    #[test]
+    fn an_answer_is_read_in_place_with_its_tags() {
+        let body = Bytes::from(answer(b"batches"));
+        let answer = FetchAnswer::decode(body.clone(), 17).unwrap();
+        assert_eq!((answer.throttle_ms, answer.code, answer.session_id), (25, KafkaCode::NONE, 6));
+        let expected = FetchedPartition {
+            topic: TopicRef::Id(TopicId([0xaa; 16])),
+            partition: PartitionId(3),
+            code: KafkaCode(6),
+            high_watermark: Some(offset(50)),
+            last_stable: Some(offset(40)),
+            log_start: None,
+            diverging: Some((LeaderEpoch(5), offset(20))),
+            current_leader: Some((BrokerId(2), LeaderEpoch(9))),
+            aborted: vec![(ProducerId(7), offset(30)), (ProducerId(8), offset(31))],
+            preferred_replica: None,
+            records: Bytes::from_static(b"batches"),
+        };
+        assert_eq!(answer.partitions, [expected]);
+        assert!(body.as_ptr_range().contains(&answer.partitions[0].records.as_ptr()));
+    }
+
+    #[test]
+    fn an_answer_cut_off_anywhere_or_too_long_is_an_error() {
+        let whole = answer(b"batches");
+        for len in 0..whole.len() {
+            assert!(FetchAnswer::decode(Bytes::copy_from_slice(&whole[..len]), 17).is_err());
+        }
+        let long = Bytes::from([&whole[..], &[0]].concat());
+        let trailing = WireError::Trailing { what: "the fetch answer", bytes: 1 };
+        assert_eq!(FetchAnswer::decode(long, 17), Err(trailing));
+    }
+
+    #[test]
+    fn a_session_counts_on_and_skips_zero() {
+        assert_eq!(FetchSession::OPEN.next(9), FetchSession { id: 9, epoch: 1 });
+        let last = FetchSession { id: 9, epoch: i32::MAX };
+        assert_eq!(last.next(9), FetchSession { id: 9, epoch: 1 });
+    }
+}

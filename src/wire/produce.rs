@@ -243,3 +243,121 @@ fn take_record_errors(reader: &mut Reader) -> Result<Option<(i32, String)>, Wire
     }
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TopicId;
+    use crate::ids::TopicName;
+
+    fn named(name: &str) -> TopicRef {
+        TopicRef::Name(TopicName::new(name).unwrap())
+    }
+
+    fn entry(topic: TopicRef, partition: i32, records: &'static [u8]) -> AppendEntry {
+        let batch = Sendable { header: [0xcc; HEADER_BYTES], records: records.into() };
+        AppendEntry { topic, partition: PartitionId(partition), batch }
+    }
+
+    fn encode(entries: Vec<AppendEntry>, version: i16) -> Result<Chain, AskError> {
+        AppendAsk { timeout_ms: 500, entries }.encode(version)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_request_stands_as_the_protocol_guide_says() {
+        let entries = vec![
+            entry(named("b"), 0, b"33"),
+            entry(named("a"), 7, b"22"),
+            entry(named("a"), 1, b"1"),
+        ];
+        let chain = encode(entries, 12).unwrap();
+        let head = "cc".repeat(HEADER_BYTES);
+        let expected = format!(
+            "00 ffff 000001f4 03 \
+             0261 03 00000001 3f {head} 31 00 00000007 40 {head} 3232 00 00 \
+             0262 02 00000000 40 {head} 3333 00 00 00"
+        );
+        let flat = chain.pieces.concat();
+        assert_eq!(hex(&flat), expected.replace(' ', ""));
+        assert_eq!((chain.pieces.len(), chain.bytes_count), (7, flat.len()));
+    }
+
+    #[test]
+    fn records_are_not_copied() {
+        let records = b"they stay where they are";
+        let chain = encode(vec![entry(TopicRef::Id(TopicId([7; 16])), 0, records)], 13).unwrap();
+        assert_eq!(chain.pieces[1].as_ptr(), records.as_ptr());
+        assert!(chain.pieces[0][8..].starts_with(&[7; 16]));
+    }
+
+    #[test]
+    fn what_a_broker_answers_wrongly_or_never_is_refused() {
+        let twice = vec![
+            entry(named("a"), 1, b"1"),
+            entry(named("b"), 1, b"1"),
+            entry(named("a"), 2, b"1"),
+            entry(named("a"), 1, b"2"),
+        ];
+        let (topic, partition) = (named("a"), PartitionId(1));
+        assert_eq!(encode(twice, 9), Err(AskError::PartitionTwice { topic, partition }));
+        let (topic, partition) = (named("a"), PartitionId(2));
+        let empty = vec![entry(named("a"), 1, b"1"), entry(named("a"), 2, b"")];
+        assert_eq!(encode(empty, 9), Err(AskError::EmptyRecords { topic, partition }));
+        let wrong = encode(vec![entry(named("a"), 1, b"1")], 13);
+        assert!(matches!(wrong, Err(AskError::WrongName { .. })));
+        for version in [8, 14] {
+            assert_eq!(encode(vec![], version), Err(AskError::Version { api: "Produce", version }));
+        }
+    }
+
+    /// One topic, one partition, every field and tag in use.
+    fn answer() -> Vec<u8> {
+        let mut out = Vec::new();
+        put_count(&mut out, 1);
+        out.put_slice(b"\x02a");
+        put_count(&mut out, 1);
+        out.put_i32(3);
+        out.put_i16(87);
+        [-1, 1_000, 5].into_iter().for_each(|raw| out.put_i64(raw));
+        put_count(&mut out, 2);
+        out.put_slice(b"\0\0\0\x04\x06why\x1b!\0");
+        out.put_slice(b"\0\0\0\x05\0\0");
+        out.put_slice(b"\x05oh\no");
+        out.put_slice(&[2, 0, 9, 0, 0, 0, 2, 0, 0, 0, 9, 0, 9, 1, 1]);
+        out.put_slice(&[0, 0, 0, 0, 25, 1, 0, 3, 1, 2, 3]);
+        out
+    }
+
+    #[test]
+    fn an_answer_is_read_with_its_tags() {
+        let answer = AppendAnswer::decode(answer().into(), 10).unwrap();
+        assert_eq!(answer.throttle_ms, 25);
+        let expected = AppendedPartition {
+            topic: named("a"),
+            partition: PartitionId(3),
+            code: KafkaCode(87),
+            base_offset: None,
+            log_append_time: TimestampMs(1_000),
+            log_start: Offset::new(5),
+            message: Some("oh o".into()),
+            record_error: Some((4, "why !".into())),
+            current_leader: Some((BrokerId(2), LeaderEpoch(9))),
+        };
+        assert_eq!(answer.partitions, [expected]);
+    }
+
+    #[test]
+    fn an_answer_cut_off_anywhere_or_too_long_is_an_error() {
+        let whole = answer();
+        for len in 0..whole.len() {
+            assert!(AppendAnswer::decode(Bytes::copy_from_slice(&whole[..len]), 10).is_err());
+        }
+        let long = Bytes::from([&whole[..], &[0]].concat());
+        let trailing = WireError::Trailing { what: "the append answer", bytes: 1 };
+        assert_eq!(AppendAnswer::decode(long, 10), Err(trailing));
+    }
+}
