@@ -2,6 +2,13 @@
 //!
 //! It never knows that anything is being mirrored.
 
+pub mod conn;
+pub mod dial;
+pub mod error;
+mod inbox;
+mod outbox;
+mod slabs;
+
 use std::time::Duration;
 
 use crate::ids::Side;

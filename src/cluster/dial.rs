@@ -1,0 +1,122 @@
+//! From host and port to a stream: names resolved anew at every dial, every address tried.
+//!
+//! It never sends a byte, and never sets `SO_RCVBUF` (that would end the kernel's autotuning).
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use socket2::TcpKeepalive;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::net::lookup_host;
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+/// Idle time before the kernel asks whether the peer still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Pause between such questions.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(15);
+/// How many addresses of one name are tried.
+const ADDRESSES_MAX: usize = 16;
+
+/// A stream of bytes to one broker.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ends the stream so that nothing sent before can still arrive (RST): what is in flight must
+    /// not be applied later (`docs/OFFSETS.md`: a FIN let queued requests through, an RST none).
+    fn abort(self: Box<Self>);
+}
+
+/// What a dial is, while it lasts.
+pub type Dialling<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send + 'a>>;
+
+/// Opens streams; the tests plug an in-memory network in here.
+pub trait Dial: Send + Sync {
+    /// Opens a stream to `host:port`, within a deadline of its own.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialling<'a>;
+}
+
+/// Why no stream could be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("the name cannot be resolved ({0}): check the host name and DNS")]
+    Dns(Arc<io::Error>),
+    /// Somebody is there and refuses.
+    #[error("refused: is the broker up, and is this the port of its listener?")]
+    Refused,
+    /// Nobody answers.
+    #[error("no connection within {} ms: a firewall, or the host is down", .0.as_millis())]
+    Timeout(Duration),
+    /// Any other reason.
+    #[error("cannot connect: {0}")]
+    Io(Arc<io::Error>),
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> DialError {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => DialError::Refused,
+            _ => DialError::Io(Arc::new(error)),
+        }
+    }
+}
+
+/// Plain TCP.
+#[derive(Clone, Debug)]
+pub struct TcpDial {
+    /// How long one dial may take, over all addresses of the name.
+    pub timeout: Duration,
+}
+
+impl Dial for TcpDial {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialling<'a> {
+        Box::pin(async move {
+            let stream = self.connect(host, port).await?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+}
+
+impl TcpDial {
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let until = Instant::now() + self.timeout;
+        let looked = timeout_at(until, lookup_host((host, port))).await;
+        let found = looked.map_err(|_| DialError::Timeout(self.timeout))?;
+        let found = found.map_err(|error| DialError::Dns(Arc::new(error)))?;
+        let addresses: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
+        let mut last = DialError::Dns(Arc::new(io::ErrorKind::NotFound.into()));
+        for (at, address) in addresses.iter().enumerate() {
+            // an address that swallows packets must leave time for the next ones
+            let left = until.saturating_duration_since(Instant::now());
+            let share = left / (addresses.len() - at) as u32;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return tune(stream),
+                Ok(Err(error)) => last = error.into(),
+                Err(_) => last = DialError::Timeout(self.timeout),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Stream for TcpStream {
+    fn abort(self: Box<Self>) {
+        // a socket that is gone already needs no RST
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+fn tune(stream: TcpStream) -> Result<TcpStream, DialError> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_PAUSE);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
