@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod frame;
 pub mod prim;
 pub mod produce;
+pub mod record;
 pub mod rewrite;
 pub mod split;
 pub mod topic;
