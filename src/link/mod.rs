@@ -1,3 +1,49 @@
 //! One link: a source, a destination, and what keeps them equal.
 //!
 //! It never speaks to people; `service` does.
+
+use std::time::Duration;
+
+use crate::cluster;
+use crate::flow;
+use crate::ids::LinkName;
+use crate::sync::filter::TopicFilter;
+
+/// What one link mirrors and how; filled by `config`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `mirror.topics` and `auto.create.mirror.topics.filters`: which topics of the source.
+    pub topics: TopicFilter,
+    /// `cluster.link.paused`: nothing is fetched and nothing is created.
+    pub paused: bool,
+    /// `replication.factor` of the topics the link creates; -1 leaves it to the broker.
+    pub replication_factor: i16,
+    /// `isolation.level`: mirror up to the source's last stable offset, not its high watermark.
+    pub committed_only: bool,
+    /// `availability.check.ms`: how often a silent source is asked whether it is there.
+    pub availability_interval: Duration,
+    /// `availability.check.consecutive.failure.threshold`: so many failures mean unavailable.
+    pub availability_failures_max: u32,
+}
+
+/// All settings of one link.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// `[link.NAME]`.
+    pub name: LinkName,
+    /// How to reach the source.
+    pub source: cluster::Options,
+    /// What is mirrored.
+    pub link: Options,
+    /// The bounds of the belt; `memory_bytes` is the process's, the same in every link.
+    pub flow: flow::Options,
+}
+
+/// Everything that runs below `service`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How to reach the destination, which all links share.
+    pub destination: cluster::Options,
+    /// The links, by name in order; at least one.
+    pub links: Vec<LinkSettings>,
+}

@@ -1,3 +1,5 @@
 //! The clerks: what is done periodically and is not records.
 //!
 //! It never touches record bytes and does not know the belt.
+
+pub mod filter;

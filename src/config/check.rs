@@ -1,0 +1,222 @@
+//! One section against the table: every property gets its value, every mistake its problem.
+//!
+//! It never compares sections or properties with each other; `relations` does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::file;
+use super::file::Entry;
+use super::file::Section;
+use super::names;
+use super::names::Stranger;
+use super::problem::Problem;
+use super::table;
+use super::table::Default;
+use super::table::Kind;
+use super::table::Property;
+use super::table::Scope;
+use super::value::Raw;
+use super::value::Value;
+
+/// Where a value was said.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nowhere.
+    Default,
+    /// In a `.properties` file that the config refers to.
+    Properties,
+    /// In the config file itself.
+    Config,
+}
+
+/// A property's value in one section.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The row of the table.
+    pub property: &'static Property,
+    /// The value as its kind reads it.
+    pub value: Value,
+    /// Where it was said.
+    pub origin: Origin,
+}
+
+/// One section after the check; a property whose value was wrong has no setting.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Which part of the file.
+    pub scope: Scope,
+    /// `destination`, `link.dr`; empty at the top.
+    pub name: String,
+    settings: BTreeMap<&'static str, Setting>,
+}
+
+impl Checked {
+    /// The value of a property, or `None` when it was wrong or missing.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.settings.get(name).map(|setting| &setting.value)
+    }
+
+    /// The number of a property that takes one.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.value(name)? {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The settings in the table's order.
+    pub fn settings(&self) -> impl Iterator<Item = &Setting> {
+        table::of(self.scope).filter_map(|property| self.settings.get(property.name))
+    }
+
+    /// Where a problem of this section is.
+    pub fn place(&self) -> Option<&str> {
+        (!self.name.is_empty()).then_some(self.name.as_str())
+    }
+}
+
+/// Checks a section; paths in it are relative to `dir`.
+pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
+    let Section { scope, name, entries } = section;
+    let checked = Checked { scope, name, settings: BTreeMap::new() };
+    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new() };
+    desk.properties_file(&entries, dir);
+    for entry in &entries {
+        desk.take(entry, Origin::Config);
+    }
+    desk.fill_defaults();
+    (desk.checked, desk.problems)
+}
+
+struct Desk {
+    checked: Checked,
+    problems: Vec<Problem>,
+    /// Properties that were said and are wrong: they get no default.
+    wrong: Vec<&'static str>,
+}
+
+impl Desk {
+    /// Takes what the referenced file says and the section itself does not.
+    fn properties_file(&mut self, entries: &[Entry], dir: &Path) {
+        let named = |entry: &&Entry| entry.key == "properties.file";
+        let Some(reference) = entries.iter().find(named) else { return };
+        let (true, Raw::Text(path)) = (self.row("properties.file").is_some(), &reference.raw)
+        else {
+            return;
+        };
+        match file::properties(&dir.join(path)) {
+            Ok(inner) => {
+                let said = |key: &str| entries.iter().any(|entry| entry.key == key);
+                let nested = |key: &str| key == reference.key;
+                for entry in inner.iter().filter(|e| nested(&e.key) || !said(&e.key)) {
+                    self.take(entry, Origin::Properties);
+                }
+            }
+            Err(text) => self.refuse(reference, text),
+        }
+    }
+
+    fn row(&self, name: &str) -> Option<&'static Property> {
+        table::find(self.checked.scope, name)
+    }
+
+    fn take(&mut self, entry: &Entry, origin: Origin) {
+        let inside = origin == Origin::Properties;
+        match self.row(&entry.key) {
+            Some(property) if inside && property.kind == Kind::Path => {
+                self.refuse(entry, "has no place inside a .properties file");
+            }
+            Some(property) => self.read(property, entry, origin),
+            None => self.stranger(entry, inside),
+        }
+    }
+
+    fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {
+        match Value::read(property.kind, &entry.raw) {
+            Ok(value) => {
+                let setting = Setting { property, value, origin };
+                self.checked.settings.insert(property.name, setting);
+            }
+            Err(text) => {
+                self.wrong.push(property.name);
+                let hidden = property.sensitive || property.kind == Kind::Later;
+                let shown = (!hidden).then(|| entry.raw.to_string());
+                let problem = self.problem(entry, text).showing(shown);
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// The value is left out: nobody knows whether it is a secret.
+    fn stranger(&mut self, entry: &Entry, inside: bool) {
+        let text = match names::explain(self.checked.scope, &entry.key) {
+            Stranger::Unused if inside => return,
+            Stranger::Unused => "is a property of Kafka clients that isolog has no use for".into(),
+            Stranger::Later => "comes with a later release".into(),
+            Stranger::Elsewhere(scopes) => {
+                let headings: Vec<_> = scopes.iter().map(|scope| scope.heading()).collect();
+                format!("belongs in {}", headings.join(" or "))
+            }
+            Stranger::Near(name) => format!("no such property; did you mean {name}?"),
+            Stranger::Unknown => "no such property; docs/CONFIG.md lists all there are".into(),
+        };
+        self.refuse(entry, text);
+    }
+
+    fn fill_defaults(&mut self) {
+        for property in table::of(self.checked.scope) {
+            let name = property.name;
+            if self.checked.settings.contains_key(name) || self.wrong.contains(&name) {
+                continue;
+            }
+            let value = match property.default {
+                Default::None => Value::Absent,
+                Default::Is(text) => Value::read(property.kind, &Raw::Text(text.into()))
+                    .expect("a test reads every default of the table"),
+                Default::Required => {
+                    let place = self.checked.place();
+                    self.problems.push(Problem::at(place, Some(name), "is missing"));
+                    continue;
+                }
+            };
+            let setting = Setting { property, value, origin: Origin::Default };
+            self.checked.settings.insert(name, setting);
+        }
+    }
+
+    fn refuse(&mut self, entry: &Entry, text: impl Into<String>) {
+        let problem = self.problem(entry, text);
+        self.problems.push(problem);
+    }
+
+    fn problem(&self, entry: &Entry, text: impl Into<String>) -> Problem {
+        Problem::at(self.checked.place(), Some(&entry.key), text).found(Some(entry.spot.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_of_the_table_is_legal() {
+        for property in table::PROPERTIES {
+            if let Default::Is(text) = property.default {
+                let read = Value::read(property.kind, &Raw::Text(text.into()));
+                assert!(read.is_ok(), "{}: {read:?}", property.name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_section_has_all_defaults_but_what_is_required() {
+        let section = Section { scope: Scope::Link, name: "link.a".into(), entries: Vec::new() };
+        let (checked, problems) = check(section, Path::new("."));
+        let said: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(said, ["[link.a] bootstrap.servers: is missing"]);
+        assert_eq!(checked.int("availability.check.ms"), Some(10_000));
+        assert_eq!(checked.value("bootstrap.servers"), None);
+        assert_eq!(checked.settings().count() + 1, table::of(Scope::Link).count());
+    }
+}

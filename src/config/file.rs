@@ -1,0 +1,312 @@
+//! The file's shape: TOML whose nested tables flatten to dotted names, `.properties` by reference.
+//!
+//! It never knows which properties there are inside a section, and it never repeats a line of the
+//! file in a problem: there may be a secret in it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::problem::Problem;
+use super::problem::Spot;
+use super::table::Scope;
+use super::table::of;
+use super::value::Raw;
+
+/// A config file is a page; what is larger is another file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The longest name of a link: it becomes a label, a client id and part of a writer's name.
+const LINK_NAME_BYTES_MAX: usize = 64;
+
+/// One property as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The dotted name.
+    pub key: String,
+    /// The value.
+    pub raw: Raw,
+    /// Where it stands.
+    pub spot: Spot,
+}
+
+/// One part of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// Which part.
+    pub scope: Scope,
+    /// `destination`, `link.dr`; empty at the top of the file.
+    pub name: String,
+    /// What stands in it, in the order of the names.
+    pub entries: Vec<Entry>,
+}
+
+/// Reads a file of at most `FILE_BYTES_MAX` as text.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let failed = |why: std::io::Error| format!("cannot read {}: {why}", path.display());
+    let file = File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    let mut bounded = file.take(FILE_BYTES_MAX + 1);
+    bounded.read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("{} is larger than {FILE_BYTES_MAX} bytes", path.display()));
+    }
+    Ok(text)
+}
+
+/// Takes the text of a config file apart into its sections.
+pub fn sections(text: &str) -> (Vec<Section>, Vec<Problem>) {
+    let lines = Lines::of(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return (Vec::new(), errors.iter().map(|error| syntax(error, &lines)).collect());
+    }
+    let mut found = Found { lines, sections: Vec::new(), problems: Vec::new() };
+    let mut process = Vec::new();
+    for (key, value) in table.get_ref() {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("destination", DeValue::Table(inner)) => {
+                found.section(Scope::Destination, "destination".into(), inner);
+            }
+            ("service", DeValue::Table(inner)) => {
+                found.section(Scope::Service, "service".into(), inner);
+            }
+            ("link", DeValue::Table(inner)) => found.links(inner),
+            (name, DeValue::Table(_)) if !begins_a_name(Scope::Process, name) => {
+                found.unknown_section(name, key.span());
+            }
+            (name, _) => flatten(name, value, &key.span(), &found.lines, &mut process),
+        }
+    }
+    found.sections.push(Section { scope: Scope::Process, name: String::new(), entries: process });
+    (found.sections, found.problems)
+}
+
+/// A syntax error without the line it is in (the message of the parser names no content).
+fn syntax(error: &toml::de::Error, lines: &Lines) -> Problem {
+    let spot = error.span().map(|span| lines.spot(span.start));
+    Problem::general(format!("not valid TOML: {}", error.message())).found(spot)
+}
+
+fn begins_a_name(scope: Scope, word: &str) -> bool {
+    of(scope).any(|property| property.name.split('.').next() == Some(word))
+}
+
+struct Found {
+    lines: Lines,
+    sections: Vec<Section>,
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    fn section(&mut self, scope: Scope, name: String, table: &DeTable<'_>) {
+        let mut entries = Vec::new();
+        for (key, value) in table {
+            flatten(key.get_ref(), value, &key.span(), &self.lines, &mut entries);
+        }
+        self.sections.push(Section { scope, name, entries });
+    }
+
+    fn links(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let spot = Some(self.lines.spot(key.span().start));
+            let place = format!("link.{name}");
+            let told = |text: &str| Problem::at(Some(&place), None, text).found(spot.clone());
+            match value.get_ref() {
+                DeValue::Table(inner) if is_link_name(name) && !self.is_nameless(key, value) => {
+                    self.section(Scope::Link, place, inner);
+                }
+                DeValue::Table(_) if is_link_name(name) => self.problems.push(Problem {
+                    place: Some("link".into()),
+                    ..told("a link needs a name: write [link.NAME]")
+                }),
+                DeValue::Table(_) => self
+                    .problems
+                    .push(told("a link's name is 1 to 64 of a-z, A-Z, 0-9, '_' and '-'")),
+                _ => self.problems.push(told("a link is a section: write [link.NAME]")),
+            }
+        }
+    }
+
+    /// Whether this is a property written straight into `[link]`.
+    fn is_nameless(&self, key: &Spanned<toml::de::DeString<'_>>, value: &Spanned<DeValue>) -> bool {
+        let mut entries = Vec::new();
+        flatten(key.get_ref(), value, &key.span(), &self.lines, &mut entries);
+        let known = |entry: &Entry| of(Scope::Link).any(|property| property.name == entry.key);
+        entries.iter().any(known)
+    }
+
+    fn unknown_section(&mut self, name: &str, span: Range<usize>) {
+        let text = "no such section; there are [destination], [service] and [link.NAME]";
+        let spot = Some(self.lines.spot(span.start));
+        self.problems.push(Problem::at(Some(name), None, text).found(spot));
+    }
+}
+
+fn is_link_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !name.is_empty() && name.len() <= LINK_NAME_BYTES_MAX && name.bytes().all(legal)
+}
+
+/// Nested tables become dotted names; everything else is a value.
+fn flatten(
+    name: &str,
+    value: &Spanned<DeValue<'_>>,
+    span: &Range<usize>,
+    lines: &Lines,
+    entries: &mut Vec<Entry>,
+) {
+    let DeValue::Table(table) = value.get_ref() else {
+        let spot = lines.spot(span.start);
+        entries.push(Entry { key: name.to_owned(), raw: Raw::from_toml(value.get_ref()), spot });
+        return;
+    };
+    for (key, inner) in table {
+        flatten(&format!("{name}.{}", key.get_ref()), inner, &key.span(), lines, entries);
+    }
+}
+
+/// Reads a `.properties` file as Kafka's clients do; a key that stands twice keeps its last value.
+pub fn properties(path: &Path) -> Result<Vec<Entry>, String> {
+    let text = read_text(path)?;
+    let read = java_properties::read(text.as_bytes());
+    // The error's own text may repeat the line, and a secret with it.
+    let map = read.map_err(|error| {
+        let line = error.line_number().map_or(String::new(), |line| format!(" (line {line})"));
+        format!("{} is not a .properties file{line}", path.display())
+    })?;
+    let sorted: BTreeMap<String, String> = map.into_iter().collect();
+    let spot = Spot::File(path.display().to_string());
+    let entry = |(key, value)| Entry { key, raw: Raw::Text(value), spot: spot.clone() };
+    Ok(sorted.into_iter().map(entry).collect())
+}
+
+/// Where each line of a text begins.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Lines(after_breaks.map(|(at, _)| at).collect())
+    }
+
+    /// The line that holds a byte.
+    fn spot(&self, at: usize) -> Spot {
+        Spot::Line(self.0.partition_point(|line_break| *line_break < at) + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(text: &str) -> Vec<(String, String, Raw, Spot)> {
+        let (sections, problems) = sections(text);
+        assert_eq!(problems, []);
+        let all = sections.into_iter().flat_map(|section| {
+            let name = section.name;
+            section.entries.into_iter().map(move |e| (name.clone(), e.key, e.raw, e.spot))
+        });
+        all.collect()
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        sections(text).1.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn nested_and_quoted_keys_are_the_same_property() {
+        let nested = entries("[link.dr]\nretry.backoff.ms = 1\nretry.backoff.max.ms = 2\n");
+        let quoted =
+            entries("[link.dr]\n\"retry.backoff.ms\" = 1\n[link.dr.retry]\nbackoff.max.ms = 2");
+        let keys = |all: &[(String, String, Raw, Spot)]| {
+            let mut keys: Vec<_> = all.iter().map(|e| (e.1.clone(), e.2.clone())).collect();
+            keys.sort_by(|left, right| left.0.cmp(&right.0));
+            keys
+        };
+        assert_eq!(keys(&nested), keys(&quoted));
+        assert_eq!(nested[0].0, "link.dr");
+        assert!(nested.iter().any(|e| e.3 == Spot::Line(3)));
+    }
+
+    #[test]
+    fn the_top_of_the_file_is_the_process() {
+        let all = entries("buffer.memory.bytes = 1_000\n[service]\nlog.level = 'warn'");
+        assert!(all.contains(&(
+            "".into(),
+            "buffer.memory.bytes".into(),
+            Raw::Int(1000),
+            Spot::Line(1)
+        )));
+        assert!(all.iter().any(|e| e.0 == "service" && e.1 == "log.level" && e.3 == Spot::Line(3)));
+    }
+
+    #[test]
+    fn wrong_sections_are_named() {
+        let check = |text: &str, said: &[&str]| assert_eq!(problems(text), said, "{text}");
+        check(
+            "[destinaton]\na = 1\n[links.dr]",
+            &[
+                "[destinaton] (line 1): no such section; there are [destination], [service] and \
+                 [link.NAME]",
+                "[links] (line 3): no such section; there are [destination], [service] and \
+                 [link.NAME]",
+            ],
+        );
+        check(
+            "[link]\nbootstrap.servers = 'a:1'",
+            &["[link] (line 2): a link needs a name: write [link.NAME]"],
+        );
+        check(
+            "[link]\ndr = 'a:1'",
+            &["[link.dr] (line 2): a link is a section: write [link.NAME]"],
+        );
+        check(
+            "[link.'a b']\n",
+            &["[link.a b] (line 1): a link's name is 1 to 64 of a-z, A-Z, 0-9, '_' and '-'"],
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_never_shows_the_line() {
+        let canary = "hunter2";
+        for broken in [
+            "[destination]\npassword = \"hunter2\" hunter2\n",
+            "[destination]\npassword = hunter2\n",
+            "[destination]\npassword = \"hunter2\n",
+            "[destination\nhunter2 = 1\n",
+            "a = 1\na = \"hunter2\"\n",
+            "[link.dr]\na = 1\n[link.dr]\nb = \"hunter2\"\n",
+            "hunter2",
+        ] {
+            let said = problems(broken);
+            assert!(!said.is_empty(), "{broken}");
+            for text in said {
+                assert!(!text.contains(canary), "{text}");
+                assert!(text.contains("(line ") && text.contains("not valid TOML"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn properties_files_are_read_as_java_does() {
+        let dir = std::env::temp_dir().join(format!("isolog-file-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("client.properties");
+        std::fs::write(&path, "# c\nclient.id : a\\\n   b\nx=1\nx = 2\n").unwrap();
+        let read = properties(&path).unwrap();
+        let pairs: Vec<_> = read.iter().map(|e| (e.key.as_str(), e.raw.clone())).collect();
+        assert_eq!(pairs, [("client.id", Raw::Text("ab".into())), ("x", Raw::Text("2".into()))]);
+        std::fs::write(&path, "x=\\uhunter2\n").unwrap();
+        let said = properties(&path).unwrap_err();
+        assert!(!said.contains("hunter2") && said.contains("not a .properties file"), "{said}");
+        assert!(properties(&dir.join("none")).unwrap_err().contains("cannot read"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

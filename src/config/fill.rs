@@ -1,0 +1,105 @@
+//! Checked sections become the `Options` of the rooms below.
+//!
+//! It never finds a mistake: what arrives here is whole, and what leaves cannot be invalid.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster;
+use crate::flow;
+use crate::ids::LinkName;
+use crate::ids::Side;
+use crate::link;
+use crate::service;
+
+use super::check::Checked;
+use super::relations;
+use super::table::Scope;
+use super::value::Value;
+
+/// The typed settings, or `None` when a section lacks a value (there is a problem for it then).
+pub fn fill(sections: &[Checked]) -> Option<(link::Settings, service::Options)> {
+    let one = |scope: Scope| sections.iter().find(|section| section.scope == scope);
+    let memory_bytes = number(one(Scope::Process)?, "buffer.memory.bytes")?;
+    let destination = cluster_options(one(Scope::Destination)?, Side::Destination)?;
+    let service = service_options(one(Scope::Service)?)?;
+    let links = sections.iter().filter(|section| section.scope == Scope::Link);
+    let links: Option<Vec<_>> = links.map(|link| link_settings(link, memory_bytes)).collect();
+    Some((link::Settings { destination, links: links? }, service))
+}
+
+fn link_settings(section: &Checked, memory_bytes: usize) -> Option<link::LinkSettings> {
+    let name = section.name.strip_prefix("link.")?;
+    Some(link::LinkSettings {
+        name: LinkName(Arc::from(name)),
+        source: cluster_options(section, Side::Source)?,
+        link: link_options(section)?,
+        flow: flow_options(section, memory_bytes)?,
+    })
+}
+
+fn cluster_options(section: &Checked, side: Side) -> Option<cluster::Options> {
+    let Value::Hosts(bootstrap) = section.value("bootstrap.servers")? else { return None };
+    Some(cluster::Options {
+        side,
+        bootstrap: bootstrap.clone(),
+        client_id: text(section, "client.id")?,
+        request_timeout: millis(section, "request.timeout.ms")?,
+        dial_timeout: millis(section, "socket.connection.setup.timeout.ms")?,
+        metadata_age_max: millis(section, "metadata.max.age.ms")?,
+        redial_pause: millis(section, "reconnect.backoff.ms")?,
+        redial_pause_max: millis(section, "reconnect.backoff.max.ms")?,
+        retry_pause: millis(section, "retry.backoff.ms")?,
+        retry_pause_max: millis(section, "retry.backoff.max.ms")?,
+        rack: text(section, "client.rack")?,
+    })
+}
+
+fn link_options(section: &Checked) -> Option<link::Options> {
+    Some(link::Options {
+        topics: relations::topics(section)?,
+        paused: section.value("cluster.link.paused")? == &Value::Bool(true),
+        replication_factor: number(section, "replication.factor")?,
+        committed_only: text(section, "isolation.level")? == "read_committed",
+        availability_interval: millis(section, "availability.check.ms")?,
+        availability_failures_max: number(
+            section,
+            "availability.check.consecutive.failure.threshold",
+        )?,
+    })
+}
+
+fn flow_options(section: &Checked, memory_bytes: usize) -> Option<flow::Options> {
+    Some(flow::Options {
+        memory_bytes,
+        fetch_bytes_min: number(section, "replica.fetch.min.bytes")?,
+        fetch_wait_max: millis(section, "replica.fetch.wait.max.ms")?,
+        fetch_bytes_max: number(section, "replica.fetch.response.max.bytes")?,
+        partition_bytes_max: number(section, "replica.fetch.max.bytes")?,
+        append_bytes_max: number(section, "max.request.size")?,
+    })
+}
+
+fn service_options(section: &Checked) -> Option<service::Options> {
+    let Value::Listen(listen) = section.value("listen")? else { return None };
+    Some(service::Options {
+        listen: *listen,
+        log_json: text(section, "log.format")? == "json",
+        log_level: text(section, "log.level")?,
+    })
+}
+
+fn number<N: TryFrom<i64>>(section: &Checked, name: &str) -> Option<N> {
+    N::try_from(section.int(name)?).ok()
+}
+
+fn millis(section: &Checked, name: &str) -> Option<Duration> {
+    number(section, name).map(Duration::from_millis)
+}
+
+fn text(section: &Checked, name: &str) -> Option<String> {
+    match section.value(name)? {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,193 @@
+//! Names that are no property of this release: what a later one takes, what Kafka clients have
+//! and isolog does not need, and the nearest right name of a wrong one.
+//!
+//! It never looks at values.
+
+use super::table::PROPERTIES;
+use super::table::Scope;
+use super::table::of;
+
+/// Values of `security.protocol` that a later release takes.
+pub const MECHANISMS_LATER: &[&str] = &["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
+/// Names, or beginnings ending in a dot, that later releases take.
+const LATER: &[&str] = &[
+    "sasl.",
+    "ssl.",
+    "acl.filters",
+    "acl.sync.",
+    "cluster.link.prefix",
+    "cluster.link.retry.timeout.ms",
+    "connection.mode",
+    "connections.max.idle.ms",
+    "consumer.group.prefix.enable",
+    "consumer.offset.group.filters",
+    "consumer.offset.sync.",
+    "link.mode",
+    "local.",
+    "mirror.start.offset.spec",
+    "num.cluster.link.fetchers",
+    "replica.fetch.backoff.ms",
+    "replica.socket.",
+    "topic.config.sync.",
+];
+
+/// Properties of Kafka's own clients that mean nothing here, so that an existing client file can
+/// be taken as it is (`ProducerConfig`, `ConsumerConfig`, `AdminClientConfig` of Kafka 4.3).
+const UNUSED: &[&str] = &[
+    "acks",
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "auto.include.jmx.reporter",
+    "auto.offset.reset",
+    "batch.size",
+    "buffer.memory",
+    "check.crcs",
+    "client.dns.lookup",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "config.providers",
+    "default.api.timeout.ms",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.idempotence",
+    "enable.metrics.push",
+    "exclude.internal.topics",
+    "fetch.max.bytes",
+    "fetch.max.wait.ms",
+    "fetch.min.bytes",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "interceptor.classes",
+    "key.deserializer",
+    "key.serializer",
+    "linger.ms",
+    "max.block.ms",
+    "max.in.flight.requests.per.connection",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "max.poll.records",
+    "metadata.max.idle.ms",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metadata.recovery.strategy",
+    "metric.reporters",
+    "metrics.num.samples",
+    "metrics.recording.level",
+    "metrics.sample.window.ms",
+    "partition.assignment.strategy",
+    "partitioner.adaptive.partitioning.enable",
+    "partitioner.availability.timeout.ms",
+    "partitioner.class",
+    "partitioner.ignore.keys",
+    "receive.buffer.bytes",
+    "retries",
+    "security.providers",
+    "send.buffer.bytes",
+    "session.timeout.ms",
+    "socket.connection.setup.timeout.max.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+    "value.deserializer",
+    "value.serializer",
+];
+
+/// What is known of a name that is no property of a section.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// A later release takes it.
+    Later,
+    /// Kafka's clients have it, isolog has no use for it.
+    Unused,
+    /// It is a property of these other parts of the file.
+    Elsewhere(&'static [Scope]),
+    /// Nobody knows it; this one is near.
+    Near(&'static str),
+    /// Nobody knows it and nothing is near.
+    Unknown,
+}
+
+/// What `name`, which is no property of `scope`, could be.
+pub fn explain(scope: Scope, name: &str) -> Stranger {
+    let later = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
+    if LATER.iter().any(later) {
+        return Stranger::Later;
+    }
+    if let Some(property) = PROPERTIES.iter().find(|property| property.name == name) {
+        return Stranger::Elsewhere(property.scopes);
+    }
+    if UNUSED.contains(&name) {
+        return Stranger::Unused;
+    }
+    nearest(name, of(scope).map(|property| property.name)).map_or(Stranger::Unknown, Stranger::Near)
+}
+
+/// The name at the smallest edit distance, if a third of the letters or fewer are wrong.
+fn nearest(wrong: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let wrong: String = wrong.to_ascii_lowercase().replace(['_', '-'], ".");
+    let worst = (wrong.chars().count() / 3).max(1);
+    names
+        .map(|name| (edits(&wrong, name), name))
+        .filter(|(edits, _)| *edits <= worst)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be put in, left out or changed to make `left` of `right`.
+fn edits(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (done, letter) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = done + 1;
+        for (at, other) in right.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *other);
+            diagonal = row[at + 1];
+            row[at + 1] = change.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::table::Kind;
+
+    #[test]
+    fn edits_are_counted() {
+        let check = |left, right, count| assert_eq!(edits(left, right), count, "{left} {right}");
+        check("", "", 0);
+        check("", "abc", 3);
+        check("abc", "", 3);
+        check("kitten", "sitting", 3);
+        check("bootstrap.server", "bootstrap.servers", 1);
+    }
+
+    #[test]
+    fn strangers_are_explained() {
+        let check = |scope, name, what| assert_eq!(explain(scope, name), what, "{name}");
+        check(Scope::Link, "bootstrap_server", Stranger::Near("bootstrap.servers"));
+        check(Scope::Link, "Mirror.Topic", Stranger::Near("mirror.topics"));
+        check(Scope::Link, "sasl.jaas.config", Stranger::Later);
+        check(Scope::Link, "acl.sync.enable", Stranger::Later);
+        check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
+        check(Scope::Destination, "group.id", Stranger::Unused);
+        check(Scope::Destination, "colour", Stranger::Unknown);
+        check(Scope::Destination, "", Stranger::Unknown);
+    }
+
+    #[test]
+    fn no_name_is_both_a_property_and_a_stranger() {
+        for property in PROPERTIES {
+            let later = |row: &&str| property.name.starts_with(*row);
+            let known = property.kind == Kind::Later;
+            assert_eq!(LATER.iter().any(later), known, "{}", property.name);
+            assert!(!UNUSED.contains(&property.name), "{}", property.name);
+        }
+    }
+}

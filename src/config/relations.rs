@@ -1,0 +1,144 @@
+//! What must hold between properties and between sections.
+//!
+//! It never judges a value alone; a property that was wrong already is passed over.
+
+use std::collections::BTreeMap;
+
+use crate::ids::TopicName;
+use crate::sync::filter::TopicFilter;
+
+use super::check::Checked;
+use super::problem::Problem;
+use super::table::Scope;
+use super::value::Value;
+
+/// Every broken rule between the sections of a file.
+pub fn check(sections: &[Checked]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
+    for section in of(Scope::Destination).chain(of(Scope::Link)) {
+        problems.extend(pauses(section));
+    }
+    for link in of(Scope::Link) {
+        problems.extend(of(Scope::Process).filter_map(|process| memory(process, link)));
+        problems.extend(of(Scope::Destination).filter_map(|there| same_cluster(there, link)));
+        problems.extend(fetching(link));
+        problems.extend(mirrored(link));
+    }
+    if of(Scope::Link).next().is_none() {
+        problems.push(Problem::general("no [link.NAME] section: there is nothing to mirror"));
+    }
+    problems.extend(topics_twice(of(Scope::Link)));
+    problems
+}
+
+/// The filter of a link, or `None` when a part of it was wrong.
+pub fn topics(link: &Checked) -> Option<TopicFilter> {
+    let rules = |name: &str| match link.value(name)? {
+        Value::Rules(rules) => Some(rules.clone()),
+        _ => Some(Vec::new()),
+    };
+    let mut all = rules("mirror.topics")?;
+    let filters = rules("auto.create.mirror.topics.filters")?;
+    if link.value("auto.create.mirror.topics.enable")? == &Value::Bool(true) {
+        all.extend(filters);
+    }
+    Some(TopicFilter::new(all))
+}
+
+fn broken(section: &Checked, key: &str, text: String) -> Problem {
+    let shown = section.int(key).map(|number| number.to_string());
+    Problem::at(section.place(), Some(key), text).showing(shown)
+}
+
+/// `key` must be at most `bound` (less, if `strictly`) of the same section.
+fn ordered(section: &Checked, key: &str, bound: &str, strictly: bool) -> Option<Problem> {
+    let (value, most) = (section.int(key)?, section.int(bound)?);
+    let holds = if strictly { value < most } else { value <= most };
+    let word = if strictly { "less than" } else { "at most" };
+    (!holds).then(|| broken(section, key, format!("must be {word} {bound}, which is {most}")))
+}
+
+fn pauses(section: &Checked) -> impl Iterator<Item = Problem> {
+    let reconnect = ordered(section, "reconnect.backoff.ms", "reconnect.backoff.max.ms", false);
+    let retry = ordered(section, "retry.backoff.ms", "retry.backoff.max.ms", false);
+    reconnect.into_iter().chain(retry)
+}
+
+fn fetching(link: &Checked) -> impl Iterator<Item = Problem> {
+    let response = "replica.fetch.response.max.bytes";
+    [
+        ordered(link, "replica.fetch.wait.max.ms", "request.timeout.ms", true),
+        ordered(link, "replica.fetch.max.bytes", response, false),
+        ordered(link, "replica.fetch.min.bytes", response, false),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// A lane holds one answer while it fetches the next.
+fn memory(process: &Checked, link: &Checked) -> Option<Problem> {
+    let key = "replica.fetch.response.max.bytes";
+    let (answer, all) = (link.int(key)?, process.int("buffer.memory.bytes")?);
+    let text = || format!("twice as much must fit into buffer.memory.bytes, which is {all}");
+    (answer.saturating_mul(2) > all).then(|| broken(link, key, text()))
+}
+
+/// A cluster mirrored into itself would copy its own copies.
+fn same_cluster(destination: &Checked, link: &Checked) -> Option<Problem> {
+    let key = "bootstrap.servers";
+    let (Value::Hosts(there), Value::Hosts(here)) = (destination.value(key)?, link.value(key)?)
+    else {
+        return None;
+    };
+    let known = |address: &&(String, u16)| there.iter().any(|other| same(address, other));
+    let (host, port) = here.iter().find(known)?;
+    let text =
+        format!("{host}:{port} is an address of [destination] too: a cluster cannot mirror itself");
+    Some(Problem::at(link.place(), Some(key), text))
+}
+
+fn same(left: &(String, u16), right: &(String, u16)) -> bool {
+    let local = |host: &str| host == "localhost" || host == "::1" || host.starts_with("127.");
+    let hosts = left.0 == right.0 || (local(&left.0) && local(&right.0));
+    hosts && left.1 == right.1
+}
+
+fn mirrored(link: &Checked) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if link.int("replication.factor") == Some(0) {
+        let text = "must be -1, for the broker's default, or at least 1".into();
+        problems.push(broken(link, "replication.factor", text));
+    }
+    let filters = "auto.create.mirror.topics.filters";
+    let enabled = link.value("auto.create.mirror.topics.enable") == Some(&Value::Bool(true));
+    if enabled && link.value(filters) == Some(&Value::Absent) {
+        let text = "is missing, and auto.create.mirror.topics.enable is true";
+        problems.push(Problem::at(link.place(), Some(filters), text));
+    } else if topics(link).is_some_and(|topics| !topics.includes_anything()) {
+        let text = "the link mirrors nothing: name topics here, or prefixes ending in *";
+        problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
+    }
+    problems
+}
+
+/// A topic has one source: two links that name the same one would both write it.
+fn topics_twice<'a>(links: impl Iterator<Item = &'a Checked>) -> Vec<Problem> {
+    let mut owners: BTreeMap<TopicName, &Checked> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for link in links {
+        for topic in topics(link).iter().flat_map(TopicFilter::literals) {
+            match owners.get(topic) {
+                Some(owner) if owner.name != link.name => {
+                    let text = format!("topic {topic} is mirrored by [{}] already", owner.name);
+                    problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
+                }
+                Some(_) => {}
+                None => {
+                    owners.insert(topic.clone(), link);
+                }
+            }
+        }
+    }
+    problems
+}

@@ -1,0 +1,414 @@
+//! The one table of properties: parsing, checking, `isolog config` and `docs/CONFIG.md` come of it.
+//!
+//! It never reads a file; a property that is not in this table does not exist.
+
+use std::fmt;
+
+use super::names::MECHANISMS_LATER;
+
+/// The parts of a config file.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Above the first section: what the whole process shares.
+    Process,
+    /// `[destination]`.
+    Destination,
+    /// `[service]`.
+    Service,
+    /// `[link.NAME]`.
+    Link,
+}
+
+impl Scope {
+    /// How a person finds the section.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Scope::Process => "the top of the file, before the first section",
+            Scope::Destination => "[destination]",
+            Scope::Service => "[service]",
+            Scope::Link => "[link.NAME]",
+        }
+    }
+}
+
+/// What values a property takes; bounds are inclusive.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text up to so many bytes, without control characters.
+    Text(usize),
+    /// A whole number without a unit.
+    Count(i64, i64),
+    /// A whole number of milliseconds.
+    Millis(i64, i64),
+    /// A whole number of bytes.
+    Bytes(i64, i64),
+    /// `true` or `false`.
+    Bool,
+    /// One of these words, in any case.
+    Word(&'static [&'static str]),
+    /// As `Word`; the second list names words that a later release takes.
+    WordOrLater(&'static [&'static str], &'static [&'static str]),
+    /// `host:port`, separated by commas or as an array.
+    Hosts,
+    /// Topic names and prefixes ending in `*`, separated by commas or as an array.
+    Topics,
+    /// Cluster Linking's JSON of topic filters.
+    TopicFilters,
+    /// A loopback address and port to listen on.
+    Listen,
+    /// The path of a file, relative to the config file.
+    Path,
+    /// Known, and refused until a later release takes it.
+    Later,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Text(most) => write!(f, "text of at most {most} bytes"),
+            Kind::Count(least, most) => write!(f, "a whole number, {least} to {most}"),
+            Kind::Millis(least, most) => write!(f, "a whole number of ms, {least} to {most}"),
+            Kind::Bytes(least, most) => write!(f, "a whole number of bytes, {least} to {most}"),
+            Kind::Bool => f.write_str("true or false"),
+            Kind::Word(words) | Kind::WordOrLater(words, _) => f.write_str(&words.join(" or ")),
+            Kind::Hosts => f.write_str("host:port, several separated by commas or as an array"),
+            Kind::Topics => f.write_str("topic names, or prefixes ending in *, as an array"),
+            Kind::TopicFilters => f.write_str("Cluster Linking's JSON, {\"topicFilters\": [...]}"),
+            Kind::Listen => f.write_str("a loopback address and port, such as 127.0.0.1:8472"),
+            Kind::Path => f.write_str("the path of a .properties file"),
+            Kind::Later => f.write_str("comes with a later release"),
+        }
+    }
+}
+
+/// What a property is when the file does not say.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// The file must say it.
+    Required,
+    /// Nothing.
+    None,
+    /// This, written as in a `.properties` file.
+    Is(&'static str),
+}
+
+/// One property.
+#[derive(Copy, Clone, Debug)]
+pub struct Property {
+    /// Kafka's name, or Cluster Linking's, or ours where neither has one.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub scopes: &'static [Scope],
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is when it is left out.
+    pub default: Default,
+    /// Whether a running isolog can take a new value; until orders exist, none can.
+    pub changeable: bool,
+    /// Whether its value is a secret: never shown, never logged.
+    pub sensitive: bool,
+    /// What it does, in a sentence.
+    pub doc: &'static str,
+}
+
+const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
+const LINK: &[Scope] = &[Scope::Link];
+const SERVICE: &[Scope] = &[Scope::Service];
+const PROCESS: &[Scope] = &[Scope::Process];
+
+/// The longest time a property may ask for: a week.
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+/// The largest answer a broker is asked for; brokers cap a fetch at 55 MB of their own accord.
+const FETCH_BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// A broker refuses longer requests unless told otherwise (`socket.request.max.bytes`).
+const REQUEST_BYTES_MAX: i64 = 100 * 1024 * 1024;
+
+/// A row that is neither changeable nor a secret.
+const fn plain(
+    name: &'static str,
+    scopes: &'static [Scope],
+    kind: Kind,
+    default: Default,
+    doc: &'static str,
+) -> Property {
+    Property { name, scopes, kind, default, changeable: false, sensitive: false, doc }
+}
+
+/// A row of the TLS and SASL properties that a later release takes.
+const fn later(name: &'static str, sensitive: bool, doc: &'static str) -> Property {
+    let row = plain(name, CLUSTERS, Kind::Later, Default::None, doc);
+    Property { sensitive, ..row }
+}
+
+/// Every property there is, in the order in which people read them.
+pub const PROPERTIES: &[Property] = &[
+    plain(
+        "buffer.memory.bytes",
+        PROCESS,
+        Kind::Bytes(16 * 1024 * 1024, 1 << 40),
+        Default::Is("268435456"),
+        "Record bytes that all links together hold in memory at most. What the process needs \
+         besides is a small fixed base.",
+    ),
+    plain(
+        "properties.file",
+        CLUSTERS,
+        Kind::Path,
+        Default::None,
+        "An existing Kafka client file whose properties hold in this section; what the section \
+         itself says goes before it. Properties of Kafka clients that isolog has no use for are \
+         passed over there.",
+    ),
+    plain(
+        "bootstrap.servers",
+        CLUSTERS,
+        Kind::Hosts,
+        Default::Required,
+        "Where to ask first: brokers of the cluster. One that answers is enough; the others are \
+         learnt from it.",
+    ),
+    plain(
+        "client.id",
+        CLUSTERS,
+        Kind::Text(249),
+        Default::Is("isolog"),
+        "The name by which the brokers' logs, quotas and metrics know isolog.",
+    ),
+    plain(
+        "client.rack",
+        CLUSTERS,
+        Kind::Text(249),
+        Default::Is(""),
+        "The rack isolog runs in; empty for none.",
+    ),
+    plain(
+        "security.protocol",
+        CLUSTERS,
+        Kind::WordOrLater(&["PLAINTEXT"], MECHANISMS_LATER),
+        Default::Is("PLAINTEXT"),
+        "How the cluster is spoken to. This release speaks PLAINTEXT only; TLS and SASL come \
+         with a later one.",
+    ),
+    later("sasl.mechanism", false, "How to log in."),
+    later("sasl.jaas.config", true, "The login, as Kafka's clients have it."),
+    later("ssl.truststore.type", false, "How the trusted certificates are stored."),
+    later("ssl.truststore.location", false, "The file of trusted certificates."),
+    later("ssl.truststore.password", true, "Its password."),
+    later("ssl.truststore.certificates", false, "The trusted certificates themselves, as PEM."),
+    later("ssl.keystore.type", false, "How the client's key is stored."),
+    later("ssl.keystore.location", false, "The file of the client's key and certificate."),
+    later("ssl.keystore.password", true, "Its password."),
+    later("ssl.keystore.key", true, "The client's key itself, as PEM."),
+    later("ssl.keystore.certificate.chain", false, "The client's certificates, as PEM."),
+    later("ssl.key.password", true, "The password of the client's key."),
+    later("ssl.endpoint.identification.algorithm", false, "Whether host names are checked."),
+    plain(
+        "request.timeout.ms",
+        CLUSTERS,
+        Kind::Millis(100, 3_600_000),
+        Default::Is("30000"),
+        "The deadline of every request. A connection that misses it is given up.",
+    ),
+    plain(
+        "socket.connection.setup.timeout.ms",
+        CLUSTERS,
+        Kind::Millis(100, 3_600_000),
+        Default::Is("10000"),
+        "The deadline of a dial.",
+    ),
+    plain(
+        "metadata.max.age.ms",
+        CLUSTERS,
+        Kind::Millis(100, WEEK_MS),
+        Default::Is("30000"),
+        "Metadata older than this is asked for again. In a link it is also the time within which \
+         new topics and partitions of the source appear; Kafka's own default is 300000.",
+    ),
+    plain(
+        "reconnect.backoff.ms",
+        CLUSTERS,
+        Kind::Millis(1, 600_000),
+        Default::Is("50"),
+        "The pause before a broker is dialled again; it doubles with each failure.",
+    ),
+    plain(
+        "reconnect.backoff.max.ms",
+        CLUSTERS,
+        Kind::Millis(1, 600_000),
+        Default::Is("1000"),
+        "The longest such pause.",
+    ),
+    plain(
+        "retry.backoff.ms",
+        CLUSTERS,
+        Kind::Millis(1, 600_000),
+        Default::Is("100"),
+        "The pause before a failed request is asked again; it doubles with each failure.",
+    ),
+    plain(
+        "retry.backoff.max.ms",
+        CLUSTERS,
+        Kind::Millis(1, 600_000),
+        Default::Is("1000"),
+        "The longest such pause.",
+    ),
+    plain(
+        "mirror.topics",
+        LINK,
+        Kind::Topics,
+        Default::Is(""),
+        "Which topics are mirrored: names, or prefixes ending in *; \"*\" is all. Internal topics \
+         (__*, _schemas*, _confluent*) are mirrored only when named, or when the prefix itself \
+         begins so; the brokers' own logs never.",
+    ),
+    plain(
+        "auto.create.mirror.topics.enable",
+        LINK,
+        Kind::Bool,
+        Default::Is("false"),
+        "Whether auto.create.mirror.topics.filters holds; the topics it includes are mirrored \
+         besides those of mirror.topics.",
+    ),
+    plain(
+        "auto.create.mirror.topics.filters",
+        LINK,
+        Kind::TopicFilters,
+        Default::None,
+        "Cluster Linking's topic filters as they are. patternType is LITERAL or PREFIXED (PREFIX \
+         works too), filterType INCLUDE or EXCLUDE, in any case; the literal \"*\" is every topic. \
+         EXCLUDE wins over every include, those of mirror.topics too.",
+    ),
+    plain(
+        "cluster.link.paused",
+        LINK,
+        Kind::Bool,
+        Default::Is("false"),
+        "A paused link is configured but copies and creates nothing.",
+    ),
+    plain(
+        "replication.factor",
+        LINK,
+        Kind::Count(-1, i16::MAX as i64),
+        Default::Is("-1"),
+        "Replicas of the topics that the link creates at the destination; -1 is the destination's \
+         own default.replication.factor, 0 is refused.",
+    ),
+    plain(
+        "isolation.level",
+        LINK,
+        Kind::Word(&["read_committed", "read_uncommitted"]),
+        Default::Is("read_committed"),
+        "How far into the source the mirror reads: read_committed stops where the oldest open \
+         transaction begins, read_uncommitted at the high watermark.",
+    ),
+    plain(
+        "replica.fetch.min.bytes",
+        LINK,
+        Kind::Bytes(1, FETCH_BYTES_MAX),
+        Default::Is("1"),
+        "The source answers a fetch at once when it has this much.",
+    ),
+    plain(
+        "replica.fetch.wait.max.ms",
+        LINK,
+        Kind::Millis(0, 600_000),
+        Default::Is("500"),
+        "It answers at the latest after this. Must be shorter than request.timeout.ms.",
+    ),
+    plain(
+        "replica.fetch.response.max.bytes",
+        LINK,
+        Kind::Bytes(64 * 1024, FETCH_BYTES_MAX),
+        Default::Is("10485760"),
+        "The most that one fetch asks for. Twice as much must fit into buffer.memory.bytes. A \
+         first batch that is larger comes whole all the same.",
+    ),
+    plain(
+        "replica.fetch.max.bytes",
+        LINK,
+        Kind::Bytes(1024, FETCH_BYTES_MAX),
+        Default::Is("1048576"),
+        "The most that one fetch asks for of one partition.",
+    ),
+    plain(
+        "max.request.size",
+        LINK,
+        Kind::Bytes(64 * 1024, REQUEST_BYTES_MAX),
+        Default::Is("8388608"),
+        "The most record bytes in one produce request to the destination, which holds a batch of \
+         each of many partitions. A larger single batch goes alone. Must stay below the \
+         destination's socket.request.max.bytes.",
+    ),
+    plain(
+        "availability.check.ms",
+        LINK,
+        Kind::Millis(100, WEEK_MS),
+        Default::Is("10000"),
+        "How often a source that is silent is asked whether it is there; Cluster Linking's default \
+         is 60000.",
+    ),
+    plain(
+        "availability.check.consecutive.failure.threshold",
+        LINK,
+        Kind::Count(1, 1_000_000),
+        Default::Is("3"),
+        "After so many failed checks in a row the source counts as unavailable; Cluster Linking's \
+         default is 5.",
+    ),
+    plain(
+        "listen",
+        SERVICE,
+        Kind::Listen,
+        Default::Is("127.0.0.1:8472"),
+        "Where metrics, health and JSON are served. Loopback only: TLS and tokens come with a \
+         later release. Port 0 takes any free port and logs it.",
+    ),
+    plain(
+        "log.format",
+        SERVICE,
+        Kind::Word(&["text", "json"]),
+        Default::Is("text"),
+        "How log lines look; they go to standard error.",
+    ),
+    plain(
+        "log.level",
+        SERVICE,
+        Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+        Default::Is("info"),
+        "The least important lines that are logged.",
+    ),
+];
+
+/// The property of that name in that part of the file.
+pub fn find(scope: Scope, name: &str) -> Option<&'static Property> {
+    of(scope).find(|property| property.name == name)
+}
+
+/// All properties of a part of the file, in the table's order.
+pub fn of(scope: Scope) -> impl Iterator<Item = &'static Property> {
+    PROPERTIES.iter().filter(move |property| property.scopes.contains(&scope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_can_be_written_as_nested_keys() {
+        for property in PROPERTIES {
+            let inside = format!("{}.", property.name);
+            let clash = PROPERTIES.iter().find(|other| other.name.starts_with(&inside));
+            assert!(clash.is_none(), "{} cannot be a value and a table", property.name);
+        }
+    }
+
+    #[test]
+    fn every_row_stands_once_and_says_what_it_does() {
+        for (at, property) in PROPERTIES.iter().enumerate() {
+            let twice = PROPERTIES[at + 1..].iter().any(|other| other.name == property.name);
+            assert!(!twice, "{} stands twice", property.name);
+            assert!(property.doc.ends_with('.'), "{}", property.name);
+            assert!(!property.scopes.is_empty(), "{}", property.name);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Whole files in, typed settings or all their problems out.
+//!
+//! It never tests one kind or one row; those tests stand beside them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::ids::Side;
+use crate::ids::TopicName;
+
+use super::*;
+
+const ISSUE: &str = r#"
+[destination]                          # the cluster isolog sits beside: Kafka client properties
+bootstrap.servers = "127.0.0.1:29092"
+[service]
+listen = "127.0.0.1:8472"              # metrics, health, JSON
+[link.dr]                              # any number of links
+bootstrap.servers = "127.0.0.1:19092"
+mirror.topics = ["orders", "payments.*"]
+"#;
+
+fn load_here(text: &str) -> Result<Config, Vec<String>> {
+    let said = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect();
+    load_text(text, Path::new(".")).map_err(said)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load_here(text).err().unwrap_or_default()
+}
+
+#[test]
+fn the_issues_file_loads() {
+    let config = load_here(ISSUE).unwrap();
+    let destination = &config.links.destination;
+    assert_eq!(
+        (destination.side, &destination.bootstrap[0].0),
+        (Side::Destination, &"127.0.0.1".into())
+    );
+    let [dr] = config.links.links.as_slice() else { panic!("one link") };
+    assert_eq!(
+        (&*dr.name.0, dr.source.side, dr.source.bootstrap[0].1),
+        ("dr", Side::Source, 19092)
+    );
+    assert_eq!(dr.source.metadata_age_max, Duration::from_secs(30));
+    assert_eq!(
+        (dr.link.replication_factor, dr.link.committed_only, dr.link.paused),
+        (-1, true, false)
+    );
+    assert_eq!((dr.flow.memory_bytes, dr.flow.fetch_bytes_max), (256 << 20, 10 << 20));
+    let matches = |name| dr.link.topics.matches(&TopicName::new(name).unwrap());
+    assert!(matches("orders") && matches("payments.eu") && !matches("orders2"));
+    assert_eq!(config.service.listen.address().port(), 8472);
+    assert!(!config.service.log_json);
+}
+
+#[test]
+fn six_mistakes_are_six_lines() {
+    let said = problems(
+        r#"
+buffer.memory.bytes = "lots"
+[destination]
+bootstrap.servers = "kafka1:9092, kafka2"
+request.timeout.ms = 0
+[service]
+listen = "0.0.0.0:8472"
+[link.dr]
+bootstrap.server = "other:9092"
+security.protocol = "SASL_SSL"
+mirror.topics = ["orders"]
+"#,
+    );
+    let right = [
+        "buffer.memory.bytes = \"lots\" (line 2): must be a whole number of bytes, 16777216 to \
+         1099511627776",
+        "[destination] bootstrap.servers = \"kafka1:9092, kafka2\" (line 4): \"kafka2\" must be \
+         host:port; the port is missing",
+        "[destination] request.timeout.ms = 0 (line 5): must be a whole number of ms, 100 to \
+         3600000",
+        "[service] listen = \"0.0.0.0:8472\" (line 7): 0.0.0.0:8472 is not a loopback address: \
+         other machines are let in by a later release, with TLS and tokens",
+        "[link.dr] bootstrap.server (line 9): no such property; did you mean bootstrap.servers?",
+        "[link.dr] security.protocol = \"SASL_SSL\" (line 10): comes with a later release; this \
+         one takes PLAINTEXT only",
+        "[link.dr] bootstrap.servers: is missing",
+    ];
+    assert_eq!(said, right);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let check = |change: &str, right: &str| {
+        let said = problems(&format!("{ISSUE}{change}"));
+        assert_eq!(said, [right], "{change}");
+    };
+    check(
+        "retry.backoff.ms = 5000",
+        "[link.dr] retry.backoff.ms = 5000: must be at most retry.backoff.max.ms, which is 1000",
+    );
+    check(
+        "replica.fetch.wait.max.ms = 30000",
+        "[link.dr] replica.fetch.wait.max.ms = 30000: must be less than request.timeout.ms, which \
+         is 30000",
+    );
+    check(
+        "replication.factor = 0",
+        "[link.dr] replication.factor = 0: must be -1, for the broker's default, or at least 1",
+    );
+    check(
+        "auto.create.mirror.topics.enable = true",
+        "[link.dr] auto.create.mirror.topics.filters: is missing, and \
+         auto.create.mirror.topics.enable is true",
+    );
+    check(
+        "[link.eu]\nbootstrap.servers = 'eu:1'\nmirror.topics = 'x,orders'",
+        "[link.eu] mirror.topics: topic orders is mirrored by [link.dr] already",
+    );
+    check(
+        "[link.eu]\nbootstrap.servers = 'eu:1'",
+        "[link.eu] mirror.topics: the link mirrors nothing: name topics here, or prefixes ending \
+         in *",
+    );
+    check(
+        "[link.eu]\nbootstrap.servers = 'eu:1,LOCALHOST:29092'\nmirror.topics = 'x'",
+        "[link.eu] bootstrap.servers: localhost:29092 is an address of [destination] too: a \
+         cluster cannot mirror itself",
+    );
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    let right = [
+        "[destination] bootstrap.servers: is missing",
+        "no [link.NAME] section: there is nothing to mirror",
+    ];
+    assert_eq!(problems(""), right);
+}
+
+#[test]
+fn a_link_twice_is_a_mistake() {
+    let said = problems(&format!("{ISSUE}[link.dr]\nclient.id = 'hunter2'\n"));
+    assert_eq!(said, ["(line 9): not valid TOML: duplicate key"]);
+}
+
+#[test]
+fn secrets_are_never_repeated() {
+    let said = problems(&format!(
+        "{ISSUE}sasl.jaas.config = 'hunter2'\nssl.key.password = 'hunter2'\n\
+         ssl.key.pasword = 'hunter2'\npassword = 'hunter2'\n"
+    ));
+    let right = [
+        "[link.dr] password (line 12): no such property; docs/CONFIG.md lists all there are",
+        "[link.dr] sasl.jaas.config (line 9): comes with a later release; this one speaks \
+         PLAINTEXT only",
+        "[link.dr] ssl.key.password (line 10): comes with a later release; this one speaks \
+         PLAINTEXT only",
+        "[link.dr] ssl.key.pasword (line 11): comes with a later release",
+    ];
+    assert_eq!(said, right);
+}
+
+#[test]
+fn a_properties_file_gives_what_the_section_leaves_out() {
+    let dir = std::env::temp_dir().join(format!("isolog-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let write = |text: &str| std::fs::write(dir.join("c.properties"), text).unwrap();
+    let text = "[destination]\nproperties.file = 'c.properties'\nclient.id = 'mine'\n\
+                [link.a]\nbootstrap.servers = 'b:1'\nmirror.topics = '*'";
+    write("bootstrap.servers=a:1,c:2\nclient.id=theirs\ngroup.id=g\nrequest.timeout.ms=700\n");
+    let config = load_text(text, &dir).unwrap();
+    let destination = &config.links.destination;
+    assert_eq!((destination.client_id.as_str(), destination.bootstrap.len()), ("mine", 2));
+    assert_eq!(destination.request_timeout, Duration::from_millis(700));
+    assert!(config.effective_toml().contains("request.timeout.ms = 700  # from properties.file"));
+    write("bootstrap.servers=a:1\nclient.idd=x\nproperties.file=y\n");
+    let said: Vec<_> = load_text(text, &dir).unwrap_err().iter().map(Problem::to_string).collect();
+    let file = dir.join("c.properties");
+    let right = [
+        format!(
+            "[destination] client.idd (in {}): no such property; did you mean client.id?",
+            file.display()
+        ),
+        format!(
+            "[destination] properties.file (in {}): has no place inside a .properties file",
+            file.display()
+        ),
+    ];
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(said, right);
+    let gone = load_text(text, &dir).unwrap_err()[0].to_string();
+    assert!(gone.starts_with("[destination] properties.file (line 2): cannot read "), "{gone}");
+}
+
+#[test]
+fn the_effective_settings_load_again() {
+    let filters =
+        r#"{"topicFilters":[{"name":"p","patternType":"prefix","filterType":"exclude"}]}"#;
+    let more = format!(
+        "auto.create.mirror.topics.enable = 'TRUE'\n\
+         auto.create.mirror.topics.filters = '{filters}'\nclient.id = 'a \"b\" \\ c'\n"
+    );
+    let first = load_here(&format!("{ISSUE}{more}")).unwrap();
+    let printed = first.effective_toml();
+    let second = load_here(&printed).unwrap();
+    let without_notes = |config: &Config| config.effective_toml().replace("  # default", "");
+    assert_eq!(without_notes(&first), without_notes(&second));
+    assert!(printed.contains("\nlog.level = \"info\"  # default\n"), "{printed}");
+    let rows = serde_json::to_value(first.effective_rows()).unwrap();
+    let listen = rows.as_array().unwrap().iter().find(|row| row["name"] == "listen").unwrap();
+    assert_eq!(listen["value"], "127.0.0.1:8472");
+    assert_eq!((&listen["section"], &listen["origin"]), (&"service".into(), &"config".into()));
+}

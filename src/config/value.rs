@@ -1,0 +1,331 @@
+//! One value: as written, and as its kind reads it.
+//!
+//! It never knows which property it reads for; the text of a refusal says what would be right.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use toml::de::DeValue;
+
+use crate::service::Listen;
+use crate::sync::filter::Pattern;
+use crate::sync::filter::Rule;
+use crate::sync::filter::Verdict;
+
+use super::table::Kind;
+
+/// The most characters of a value that a problem repeats.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// A value as the file has it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Raw {
+    /// Text; everything in a `.properties` file is.
+    Text(String),
+    /// A whole number.
+    Int(i64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// An array of texts.
+    List(Vec<String>),
+    /// Something no property takes, in words.
+    Odd(&'static str),
+}
+
+impl Raw {
+    /// Takes over a TOML value that is no table.
+    pub fn from_toml(value: &DeValue<'_>) -> Raw {
+        match value {
+            DeValue::String(text) => Raw::Text(text.clone().into_owned()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Raw::Odd("a number past 2^63 - 1"), Raw::Int),
+            DeValue::Boolean(yes) => Raw::Bool(*yes),
+            DeValue::Array(items) => {
+                let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
+                    DeValue::String(text) => Some(text.clone().into_owned()),
+                    _ => None,
+                };
+                let texts: Option<Vec<String>> = items.iter().map(text).collect();
+                texts.map_or(Raw::Odd("an array of other things than texts"), Raw::List)
+            }
+            DeValue::Float(_) => Raw::Odd("a number with a point"),
+            DeValue::Datetime(_) => Raw::Odd("a date"),
+            DeValue::Table(_) => Raw::Odd("a table"),
+        }
+    }
+
+    /// The value as text, numbers and words too, as a `.properties` file would have it.
+    fn text(&self) -> Option<String> {
+        match self {
+            Raw::Text(text) => Some(text.trim().to_owned()),
+            Raw::Int(number) => Some(number.to_string()),
+            Raw::Bool(yes) => Some(yes.to_string()),
+            Raw::List(_) | Raw::Odd(_) => None,
+        }
+    }
+
+    /// The items of a list, or of a text that separates them by commas.
+    fn items(&self) -> Option<Vec<String>> {
+        let trimmed = |item: &str| item.trim().to_owned();
+        match self {
+            Raw::List(items) => Some(items.iter().map(|item| trimmed(item)).collect()),
+            Raw::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Raw::Text(text) => Some(text.split(',').map(trimmed).collect()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = match self {
+            Raw::Text(text) => format!("{text:?}"),
+            Raw::Int(number) => number.to_string(),
+            Raw::Bool(yes) => yes.to_string(),
+            Raw::List(items) => format!("{items:?}"),
+            Raw::Odd(words) => (*words).to_owned(),
+        };
+        match whole.char_indices().nth(SHOWN_CHARS_MAX) {
+            Some((end, _)) => write!(f, "{}...", &whole[..end]),
+            None => f.write_str(&whole),
+        }
+    }
+}
+
+/// A value as its kind reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing, where nothing is allowed.
+    Absent,
+    /// Text, a word in lower case, or a path.
+    Text(String),
+    /// A number in the unit of its kind.
+    Int(i64),
+    /// Yes or no.
+    Bool(bool),
+    /// Hosts and ports.
+    Hosts(Vec<(String, u16)>),
+    /// Rules of a topic filter.
+    Rules(Vec<Rule>),
+    /// A loopback address to listen on.
+    Listen(Listen),
+}
+
+impl Value {
+    /// Reads `raw` as `kind`; the error says what would be right.
+    pub fn read(kind: Kind, raw: &Raw) -> Result<Value, String> {
+        let must = || format!("must be {kind}");
+        match kind {
+            Kind::Text(most) => text(raw, most).ok_or_else(must),
+            Kind::Count(least, most) | Kind::Millis(least, most) | Kind::Bytes(least, most) => {
+                whole(raw, least, most).ok_or_else(must)
+            }
+            Kind::Bool => match word(raw).as_deref() {
+                Some("true") => Ok(Value::Bool(true)),
+                Some("false") => Ok(Value::Bool(false)),
+                _ => Err(must()),
+            },
+            Kind::Word(words) => one_of(raw, words).ok_or_else(must),
+            Kind::WordOrLater(words, later) => match one_of(raw, later) {
+                Some(_) => Err(format!("comes with a later release; this one takes {kind} only")),
+                None => one_of(raw, words).ok_or_else(must),
+            },
+            Kind::Hosts => hosts(raw),
+            Kind::Topics => topics(raw),
+            Kind::TopicFilters => filters(raw),
+            Kind::Listen => listen(raw),
+            Kind::Path => match raw {
+                Raw::Text(path) if !path.is_empty() => Ok(Value::Text(path.clone())),
+                _ => Err(must()),
+            },
+            Kind::Later => Err(format!("{kind}; this one speaks PLAINTEXT only")),
+        }
+    }
+}
+
+fn text(raw: &Raw, most: usize) -> Option<Value> {
+    let text = raw.text()?;
+    let fits = text.len() <= most && !text.chars().any(char::is_control);
+    fits.then_some(Value::Text(text))
+}
+
+fn word(raw: &Raw) -> Option<String> {
+    raw.text().map(|text| text.to_ascii_lowercase())
+}
+
+fn whole(raw: &Raw, least: i64, most: i64) -> Option<Value> {
+    let number: i64 = raw.text()?.parse().ok()?;
+    (least..=most).contains(&number).then_some(Value::Int(number))
+}
+
+/// The word in the spelling of the table.
+fn one_of(raw: &Raw, words: &[&str]) -> Option<Value> {
+    let said = word(raw)?;
+    let same = words.iter().find(|word| word.eq_ignore_ascii_case(&said));
+    same.map(|word| Value::Text((*word).to_owned()))
+}
+
+fn hosts(raw: &Raw) -> Result<Value, String> {
+    let items = raw.items().filter(|items| !items.is_empty());
+    let items = items.ok_or_else(|| format!("must be {}", Kind::Hosts))?;
+    let all: Result<Vec<_>, String> = items.iter().map(|item| host(item)).collect();
+    all.map(Value::Hosts)
+}
+
+/// `host:port` or `[v6]:port`; a listener's scheme is a common mistake and said so.
+fn host(item: &str) -> Result<(String, u16), String> {
+    if item.contains("://") {
+        return Err(format!("{item:?} must be host:port, without a scheme"));
+    }
+    let bad = |what: &str| format!("{item:?} must be host:port; {what}");
+    let (host, port) = item.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
+    let number: Option<u16> = port.parse().ok().filter(|port| *port != 0);
+    let port = number.ok_or_else(|| bad("the port is a number, 1 to 65535"))?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(|_| v6.to_owned()),
+        None => is_host(host).then(|| host.to_ascii_lowercase()),
+    };
+    host.map(|host| (host, port)).ok_or_else(|| bad("that is no host name or address"))
+}
+
+/// DNS names as resolvers take them, at most 253 bytes; underscores occur in container networks.
+fn is_host(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !name.is_empty() && name.len() <= 253 && name.bytes().all(legal)
+}
+
+fn topics(raw: &Raw) -> Result<Value, String> {
+    let items = raw.items().ok_or_else(|| format!("must be {}", Kind::Topics))?;
+    let rule = |item: &String| Pattern::parse(item).map(Rule::include);
+    let rules: Result<Vec<Rule>, String> = items.iter().map(rule).collect();
+    rules.map(Value::Rules)
+}
+
+fn listen(raw: &Raw) -> Result<Value, String> {
+    let text = raw.text().unwrap_or_default().replace("localhost:", "127.0.0.1:");
+    let must = || format!("must be {}", Kind::Listen);
+    let address: SocketAddr = text.parse().map_err(|_| must())?;
+    Listen::new(address).map(Value::Listen).map_err(|refused| refused.to_string())
+}
+
+/// `{"topicFilters":[…]}` of Cluster Linking.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Filters {
+    topic_filters: Vec<FilterLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FilterLine {
+    name: String,
+    pattern_type: String,
+    filter_type: String,
+}
+
+fn filters(raw: &Raw) -> Result<Value, String> {
+    let must = || format!("must be {}", Kind::TopicFilters);
+    let text = raw.text().ok_or_else(must)?;
+    let filters: Filters =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", must()))?;
+    let rules: Result<Vec<Rule>, String> = filters.topic_filters.iter().map(filter_rule).collect();
+    rules.map(Value::Rules)
+}
+
+fn filter_rule(line: &FilterLine) -> Result<Rule, String> {
+    let pattern = match line.pattern_type.to_ascii_uppercase().as_str() {
+        "LITERAL" if line.name == "*" => Pattern::prefix("")?,
+        "LITERAL" => Pattern::literal(&line.name)?,
+        "PREFIX" | "PREFIXED" => Pattern::prefix(&line.name)?,
+        other => return Err(format!("patternType {other:?} must be LITERAL or PREFIXED")),
+    };
+    let verdict = match line.filter_type.to_ascii_uppercase().as_str() {
+        "INCLUDE" => Verdict::Include,
+        "EXCLUDE" => Verdict::Exclude,
+        other => return Err(format!("filterType {other:?} must be INCLUDE or EXCLUDE")),
+    };
+    Ok(Rule { pattern, verdict })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: Kind, text: &str) -> Result<Value, String> {
+        Value::read(kind, &Raw::Text(text.into()))
+    }
+
+    #[test]
+    fn numbers_keep_their_bounds() {
+        let kind = Kind::Millis(1, 10);
+        for (good, number) in [("1", 1), (" 10 ", 10)] {
+            assert_eq!(read(kind, good), Ok(Value::Int(number)));
+        }
+        for bad in ["0", "11", "soon", "", "1.5", "99999999999999999999"] {
+            let said = read(kind, bad).unwrap_err();
+            assert_eq!(said, "must be a whole number of ms, 1 to 10", "{bad}");
+        }
+        assert_eq!(Value::read(kind, &Raw::Int(7)), Ok(Value::Int(7)));
+        assert!(Value::read(kind, &Raw::Odd("a date")).is_err());
+    }
+
+    #[test]
+    fn hosts_are_taken_in_every_spelling_of_kafka() {
+        let check = |text: &str, right: &[(&str, u16)]| {
+            let right = right.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect();
+            assert_eq!(read(Kind::Hosts, text), Ok(Value::Hosts(right)), "{text}");
+        };
+        check("A:1, b.c:9092", &[("a", 1), ("b.c", 9092)]);
+        check("[::1]:65535", &[("::1", 65535)]);
+        for bad in ["", "a", "a:", "a:0", "a:65536", ":1", "a b:1", "::1:9", "a:1,", "[x]:1"] {
+            assert!(read(Kind::Hosts, bad).is_err(), "{bad:?}");
+        }
+        let said = read(Kind::Hosts, "PLAINTEXT://a:1").unwrap_err();
+        assert_eq!(said, "\"PLAINTEXT://a:1\" must be host:port, without a scheme");
+    }
+
+    #[test]
+    fn filters_of_cluster_linking_are_taken_as_they_are() {
+        let json = r#"{"topicFilters":[
+            {"name":"orders","patternType":"PREFIXED","filterType":"INCLUDE"},
+            {"name":"pay","patternType":"prefix","filterType":"include"},
+            {"name":"*","patternType":"LITERAL","filterType":"INCLUDE"},
+            {"name":"orders.tmp","patternType":"Literal","filterType":"EXCLUDE"}]}"#;
+        let include = |text: &str| Rule::include(Pattern::parse(text).unwrap());
+        let exclude = Rule { verdict: Verdict::Exclude, ..include("orders.tmp") };
+        let right = vec![include("orders*"), include("pay*"), include("*"), exclude];
+        assert_eq!(read(Kind::TopicFilters, json), Ok(Value::Rules(right)));
+        let check = |json: &str, part: &str| {
+            let said = read(Kind::TopicFilters, json).unwrap_err();
+            assert!(said.contains(part), "{said}");
+        };
+        check("{", "must be Cluster Linking's JSON");
+        check(r#"{"topicFilter":[]}"#, "unknown field `topicFilter`");
+        check(
+            r#"{"topicFilters":[{"name":"a","patternType":"REGEX","filterType":"INCLUDE"}]}"#,
+            "patternType \"REGEX\" must be LITERAL or PREFIXED",
+        );
+        check(
+            r#"{"topicFilters":[{"name":"a b","patternType":"LITERAL","filterType":"INCLUDE"}]}"#,
+            "\"a b\" is no topic name",
+        );
+    }
+
+    #[test]
+    fn only_loopback_is_listened_on() {
+        for good in ["127.0.0.1:8472", "[::1]:0", "localhost:1"] {
+            assert!(matches!(read(Kind::Listen, good), Ok(Value::Listen(_))), "{good}");
+        }
+        let said = read(Kind::Listen, "0.0.0.0:8472").unwrap_err();
+        assert!(said.contains("loopback"), "{said}");
+        assert!(read(Kind::Listen, "8472").is_err());
+    }
+
+    #[test]
+    fn long_values_are_cut_when_shown() {
+        let shown = Raw::Text("é".repeat(500)).to_string();
+        assert!(shown.chars().count() <= SHOWN_CHARS_MAX + 3 && shown.ends_with("..."));
+        assert_eq!(Raw::Text("a\nb".into()).to_string(), "\"a\\nb\"");
+    }
+}

@@ -1,0 +1,200 @@
+//! Which topics of a source a link mirrors: include and exclude, literal and prefix.
+//!
+//! It never asks a cluster; a filter is a value, and matching is a pure function of a name.
+
+use crate::ids::TopicName;
+
+/// The brokers' own logs: a copy of one of them would be obeyed by the destination.
+const NEVER: &[&str] =
+    &["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"];
+
+/// How internal topics begin (Kafka's, Schema Registry's, Confluent's): skipped unless named.
+const INTERNAL: &[&str] = &["__", "_schemas", "_confluent"];
+
+/// What a rule compares a topic's name with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pattern {
+    /// Exactly this topic.
+    Literal(TopicName),
+    /// Every topic that begins so; the empty prefix is every topic.
+    Prefix(String),
+}
+
+impl Pattern {
+    /// Reads `orders`, `payments.*` or `*`; the error says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Pattern, String> {
+        match text.strip_suffix('*') {
+            Some(start) => Pattern::prefix(start),
+            None => Pattern::literal(text),
+        }
+    }
+
+    /// The pattern of one topic; the brokers' own logs are refused.
+    pub fn literal(name: &str) -> Result<Pattern, String> {
+        if NEVER.contains(&name) {
+            return Err(format!("{name:?} is the brokers' own log and is never mirrored"));
+        }
+        let legal = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'";
+        let bad = || format!("{name:?} is no topic name ({legal}) and no prefix ending in *");
+        TopicName::new(name).map(Pattern::Literal).ok_or_else(bad)
+    }
+
+    /// The pattern of all topics that begin with `start`.
+    pub fn prefix(start: &str) -> Result<Pattern, String> {
+        let legal = start.is_empty() || start == "." || start == ".." || is_topic(start);
+        legal
+            .then(|| Pattern::Prefix(start.to_owned()))
+            .ok_or_else(|| format!("no topic name begins with {start:?}"))
+    }
+
+    fn matches(&self, name: &TopicName) -> bool {
+        match self {
+            Pattern::Literal(topic) => topic == name,
+            Pattern::Prefix(start) => name.as_str().starts_with(start.as_str()),
+        }
+    }
+
+    /// Whether this pattern may include an internal topic: it must show that it means one.
+    fn names_internal(&self) -> bool {
+        match self {
+            Pattern::Literal(_) => true,
+            Pattern::Prefix(start) => is_internal(start),
+        }
+    }
+}
+
+fn is_topic(text: &str) -> bool {
+    TopicName::new(text).is_some()
+}
+
+fn is_internal(name: &str) -> bool {
+    INTERNAL.iter().any(|start| name.starts_with(start))
+}
+
+/// What a rule says about the topics it matches.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Mirror it, unless another rule excludes it.
+    Include,
+    /// Do not mirror it, whatever includes it (Cluster Linking's rule).
+    Exclude,
+}
+
+/// One line of a filter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Which topics it speaks of.
+    pub pattern: Pattern,
+    /// What it says about them.
+    pub verdict: Verdict,
+}
+
+impl Rule {
+    /// A rule that includes `pattern`.
+    pub fn include(pattern: Pattern) -> Rule {
+        Rule { pattern, verdict: Verdict::Include }
+    }
+}
+
+/// The topics of one link. An exclude wins over every include; the order of rules has no meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicFilter {
+    rules: Vec<Rule>,
+}
+
+impl TopicFilter {
+    /// A filter of these rules; without any it matches nothing.
+    pub fn new(rules: Vec<Rule>) -> TopicFilter {
+        TopicFilter { rules }
+    }
+
+    /// Whether the topic is mirrored. Internal topics need a literal rule or a prefix that itself
+    /// begins like one; the brokers' own logs are never mirrored.
+    pub fn matches(&self, name: &TopicName) -> bool {
+        if NEVER.contains(&name.as_str()) {
+            return false;
+        }
+        let internal = is_internal(name.as_str());
+        let includes = |rule: &Rule| {
+            rule.verdict == Verdict::Include
+                && rule.pattern.matches(name)
+                && (!internal || rule.pattern.names_internal())
+        };
+        let excludes = |rule: &Rule| rule.verdict == Verdict::Exclude && rule.pattern.matches(name);
+        self.rules.iter().any(includes) && !self.rules.iter().any(excludes)
+    }
+
+    /// The topics that are included by their whole name and not excluded, in the rules' order.
+    pub fn literals(&self) -> impl Iterator<Item = &TopicName> {
+        self.rules.iter().filter_map(|rule| match (&rule.pattern, rule.verdict) {
+            (Pattern::Literal(name), Verdict::Include) if self.matches(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// Whether any rule includes anything.
+    pub fn includes_anything(&self) -> bool {
+        self.rules.iter().any(|rule| rule.verdict == Verdict::Include)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str]) -> TopicFilter {
+        let rule =
+            |verdict| move |text: &&str| Rule { pattern: Pattern::parse(text).unwrap(), verdict };
+        let included = include.iter().map(rule(Verdict::Include));
+        TopicFilter::new(included.chain(exclude.iter().map(rule(Verdict::Exclude))).collect())
+    }
+
+    fn check(filter: &TopicFilter, yes: &[&str], no: &[&str]) {
+        let matches = |name: &&str| filter.matches(&TopicName::new(name).unwrap());
+        for name in yes {
+            assert!(matches(name), "{name} must match {filter:?}");
+        }
+        for name in no {
+            assert!(!matches(name), "{name} must not match {filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_literal_is_the_whole_name_and_a_prefix_its_beginning() {
+        let some = filter(&["orders", "payments.*"], &[]);
+        check(&some, &["orders", "payments.eu", "payments."], &["orders2", "payments", "x"]);
+        check(&TopicFilter::default(), &[], &["orders"]);
+    }
+
+    #[test]
+    fn an_exclude_wins_over_every_include() {
+        let most = filter(&["*", "orders.tmp.keep"], &["orders.tmp*", "secret"]);
+        check(&most, &["orders", "secrets"], &["orders.tmp", "orders.tmp.keep", "secret"]);
+        check(&filter(&[], &["a"]), &[], &["a", "b"]);
+    }
+
+    #[test]
+    fn internal_topics_must_be_named() {
+        let all = filter(&["*", "_*"], &[]);
+        check(&all, &["orders", "_mine"], &["__mine", "_schemas", "_confluent-metrics"]);
+        check(&filter(&["_schemas"], &[]), &["_schemas"], &["_schemas_2"]);
+        check(&filter(&["_confluent-ksql*"], &[]), &["_confluent-ksql-1"], &["_confluent-m"]);
+        check(&filter(&["__*"], &[]), &["__mine"], NEVER);
+    }
+
+    #[test]
+    fn what_is_no_topic_and_no_prefix_is_refused() {
+        for bad in ["", "a b", "a*b", "a**", "é*", ".", "__consumer_offsets"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+        let text = Pattern::parse("__transaction_state").unwrap_err();
+        assert_eq!(text, "\"__transaction_state\" is the brokers' own log and is never mirrored");
+    }
+
+    #[test]
+    fn literals_are_those_that_really_match() {
+        let some = filter(&["a", "b", "c*"], &["b"]);
+        let names: Vec<&str> = some.literals().map(TopicName::as_str).collect();
+        assert_eq!(names, ["a"]);
+    }
+}
