@@ -12,6 +12,7 @@ pub mod prim;
 pub mod produce;
 pub mod record;
 pub mod rewrite;
+pub mod shape;
 pub mod split;
 pub mod topic;
 pub mod versions;
