@@ -1,0 +1,262 @@
+// Writes records with the Java producer over all partitions of some topics, one codec per topic,
+// and prints what it wrote as one JSON line. It outlives broker kills: it retries until its
+// delivery timeout (ten minutes). It never reads, and never deletes a topic.
+//
+//   Load --bootstrap B --topics a=none,b=gzip,c=snappy,d=lz4,e=zstd
+//        [--create PARTITIONS:REPLICAS] [--topic-config k=v]…
+//        [--records N] [--until-stdin] [--rate RECORDS/S] [--size BYTES] [--plain]
+//        [--txn RECORDS] [--abort-percent P] [--seed N] [--linger MS] [--batch BYTES]
+//        [--acks all] [--idempotent true] [--prop k=v]…
+//
+// --records: in all; without it, it writes until stdin closes (which --until-stdin also asks for).
+// --plain: no key, no header, a value of exactly --size bytes (half of them random, as the
+//   OpenMessaging benchmark does). Else a mixture: null keys, null and empty values, 0-3 headers
+//   with null values and doubled names, sizes from 0 to twice --size.
+// --txn: every so many records of a topic are one transaction, --abort-percent of them aborted.
+
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.Collectors;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.header.Headers;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+public final class Load {
+    private static final int POOL = 512; // ready-made plain values
+
+    private final Args args;
+    private final Random random;
+    private final int size;
+    private final boolean plain;
+    private final byte[][] pool;
+    private final List<Lane> lanes = new ArrayList<>();
+    private final AtomicReference<Exception> firstError = new AtomicReference<>();
+    private final AtomicLong errors = new AtomicLong();
+    private volatile boolean stopped;
+
+    /** One topic with its own producer, so that its codec is its own. */
+    private static final class Lane {
+        final String topic;
+        final String codec;
+        final KafkaProducer<byte[], byte[]> producer;
+        final AtomicLong acked = new AtomicLong();
+        final AtomicLong bytes = new AtomicLong();
+        int partitions;
+        long sent;
+        long inTransaction;
+
+        Lane(String topic, String codec, KafkaProducer<byte[], byte[]> producer) {
+            this.topic = topic;
+            this.codec = codec;
+            this.producer = producer;
+        }
+    }
+
+    public static void main(String[] argv) throws Exception {
+        new Load(new Args(argv,
+            Set.of("bootstrap", "topics", "create", "topic-config", "records", "rate", "size",
+                "txn", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "prop"),
+            Set.of("until-stdin", "plain"))).run();
+    }
+
+    private Load(Args args) {
+        this.args = args;
+        random = new Random(args.number("seed", 1));
+        size = (int) args.number("size", 256);
+        plain = args.has("plain");
+        pool = new byte[POOL][];
+        for (int i = 0; i < POOL; i++) pool[i] = value(size);
+    }
+
+    private void run() throws Exception {
+        create();
+        open();
+        long records = args.number("records", Long.MAX_VALUE);
+        if (args.has("until-stdin") || !args.has("records")) watchStdin();
+        long start = System.nanoTime();
+        write(records, start);
+        for (Lane lane : lanes) close(lane);
+        report((System.nanoTime() - start) / 1e9);
+        if (errors.get() > 0) System.exit(1);
+    }
+
+    private void create() throws Exception {
+        if (!args.has("create")) return;
+        String[] shape = args.text("create", null).split(":");
+        Map<String, String> configs = new HashMap<>();
+        for (String config : args.all("topic-config")) {
+            configs.put(config.split("=", 2)[0], config.split("=", 2)[1]);
+        }
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", args.need("bootstrap")))) {
+            for (String topic : args.need("topics").split(",")) {
+                var wanted = new NewTopic(topic.split("=")[0], Integer.parseInt(shape[0]),
+                    Short.parseShort(shape[1])).configs(configs);
+                try {
+                    admin.createTopics(List.of(wanted)).all().get();
+                } catch (ExecutionException e) {
+                    if (!(e.getCause() instanceof TopicExistsException)) throw e;
+                }
+            }
+        }
+    }
+
+    private void open() {
+        for (String topic : args.need("topics").split(",")) {
+            String[] parts = topic.split("=");
+            String codec = parts.length > 1 ? parts[1] : "none";
+            Lane lane = new Lane(parts[0], codec, new KafkaProducer<>(config(parts[0], codec)));
+            if (args.has("txn")) lane.producer.initTransactions();
+            lane.partitions = partitions(lane);
+            lanes.add(lane);
+        }
+    }
+
+    /** A topic just created may not be known to every broker for some milliseconds. */
+    private static int partitions(Lane lane) {
+        return lane.producer.partitionsFor(lane.topic).size();
+    }
+
+    private Map<String, Object> config(String topic, String codec) {
+        Map<String, Object> config = new HashMap<>();
+        config.put("bootstrap.servers", args.need("bootstrap"));
+        config.put("key.serializer", ByteArraySerializer.class.getName());
+        config.put("value.serializer", ByteArraySerializer.class.getName());
+        config.put("compression.type", codec);
+        config.put("acks", args.text("acks", "all"));
+        config.put("enable.idempotence", args.text("idempotent", "true"));
+        config.put("linger.ms", args.text("linger", "5"));
+        config.put("batch.size", args.text("batch", "65536"));
+        config.put("delivery.timeout.ms", "600000");
+        config.put("request.timeout.ms", "10000");
+        config.put("max.block.ms", "600000");
+        config.put("max.request.size", "8388608");
+        if (args.has("txn")) config.put("transactional.id", "load-" + topic);
+        args.propsInto(config);
+        return config;
+    }
+
+    private void watchStdin() {
+        Thread watcher = new Thread(() -> {
+            try {
+                while (System.in.read() >= 0) { }
+            } catch (java.io.IOException e) {
+                // A broken stdin is a closed one.
+            }
+            stopped = true;
+        });
+        watcher.setDaemon(true);
+        watcher.start();
+    }
+
+    private void write(long records, long start) throws InterruptedException {
+        long rate = args.number("rate", 0);
+        for (long n = 0; n < records && !stopped && errors.get() == 0; n++) {
+            if (rate > 0) {
+                long due = start + n * 1_000_000_000L / rate;
+                long early = due - System.nanoTime();
+                if (early > 1_000_000) Thread.sleep(early / 1_000_000);
+            }
+            send(lanes.get((int) (n % lanes.size())));
+        }
+    }
+
+    private void send(Lane lane) {
+        begin(lane);
+        int partition = (int) (lane.sent++ % lane.partitions);
+        var record = plain ? plainRecord(lane, partition) : mixedRecord(lane, partition);
+        int bytes = (record.key() == null ? 0 : record.key().length)
+            + (record.value() == null ? 0 : record.value().length);
+        lane.producer.send(record, (metadata, error) -> {
+            if (error == null) {
+                lane.acked.incrementAndGet();
+                lane.bytes.addAndGet(bytes);
+            } else if (!(error instanceof org.apache.kafka.common.errors.TransactionAbortedException)) {
+                errors.incrementAndGet();
+                firstError.compareAndSet(null, error);
+            }
+        });
+        end(lane, args.number("txn", 0));
+    }
+
+    private void begin(Lane lane) {
+        if (args.has("txn") && lane.inTransaction++ == 0) lane.producer.beginTransaction();
+    }
+
+    private void end(Lane lane, long records) {
+        if (records == 0 || lane.inTransaction < records) return;
+        lane.inTransaction = 0;
+        if (random.nextInt(100) < args.number("abort-percent", 0)) {
+            lane.producer.flush(); // aborted records must reach the log to be worth a test
+            lane.producer.abortTransaction();
+        } else {
+            lane.producer.commitTransaction();
+        }
+    }
+
+    private void close(Lane lane) {
+        end(lane, lane.inTransaction);
+        lane.producer.flush();
+        lane.producer.close();
+    }
+
+    private ProducerRecord<byte[], byte[]> plainRecord(Lane lane, int partition) {
+        return new ProducerRecord<>(lane.topic, partition, null, pool[random.nextInt(POOL)]);
+    }
+
+    private ProducerRecord<byte[], byte[]> mixedRecord(Lane lane, int partition) {
+        byte[] key = random.nextInt(8) == 0 ? null : utf8("key-" + random.nextInt(10_000));
+        byte[] value = switch (random.nextInt(32)) {
+            case 0 -> null;
+            case 1 -> new byte[0];
+            default -> value(random.nextInt(2 * size + 1));
+        };
+        var record = new ProducerRecord<>(lane.topic, partition, key, value);
+        addHeaders(record.headers());
+        return record;
+    }
+
+    private void addHeaders(Headers headers) {
+        for (int n = random.nextInt(4); n > 0; n--) {
+            String name = random.nextInt(4) == 0 ? "doubled" : "header-é-" + n;
+            headers.add(name, random.nextInt(4) == 0 ? null : utf8("v" + random.nextInt()));
+        }
+    }
+
+    /** Half random, half constant: compresses about two to one. */
+    private byte[] value(int length) {
+        byte[] bytes = new byte[length];
+        byte[] noise = new byte[length / 2];
+        random.nextBytes(noise);
+        System.arraycopy(noise, 0, bytes, 0, noise.length);
+        return bytes;
+    }
+
+    private static byte[] utf8(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    private void report(double seconds) {
+        long records = lanes.stream().mapToLong(lane -> lane.acked.get()).sum();
+        long bytes = lanes.stream().mapToLong(lane -> lane.bytes.get()).sum();
+        String topics = lanes.stream().map(lane -> String.format(
+                "{\"topic\":\"%s\",\"codec\":\"%s\",\"partitions\":%d,\"records\":%d}",
+                lane.topic, lane.codec, lane.partitions, lane.acked.get()))
+            .collect(Collectors.joining(","));
+        String error = firstError.get() == null ? "null"
+            : '"' + firstError.get().toString().replaceAll("[\"\\\\\n]", " ") + '"';
+        System.out.printf(java.util.Locale.ROOT, "{\"records\":%d,\"bytes\":%d,\"seconds\":%.3f,\"errors\":%d,"
+            + "\"error\":%s,\"topics\":[%s]}%n", records, bytes, seconds, errors.get(), error, topics);
+    }
+}
