@@ -1,3 +1,5 @@
 //! The support library of the outer tests: simulated and real clusters, checkers, fuzz bodies.
 //!
 //! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.
+
+pub mod real;

@@ -1,0 +1,148 @@
+//! One real cluster, driven through the script `protocol-tests/kafka/cluster`.
+//!
+//! It never leaves a broker behind: `Drop` stops them, and if this process is killed the script's
+//! watchdog does.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use serde_json::Value;
+
+use super::RealError;
+use super::repo;
+use super::run;
+use super::script;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct RealSpec {
+    /// A version that `protocol-tests/kafka/pom.xml` pins.
+    pub version: String,
+    /// 1 to 3; with three, any one may die and the cluster goes on.
+    pub brokers: u8,
+    /// Lines for `server.properties`, over the script's own.
+    pub props: Vec<(String, String)>,
+    /// Java heap of each broker, as `-Xmx` takes it.
+    pub heap: String,
+}
+
+impl RealSpec {
+    /// A cluster of `brokers` nodes of one version, nothing else set.
+    pub fn new(version: &str, brokers: u8) -> Self {
+        Self { version: version.into(), brokers, props: Vec::new(), heap: "384m".into() }
+    }
+
+    /// The same with one more broker property.
+    #[must_use]
+    pub fn prop(mut self, name: &str, value: &str) -> Self {
+        self.props.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// A running cluster; dropping it kills its brokers and removes its files.
+///
+/// After a test's panic the files stay, and their place is printed.
+#[derive(Debug)]
+pub struct RealCluster {
+    dir: PathBuf,
+    bootstrap: String,
+    ports: Vec<u16>,
+}
+
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+impl RealCluster {
+    /// Fetches Kafka if need be, starts the brokers, and waits until each says that it is up.
+    pub fn start(spec: RealSpec) -> Result<Self, RealError> {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let dir = repo().join(format!("target/real/{}-{number}", process::id()));
+        let mut command = script();
+        command.arg("start").arg("--dir").arg(&dir).args(["--version", &spec.version]);
+        command.args(["--brokers", &spec.brokers.to_string(), "--heap", &spec.heap]);
+        command.args(["--owner", &process::id().to_string()]);
+        for (name, value) in &spec.props {
+            command.args(["--prop", &format!("{name}={value}")]);
+        }
+        let cannot = |e: &dyn std::fmt::Display| {
+            RealError::new(format!(
+                "This test needs Apache Kafka {}, which could not be started (JDK 17 and Maven \
+                 are needed, and Maven Central on the first run): {e}",
+                spec.version
+            ))
+        };
+        let output = run(&mut command).map_err(|e| cannot(&e))?;
+        let said: Value = serde_json::from_slice(&output.stdout).map_err(|e| cannot(&e))?;
+        let nodes = said["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let port = |node: &Value| node["port"].as_u64().and_then(|p| u16::try_from(p).ok());
+        let ports = nodes.iter().filter_map(port).collect();
+        let bootstrap = said["bootstrap"].as_str().unwrap_or_default().to_string();
+        Ok(Self { dir, bootstrap, ports })
+    }
+
+    /// `host:port` of every broker, with commas between.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The client port of each broker, node 1 first.
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// Where configs, logs and data lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// SIGKILL to node 1, 2 or 3; returns when it is gone.
+    pub fn kill(&self, node: u8) -> Result<(), RealError> {
+        self.order("kill", node)
+    }
+
+    /// SIGTERM (leaders move first); returns when it has ended.
+    pub fn term(&self, node: u8) -> Result<(), RealError> {
+        self.order("term", node)
+    }
+
+    /// Starts a dead node again on its old ports; returns when it is up.
+    pub fn restart(&self, node: u8) -> Result<(), RealError> {
+        self.order("restart", node)
+    }
+
+    /// SIGSTOP: its connections stay open and nothing answers.
+    pub fn freeze(&self, node: u8) -> Result<(), RealError> {
+        self.order("freeze", node)
+    }
+
+    /// SIGCONT after `freeze`.
+    pub fn thaw(&self, node: u8) -> Result<(), RealError> {
+        self.order("thaw", node)
+    }
+
+    /// Kills every broker. `Drop` does it too; this one tells when it fails.
+    pub fn stop(&self) -> Result<(), RealError> {
+        run(script().arg("stop").arg(&self.dir)).map(drop)
+    }
+
+    fn order(&self, word: &str, node: u8) -> Result<(), RealError> {
+        run(script().arg(word).arg(&self.dir).arg(node.to_string())).map(drop)
+    }
+}
+
+impl Drop for RealCluster {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("{error}");
+        } else if thread::panicking() || std::env::var_os("ISOLOG_KEEP").is_some() {
+            eprintln!("the cluster's files are kept: {}", self.dir.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("{}: {error}", self.dir.display());
+        }
+    }
+}

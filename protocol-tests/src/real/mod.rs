@@ -1,0 +1,84 @@
+//! Real Apache Kafka clusters, and the clients that are not ours, for the outer tests.
+//!
+//! Everything blocks: call it from a plain test thread or `spawn_blocking`. It never skips: when
+//! Kafka cannot start, the error says why and the test fails.
+
+mod cluster;
+mod peers;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+pub use cluster::RealCluster;
+pub use cluster::RealSpec;
+pub use peers::DumpSpec;
+pub use peers::Isolation;
+pub use peers::Load;
+pub use peers::LoadSpec;
+pub use peers::Loaded;
+pub use peers::PartitionDigest;
+pub use peers::Reader;
+pub use peers::assert_equal;
+pub use peers::dump;
+pub use peers::peer;
+
+/// What went wrong outside of this process, in words. `unwrap` prints it as it is.
+pub struct RealError(String);
+
+impl RealError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for RealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RealError {}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One real-Kafka test of a process at a time: two cores carry six brokers, not twelve.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The top of the repository.
+pub fn repo() -> PathBuf {
+    let members = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    members.parent().expect("protocol-tests lies in the repository").to_path_buf()
+}
+
+pub(crate) fn script() -> Command {
+    Command::new(repo().join("protocol-tests/kafka/cluster"))
+}
+
+/// Runs a command to its end; anything but success is an error with both its streams.
+pub(crate) fn run(command: &mut Command) -> Result<Output, RealError> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|e| RealError::new(format!("{command:?}: {e}")))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(RealError::new(format!(
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    )))
+}
