@@ -1,0 +1,358 @@
+//! Why a partition stands still: every reason, with its numbers and what to do about it.
+//!
+//! It never decides: the rules do, and say one of these.
+
+use std::fmt;
+
+use crate::ids::ClusterId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::ProducerId;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::wire::error::KafkaCode;
+
+/// A reason that needs a person, or a change outside of isolog; nothing is appended meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The source has deleted offsets that the destination does not hold yet.
+    LogStartAbove {
+        /// The first offset that the source still has.
+        source_start: Offset,
+        /// Where the copy would go on.
+        destination_end: Offset,
+    },
+    /// The source has no batch at the destination's end.
+    Hole {
+        /// The first missing offset.
+        at: Offset,
+        /// Where the source goes on.
+        next: Offset,
+    },
+    /// The destination's end lies inside a source batch.
+    EndInsideBatch {
+        /// The batch's base offset.
+        base: Offset,
+        /// The offset behind the batch.
+        next: Offset,
+        /// The destination's end.
+        end: Offset,
+    },
+    /// Compaction took records out of a batch: it occupies more offsets than it has records.
+    Thinned {
+        /// The batch's base offset.
+        base: Offset,
+        /// How many offsets it occupies.
+        span: u64,
+        /// How many records it has.
+        count: i32,
+    },
+    /// A marker of a transaction, or any other control batch.
+    Control {
+        /// The batch's base offset.
+        base: Offset,
+    },
+    /// A batch of a transaction.
+    Transactional {
+        /// The batch's base offset.
+        base: Offset,
+        /// The producer at the source.
+        producer: ProducerId,
+    },
+    /// A batch whose timestamps the source's broker gave.
+    LogAppendTime {
+        /// The batch's base offset.
+        base: Offset,
+    },
+    /// A batch of magic 0 or 1, or of one that is not known.
+    OldFormat {
+        /// The batch's offset.
+        base: Offset,
+        /// Its magic.
+        magic: i8,
+    },
+    /// A batch that is larger than the destination takes.
+    TooLarge {
+        /// The batch's base offset.
+        base: Offset,
+        /// Its size.
+        bytes: usize,
+        /// `max.message.bytes` of the destination topic, where it is known.
+        bytes_max: Option<usize>,
+    },
+    /// The source lost offsets that were copied already (unclean leader election).
+    SourceTruncated {
+        /// The first copied offset that the source no longer vouches for.
+        at: Offset,
+        /// The last leader epoch that both sides share.
+        epoch: LeaderEpoch,
+        /// The destination's end.
+        destination_end: Offset,
+    },
+    /// The source's leader epochs went back inside the log.
+    SourceEpochWentBack {
+        /// The batch's base offset.
+        base: Offset,
+        /// The epoch of the batch before.
+        was: LeaderEpoch,
+        /// The epoch of this batch.
+        is: LeaderEpoch,
+    },
+    /// The topic was deleted and created anew.
+    Recreated {
+        /// At which side.
+        side: Side,
+        /// The id that was mirrored.
+        was: TopicId,
+        /// The id it has now.
+        is: TopicId,
+    },
+    /// The topic is gone.
+    Deleted {
+        /// At which side.
+        side: Side,
+    },
+    /// The source has fewer partitions than the destination.
+    PartitionsDecreased {
+        /// The source's count.
+        source: usize,
+        /// The destination's count.
+        destination: usize,
+    },
+    /// Somebody else wrote into the mirror partition.
+    UnexpectedWriter {
+        /// Where our batch should have gone.
+        expected: Offset,
+        /// Where the broker put it, or the end it reports.
+        got: Option<Offset>,
+    },
+    /// The destination holds more than the source.
+    DestinationAhead {
+        /// The destination's end.
+        destination_end: Offset,
+        /// The source's end.
+        source_end: Offset,
+    },
+    /// The destination lost offsets that it had confirmed.
+    DestinationBehind {
+        /// What it had confirmed.
+        confirmed: Offset,
+        /// Its end now.
+        end: Offset,
+    },
+    /// The two sides hold different content at the same offset.
+    Diverged {
+        /// The first offset known to differ.
+        at: Offset,
+    },
+    /// A batch whose checksum is wrong, at the source or on the way, again and again.
+    Corrupt {
+        /// The batch's base offset.
+        base: Offset,
+    },
+    /// The destination refuses a batch.
+    Refused {
+        /// The batch's base offset.
+        base: Offset,
+        /// Its answer.
+        code: KafkaCode,
+    },
+    /// A config of the destination topic breaks exactness.
+    Config {
+        /// The topic config's name.
+        key: String,
+        /// Its value.
+        is: String,
+        /// What it must be.
+        needs: String,
+    },
+    /// The address answers with another cluster's id.
+    ClusterIdChanged {
+        /// At which side.
+        side: Side,
+        /// The id at the start.
+        was: ClusterId,
+        /// The id now.
+        is: ClusterId,
+    },
+    /// A safety assertion of ours is broken: a bug.
+    Invariant {
+        /// What does not hold.
+        what: &'static str,
+        /// What should have been.
+        expected: Offset,
+        /// What is.
+        got: Offset,
+    },
+}
+
+impl Halt {
+    /// The bounded word for API, metric label and log.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Halt::LogStartAbove { .. } => "LOG_START_ABOVE_DESTINATION_END",
+            Halt::Hole { .. } => "HOLE",
+            Halt::EndInsideBatch { .. } => "END_INSIDE_BATCH",
+            Halt::Thinned { .. } => "THINNED_BATCH",
+            Halt::Control { .. } => "CONTROL_BATCH",
+            Halt::Transactional { .. } => "TRANSACTIONAL_BATCH",
+            Halt::LogAppendTime { .. } => "LOG_APPEND_TIME",
+            Halt::OldFormat { .. } => "UNSUPPORTED_MESSAGE_FORMAT",
+            Halt::TooLarge { .. } => "BATCH_TOO_LARGE",
+            Halt::SourceTruncated { .. } => "SOURCE_TRUNCATED",
+            Halt::SourceEpochWentBack { .. } => "NON_MONOTONIC_SOURCE_EPOCH",
+            Halt::Recreated { side: Side::Source, .. } => "SOURCE_TOPIC_ID_CHANGED",
+            Halt::Recreated { side: Side::Destination, .. } => "DESTINATION_TOPIC_ID_CHANGED",
+            Halt::Deleted { side: Side::Source } => "SOURCE_TOPIC_DELETED",
+            Halt::Deleted { side: Side::Destination } => "DESTINATION_TOPIC_DELETED",
+            Halt::PartitionsDecreased { .. } => "SOURCE_PARTITIONS_DECREASED",
+            Halt::UnexpectedWriter { .. } => "UNEXPECTED_WRITER",
+            Halt::DestinationAhead { .. } => "DESTINATION_AHEAD",
+            Halt::DestinationBehind { .. } => "DESTINATION_BEHIND",
+            Halt::Diverged { .. } => "DIVERGED",
+            Halt::Corrupt { .. } => "CORRUPT_BATCH",
+            Halt::Refused { .. } => "REFUSED_BY_DESTINATION",
+            Halt::Config { .. } => "DESTINATION_CONFIG",
+            Halt::ClusterIdChanged { .. } => "CLUSTER_ID_CHANGED",
+            Halt::Invariant { .. } => "INVARIANT",
+        }
+    }
+
+    /// Whether a later look can find the reason gone without anybody's order.
+    pub fn may_resolve_itself(&self) -> bool {
+        matches!(self, Halt::TooLarge { .. } | Halt::Config { .. } | Halt::Corrupt { .. })
+    }
+
+    fn source_content(&self, f: &mut fmt::Formatter<'_>) -> Option<fmt::Result> {
+        let result = match self {
+            Halt::LogStartAbove { source_start, destination_end } => write!(
+                f,
+                "the source's log starts at {source_start}, the destination ends at \
+                 {destination_end}: offsets {destination_end} to {source_start} are not to be had \
+                 any more"
+            ),
+            Halt::Hole { at, next } => {
+                write!(f, "the source has no batch at {at}, it goes on at {next}")
+            }
+            Halt::EndInsideBatch { base, next, end } => {
+                write!(f, "the destination's end {end} lies inside the source batch {base}..{next}")
+            }
+            Halt::Thinned { base, span, count } => {
+                write!(f, "the batch at {base} occupies {span} offsets and holds {count} records")
+            }
+            Halt::Control { base } => write!(f, "there is a control batch at {base}"),
+            Halt::Transactional { base, producer } => {
+                write!(f, "the batch at {base} is part of a transaction of producer {}", producer.0)
+            }
+            Halt::LogAppendTime { base } => {
+                write!(f, "the batch at {base} has LogAppendTime timestamps")
+            }
+            Halt::OldFormat { base, magic } => {
+                write!(f, "the batch at {base} has message format {magic}, 2 is needed")
+            }
+            Halt::Corrupt { base } => write!(
+                f,
+                "the batch at {base} fails its checksum each time it is fetched: check the \
+                 source's disks"
+            ),
+            _ => return None,
+        };
+        Some(result)
+    }
+
+    fn topics(&self, f: &mut fmt::Formatter<'_>) -> Option<fmt::Result> {
+        let result = match self {
+            Halt::SourceTruncated { at, epoch, destination_end } => write!(
+                f,
+                "the source lost what it had from {at} on (last common leader epoch {epoch}), the \
+                 destination holds it up to {destination_end}"
+            ),
+            Halt::SourceEpochWentBack { base, was, is } => {
+                write!(f, "the source's leader epoch goes back from {was} to {is} at {base}")
+            }
+            Halt::Recreated { side, was, is } => write!(
+                f,
+                "the {side} topic was deleted and created anew: it had id {was} and has {is}"
+            ),
+            Halt::Deleted { side } => write!(f, "the {side} topic is gone"),
+            Halt::PartitionsDecreased { source, destination } => write!(
+                f,
+                "the source topic has {source} partitions, the destination topic {destination}"
+            ),
+            Halt::Config { key, is, needs } => {
+                write!(f, "the destination topic has {key}={is}, the copy needs {key}={needs}")
+            }
+            Halt::ClusterIdChanged { side, was, is } => {
+                write!(f, "the {side}'s address answered as cluster {was} and now as {is}")
+            }
+            _ => return None,
+        };
+        Some(result)
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(done) = self.source_content(f).or_else(|| self.topics(f)) {
+            return done;
+        }
+        match self {
+            Halt::TooLarge { base, bytes, bytes_max: Some(max) } => write!(
+                f,
+                "the batch at {base} has {bytes} bytes, max.message.bytes of the destination \
+                 topic is {max}: raise it"
+            ),
+            Halt::TooLarge { base, bytes, bytes_max: None } => write!(
+                f,
+                "the batch at {base} has {bytes} bytes, more than the destination takes: raise \
+                 max.message.bytes or segment.bytes of the topic there"
+            ),
+            Halt::UnexpectedWriter { expected, got: Some(got) } => write!(
+                f,
+                "somebody else wrote into the mirror partition: offset {expected} was due, the \
+                 destination is at {got}"
+            ),
+            Halt::UnexpectedWriter { expected, got: None } => {
+                write!(f, "offset {expected} was due, the destination names none")
+            }
+            Halt::DestinationAhead { destination_end, source_end } => {
+                write!(f, "the destination ends at {destination_end}, the source at {source_end}")
+            }
+            Halt::DestinationBehind { confirmed, end } => write!(
+                f,
+                "the destination had confirmed everything below {confirmed} and now ends at {end}"
+            ),
+            Halt::Diverged { at } => {
+                write!(
+                    f,
+                    "source and destination differ at offset {at}: the topic at the \
+                           destination is not a copy"
+                )
+            }
+            Halt::Refused { base, code } => {
+                write!(f, "the destination refuses the batch at {base}: {code}")
+            }
+            Halt::Invariant { what, expected, got } => {
+                write!(f, "{what}: expected {expected}, got {got}; this is a bug in isolog")
+            }
+            _ => f.write_str(self.label()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_its_numbers() {
+        let at = |raw| Offset::new(raw).unwrap();
+        let halt = Halt::UnexpectedWriter { expected: at(17), got: Some(at(18)) };
+        assert!(halt.to_string().contains("17") && halt.to_string().contains("18"));
+        let halt = Halt::TooLarge { base: at(5), bytes: 2_000, bytes_max: Some(1_000) };
+        assert!(halt.to_string().contains("2000") && halt.to_string().contains("1000"));
+        let halt = Halt::Hole { at: at(3), next: at(9) };
+        assert!(halt.to_string().contains('3') && halt.to_string().contains('9'));
+        assert!(!halt.may_resolve_itself());
+    }
+}

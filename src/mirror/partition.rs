@@ -1,0 +1,897 @@
+//! One mirror partition: which batch may be appended next, and when it must stand still.
+//!
+//! It never waits, never asks anybody and never repairs: facts come in, the next step goes out.
+//!
+//! ```text
+//!             handle_prepared                    fault               in flight answered
+//!  Preparing ────────────────▶ Mirroring ────────────────▶ Draining ───────────────────┐
+//!   ▲ ▲ │                          │                          │                        │
+//!   │ │ │ a rule is broken         ▼ a rule is broken         ▼ a rule is broken       │
+//!   │ │ └──────────────────────▶ Halted ◀─────────────────────┘                        │
+//!   │ └───── resume, or by itself ─┘                                                   │
+//!   └──────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::TimestampMs;
+use crate::ids::TopicPartition;
+use crate::mirror::align::Align;
+use crate::mirror::align::align;
+use crate::mirror::halt::Halt;
+use crate::mirror::history::History;
+use crate::mirror::lag::Copied;
+use crate::mirror::lag::Lag;
+use crate::mirror::lag::Snapshot;
+use crate::mirror::window::IN_FLIGHT_MAX;
+use crate::mirror::window::Window;
+use crate::wire::batch::BatchView;
+use crate::wire::error::KafkaCode;
+use crate::wire::error::Remedy;
+use crate::wire::split::Piece;
+
+/// How often in a row the ends must contradict each other before that is believed: a thawed old
+/// leader answers with an old end and no error (`docs/OFFSETS.md`).
+pub const DOUBT_MAX: u32 = 5;
+/// How often in a row the same batch may be refused as fenced or corrupt before the halt.
+pub const REFUSED_MAX: u32 = 5;
+/// How many batches of the usual size one fetch asks for, so that a partition of tiny batches
+/// does not fill the lane.
+pub const BATCHES_PER_FETCH: usize = 256;
+/// The least that one fetch asks of a partition, in bytes.
+pub const FETCH_BYTES_MIN: usize = 16 * 1024;
+
+/// The bounds of one partition.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// No more is fetched while this much is in hand, in bytes.
+    pub waiting_bytes_max: usize,
+    /// The most that one fetch asks for, in bytes.
+    pub fetch_bytes_max: usize,
+    /// `max.message.bytes` of the destination topic, where it is known.
+    pub batch_bytes_max: Option<usize>,
+    /// `producer.id.expiration.ms` of the destination: behind a batch older than this the broker
+    /// may have forgotten the writer, so batches go one at a time.
+    pub producer_age_ms_max: i64,
+}
+
+/// What the tail handshake found.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// The last batches are equal; `epoch` wrote the last one at the source.
+    Equal(LeaderEpoch),
+    /// No offset is on both sides.
+    NothingShared,
+    /// The first offset known to differ.
+    Differs(Offset),
+}
+
+/// Both logs as they were found before the first append, and after every doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The source's log start.
+    pub source_start: Offset,
+    /// The source's high watermark, or last stable offset.
+    pub source_end: Offset,
+    /// The source's log end offset.
+    pub source_log_end: Offset,
+    /// The destination's log end offset: where the copy goes on.
+    pub destination_end: Offset,
+    /// The destination's high watermark.
+    pub destination_hwm: Offset,
+    /// Whether the last batches agree.
+    pub tail: Tail,
+}
+
+/// Something went wrong outside.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The source answered a fetch with this code.
+    FetchRefused(KafkaCode),
+    /// The source's connection is gone.
+    SourceLost,
+    /// The destination's connection is gone: what was in flight is unknown.
+    DestinationLost,
+    /// The lane ends, nothing is wrong.
+    Moved,
+}
+
+/// An answer to the oldest append in flight.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// What the broker says.
+    pub code: KafkaCode,
+    /// Where it put the batch; `None` for the wire's -1.
+    pub base: Option<Offset>,
+}
+
+/// A person's order.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Look again at what halted.
+    Resume,
+}
+
+/// From where to fetch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct FetchFrom {
+    /// The first offset wanted.
+    pub offset: Offset,
+    /// The leader epoch of the batch before it, for the source to compare.
+    pub last_epoch: LeaderEpoch,
+    /// At most this many bytes.
+    pub bytes_max: usize,
+}
+
+/// What to append: `batch` occupies `base..next` and `base` is the destination's end.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The first offset, which the acknowledgement must name.
+    pub base: Offset,
+    /// The offset behind the last.
+    pub next: Offset,
+    /// The source's batch; its header is rewritten on the way.
+    pub batch: BatchView,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Valid from the start, and after every fault.
+    Preparing,
+    /// Valid from `Preparing` only.
+    Mirroring,
+    /// Valid from `Mirroring`: nothing new goes out, what is in flight is waited for.
+    Draining,
+    /// Valid from every state.
+    Halted(Halt),
+}
+
+/// The machine of one partition.
+#[derive(Debug)]
+pub struct PartitionMirror {
+    tp: TopicPartition,
+    limits: Limits,
+    state: State,
+    window: Window,
+    history: History,
+    lag: Lag,
+    copied: Copied,
+    /// A halt that applies once everything before it has landed.
+    ahead: Option<Halt>,
+    /// Whether the broker has taken a batch of this chain: the first one goes alone (P17).
+    proven: bool,
+    /// Whether something was in flight when its connection was lost; ends with `Mirroring`.
+    unknown: bool,
+    /// The greatest end that the destination ever confirmed.
+    confirmed: Offset,
+    /// Whether any end is known at all.
+    prepared: bool,
+    /// The same contradiction, so many times in a row.
+    doubt: (Option<Halt>, u32),
+    /// Refusals of the batch at this base, so many in a row.
+    refused: (Offset, u32),
+    /// Epoch and timestamp of the last batch handed out.
+    sent: (LeaderEpoch, TimestampMs),
+    /// What a fetch must ask for to get the next batch whole.
+    need_bytes: usize,
+    /// The usual size of a batch, in bytes.
+    usual_bytes: usize,
+    /// Why it left `Mirroring` last, for people.
+    fault: Option<(&'static str, String)>,
+}
+
+/// Facts in.
+impl PartitionMirror {
+    /// A partition of which nothing is known.
+    pub fn new(tp: TopicPartition, limits: Limits) -> PartitionMirror {
+        PartitionMirror {
+            tp,
+            usual_bytes: limits.fetch_bytes_max,
+            limits,
+            state: State::Preparing,
+            window: Window::new(Offset::ZERO),
+            history: History::new(),
+            lag: Lag::default(),
+            copied: Copied::default(),
+            ahead: None,
+            proven: false,
+            unknown: false,
+            confirmed: Offset::ZERO,
+            prepared: false,
+            doubt: (None, 0),
+            refused: (Offset::ZERO, 0),
+            sent: (LeaderEpoch::NONE, TimestampMs(-1)),
+            need_bytes: 0,
+            fault: None,
+        }
+    }
+
+    /// The destination topic's `max.message.bytes` is known, or has changed.
+    pub fn set_batch_bytes_max(&mut self, bytes_max: Option<usize>) {
+        self.limits.batch_bytes_max = bytes_max;
+    }
+
+    /// Both logs were looked at, with nothing of ours on the way: mirror from the destination's
+    /// end, halt, or stay (and look again) where the two ends contradict each other.
+    pub fn handle_prepared(&mut self, now: TimestampMs, facts: &Prepared) {
+        if self.state != State::Preparing {
+            return;
+        }
+        self.lag.source_end = Some(facts.source_end);
+        self.lag.destination_hwm = Some(facts.destination_hwm.min(facts.destination_end));
+        self.lag.note(now);
+        if let Some(halt) = self.contradiction(facts) {
+            return self.doubt(halt);
+        }
+        self.doubt = (None, 0);
+        let epoch = match facts.tail {
+            Tail::Differs(at) => return self.halt(Halt::Diverged { at }),
+            Tail::Equal(epoch) => epoch,
+            Tail::NothingShared => LeaderEpoch::NONE,
+        };
+        let (source_start, destination_end) = (facts.source_start, facts.destination_end);
+        if destination_end < source_start {
+            return self.halt(Halt::LogStartAbove { source_start, destination_end });
+        }
+        self.window.restart(destination_end);
+        self.history.restart(epoch);
+        self.sent = (epoch, TimestampMs(-1));
+        self.ahead = None;
+        self.proven = false;
+        self.unknown = false;
+        self.prepared = true;
+        self.confirmed = self.confirmed.max(facts.destination_hwm.min(destination_end));
+        self.state = State::Mirroring;
+    }
+
+    /// The source answered a fetch: its end as consumers see it, and record data that begins at
+    /// or before the offset that [`Self::poll_fetch`] named.
+    pub fn handle_fetched(
+        &mut self,
+        now: TimestampMs,
+        source_end: Offset,
+        pieces: impl IntoIterator<Item = Piece>,
+    ) {
+        self.lag.source_end = Some(source_end);
+        self.lag.note(now);
+        for piece in pieces {
+            if self.state != State::Mirroring || self.ahead.is_some() {
+                return;
+            }
+            self.take_in(piece, source_end);
+        }
+        self.halt_if_reached();
+    }
+
+    /// The next batch is cut off: a fetch must ask for `bytes` to get it whole.
+    pub fn handle_cut_off(&mut self, bytes: usize) {
+        self.need_bytes = bytes;
+    }
+
+    /// The source's log agrees with the batch before our position only up to `end`, the end of
+    /// `epoch` there (diverging epoch, KIP-595).
+    pub fn handle_diverging(&mut self, epoch: LeaderEpoch, end: Offset) {
+        if self.state != State::Mirroring {
+            return;
+        }
+        self.window.drop_waiting();
+        self.ahead = None;
+        if end < self.window.sent_end() {
+            let destination_end = self.window.sent_end();
+            self.ahead = Some(Halt::SourceTruncated { at: end, epoch, destination_end });
+            return self.halt_if_reached();
+        }
+        // What was lost is not copied yet: read it again as it is now.
+        self.history.restart(self.sent.0.min(epoch));
+    }
+
+    /// The destination answered the oldest append in flight.
+    pub fn handle_appended(&mut self, now: TimestampMs, acked: Acked) {
+        let Some(front) = self.window.front().cloned() else {
+            let end = self.window.end();
+            let got = acked.base.unwrap_or(end);
+            return self.halt(Halt::Invariant { what: "an answer to nothing", expected: end, got });
+        };
+        if !acked.code.is_none() {
+            return self.handle_refused(acked.code);
+        }
+        if acked.base != Some(front.base) {
+            self.window.drop_front();
+            return self.halt(Halt::UnexpectedWriter { expected: front.base, got: acked.base });
+        }
+        if front.base != self.window.end() {
+            // An earlier batch was refused and this one accepted in its place: impossible while
+            // the broker knows the writer.
+            let (expected, got) = (self.window.end(), front.base);
+            self.window.drop_front();
+            return self.halt(Halt::Invariant { what: "an ack out of order", expected, got });
+        }
+        self.window.ack();
+        self.proven = true;
+        self.refused = (front.next, 0);
+        self.confirmed = self.confirmed.max(front.next);
+        self.lag.destination_hwm = Some(self.confirmed);
+        self.lag.note(now);
+        self.copied.batches += 1;
+        self.copied.records += front.base.distance_to(front.next);
+        self.copied.bytes += front.bytes as u64;
+        self.settle();
+    }
+
+    /// Something went wrong outside: nothing new goes out, what is in flight is answered first
+    /// unless its connection is the one that is gone.
+    pub fn handle_failed(&mut self, fault: Fault) {
+        self.note_fault(fault);
+        if fault == Fault::DestinationLost {
+            self.unknown |= self.window.in_flight() > 0;
+            while self.window.drop_front().is_some() {}
+        }
+        self.drain();
+    }
+
+    /// A rule outside of the log is broken (a topic recreated, a config changed, …).
+    pub fn handle_halt(&mut self, halt: Halt) {
+        self.halt(halt);
+    }
+
+    /// A person's order.
+    pub fn handle_order(&mut self, order: Order) {
+        match order {
+            Order::Resume => {
+                if matches!(self.state, State::Halted(_)) && self.window.in_flight() == 0 {
+                    self.state = State::Preparing;
+                    self.refused.1 = 0;
+                    self.doubt = (None, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Things to do out.
+impl PartitionMirror {
+    /// What to ask the source for, if more may be taken in.
+    pub fn poll_fetch(&self) -> Option<FetchFrom> {
+        let room = self.window.bytes() < self.limits.waiting_bytes_max;
+        if self.state != State::Mirroring || self.ahead.is_some() || !room {
+            return None;
+        }
+        let usual = self.usual_bytes.saturating_mul(BATCHES_PER_FETCH);
+        let bytes = usual.clamp(FETCH_BYTES_MIN, self.limits.fetch_bytes_max.max(FETCH_BYTES_MIN));
+        Some(FetchFrom {
+            offset: self.window.read_end(),
+            last_epoch: self.history.last(),
+            bytes_max: bytes.max(self.need_bytes),
+        })
+    }
+
+    /// The next batch to append, if one may go out now: at wall time `now`, at most five in
+    /// flight, and one alone where the broker may not know the writer.
+    pub fn poll_append(&mut self, now: TimestampMs) -> Option<Append> {
+        if self.state != State::Mirroring || self.window.in_flight() >= self.in_flight_max(now) {
+            return None;
+        }
+        let sent_end = self.window.sent_end();
+        let (unit, batch) = self.window.take()?;
+        if unit.base != sent_end {
+            self.window.drop_waiting();
+            let what = "an append beside the destination's end";
+            self.halt(Halt::Invariant { what, expected: sent_end, got: unit.base });
+            return None;
+        }
+        self.sent = (unit.epoch, unit.timestamp);
+        Some(Append { base: unit.base, next: unit.next, batch })
+    }
+}
+
+/// Looks.
+impl PartitionMirror {
+    /// Which partition this is.
+    pub fn tp(&self) -> &TopicPartition {
+        &self.tp
+    }
+
+    /// Whether batches may flow.
+    pub fn is_mirroring(&self) -> bool {
+        self.state == State::Mirroring
+    }
+
+    /// Whether it must be looked at before anything may flow.
+    pub fn is_preparing(&self) -> bool {
+        self.state == State::Preparing
+    }
+
+    /// Why it stands still, if it does.
+    pub fn halted(&self) -> Option<&Halt> {
+        match &self.state {
+            State::Halted(halt) => Some(halt),
+            _ => None,
+        }
+    }
+
+    /// Whether a lane has nothing more to do with it.
+    pub fn may_leave(&self) -> bool {
+        self.state != State::Mirroring && self.window.in_flight() == 0
+    }
+
+    /// Whether an append may have landed that was never answered.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    /// The confirmed position, once there is one.
+    pub fn position(&self) -> Option<Offset> {
+        self.prepared.then(|| self.window.end())
+    }
+
+    /// How many batches wait to be handed out.
+    pub fn waiting(&self) -> usize {
+        self.window.waiting()
+    }
+
+    /// How many appends are unanswered.
+    pub fn in_flight(&self) -> usize {
+        self.window.in_flight()
+    }
+
+    /// Totals since the start.
+    pub fn copied(&self) -> Copied {
+        self.copied
+    }
+
+    /// What people see at wall time `now`.
+    pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
+        let (state, reason) = match &self.state {
+            State::Preparing => ("preparing", self.fault.clone()),
+            State::Mirroring => ("mirroring", None),
+            State::Draining => ("draining", self.fault.clone()),
+            State::Halted(halt) => ("halted", Some((halt.label(), halt.to_string()))),
+        };
+        Snapshot {
+            state,
+            reason,
+            source_end: self.lag.source_end,
+            destination_end: self.prepared.then(|| self.window.end()),
+            destination_hwm: self.lag.destination_hwm,
+            lag_records: self.lag.records(),
+            lag_bytes: self.window.bytes() as u64,
+            lag_ms: self.lag.ms(now, self.window.oldest().map(|unit| unit.timestamp)),
+            copied: self.copied,
+        }
+    }
+}
+
+/// The rules.
+impl PartitionMirror {
+    fn take_in(&mut self, piece: Piece, source_end: Offset) {
+        let batch = match piece {
+            Piece::Batch(batch) => batch,
+            Piece::OldFormat { offset, magic, .. } => {
+                if offset >= self.window.read_end() {
+                    self.ahead = Some(Halt::OldFormat { base: offset, magic });
+                }
+                return;
+            }
+        };
+        if batch.next_offset() > source_end {
+            return; // not committed yet: it comes again
+        }
+        match align(&batch, self.window.read_end(), self.limits.batch_bytes_max) {
+            Align::Skip => {}
+            Align::Halt(halt) => self.ahead = Some(halt),
+            Align::Append => self.push(batch),
+        }
+    }
+
+    fn push(&mut self, batch: BatchView) {
+        let (base, is) = (batch.base_offset(), batch.leader_epoch());
+        if let Err(was) = self.history.note(base, is) {
+            self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
+            return;
+        }
+        self.need_bytes = 0;
+        self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
+        if let Err(batch) = self.window.push(batch) {
+            let (expected, got) = (self.window.read_end(), batch.base_offset());
+            let what = "a batch beside the read position";
+            self.ahead = Some(Halt::Invariant { what, expected, got });
+        }
+    }
+
+    /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
+    /// old that it may forget the writer at any moment: it would take a later batch for the
+    /// beginning of a new chain (P17, S2).
+    fn in_flight_max(&self, now: TimestampMs) -> usize {
+        let old = now.0.saturating_sub(self.sent.1.0) > self.limits.producer_age_ms_max;
+        if self.proven && !old { IN_FLIGHT_MAX } else { 1 }
+    }
+
+    /// What the two ends say that cannot be, if anything.
+    fn contradiction(&self, facts: &Prepared) -> Option<Halt> {
+        let (destination_end, source_end) = (facts.destination_end, facts.source_log_end);
+        if destination_end < self.confirmed {
+            let confirmed = self.confirmed;
+            return Some(Halt::DestinationBehind { confirmed, end: destination_end });
+        }
+        (destination_end > source_end)
+            .then_some(Halt::DestinationAhead { destination_end, source_end })
+    }
+
+    /// A contradiction is believed only when it stays the same.
+    fn doubt(&mut self, halt: Halt) {
+        let same = self.doubt.0.as_ref() == Some(&halt);
+        let count = if same { self.doubt.1 + 1 } else { 1 };
+        if count >= DOUBT_MAX {
+            return self.halt(halt);
+        }
+        self.fault = Some((halt.label(), format!("looking again: {halt}")));
+        self.doubt = (Some(halt), count);
+    }
+
+    fn handle_refused(&mut self, code: KafkaCode) {
+        let Some(unit) = self.window.drop_front() else { return };
+        let base = unit.base;
+        let first = base == self.window.end();
+        self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
+        // 7 and 20 say "appended, not replicated": only the end can tell.
+        self.unknown |= matches!(code, KafkaCode(7 | 20));
+        if first && code.remedy() == Remedy::Halt && code != KafkaCode(2) {
+            return self.halt(self.refusal(base, unit.bytes, code));
+        }
+        if first && matches!(code.remedy(), Remedy::Fenced | Remedy::Halt) {
+            let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
+            self.refused = (base, count);
+            if count >= REFUSED_MAX {
+                return self.halt(self.refusal(base, unit.bytes, code));
+            }
+        }
+        self.drain();
+    }
+
+    fn refusal(&self, base: Offset, bytes: usize, code: KafkaCode) -> Halt {
+        match code {
+            KafkaCode(2) => Halt::Corrupt { base },
+            KafkaCode(10 | 18) => {
+                // What was known of the destination's limit let the batch through.
+                let known = self.limits.batch_bytes_max.filter(|max| bytes > *max);
+                Halt::TooLarge { base, bytes, bytes_max: known }
+            }
+            _ => Halt::Refused { base, code },
+        }
+    }
+
+    fn note_fault(&mut self, fault: Fault) {
+        self.fault = match fault {
+            Fault::FetchRefused(code) => {
+                Some((code.name(), format!("the source refused a fetch: {code}")))
+            }
+            Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),
+            Fault::DestinationLost => {
+                Some(("DESTINATION_UNAVAILABLE", "the destination is away".to_owned()))
+            }
+            Fault::Moved => None,
+        };
+    }
+
+    fn drain(&mut self) {
+        self.window.drop_waiting();
+        self.ahead = None;
+        if self.state == State::Mirroring {
+            self.state = State::Draining;
+        }
+        self.settle();
+    }
+
+    /// Moves on from what was only waiting for answers.
+    fn settle(&mut self) {
+        if self.window.in_flight() > 0 {
+            return;
+        }
+        if self.state == State::Draining {
+            self.state = State::Preparing;
+        }
+        self.halt_if_reached();
+    }
+
+    /// An obstacle ahead is a halt once everything before it has landed.
+    fn halt_if_reached(&mut self) {
+        let empty = self.window.in_flight() == 0 && self.window.waiting() == 0;
+        if empty && self.state == State::Mirroring {
+            if let Some(halt) = self.ahead.take() {
+                self.halt(halt);
+            }
+        }
+    }
+
+    /// The first reason stays: what follows it is a consequence.
+    fn halt(&mut self, halt: Halt) {
+        self.window.drop_waiting();
+        self.ahead = None;
+        if !matches!(self.state, State::Halted(_)) {
+            self.state = State::Halted(halt);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::PartitionId;
+    use crate::ids::TopicName;
+    use crate::mirror::align::tests::batch;
+    use crate::wire::batch::Attributes;
+
+    const NOW: TimestampMs = TimestampMs(2_000);
+
+    fn at(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    fn facts(source: (i64, i64), destination_end: i64) -> Prepared {
+        Prepared {
+            source_start: at(source.0),
+            source_end: at(source.1),
+            source_log_end: at(source.1),
+            destination_end: at(destination_end),
+            destination_hwm: at(destination_end),
+            tail: Tail::NothingShared,
+        }
+    }
+
+    fn fresh() -> PartitionMirror {
+        let topic = TopicName::new("orders").unwrap();
+        let tp = TopicPartition { topic, partition: PartitionId(0) };
+        let limits = Limits {
+            waiting_bytes_max: 10_000,
+            fetch_bytes_max: 1_000_000,
+            batch_bytes_max: None,
+            producer_age_ms_max: 86_400_000,
+        };
+        PartitionMirror::new(tp, limits)
+    }
+
+    fn mirroring(source_end: i64, end: i64) -> PartitionMirror {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((0, source_end), end));
+        assert!(mirror.is_mirroring());
+        mirror
+    }
+
+    fn fetched(mirror: &mut PartitionMirror, source_end: i64, batches: Vec<BatchView>) {
+        mirror.handle_fetched(NOW, at(source_end), batches.into_iter().map(Piece::Batch));
+    }
+
+    fn acked(mirror: &mut PartitionMirror, base: i64) {
+        mirror.handle_appended(NOW, Acked { code: KafkaCode::NONE, base: Offset::new(base) });
+    }
+
+    fn refused(mirror: &mut PartitionMirror, code: i16) {
+        mirror.handle_appended(NOW, Acked { code: KafkaCode(code), base: None });
+    }
+
+    fn tens(from: i64, count: i64) -> Vec<BatchView> {
+        (0..count).map(|n| batch(from + 10 * n, 10, 10, 0)).collect()
+    }
+
+    #[test]
+    fn the_first_batch_of_a_chain_goes_alone_then_five() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        assert_eq!(mirror.poll_append(NOW).unwrap().base, at(0));
+        assert!(mirror.poll_append(NOW).is_none());
+        acked(&mut mirror, 0);
+        let bases: Vec<_> =
+            std::iter::from_fn(|| mirror.poll_append(NOW)).map(|a| a.base).collect();
+        assert_eq!(bases, [at(10), at(20), at(30), at(40), at(50)]);
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(100));
+        for base in [10, 20, 30, 40, 50] {
+            acked(&mut mirror, base);
+        }
+        let seen = mirror.snapshot(NOW);
+        assert_eq!((seen.destination_end, seen.lag_records), (Some(at(60)), Some(40)));
+        assert_eq!((seen.lag_bytes, seen.lag_ms), (4 * 61, Some(940)));
+    }
+
+    #[test]
+    fn behind_old_records_batches_go_one_at_a_time() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        let late = TimestampMs(86_400_000 + 5_000);
+        mirror.poll_append(late).unwrap();
+        acked(&mut mirror, 0);
+        mirror.poll_append(late).unwrap();
+        assert!(mirror.poll_append(late).is_none());
+        assert!(mirror.poll_append(NOW).is_some());
+    }
+
+    #[test]
+    fn an_ack_at_another_offset_halts_with_both_numbers() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 1);
+        let want = Halt::UnexpectedWriter { expected: at(0), got: Some(at(1)) };
+        assert_eq!(mirror.halted(), Some(&want));
+        assert!(mirror.may_leave());
+        assert!(mirror.poll_append(NOW).is_none() && mirror.poll_fetch().is_none());
+    }
+
+    #[test]
+    fn an_obstacle_halts_after_everything_before_it_has_landed() {
+        let mut mirror = mirroring(100, 0);
+        let mut batches = tens(0, 2);
+        batches.push(batch(20, 1, 1, Attributes::CONTROL));
+        fetched(&mut mirror, 100, batches);
+        assert!(mirror.halted().is_none() && mirror.poll_fetch().is_none());
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 10);
+        assert_eq!(mirror.halted(), Some(&Halt::Control { base: at(20) }));
+        assert_eq!(mirror.position(), Some(at(20)));
+    }
+
+    #[test]
+    fn a_refusal_waits_for_the_answers_behind_it() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        while mirror.poll_append(NOW).is_some() {}
+        refused(&mut mirror, 19);
+        assert!(!mirror.may_leave() && !mirror.is_preparing());
+        for _ in 0..4 {
+            refused(&mut mirror, 45);
+        }
+        assert!(mirror.is_preparing() && mirror.may_leave() && !mirror.is_unknown());
+        assert_eq!(mirror.position(), Some(at(10)));
+        mirror.handle_prepared(NOW, &facts((0, 100), 10));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(10));
+    }
+
+    #[test]
+    fn a_batch_taken_in_place_of_a_refused_one_halts() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        while mirror.poll_append(NOW).is_some() {}
+        refused(&mut mirror, 19);
+        acked(&mut mirror, 10); // the broker forgot the writer: the batch of 20 stands at 10
+        let want = Halt::UnexpectedWriter { expected: at(20), got: Some(at(10)) };
+        assert_eq!(mirror.halted(), Some(&want));
+    }
+
+    #[test]
+    fn a_lost_connection_makes_what_was_in_flight_unknown() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        mirror.handle_failed(Fault::DestinationLost);
+        assert!(mirror.is_preparing() && mirror.is_unknown());
+        // it had landed
+        mirror.handle_prepared(NOW, &facts((0, 100), 10));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(10));
+        assert!(!mirror.is_unknown());
+    }
+
+    #[test]
+    fn a_lost_source_lets_the_appends_in_flight_end() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        mirror.handle_failed(Fault::SourceLost);
+        assert!(!mirror.may_leave());
+        acked(&mut mirror, 0);
+        assert!(mirror.is_preparing() && mirror.may_leave() && !mirror.is_unknown());
+    }
+
+    #[test]
+    fn ends_that_contradict_each_other_are_believed_only_when_they_stay() {
+        let mut mirror = fresh();
+        for _ in 1..DOUBT_MAX {
+            mirror.handle_prepared(NOW, &facts((0, 50), 60));
+            assert!(mirror.is_preparing());
+        }
+        mirror.handle_prepared(NOW, &facts((0, 50), 60));
+        let want = Halt::DestinationAhead { destination_end: at(60), source_end: at(50) };
+        assert_eq!(mirror.halted(), Some(&want));
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((0, 50), 60));
+        mirror.handle_prepared(NOW, &facts((0, 70), 60));
+        assert!(mirror.is_mirroring());
+    }
+
+    #[test]
+    fn a_destination_that_lost_confirmed_offsets_halts() {
+        let mut mirror = mirroring(100, 50);
+        mirror.handle_failed(Fault::DestinationLost);
+        for _ in 0..DOUBT_MAX {
+            mirror.handle_prepared(NOW, &facts((0, 100), 49));
+        }
+        let want = Halt::DestinationBehind { confirmed: at(50), end: at(49) };
+        assert_eq!(mirror.halted(), Some(&want));
+    }
+
+    #[test]
+    fn a_log_start_above_the_end_and_a_different_tail_halt_at_once() {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        let want = Halt::LogStartAbove { source_start: at(7), destination_end: at(3) };
+        assert_eq!(mirror.halted(), Some(&want));
+        let mut mirror = fresh();
+        let tail = Tail::Differs(at(2));
+        mirror.handle_prepared(NOW, &Prepared { tail, ..facts((0, 100), 3) });
+        assert_eq!(mirror.halted(), Some(&Halt::Diverged { at: at(2) }));
+    }
+
+    #[test]
+    fn a_source_truncated_below_what_was_sent_halts_and_above_it_reads_again() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 4));
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        mirror.handle_diverging(LeaderEpoch(0), at(10));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(10));
+        mirror.handle_diverging(LeaderEpoch(0), at(9));
+        let (at, epoch, destination_end) = (at(9), LeaderEpoch(0), at(10));
+        let want = Halt::SourceTruncated { at, epoch, destination_end };
+        assert_eq!(mirror.halted(), Some(&want));
+    }
+
+    #[test]
+    fn refusals_that_stay_halt_with_their_code() {
+        let check = |code: i16, times: u32, label: &str| {
+            let mut mirror = mirroring(100, 0);
+            for _ in 0..times {
+                assert!(mirror.halted().is_none(), "{code}");
+                if mirror.is_preparing() {
+                    mirror.handle_prepared(NOW, &facts((0, 100), 0));
+                }
+                fetched(&mut mirror, 100, tens(0, 1));
+                mirror.poll_append(NOW).unwrap();
+                refused(&mut mirror, code);
+            }
+            assert_eq!(mirror.halted().unwrap().label(), label);
+        };
+        check(10, 1, "BATCH_TOO_LARGE");
+        check(87, 1, "REFUSED_BY_DESTINATION");
+        check(32, 1, "REFUSED_BY_DESTINATION");
+        check(2, REFUSED_MAX, "CORRUPT_BATCH");
+        check(45, REFUSED_MAX, "REFUSED_BY_DESTINATION");
+    }
+
+    #[test]
+    fn what_is_not_committed_at_the_source_is_not_taken() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 15, tens(0, 2));
+        assert_eq!(mirror.waiting(), 1);
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(10));
+    }
+
+    #[test]
+    fn memory_in_hand_stops_the_fetches_not_the_appends() {
+        let mut mirror = mirroring(100_000, 0);
+        fetched(&mut mirror, 100_000, tens(0, 170));
+        assert!(mirror.poll_fetch().is_none());
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        while mirror.poll_append(NOW).is_some() {}
+        for n in 1..=5 {
+            acked(&mut mirror, 10 * n);
+        }
+        while mirror.poll_append(NOW).is_some() {}
+        acked(&mut mirror, 60);
+        assert!(mirror.poll_fetch().is_some());
+    }
+
+    #[test]
+    fn a_halted_partition_is_looked_at_again_by_order() {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        mirror.handle_order(Order::Resume);
+        assert!(mirror.is_preparing());
+        mirror.handle_prepared(NOW, &facts((3, 100), 3));
+        assert!(mirror.is_mirroring());
+    }
+}
