@@ -3,3 +3,4 @@
 //! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.
 
 pub mod real;
+pub mod mirror_ops;
