@@ -344,7 +344,7 @@ impl<'a> World<'a> {
         match self.dice.roll(64) {
             0..=24 => self.lose_destination(),
             25..=39 => self.mirror.handle_failed(Fault::SourceLost),
-            40..=54 => self.deliver_late(),
+            40..=54 if self.mirror.halted().is_none() => self.deliver_late(),
             55..=57 => drop(self.broker.writer.drain(..self.broker.writer.len().saturating_sub(1))),
             58 => self.epoch += 1,
             59 if !self.tame => self.truncate_source(),
