@@ -2,5 +2,5 @@
 //!
 //! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.
 
-pub mod real;
 pub mod mirror_ops;
+pub mod real;

@@ -229,10 +229,7 @@ impl PartitionMirror {
             Tail::Equal(epoch) => epoch,
             Tail::NothingShared => LeaderEpoch::NONE,
         };
-        let (source_start, destination_end) = (facts.source_start, facts.destination_end);
-        if destination_end < source_start {
-            return self.halt(Halt::LogStartAbove { source_start, destination_end });
-        }
+        let destination_end = facts.destination_end;
         self.window.restart(destination_end);
         self.history.restart(epoch);
         self.sent = (epoch, TimestampMs(-1));
@@ -512,8 +509,12 @@ impl PartitionMirror {
             let confirmed = self.confirmed;
             return Some(Halt::DestinationBehind { confirmed, end: destination_end });
         }
-        (destination_end > source_end)
-            .then_some(Halt::DestinationAhead { destination_end, source_end })
+        if destination_end > source_end {
+            return Some(Halt::DestinationAhead { destination_end, source_end });
+        }
+        let source_start = facts.source_start;
+        (destination_end < source_start)
+            .then_some(Halt::LogStartAbove { source_start, destination_end })
     }
 
     /// A contradiction is believed only when it stays the same.
@@ -813,9 +814,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_start_above_the_end_and_a_different_tail_halt_at_once() {
+    fn a_log_start_above_the_end_halts_and_a_different_tail_at_once() {
         let mut mirror = fresh();
-        mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        for _ in 0..DOUBT_MAX {
+            mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        }
         let want = Halt::LogStartAbove { source_start: at(7), destination_end: at(3) };
         assert_eq!(mirror.halted(), Some(&want));
         let mut mirror = fresh();
@@ -887,7 +890,9 @@ mod tests {
     #[test]
     fn a_halted_partition_is_looked_at_again_by_order() {
         let mut mirror = fresh();
-        mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        for _ in 0..DOUBT_MAX {
+            mirror.handle_prepared(NOW, &facts((7, 100), 3));
+        }
         mirror.handle_order(Order::Resume);
         assert!(mirror.is_preparing());
         mirror.handle_prepared(NOW, &facts((3, 100), 3));
