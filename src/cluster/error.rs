@@ -39,6 +39,23 @@ impl fmt::Display for Peer {
     }
 }
 
+/// One topic (or other item) of a request that was refused; the rest of the request went through.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}{}", Said(.message))]
+pub struct Refusal {
+    /// The code. 7 (REQUEST_TIMED_OUT) says that it may happen yet: read it back.
+    pub code: KafkaCode,
+    /// What the broker says about it.
+    pub message: Option<Arc<str>>,
+}
+
+impl Refusal {
+    /// What the caller must do.
+    pub fn remedy(&self) -> Remedy {
+        self.code.remedy()
+    }
+}
+
 /// How far a connection had come when it was closed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Phase {

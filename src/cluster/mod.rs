@@ -2,16 +2,58 @@
 //!
 //! It never knows that anything is being mirrored.
 
+mod admin;
+pub mod backoff;
+mod call;
+mod configs;
 pub mod conn;
 pub mod dial;
+mod ends;
 pub mod error;
-mod inbox;
-mod outbox;
-mod slabs;
+pub mod metadata;
+mod pool;
+mod producers;
+mod refresh;
 
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use crate::cluster::admin::ClusterView;
+pub use crate::cluster::admin::EachTopic;
+pub use crate::cluster::admin::NewTopic;
+pub use crate::cluster::configs::ConfigEntries;
+pub use crate::cluster::configs::ConfigEntry;
+pub use crate::cluster::ends::Each;
+pub use crate::cluster::ends::EndKind;
+pub use crate::cluster::ends::EpochEnd;
+pub use crate::cluster::ends::Listed;
+pub use crate::cluster::pool::Use;
+pub use crate::cluster::producers::ProducerState;
+pub use crate::cluster::refresh::Wanted;
+
+use crate::cluster::backoff::Dice;
+use crate::cluster::dial::Dial;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Result;
+use crate::cluster::metadata::Broker;
+use crate::cluster::metadata::Metadata;
+use crate::cluster::metadata::Partition;
+use crate::cluster::metadata::Topic;
+use crate::cluster::pool::Pool;
+use crate::ids::BrokerId;
+use crate::ids::ClusterId;
+use crate::ids::LeaderEpoch;
 use crate::ids::Side;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
 
 /// How to reach one cluster; filled by `config`.
 #[derive(Clone, Debug)]
@@ -38,4 +80,139 @@ pub struct Options {
     pub retry_pause_max: Duration,
     /// `client.rack`, empty for none.
     pub rack: String,
+}
+
+/// Whom a question is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any broker that answers.
+    Any,
+    /// The controller, or a broker that forwards to it.
+    Controller,
+    /// That broker.
+    Broker(BrokerId),
+}
+
+/// One cluster; shared by all who speak to it.
+pub struct Cluster {
+    options: Options,
+    dial: Arc<dyn Dial>,
+    client_id: Arc<str>,
+    dice: Mutex<Dice>,
+    /// What the first connection told; every later one must tell the same.
+    id: OnceLock<ClusterId>,
+    /// Set once another cluster has answered: every call fails from then on.
+    halted: OnceLock<ClusterError>,
+    metadata: RwLock<Metadata>,
+    /// The generation of `metadata`.
+    news: watch::Sender<u64>,
+    /// When all topics were last read; held while they are being read.
+    read_at: tokio::sync::Mutex<Option<Instant>>,
+    pool: Pool,
+}
+
+impl Cluster {
+    /// Reaches one of the bootstrap addresses and reads the whole metadata. Fails when every
+    /// address has failed in each of a few rounds; the caller decides when to try again.
+    pub async fn connect(options: Options, dial: Arc<dyn Dial>, seed: u64) -> Result<Arc<Cluster>> {
+        let cluster = Arc::new(Cluster {
+            client_id: options.client_id.as_str().into(),
+            dial,
+            dice: Mutex::new(Dice::new(seed)),
+            id: OnceLock::new(),
+            halted: OnceLock::new(),
+            metadata: RwLock::default(),
+            news: watch::Sender::new(0),
+            read_at: tokio::sync::Mutex::default(),
+            pool: Pool::default(),
+            options,
+        });
+        cluster.refresh(Wanted::All).await?;
+        Ok(cluster)
+    }
+
+    /// Which of the two clusters.
+    pub fn side(&self) -> Side {
+        self.options.side
+    }
+
+    /// How it is reached.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The cluster's own id, as its first answer told it.
+    pub fn id(&self) -> ClusterId {
+        self.id.get().cloned().unwrap_or_else(|| ClusterId("".into()))
+    }
+
+    /// Why every call fails: another cluster has answered under this one's address.
+    pub fn halted(&self) -> Option<ClusterError> {
+        self.halted.get().cloned()
+    }
+
+    /// Looks something up in the metadata; `look` must be short and cannot wait.
+    pub fn look<T>(&self, look: impl FnOnce(&Metadata) -> T) -> T {
+        look(&self.metadata.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One partition, as far as it is known.
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Partition> {
+        self.look(|metadata| metadata.partition(tp).cloned())
+    }
+
+    /// One topic, as far as it is known.
+    pub fn topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.look(|metadata| metadata.topic(name).cloned())
+    }
+
+    /// All topics that are known.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.look(|metadata| metadata.topics().cloned().collect())
+    }
+
+    /// Rings at every change of the metadata; the number is its generation.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// A leader that a fetch or produce answer told; `true` when that is news.
+    pub fn note_leader(&self, tp: &TopicPartition, leader: BrokerId, epoch: LeaderEpoch) -> bool {
+        // most answers repeat what is known: that needs no exclusive lock
+        let may_be_news = |known: &Partition| epoch >= known.epoch;
+        if !self.look(|metadata| metadata.partition(tp).is_some_and(may_be_news)) {
+            return false;
+        }
+        self.change(|metadata| metadata.note_leader(tp, leader, epoch))
+    }
+
+    /// A broker's address that a fetch or produce answer told; `true` when that is news.
+    pub fn note_broker(&self, broker: Broker) -> bool {
+        self.change(|metadata| metadata.note_broker(broker))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Metadata) -> bool) -> bool {
+        let mut metadata = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut metadata);
+        let generation = metadata.generation();
+        drop(metadata);
+        if changed {
+            // a later change may have rung already: the number never goes back
+            self.news.send_if_modified(|known| {
+                let later = generation > *known;
+                *known = generation.max(*known);
+                later
+            });
+        }
+        changed
+    }
+
+    fn pause(&self, backoff: &mut backoff::Backoff) -> Duration {
+        backoff.pause(&mut lock(&self.dice))
+    }
+}
+
+/// Locks; what these locks guard is never left half changed, so a poisoned one is as good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

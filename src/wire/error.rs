@@ -151,6 +151,8 @@ const CODES: &[(i16, &str, Remedy)] = &[
 impl KafkaCode {
     /// No error.
     pub const NONE: KafkaCode = KafkaCode(0);
+    /// UNKNOWN_SERVER_ERROR: also for an answer without its value.
+    pub const UNKNOWN: KafkaCode = KafkaCode(-1);
 
     /// Whether this says that all is well.
     pub fn is_none(self) -> bool {

@@ -8,6 +8,10 @@
 //!        └──▶ in flight: correlation, api, version, deadline (answers come in this order)
 //! ```
 
+mod inbox;
+mod outbox;
+mod slabs;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::future::poll_fn;
@@ -26,15 +30,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
+use crate::cluster::conn::inbox::Fault;
+use crate::cluster::conn::inbox::Inbox;
+use crate::cluster::conn::outbox::Outbox;
 use crate::cluster::dial::Stream;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
 use crate::cluster::error::Phase;
 use crate::cluster::error::Result;
-use crate::cluster::inbox::Fault;
-use crate::cluster::inbox::Inbox;
-use crate::cluster::outbox::Outbox;
 use crate::wire::error::WireError;
 use crate::wire::frame::request_head;
 use crate::wire::frame::response_body;

@@ -18,8 +18,8 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::ReadBuf;
 
-use crate::cluster::slabs::Lent;
-use crate::cluster::slabs::Slabs;
+use crate::cluster::conn::slabs::Lent;
+use crate::cluster::conn::slabs::Slabs;
 use crate::wire::error::WireError;
 use crate::wire::frame::PREFIX_BYTES;
 use crate::wire::frame::response_size;

@@ -1,0 +1,179 @@
+//! One question over a control connection: encode, send, await, check the shape, decode.
+//!
+//! It never repeats a request that changes something and may have been applied.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::Encodable;
+use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::cluster::Cluster;
+use crate::cluster::Target;
+use crate::cluster::backoff::Backoff;
+use crate::cluster::conn::Answer;
+use crate::cluster::conn::Conn;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
+use crate::cluster::error::Peer;
+use crate::cluster::error::Result;
+use crate::ids::PartitionId;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::wire::error::Remedy;
+use crate::wire::error::WireError;
+use crate::wire::shape;
+use crate::wire::versions::ApiKey;
+
+/// How often a question is asked at most, each time on a fresh connection.
+const ASK_TRIES_MAX: u32 = 3;
+
+/// A failed try.
+struct Failed {
+    error: ClusterError,
+    /// The whole request had left us.
+    may_be_applied: bool,
+}
+
+impl From<ClusterError> for Failed {
+    fn from(error: ClusterError) -> Failed {
+        Failed { error, may_be_applied: false }
+    }
+}
+
+impl Cluster {
+    /// Asks over the target's control connection, one question at a time.
+    pub(super) async fn ask<R: Request>(&self, target: Target, request: &R) -> Result<R::Response> {
+        let api = api_of::<R>();
+        let mut backoff = Backoff::new(self.options.retry_pause, self.options.retry_pause_max);
+        let mut tries = 1;
+        loop {
+            let failed = match self.try_ask(target, api, request).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            if failed.may_be_applied && changes(api) {
+                return Err(failed.error.into_unknown());
+            }
+            if tries == ASK_TRIES_MAX || !another_try_helps(&failed.error) {
+                return Err(failed.error);
+            }
+            tries += 1;
+            sleep(self.pause(&mut backoff)).await;
+        }
+    }
+
+    async fn try_ask<R: Request>(
+        &self,
+        target: Target,
+        api: ApiKey,
+        request: &R,
+    ) -> std::result::Result<R::Response, Failed> {
+        self.check_halted()?;
+        let broker = self.broker_of(target);
+        let slot = self.pool.slot(broker);
+        let mut slot = slot.lock().await;
+        // taken out meanwhile: who gives up waiting drops the connection with the request
+        let mut idle = slot.take();
+        if let Some(conn) = &mut idle
+            && !conn.is_alive().await
+        {
+            idle = None;
+        }
+        let mut conn = match idle {
+            Some(conn) => conn,
+            None => self.open_control(broker).await?,
+        };
+        let response = self.exchange(&mut conn, api, request).await?;
+        *slot = Some(conn);
+        Ok(response)
+    }
+
+    /// One request and its response, alone on a connection.
+    async fn exchange<R: Request>(
+        &self,
+        conn: &mut Conn,
+        api: ApiKey,
+        request: &R,
+    ) -> std::result::Result<R::Response, Failed> {
+        let version = conn.version(api)?;
+        let body = encode(conn.peer(), api, version, request)?;
+        let deadline = Instant::now() + self.options.request_timeout;
+        let correlation = conn.send(api, version, [body], deadline)?;
+        let answer = conn.turn().await.map_err(|error| {
+            let may_be_applied = conn.may_be_applied(correlation);
+            Failed { error, may_be_applied }
+        })?;
+        let decoded = decode::<R::Response>(conn.peer(), answer);
+        decoded.map_err(|error| Failed { error, may_be_applied: true })
+    }
+
+    /// The same for a connection that is being opened.
+    pub(super) async fn exchange_first<R: Request>(
+        &self,
+        conn: &mut Conn,
+        request: &R,
+    ) -> Result<R::Response> {
+        let exchanged = self.exchange(conn, api_of::<R>(), request).await;
+        exchanged.map_err(|failed| failed.error)
+    }
+}
+
+/// Whether a request changes something at the broker.
+fn changes(api: ApiKey) -> bool {
+    use ApiKey::*;
+    matches!(
+        api,
+        Produce | CreateTopics | CreatePartitions | IncrementalAlterConfigs | DeleteRecords
+    )
+}
+
+/// A broker that did not answer in time will not do better at once; a broken connection may.
+fn another_try_helps(error: &ClusterError) -> bool {
+    error.remedy() == Remedy::Redial && !matches!(error.kind, Kind::Deadline(_))
+}
+
+fn api_of<R: Request>() -> ApiKey {
+    let api = ApiKey::all().find(|api| api.key() == R::KEY);
+    api.expect("every request type used in this room has a row in wire::versions")
+}
+
+fn encode(peer: &Peer, api: ApiKey, version: i16, request: &impl Encodable) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    let encoded = request.encode(&mut body, version);
+    let wrong = WireError::BadValue { what: "version of a request", value: i64::from(version) };
+    encoded.map_err(|_| ClusterError::new(peer, api.name(), wrong))?;
+    Ok(body.freeze())
+}
+
+fn decode<R: Decodable>(peer: &Peer, answer: Answer) -> Result<R> {
+    let Answer { api, version, mut body, .. } = answer;
+    let wrong = |error: WireError| ClusterError::new(peer, api.name(), error);
+    shape::check(api, version, &body).map_err(wrong)?;
+    let refused = WireError::BadValue { what: "a response", value: i64::from(version) };
+    R::decode(&mut body, version).map_err(|_| wrong(refused))
+}
+
+/// Text in the message library's own type.
+pub(super) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// Rows gathered by topic, as requests want them.
+pub(super) fn by_topic<'a, T>(
+    rows: impl Iterator<Item = (&'a TopicPartition, T)>,
+) -> BTreeMap<&'a str, Vec<T>> {
+    let mut topics: BTreeMap<&str, Vec<T>> = BTreeMap::new();
+    rows.for_each(|(tp, row)| topics.entry(tp.topic.as_str()).or_default().push(row));
+    topics
+}
+
+/// The partition an answer speaks of; `None` for a name that cannot have been asked.
+pub(super) fn partition_of(topic: &str, partition: PartitionId) -> Option<TopicPartition> {
+    Some(TopicPartition { topic: TopicName::new(topic)?, partition })
+}

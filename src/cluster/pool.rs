@@ -1,0 +1,234 @@
+//! Connections: one control connection per broker, and fresh ones for the lanes.
+//!
+//! It never hands out a connection that has not told the right cluster id, and never dials an
+//! address that failed again before its pause is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use kafka_protocol::messages::MetadataRequest;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+use tokio::time::timeout;
+
+use crate::cluster::Cluster;
+use crate::cluster::Target;
+use crate::cluster::backoff::Backoff;
+use crate::cluster::conn::Conn;
+use crate::cluster::conn::Limits;
+use crate::cluster::dial::DialError;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
+use crate::cluster::error::Peer;
+use crate::cluster::error::Result;
+use crate::cluster::lock;
+use crate::ids::BrokerId;
+use crate::ids::ClusterId;
+
+/// A control connection: one question at a time; the metadata of 500,000 partitions fits.
+const CONTROL: Limits = Limits { frame_bytes_max: 32 << 20, slabs: 1, in_flight_max: 1 };
+/// An append connection: answers are small.
+const APPEND: Limits = Limits { frame_bytes_max: 8 << 20, slabs: 2, in_flight_max: 32 };
+/// A fetch connection may have as many questions in flight.
+const FETCH_IN_FLIGHT_MAX: usize = 4;
+/// How many failing addresses are remembered.
+const PACES_MAX: usize = 1024;
+
+/// What a connection is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Fetches, long and large.
+    Fetch {
+        /// The largest answer that is read.
+        frame_bytes_max: usize,
+        /// How many answers can be alive at once.
+        slabs: usize,
+    },
+    /// Appends.
+    Append,
+}
+
+/// The control connection of one broker, or of "any"; empty while it is used or gone.
+pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Conn>>>;
+
+#[derive(Default)]
+pub(super) struct Pool {
+    slots: Mutex<BTreeMap<Option<BrokerId>, Slot>>,
+    /// By `host:port`: the addresses that failed last time.
+    paces: Mutex<BTreeMap<Arc<str>, Pace>>,
+}
+
+/// When an address may be dialled again.
+struct Pace {
+    backoff: Backoff,
+    next: Instant,
+}
+
+/// An address worth a try.
+struct Candidate {
+    broker: Option<BrokerId>,
+    host: Arc<str>,
+    port: u16,
+    address: Arc<str>,
+}
+
+impl Pool {
+    pub fn slot(&self, broker: Option<BrokerId>) -> Slot {
+        lock(&self.slots).entry(broker).or_default().clone()
+    }
+
+    fn next_dial(&self, address: &Arc<str>) -> Option<Instant> {
+        lock(&self.paces).get(address).map(|pace| pace.next)
+    }
+}
+
+impl Cluster {
+    /// A fresh connection to a broker for a lane's own use.
+    pub async fn open(&self, broker: BrokerId, purpose: Use) -> Result<Conn> {
+        let limits = match purpose {
+            Use::Append => APPEND,
+            Use::Fetch { frame_bytes_max, slabs } => {
+                Limits { frame_bytes_max, slabs, in_flight_max: FETCH_IN_FLIGHT_MAX }
+            }
+        };
+        self.open_broker(broker, limits).await
+    }
+
+    /// The broker that a target means; `None` for any.
+    pub(super) fn broker_of(&self, target: Target) -> Option<BrokerId> {
+        match target {
+            Target::Any => None,
+            Target::Controller => self.look(|metadata| metadata.controller()),
+            Target::Broker(id) => Some(id),
+        }
+    }
+
+    pub(super) async fn open_control(&self, broker: Option<BrokerId>) -> Result<Conn> {
+        match broker {
+            Some(id) => self.open_broker(id, CONTROL).await,
+            None => self.open_any().await,
+        }
+    }
+
+    pub(super) fn check_halted(&self) -> Result<()> {
+        self.halted.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    async fn open_broker(&self, id: BrokerId, limits: Limits) -> Result<Conn> {
+        let known = self.look(|metadata| metadata.broker(id).cloned());
+        let Some(broker) = known else {
+            let peer = self.peer(Some(id), "an address nobody told yet".into());
+            return Err(ClusterError::new(&peer, "connect", Kind::NoBroker(id)));
+        };
+        self.open_at(&candidate(Some(id), &broker.host, broker.port), limits).await
+    }
+
+    /// Any broker: those that are known, then the bootstrap addresses; who failed last comes last.
+    async fn open_any(&self) -> Result<Conn> {
+        let mut failures = Vec::new();
+        for candidate in self.candidates() {
+            match self.open_at(&candidate, CONTROL).await {
+                Ok(conn) => return Ok(conn),
+                Err(error) if matches!(error.kind, Kind::ClusterIdChanged { .. }) => {
+                    return Err(error);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        if failures.len() == 1 {
+            return Err(failures.remove(0));
+        }
+        let peer = self.peer(None, "every known address".into());
+        Err(ClusterError::new(&peer, "connect", Kind::Nobody(failures.into())))
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut all: Vec<Candidate> = self.look(|metadata| {
+            let brokers = metadata.brokers();
+            brokers.map(|one| candidate(Some(one.id), &one.host, one.port)).collect()
+        });
+        let turn = lock(&self.dice).below(all.len() as u64) as usize;
+        all.rotate_left(turn);
+        for (host, port) in &self.options.bootstrap {
+            let one = candidate(None, host, *port);
+            if all.iter().all(|known| known.address != one.address) {
+                all.push(one);
+            }
+        }
+        // a stable sort: addresses in good standing first, then by the end of their pause
+        all.sort_by_key(|one| self.pool.next_dial(&one.address));
+        all
+    }
+
+    /// Dials, greets, compares the cluster id; an address that failed is given its pause first.
+    async fn open_at(&self, at: &Candidate, limits: Limits) -> Result<Conn> {
+        self.check_halted()?;
+        if let Some(next) = self.pool.next_dial(&at.address) {
+            sleep_until(next).await;
+        }
+        let opened = self.open_now(at, limits).await;
+        match &opened {
+            Ok(_) => drop(lock(&self.pool.paces).remove(&at.address)),
+            Err(_) => self.slow_down(&at.address),
+        }
+        opened
+    }
+
+    async fn open_now(&self, at: &Candidate, limits: Limits) -> Result<Conn> {
+        let peer = self.peer(at.broker, at.address.clone());
+        let failed = |error: DialError| ClusterError::new(&peer, "connect", error);
+        let within = self.options.dial_timeout;
+        let dialled = timeout(within, self.dial.dial(&at.host, at.port)).await;
+        let stream = dialled.map_err(|_| failed(DialError::Timeout(within)))?.map_err(failed)?;
+        let mut conn = Conn::new(stream, peer, &self.client_id, limits);
+        conn.greet(Instant::now() + self.options.request_timeout).await?;
+        let nothing = MetadataRequest::default()
+            .with_topics(Some(Vec::new()))
+            .with_allow_auto_topic_creation(false);
+        let told = self.exchange_first(&mut conn, &nothing).await?;
+        let got = told.cluster_id.map(|id| ClusterId(id.as_str().into()));
+        self.check_id(conn.peer(), got)?;
+        Ok(conn)
+    }
+
+    fn check_id(&self, peer: &Peer, got: Option<ClusterId>) -> Result<()> {
+        let wrong = |kind: Kind| ClusterError::new(peer, "cluster id", kind);
+        let got = got.ok_or_else(|| wrong(Kind::NoClusterId))?;
+        let expected = self.id.get_or_init(|| got.clone()).clone();
+        if expected == got {
+            return Ok(());
+        }
+        let error = wrong(Kind::ClusterIdChanged { expected, got });
+        Err(self.halted.get_or_init(|| error).clone())
+    }
+
+    fn slow_down(&self, address: &Arc<str>) {
+        let now = Instant::now();
+        let mut paces = lock(&self.pool.paces);
+        if paces.len() >= PACES_MAX {
+            paces.retain(|_, pace| pace.next > now);
+        }
+        let pace = paces.entry(address.clone()).or_insert_with(|| Pace {
+            backoff: Backoff::new(self.options.redial_pause, self.options.redial_pause_max),
+            next: now,
+        });
+        // lanes that fail together count as one failure
+        if pace.next <= now {
+            pace.next = now + self.pause(&mut pace.backoff);
+        }
+    }
+
+    pub(super) fn peer(&self, broker: Option<BrokerId>, address: Arc<str>) -> Peer {
+        Peer { side: self.options.side, broker, address }
+    }
+}
+
+fn candidate(broker: Option<BrokerId>, host: &str, port: u16) -> Candidate {
+    // an IPv6 host is written in brackets, as in URLs
+    let address = match host.contains(':') {
+        true => format!("[{host}]:{port}").into(),
+        false => format!("{host}:{port}").into(),
+    };
+    Candidate { broker, host: host.into(), port, address }
+}
