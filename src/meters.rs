@@ -1,1 +1,264 @@
-//! Every metric's name, unit, labels and help text; nothing here measures.
+//! Every metric's name, unit, labels and help text.
+//!
+//! It never measures: who measures takes the name from here.
+
+use std::fmt::Write;
+
+/// How a metric moves.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up, from zero at each start of the process.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+impl Kind {
+    /// The word of the Prometheus text format.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Copy, Clone, Debug)]
+pub struct Meter {
+    /// The name; its last word is the unit, or `total` for a counter.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What is counted.
+    pub unit: &'static str,
+    /// The names of its labels, in order.
+    pub labels: &'static [&'static str],
+    /// What it says, in a sentence.
+    pub help: &'static str,
+}
+
+const PARTITION: &[&str] = &["link", "topic", "partition"];
+const LINK: &[&str] = &["link"];
+const SIDE: &[&str] = &["side"];
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Meter {
+    Meter { name, kind: Kind::Gauge, unit, labels, help }
+}
+
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Meter {
+    Meter { name, kind: Kind::Counter, unit, labels, help }
+}
+
+/// Records between the two ends.
+pub const PARTITION_LAG_RECORDS: Meter = gauge(
+    "isolog_partition_lag_records",
+    "records",
+    PARTITION,
+    "Offsets that the source has and the destination has not; absent while unknown.",
+);
+/// Bytes between the two ends, the known part.
+pub const PARTITION_LAG_BYTES: Meter = gauge(
+    "isolog_partition_lag_bytes",
+    "bytes",
+    PARTITION,
+    "Record bytes fetched and not yet acknowledged: the known part of the lag.",
+);
+/// Age of the oldest record that is not at the destination.
+pub const PARTITION_LAG_MS: Meter = gauge(
+    "isolog_partition_lag_ms",
+    "milliseconds",
+    PARTITION,
+    "For how long the destination has not had all that the source had; 0 when it has.",
+);
+/// The source's end.
+pub const PARTITION_SOURCE_END: Meter = gauge(
+    "isolog_partition_source_end",
+    "offset",
+    PARTITION,
+    "The offset up to which the source can be mirrored.",
+);
+/// The destination's end.
+pub const PARTITION_DESTINATION_END: Meter = gauge(
+    "isolog_partition_destination_end",
+    "offset",
+    PARTITION,
+    "The next offset to be written at the destination: the position of the mirror.",
+);
+/// The destination's high watermark.
+pub const PARTITION_DESTINATION_HWM: Meter = gauge(
+    "isolog_partition_destination_hwm",
+    "offset",
+    PARTITION,
+    "The offset up to which consumers at the destination can read.",
+);
+/// State and reason.
+pub const PARTITION_STATE: Meter = gauge(
+    "isolog_partition_state",
+    "1",
+    &["link", "topic", "partition", "state", "reason"],
+    "1 with the state a mirror partition is in, and why.",
+);
+/// State of a link.
+pub const LINK_STATE: Meter = gauge(
+    "isolog_link_state",
+    "1",
+    &["link", "state", "reason"],
+    "1 with the state a link is in, and why.",
+);
+/// Partitions of a link.
+pub const LINK_PARTITIONS: Meter =
+    gauge("isolog_link_partitions", "partitions", LINK, "Partitions that the link mirrors.");
+/// Halted partitions of a link.
+pub const LINK_PARTITIONS_HALTED: Meter = gauge(
+    "isolog_link_partitions_halted",
+    "partitions",
+    LINK,
+    "Partitions that a rule has stopped: each needs a person.",
+);
+/// Readiness.
+pub const READY: Meter =
+    gauge("isolog_ready", "1", &[], "1 when /health/ready answers 200, otherwise 0.");
+/// Bytes fetched.
+pub const FETCH_BYTES: Meter = counter(
+    "isolog_fetch_bytes_total",
+    "bytes",
+    LINK,
+    "Record bytes that the source has sent, those that are fetched again included.",
+);
+/// Bytes appended.
+pub const APPEND_BYTES: Meter = counter(
+    "isolog_append_bytes_total",
+    "bytes",
+    LINK,
+    "Record bytes that the destination has acknowledged.",
+);
+/// Records appended.
+pub const APPEND_RECORDS: Meter = counter(
+    "isolog_append_records_total",
+    "records",
+    LINK,
+    "Records that the destination has acknowledged.",
+);
+/// Unknown outcomes.
+pub const APPEND_UNKNOWN: Meter = counter(
+    "isolog_append_unknown_total",
+    "appends",
+    LINK,
+    "Appends whose outcome was not known and was found by asking the destination's end.",
+);
+/// Bytes held.
+pub const BUFFER_BYTES: Meter = gauge(
+    "isolog_buffer_bytes",
+    "bytes",
+    LINK,
+    "Record bytes held in memory; all links together stay below buffer.memory.bytes.",
+);
+/// Open connections.
+pub const CONNECTIONS: Meter =
+    gauge("isolog_connections", "connections", SIDE, "Open connections to brokers.");
+/// Dials that failed.
+pub const DIAL_FAILURES: Meter = counter(
+    "isolog_dial_failures_total",
+    "dials",
+    SIDE,
+    "Dials that did not end in a usable connection.",
+);
+/// Requests sent.
+pub const REQUESTS: Meter = counter(
+    "isolog_requests_total",
+    "requests",
+    &["side", "api"],
+    "Requests that were sent to brokers.",
+);
+/// Requests that failed.
+pub const REQUEST_FAILURES: Meter = counter(
+    "isolog_request_failures_total",
+    "requests",
+    &["side", "api"],
+    "Requests that were sent and never answered.",
+);
+
+/// Every metric there is, in the order in which people read them.
+pub const METERS: &[Meter] = &[
+    PARTITION_LAG_RECORDS,
+    PARTITION_LAG_BYTES,
+    PARTITION_LAG_MS,
+    PARTITION_SOURCE_END,
+    PARTITION_DESTINATION_END,
+    PARTITION_DESTINATION_HWM,
+    PARTITION_STATE,
+    LINK_STATE,
+    LINK_PARTITIONS,
+    LINK_PARTITIONS_HALTED,
+    READY,
+    FETCH_BYTES,
+    APPEND_BYTES,
+    APPEND_RECORDS,
+    APPEND_UNKNOWN,
+    BUFFER_BYTES,
+    CONNECTIONS,
+    DIAL_FAILURES,
+    REQUESTS,
+    REQUEST_FAILURES,
+];
+
+const HEAD: &str = "\
+# Metrics
+
+Written from the table in `src/meters.rs`; mend the table, then run
+`ISOLOG_BLESS=1 cargo test -p protocol-tests --test tidy`.
+
+`GET /metrics` on the service port answers in the Prometheus text format. What is not known yet is
+absent, never zero.
+
+| name | kind | unit | labels | what it says |
+| --- | --- | --- | --- | --- |
+";
+
+/// `docs/METRICS.md`; tidy compares the file with it.
+pub fn page() -> String {
+    let mut out = HEAD.to_owned();
+    for meter in METERS {
+        let Meter { name, unit, help, .. } = meter;
+        let labels = meter.labels.join(", ");
+        let kind = meter.kind.word();
+        writeln!(out, "| `{name}` | {kind} | {unit} | {labels} | {help} |")
+            .expect("a String takes any text");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        for meter in METERS {
+            let legal = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(meter.name.starts_with("isolog_"), "{}", meter.name);
+            assert!(meter.name.bytes().all(legal), "{}", meter.name);
+            let total = meter.name.ends_with("_total");
+            assert_eq!(total, meter.kind == Kind::Counter, "{}", meter.name);
+            assert!(!meter.help.contains('\n') && meter.help.ends_with('.'), "{}", meter.name);
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        for (at, meter) in METERS.iter().enumerate() {
+            assert!(METERS[at + 1..].iter().all(|other| other.name != meter.name));
+        }
+    }
+}

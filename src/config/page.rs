@@ -63,10 +63,7 @@ pub fn page() -> String {
             put(&mut out, &entry(property));
         }
     }
-    put(
-        &mut out,
-        "\n## Later\n\nKnown names that this release refuses, by section `[destination]` and `[link.NAME]`:\n\n",
-    );
+    put(&mut out, LATER_HEAD);
     for property in PROPERTIES.iter().filter(|property| property.kind == Kind::Later) {
         let secret = if property.sensitive { " A secret." } else { "" };
         put(&mut out, &format!("- `{}`: {}{secret}\n", property.name, property.doc));

@@ -1,0 +1,180 @@
+//! Meters become the Prometheus text format.
+//!
+//! It never keeps a series of its own: lag is rendered from the views of the moment, so what is
+//! gone is gone from the answer too.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::meters;
+use crate::meters::Kind;
+use crate::meters::METERS;
+use crate::meters::Meter;
+
+use super::view::LinkView;
+use super::view::PartitionView;
+use super::view::Sight;
+
+/// The process's recorder; installed once, however many services run in the process.
+pub fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(install).clone()
+}
+
+fn install() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::error!("another recorder was installed: /metrics lacks the process's counters");
+    }
+    for meter in METERS {
+        match meter.kind {
+            Kind::Counter => metrics::describe_counter!(meter.name, meter.help),
+            Kind::Gauge => metrics::describe_gauge!(meter.name, meter.help),
+        }
+    }
+    handle
+}
+
+/// The whole answer of `/metrics`.
+pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight) -> String {
+    recorder.run_upkeep();
+    let mut out = recorder.render();
+    let ready = sight.readiness().iter().all(|check| check.ok);
+    head(&mut out, &meters::READY);
+    line(&mut out, &meters::READY, &[], u64::from(ready));
+    links(&mut out, &sight.links());
+    partitions(&mut out, &sight.partitions());
+    out
+}
+
+fn links(out: &mut String, links: &[LinkView]) {
+    head(out, &meters::LINK_STATE);
+    for link in links {
+        line(out, &meters::LINK_STATE, &[&link.name, &link.state, &link.reason], 1);
+    }
+    head(out, &meters::LINK_PARTITIONS);
+    for link in links {
+        line(out, &meters::LINK_PARTITIONS, &[&link.name], link.partitions);
+    }
+    head(out, &meters::LINK_PARTITIONS_HALTED);
+    for link in links {
+        line(out, &meters::LINK_PARTITIONS_HALTED, &[&link.name], link.halted);
+    }
+}
+
+fn partitions(out: &mut String, partitions: &[PartitionView]) {
+    type Number = fn(&PartitionView) -> Option<u64>;
+    let columns: [(&Meter, Number); 6] = [
+        (&meters::PARTITION_LAG_RECORDS, |view| view.lag_records),
+        (&meters::PARTITION_LAG_BYTES, |view| view.lag_bytes),
+        (&meters::PARTITION_LAG_MS, |view| view.lag_ms),
+        (&meters::PARTITION_SOURCE_END, |view| view.source_end),
+        (&meters::PARTITION_DESTINATION_END, |view| view.destination_end),
+        (&meters::PARTITION_DESTINATION_HWM, |view| view.destination_hwm),
+    ];
+    for (meter, number) in columns {
+        head(out, meter);
+        for view in partitions {
+            if let Some(value) = number(view) {
+                let partition = view.partition.to_string();
+                line(out, meter, &[&view.link, &view.topic, &partition], value);
+            }
+        }
+    }
+    head(out, &meters::PARTITION_STATE);
+    for view in partitions {
+        let partition = view.partition.to_string();
+        let labels = [&view.link, &view.topic, &partition, &view.state, &view.reason];
+        line(out, &meters::PARTITION_STATE, &labels.map(String::as_str), 1);
+    }
+}
+
+fn head(out: &mut String, meter: &Meter) {
+    let Meter { name, help, .. } = meter;
+    let kind = meter.kind.word();
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a String takes any text");
+}
+
+/// One sample; labels without values are left out by the caller's giving fewer values.
+fn line(out: &mut String, meter: &Meter, values: &[&str], sample: u64) {
+    out.push_str(meter.name);
+    for (at, (label, value)) in meter.labels.iter().zip(values).enumerate() {
+        let before = if at == 0 { '{' } else { ',' };
+        write!(out, "{before}{label}=\"").expect("a String takes any text");
+        escape(out, value);
+        out.push('"');
+    }
+    let after = if values.is_empty() { "" } else { "}" };
+    writeln!(out, "{after} {sample}").expect("a String takes any text");
+}
+
+/// Backslash, quote and line break, as the text format wants them.
+fn escape(out: &mut String, value: &str) {
+    for letter in value.chars() {
+        match letter {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::view::Check;
+
+    struct Two;
+
+    impl Sight for Two {
+        fn partitions(&self) -> Vec<PartitionView> {
+            let known = PartitionView {
+                link: "dr".into(),
+                topic: "orders".into(),
+                partition: 3,
+                state: "Halted".into(),
+                reason: "base \"4\"\nend 5\\".into(),
+                lag_records: Some(7),
+                ..PartitionView::default()
+            };
+            vec![known.clone(), PartitionView { partition: 4, lag_records: None, ..known }]
+        }
+
+        fn links(&self) -> Vec<LinkView> {
+            vec![LinkView { name: "dr".into(), partitions: 2, halted: 1, ..LinkView::default() }]
+        }
+
+        fn readiness(&self) -> Vec<Check> {
+            vec![Check { name: "link dr".into(), ok: false, reason: "no".into() }]
+        }
+    }
+
+    #[test]
+    fn views_are_rendered_and_unknown_numbers_are_left_out() {
+        let text = render(&recorder(), &Two);
+        let holds = |line: &str| assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
+        holds("# TYPE isolog_partition_lag_records gauge");
+        holds("isolog_partition_lag_records{link=\"dr\",topic=\"orders\",partition=\"3\"} 7");
+        holds("isolog_ready 0");
+        holds("isolog_link_partitions_halted{link=\"dr\"} 1");
+        holds(
+            "isolog_partition_state{link=\"dr\",topic=\"orders\",partition=\"4\",\
+             state=\"Halted\",reason=\"base \\\"4\\\"\\nend 5\\\\\"} 1",
+        );
+        assert!(!text.contains("lag_records{link=\"dr\",topic=\"orders\",partition=\"4\"}"));
+    }
+
+    #[test]
+    fn counters_of_the_process_are_in_the_answer() {
+        let handle = recorder();
+        metrics::counter!(meters::FETCH_BYTES.name, "link" => "test").increment(5);
+        let text = render(&handle, &Two);
+        assert!(text.contains("isolog_fetch_bytes_total{link=\"test\"} 5"), "{text}");
+        assert!(text.contains("# TYPE isolog_fetch_bytes_total counter"), "{text}");
+    }
+}

@@ -1,0 +1,73 @@
+//! What is shown of links and partitions: serialisable views; the inner types are not.
+//!
+//! It never computes: who implements `Sight` fills the views.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// One mirror partition, as JSON shows it. A number that is not known is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionView {
+    /// The link's name.
+    pub link: String,
+    /// The topic, the same on both sides.
+    pub topic: String,
+    /// The partition, the same on both sides.
+    pub partition: i32,
+    /// A word of docs/STATES.md, such as `Mirroring` or `Halted`.
+    pub state: String,
+    /// Why it is in that state, with numbers; empty when all is well.
+    pub reason: String,
+    /// The offset up to which the source can be mirrored.
+    pub source_end: Option<u64>,
+    /// The next offset to be written at the destination.
+    pub destination_end: Option<u64>,
+    /// The offset up to which consumers at the destination can read.
+    pub destination_hwm: Option<u64>,
+    /// Offsets the source has and the destination has not.
+    pub lag_records: Option<u64>,
+    /// Record bytes fetched and not yet acknowledged.
+    pub lag_bytes: Option<u64>,
+    /// For how long the destination has not had all that the source had, in milliseconds.
+    pub lag_ms: Option<u64>,
+}
+
+/// One link, as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// The link's name.
+    pub name: String,
+    /// A word of docs/STATES.md.
+    pub state: String,
+    /// The source's own id, once it has been asked.
+    pub source_cluster_id: Option<String>,
+    /// The destination's own id, once it has been asked.
+    pub destination_cluster_id: Option<String>,
+    /// How many partitions the link mirrors.
+    pub partitions: u64,
+    /// How many of them stand halted.
+    pub halted: u64,
+    /// Why it is in that state; empty when all is well.
+    pub reason: String,
+}
+
+/// One condition of readiness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is asked, such as `link dr`.
+    pub name: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// Why not; may be empty when it holds.
+    pub reason: String,
+}
+
+/// What the counter shows. Calls must not wait: they are made while a request is being answered.
+pub trait Sight: Send + Sync + 'static {
+    /// All mirror partitions, in any order.
+    fn partitions(&self) -> Vec<PartitionView>;
+    /// All links, in any order.
+    fn links(&self) -> Vec<LinkView>;
+    /// The conditions of readiness; ready is when all hold.
+    fn readiness(&self) -> Vec<Check>;
+}
