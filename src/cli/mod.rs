@@ -2,9 +2,141 @@
 //!
 //! It never reaches below `service`.
 
+mod ask;
+mod lag;
+mod run;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config;
+use crate::config::Config;
+use crate::config::Problem;
+
+/// What was asked for did not work; standard error says why.
+const FAILED: u8 = 1;
+/// The command line or the config is wrong; nothing was started.
+const MISUSED: u8 = 2;
+
+/// Why a command ends without success.
+#[derive(Debug)]
+enum Failure {
+    /// Exit code 1, with the reason.
+    Failed(String),
+    /// Exit code 2, with every mistake of the config.
+    Misused(Vec<Problem>),
+    /// The reader of our output has gone: nobody is left to be told, and nothing is wrong.
+    Deaf,
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::Deaf,
+            _ => Failure::Failed(format!("cannot write: {error}")),
+        }
+    }
+}
+
+/// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
+#[derive(Parser)]
+#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Mirror, until SIGTERM or SIGINT; a second signal ends at once
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Check the config and print the effective settings, secrets masked
+    Config {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print an array of objects instead of TOML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how far each partition is behind, asking a running isolog
+    Lag(lag::Arguments),
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The config file
+    #[arg(long = "config", value_name = "FILE", env = "ISOLOG_CONFIG")]
+    path: PathBuf,
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    let done = match Arguments::parse().command {
+        Command::Run { config } => load(&config.path).and_then(run::run),
+        Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
+        Command::Lag(arguments) => lag::run(&arguments),
+    };
+    match done {
+        Ok(()) | Err(Failure::Deaf) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(tell(&failure)),
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<Config, Failure> {
+    config::load(path).map_err(Failure::Misused)
+}
+
+/// Says on standard error why a command failed, and gives its exit code.
+fn tell(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Deaf => 0,
+        Failure::Failed(text) => {
+            eprintln!("isolog: {text}");
+            FAILED
+        }
+        Failure::Misused(problems) => {
+            for problem in problems {
+                eprintln!("isolog: {problem}");
+            }
+            let word = if problems.len() == 1 { "mistake" } else { "mistakes" };
+            eprintln!("isolog: {} {word} in the config", problems.len());
+            MISUSED
+        }
+    }
+}
+
+fn show(config: &Config, json: bool) -> Result<(), Failure> {
+    let text = if json {
+        let rows = serde_json::to_string_pretty(&config.effective_rows());
+        rows.expect("rows are plain text and numbers") + "\n"
+    } else {
+        config.effective_toml()
+    };
+    say(&text)
+}
+
+/// Prints to standard output; that nobody reads it any more is no panic.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -134,3 +134,6 @@ impl Sight for NotStarted {
         self.0.links.iter().map(check).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! One GET of the service port, with a deadline and a bound on the answer.
+//!
+//! It never speaks TLS and never follows a redirect: the service is on this machine.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// For how long a whole question may take.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+/// The largest answer: 50,000 partitions are about 15 MB of JSON.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Gets `path` from `address` (host:port); the error says what failed and what to try.
+pub async fn get(address: &str, path: &str) -> Result<Vec<u8>, String> {
+    let asked = tokio::time::timeout(ANSWER_WAIT_MAX, exchange(address, path)).await;
+    let failed = |cause: String| {
+        format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
+    };
+    let answer = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let answer = answer.map_err(|cause| failed(cause.to_string()))?;
+    body(answer).map_err(failed)
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+async fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// The body of an answer with status 200.
+fn body(mut answer: Vec<u8>) -> Result<Vec<u8>, String> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.ok_or("the answer is not HTTP")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    if !status.starts_with("HTTP/1.") {
+        return Err("the answer is not HTTP".to_owned());
+    }
+    let body = answer.split_off(end + 4);
+    if status.split(' ').nth(1) != Some("200") {
+        let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+        return Err(format!("it answered {} {}", plain(status), plain(&text)));
+    }
+    if length(lines).is_some_and(|length| length != body.len() as u64) {
+        return Err("the answer was cut off".to_owned());
+    }
+    Ok(body)
+}
+
+/// What the head says about the body's length.
+fn length<'a>(lines: impl Iterator<Item = &'a str>) -> Option<u64> {
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let field = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    field.1.trim().parse().ok()
+}
+
+/// A peer's text without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_200_has_a_body() {
+        let of = |text: &str| body(text.as_bytes().to_vec());
+        assert_eq!(of("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"), Ok(b"[]".to_vec()));
+        assert_eq!(of("HTTP/1.0 200 OK\r\n\r\nx"), Ok(b"x".to_vec()));
+        assert_eq!(
+            of("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[]"),
+            Err("the answer was cut off".into())
+        );
+        assert_eq!(of("SSH-2.0\r\n\r\n"), Err("the answer is not HTTP".into()));
+        assert_eq!(of(""), Err("the answer is not HTTP".into()));
+        let said = of("HTTP/1.1 404 Not Found\r\n\r\nno \u{1b}[2Jsuch").unwrap_err();
+        assert_eq!(said, "it answered HTTP/1.1 404 Not Found no [2Jsuch");
+    }
+}

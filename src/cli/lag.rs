@@ -1,0 +1,205 @@
+//! `isolog lag`: asks a running isolog how far each partition is behind.
+//!
+//! It never asks a broker, and it computes no lag: the service does.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config;
+use crate::service::view::PartitionView;
+
+use super::Failure;
+use super::ask;
+use super::say;
+use super::table::Board;
+
+/// Where a service listens unless told otherwise; the default of `listen`.
+const ADDRESS_DEFAULT: &str = "127.0.0.1:8472";
+/// Clears the screen once.
+const CLEAR: &str = "\x1b[2J";
+/// Goes to the top left corner.
+const HOME: &str = "\x1b[H";
+/// Clears what is left of the line, and of the screen.
+const REST_OF_LINE: &str = "\x1b[K";
+const REST_OF_SCREEN: &str = "\x1b[J";
+
+/// What `isolog lag` can be told.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The config file of the running isolog: its `listen` is asked
+    #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG", conflicts_with = "url")]
+    config: Option<PathBuf>,
+    /// Where the running isolog listens [default: http://127.0.0.1:8472]
+    #[arg(long, value_parser = parse_url)]
+    url: Option<Address>,
+    /// Print one array of objects
+    #[arg(long)]
+    json: bool,
+    /// Ask again and again, and refresh the table in place
+    #[arg(long)]
+    watch: bool,
+    /// The pause between two questions of --watch, in ms
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = interval())]
+    interval_ms: u64,
+    /// The most rows of the table, those with the largest lag; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    rows: usize,
+    /// Only this link
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    link: Option<String>,
+    /// Only this topic
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    topic: Option<String>,
+}
+
+fn interval() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(50..=3_600_000)
+}
+
+/// Names go into the query as they are: what could not be in one is refused here.
+fn parse_name(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let ok = !text.is_empty() && text.bytes().all(legal);
+    ok.then(|| text.to_owned()).ok_or_else(|| "names are of a-z, A-Z, 0-9, '.', '_', '-'".into())
+}
+
+/// `host:port` of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address(String);
+
+fn parse_url(text: &str) -> Result<Address, String> {
+    let must = || "must be http://HOST:PORT".to_owned();
+    let rest = text.strip_prefix("http://").ok_or_else(must)?.trim_end_matches('/');
+    let (host, port) = rest.rsplit_once(':').ok_or_else(must)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    let ok = !host.is_empty() && host.bytes().all(legal) && port.parse::<u16>().is_ok();
+    ok.then(|| Address(rest.to_owned())).ok_or_else(must)
+}
+
+/// Asks once, or until nobody reads any more.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Address(address) = address(arguments)?;
+    let path = path(arguments);
+    let question = Question { address, path };
+    let runtime = runtime.map_err(failed)?;
+    if arguments.watch {
+        runtime.block_on(watch(arguments, &question))
+    } else {
+        runtime.block_on(once(arguments, &question))
+    }
+}
+
+struct Question {
+    address: String,
+    path: String,
+}
+
+fn address(arguments: &Arguments) -> Result<Address, Failure> {
+    match (&arguments.url, &arguments.config) {
+        (Some(address), _) => Ok(address.clone()),
+        (None, Some(path)) => {
+            let config = config::load(path).map_err(Failure::Misused)?;
+            Ok(Address(config.service.listen.address().to_string()))
+        }
+        (None, None) => Ok(Address(ADDRESS_DEFAULT.to_owned())),
+    }
+}
+
+fn path(arguments: &Arguments) -> String {
+    let named = |key: &str, name: &Option<String>| name.as_ref().map(|n| format!("{key}={n}"));
+    let which = [named("link", &arguments.link), named("topic", &arguments.topic)];
+    let query: Vec<String> = which.into_iter().flatten().collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("/v1/partitions{mark}{}", query.join("&"))
+}
+
+impl Question {
+    async fn ask(&self) -> Result<Vec<PartitionView>, Failure> {
+        let body = ask::get(&self.address, &self.path).await.map_err(Failure::Failed)?;
+        let odd = |cause| format!("{} does not answer as isolog does: {cause}", self.address);
+        serde_json::from_slice(&body).map_err(|cause| Failure::Failed(odd(cause)))
+    }
+}
+
+fn json(views: &[PartitionView]) -> String {
+    serde_json::to_string(views).expect("views are plain text and numbers") + "\n"
+}
+
+async fn once(arguments: &Arguments, question: &Question) -> Result<(), Failure> {
+    let views = question.ask().await?;
+    if arguments.json {
+        return say(&json(&views));
+    }
+    say(&Board::new(arguments.rows, false).draw(views))
+}
+
+/// A question that fails is shown in the table's place: the next one may not.
+async fn watch(arguments: &Arguments, question: &Question) -> Result<(), Failure> {
+    let mut board = Board::new(arguments.rows, true);
+    let in_place = std::io::stdout().is_terminal() && !arguments.json;
+    if in_place {
+        say(CLEAR)?;
+    }
+    loop {
+        let text = match question.ask().await {
+            Ok(views) if arguments.json => json(&views),
+            Ok(views) => board.draw(views),
+            Err(Failure::Failed(cause)) if in_place => format!("{cause}\n"),
+            Err(failure) => return Err(failure),
+        };
+        say(&if in_place { over(&text) } else { text })?;
+        tokio::time::sleep(Duration::from_millis(arguments.interval_ms)).await;
+    }
+}
+
+/// The text over what the screen shows.
+fn over(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("{line}{REST_OF_LINE}\n"));
+    format!("{HOME}{}{REST_OF_SCREEN}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_plain_http_with_a_port() {
+        let right = Address("127.0.0.1:8472".into());
+        assert_eq!(parse_url("http://127.0.0.1:8472"), Ok(right.clone()));
+        assert_eq!(parse_url("http://127.0.0.1:8472/"), Ok(right));
+        assert_eq!(parse_url("http://[::1]:1"), Ok(Address("[::1]:1".into())));
+        for bad in ["https://a:1", "a:1", "http://a", "http://a:x", "http://a:1/x", "http://:1"] {
+            assert_eq!(parse_url(bad), Err("must be http://HOST:PORT".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_promised_fields() {
+        let value: serde_json::Value =
+            serde_json::from_str(&json(&[PartitionView::default()])).unwrap();
+        for field in [
+            "link",
+            "topic",
+            "partition",
+            "state",
+            "reason",
+            "source_end",
+            "destination_end",
+            "destination_hwm",
+            "lag_records",
+            "lag_ms",
+        ] {
+            assert!(value[0].get(field).is_some(), "{field}");
+        }
+        assert!(value[0]["lag_records"].is_null());
+        assert_eq!(json(&[]), "[]\n");
+    }
+
+    #[test]
+    fn a_refresh_leaves_nothing_of_the_old_screen() {
+        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

@@ -1,0 +1,175 @@
+//! The table of `isolog lag`: partitions by lag, with a bar for those that catch up.
+//!
+//! It never prints; it draws text.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use comfy_table::CellAlignment;
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+
+use crate::service::view::PartitionView;
+
+/// Letters of a whole bar.
+const BAR_LETTERS: u64 = 20;
+/// The most letters of a reason in a row; JSON has all of it.
+const REASON_LETTERS_MAX: usize = 60;
+
+type Place = (String, String, i32);
+
+/// Draws one table after another and remembers where each partition began to catch up.
+pub struct Board {
+    rows_max: usize,
+    bars: bool,
+    /// The largest lag since the partition last had none.
+    started: BTreeMap<Place, u64>,
+}
+
+impl Board {
+    /// A board of at most `rows_max` rows (0: all); bars need more than one table.
+    pub fn new(rows_max: usize, bars: bool) -> Board {
+        Board { rows_max, bars, started: BTreeMap::new() }
+    }
+
+    /// The table of these partitions, largest lag first, and a line that sums up.
+    pub fn draw(&mut self, mut views: Vec<PartitionView>) -> String {
+        self.remember(&views);
+        views.sort_by_cached_key(|view| (Reverse(urgency(view)), place(view)));
+        let rows = if self.rows_max == 0 { views.len() } else { self.rows_max.min(views.len()) };
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(self.head());
+        for view in &views[..rows] {
+            table.add_row(self.row(view));
+        }
+        for column in table.column_iter_mut().skip(2).take(6) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+        format!("{}{}", lines.collect::<String>(), summary(&views, rows))
+    }
+
+    fn head(&self) -> Vec<&'static str> {
+        let mut head = vec!["LINK", "TOPIC", "PARTITION", "LAG", "LAG MS", "SOURCE END"];
+        head.extend(["DESTINATION END", "HWM", "STATE"]);
+        head.extend(self.bars.then_some("CATCHING UP"));
+        head.push("REASON");
+        head
+    }
+
+    fn row(&self, view: &PartitionView) -> Vec<String> {
+        let number = |number: Option<u64>| number.map_or("?".to_owned(), |n| n.to_string());
+        let mut row = vec![plain(&view.link), plain(&view.topic), view.partition.to_string()];
+        row.extend([view.lag_records, view.lag_ms, view.source_end].map(number));
+        row.extend([view.destination_end, view.destination_hwm].map(number));
+        row.push(plain(&view.state));
+        row.extend(self.bars.then(|| self.bar(view)));
+        row.push(plain(&view.reason).chars().take(REASON_LETTERS_MAX).collect());
+        row
+    }
+
+    /// A partition without lag starts over; what is gone is forgotten.
+    fn remember(&mut self, views: &[PartitionView]) {
+        let lagging = views.iter().filter_map(|view| Some((place(view), view.lag_records?)));
+        let known = std::mem::take(&mut self.started);
+        let largest = |(place, lag): (Place, u64)| {
+            let before = known.get(&place).copied().unwrap_or(0);
+            (lag > 0).then_some((place, lag.max(before)))
+        };
+        self.started = lagging.filter_map(largest).collect();
+    }
+
+    /// How much of the largest lag is made good.
+    fn bar(&self, view: &PartitionView) -> String {
+        let (Some(lag), Some(&start)) = (view.lag_records, self.started.get(&place(view))) else {
+            return String::new();
+        };
+        let done = start.saturating_sub(lag);
+        let part = |whole: u64| (u128::from(done) * u128::from(whole) / u128::from(start)) as u64;
+        let letters = part(BAR_LETTERS) as usize;
+        let bar = "#".repeat(letters) + &"-".repeat(BAR_LETTERS as usize - letters);
+        format!("[{bar}] {:>3} %", part(100))
+    }
+}
+
+fn place(view: &PartitionView) -> Place {
+    (view.link.clone(), view.topic.clone(), view.partition)
+}
+
+/// Unknown lag first: it may be any.
+fn urgency(view: &PartitionView) -> u64 {
+    view.lag_records.map_or(u64::MAX, |lag| lag)
+}
+
+fn summary(views: &[PartitionView], rows: usize) -> String {
+    let known: u64 = views.iter().filter_map(|v| v.lag_records).fold(0, u64::saturating_add);
+    let behind = views.iter().filter(|view| view.lag_records.is_some_and(|lag| lag > 0)).count();
+    let unknown = views.iter().filter(|view| view.lag_records.is_none()).count();
+    let halted = views.iter().filter(|view| view.state == "Halted").count();
+    let hidden = views.len() - rows;
+    let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
+    format!(
+        "{more}{} partitions, {behind} behind by {known} records, {unknown} unknown, {halted} \
+         halted\n",
+        views.len()
+    )
+}
+
+/// Text from the service without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(partition: i32, lag_records: Option<u64>) -> PartitionView {
+        PartitionView {
+            link: "dr".into(),
+            topic: "orders".into(),
+            partition,
+            state: "Mirroring".into(),
+            lag_records,
+            ..PartitionView::default()
+        }
+    }
+
+    #[test]
+    fn the_largest_lag_stands_first_and_unknown_above_it() {
+        let drawn =
+            Board::new(2, false).draw(vec![view(0, Some(0)), view(1, Some(9)), view(2, None)]);
+        let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(lines[0][..4], ["LINK", "TOPIC", "PARTITION", "LAG"]);
+        assert_eq!(lines[1][..4], ["dr", "orders", "2", "?"]);
+        assert_eq!(lines[2][..4], ["dr", "orders", "1", "9"]);
+        let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, 1 unknown, 0 halted\n";
+        assert!(drawn.ends_with(end), "{drawn}");
+    }
+
+    #[test]
+    fn a_bar_shows_how_much_of_the_largest_lag_is_made_good() {
+        let mut board = Board::new(0, true);
+        let check = |board: &mut Board, lag: u64, bar: &str| {
+            let drawn = board.draw(vec![view(0, Some(lag))]);
+            let shows = if bar.is_empty() { !drawn.contains('[') } else { drawn.contains(bar) };
+            assert!(shows, "{lag}: {drawn}");
+        };
+        check(&mut board, 100, "[--------------------]   0 %");
+        check(&mut board, 50, "[##########----------]  50 %");
+        check(&mut board, 200, "[--------------------]   0 %");
+        check(&mut board, 1, "[###################-]  99 %");
+        check(&mut board, 0, "");
+        check(&mut board, 4, "[--------------------]   0 %");
+        check(&mut board, u64::MAX, "[--------------------]   0 %");
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        let odd = PartitionView { reason: "a\x1b[2Jb".into(), ..view(0, Some(1)) };
+        let drawn = Board::new(0, false).draw(vec![odd]);
+        assert!(!drawn.contains('\x1b') && drawn.contains("a [2Jb"), "{drawn}");
+    }
+}
