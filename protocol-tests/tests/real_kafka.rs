@@ -2,6 +2,8 @@
 //!
 //! These tests never skip: without Kafka they fail and say what is missing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use protocol_tests::real::DumpSpec;
 use protocol_tests::real::Isolation;
 use protocol_tests::real::Load;

@@ -43,10 +43,8 @@ struct Seen {
 }
 
 fn main() -> Outcome<()> {
-    let args = Args::parse(
-        &["bootstrap", "topics", "isolation", "ends", "quiet-seconds"],
-        &["lines"],
-    );
+    let args =
+        Args::parse(&["bootstrap", "topics", "isolation", "ends", "quiet-seconds"], &["lines"]);
     let ends = asked_ends(&args)?;
     let mut topics: Vec<&str> = args.need("topics").split(',').collect();
     topics.sort_unstable();
