@@ -4,3 +4,4 @@
 
 pub mod mirror_ops;
 pub mod real;
+pub mod scripted;

@@ -86,7 +86,9 @@ mod tests {
     fn a_success_begins_anew() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
         let mut dice = Dice::new(1);
-        (0..9).for_each(|_| drop(backoff.pause(&mut dice)));
+        for _ in 0..9 {
+            backoff.pause(&mut dice);
+        }
         backoff.reset();
         assert!(backoff.pause(&mut dice) <= Duration::from_millis(10));
     }

@@ -132,6 +132,14 @@ impl Conn {
 
     /// Asks ApiVersions, the first thing on every connection.
     pub async fn greet(&mut self, deadline: Instant) -> Result<()> {
+        let greeted = self.try_greet(deadline).await;
+        if let Err(error) = &greeted {
+            self.dead.get_or_insert_with(|| error.clone());
+        }
+        greeted
+    }
+
+    async fn try_greet(&mut self, deadline: Instant) -> Result<()> {
         let body = Versions::ask(env!("CARGO_PKG_VERSION"));
         self.send(ApiKey::ApiVersions, API_VERSIONS, [body], deadline)?;
         let answer = self.turn().await?;
