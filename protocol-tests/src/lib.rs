@@ -2,6 +2,8 @@
 //!
 //! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.
 
+pub mod bodies;
 pub mod mirror_ops;
 pub mod real;
+pub mod samples;
 pub mod scripted;

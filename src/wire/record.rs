@@ -28,6 +28,9 @@ pub const NO_SEQUENCE: i32 = -1;
 
 type Result<T> = std::result::Result<T, WireError>;
 
+/// A record header: its name, and its value, `None` for null.
+pub type RecordHeader<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// One record, borrowed from the section that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordView<'a> {
@@ -40,7 +43,7 @@ pub struct RecordView<'a> {
     /// `None` is null: a tombstone where there is a key.
     pub value: Option<&'a [u8]>,
     /// In order, repeats allowed.
-    pub headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+    pub headers: Vec<RecordHeader<'a>>,
 }
 
 /// Walks an uncompressed records section; ends behind `count` records or at the first bad one.
@@ -110,7 +113,7 @@ fn take_record<'a>(left: &mut &'a [u8]) -> Result<RecordView<'a>> {
     Ok(RecordView { offset_delta, timestamp_delta, key, value, headers })
 }
 
-fn take_headers<'a>(body: &mut &'a [u8]) -> Result<Vec<(&'a [u8], Option<&'a [u8]>)>> {
+fn take_headers<'a>(body: &mut &'a [u8]) -> Result<Vec<RecordHeader<'a>>> {
     let count = take_varint(body, "header count")?;
     let max = body.len() / HEADER_BYTES_MIN;
     let fits = usize::try_from(count).ok().filter(|count| *count <= max);
@@ -232,9 +235,8 @@ impl RecordView<'_> {
     fn body_len(&self) -> usize {
         let headers = &self.headers;
         let deltas = varlong_len(self.timestamp_delta) + varlong_len(i64::from(self.offset_delta));
-        let named = |(name, value): &(&[u8], Option<&[u8]>)| {
-            nullable_len(Some(name)) + nullable_len(*value)
-        };
+        let named =
+            |(name, value): &RecordHeader<'_>| nullable_len(Some(name)) + nullable_len(*value);
         1 + deltas
             + nullable_len(self.key)
             + nullable_len(self.value)
@@ -302,7 +304,7 @@ pub struct NewRecord<'a> {
     /// `None` is null.
     pub value: Option<&'a [u8]>,
     /// In order, repeats allowed.
-    pub headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+    pub headers: Vec<RecordHeader<'a>>,
 }
 
 /// One dense uncompressed batch, header and records; `None` for no records. The caller sees to it

@@ -112,11 +112,14 @@ mod tests {
         assert_eq!((sent.producer_id(), sent.producer_epoch()), (WRITER.id, WRITER.epoch));
         assert_eq!(sent.base_sequence(), 40);
         assert_eq!(sent.attributes(), batch.attributes());
-        let same = [at::LENGTH..at::LEADER_EPOCH, at::MAGIC..at::CRC];
-        for range in same.into_iter().chain([at::LAST_OFFSET_DELTA..at::PRODUCER_ID]) {
-            assert_eq!(sent.bytes()[range.clone()], batch.bytes()[range]);
+        for (from, to) in [
+            (at::LENGTH, at::LEADER_EPOCH),
+            (at::MAGIC, at::CRC),
+            (at::LAST_OFFSET_DELTA, at::PRODUCER_ID),
+            (at::COUNT, batch.len()),
+        ] {
+            assert_eq!(sent.bytes()[from..to], batch.bytes()[from..to]);
         }
-        assert_eq!(sent.bytes()[at::COUNT..], batch.bytes()[at::COUNT..]);
         assert_eq!(crc::check(&sent), Ok(()));
     }
 
