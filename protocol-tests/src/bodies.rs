@@ -55,7 +55,10 @@ pub fn decode(target: &str, input: Bytes) {
         }
         "split" => split(input).for_each(drop),
         "rewrite" => drop(batch_of(&input).map(|(batch, by)| rewrite::rewrite(&batch, by))),
-        "record" => drop(counted(&input).map(|(count, section)| collect(count, section))),
+        "record" => {
+            let records = counted(&input).map(|(count, section)| Records::new(section, count));
+            records.into_iter().flatten().flatten().for_each(drop);
+        }
         other => panic!("no such target: {other}"),
     }
 }
@@ -85,7 +88,8 @@ fn inside(part: &Bytes, whole: &Bytes) -> bool {
     part.is_empty() || (whole.start <= part.start && part.end <= whole.end)
 }
 
-fn frame_head(data: &[u8]) {
+/// A response's length prefix and head, under the cap.
+pub fn frame_head(data: &[u8]) {
     let input = Bytes::copy_from_slice(data);
     let Some(Ok(body)) = take_frame(&input) else { return };
     assert!(body.len() < FRAME_BYTES_MAX, "the cap holds");
@@ -93,7 +97,8 @@ fn frame_head(data: &[u8]) {
     assert_eq!(input[4..8], 7i32.to_be_bytes(), "only the answer that was due is accepted");
 }
 
-fn api_versions(data: &[u8]) {
+/// The first answer of a peer that nobody has authenticated yet.
+pub fn api_versions(data: &[u8]) {
     let Ok((_, versions)) = Versions::read(Bytes::copy_from_slice(data)) else { return };
     for api in ApiKey::all() {
         let Ok(chosen) = versions.choose(api) else { continue };
@@ -105,7 +110,8 @@ fn api_versions(data: &[u8]) {
     assert!(Versions::read(long.into()).is_err(), "a byte behind the answer is refused");
 }
 
-fn fetch_answer(data: &[u8]) {
+/// A Fetch answer: slices of its frame, nothing made up, its records split.
+pub fn fetch_answer(data: &[u8]) {
     let Some((version, body)) = versioned(&Bytes::copy_from_slice(data), FETCH) else { return };
     let Ok(answer) = FetchAnswer::decode(body.clone(), version) else { return };
     let mut covered = 0;
@@ -120,7 +126,8 @@ fn fetch_answer(data: &[u8]) {
     assert!(trailing, "a byte behind the answer is refused");
 }
 
-fn produce_answer(data: &[u8]) {
+/// A Produce answer: nothing made up, its texts safe to print.
+pub fn produce_answer(data: &[u8]) {
     let Some((version, body)) = versioned(&Bytes::copy_from_slice(data), PRODUCE) else { return };
     let Ok(answer) = AppendAnswer::decode(body.clone(), version) else { return };
     assert!(33 * answer.partitions.len() <= body.len(), "no partition is made up");
@@ -136,7 +143,8 @@ fn produce_answer(data: &[u8]) {
     assert!(trailing, "a byte behind the answer is refused");
 }
 
-fn split_records(data: &[u8]) {
+/// Record bytes: every byte accounted for up to the end, the cut or the first error.
+pub fn split_records(data: &[u8]) {
     split_whole(Bytes::copy_from_slice(data));
 }
 
@@ -192,7 +200,8 @@ fn batch_of(input: &Bytes) -> Option<(BatchView, Writer)> {
     BatchView::new(bytes.into()).ok().map(|batch| (batch, writer))
 }
 
-fn rewrite_batch(data: &[u8]) {
+/// A rewritten header: our fields ours, the others untouched, the CRC as right as before.
+pub fn rewrite_batch(data: &[u8]) {
     let Some((old, writer)) = batch_of(&Bytes::copy_from_slice(data)) else { return };
     let sendable = rewrite::rewrite(&old, writer);
     assert_eq!(sendable.records.as_ptr_range(), old.records().as_ptr_range(), "records are shared");
@@ -218,7 +227,8 @@ fn collect(count: u32, section: &[u8]) -> Result<Vec<RecordView<'_>>, WireError>
     Records::new(section, count)?.collect()
 }
 
-fn walk_records(data: &[u8]) {
+/// An uncompressed records section: written again it is no longer and reads the same.
+pub fn walk_records(data: &[u8]) {
     let input = Bytes::copy_from_slice(data);
     let Some((count, section)) = counted(&input) else { return };
     let Ok(records) = collect(count, section) else { return };

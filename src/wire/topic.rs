@@ -1,4 +1,4 @@
-//! What Fetch and Produce share: how a topic is named, who is said to lead it, what cannot be asked.
+//! What Fetch and Produce share: how a topic is named, who leads it, what cannot be asked.
 //!
 //! It never looks a topic up: name or id is the caller's choice, by the version it speaks.
 
