@@ -3,7 +3,12 @@
 //! It never uses `isolog::wire` to speak for a broker: two hands must agree on the bytes.
 
 pub mod bodies;
+pub mod broker;
+pub mod check;
 pub mod mirror_ops;
+pub mod net;
+pub mod raw;
 pub mod real;
+pub mod rng;
 pub mod samples;
 pub mod scripted;

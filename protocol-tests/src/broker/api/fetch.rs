@@ -1,0 +1,238 @@
+//! Fetch 12 to 18: slices of the stored bytes, long poll, sessions, diverging epochs (B7).
+//!
+//! It never cuts to batch borders: the last batch of an answer may be a piece.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::FetchResponse;
+use kafka_protocol::messages::ProducerId;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::AbortedTransaction;
+use kafka_protocol::messages::fetch_response::EpochEndOffset;
+use kafka_protocol::messages::fetch_response::FetchableTopicResponse;
+use kafka_protocol::messages::fetch_response::LeaderIdAndEpoch;
+use kafka_protocol::messages::fetch_response::NodeEndpoint;
+use kafka_protocol::messages::fetch_response::PartitionData;
+use tokio::time::Instant;
+
+use crate::broker::api;
+use crate::broker::api::sessions::Place;
+use crate::broker::api::sessions::Plan;
+use crate::broker::api::sessions::Told;
+use crate::broker::cluster::TestCluster;
+use crate::broker::serve::Outcome;
+use crate::broker::spec::PORT;
+use crate::broker::state::Key;
+use crate::broker::state::State;
+use crate::broker::takeover::Call;
+
+/// The first version that names topics by id.
+const BY_ID: i16 = 13;
+/// The first version that tells who leads instead (KIP-951).
+const TELLS_LEADER: i16 = 16;
+
+/// Answers Fetch.
+pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
+    let Some(request) = api::decode::<FetchRequest>(call) else { return Outcome::Close };
+    let plan = cluster.quietly(|state| {
+        let now_ms = state.now_ms();
+        let sessions = &mut state.broker_mut(call.broker).sessions;
+        sessions.plan(&request, call.version >= BY_ID, now_ms)
+    });
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            let throttle = cluster.look(|state| api::throttle_ms(state, call));
+            let response = FetchResponse::default()
+                .with_throttle_time_ms(throttle)
+                .with_error_code(error.code());
+            return api::encode(&response, call);
+        }
+    };
+    let answers = read_when_ready(cluster, call, &request, &plan).await;
+    let response = cluster.quietly(|state| respond(state, call, &plan, answers));
+    api::encode(&response, call)
+}
+
+/// The long poll: reads until there are enough bytes, something to say, or no time left.
+async fn read_when_ready(
+    cluster: &TestCluster,
+    call: &Call,
+    request: &FetchRequest,
+    plan: &Plan,
+) -> Vec<Told> {
+    let until = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let bytes_min = request.min_bytes.max(0) as usize;
+    let mut changes = cluster.changes();
+    loop {
+        changes.mark_unchanged();
+        let answers = cluster.look(|state| read_all(state, call, request, plan));
+        let bytes: usize = answers.iter().map(|(_, data)| records_len(data)).sum();
+        let urgent =
+            answers.iter().any(|(_, data)| data.error_code != 0 || data.diverging_epoch.epoch >= 0);
+        if urgent || answers.is_empty() || bytes >= bytes_min {
+            return answers;
+        }
+        if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+            return cluster.look(|state| read_all(state, call, request, plan));
+        }
+    }
+}
+
+fn records_len(data: &PartitionData) -> usize {
+    data.records.as_ref().map_or(0, |records| records.len())
+}
+
+fn read_all(state: &State, call: &Call, request: &FetchRequest, plan: &Plan) -> Vec<Told> {
+    let broker_max = state.broker_config("fetch.max.bytes").and_then(|v| v.parse().ok());
+    let mut room = (request.max_bytes.max(0) as usize).min(broker_max.unwrap_or(usize::MAX));
+    let mut first = true;
+    let mut answers = Vec::new();
+    for (place, asked) in &plan.partitions {
+        let data = read_one(state, call, request, place, asked, room, first);
+        let data = data.unwrap_or_else(|error| failed(place, error));
+        let len = records_len(&data);
+        first &= len == 0;
+        room = room.saturating_sub(len);
+        answers.push((place.clone(), data));
+    }
+    answers
+}
+
+fn failed(place: &Place, error: ResponseError) -> PartitionData {
+    PartitionData::default()
+        .with_partition_index(place.2)
+        .with_error_code(error.code())
+        .with_high_watermark(-1)
+        .with_aborted_transactions(None)
+        .with_records(api::no_records())
+}
+
+/// A partition that may be read here: the leader's, or a follower's (v11+).
+fn readable(
+    state: &State,
+    call: &Call,
+    place: &Place,
+    asked: &FetchPartition,
+) -> Result<Key, ResponseError> {
+    let (_, id) = state.find_topic(call.broker, &place.0, place.1)?;
+    let key = (id, place.2);
+    let (partition, hosted) = state.hosted(call.broker, key)?;
+    if !hosted {
+        return Err(ResponseError::NotLeaderOrFollower);
+    }
+    match asked.current_leader_epoch {
+        epoch if epoch > partition.epoch => Err(ResponseError::UnknownLeaderEpoch),
+        epoch if epoch >= 0 && epoch < partition.epoch => Err(ResponseError::FencedLeaderEpoch),
+        _ => Ok(key),
+    }
+}
+
+fn read_one(
+    state: &State,
+    call: &Call,
+    request: &FetchRequest,
+    place: &Place,
+    asked: &FetchPartition,
+    room: usize,
+    whole_first: bool,
+) -> Result<PartitionData, ResponseError> {
+    let key = readable(state, call, place, asked)?;
+    let replica = state.replica(key, call.broker);
+    let (log, hwm, from) = (&replica.log, replica.hwm, asked.fetch_offset);
+    let stable = log.stable(hwm);
+    let data = PartitionData::default()
+        .with_partition_index(place.2)
+        .with_high_watermark(hwm)
+        .with_last_stable_offset(stable)
+        .with_log_start_offset(log.start())
+        .with_aborted_transactions(None)
+        .with_records(api::no_records());
+    if asked.last_fetched_epoch >= 0 {
+        let (epoch, end) = log.end_of_epoch(asked.last_fetched_epoch);
+        if epoch < 0 || end < 0 {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        if epoch < asked.last_fetched_epoch || end < from {
+            let diverging = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end);
+            return Ok(data.with_diverging_epoch(diverging));
+        }
+    }
+    if from < log.start() || from > log.end() {
+        return Err(ResponseError::OffsetOutOfRange);
+    }
+    let committed = request.isolation_level == 1;
+    let upper = if committed { stable } else { hwm };
+    let partition_max = asked.partition_max_bytes.max(0) as usize;
+    let slice = if from >= upper {
+        crate::broker::log::Slice { next: from, ..Default::default() }
+    } else {
+        log.read(from, upper, partition_max.min(room), whole_first)
+    };
+    let aborted = log.aborted_in(from, slice.next.min(upper)).into_iter().map(|txn| {
+        AbortedTransaction::default()
+            .with_producer_id(ProducerId(txn.producer_id))
+            .with_first_offset(txn.first)
+    });
+    let aborted = committed.then(|| aborted.collect());
+    Ok(data.with_aborted_transactions(aborted).with_records(Some(slice.bytes)))
+}
+
+fn respond(state: &mut State, call: &Call, plan: &Plan, answers: Vec<Told>) -> FetchResponse {
+    let told = state.broker_mut(call.broker).sessions.tell(plan, answers);
+    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+    let mut endpoints = BTreeMap::new();
+    for (place, mut data) in told {
+        if call.version >= TELLS_LEADER {
+            tell_leader(state, call.broker, &place, &mut data, &mut endpoints);
+        }
+        let name = api::topic_name(&place.0);
+        match topics.last_mut() {
+            Some(last) if (&last.topic, last.topic_id) == (&name, place.1) => {
+                last.partitions.push(data);
+            }
+            _ => topics.push(
+                FetchableTopicResponse::default()
+                    .with_topic(name)
+                    .with_topic_id(place.1)
+                    .with_partitions(vec![data]),
+            ),
+        }
+    }
+    FetchResponse::default()
+        .with_throttle_time_ms(api::throttle_ms(state, call))
+        .with_session_id(plan.id)
+        .with_responses(topics)
+        .with_node_endpoints(endpoints.into_values().collect())
+}
+
+/// KIP-951: who leads instead, and where.
+fn tell_leader(
+    state: &State,
+    broker: i32,
+    place: &Place,
+    data: &mut PartitionData,
+    endpoints: &mut BTreeMap<i32, NodeEndpoint>,
+) {
+    let moved = [ResponseError::NotLeaderOrFollower, ResponseError::FencedLeaderEpoch];
+    if !moved.iter().any(|error| error.code() == data.error_code) {
+        return;
+    }
+    let Ok((_, id)) = state.find_topic(broker, &place.0, place.1) else { return };
+    let Some(now) = state.broker(broker).meta.partition((id, place.2)) else { return };
+    data.current_leader = LeaderIdAndEpoch::default()
+        .with_leader_id(BrokerId(now.leader))
+        .with_leader_epoch(now.epoch);
+    if let Some(leader) = state.brokers.get(&now.leader) {
+        let endpoint = NodeEndpoint::default()
+            .with_node_id(BrokerId(now.leader))
+            .with_host(api::text(&leader.host))
+            .with_port(i32::from(PORT))
+            .with_rack(leader.rack.as_deref().map(api::text));
+        endpoints.insert(now.leader, endpoint);
+    }
+}

@@ -1,0 +1,98 @@
+//! The APIs that the simulated brokers answer, one file each.
+//!
+//! It never reads a socket: `serve` hands it calls.
+
+pub mod admin;
+pub mod api_versions;
+pub mod configs;
+pub mod delete_records;
+pub mod fetch;
+pub mod leader_epoch;
+pub mod list_offsets;
+pub mod metadata;
+pub mod produce;
+pub mod producers;
+pub mod sessions;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::Encodable;
+use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::StrBytes;
+
+use crate::broker::cluster::TestCluster;
+use crate::broker::serve::Outcome;
+use crate::broker::state::State;
+use crate::broker::takeover::Call;
+
+/// Answers one request.
+pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
+    match call.key {
+        ApiKey::Produce => produce::answer(cluster, call).await,
+        ApiKey::Fetch => fetch::answer(cluster, call).await,
+        ApiKey::DescribeProducers => producers::answer(cluster, call).await,
+        ApiKey::ApiVersions => api_versions::answer(cluster, call),
+        ApiKey::Metadata => with(cluster, call, metadata::metadata),
+        ApiKey::DescribeCluster => with(cluster, call, metadata::describe_cluster),
+        ApiKey::ListOffsets => with(cluster, call, list_offsets::list_offsets),
+        ApiKey::OffsetForLeaderEpoch => with(cluster, call, leader_epoch::offset_for_leader_epoch),
+        ApiKey::CreateTopics => with(cluster, call, admin::create_topics),
+        ApiKey::DeleteTopics => with(cluster, call, admin::delete_topics),
+        ApiKey::CreatePartitions => with(cluster, call, admin::create_partitions),
+        ApiKey::DescribeConfigs => with(cluster, call, configs::describe_configs),
+        ApiKey::IncrementalAlterConfigs => with(cluster, call, configs::alter_configs),
+        ApiKey::DeleteRecords => with(cluster, call, delete_records::delete_records),
+        _ => Outcome::Close,
+    }
+}
+
+/// Answers what needs no waiting.
+fn with<R: Request>(
+    cluster: &TestCluster,
+    call: &Call,
+    act: impl FnOnce(&mut State, &Call, R) -> R::Response,
+) -> Outcome {
+    let Some(request) = decode::<R>(call) else { return Outcome::Close };
+    let response = cluster.change(|state| act(state, call, request));
+    encode(&response, call)
+}
+
+/// kafka-protocol 0.18 knows ListOffsets up to 10; 11 has the same fields.
+fn known_version(call: &Call) -> i16 {
+    if call.key == ApiKey::ListOffsets { call.version.min(10) } else { call.version }
+}
+
+fn decode<R: Decodable>(call: &Call) -> Option<R> {
+    let mut body = call.body.clone();
+    let request = R::decode(&mut body, known_version(call)).ok()?;
+    // a request with bytes behind its last field is not what the client meant
+    body.is_empty().then_some(request)
+}
+
+fn encode(response: &impl Encodable, call: &Call) -> Outcome {
+    let mut body = BytesMut::new();
+    let done = response.encode(&mut body, known_version(call));
+    done.unwrap_or_else(|error| panic!("{:?} v{}: {error}", call.key, call.version));
+    Outcome::Answer(body.freeze())
+}
+
+/// The throttle time that an answer tells.
+fn throttle_ms(state: &State, call: &Call) -> i32 {
+    state.throttles.get(&(call.key as i16)).copied().unwrap_or(0)
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// Moves a topic name into the kafka-protocol type.
+fn topic_name(name: &str) -> kafka_protocol::messages::TopicName {
+    text(name).into()
+}
+
+/// An empty records section.
+fn no_records() -> Option<Bytes> {
+    Some(Bytes::new())
+}

@@ -1,0 +1,204 @@
+//! Incremental fetch sessions: slots, epochs, what each side knows (KIP-227).
+//!
+//! It never reads a log: it says which partitions a fetch is about and which ones its answer
+//! names.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::PartitionData;
+use uuid::Uuid;
+
+use crate::rng::Rng;
+
+/// Request epoch of a fetch outside of any session.
+const FINAL_EPOCH: i32 = -1;
+/// Request epoch that asks for a new session.
+const INITIAL_EPOCH: i32 = 0;
+/// `min.incremental.fetch.session.eviction.ms`.
+const EVICTION_MS: i64 = 120_000;
+
+/// A topic as the request names it (by name up to v12, by id from v13), and a partition of it.
+pub type Place = (String, Uuid, i32);
+
+/// A partition of a session, with what its client was told last.
+#[derive(Clone, Debug)]
+struct Cached {
+    place: Place,
+    asked: FetchPartition,
+    hwm: i64,
+    start: i64,
+}
+
+#[derive(Debug)]
+struct Session {
+    by_id: bool,
+    next_epoch: i32,
+    used_ms: i64,
+    /// Those with data move to the end, so that none starves.
+    partitions: Vec<Cached>,
+}
+
+/// The fetch sessions of one broker.
+#[derive(Debug)]
+pub struct Sessions {
+    rng: Rng,
+    slots_max: usize,
+    open: BTreeMap<i32, Session>,
+}
+
+/// What one fetch is about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The session to name in the answer; 0 for none.
+    pub id: i32,
+    /// Only what is new is told.
+    pub incremental: bool,
+    /// What to read, in order.
+    pub partitions: Vec<(Place, FetchPartition)>,
+}
+
+impl Sessions {
+    /// No sessions, and room for so many.
+    pub fn new(rng: Rng, slots_max: usize) -> Self {
+        Self { rng, slots_max, open: BTreeMap::new() }
+    }
+
+    /// Forgets all sessions, as a restart does; clients then meet error 70.
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    /// Sets how many sessions fit.
+    pub fn set_slots(&mut self, slots_max: usize) {
+        self.slots_max = slots_max;
+    }
+
+    /// How many sessions are open.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Says what a fetch is about, or why its session cannot go on.
+    pub fn plan(
+        &mut self,
+        request: &FetchRequest,
+        by_id: bool,
+        now_ms: i64,
+    ) -> Result<Plan, ResponseError> {
+        let (id, epoch) = (request.session_id, request.session_epoch);
+        if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
+            self.open.remove(&id);
+            let partitions = asked(request);
+            let id = match epoch {
+                INITIAL_EPOCH if !partitions.is_empty() => self.create(by_id, &partitions, now_ms),
+                _ => 0,
+            };
+            return Ok(Plan { id, incremental: false, partitions });
+        }
+        let session = self.open.get_mut(&id).ok_or(ResponseError::FetchSessionIdNotFound)?;
+        if session.next_epoch != epoch {
+            return Err(ResponseError::InvalidFetchSessionEpoch);
+        }
+        if session.by_id != by_id {
+            return Err(ResponseError::FetchSessionTopicIdError);
+        }
+        session.update(request);
+        session.used_ms = now_ms;
+        session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
+        let partitions = session.partitions.iter();
+        let partitions = partitions.map(|c| (c.place.clone(), c.asked.clone())).collect();
+        Ok(Plan { id, incremental: true, partitions })
+    }
+
+    /// Opens a session where there is room; 0 where there is none.
+    fn create(&mut self, by_id: bool, asked: &[(Place, FetchPartition)], now_ms: i64) -> i32 {
+        if self.open.len() >= self.slots_max {
+            let oldest = self.open.iter().min_by_key(|(_, session)| session.used_ms);
+            match oldest.map(|(id, session)| (*id, session.used_ms)) {
+                Some((id, used_ms)) if now_ms - used_ms > EVICTION_MS => self.open.remove(&id),
+                _ => return 0,
+            };
+        }
+        let mut id = 0;
+        while id == 0 || self.open.contains_key(&id) {
+            id = (self.rng.next_u64() & 0x7fff_ffff) as i32;
+        }
+        let partitions = asked.iter().map(|(place, asked)| Cached {
+            place: place.clone(),
+            asked: asked.clone(),
+            hwm: -1,
+            start: -1,
+        });
+        let partitions = partitions.collect();
+        self.open.insert(id, Session { by_id, next_epoch: 1, used_ms: now_ms, partitions });
+        id
+    }
+
+    /// Notes what is told, and leaves out of an incremental answer what is not new.
+    pub fn tell(&mut self, plan: &Plan, answers: Vec<(Place, PartitionData)>) -> Vec<Told> {
+        let Some(session) = self.open.get_mut(&plan.id) else { return answers };
+        let mut with_data = BTreeSet::new();
+        let told = answers.into_iter().filter(|(place, data)| {
+            let cached = session.partitions.iter_mut().find(|cached| cached.place == *place);
+            let Some(cached) = cached else { return true };
+            if has_records(data) {
+                with_data.insert(place.clone());
+            }
+            cached.note(data) || !plan.incremental
+        });
+        let told = told.collect();
+        let (last, first) =
+            session.partitions.drain(..).partition::<Vec<_>, _>(|c| with_data.contains(&c.place));
+        session.partitions = first.into_iter().chain(last).collect();
+        told
+    }
+}
+
+/// One partition of an answer.
+pub type Told = (Place, PartitionData);
+
+fn has_records(data: &PartitionData) -> bool {
+    data.records.as_ref().is_some_and(|records| !records.is_empty())
+}
+
+fn asked(request: &FetchRequest) -> Vec<(Place, FetchPartition)> {
+    let topics = request.topics.iter().flat_map(|topic| {
+        let place = |p: &FetchPartition| (topic.topic.to_string(), topic.topic_id, p.partition);
+        topic.partitions.iter().map(move |p| (place(p), p.clone()))
+    });
+    topics.collect()
+}
+
+impl Session {
+    fn update(&mut self, request: &FetchRequest) {
+        for (place, asked) in asked(request) {
+            match self.partitions.iter_mut().find(|cached| cached.place == place) {
+                Some(cached) => cached.asked = asked,
+                None => self.partitions.push(Cached { place, asked, hwm: -1, start: -1 }),
+            }
+        }
+        for topic in &request.forgotten_topics_data {
+            let place = |n: &i32| (topic.topic.to_string(), topic.topic_id, *n);
+            let gone: BTreeSet<Place> = topic.partitions.iter().map(place).collect();
+            self.partitions.retain(|cached| !gone.contains(&cached.place));
+        }
+    }
+}
+
+impl Cached {
+    /// Notes an answer; whether it tells anything new.
+    fn note(&mut self, data: &PartitionData) -> bool {
+        let moved = (self.hwm, self.start) != (data.high_watermark, data.log_start_offset);
+        (self.hwm, self.start) = (data.high_watermark, data.log_start_offset);
+        let failed = data.error_code != 0;
+        if failed {
+            // an error is told again until it is gone
+            self.hwm = -1;
+        }
+        moved || failed || has_records(data) || data.diverging_epoch.epoch >= 0
+    }
+}

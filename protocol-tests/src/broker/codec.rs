@@ -1,0 +1,258 @@
+//! The smallest valid use of each codec: everything is stored, nothing is squeezed.
+//!
+//! It never reads what a real compressor made (that stays opaque), but every real decompressor
+//! reads what it writes.
+
+use bytes::BufMut;
+use bytes::Bytes;
+use bytes::BytesMut;
+
+/// The codecs of the batch attributes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Codec {
+    /// Not compressed.
+    None = 0,
+    /// RFC 1952.
+    Gzip = 1,
+    /// In Java's xerial frame.
+    Snappy = 2,
+    /// The LZ4 frame format.
+    Lz4 = 3,
+    /// RFC 8878.
+    Zstd = 4,
+}
+
+impl Codec {
+    /// Every codec.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// The codec in the attributes of a batch; `None` for the numbers 5 to 7.
+    pub fn of(attributes: i16) -> Option<Self> {
+        Self::ALL.get(usize::from(attributes as u16 & 7)).copied()
+    }
+
+    /// The codec that the topic config `compression.type` names; `None` for `producer`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "uncompressed" | "none" => Some(Self::None),
+            "gzip" => Some(Self::Gzip),
+            "snappy" => Some(Self::Snappy),
+            "lz4" => Some(Self::Lz4),
+            "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// Wraps `plain` as an output of `codec`.
+pub fn store(codec: Codec, plain: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(plain.len() + 64);
+    match codec {
+        Codec::None => out.put_slice(plain),
+        Codec::Gzip => gzip(&mut out, plain),
+        Codec::Snappy => snappy(&mut out, plain),
+        Codec::Lz4 => lz4(&mut out, plain),
+        Codec::Zstd => zstd(&mut out, plain),
+    }
+    out.freeze()
+}
+
+/// Unwraps what `store` wrote; `None` for anything else.
+pub fn load(codec: Codec, stored: &Bytes) -> Option<Bytes> {
+    let plain = match codec {
+        Codec::None => return Some(stored.clone()),
+        Codec::Gzip => ungzip(stored),
+        Codec::Snappy => unsnappy(stored),
+        Codec::Lz4 => unlz4(stored),
+        Codec::Zstd => unzstd(stored),
+    }?;
+    // whatever was guessed on the way: only our own writing counts
+    (store(codec, &plain) == stored).then(|| Bytes::from(plain))
+}
+
+const GZIP_HEAD: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+fn gzip(out: &mut BytesMut, plain: &[u8]) {
+    out.put_slice(GZIP_HEAD);
+    let blocks = plain.chunks(0xffff).count();
+    for (n, block) in plain.chunks(0xffff).enumerate() {
+        out.put_u8(u8::from(n + 1 == blocks));
+        out.put_u16_le(block.len() as u16);
+        out.put_u16_le(!(block.len() as u16));
+        out.put_slice(block);
+    }
+    if blocks == 0 {
+        out.put_slice(&[1, 0, 0, 255, 255]);
+    }
+    out.put_u32_le(crc32(plain));
+    out.put_u32_le(plain.len() as u32);
+}
+
+fn ungzip(stored: &[u8]) -> Option<Vec<u8>> {
+    let mut left = stored.strip_prefix(GZIP_HEAD)?;
+    let mut plain = Vec::new();
+    loop {
+        let last = *left.first()? & 1 == 1;
+        let len = usize::from(u16::from_le_bytes([*left.get(1)?, *left.get(2)?]));
+        plain.extend_from_slice(left.get(5..5 + len)?);
+        left = &left[5 + len..];
+        if last {
+            return Some(plain);
+        }
+    }
+}
+
+/// CRC-32 as gzip and the old message formats have it.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+const XERIAL_HEAD: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
+const XERIAL_BLOCK: usize = 32 * 1024;
+
+fn snappy(out: &mut BytesMut, plain: &[u8]) {
+    out.put_slice(XERIAL_HEAD);
+    for block in plain.chunks(XERIAL_BLOCK) {
+        let mut raw = BytesMut::new();
+        put_uvarint(&mut raw, block.len());
+        // one literal: tag 61 in the upper six bits says that its length less one takes two bytes
+        raw.put_u8(61 << 2);
+        raw.put_u16_le((block.len() - 1) as u16);
+        raw.put_slice(block);
+        out.put_i32(raw.len() as i32);
+        out.put_slice(&raw);
+    }
+}
+
+fn put_uvarint(out: &mut BytesMut, mut value: usize) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+fn unsnappy(stored: &[u8]) -> Option<Vec<u8>> {
+    let mut left = stored.strip_prefix(XERIAL_HEAD)?;
+    let mut plain = Vec::new();
+    while let Some(size) = left.first_chunk::<4>() {
+        let block = left.get(4..4 + u32::from_be_bytes(*size) as usize)?;
+        left = &left[4 + block.len()..];
+        let prefix = block.iter().position(|byte| byte & 0x80 == 0)? + 1;
+        plain.extend_from_slice(block.get(prefix + 3..)?);
+    }
+    Some(plain)
+}
+
+const LZ4_BLOCK: usize = 64 * 1024;
+const LZ4_FLAGS: [u8; 2] = [0x60, 0x40];
+
+fn lz4(out: &mut BytesMut, plain: &[u8]) {
+    out.put_u32_le(0x184D_2204);
+    out.put_slice(&LZ4_FLAGS);
+    out.put_u8((xxh32_short(&LZ4_FLAGS) >> 8) as u8);
+    for block in plain.chunks(LZ4_BLOCK) {
+        out.put_u32_le(block.len() as u32 | 0x8000_0000);
+        out.put_slice(block);
+    }
+    out.put_u32_le(0);
+}
+
+fn unlz4(stored: &[u8]) -> Option<Vec<u8>> {
+    let mut left = stored.get(7..)?;
+    let mut plain = Vec::new();
+    loop {
+        let size = u32::from_le_bytes(*left.first_chunk::<4>()?);
+        if size == 0 {
+            return Some(plain);
+        }
+        let block = left.get(4..4 + (size & 0x7fff_ffff) as usize)?;
+        plain.extend_from_slice(block);
+        left = &left[4 + block.len()..];
+    }
+}
+
+/// xxHash32 with seed 0 of fewer than four bytes, all that a frame header needs.
+fn xxh32_short(bytes: &[u8]) -> u32 {
+    let mut hash = 0x165667B1u32.wrapping_add(bytes.len() as u32);
+    for byte in bytes {
+        hash = hash.wrapping_add(u32::from(*byte).wrapping_mul(0x165667B1));
+        hash = hash.rotate_left(11).wrapping_mul(0x9E3779B1);
+    }
+    hash = (hash ^ (hash >> 15)).wrapping_mul(0x85EBCA77);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xC2B2AE3D);
+    hash ^ (hash >> 16)
+}
+
+const ZSTD_BLOCK: usize = 128 * 1024;
+
+fn zstd(out: &mut BytesMut, plain: &[u8]) {
+    out.put_u32_le(0xFD2F_B528);
+    // single segment, content size in four bytes
+    out.put_u8(0xA0);
+    out.put_u32_le(plain.len() as u32);
+    let blocks = plain.chunks(ZSTD_BLOCK).count();
+    for (n, block) in plain.chunks(ZSTD_BLOCK).enumerate() {
+        put_zstd_block(out, block, n + 1 == blocks);
+    }
+    if blocks == 0 {
+        put_zstd_block(out, &[], true);
+    }
+}
+
+fn put_zstd_block(out: &mut BytesMut, block: &[u8], last: bool) {
+    out.put_uint_le((block.len() as u64) << 3 | u64::from(last), 3);
+    out.put_slice(block);
+}
+
+fn unzstd(stored: &[u8]) -> Option<Vec<u8>> {
+    let mut left = stored.get(9..)?;
+    let mut plain = Vec::new();
+    loop {
+        let [a, b, c] = *left.first_chunk::<3>()?;
+        let head = u32::from_le_bytes([a, b, c, 0]);
+        let block = left.get(3..3 + (head >> 3) as usize)?;
+        plain.extend_from_slice(block);
+        left = &left[3 + block.len()..];
+        if head & 1 == 1 {
+            return Some(plain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_loaded() {
+        for len in [0, 1, 60, 0xffff, 200_000] {
+            let plain: Vec<u8> = (0..len).map(|n| (n * 31 % 251) as u8).collect();
+            for codec in Codec::ALL {
+                let stored = store(codec, &plain);
+                assert_eq!(load(codec, &stored).unwrap(), plain, "{codec:?} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_stay_opaque() {
+        for codec in &Codec::ALL[1..] {
+            assert_eq!(load(*codec, &Bytes::from_static(&[7; 80])), None);
+        }
+    }
+
+    #[test]
+    fn checksums_are_the_published_ones() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        // the frame header 04 22 4d 18 60 40 82 is what lz4's own tool writes for these flags
+        assert_eq!((xxh32_short(&LZ4_FLAGS) >> 8) as u8, 0x82);
+    }
+}

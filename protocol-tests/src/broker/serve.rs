@@ -1,0 +1,194 @@
+//! One connection: frames in, one request at a time, frames out.
+//!
+//! It never answers a second request before the first one (broker-facts P18), and reads nothing
+//! while its broker is frozen, so that what was sent to it can still be dropped by a reset (A3).
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Buf;
+use bytes::BufMut;
+use bytes::Bytes;
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::RequestHeader;
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::Encodable;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+
+use crate::broker::api;
+use crate::broker::cluster::TestCluster;
+use crate::broker::state::Status;
+use crate::broker::takeover::Act;
+use crate::broker::takeover::Call;
+use crate::net::NetStream;
+
+/// `socket.request.max.bytes`.
+const REQUEST_BYTES_MAX: usize = 100 << 20;
+
+type StatusReceiver = watch::Receiver<(Status, u64)>;
+
+/// What becomes of a request.
+pub enum Outcome {
+    /// The body of the answer.
+    Answer(Bytes),
+    /// Bytes in place of an answer.
+    Raw(Bytes),
+    /// No answer, the next request is read (acks=0).
+    Nothing,
+    /// The connection is stuck.
+    Never,
+    /// The connection is closed.
+    Close,
+}
+
+struct Connection {
+    cluster: TestCluster,
+    broker: i32,
+    stream: NetStream,
+    status: StatusReceiver,
+}
+
+/// Serves a connection until it ends or the broker dies.
+pub async fn serve(cluster: TestCluster, broker: i32, stream: NetStream) {
+    let status = cluster.look(|state| state.broker(broker).status.subscribe());
+    let (start, mut dies) = (*status.borrow(), status.clone());
+    let mut connection = Connection { cluster, broker, stream, status };
+    tokio::select! {
+        biased;
+        _ = dies.wait_for(|now| now.0 == Status::Down || now.1 != start.1) => {}
+        ended = connection.converse() => {
+            // an orderly end: the stream is closed, not reset
+            tracing::trace!(broker, ?ended, "connection ended");
+            return;
+        }
+    }
+    connection.stream.abort();
+}
+
+impl Connection {
+    async fn converse(&mut self) -> io::Result<()> {
+        loop {
+            let frame = self.read_frame().await?;
+            let Some(call) = self.read_call(frame) else { return Ok(()) };
+            let outcome = self.handle(&call).await;
+            running(&mut self.status).await;
+            match outcome {
+                Outcome::Answer(body) => self.write_answer(&call, &body).await?,
+                Outcome::Raw(bytes) => self.stream.write_all(&bytes).await?,
+                Outcome::Nothing => {}
+                Outcome::Never => std::future::pending().await,
+                Outcome::Close => return Ok(()),
+            }
+        }
+    }
+
+    async fn read_frame(&mut self) -> io::Result<Bytes> {
+        let mut head = self.read_exact(4).await?;
+        let len = usize::try_from(head.get_i32()).unwrap_or(usize::MAX);
+        if len > REQUEST_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(self.read_exact(len).await?.freeze())
+    }
+
+    async fn read_exact(&mut self, len: usize) -> io::Result<BytesMut> {
+        let mut bytes = BytesMut::with_capacity(len);
+        while bytes.len() < len {
+            running(&mut self.status).await;
+            let left = len - bytes.len();
+            let mut rest = (&mut bytes).limit(left);
+            tokio::select! {
+                biased;
+                _ = self.status.wait_for(|now| now.0 != Status::Up) => {}
+                read = self.stream.read_buf(&mut rest) => {
+                    if read? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The header of a request; `None` ends the connection, as the broker does for what it
+    /// cannot read or does not speak (P21).
+    fn read_call(&self, mut frame: Bytes) -> Option<Call> {
+        if frame.len() < 4 {
+            return None;
+        }
+        let key = ApiKey::try_from((&frame[..]).get_i16()).ok()?;
+        let version = (&frame[2..]).get_i16();
+        let header_version = key.request_header_version(version);
+        let header = RequestHeader::decode(&mut frame, header_version).ok()?;
+        let spoken = self.cluster.look(|state| state.spec.version.speaks(key, version));
+        if !spoken && key != ApiKey::ApiVersions {
+            return None;
+        }
+        Some(Call {
+            broker: self.broker,
+            key,
+            version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.map(|id| id.to_string()).unwrap_or_default(),
+            body: frame,
+        })
+    }
+
+    async fn handle(&self, call: &Call) -> Outcome {
+        let act = self.cluster.quietly(|state| state.controls.ask(call));
+        match act {
+            None => api::answer(&self.cluster, call).await,
+            Some(Act::Answer(body)) => Outcome::Answer(body),
+            Some(Act::Raw(bytes)) => Outcome::Raw(bytes),
+            Some(Act::Silence) => Outcome::Never,
+            Some(Act::Close) => Outcome::Close,
+            Some(Act::HandleThenClose) => {
+                api::answer(&self.cluster, call).await;
+                Outcome::Close
+            }
+            Some(Act::HandleThenSilence) => {
+                api::answer(&self.cluster, call).await;
+                Outcome::Never
+            }
+            Some(Act::Delay(wait)) => {
+                tokio::time::sleep(wait).await;
+                api::answer(&self.cluster, call).await
+            }
+            Some(Act::Edit(edit)) => match api::answer(&self.cluster, call).await {
+                Outcome::Answer(body) => Outcome::Answer(edit(body)),
+                other => other,
+            },
+        }
+    }
+
+    async fn write_answer(&mut self, call: &Call, body: &Bytes) -> io::Result<()> {
+        let mut frame = BytesMut::with_capacity(body.len() + 16);
+        frame.put_i32(0);
+        let mut header = ResponseHeader::default();
+        header.correlation_id = call.correlation_id;
+        // an ApiVersions answer has header v0 always, so that any client can read it
+        let header_version = call.key.response_header_version(call.version);
+        header.encode(&mut frame, header_version).map_err(io::Error::other)?;
+        frame.put_slice(body);
+        let len = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        self.stream.write_all(&frame).await?;
+        let throttle = self.cluster.look(|state| state.throttles.get(&(call.key as i16)).copied());
+        // the channel stays muted for the time that the answer named (B12)
+        let muted = Duration::from_millis(throttle.unwrap_or(0).max(0) as u64);
+        if !muted.is_zero() {
+            tokio::time::sleep(muted).await;
+        }
+        Ok(())
+    }
+}
+
+/// Waits while the broker is frozen.
+async fn running(status: &mut StatusReceiver) {
+    // the sender lives as long as the cluster that this connection holds
+    let _ = status.wait_for(|now| now.0 == Status::Up).await;
+}

@@ -1,0 +1,302 @@
+//! What a cluster is at one moment: brokers, what each of them believes, and every replica's log.
+//!
+//! It never waits: tasks hold it for one step at a time, under one lock.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kafka_protocol::error::ResponseError;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::broker::api::sessions::Sessions;
+use crate::broker::configs::Configs;
+use crate::broker::configs::TopicConfig;
+use crate::broker::log::Log;
+use crate::broker::spec::Spec;
+use crate::broker::takeover::Controls;
+use crate::rng::Rng;
+
+/// Whether a broker's process runs.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It runs.
+    Up,
+    /// Stopped by SIGSTOP: its connections stay, it does nothing.
+    Frozen,
+    /// Dead.
+    Down,
+}
+
+/// What the controller decided for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMeta {
+    /// All replicas, preferred leader first.
+    pub replicas: Vec<i32>,
+    /// Those in sync.
+    pub isr: Vec<i32>,
+    /// The leader, or -1.
+    pub leader: i32,
+    /// Grows with every leader.
+    pub epoch: i32,
+}
+
+/// What the controller decided for one topic.
+#[derive(Clone, Debug)]
+pub struct TopicMeta {
+    /// Another one after every recreation.
+    pub id: Uuid,
+    /// Set configs.
+    pub configs: Configs,
+    /// By partition number.
+    pub partitions: Vec<PartitionMeta>,
+}
+
+/// The cluster's metadata: the controller's, or what a broker last learnt of it.
+#[derive(Clone, Debug, Default)]
+pub struct Meta {
+    /// By name.
+    pub topics: BTreeMap<String, Arc<TopicMeta>>,
+    /// Names by id.
+    pub ids: BTreeMap<Uuid, String>,
+    /// Brokers that are not fenced.
+    pub live: BTreeSet<i32>,
+}
+
+/// A partition of one incarnation of a topic.
+pub type Key = (Uuid, i32);
+
+/// One broker's copy of a partition.
+#[derive(Debug, Default)]
+pub struct Replica {
+    /// The log.
+    pub log: Log,
+    /// High watermark, as this broker knows it.
+    pub hwm: i64,
+    /// Where the log ended when this broker became leader.
+    pub led_from: i64,
+    /// As leader: how far each follower has come.
+    pub follower_ends: BTreeMap<i32, i64>,
+    /// The log start before the last DeleteRecords, and when that was (A6).
+    pub start_before: Option<(i64, i64)>,
+}
+
+/// One broker.
+pub struct Broker {
+    /// Its name in the network.
+    pub host: String,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Its status, with a number that grows with every start.
+    pub status: watch::Sender<(Status, u64)>,
+    /// Its picture of the cluster.
+    pub meta: Meta,
+    /// Its fetch sessions.
+    pub sessions: Sessions,
+    /// Partitions where it has something to fetch as follower.
+    pub behind: BTreeSet<Key>,
+    /// Dynamic broker configs.
+    pub configs: Configs,
+}
+
+/// The whole cluster.
+pub struct State {
+    /// How it was started.
+    pub spec: Spec,
+    /// Its chance.
+    pub rng: Rng,
+    /// What the controller decided.
+    pub meta: Meta,
+    /// By id.
+    pub brokers: BTreeMap<i32, Broker>,
+    /// By partition and broker.
+    pub replicas: BTreeMap<(Key, i32), Replica>,
+    /// `throttle_time_ms` put into answers, by API key.
+    pub throttles: BTreeMap<i16, i32>,
+    /// Tests that answer in a broker's place.
+    pub controls: Controls,
+    /// Cluster-wide dynamic broker configs.
+    pub configs: Configs,
+    /// Logs with an append in progress, by partition and broker.
+    pub locked: BTreeSet<(Key, i32)>,
+    started: Instant,
+}
+
+/// A partition that the asked broker leads, as it believes.
+#[derive(Clone, Debug)]
+pub struct Led {
+    /// Which partition.
+    pub key: Key,
+    /// Its leader epoch.
+    pub epoch: i32,
+    /// Its replicas in sync.
+    pub isr: Vec<i32>,
+    /// Its replicas.
+    pub replicas: Vec<i32>,
+}
+
+impl Broker {
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.status.borrow().0 == Status::Up
+    }
+}
+
+impl Meta {
+    /// A topic by id.
+    pub fn by_id(&self, id: Uuid) -> Option<(&str, &Arc<TopicMeta>)> {
+        let name = self.ids.get(&id)?;
+        Some((name, self.topics.get(name)?))
+    }
+
+    /// A partition by its key.
+    pub fn partition(&self, key: Key) -> Option<&PartitionMeta> {
+        let (_, topic) = self.by_id(key.0)?;
+        topic.partitions.get(usize::try_from(key.1).ok()?)
+    }
+
+    /// A partition to change.
+    pub fn partition_mut(&mut self, key: Key) -> Option<&mut PartitionMeta> {
+        let topic = self.topics.get_mut(self.ids.get(&key.0)?)?;
+        Arc::make_mut(topic).partitions.get_mut(usize::try_from(key.1).ok()?)
+    }
+
+    /// Every partition, by topic name and number.
+    pub fn partitions(&self) -> impl Iterator<Item = (Key, &PartitionMeta)> {
+        self.topics.values().flat_map(|topic| {
+            (0..).zip(&topic.partitions).map(|(n, partition)| ((topic.id, n), partition))
+        })
+    }
+}
+
+impl State {
+    /// A cluster without topics.
+    pub fn new(spec: Spec) -> Self {
+        let mut rng = Rng::new(spec.seed);
+        let live: BTreeSet<i32> = (1..=spec.brokers).collect();
+        let meta = Meta { live: live.clone(), ..Meta::default() };
+        let sessions_max = spec.configs.get("max.incremental.fetch.session.cache.slots");
+        let sessions_max = sessions_max.and_then(|v| v.parse().ok()).unwrap_or(1000);
+        let broker = |id: i32| {
+            let host = format!("b{id}.{}", spec.cluster_id);
+            let broker = Broker {
+                host,
+                rack: Some(format!("rack{id}")),
+                status: watch::Sender::new((Status::Up, 0)),
+                meta: meta.clone(),
+                sessions: Sessions::new(rng.fork(), sessions_max),
+                behind: BTreeSet::new(),
+                configs: Configs::new(),
+            };
+            (id, broker)
+        };
+        let brokers = live.iter().copied().map(broker).collect();
+        Self {
+            spec,
+            rng,
+            meta,
+            brokers,
+            replicas: BTreeMap::new(),
+            throttles: BTreeMap::new(),
+            controls: Controls::default(),
+            configs: Configs::new(),
+            locked: BTreeSet::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The cluster's wall clock, in ms since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.spec.timing.start_wall_ms + self.started.elapsed().as_millis() as i64
+    }
+
+    /// A broker of the cluster.
+    pub fn broker(&self, id: i32) -> &Broker {
+        self.brokers.get(&id).expect("tests name brokers that exist")
+    }
+
+    /// A broker to change.
+    pub fn broker_mut(&mut self, id: i32) -> &mut Broker {
+        self.brokers.get_mut(&id).expect("tests name brokers that exist")
+    }
+
+    /// A broker config: dynamic, or as started, or the default.
+    pub fn broker_config(&self, name: &str) -> Option<String> {
+        let own = self.configs.get(name).or_else(|| self.spec.configs.get(name));
+        let default = crate::broker::configs::BROKER_DEFAULTS.iter().find(|row| row.0 == name);
+        own.cloned().or_else(|| default.map(|row| row.1.to_owned()))
+    }
+
+    /// `producer.id.expiration.ms`.
+    pub fn producer_expiration_ms(&self) -> i64 {
+        let value = self.broker_config("producer.id.expiration.ms");
+        value.and_then(|v| v.parse().ok()).unwrap_or(86_400_000)
+    }
+
+    /// The configs that a topic's log obeys.
+    pub fn topic_config(&self, id: Uuid) -> TopicConfig {
+        let own = self.meta.by_id(id).map(|(_, topic)| topic.configs.clone()).unwrap_or_default();
+        let mut broker = self.spec.configs.clone();
+        broker.extend(self.configs.clone());
+        TopicConfig::new(&own, &broker, self.spec.version)
+    }
+
+    /// A fresh topic id.
+    pub fn new_id(&mut self) -> Uuid {
+        let (high, low) = (self.rng.next_u64(), self.rng.next_u64());
+        uuid::Builder::from_random_bytes((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+            .into_uuid()
+    }
+
+    /// A topic's name and id as `broker` knows them; asked by id where there is one.
+    pub fn find_topic(&self, broker: i32, name: &str, id: Uuid) -> Found {
+        let meta = &self.broker(broker).meta;
+        if id.is_nil() {
+            let topic = meta.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+            return Ok((name.to_owned(), topic.id));
+        }
+        let (name, _) = meta.by_id(id).ok_or(ResponseError::UnknownTopicId)?;
+        Ok((name.to_owned(), id))
+    }
+
+    /// The partition that `broker` leads; `epoch` is what the client believes, -1 for nothing.
+    pub fn led(&self, broker: i32, key: Key, epoch: i32) -> Result<Led, ResponseError> {
+        let (partition, hosted) = self.hosted(broker, key)?;
+        if !hosted {
+            return Err(ResponseError::NotLeaderOrFollower);
+        }
+        if epoch >= 0 && epoch < partition.epoch {
+            return Err(ResponseError::FencedLeaderEpoch);
+        }
+        if epoch > partition.epoch {
+            return Err(ResponseError::UnknownLeaderEpoch);
+        }
+        if partition.leader != broker {
+            return Err(ResponseError::NotLeaderOrFollower);
+        }
+        let (isr, replicas) = (partition.isr.clone(), partition.replicas.clone());
+        Ok(Led { key, epoch: partition.epoch, isr, replicas })
+    }
+
+    /// A partition as `broker` believes it to be, and whether it has a replica of it.
+    pub fn hosted(&self, broker: i32, key: Key) -> Result<(&PartitionMeta, bool), ResponseError> {
+        let partition = self.broker(broker).meta.partition(key);
+        let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
+        Ok((partition, self.replicas.contains_key(&(key, broker))))
+    }
+
+    /// One broker's copy.
+    pub fn replica(&self, key: Key, broker: i32) -> &Replica {
+        self.replicas.get(&(key, broker)).expect("the broker hosts this partition")
+    }
+
+    /// One broker's copy, to change.
+    pub fn replica_mut(&mut self, key: Key, broker: i32) -> &mut Replica {
+        self.replicas.get_mut(&(key, broker)).expect("the broker hosts this partition")
+    }
+}
+
+/// A topic's name and id, or the code that says why there is none.
+pub type Found = Result<(String, Uuid), ResponseError>;
