@@ -7,6 +7,7 @@ pub mod broker;
 pub mod check;
 pub mod mirror_ops;
 pub mod net;
+pub mod net_dial;
 pub mod raw;
 pub mod real;
 pub mod rng;
