@@ -255,6 +255,14 @@ fn the_calls_that_a_2_8_2_preview_has() {
         assert_eq!((topic.id, topic.partitions.len()), (id, 2));
         let first = &topic.partitions[&PartitionId(0)];
         let (leader, asked) = (first.leader.unwrap(), [(tp("orders", 0), first.epoch)]);
+        // the broker tells a leader a moment before it leads: 75 until then
+        for _ in 0..50 {
+            let listed = cluster.list_offsets(leader, &asked, EndKind::Start).await.unwrap();
+            if listed[&asked[0].0] != Err(KafkaCode(75)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         for kind in [EndKind::Start, EndKind::HighWatermark, EndKind::Stable, EndKind::LogEnd] {
             let listed = cluster.list_offsets(leader, &asked, kind).await.unwrap();
             assert_eq!(listed[&asked[0].0].unwrap().offset, Offset::ZERO, "{kind:?}");
