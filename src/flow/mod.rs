@@ -2,7 +2,41 @@
 //!
 //! It never creates topics, changes configs or takes orders from outside.
 
+pub mod assign;
+mod appender;
+mod fetcher;
+mod lane;
+mod prepare;
+mod seat;
+pub mod stats;
+mod tails;
+
 use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ids::TimestampMs;
+
+/// The wall clock as a lane reads it: set once, moved by the monotonic clock, so that a jump of
+/// the system's time moves no timeout and a paused clock pauses it.
+#[derive(Copy, Clone, Debug)]
+pub struct Wall {
+    base: TimestampMs,
+    at: Instant,
+}
+
+impl Wall {
+    /// A clock that shows `base` now.
+    pub fn new(base: TimestampMs) -> Wall {
+        Wall { base, at: Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> TimestampMs {
+        let passed = i64::try_from(self.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        TimestampMs(self.base.0.saturating_add(passed))
+    }
+}
 
 /// The bounds of the belt; filled by `config`.
 #[derive(Clone, Debug)]

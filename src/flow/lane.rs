@@ -1,0 +1,444 @@
+//! One lane: the task that carries batches from one source broker to one destination broker.
+//!
+//! It never waits for anything but its closed set of events, never hands a batch to another task,
+//! and ends with its connections: every doubt goes back to the belt with the partition.
+//!
+//! ```text
+//!   source ──fetch answer──▶ split ─▶ align ─▶ window ─▶ rewrite ──▶ append request ──▶ destination
+//!     ▲                                           │                                        │
+//!     └── next fetch, while one of two buffers is free ◀──────────────── acks ─────────────┘
+//! ```
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::cluster::conn::Answer;
+use crate::cluster::conn::Conn;
+use crate::cluster::error::ClusterError;
+use crate::cluster::pool::Use;
+use crate::flow::Options;
+use crate::flow::Wall;
+use crate::flow::appender::Appender;
+use crate::flow::fetcher::Bounds;
+use crate::flow::fetcher::FRAME_BYTES_MAX;
+use crate::flow::fetcher::Fetcher;
+use crate::flow::fetcher::STROKES;
+use crate::flow::seat::Naming;
+use crate::flow::seat::Seat;
+use crate::flow::seat::Seats;
+use crate::flow::stats::Gauge;
+use crate::ids::BrokerId;
+use crate::ids::TopicPartition;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::Fault;
+use crate::wire::error::WireError;
+use crate::wire::fetch::FetchAnswer;
+use crate::wire::fetch::FetchedPartition;
+use crate::wire::fetch::Isolation;
+use crate::wire::produce::AppendAnswer;
+use crate::wire::rewrite::Writer;
+use crate::wire::split::split;
+use crate::wire::versions::ApiKey;
+
+/// The least that one fetch of a lane asks for, however many lanes share the memory.
+pub const GRANT_BYTES_MIN: usize = 128 * 1024;
+
+/// From which broker to which.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// The source broker.
+    pub source: BrokerId,
+    /// The destination broker.
+    pub destination: BrokerId,
+}
+
+/// What the belt tells a lane.
+#[derive(Debug)]
+pub enum ToLane {
+    /// Sit down.
+    Add(Box<Seat>),
+    /// Stand up, when what is in flight is answered.
+    Leave(TopicPartition),
+    /// Stand still for a reason outside of the log.
+    Halt(TopicPartition, Halt),
+}
+
+/// What a lane tells the belt.
+#[derive(Debug)]
+pub struct FromLane {
+    /// Which lane.
+    pub key: LaneKey,
+    /// Partitions that have left it.
+    pub seats: Vec<Seat>,
+    /// Why the lane has ended, if it has; `Ok` for no reason of its own.
+    pub ended: Option<Result<(), ClusterError>>,
+}
+
+/// What all lanes of a link share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where records come from.
+    pub source: Arc<Cluster>,
+    /// Where they go.
+    pub destination: Arc<Cluster>,
+    /// Under whose name.
+    pub writer: Writer,
+    /// The bounds.
+    pub options: Options,
+    /// Committed records only, or all.
+    pub isolation: Isolation,
+    /// The time.
+    pub wall: Wall,
+    /// How many lanes of the process share the memory.
+    pub lanes: Arc<Gauge>,
+    /// Where lanes report.
+    pub back: mpsc::UnboundedSender<FromLane>,
+    /// Stops everything.
+    pub stop: CancellationToken,
+}
+
+struct Lane {
+    key: LaneKey,
+    shared: Shared,
+    /// `None` once it is lost: what is in flight is still answered.
+    source: Option<Conn>,
+    destination: Conn,
+    seats: Seats,
+    fetcher: Fetcher,
+    appender: Appender,
+    /// No fetch before: the broker throttles us, or a fetch was refused.
+    fetch_at: Instant,
+    /// No append before: the broker throttles us.
+    append_at: Instant,
+    stopping: bool,
+}
+
+enum Event {
+    Order(Option<ToLane>),
+    Fetched(Result<Answer, ClusterError>),
+    Appended(Result<Answer, ClusterError>),
+    Timer,
+    Stop,
+}
+
+/// Opens both connections and runs until one of them ends, or the orders do.
+pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiver<ToLane>) {
+    shared.lanes.add(1);
+    let ended = match open(key, &shared).await {
+        Ok(mut lane) => {
+            let ended = lane.turn_round(&mut orders).await;
+            lane.destination.abort();
+            if let Some(source) = lane.source.take() {
+                source.close();
+            }
+            ended
+        }
+        Err(error) => Err(error),
+    };
+    shared.lanes.add(-1);
+    // Who was sent here meanwhile goes back as well.
+    orders.close();
+    let mut seats = Vec::new();
+    while let Some(order) = orders.recv().await {
+        if let ToLane::Add(seat) = order {
+            seats.push(left(*seat));
+        }
+    }
+    let _ = shared.back.send(FromLane { key, seats, ended: Some(ended) });
+}
+
+fn left(mut seat: Seat) -> Seat {
+    seat.mirror.handle_failed(Fault::Moved);
+    seat
+}
+
+async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
+    let fetch = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: STROKES };
+    let source = shared.source.open(key.source, fetch);
+    let destination = shared.destination.open(key.destination, Use::Append);
+    let (source, destination) = tokio::try_join!(source, destination)?;
+    let by = |version: i16, ids_from: i16| {
+        if version >= ids_from { Naming::ById } else { Naming::ByName }
+    };
+    let seats = Seats::new(
+        by(source.version(ApiKey::Fetch)?, crate::wire::fetch::IDS_FROM),
+        by(destination.version(ApiKey::Produce)?, crate::wire::produce::IDS_FROM),
+    );
+    let bounds = Bounds {
+        bytes_min: shared.options.fetch_bytes_min,
+        wait_max: shared.options.fetch_wait_max,
+        isolation: shared.isolation,
+    };
+    let timeout = shared.destination.options().request_timeout;
+    Ok(Lane {
+        key,
+        source: Some(source),
+        destination,
+        seats,
+        fetcher: Fetcher::new(bounds),
+        appender: Appender::new(shared.writer, shared.options.append_bytes_max, timeout),
+        shared: shared.clone(),
+        fetch_at: Instant::now(),
+        append_at: Instant::now(),
+        stopping: false,
+    })
+}
+
+impl Lane {
+    async fn turn_round(
+        &mut self,
+        orders: &mut mpsc::UnboundedReceiver<ToLane>,
+    ) -> Result<(), ClusterError> {
+        let mut lost = Ok(());
+        loop {
+            self.send_appends()?;
+            self.send_fetch()?;
+            self.give_back();
+            if (self.stopping || self.source.is_none()) && self.seats.len() == 0 {
+                return lost;
+            }
+            match self.wait(orders).await {
+                Event::Order(None) | Event::Stop => self.let_go(Fault::Moved),
+                Event::Order(Some(order)) => self.handle_order(order),
+                Event::Fetched(Ok(answer)) => self.handle_fetched(answer),
+                Event::Fetched(Err(error)) => {
+                    self.source = None;
+                    self.let_go(Fault::SourceLost);
+                    lost = Err(error);
+                }
+                Event::Appended(Ok(answer)) => self.handle_appended(answer)?,
+                Event::Appended(Err(error)) => return self.lose_destination(error),
+                Event::Timer => {}
+            }
+        }
+    }
+
+    async fn wait(&mut self, orders: &mut mpsc::UnboundedReceiver<ToLane>) -> Event {
+        let later = self.fetch_at.max(self.append_at);
+        let paused = later > Instant::now();
+        let running = !self.stopping && self.source.is_some();
+        let stop = self.shared.stop.clone();
+        let source = async {
+            match &mut self.source {
+                Some(source) => source.turn().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            order = orders.recv(), if running => Event::Order(order),
+            () = stop.cancelled(), if running => Event::Stop,
+            answer = self.destination.turn() => Event::Appended(answer),
+            answer = source => Event::Fetched(answer),
+            () = sleep_until(later), if paused => Event::Timer,
+        }
+    }
+
+    /// Nothing new goes out; what is in flight is still answered.
+    fn let_go(&mut self, fault: Fault) {
+        self.stopping = true;
+        self.seats.iter_mut().for_each(|(_, seat)| seat.mirror.handle_failed(fault));
+    }
+
+    fn lose_destination(&mut self, error: ClusterError) -> Result<(), ClusterError> {
+        self.appender.forget();
+        self.let_go(Fault::DestinationLost);
+        self.give_back();
+        Err(error)
+    }
+
+    fn handle_order(&mut self, order: ToLane) {
+        match order {
+            ToLane::Add(seat) => self.seats.add(*seat),
+            ToLane::Leave(tp) => self.with(&tp, |seat| seat.mirror.handle_failed(Fault::Moved)),
+            ToLane::Halt(tp, halt) => self.with(&tp, |seat| seat.mirror.handle_halt(halt)),
+        }
+    }
+
+    fn with(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut Seat)) {
+        if let Some(seat) = self.seats.find(tp).and_then(|id| self.seats.get_mut(id)) {
+            change(seat);
+        }
+    }
+
+    fn send_fetch(&mut self) -> Result<(), ClusterError> {
+        let Some(source) = self.source.as_mut().filter(|_| !self.stopping) else {
+            return Ok(());
+        };
+        let ready = !self.fetcher.under_way && self.fetch_at <= Instant::now();
+        if !ready || source.free_slabs() == 0 {
+            return Ok(());
+        }
+        let version = source.version(ApiKey::Fetch)?;
+        let bytes_max = grant_bytes(&self.shared.options, self.shared.lanes.get());
+        let ask = self.fetcher.poll(&self.seats, version, bytes_max);
+        let body = ask.map_err(|error| source.misuse(ApiKey::Fetch, error))?;
+        let Some(body) = body else { return Ok(()) };
+        let timeout = self.shared.source.options().request_timeout;
+        let deadline = Instant::now() + self.shared.options.fetch_wait_max + timeout;
+        source.send(ApiKey::Fetch, version, [body], deadline).map(|_| ())
+    }
+
+    fn send_appends(&mut self) -> Result<(), ClusterError> {
+        if self.append_at > Instant::now() {
+            return Ok(());
+        }
+        let version = self.destination.version(ApiKey::Produce)?;
+        loop {
+            let ask = self.appender.poll(&mut self.seats, version, self.shared.wall.now());
+            let chain = match ask {
+                Ok(None) => return Ok(()),
+                Ok(Some(chain)) => chain,
+                Err(error) => {
+                    let error = self.destination.misuse(ApiKey::Produce, error);
+                    return self.lose_destination(error);
+                }
+            };
+            let deadline = Instant::now() + self.shared.destination.options().request_timeout;
+            let sent = self.destination.send(ApiKey::Produce, version, chain.pieces, deadline);
+            if let Err(error) = sent {
+                return self.lose_destination(error);
+            }
+        }
+    }
+
+    fn handle_fetched(&mut self, answer: Answer) {
+        let answer = match FetchAnswer::decode(answer.body, answer.version) {
+            Ok(answer) => answer,
+            Err(error) => return self.lose_source(error),
+        };
+        self.fetch_at = Instant::now() + throttled(answer.throttle_ms);
+        if !self.fetcher.handle_answer(&answer) {
+            if !Fetcher::is_about_the_session(answer.code) {
+                let fault = Fault::FetchRefused(answer.code);
+                self.seats.iter_mut().for_each(|(_, seat)| seat.mirror.handle_failed(fault));
+            }
+            return;
+        }
+        for one in answer.partitions {
+            self.handle_partition(one);
+        }
+    }
+
+    fn lose_source(&mut self, error: WireError) {
+        tracing::warn!(source = %self.key.source, %error, "a fetch answer cannot be read");
+        self.source = None;
+        self.let_go(Fault::SourceLost);
+    }
+
+    fn handle_partition(&mut self, one: FetchedPartition) {
+        let Some(id) = self.seats.by_source(&one.topic, one.partition) else { return };
+        let now = self.shared.wall.now();
+        let isolation = self.shared.isolation;
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        if let Some((leader, epoch)) = one.current_leader {
+            self.shared.source.note_leader(seat.mirror.tp(), leader, epoch);
+        }
+        if !one.code.is_none() {
+            return seat.mirror.handle_failed(Fault::FetchRefused(one.code));
+        }
+        if let Some((epoch, end)) = one.diverging {
+            return seat.mirror.handle_diverging(epoch, end);
+        }
+        let end = match isolation {
+            Isolation::ReadCommitted => one.last_stable.or(one.high_watermark),
+            Isolation::ReadUncommitted => one.high_watermark,
+        };
+        let Some(end) = end else { return };
+        let mut pieces = split(one.records);
+        let mut malformed = None;
+        let whole = std::iter::from_fn(|| match pieces.next() {
+            Some(Ok(piece)) => Some(piece),
+            Some(Err(error)) => {
+                malformed = Some(error);
+                None
+            }
+            None => None,
+        });
+        let mut count = 0;
+        seat.mirror.handle_fetched(now, end, whole.inspect(|_| count += 1));
+        if let Some(cut) = pieces.cut().filter(|_| count == 0) {
+            seat.mirror.handle_cut_off(cut.need.min(FRAME_BYTES_MAX / 2));
+        }
+        if let Some(error) = malformed {
+            tracing::warn!(partition = %seat.mirror.tp(), %error, "a fetched batch is malformed");
+            seat.mirror.handle_malformed();
+        }
+    }
+
+    fn handle_appended(&mut self, answer: Answer) -> Result<(), ClusterError> {
+        let decoded = AppendAnswer::decode(answer.body, answer.version);
+        let answer = match decoded {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = self.destination.misread(ApiKey::Produce, error);
+                return self.lose_destination(error);
+            }
+        };
+        self.append_at = Instant::now() + throttled(answer.throttle_ms);
+        for one in &answer.partitions {
+            let id = self.seats.by_destination(&one.topic, one.partition);
+            let seat = id.and_then(|id| self.seats.get_mut(id));
+            if let (Some(seat), Some((leader, epoch))) = (seat, one.current_leader) {
+                self.shared.destination.note_leader(seat.mirror.tp(), leader, epoch);
+            }
+        }
+        let now = self.shared.wall.now();
+        if self.appender.handle_answer(&mut self.seats, &answer, now).is_err() {
+            let what = WireError::BadValue { what: "a produce answer's partitions", value: 0 };
+            let error = self.destination.misread(ApiKey::Produce, what);
+            return self.lose_destination(error);
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        self.seats.publish(self.shared.wall.now());
+        let seats = self.seats.take_leavers();
+        if !seats.is_empty() {
+            let _ = self.shared.back.send(FromLane { key: self.key, seats, ended: None });
+        }
+    }
+}
+
+/// What one fetch of a lane asks for: its share of the memory, with room for the answer's own
+/// fields, in powers of two as the buffers are.
+pub fn grant_bytes(options: &Options, lanes: usize) -> usize {
+    let share = options.memory_bytes / (STROKES * lanes.max(1));
+    let asked = usize::try_from(options.fetch_bytes_max).unwrap_or(0);
+    let grant = share.min(asked).max(GRANT_BYTES_MIN);
+    let power = (grant / 2 + 1).next_power_of_two();
+    power - power / 16
+}
+
+fn throttled(ms: u32) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::from(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_answers_alive_fit_the_memory() {
+        let options = |memory_bytes| Options {
+            memory_bytes,
+            fetch_bytes_min: 1,
+            fetch_wait_max: std::time::Duration::from_millis(500),
+            fetch_bytes_max: 10 << 20,
+            partition_bytes_max: 1 << 20,
+            append_bytes_max: 1 << 20,
+        };
+        for lanes in [1, 2, 3, 9, 36] {
+            let buffer = grant_bytes(&options(64 << 20), lanes).next_power_of_two();
+            assert!(lanes * STROKES * buffer <= 64 << 20, "{lanes} lanes: {buffer}");
+        }
+        assert_eq!(grant_bytes(&options(64 << 20), 1), (8 << 20) - (8 << 20) / 16);
+        assert!(grant_bytes(&options(1), 1) <= GRANT_BYTES_MIN);
+    }
+}
