@@ -71,7 +71,8 @@ impl Fetcher {
             return Ok(None);
         }
         let is_full = self.session.id == 0;
-        let changed = wanted.iter().filter(|(at, from)| is_full || self.known.get(at) != Some(from));
+        let changed =
+            wanted.iter().filter(|(at, from)| is_full || self.known.get(at) != Some(from));
         let partitions = changed.map(|(at, from)| partition(at, from)).collect();
         let forgotten = if is_full {
             Vec::new()

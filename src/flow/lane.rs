@@ -17,10 +17,10 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
+use crate::cluster::Use;
 use crate::cluster::conn::Answer;
 use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
-use crate::cluster::pool::Use;
 use crate::flow::Options;
 use crate::flow::Wall;
 use crate::flow::appender::Appender;
@@ -43,6 +43,7 @@ use crate::wire::fetch::Isolation;
 use crate::wire::produce::AppendAnswer;
 use crate::wire::rewrite::Writer;
 use crate::wire::split::split;
+use crate::wire::topic::AskError;
 use crate::wire::versions::ApiKey;
 
 /// The least that one fetch of a lane asks for, however many lanes share the memory.
@@ -129,21 +130,18 @@ enum Event {
 /// Opens both connections and runs until one of them ends, or the orders do.
 pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiver<ToLane>) {
     shared.lanes.add(1);
-    let ended = match open(key, &shared).await {
+    let (ended, mut seats) = match open(key, &shared).await {
         Ok(mut lane) => {
             let ended = lane.turn_round(&mut orders).await;
-            lane.destination.abort();
-            if let Some(source) = lane.source.take() {
-                source.close();
-            }
-            ended
+            let seats = lane.clear(ended.is_err());
+            lane.end();
+            (ended, seats)
         }
-        Err(error) => Err(error),
+        Err(error) => (Err(error), Vec::new()),
     };
     shared.lanes.add(-1);
     // Who was sent here meanwhile goes back as well.
     orders.close();
-    let mut seats = Vec::new();
     while let Some(order) = orders.recv().await {
         if let ToLane::Add(seat) = order {
             seats.push(left(*seat));
@@ -212,9 +210,27 @@ impl Lane {
                     lost = Err(error);
                 }
                 Event::Appended(Ok(answer)) => self.handle_appended(answer)?,
-                Event::Appended(Err(error)) => return self.lose_destination(error),
+                Event::Appended(Err(error)) => return Err(error),
                 Event::Timer => {}
             }
+        }
+    }
+
+    /// Takes everybody out; what is in flight on a lost connection is unknown.
+    fn clear(&mut self, is_lost: bool) -> Vec<Seat> {
+        if is_lost {
+            self.appender.forget();
+            self.let_go(Fault::DestinationLost);
+        }
+        self.seats.publish(self.shared.wall.now());
+        self.seats.take_leavers()
+    }
+
+    /// With anything in flight this is an abort: nothing of it may arrive later.
+    fn end(self) {
+        self.destination.close();
+        if let Some(source) = self.source {
+            source.close();
         }
     }
 
@@ -245,13 +261,6 @@ impl Lane {
         self.seats.iter_mut().for_each(|(_, seat)| seat.mirror.handle_failed(fault));
     }
 
-    fn lose_destination(&mut self, error: ClusterError) -> Result<(), ClusterError> {
-        self.appender.forget();
-        self.let_go(Fault::DestinationLost);
-        self.give_back();
-        Err(error)
-    }
-
     fn handle_order(&mut self, order: ToLane) {
         match order {
             ToLane::Add(seat) => self.seats.add(*seat),
@@ -277,7 +286,7 @@ impl Lane {
         let version = source.version(ApiKey::Fetch)?;
         let bytes_max = grant_bytes(&self.shared.options, self.shared.lanes.get());
         let ask = self.fetcher.poll(&self.seats, version, bytes_max);
-        let body = ask.map_err(|error| source.misuse(ApiKey::Fetch, error))?;
+        let body = ask.map_err(|error| misuse(source, ApiKey::Fetch, &error))?;
         let Some(body) = body else { return Ok(()) };
         let timeout = self.shared.source.options().request_timeout;
         let deadline = Instant::now() + self.shared.options.fetch_wait_max + timeout;
@@ -294,16 +303,11 @@ impl Lane {
             let chain = match ask {
                 Ok(None) => return Ok(()),
                 Ok(Some(chain)) => chain,
-                Err(error) => {
-                    let error = self.destination.misuse(ApiKey::Produce, error);
-                    return self.lose_destination(error);
-                }
+                Err(error) => return Err(misuse(&self.destination, ApiKey::Produce, &error)),
             };
             let deadline = Instant::now() + self.shared.destination.options().request_timeout;
             let sent = self.destination.send(ApiKey::Produce, version, chain.pieces, deadline);
-            if let Err(error) = sent {
-                return self.lose_destination(error);
-            }
+            sent?;
         }
     }
 
@@ -376,8 +380,7 @@ impl Lane {
         let answer = match decoded {
             Ok(answer) => answer,
             Err(error) => {
-                let error = self.destination.misread(ApiKey::Produce, error);
-                return self.lose_destination(error);
+                return Err(misread(&self.destination, ApiKey::Produce, error));
             }
         };
         self.append_at = Instant::now() + throttled(answer.throttle_ms);
@@ -391,8 +394,7 @@ impl Lane {
         let now = self.shared.wall.now();
         if self.appender.handle_answer(&mut self.seats, &answer, now).is_err() {
             let what = WireError::BadValue { what: "a produce answer's partitions", value: 0 };
-            let error = self.destination.misread(ApiKey::Produce, what);
-            return self.lose_destination(error);
+            return Err(misread(&self.destination, ApiKey::Produce, what));
         }
         Ok(())
     }
@@ -414,6 +416,20 @@ pub fn grant_bytes(options: &Options, lanes: usize) -> usize {
     let grant = share.min(asked).max(GRANT_BYTES_MIN);
     let power = (grant / 2 + 1).next_power_of_two();
     power - power / 16
+}
+
+/// A request that we should not have made: a bug, which ends the lane and not the process.
+fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
+    tracing::error!(%error, "a request of ours is not sent");
+    ClusterError::new(
+        conn.peer(),
+        api.name(),
+        WireError::BadValue { what: "our request", value: 0 },
+    )
+}
+
+fn misread(conn: &Conn, api: ApiKey, error: WireError) -> ClusterError {
+    ClusterError::new(conn.peer(), api.name(), error)
 }
 
 fn throttled(ms: u32) -> std::time::Duration {

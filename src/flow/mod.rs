@@ -2,8 +2,8 @@
 //!
 //! It never creates topics, changes configs or takes orders from outside.
 
-pub mod assign;
 mod appender;
+pub mod assign;
 mod fetcher;
 mod lane;
 mod prepare;

@@ -57,6 +57,9 @@ fn unfit(batch: &BatchView, bytes_max: Option<usize>) -> Option<Halt> {
     if u64::try_from(batch.count()) != Ok(batch.span()) {
         return Some(Halt::Thinned { base, span: batch.span(), count: batch.count() });
     }
+    if batch.records().is_empty() {
+        return Some(Halt::Corrupt { base });
+    }
     let too_large = bytes_max.is_some_and(|max| batch.len() > max);
     too_large.then(|| Halt::TooLarge { base, bytes: batch.len(), bytes_max })
 }
@@ -67,6 +70,7 @@ pub(crate) mod tests {
     use crate::ids::ProducerId;
     use crate::wire::batch::HEADER_BYTES;
     use crate::wire::batch::PREFIX_BYTES;
+    use crate::wire::batch::at;
     use bytes::BufMut;
     use bytes::Bytes;
 
@@ -74,7 +78,7 @@ pub(crate) mod tests {
     pub fn batch(base: i64, span: i32, count: i32, attributes: i16) -> BatchView {
         let mut out = Vec::new();
         out.put_i64(base);
-        out.put_i32((HEADER_BYTES - PREFIX_BYTES) as i32);
+        out.put_i32((HEADER_BYTES + 1 - PREFIX_BYTES) as i32);
         out.put_i32(1);
         out.put_u8(2);
         out.put_u32(0);
@@ -86,6 +90,9 @@ pub(crate) mod tests {
         out.put_i16(-1);
         out.put_i32(-1);
         out.put_i32(count);
+        out.put_u8(0);
+        let crc = crc32c::crc32c(&out[at::ATTRIBUTES..]);
+        out[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
         BatchView::new(Bytes::from(out)).unwrap()
     }
 

@@ -26,6 +26,7 @@ use crate::mirror::lag::Snapshot;
 use crate::mirror::window::IN_FLIGHT_MAX;
 use crate::mirror::window::Window;
 use crate::wire::batch::BatchView;
+use crate::wire::crc;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
 use crate::wire::split::Piece;
@@ -176,6 +177,8 @@ pub struct PartitionMirror {
     need_bytes: usize,
     /// The usual size of a batch, in bytes.
     usual_bytes: usize,
+    /// Whether the last refusal was about who leads.
+    stale_leader: bool,
     /// Why it left `Mirroring` last, for people.
     fault: Option<(&'static str, String)>,
 }
@@ -202,6 +205,7 @@ impl PartitionMirror {
             refused: (Offset::ZERO, 0),
             sent: (LeaderEpoch::NONE, TimestampMs(-1)),
             need_bytes: 0,
+            stale_leader: false,
             fault: None,
         }
     }
@@ -236,6 +240,7 @@ impl PartitionMirror {
         self.ahead = None;
         self.proven = false;
         self.unknown = false;
+        self.stale_leader = false;
         self.prepared = true;
         self.confirmed = self.confirmed.max(facts.destination_hwm.min(destination_end));
         self.state = State::Mirroring;
@@ -263,6 +268,22 @@ impl PartitionMirror {
     /// The next batch is cut off: a fetch must ask for `bytes` to get it whole.
     pub fn handle_cut_off(&mut self, bytes: usize) {
         self.need_bytes = bytes;
+    }
+
+    /// A batch at the read position is not what a batch must be: it is fetched again a few times.
+    pub fn handle_malformed(&mut self) {
+        let base = self.window.read_end();
+        let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
+        self.refused = (base, count);
+        if self.state != State::Mirroring {
+            return;
+        }
+        if count >= REFUSED_MAX {
+            self.ahead = Some(Halt::Corrupt { base });
+            return self.halt_if_reached();
+        }
+        self.fault = Some(("CORRUPT_BATCH", format!("the batch at {base} is malformed")));
+        self.drain();
     }
 
     /// The source's log agrees with the batch before our position only up to `end`, the end of
@@ -323,6 +344,11 @@ impl PartitionMirror {
             while self.window.drop_front().is_some() {}
         }
         self.drain();
+    }
+
+    /// Both logs could not be looked at; for people.
+    pub fn note_trouble(&mut self, label: &'static str, text: String) {
+        self.fault = Some((label, text));
     }
 
     /// A rule outside of the log is broken (a topic recreated, a config changed, …).
@@ -405,6 +431,11 @@ impl PartitionMirror {
         }
     }
 
+    /// Whether it left its lane because a broker says that another one leads.
+    pub fn needs_refresh(&self) -> bool {
+        self.stale_leader
+    }
+
     /// Whether a lane has nothing more to do with it.
     pub fn may_leave(&self) -> bool {
         self.state != State::Mirroring && self.window.in_flight() == 0
@@ -474,6 +505,8 @@ impl PartitionMirror {
         }
         match align(&batch, self.window.read_end(), self.limits.batch_bytes_max) {
             Align::Skip => {}
+            // A header that fails its checksum is no reason to believe what it says.
+            Align::Halt(_) if crc::check(&batch).is_err() => self.handle_malformed(),
             Align::Halt(halt) => self.ahead = Some(halt),
             Align::Append => self.push(batch),
         }
@@ -535,6 +568,7 @@ impl PartitionMirror {
         self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
         // 7 and 20 say "appended, not replicated": only the end can tell.
         self.unknown |= matches!(code, KafkaCode(7 | 20));
+        self.stale_leader |= code.remedy() == Remedy::Refresh;
         if first && code.remedy() == Remedy::Halt && code != KafkaCode(2) {
             return self.halt(self.refusal(base, unit.bytes, code));
         }
@@ -563,6 +597,7 @@ impl PartitionMirror {
     fn note_fault(&mut self, fault: Fault) {
         self.fault = match fault {
             Fault::FetchRefused(code) => {
+                self.stale_leader |= code.remedy() == Remedy::Refresh;
                 Some((code.name(), format!("the source refused a fetch: {code}")))
             }
             Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),

@@ -1,0 +1,500 @@
+//! The belt of one link: which partition is in which lane, and what becomes of it between lanes.
+//!
+//! It never touches record bytes and never decides whether a partition may append: it asks both
+//! clusters (`prepare`), hands the facts to the partition machine, and seats it.
+//!
+//! ```text
+//!  ─ wanted ─▶ Resting ──due──▶ Looking ──facts──▶ Seated ──▶ (lane) ──left──▶ Resting
+//!                 ▲                │ trouble          │ halted
+//!                 └────────────────┴──────────────────┴──▶ Standing ──▶ looked at again, or never
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+
+use crate::cluster::Cluster;
+use crate::cluster::Wanted;
+use crate::flow::lane;
+use crate::flow::lane::FromLane;
+use crate::flow::lane::LaneKey;
+use crate::flow::lane::Shared;
+use crate::flow::lane::ToLane;
+use crate::flow::prepare::Case;
+use crate::flow::prepare::Found;
+use crate::flow::prepare::Trouble;
+use crate::flow::prepare::prepare;
+use crate::flow::seat::Seat;
+use crate::flow::stats::Board;
+use crate::flow::stats::Cell;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::Limits;
+use crate::mirror::partition::Order;
+use crate::mirror::partition::PartitionMirror;
+use crate::wire::error::Remedy;
+
+/// How many partitions are looked at in one round trip.
+const GROUP_MAX: usize = 64;
+/// The first pause before a partition is looked at again.
+const REST_MIN: Duration = Duration::from_millis(100);
+/// The longest.
+const REST_MAX: Duration = Duration::from_secs(10);
+/// How often a halt that may resolve itself is looked at again.
+const STANDING_LOOK: Duration = Duration::from_secs(10);
+/// No more often than this is the metadata of a side read again on account of trouble.
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
+
+/// A partition that the link wants mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Which.
+    pub tp: TopicPartition,
+    /// The source topic's id: another id under the same name is another topic.
+    pub source_id: TopicId,
+    /// The destination topic's id.
+    pub destination_id: TopicId,
+    /// The destination topic's `max.message.bytes`, where it is known.
+    pub batch_bytes_max: Option<usize>,
+    /// A reason outside of the log to stand still.
+    pub halt: Option<Halt>,
+}
+
+/// What the link tells its belt.
+#[derive(Debug)]
+pub enum ToBelt {
+    /// Everything that is wanted; what is not named is let go.
+    Wanted(Vec<Wish>),
+    /// Look again at what halted.
+    Resume(TopicPartition),
+}
+
+enum Place {
+    /// Waits to be looked at.
+    Resting { mirror: Box<PartitionMirror>, until: Instant },
+    /// A task looks at both logs.
+    Looking { mirror: Box<PartitionMirror> },
+    /// In a lane.
+    Seated(LaneKey),
+    /// Halted.
+    Standing { mirror: Box<PartitionMirror>, until: Instant },
+}
+
+struct Guest {
+    wish: Wish,
+    cell: Arc<Cell>,
+    place: Place,
+    /// The next pause.
+    rest: Duration,
+    /// What had been copied when it was last seated.
+    copied: u64,
+}
+
+/// The belt.
+pub struct Belt {
+    shared: Shared,
+    board: Arc<Board>,
+    limits: Limits,
+    guests: BTreeMap<TopicPartition, Guest>,
+    lanes: BTreeMap<LaneKey, mpsc::UnboundedSender<ToLane>>,
+    looks: JoinSet<(LaneKey, Found)>,
+    running: JoinSet<()>,
+    back: mpsc::UnboundedReceiver<FromLane>,
+    /// When each side's metadata was read on account of trouble; a reading is under way.
+    refreshes: JoinSet<Side>,
+    refreshing: BTreeMap<Side, Instant>,
+}
+
+impl Belt {
+    /// An empty belt; `back` is the other end of `shared.back`.
+    pub fn new(
+        shared: Shared,
+        back: mpsc::UnboundedReceiver<FromLane>,
+        board: Arc<Board>,
+        limits: Limits,
+    ) -> Belt {
+        Belt {
+            shared,
+            board,
+            limits,
+            guests: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            looks: JoinSet::new(),
+            running: JoinSet::new(),
+            back,
+            refreshes: JoinSet::new(),
+            refreshing: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the link's stop token, then waits for the lanes to end what is in flight.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<ToBelt>) {
+        let stop = self.shared.stop.clone();
+        loop {
+            self.look_at_due();
+            let due = self.next_due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(report) = self.back.recv() => self.handle_report(report),
+                Some(look) = self.looks.join_next() => match look {
+                    Ok((key, found)) => self.handle_found(key, found),
+                    Err(error) => tracing::error!(%error, "a look ended in a panic"),
+                },
+                Some(_) = self.running.join_next() => {}
+                Some(side) = self.refreshes.join_next() => self.handle_refreshed(side.ok()),
+                order = orders.recv() => match order {
+                    Some(order) => self.handle_order(order),
+                    None => break,
+                },
+                () = sleep_until(due) => {}
+            }
+        }
+        self.looks.abort_all();
+        self.refreshes.abort_all();
+        self.lanes.clear();
+        while self.running.join_next().await.is_some() {}
+        while let Ok(report) = self.back.try_recv() {
+            self.handle_report(report);
+        }
+    }
+
+    fn handle_order(&mut self, order: ToBelt) {
+        match order {
+            ToBelt::Wanted(wishes) => self.handle_wanted(wishes),
+            ToBelt::Resume(tp) => self.resume(&tp),
+        }
+    }
+
+    fn handle_wanted(&mut self, wishes: Vec<Wish>) {
+        let wanted: BTreeMap<_, _> = wishes.into_iter().map(|w| (w.tp.clone(), w)).collect();
+        let gone: Vec<_> =
+            self.guests.keys().filter(|tp| !wanted.contains_key(tp)).cloned().collect();
+        gone.iter().for_each(|tp| self.let_go(tp));
+        for (tp, wish) in wanted {
+            match self.guests.get_mut(&tp) {
+                None => self.welcome(wish),
+                Some(guest) if guest.wish != wish => self.handle_changed(wish),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn welcome(&mut self, wish: Wish) {
+        let limits = Limits { batch_bytes_max: wish.batch_bytes_max, ..self.limits.clone() };
+        let mut mirror = Box::new(PartitionMirror::new(wish.tp.clone(), limits));
+        let cell = self.board.cell(&wish.tp);
+        let until = Instant::now();
+        if let Some(halt) = &wish.halt {
+            mirror.handle_halt(halt.clone());
+        }
+        let tp = wish.tp.clone();
+        let place = Place::Resting { mirror, until };
+        self.guests.insert(tp.clone(), Guest { wish, cell, place, rest: REST_MIN, copied: 0 });
+        self.settle(&tp);
+    }
+
+    fn handle_changed(&mut self, wish: Wish) {
+        let Some(guest) = self.guests.get_mut(&wish.tp) else { return };
+        let tp = wish.tp.clone();
+        let halt = wish.halt.clone();
+        let was_halted = std::mem::replace(&mut guest.wish, wish).halt;
+        let bytes_max = guest.wish.batch_bytes_max;
+        match &mut guest.place {
+            Place::Seated(key) => {
+                let order = match halt {
+                    Some(halt) => ToLane::Halt(tp, halt),
+                    None => ToLane::Leave(tp),
+                };
+                if let Some(lane) = self.lanes.get(key) {
+                    let _ = lane.send(order);
+                }
+            }
+            Place::Resting { mirror, .. }
+            | Place::Looking { mirror }
+            | Place::Standing { mirror, .. } => {
+                mirror.set_batch_bytes_max(bytes_max);
+                match halt {
+                    Some(halt) => mirror.handle_halt(halt),
+                    None if was_halted.is_some() => mirror.handle_order(Order::Resume),
+                    None => {}
+                }
+                self.settle(&tp);
+            }
+        }
+    }
+
+    fn let_go(&mut self, tp: &TopicPartition) {
+        let Some(guest) = self.guests.remove(tp) else { return };
+        if let Place::Seated(key) = guest.place {
+            if let Some(lane) = self.lanes.get(&key) {
+                let _ = lane.send(ToLane::Leave(tp.clone()));
+            }
+        }
+        self.board.forget(tp);
+    }
+
+    fn resume(&mut self, tp: &TopicPartition) {
+        if let Some(Guest { place: Place::Standing { mirror, .. }, .. }) = self.guests.get_mut(tp) {
+            mirror.handle_order(Order::Resume);
+            self.settle(tp);
+        }
+    }
+
+    /// Puts a machine that is in nobody's hands where its state says.
+    fn settle(&mut self, tp: &TopicPartition) {
+        let now = Instant::now();
+        let Some(guest) = self.guests.get_mut(tp) else { return };
+        let placeholder = Place::Seated(NOWHERE);
+        let place = std::mem::replace(&mut guest.place, placeholder);
+        guest.place = match place {
+            Place::Resting { mirror, .. } | Place::Standing { mirror, .. }
+                if mirror.halted().is_some() =>
+            {
+                Place::Standing { mirror, until: now + STANDING_LOOK }
+            }
+            Place::Standing { mirror, .. } => Place::Resting { mirror, until: now },
+            other => other,
+        };
+        if let Place::Resting { mirror, .. } | Place::Standing { mirror, .. } = &guest.place {
+            guest.cell.publish(mirror.snapshot(self.shared.wall.now()));
+        }
+    }
+
+    /// Lets a partition rest a while, longer each time that nothing was copied in between.
+    fn rest(&mut self, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
+        let Some(guest) = self.guests.get_mut(tp) else { return };
+        let copied = mirror.copied().bytes;
+        if copied > guest.copied {
+            guest.rest = REST_MIN;
+        }
+        guest.copied = copied;
+        let until = Instant::now() + guest.rest;
+        guest.rest = (guest.rest * 2).min(REST_MAX);
+        guest.place = Place::Resting { mirror, until };
+        self.settle(tp);
+    }
+
+    fn next_due(&self) -> Instant {
+        let due = self.guests.values().filter_map(|guest| match &guest.place {
+            Place::Resting { until, .. } => Some(*until),
+            Place::Standing { until, mirror } if may_resolve(mirror, &guest.wish) => Some(*until),
+            _ => None,
+        });
+        due.min().unwrap_or_else(|| Instant::now() + STANDING_LOOK)
+    }
+
+    fn look_at_due(&mut self) {
+        let now = Instant::now();
+        let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
+        let mut leaderless = Vec::new();
+        for (tp, guest) in &mut self.guests {
+            let due = match &mut guest.place {
+                Place::Resting { until, .. } => *until <= now,
+                Place::Standing { until, mirror } => {
+                    let again = *until <= now && may_resolve(mirror, &guest.wish);
+                    if again {
+                        mirror.handle_order(Order::Resume);
+                    }
+                    again
+                }
+                _ => false,
+            };
+            if !due {
+                continue;
+            }
+            match case(&self.shared, &guest.wish) {
+                Ok((key, case)) => groups.entry(key).or_default().push(case),
+                Err(side) => leaderless.push((tp.clone(), side)),
+            }
+        }
+        for (tp, side) in leaderless {
+            self.refresh(side);
+            if let Some(mirror) = self.take(&tp) {
+                self.rest(&tp, mirror);
+            }
+        }
+        for (key, cases) in groups {
+            for group in cases.chunks(GROUP_MAX) {
+                self.look(key, group.to_vec());
+            }
+        }
+    }
+
+    fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
+        for case in &cases {
+            if let Some(mirror) = self.take(&case.tp) {
+                if let Some(guest) = self.guests.get_mut(&case.tp) {
+                    guest.place = Place::Looking { mirror };
+                }
+            }
+        }
+        let shared = self.shared.clone();
+        self.looks.spawn(async move { (key, prepare(&shared, key, cases).await) });
+    }
+
+    /// Takes the machine out of a place that holds one.
+    fn take(&mut self, tp: &TopicPartition) -> Option<Box<PartitionMirror>> {
+        let guest = self.guests.get_mut(tp)?;
+        match std::mem::replace(&mut guest.place, Place::Seated(NOWHERE)) {
+            Place::Resting { mirror, .. }
+            | Place::Looking { mirror }
+            | Place::Standing { mirror, .. } => Some(mirror),
+            seated => {
+                guest.place = seated;
+                None
+            }
+        }
+    }
+
+    fn handle_found(&mut self, key: LaneKey, found: Found) {
+        for (tp, one) in found {
+            let looking = self.guests.get(&tp).map(|guest| &guest.place);
+            if !matches!(looking, Some(Place::Looking { .. })) {
+                continue; // let go meanwhile
+            }
+            let Some(mut mirror) = self.take(&tp) else { continue };
+            match one {
+                Ok(facts) => mirror.handle_prepared(self.shared.wall.now(), &facts),
+                Err(trouble) => self.handle_trouble(&mut mirror, &trouble),
+            }
+            if mirror.is_mirroring() {
+                self.seat(key, &tp, mirror);
+            } else {
+                self.rest(&tp, mirror);
+            }
+        }
+    }
+
+    fn handle_trouble(&mut self, mirror: &mut PartitionMirror, trouble: &Trouble) {
+        let (side, remedy, label, text) = match trouble {
+            Trouble::Cluster(error) => {
+                (error.peer.side, error.remedy(), "UNAVAILABLE", error.to_string())
+            }
+            Trouble::Code(side, code) => {
+                (*side, code.remedy(), code.name(), format!("the {side} says {code}"))
+            }
+        };
+        tracing::debug!(partition = %mirror.tp(), %text, "a look at both logs failed");
+        mirror.note_trouble(label, text);
+        if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
+            self.refresh(side);
+        }
+    }
+
+    fn seat(&mut self, key: LaneKey, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
+        let Some(guest) = self.guests.get_mut(tp) else { return };
+        guest.place = Place::Seated(key);
+        let (_, epoch) = leader(&self.shared.source, tp).unwrap_or((key.source, LeaderEpoch::NONE));
+        let seat = Seat {
+            mirror: *mirror,
+            source_id: guest.wish.source_id,
+            destination_id: guest.wish.destination_id,
+            source_epoch: epoch,
+            cell: guest.cell.clone(),
+        };
+        tracing::info!(partition = %tp, end = ?seat.mirror.position(), "mirroring");
+        let order = ToLane::Add(Box::new(seat));
+        let Err(mpsc::error::SendError(order)) = self.lane(key).send(order) else { return };
+        // The lane has just ended: another takes its place.
+        self.lanes.remove(&key);
+        let _ = self.lane(key).send(order);
+    }
+
+    fn lane(&mut self, key: LaneKey) -> &mpsc::UnboundedSender<ToLane> {
+        let (shared, running) = (&self.shared, &mut self.running);
+        self.lanes.entry(key).or_insert_with(|| {
+            let (orders, rx) = mpsc::unbounded_channel();
+            running.spawn(lane::run(key, shared.clone(), rx));
+            orders
+        })
+    }
+
+    fn handle_report(&mut self, report: FromLane) {
+        match report.ended {
+            None => {}
+            Some(ended) => {
+                self.lanes.retain(|key, lane| *key != report.key || !lane.is_closed());
+                if let Err(error) = ended {
+                    tracing::info!(lane = ?report.key, %error, "a lane has ended");
+                    self.refresh(error.peer.side);
+                }
+            }
+        }
+        for seat in report.seats {
+            let tp = seat.mirror.tp().clone();
+            let Some(guest) = self.guests.get_mut(&tp) else { continue };
+            if let Some(halt) = seat.mirror.halted() {
+                tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
+            }
+            let bytes_max = guest.wish.batch_bytes_max;
+            let mut mirror = Box::new(seat.mirror);
+            mirror.set_batch_bytes_max(bytes_max);
+            if mirror.needs_refresh() {
+                self.refresh(Side::Source);
+                self.refresh(Side::Destination);
+            }
+            self.rest(&tp, mirror);
+        }
+    }
+
+    /// Reads a side's metadata again, soon, once.
+    fn refresh(&mut self, side: Side) {
+        let now = Instant::now();
+        let began = self.refreshing.get(&side);
+        if began.is_some_and(|began| now.duration_since(*began) < REFRESH_PAUSE) {
+            return;
+        }
+        self.refreshing.insert(side, now);
+        let cluster = match side {
+            Side::Source => self.shared.source.clone(),
+            Side::Destination => self.shared.destination.clone(),
+        };
+        self.refreshes.spawn(async move {
+            if let Err(error) = cluster.refresh(Wanted::All).await {
+                tracing::debug!(%error, "metadata could not be read");
+            }
+            side
+        });
+    }
+
+    fn handle_refreshed(&mut self, side: Option<Side>) {
+        tracing::trace!(?side, "metadata read");
+    }
+}
+
+/// Where a guest is said to be while it is moved; never seen.
+const NOWHERE: LaneKey = LaneKey { source: BrokerId(-1), destination: BrokerId(-1) };
+
+fn may_resolve(mirror: &PartitionMirror, wish: &Wish) -> bool {
+    wish.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
+}
+
+fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
+    let partition = cluster.partition(tp)?;
+    Some((partition.leader?, partition.epoch))
+}
+
+/// The two leaders of a partition, or the side that has none.
+fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), Side> {
+    let (source, source_epoch) = leader(&shared.source, &wish.tp).ok_or(Side::Source)?;
+    let (destination, destination_epoch) =
+        leader(&shared.destination, &wish.tp).ok_or(Side::Destination)?;
+    let case = Case {
+        tp: wish.tp.clone(),
+        source_id: wish.source_id,
+        destination_id: wish.destination_id,
+        source_epoch,
+        destination_epoch,
+    };
+    Ok((LaneKey { source, destination }, case))
+}

@@ -1,0 +1,261 @@
+//! Looks at both logs of partitions that share their two leaders, before anything is appended.
+//!
+//! It never appends: what it finds are facts for the partition machine.
+//!
+//! The order is the argument (`docs/OFFSETS.md`): the barrier first, so that an append of ours
+//! that was still on its way is in the log or never will be, then the ends, then the tails.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::cluster::EndKind;
+use crate::cluster::ProducerState;
+use crate::cluster::Use;
+use crate::cluster::conn::Conn;
+use crate::cluster::error::ClusterError;
+use crate::flow::lane::LaneKey;
+use crate::flow::lane::Shared;
+use crate::flow::tails::BATCHES_BACK;
+use crate::flow::tails::LOOK_FRAME_BYTES_MAX;
+use crate::flow::tails::LogEye;
+use crate::flow::tails::LookError;
+use crate::flow::tails::OFFSET_NOT_AVAILABLE;
+use crate::flow::tails::compare;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::mirror::partition::Prepared;
+use crate::mirror::partition::Tail;
+use crate::wire::error::KafkaCode;
+use crate::wire::fetch::Isolation;
+
+/// How long after an aborted connection something of it may still be applied where the broker has
+/// forgotten the writer and so would not recognise it (broker facts A3: 3 s were seen).
+pub const SETTLE: Duration = Duration::from_secs(5);
+
+/// A partition to be looked at.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Which.
+    pub tp: TopicPartition,
+    /// The source topic's id.
+    pub source_id: TopicId,
+    /// The destination topic's id.
+    pub destination_id: TopicId,
+    /// The source leader's epoch.
+    pub source_epoch: LeaderEpoch,
+    /// The destination leader's epoch.
+    pub destination_epoch: LeaderEpoch,
+}
+
+/// Why a partition could not be looked at.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// A broker, a connection: of all partitions of the group.
+    Cluster(ClusterError),
+    /// One partition, on one side.
+    Code(Side, KafkaCode),
+}
+
+/// What was found, by partition.
+pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
+
+/// Looks at all `cases`, whose leaders are the two of `key`.
+pub async fn prepare(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
+    match try_prepare(shared, key, &cases).await {
+        Ok(found) => found,
+        Err(error) => {
+            let failed = |case: &Case| (case.tp.clone(), Err(Trouble::Cluster(error.clone())));
+            cases.iter().map(failed).collect()
+        }
+    }
+}
+
+async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
+    let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
+    let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
+    let mut ends = Ends::read(shared, key, cases).await?;
+    let forgotten = |case: &&Case| {
+        let known = writers.get(&case.tp).and_then(|one| one.as_ref().ok());
+        let end = ends.destination_end(&case.tp);
+        end.is_some_and(|end| end > Offset::ZERO) && last_sequence(shared, known).is_none()
+    };
+    if cases.iter().any(|case| forgotten(&case)) {
+        tokio::time::sleep(SETTLE).await;
+        writers = shared.destination.describe_producers(key.destination, &tps).await?;
+        ends = Ends::read(shared, key, cases).await?;
+    }
+    let mut eyes = None;
+    let mut found = Found::new();
+    for case in cases {
+        let states = match writers.remove(&case.tp) {
+            Some(Ok(states)) => Some(states),
+            Some(Err(code)) => {
+                found.insert(case.tp.clone(), Err(Trouble::Code(Side::Destination, code)));
+                continue;
+            }
+            None => None,
+        };
+        let sequence = last_sequence(shared, states.as_ref());
+        let one = look(shared, key, case, &ends, sequence, &mut eyes).await;
+        if let Err(Trouble::Cluster(_)) = &one {
+            eyes = None;
+        }
+        found.insert(case.tp.clone(), one);
+    }
+    Ok(found)
+}
+
+fn last_sequence(shared: &Shared, states: Option<&Vec<ProducerState>>) -> Option<i32> {
+    let ours = states?.iter().find(|state| state.id == shared.writer.id)?;
+    ours.last_sequence
+}
+
+/// Two connections for the tails, opened when the first one is needed.
+struct Eyes {
+    source: Conn,
+    destination: Conn,
+}
+
+async fn look(
+    shared: &Shared,
+    key: LaneKey,
+    case: &Case,
+    ends: &Ends,
+    sequence: Option<i32>,
+    eyes: &mut Option<Eyes>,
+) -> Result<Prepared, Trouble> {
+    let mut facts = ends.of(&case.tp)?;
+    let end = facts.destination_end.min(facts.destination_hwm);
+    if sequence.is_none() && end < facts.destination_end {
+        // Nothing but the tail vouches for the end, and the tail cannot be read yet.
+        return Err(Trouble::Code(Side::Destination, OFFSET_NOT_AVAILABLE));
+    }
+    let last = end.get().checked_sub(1).and_then(Offset::new);
+    // Beyond the source's own end there is nothing to compare: the machine doubts that end.
+    let comparable = last.is_some_and(|last| last < facts.source_log_end);
+    if comparable {
+        let newest = facts.destination_end.get().checked_sub(1).and_then(Offset::new);
+        let back = if sequence == newest.map(Offset::sequence) { 1 } else { BATCHES_BACK };
+        if eyes.is_none() {
+            *eyes = Some(open_eyes(shared, key).await.map_err(Trouble::Cluster)?);
+        }
+        if let Some(eyes) = eyes {
+            facts.tail = tails(shared, case, ends, end, back, eyes).await?;
+        }
+    }
+    Ok(facts)
+}
+
+async fn open_eyes(shared: &Shared, key: LaneKey) -> Result<Eyes, ClusterError> {
+    let purpose = || Use::Fetch { frame_bytes_max: LOOK_FRAME_BYTES_MAX, slabs: 1 };
+    let source = shared.source.open(key.source, purpose());
+    let destination = shared.destination.open(key.destination, purpose());
+    let (source, destination) = tokio::try_join!(source, destination)?;
+    Ok(Eyes { source, destination })
+}
+
+async fn tails(
+    shared: &Shared,
+    case: &Case,
+    ends: &Ends,
+    end: Offset,
+    back: usize,
+    eyes: &mut Eyes,
+) -> Result<Tail, Trouble> {
+    let (source_start, destination_start) = ends.starts(&case.tp)?;
+    let mut source = LogEye {
+        cluster: &shared.source,
+        conn: &mut eyes.source,
+        topic: case.source_id,
+        epoch: case.source_epoch,
+        start: source_start,
+    };
+    let mut destination = LogEye {
+        cluster: &shared.destination,
+        conn: &mut eyes.destination,
+        topic: case.destination_id,
+        epoch: case.destination_epoch,
+        start: destination_start,
+    };
+    compare(&case.tp, end, back, &mut source, &mut destination).await.map_err(|error| match error {
+        LookError::Cluster(error) => Trouble::Cluster(error),
+        LookError::Code(side, code) => Trouble::Code(side, code),
+    })
+}
+
+type Answers = BTreeMap<TopicPartition, Result<Offset, KafkaCode>>;
+
+/// All ends and starts of a group.
+struct Ends {
+    source_start: Answers,
+    source_end: Answers,
+    source_log_end: Answers,
+    destination_start: Answers,
+    destination_end: Answers,
+    destination_hwm: Answers,
+}
+
+impl Ends {
+    async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Ends, ClusterError> {
+        let visible = match shared.isolation {
+            Isolation::ReadCommitted => EndKind::Stable,
+            Isolation::ReadUncommitted => EndKind::HighWatermark,
+        };
+        let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
+        let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
+        let (source, destination) = (&shared.source, &shared.destination);
+        // The destination's end before the source's: a source that grows meanwhile is no doubt.
+        let destination_end = list(destination, key.destination, &there, EndKind::LogEnd).await?;
+        Ok(Ends {
+            destination_end,
+            destination_hwm: list(destination, key.destination, &there, EndKind::HighWatermark)
+                .await?,
+            destination_start: list(destination, key.destination, &there, EndKind::Start).await?,
+            source_log_end: list(source, key.source, &at_source, EndKind::LogEnd).await?,
+            source_end: list(source, key.source, &at_source, visible).await?,
+            source_start: list(source, key.source, &at_source, EndKind::Start).await?,
+        })
+    }
+
+    fn destination_end(&self, tp: &TopicPartition) -> Option<Offset> {
+        self.destination_end.get(tp)?.ok()
+    }
+
+    fn starts(&self, tp: &TopicPartition) -> Result<(Offset, Offset), Trouble> {
+        let source = answer(&self.source_start, tp, Side::Source)?;
+        Ok((source, answer(&self.destination_start, tp, Side::Destination)?))
+    }
+
+    fn of(&self, tp: &TopicPartition) -> Result<Prepared, Trouble> {
+        let at_source = |answers| answer(answers, tp, Side::Source);
+        let there = |answers| answer(answers, tp, Side::Destination);
+        Ok(Prepared {
+            source_start: at_source(&self.source_start)?,
+            source_end: at_source(&self.source_end)?,
+            source_log_end: at_source(&self.source_log_end)?,
+            destination_end: there(&self.destination_end)?,
+            destination_hwm: there(&self.destination_hwm)?,
+            tail: Tail::NothingShared,
+        })
+    }
+}
+
+fn answer(answers: &Answers, tp: &TopicPartition, side: Side) -> Result<Offset, Trouble> {
+    let one = answers.get(tp).copied().unwrap_or(Err(KafkaCode::UNKNOWN));
+    one.map_err(|code| Trouble::Code(side, code))
+}
+
+async fn list(
+    cluster: &Cluster,
+    leader: BrokerId,
+    asked: &[(TopicPartition, LeaderEpoch)],
+    kind: EndKind,
+) -> Result<Answers, ClusterError> {
+    let each = cluster.list_offsets(leader, asked, kind).await?;
+    Ok(each.into_iter().map(|(tp, one)| (tp, one.map(|listed| listed.offset))).collect())
+}

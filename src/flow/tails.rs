@@ -1,0 +1,217 @@
+//! The handshake of the tails: are the last batches below the destination's end the source's own?
+//!
+//! It never reads more than a few batches of each side and never writes.
+//!
+//! A wrong append shows only afterwards, so before the first one, and after every unknown outcome,
+//! the destination's last batches are compared with the source's at the same offsets: the bytes of
+//! the records, and every header field that the copy keeps (`docs/OFFSETS.md`).
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::cluster::conn::Conn;
+use crate::cluster::error::ClusterError;
+use crate::flow::seat::Naming;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::mirror::partition::Tail;
+use crate::wire::batch::Attributes;
+use crate::wire::batch::BatchView;
+use crate::wire::error::KafkaCode;
+use crate::wire::fetch::FetchAnswer;
+use crate::wire::fetch::FetchAsk;
+use crate::wire::fetch::FetchAskPartition;
+use crate::wire::fetch::FetchSession;
+use crate::wire::fetch::IDS_FROM;
+use crate::wire::fetch::Isolation;
+use crate::wire::split::Piece;
+use crate::wire::split::split;
+use crate::wire::versions::ApiKey;
+
+/// How many batches back: all that can have been in flight, and one that cannot.
+pub const BATCHES_BACK: usize = 6;
+/// OFFSET_NOT_AVAILABLE.
+pub const OFFSET_NOT_AVAILABLE: KafkaCode = KafkaCode(78);
+/// What one look asks for: the first batch comes whole whatever its size.
+const LOOK_BYTES: i32 = 64 * 1024;
+/// The largest answer of a look.
+pub const LOOK_FRAME_BYTES_MAX: usize = 100 << 20;
+/// The broker need not wait: what is looked for is there.
+const LOOK_WAIT_MS: i32 = 100;
+
+/// One side of the comparison.
+pub struct LogEye<'a> {
+    /// The cluster, for its deadlines.
+    pub cluster: &'a Cluster,
+    /// A connection of its own to the partition's leader.
+    pub conn: &'a mut Conn,
+    /// The topic's id there.
+    pub topic: TopicId,
+    /// The leader's epoch.
+    pub epoch: LeaderEpoch,
+    /// The log start.
+    pub start: Offset,
+}
+
+/// Why a look failed.
+#[derive(Debug)]
+pub enum LookError {
+    /// The connection.
+    Cluster(ClusterError),
+    /// The partition, on one side.
+    Code(Side, KafkaCode),
+}
+
+impl From<ClusterError> for LookError {
+    fn from(error: ClusterError) -> LookError {
+        LookError::Cluster(error)
+    }
+}
+
+/// Compares `back` batches below `end`, newest first.
+pub async fn compare(
+    tp: &TopicPartition,
+    end: Offset,
+    back: usize,
+    source: &mut LogEye<'_>,
+    destination: &mut LogEye<'_>,
+) -> Result<Tail, LookError> {
+    let mut below = end;
+    let mut newest = None;
+    let mut differs = None;
+    for _ in 0..back {
+        let Some(last) = below.get().checked_sub(1).and_then(Offset::new) else { break };
+        if last < destination.start || last < source.start {
+            break;
+        }
+        let Some(copy) = destination.look(tp, last).await? else { break };
+        let at = copy.base_offset().max(source.start);
+        match source.look(tp, at).await? {
+            Some(original) => match judge(&original, &copy) {
+                Verdict::Equal => newest = newest.or(Some(original.leader_epoch())),
+                Verdict::Unlike => differs = Some(original.base_offset().max(copy.base_offset())),
+                Verdict::Incomparable => {}
+            },
+            // Its high watermark is behind for a moment, as after an election: look again.
+            None => return Err(LookError::Code(Side::Source, OFFSET_NOT_AVAILABLE)),
+        }
+        below = copy.base_offset();
+    }
+    Ok(match (differs, newest) {
+        (Some(at), _) => Tail::Differs(at),
+        (None, Some(epoch)) => Tail::Equal(epoch),
+        (None, None) => Tail::NothingShared,
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Equal,
+    Unlike,
+    /// Compaction has changed the source's batch since, or taken it away.
+    Incomparable,
+}
+
+fn judge(original: &BatchView, copy: &BatchView) -> Verdict {
+    let span = |batch: &BatchView| (batch.base_offset(), batch.next_offset());
+    let (ours, theirs) = (span(copy), span(original));
+    let dense = |batch: &BatchView| u64::try_from(batch.count()) == Ok(batch.span());
+    if theirs.0 >= ours.1 || !dense(original) {
+        return Verdict::Incomparable;
+    }
+    let kept = |batch: &BatchView| {
+        let times = (batch.base_timestamp(), batch.max_timestamp());
+        let codec = batch.attributes().0 & (Attributes::CODEC_MASK | Attributes::LOG_APPEND_TIME);
+        (times, codec, batch.count())
+    };
+    let same = ours == theirs && kept(copy) == kept(original);
+    if same && copy.records() == original.records() { Verdict::Equal } else { Verdict::Unlike }
+}
+
+impl LogEye<'_> {
+    /// The batch that holds `offset`, or the next one; `None` where there is none.
+    async fn look(
+        &mut self,
+        tp: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<BatchView>, LookError> {
+        let side = self.cluster.side();
+        let version = self.conn.version(ApiKey::Fetch)?;
+        let naming = if version >= IDS_FROM { Naming::ById } else { Naming::ByName };
+        let ask = FetchAsk {
+            session: FetchSession::NONE,
+            wait_ms_max: LOOK_WAIT_MS,
+            bytes_min: 1,
+            bytes_max: LOOK_BYTES,
+            isolation: Isolation::ReadUncommitted,
+            partitions: vec![FetchAskPartition {
+                topic: naming.topic(tp, self.topic),
+                partition: tp.partition,
+                leader_epoch: self.epoch,
+                offset,
+                last_epoch: LeaderEpoch::NONE,
+                bytes_max: LOOK_BYTES,
+            }],
+            forgotten: Vec::new(),
+            rack: String::new(),
+        };
+        let mut body = BytesMut::new();
+        let misuse = |_| LookError::Code(side, KafkaCode::UNKNOWN);
+        ask.encode(version, &mut body).map_err(misuse)?;
+        let deadline = Instant::now() + self.cluster.options().request_timeout;
+        self.conn.send(ApiKey::Fetch, version, [body.freeze()], deadline)?;
+        let answer = self.conn.turn().await?;
+        let answer = FetchAnswer::decode(answer.body, answer.version)
+            .map_err(|error| ClusterError::new(self.conn.peer(), ApiKey::Fetch.name(), error))?;
+        first_batch(side, answer, offset)
+    }
+}
+
+fn first_batch(
+    side: Side,
+    answer: FetchAnswer,
+    offset: Offset,
+) -> Result<Option<BatchView>, LookError> {
+    if !answer.code.is_none() {
+        return Err(LookError::Code(side, answer.code));
+    }
+    let Some(one) = answer.partitions.into_iter().next() else {
+        return Err(LookError::Code(side, KafkaCode::UNKNOWN));
+    };
+    if !one.code.is_none() {
+        return Err(LookError::Code(side, one.code));
+    }
+    for piece in split(one.records) {
+        match piece {
+            Ok(Piece::Batch(batch)) if batch.next_offset() > offset => return Ok(Some(batch)),
+            Ok(_) => {}
+            // A corrupt batch is nothing to compare with: the copy loop meets it again.
+            Err(_) => return Err(LookError::Code(side, KafkaCode(2))),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::align::tests::batch;
+
+    #[test]
+    fn only_what_the_copy_keeps_is_compared() {
+        let check = |original: BatchView, copy: BatchView, want: Verdict| {
+            assert_eq!(judge(&original, &copy), want);
+        };
+        let txn = Attributes::TRANSACTIONAL;
+        check(batch(10, 5, 5, txn), batch(10, 5, 5, 0), Verdict::Equal);
+        check(batch(10, 5, 5, 1), batch(10, 5, 5, 0), Verdict::Unlike);
+        check(batch(9, 6, 6, 0), batch(10, 5, 5, 0), Verdict::Unlike);
+        check(batch(10, 6, 6, 0), batch(10, 5, 5, 0), Verdict::Unlike);
+        check(batch(10, 5, 3, 0), batch(10, 5, 5, 0), Verdict::Incomparable);
+        check(batch(15, 5, 5, 0), batch(10, 5, 5, 0), Verdict::Incomparable);
+    }
+}
