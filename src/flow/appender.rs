@@ -51,11 +51,6 @@ impl Appender {
         }
     }
 
-    /// How many requests are under way.
-    pub fn in_flight(&self) -> usize {
-        self.asked.len()
-    }
-
     /// The next request, one batch of each partition that has one, if any has.
     pub fn poll(
         &mut self,

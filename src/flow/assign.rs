@@ -74,6 +74,8 @@ pub struct Wish {
 pub enum ToBelt {
     /// Everything that is wanted; what is not named is let go.
     Wanted(Vec<Wish>),
+    /// Everything stands still for this reason.
+    Halt(Halt),
     /// Look again at what halted.
     Resume(TopicPartition),
 }
@@ -171,6 +173,11 @@ impl Belt {
     fn handle_order(&mut self, order: ToBelt) {
         match order {
             ToBelt::Wanted(wishes) => self.handle_wanted(wishes),
+            ToBelt::Halt(halt) => {
+                let wishes = self.guests.values().map(|guest| guest.wish.clone());
+                let halted = wishes.map(|wish| Wish { halt: Some(halt.clone()), ..wish }).collect();
+                self.handle_wanted(halted);
+            }
             ToBelt::Resume(tp) => self.resume(&tp),
         }
     }

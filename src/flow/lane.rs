@@ -91,8 +91,8 @@ pub struct Shared {
     pub writer: Writer,
     /// The bounds.
     pub options: Options,
-    /// Committed records only, or all.
-    pub isolation: Isolation,
+    /// Up to the source's last stable offset, or its high watermark.
+    pub committed_only: bool,
     /// The time.
     pub wall: Wall,
     /// How many lanes of the process share the memory.
@@ -101,6 +101,13 @@ pub struct Shared {
     pub back: mpsc::UnboundedSender<FromLane>,
     /// Stops everything.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// What a fetch may see.
+    pub fn isolation(&self) -> Isolation {
+        if self.committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+    }
 }
 
 struct Lane {
@@ -170,7 +177,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
     let bounds = Bounds {
         bytes_min: shared.options.fetch_bytes_min,
         wait_max: shared.options.fetch_wait_max,
-        isolation: shared.isolation,
+        isolation: shared.isolation(),
     };
     let timeout = shared.destination.options().request_timeout;
     Ok(Lane {
@@ -338,7 +345,7 @@ impl Lane {
     fn handle_partition(&mut self, one: FetchedPartition) {
         let Some(id) = self.seats.by_source(&one.topic, one.partition) else { return };
         let now = self.shared.wall.now();
-        let isolation = self.shared.isolation;
+        let isolation = self.shared.isolation();
         let Some(seat) = self.seats.get_mut(id) else { return };
         if let Some((leader, epoch)) = one.current_leader {
             self.shared.source.note_leader(seat.mirror.tp(), leader, epoch);

@@ -5,11 +5,12 @@
 mod appender;
 pub mod assign;
 mod fetcher;
-mod lane;
+pub mod lane;
 mod prepare;
 mod seat;
 pub mod stats;
 mod tails;
+pub mod writer;
 
 use std::time::Duration;
 

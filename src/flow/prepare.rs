@@ -31,7 +31,6 @@ use crate::ids::TopicPartition;
 use crate::mirror::partition::Prepared;
 use crate::mirror::partition::Tail;
 use crate::wire::error::KafkaCode;
-use crate::wire::fetch::Isolation;
 
 /// How long after an aborted connection something of it may still be applied where the broker has
 /// forgotten the writer and so would not recognise it (broker facts A3: 3 s were seen).
@@ -202,10 +201,7 @@ struct Ends {
 
 impl Ends {
     async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Ends, ClusterError> {
-        let visible = match shared.isolation {
-            Isolation::ReadCommitted => EndKind::Stable,
-            Isolation::ReadUncommitted => EndKind::HighWatermark,
-        };
+        let visible = if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
         let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
         let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
         let (source, destination) = (&shared.source, &shared.destination);

@@ -2,6 +2,8 @@
 //!
 //! It never speaks to people; `service` does.
 
+pub mod run;
+
 use std::time::Duration;
 
 use crate::cluster;

@@ -8,7 +8,7 @@ use crate::ids::TimestampMs;
 /// What people see of a partition; a copy, taken when somebody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// One word: preparing, mirroring, draining, paused, halted.
+    /// A word of docs/STATES.md: Preparing, Mirroring, Draining, Halted.
     pub state: &'static str,
     /// Why it stands still, for a halted or failing one: label and text.
     pub reason: Option<(&'static str, String)>,

@@ -469,10 +469,10 @@ impl PartitionMirror {
     /// What people see at wall time `now`.
     pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
         let (state, reason) = match &self.state {
-            State::Preparing => ("preparing", self.fault.clone()),
-            State::Mirroring => ("mirroring", None),
-            State::Draining => ("draining", self.fault.clone()),
-            State::Halted(halt) => ("halted", Some((halt.label(), halt.to_string()))),
+            State::Preparing => ("Preparing", self.fault.clone()),
+            State::Mirroring => ("Mirroring", None),
+            State::Draining => ("Draining", self.fault.clone()),
+            State::Halted(halt) => ("Halted", Some((halt.label(), halt.to_string()))),
         };
         Snapshot {
             state,

@@ -4,6 +4,7 @@
 
 mod export;
 mod http;
+pub mod links;
 mod routes;
 pub mod view;
 
@@ -11,13 +12,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::link;
+use crate::link::run::Link;
+use crate::link::run::Starting;
+use crate::link::run::World;
 
 use self::http::Door;
-use self::view::Check;
-use self::view::LinkView;
-use self::view::PartitionView;
+use self::links::Links;
 use self::view::Sight;
 
 /// A loopback address and port; other machines cannot reach it.
@@ -103,36 +106,24 @@ pub async fn run(
 ) -> Result<(), Error> {
     let counter = Counter::open(&options).await?;
     tracing::info!(address = %counter.address(), links = settings.links.len(), "isolog serves");
-    counter.serve(Arc::new(NotStarted(settings)), shutdown).await;
+    let world = World::real(&settings, shutdown.clone());
+    let (links, running) = start(settings, &world);
+    counter.serve(Arc::new(Links(links)), shutdown).await;
+    running.close();
+    running.wait().await;
     tracing::info!("isolog has stopped");
     Ok(())
 }
 
-/// What is seen before the links run: their names and nothing else.
-struct NotStarted(link::Settings);
-
-impl Sight for NotStarted {
-    fn partitions(&self) -> Vec<PartitionView> {
-        Vec::new()
+/// Starts every link in a task of its own.
+pub fn start(settings: link::Settings, world: &World) -> (Vec<Link>, TaskTracker) {
+    let (mut links, running) = (Vec::new(), TaskTracker::new());
+    for one in settings.links {
+        let starting = Starting::new(one, settings.destination.clone(), world.clone());
+        links.push(starting.link());
+        running.spawn(starting.run());
     }
-
-    fn links(&self) -> Vec<LinkView> {
-        let view = |link: &link::LinkSettings| LinkView {
-            name: link.name.to_string(),
-            state: "Preparing".to_owned(),
-            ..LinkView::default()
-        };
-        self.0.links.iter().map(view).collect()
-    }
-
-    fn readiness(&self) -> Vec<Check> {
-        let check = |link: &link::LinkSettings| Check {
-            name: format!("link {}", link.name),
-            ok: false,
-            reason: "the link has not started".to_owned(),
-        };
-        self.0.links.iter().map(check).collect()
-    }
+    (links, running)
 }
 
 #[cfg(test)]

@@ -2,4 +2,6 @@
 //!
 //! It never touches record bytes and does not know the belt.
 
+pub mod configs;
 pub mod filter;
+pub mod topics;

@@ -1,0 +1,389 @@
+//! One running link: reaches both clusters, keeps the belt told of what is to be mirrored.
+//!
+//! It never touches a partition itself: topics are `sync`'s, partitions are `flow`'s.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::cluster::dial::Dial;
+use crate::cluster::dial::TcpDial;
+use crate::cluster::error::ClusterError;
+use crate::flow::Wall;
+use crate::flow::assign::Belt;
+use crate::flow::assign::ToBelt;
+use crate::flow::assign::Wish;
+use crate::flow::lane::Shared;
+use crate::flow::stats::Board;
+use crate::flow::stats::Gauge;
+use crate::flow::writer;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::ids::Side;
+use crate::ids::TimestampMs;
+use crate::ids::TopicPartition;
+use crate::link::LinkSettings;
+use crate::link::Settings;
+use crate::mirror::halt::Halt;
+use crate::mirror::lag::Snapshot;
+use crate::mirror::partition::Limits;
+use crate::sync::topics::MirrorTopic;
+use crate::sync::topics::Topics;
+
+/// The first pause before a cluster that cannot be reached is tried again.
+const RECONNECT_MIN: Duration = Duration::from_millis(500);
+/// The longest.
+const RECONNECT_MAX: Duration = Duration::from_secs(30);
+/// How many orders the belt may have before it.
+const ORDERS_MAX: usize = 16;
+/// `producer.id.expiration.ms` of a destination that does not tell it: Kafka's own default.
+const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
+/// Sooner than the destination's own bound by its checking interval and a margin
+/// (`producer.id.expiration.check.interval.ms`).
+const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
+/// The destination's bound.
+const PRODUCER_AGE: &str = "producer.id.expiration.ms";
+
+/// What a link is doing, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Reaching both clusters.
+    Connecting,
+    /// Mirroring.
+    Active,
+    /// Told to do nothing.
+    Paused,
+    /// A cluster does not answer.
+    Unavailable(String),
+    /// A person must act.
+    Halted(String),
+}
+
+/// What people see of a link.
+#[derive(Clone, Debug)]
+pub struct LinkStatus {
+    /// Its state.
+    pub state: LinkState,
+    /// Both clusters' ids, once known.
+    pub clusters: Option<(ClusterId, ClusterId)>,
+    /// What the last pass over the topics could not do.
+    pub troubles: Vec<String>,
+}
+
+/// A handle to a running link.
+#[derive(Clone)]
+pub struct Link {
+    /// Its name.
+    pub name: LinkName,
+    status: Arc<Mutex<LinkStatus>>,
+    board: Arc<Board>,
+}
+
+impl Link {
+    /// What it is doing.
+    pub fn status(&self) -> LinkStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All its partitions.
+    pub fn partitions(&self) -> Vec<(TopicPartition, Snapshot)> {
+        self.board.read()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut LinkStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What all links of the process share.
+#[derive(Clone)]
+pub struct World {
+    /// Opens connections.
+    pub dial: Dials,
+    /// The time.
+    pub wall: Wall,
+    /// Seeds every backoff's dice.
+    pub seed: u64,
+    /// Counts the lanes that share the memory.
+    pub lanes: Arc<Gauge>,
+    /// Stops everything.
+    pub stop: CancellationToken,
+}
+
+impl World {
+    /// The real one: TCP, the system's time, dice that nobody knows.
+    pub fn real(settings: &Settings, stop: CancellationToken) -> World {
+        let source = settings.links.iter().map(|link| link.source.dial_timeout).max();
+        let destination = settings.destination.dial_timeout;
+        let tcp = |timeout| Arc::new(TcpDial { timeout });
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
+        let dial =
+            Dials { source: tcp(source.unwrap_or(destination)), destination: tcp(destination) };
+        World {
+            dial,
+            wall: Wall::new(TimestampMs(ms)),
+            seed: u64::from(since_1970.subsec_nanos()) ^ u64::from(std::process::id()) << 32,
+            lanes: Arc::new(Gauge::default()),
+            stop,
+        }
+    }
+}
+
+/// How each side is dialled.
+#[derive(Clone)]
+pub struct Dials {
+    /// To the source.
+    pub source: Arc<dyn Dial>,
+    /// To the destination.
+    pub destination: Arc<dyn Dial>,
+}
+
+/// A link that is not running yet; its handle can be shown at once.
+pub struct Starting {
+    settings: LinkSettings,
+    destination: crate::cluster::Options,
+    world: World,
+    link: Link,
+}
+
+impl Starting {
+    /// Prepares a link.
+    pub fn new(
+        settings: LinkSettings,
+        destination: crate::cluster::Options,
+        world: World,
+    ) -> Starting {
+        let status =
+            LinkStatus { state: LinkState::Connecting, clusters: None, troubles: Vec::new() };
+        let link = Link {
+            name: settings.name.clone(),
+            status: Arc::new(Mutex::new(status)),
+            board: Arc::new(Board::default()),
+        };
+        Starting { settings, destination, world, link }
+    }
+
+    /// The handle.
+    pub fn link(&self) -> Link {
+        self.link.clone()
+    }
+
+    /// Runs until the world's stop token; what is in flight is answered first.
+    pub async fn run(self) {
+        if self.settings.link.paused {
+            self.link.set(|status| status.state = LinkState::Paused);
+            return self.world.stop.cancelled().await;
+        }
+        let stop = self.world.stop.clone();
+        let reached = tokio::select! {
+            reached = self.reach() => reached,
+            () = stop.cancelled() => return,
+        };
+        let Some((source, destination)) = reached else {
+            return stop.cancelled().await;
+        };
+        self.mirror(source, destination).await;
+    }
+
+    async fn reach(&self) -> Option<(Arc<Cluster>, Arc<Cluster>)> {
+        let dials = &self.world.dial;
+        let destination = self.connect(self.destination.clone(), &dials.destination).await?;
+        let source = self.connect(self.settings.source.clone(), &dials.source).await?;
+        if source.id() == destination.id() {
+            let text = format!(
+                "source and destination are the same cluster ({}): correct bootstrap.servers of \
+                 link {}",
+                source.id(),
+                self.link.name
+            );
+            tracing::error!(link = %self.link.name, "{text}");
+            self.link.set(|status| status.state = LinkState::Halted(text));
+            return None;
+        }
+        let ids = (source.id(), destination.id());
+        tracing::info!(link = %self.link.name, source = %ids.0, destination = %ids.1, "connected");
+        self.link.set(|status| status.clusters = Some(ids));
+        Some((source, destination))
+    }
+
+    async fn connect(
+        &self,
+        options: crate::cluster::Options,
+        dial: &Arc<dyn Dial>,
+    ) -> Option<Arc<Cluster>> {
+        let mut pause = RECONNECT_MIN;
+        loop {
+            let seed = self.world.seed;
+            match Cluster::connect(options.clone(), dial.clone(), seed).await {
+                Ok(cluster) => return Some(cluster),
+                Err(error) => self.tell_unreached(options.side, &error),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
+        }
+    }
+
+    fn tell_unreached(&self, side: Side, error: &ClusterError) {
+        let text = format!("the {side} cannot be reached: {error}");
+        let is_news = self.link.status().state != LinkState::Unavailable(text.clone());
+        if is_news {
+            tracing::warn!(link = %self.link.name, "{text}");
+        }
+        self.link.set(|status| status.state = LinkState::Unavailable(text));
+    }
+
+    async fn mirror(self, source: Arc<Cluster>, destination: Arc<Cluster>) {
+        let (back, reports) = mpsc::unbounded_channel();
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        let limits = self.limits(&destination).await;
+        let shared = Shared {
+            writer: writer::of(&source.id(), &destination.id(), &self.link.name),
+            source: source.clone(),
+            destination: destination.clone(),
+            options: self.settings.flow.clone(),
+            committed_only: self.settings.link.committed_only,
+            wall: self.world.wall,
+            lanes: self.world.lanes.clone(),
+            back,
+            stop: self.world.stop.clone(),
+        };
+        let belt = Belt::new(shared, reports, self.link.board.clone(), limits);
+        let belt = tokio::spawn(belt.run(taken));
+        self.keep_told(&source, &destination, &orders).await;
+        drop(orders);
+        if let Err(error) = belt.await {
+            tracing::error!(link = %self.link.name, %error, "the belt ended in a panic");
+        }
+        self.tell_ends();
+    }
+
+    async fn limits(&self, destination: &Cluster) -> Limits {
+        let told = producer_age_ms(destination).await;
+        let age = told.unwrap_or(PRODUCER_AGE_MS_DEFAULT);
+        let partition = usize::try_from(self.settings.flow.partition_bytes_max).unwrap_or(0);
+        Limits {
+            waiting_bytes_max: partition,
+            fetch_bytes_max: partition,
+            batch_bytes_max: None,
+            producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
+        }
+    }
+
+    /// Looks at the topics again and again, and tells the belt.
+    async fn keep_told(
+        &self,
+        source: &Arc<Cluster>,
+        destination: &Arc<Cluster>,
+        orders: &mpsc::Sender<ToBelt>,
+    ) {
+        let link = &self.settings.link;
+        let mut topics = Topics::new(link.topics.clone(), link.replication_factor);
+        let mut failures = 0;
+        loop {
+            let pass = tokio::select! {
+                pass = topics.pass(source, destination) => pass,
+                () = self.world.stop.cancelled() => return,
+            };
+            let pause = match pass {
+                Ok((mirrored, troubles)) => {
+                    failures = 0;
+                    let troubles = troubles.into_iter().map(|t| format!("{}: {}", t.topic, t.text));
+                    self.tell_active(troubles.collect());
+                    let wishes = mirrored.iter().flat_map(wishes).collect();
+                    if orders.send(ToBelt::Wanted(wishes)).await.is_err() {
+                        return;
+                    }
+                    source.options().metadata_age_max
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.tell_failed(source, destination, &error, failures, orders).await;
+                    link.availability_interval.min(source.options().metadata_age_max)
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.world.stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn tell_active(&self, troubles: Vec<String>) {
+        for text in &troubles {
+            tracing::warn!(link = %self.link.name, "{text}");
+        }
+        self.link.set(|status| {
+            status.state = LinkState::Active;
+            status.troubles = troubles;
+        });
+    }
+
+    async fn tell_failed(
+        &self,
+        source: &Cluster,
+        destination: &Cluster,
+        error: &ClusterError,
+        failures: u32,
+        orders: &mpsc::Sender<ToBelt>,
+    ) {
+        if let Some(halted) = source.halted().or_else(|| destination.halted()) {
+            let text = halted.to_string();
+            if self.link.status().state != LinkState::Halted(text.clone()) {
+                tracing::error!(link = %self.link.name, "{text}");
+            }
+            self.link.set(|status| status.state = LinkState::Halted(text));
+            if let Some(halt) = cluster_changed(&halted) {
+                let _ = orders.send(ToBelt::Halt(halt)).await;
+            }
+            return;
+        }
+        tracing::info!(link = %self.link.name, %error, failures, "a look at the topics failed");
+        if failures >= self.settings.link.availability_failures_max {
+            let text = error.to_string();
+            self.link.set(|status| status.state = LinkState::Unavailable(text));
+        }
+    }
+
+    fn tell_ends(&self) {
+        for (tp, seen) in self.link.partitions() {
+            let end = seen.destination_end.map(|end| end.get());
+            tracing::info!(link = %self.link.name, partition = %tp, end, "stopped");
+        }
+    }
+}
+
+fn cluster_changed(error: &ClusterError) -> Option<Halt> {
+    match &error.kind {
+        crate::cluster::error::Kind::ClusterIdChanged { expected, got } => {
+            let (was, is) = (expected.clone(), got.clone());
+            Some(Halt::ClusterIdChanged { side: error.peer.side, was, is })
+        }
+        _ => None,
+    }
+}
+
+/// The destination's own bound, where we may read it.
+async fn producer_age_ms(destination: &Cluster) -> Option<i64> {
+    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
+    let told = destination.describe_broker_configs(broker, Some(&[PRODUCER_AGE])).await;
+    told.ok()?.ok()?.get(PRODUCER_AGE)?.value.as_ref()?.parse().ok()
+}
+
+fn wishes(topic: &MirrorTopic) -> impl Iterator<Item = Wish> {
+    topic.partitions.iter().map(|partition| Wish {
+        tp: TopicPartition { topic: topic.name.clone(), partition: *partition },
+        source_id: topic.source_id,
+        destination_id: topic.destination_id,
+        batch_bytes_max: topic.batch_bytes_max,
+        halt: topic.halt.clone(),
+    })
+}
