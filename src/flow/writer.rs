@@ -41,5 +41,5 @@ mod tests {
         assert_ne!(id("a", "b", "c"), id("b", "a", "c"));
     }
 
-    const PINNED: i64 = ;
+    const PINNED: i64 = 7500883764400873679;
 }

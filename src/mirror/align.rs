@@ -134,7 +134,7 @@ pub(crate) mod tests {
     #[test]
     fn a_batch_that_the_destination_does_not_take_halts_with_both_numbers() {
         let small = align(&batch(10, 5, 5, 0), at(10), Some(60));
-        let want = Halt::TooLarge { base: at(10), bytes: 61, bytes_max: Some(60) };
+        let want = Halt::TooLarge { base: at(10), bytes: 62, bytes_max: Some(60) };
         assert_eq!(small, Align::Halt(want));
         assert_eq!(align(&batch(10, 5, 5, 0), at(10), None), Align::Append);
     }

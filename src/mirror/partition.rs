@@ -724,7 +724,7 @@ mod tests {
         }
         let seen = mirror.snapshot(NOW);
         assert_eq!((seen.destination_end, seen.lag_records), (Some(at(60)), Some(40)));
-        assert_eq!((seen.lag_bytes, seen.lag_ms), (4 * 61, Some(940)));
+        assert_eq!((seen.lag_bytes, seen.lag_ms), (4 * 62, Some(940)));
     }
 
     #[test]
@@ -909,7 +909,7 @@ mod tests {
     #[test]
     fn memory_in_hand_stops_the_fetches_not_the_appends() {
         let mut mirror = mirroring(100_000, 0);
-        fetched(&mut mirror, 100_000, tens(0, 170));
+        fetched(&mut mirror, 100_000, tens(0, 165));
         assert!(mirror.poll_fetch().is_none());
         mirror.poll_append(NOW).unwrap();
         acked(&mut mirror, 0);

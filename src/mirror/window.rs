@@ -155,11 +155,11 @@ mod tests {
         window.push(batch(5, 5, 5, 0)).unwrap();
         assert!(window.push(batch(11, 1, 1, 0)).is_err());
         let ends = |w: &Window| (w.end().get(), w.sent_end().get(), w.read_end().get());
-        assert_eq!((ends(&window), window.bytes()), ((0, 0, 10), 122));
+        assert_eq!((ends(&window), window.bytes()), ((0, 0, 10), 124));
         window.take().unwrap();
         assert_eq!((ends(&window), window.in_flight()), ((0, 5, 10), 1));
         window.ack().unwrap();
-        assert_eq!((ends(&window), window.bytes()), ((5, 5, 10), 61));
+        assert_eq!((ends(&window), window.bytes()), ((5, 5, 10), 62));
         window.drop_waiting();
         assert_eq!((ends(&window), window.bytes()), ((5, 5, 5), 0));
     }

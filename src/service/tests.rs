@@ -11,6 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+use super::view::Check;
+use super::view::LinkView;
+use super::view::PartitionView;
+
 struct Three;
 
 impl Sight for Three {
