@@ -2,14 +2,19 @@
 //!
 //! It never compares our reading with our own writing.
 
+use std::fs;
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use isolog::ids::LeaderEpoch;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::ids::TopicId;
 use isolog::ids::TopicName;
+use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
 use isolog::wire::batch::HEADER_BYTES;
+use isolog::wire::crc;
 use isolog::wire::fetch;
 use isolog::wire::fetch::FetchAnswer;
 use isolog::wire::fetch::FetchAsk;
@@ -27,10 +32,16 @@ use isolog::wire::record::NO_WRITER;
 use isolog::wire::record::NewRecord;
 use isolog::wire::record::Records;
 use isolog::wire::record::plain_batch;
+use isolog::wire::rewrite;
 use isolog::wire::rewrite::Sendable;
+use isolog::wire::rewrite::Writer;
+use isolog::wire::split::Piece;
+use isolog::wire::split::split;
 use isolog::wire::topic::TopicRef;
 use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::ProduceResponse;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::protocol::Decodable;
@@ -142,19 +153,23 @@ fn we_read_the_other_hands_fetch_answers() {
         for _ in 0..ROUNDS {
             let theirs = samples::fetch_response(dice, version);
             let ours = FetchAnswer::decode(samples::encoded(&theirs, version), version).unwrap();
-            assert_eq!(ours.throttle_ms as i32, theirs.throttle_time_ms);
-            assert_eq!((ours.code.0, ours.session_id), (theirs.error_code, theirs.session_id));
-            let mut partitions = ours.partitions.iter();
-            for topic in &theirs.responses {
-                for theirs in &topic.partitions {
-                    let ours = partitions.next().expect("as many");
-                    assert!(is_named(&ours.topic, &topic.topic, topic.topic_id.as_bytes()));
-                    same_fetched(ours, theirs);
-                }
-            }
-            assert!(partitions.next().is_none());
+            same_fetch_answer(&ours, &theirs);
         }
     }
+}
+
+fn same_fetch_answer(ours: &FetchAnswer, theirs: &FetchResponse) {
+    assert_eq!(ours.throttle_ms as i32, theirs.throttle_time_ms);
+    assert_eq!((ours.code.0, ours.session_id), (theirs.error_code, theirs.session_id));
+    let mut partitions = ours.partitions.iter();
+    for topic in &theirs.responses {
+        for theirs in &topic.partitions {
+            let ours = partitions.next().expect("as many");
+            assert!(is_named(&ours.topic, &topic.topic, topic.topic_id.as_bytes()));
+            same_fetched(ours, theirs);
+        }
+    }
+    assert!(partitions.next().is_none());
 }
 
 fn same_fetched(ours: &FetchedPartition, theirs: &PartitionData) {
@@ -245,18 +260,22 @@ fn we_read_the_other_hands_produce_answers() {
         for _ in 0..ROUNDS {
             let theirs = samples::produce_response(dice, version);
             let ours = AppendAnswer::decode(samples::encoded(&theirs, version), version).unwrap();
-            assert_eq!(ours.throttle_ms as i32, theirs.throttle_time_ms);
-            let mut partitions = ours.partitions.iter();
-            for topic in &theirs.responses {
-                for theirs in &topic.partition_responses {
-                    let ours = partitions.next().expect("as many");
-                    assert!(is_named(&ours.topic, &topic.name, topic.topic_id.as_bytes()));
-                    same_appended(ours, theirs);
-                }
-            }
-            assert!(partitions.next().is_none());
+            same_append_answer(&ours, &theirs);
         }
     }
+}
+
+fn same_append_answer(ours: &AppendAnswer, theirs: &ProduceResponse) {
+    assert_eq!(ours.throttle_ms as i32, theirs.throttle_time_ms);
+    let mut partitions = ours.partitions.iter();
+    for topic in &theirs.responses {
+        for theirs in &topic.partition_responses {
+            let ours = partitions.next().expect("as many");
+            assert!(is_named(&ours.topic, &topic.name, topic.topic_id.as_bytes()));
+            same_appended(ours, theirs);
+        }
+    }
+    assert!(partitions.next().is_none());
 }
 
 fn same_appended(ours: &AppendedPartition, theirs: &PartitionProduceResponse) {
@@ -299,5 +318,123 @@ fn both_hands_write_the_same_records() {
             assert_eq!(ours.headers, theirs.headers);
             assert_eq!(ours.producer_id, -1);
         }
+    }
+}
+
+/// The brokers whose answers lie in `testdata/kafka-*`; see the README there.
+const CAPTURED: [&str; 2] = ["4.3.1", "3.9.1"];
+/// Codecs by their number in the attributes.
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+
+fn captured_dir(kafka: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../testdata/kafka-{kafka}"))
+}
+
+/// What a broker answered: name, version and body of every file `<api>-v<version>-<name>`.
+fn captured(kafka: &str, api: &str) -> Vec<(String, i16, Bytes)> {
+    let listing = fs::read_dir(captured_dir(kafka)).expect("testdata is there");
+    let files = listing.filter_map(|entry| {
+        let path = entry.expect("readable").path();
+        let name = path.file_name()?.to_str()?.strip_prefix(api)?.strip_prefix("-v")?;
+        let (version, name) = name.split_once('-')?;
+        let body = fs::read(&path).expect("readable").into();
+        Some((name.to_owned(), version.parse().ok()?, body))
+    });
+    files.collect()
+}
+
+fn fetched(kafka: &str, file: &str, version: i16) -> FetchedPartition {
+    let path = captured_dir(kafka).join(format!("fetch-v{version}-{file}"));
+    let body = fs::read(path).expect("captured").into();
+    FetchAnswer::decode(body, version).unwrap().partitions.remove(0)
+}
+
+fn batches(fetched: &FetchedPartition) -> Vec<BatchView> {
+    let pieces = split(fetched.records.clone()).map(Result::unwrap);
+    let batches = pieces.map(|piece| match piece {
+        Piece::Batch(batch) => batch,
+        old => panic!("{old:?} from a topic made by a new broker"),
+    });
+    batches.collect()
+}
+
+#[test]
+fn both_hands_read_the_same_in_what_brokers_answered() {
+    for kafka in CAPTURED {
+        let fetches = captured(kafka, "fetch");
+        assert!(fetches.len() >= 19, "{kafka}: {}", fetches.len());
+        for (name, version, body) in fetches {
+            let theirs = FetchResponse::decode(&mut body.clone(), version).unwrap();
+            let ours = FetchAnswer::decode(body, version).unwrap();
+            assert!(!ours.partitions.is_empty(), "{kafka} {name}");
+            same_fetch_answer(&ours, &theirs);
+        }
+        let appends = captured(kafka, "produce");
+        assert!(appends.len() >= 15, "{kafka}: {}", appends.len());
+        for (_, version, body) in appends {
+            let theirs = ProduceResponse::decode(&mut body.clone(), version).unwrap();
+            same_append_answer(&AppendAnswer::decode(body, version).unwrap(), &theirs);
+        }
+    }
+}
+
+#[test]
+fn batches_of_every_codec_are_dense_and_their_crc_is_right() {
+    for kafka in CAPTURED {
+        for (number, codec) in CODECS.iter().enumerate() {
+            let mut next = Offset::ZERO;
+            for batch in batches(&fetched(kafka, codec, 17)) {
+                assert_eq!(crc::check(&batch), Ok(()));
+                assert_eq!((batch.base_offset(), batch.span()), (next, batch.count() as u64));
+                assert_eq!(usize::from(batch.attributes().codec()), number);
+                next = batch.next_offset();
+                if number == 0 {
+                    let records = Records::of(&batch).unwrap().map(Result::unwrap);
+                    let deltas: Vec<i32> = records.map(|record| record.offset_delta).collect();
+                    assert_eq!(deltas, (0..batch.count()).collect::<Vec<_>>());
+                }
+            }
+            assert_eq!(next.get(), 150, "{kafka} {codec}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_a_broker_stored_is_our_rewrite_bit_for_bit() {
+    for kafka in CAPTURED {
+        for codec in CODECS {
+            let copies = batches(&fetched(kafka, &format!("copy-{codec}"), 12));
+            let sources = batches(&fetched(kafka, codec, 17));
+            assert_eq!(copies.len(), sources.len());
+            for (copy, source) in copies.iter().zip(sources) {
+                let writer = Writer { id: copy.producer_id(), epoch: copy.producer_epoch() };
+                let ours = rewrite::rewrite(&source, writer);
+                assert_eq!(copy.records(), ours.records);
+                // the broker sets the offset and its leader epoch, and nothing else
+                assert_eq!(copy.base_offset(), source.base_offset());
+                assert_eq!(copy.header()[8..12], ours.header[8..12]);
+                assert_eq!(copy.header()[16..], ours.header[16..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_special_in_a_log_is_seen() {
+    for kafka in CAPTURED {
+        let fetched = |name| fetched(kafka, name, 17);
+        let transactions = fetched("transactions");
+        let has = |bit| batches(&transactions).iter().any(|batch| batch.attributes().has(bit));
+        assert!(has(Attributes::TRANSACTIONAL) && has(Attributes::CONTROL));
+        assert!(!transactions.aborted.is_empty());
+        let stamped = batches(&fetched("append-time"));
+        assert!(stamped.iter().all(|batch| batch.attributes().has(Attributes::LOG_APPEND_TIME)));
+        let mut cut = split(fetched("cut").records);
+        assert!(cut.by_ref().count() == 1 && cut.cut().is_some());
+        assert_eq!((fetched("beyond").code.0, fetched("unknown").code.0), (1, 100));
+        assert_eq!(
+            fetched("diverging").diverging,
+            Some((LeaderEpoch(0), Offset::new(150).unwrap()))
+        );
     }
 }

@@ -108,6 +108,42 @@ fn the_heap_is_really_counted() {
     assert!(HEAP.peak_usage() >= before + (1 << 20));
 }
 
+/// Writes the seeds that were cut out of captured answers anew, as `write_the_made_seeds` does.
+#[test]
+#[ignore = "writes testdata/fuzz"]
+fn write_the_real_seeds() {
+    let captured = |kafka: &str, file: &str| {
+        let path = seeds_dir("..").join(format!("kafka-{kafka}")).join(file);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let put = |target: &str, name: String, bytes: Vec<u8>| {
+        fs::write(seeds_dir(target).join(format!("real-{name}")), bytes).unwrap();
+    };
+    for (kafka, produce) in [("4.3.1", 13), ("3.9.1", 11)] {
+        for name in ["cut", "diverging", "unknown"] {
+            let body = captured(kafka, &format!("fetch-v17-{name}"));
+            put("fetch_answer", format!("{kafka}-{name}"), [&[5][..], &body].concat());
+        }
+        for name in ["repeat", "no-key"] {
+            let body = captured(kafka, &format!("produce-v{produce}-{name}"));
+            let version = [produce as u8 - 9];
+            put("produce_answer", format!("{kafka}-{name}"), [&version[..], &body].concat());
+        }
+    }
+    for name in ["none", "gzip", "snappy", "lz4", "zstd", "transactions", "append-time"] {
+        let body = captured("4.3.1", &format!("fetch-v17-{name}")).into();
+        let answer = isolog::wire::fetch::FetchAnswer::decode(body, 17).unwrap();
+        let records = &answer.partitions[0].records;
+        put("split", name.into(), records[..records.len().min(4_000)].to_vec());
+        let first = isolog::wire::split::split(records.clone()).next().unwrap().unwrap();
+        let batch = &records[..first.bytes_count()];
+        put("rewrite", name.into(), [&[0x40; 10][..], &[0], batch].concat());
+        if name == "none" {
+            put("record", name.into(), [&batch[60..61], &batch[61..]].concat());
+        }
+    }
+}
+
 /// Writes the made seeds anew: `cargo test -p protocol-tests --test hostile -- --ignored`.
 #[test]
 #[ignore = "writes testdata/fuzz"]
