@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest topic name a Kafka broker accepts, in bytes (`org.apache.kafka.common.internals.Topic`).
+/// The longest topic name a Kafka broker accepts, in bytes (`Topic` of its `common.internals`).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// A position in a partition's log, never negative.

@@ -107,15 +107,11 @@ pub const PARTITION_STATE: Meter = gauge(
     "isolog_partition_state",
     "1",
     &["link", "topic", "partition", "state", "reason"],
-    "1 with the state a mirror partition is in, and why.",
+    "1 with the state a mirror partition is in; reason is one of the words of docs/STATES.md.",
 );
 /// State of a link.
-pub const LINK_STATE: Meter = gauge(
-    "isolog_link_state",
-    "1",
-    &["link", "state", "reason"],
-    "1 with the state a link is in, and why.",
-);
+pub const LINK_STATE: Meter =
+    gauge("isolog_link_state", "1", &["link", "state"], "1 with the state a link is in.");
 /// Partitions of a link.
 pub const LINK_PARTITIONS: Meter =
     gauge("isolog_link_partitions", "partitions", LINK, "Partitions that the link mirrors.");
@@ -129,40 +125,26 @@ pub const LINK_PARTITIONS_HALTED: Meter = gauge(
 /// Readiness.
 pub const READY: Meter =
     gauge("isolog_ready", "1", &[], "1 when /health/ready answers 200, otherwise 0.");
-/// Bytes fetched.
-pub const FETCH_BYTES: Meter = counter(
-    "isolog_fetch_bytes_total",
-    "bytes",
-    LINK,
-    "Record bytes that the source has sent, those that are fetched again included.",
-);
-/// Bytes appended.
-pub const APPEND_BYTES: Meter = counter(
-    "isolog_append_bytes_total",
-    "bytes",
-    LINK,
-    "Record bytes that the destination has acknowledged.",
+/// Batches appended.
+pub const PARTITION_APPEND_BATCHES: Meter = counter(
+    "isolog_partition_append_batches_total",
+    "batches",
+    PARTITION,
+    "Batches that the destination has acknowledged.",
 );
 /// Records appended.
-pub const APPEND_RECORDS: Meter = counter(
-    "isolog_append_records_total",
+pub const PARTITION_APPEND_RECORDS: Meter = counter(
+    "isolog_partition_append_records_total",
     "records",
-    LINK,
-    "Records that the destination has acknowledged.",
+    PARTITION,
+    "Offsets that the destination has acknowledged; in dense batches each is a record.",
 );
-/// Unknown outcomes.
-pub const APPEND_UNKNOWN: Meter = counter(
-    "isolog_append_unknown_total",
-    "appends",
-    LINK,
-    "Appends whose outcome was not known and was found by asking the destination's end.",
-);
-/// Bytes held.
-pub const BUFFER_BYTES: Meter = gauge(
-    "isolog_buffer_bytes",
+/// Bytes appended.
+pub const PARTITION_APPEND_BYTES: Meter = counter(
+    "isolog_partition_append_bytes_total",
     "bytes",
-    LINK,
-    "Record bytes held in memory; all links together stay below buffer.memory.bytes.",
+    PARTITION,
+    "Bytes of batches, headers included, that the destination has acknowledged.",
 );
 /// Open connections.
 pub const CONNECTIONS: Meter =
@@ -174,19 +156,18 @@ pub const DIAL_FAILURES: Meter = counter(
     SIDE,
     "Dials that did not end in a usable connection.",
 );
-/// Requests sent.
-pub const REQUESTS: Meter = counter(
-    "isolog_requests_total",
-    "requests",
-    &["side", "api"],
-    "Requests that were sent to brokers.",
-);
-/// Requests that failed.
-pub const REQUEST_FAILURES: Meter = counter(
-    "isolog_request_failures_total",
-    "requests",
-    &["side", "api"],
-    "Requests that were sent and never answered.",
+/// Requests queued.
+pub const REQUESTS: Meter =
+    counter("isolog_requests_total", "requests", SIDE, "Requests to brokers.");
+/// Memory of the process.
+pub const RESIDENT_BYTES: Meter =
+    gauge("isolog_resident_bytes", "bytes", &[], "Memory of the process that is resident.");
+/// Its peak.
+pub const RESIDENT_BYTES_MAX: Meter = gauge(
+    "isolog_resident_bytes_max",
+    "bytes",
+    &[],
+    "The most memory of the process that ever was resident.",
 );
 
 /// Every metric there is, in the order in which people read them.
@@ -202,15 +183,14 @@ pub const METERS: &[Meter] = &[
     LINK_PARTITIONS,
     LINK_PARTITIONS_HALTED,
     READY,
-    FETCH_BYTES,
-    APPEND_BYTES,
-    APPEND_RECORDS,
-    APPEND_UNKNOWN,
-    BUFFER_BYTES,
+    PARTITION_APPEND_BATCHES,
+    PARTITION_APPEND_RECORDS,
+    PARTITION_APPEND_BYTES,
     CONNECTIONS,
     DIAL_FAILURES,
     REQUESTS,
-    REQUEST_FAILURES,
+    RESIDENT_BYTES,
+    RESIDENT_BYTES_MAX,
 ];
 
 const HEAD: &str = "\

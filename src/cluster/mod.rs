@@ -7,6 +7,7 @@ pub mod backoff;
 mod call;
 mod configs;
 pub mod conn;
+mod count;
 pub mod dial;
 mod ends;
 pub mod error;

@@ -17,6 +17,7 @@ use crate::cluster::Target;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Conn;
 use crate::cluster::conn::Limits;
+use crate::cluster::count;
 use crate::cluster::dial::DialError;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
@@ -170,7 +171,10 @@ impl Cluster {
         let opened = self.open_now(at, limits).await;
         match &opened {
             Ok(_) => drop(lock(&self.pool.paces).remove(&at.address)),
-            Err(_) => self.slow_down(&at.address),
+            Err(_) => {
+                count::dial_failed(self.options.side);
+                self.slow_down(&at.address);
+            }
         }
         opened
     }

@@ -20,7 +20,8 @@ Written from the table in `src/config/table.rs`; mend the table, then run
 The file is TOML. Nested tables and dotted or quoted keys flatten to Kafka's own property names, so
 `bootstrap.servers = \"…\"`, `\"bootstrap.servers\" = \"…\"` and `[link.dr.bootstrap]` with
 `servers = \"…\"` are the same. Numbers may be written as text, as in a `.properties` file. All
-mistakes are reported at once; `isolog config --config isolog.toml` prints the effective settings with secrets masked.
+mistakes are reported at once; `isolog config --config isolog.toml` prints the effective settings,
+secrets masked.
 
 ```toml
 [destination]                          # the cluster isolog sits beside

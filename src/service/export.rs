@@ -46,15 +46,30 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight) -> String {
     let ready = sight.readiness().iter().all(|check| check.ok);
     head(&mut out, &meters::READY);
     line(&mut out, &meters::READY, &[], u64::from(ready));
+    memory(&mut out);
     links(&mut out, &sight.links());
     partitions(&mut out, &sight.partitions());
     out
 }
 
+/// What the kernel says; nothing where there is no `/proc`.
+fn memory(out: &mut String) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let rows = [(&meters::RESIDENT_BYTES, "VmRSS:"), (&meters::RESIDENT_BYTES_MAX, "VmHWM:")];
+    for (meter, key) in rows {
+        let row = status.lines().find_map(|row| row.strip_prefix(key));
+        let kibibytes = row.and_then(|row| row.split_whitespace().next()?.parse::<u64>().ok());
+        if let Some(kibibytes) = kibibytes {
+            head(out, meter);
+            line(out, meter, &[], kibibytes * 1024);
+        }
+    }
+}
+
 fn links(out: &mut String, links: &[LinkView]) {
     head(out, &meters::LINK_STATE);
     for link in links {
-        line(out, &meters::LINK_STATE, &[&link.name, &link.state, &link.reason], 1);
+        line(out, &meters::LINK_STATE, &[&link.name, &link.state], 1);
     }
     head(out, &meters::LINK_PARTITIONS);
     for link in links {
@@ -68,13 +83,16 @@ fn links(out: &mut String, links: &[LinkView]) {
 
 fn partitions(out: &mut String, partitions: &[PartitionView]) {
     type Number = fn(&PartitionView) -> Option<u64>;
-    let columns: [(&Meter, Number); 6] = [
+    let columns: [(&Meter, Number); 9] = [
         (&meters::PARTITION_LAG_RECORDS, |view| view.lag_records),
         (&meters::PARTITION_LAG_BYTES, |view| view.lag_bytes),
         (&meters::PARTITION_LAG_MS, |view| view.lag_ms),
         (&meters::PARTITION_SOURCE_END, |view| view.source_end),
         (&meters::PARTITION_DESTINATION_END, |view| view.destination_end),
         (&meters::PARTITION_DESTINATION_HWM, |view| view.destination_hwm),
+        (&meters::PARTITION_APPEND_BATCHES, |view| Some(view.append_batches)),
+        (&meters::PARTITION_APPEND_RECORDS, |view| Some(view.append_records)),
+        (&meters::PARTITION_APPEND_BYTES, |view| Some(view.append_bytes)),
     ];
     for (meter, number) in columns {
         head(out, meter);
@@ -88,7 +106,7 @@ fn partitions(out: &mut String, partitions: &[PartitionView]) {
     head(out, &meters::PARTITION_STATE);
     for view in partitions {
         let partition = view.partition.to_string();
-        let labels = [&view.link, &view.topic, &partition, &view.state, &view.reason];
+        let labels = [&view.link, &view.topic, &partition, &view.state, &view.reason_code];
         line(out, &meters::PARTITION_STATE, &labels.map(String::as_str), 1);
     }
 }
@@ -138,7 +156,8 @@ mod tests {
                 topic: "orders".into(),
                 partition: 3,
                 state: "Halted".into(),
-                reason: "base \"4\"\nend 5\\".into(),
+                reason: "with numbers: 4".into(),
+                reason_code: "a \"4\"\nb 5\\".into(),
                 lag_records: Some(7),
                 ..PartitionView::default()
             };
@@ -161,10 +180,11 @@ mod tests {
         holds("# TYPE isolog_partition_lag_records gauge");
         holds("isolog_partition_lag_records{link=\"dr\",topic=\"orders\",partition=\"3\"} 7");
         holds("isolog_ready 0");
+        holds("# TYPE isolog_resident_bytes gauge");
         holds("isolog_link_partitions_halted{link=\"dr\"} 1");
         holds(
             "isolog_partition_state{link=\"dr\",topic=\"orders\",partition=\"4\",\
-             state=\"Halted\",reason=\"base \\\"4\\\"\\nend 5\\\\\"} 1",
+             state=\"Halted\",reason=\"a \\\"4\\\"\\nb 5\\\\\"} 1",
         );
         assert!(!text.contains("lag_records{link=\"dr\",topic=\"orders\",partition=\"4\"}"));
     }
@@ -172,9 +192,9 @@ mod tests {
     #[test]
     fn counters_of_the_process_are_in_the_answer() {
         let handle = recorder();
-        metrics::counter!(meters::FETCH_BYTES.name, "link" => "test").increment(5);
+        metrics::counter!(meters::REQUESTS.name, "side" => "test").increment(5);
         let text = render(&handle, &Two);
-        assert!(text.contains("isolog_fetch_bytes_total{link=\"test\"} 5"), "{text}");
-        assert!(text.contains("# TYPE isolog_fetch_bytes_total counter"), "{text}");
+        assert!(text.contains("isolog_requests_total{side=\"test\"} 5"), "{text}");
+        assert!(text.contains("# TYPE isolog_requests_total counter"), "{text}");
     }
 }

@@ -2,10 +2,8 @@
 //!
 //! It never computes a lag or a state: it copies what the links publish into views.
 
-use crate::ids::TopicPartition;
 use crate::link::run::Link;
 use crate::link::run::LinkState;
-use crate::mirror::lag::Snapshot;
 use crate::service::view::Check;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
@@ -17,7 +15,9 @@ pub struct Links(pub Vec<Link>);
 impl Sight for Links {
     fn partitions(&self) -> Vec<PartitionView> {
         let rows = self.0.iter().flat_map(|link| {
-            link.partitions().into_iter().map(|(tp, seen)| partition(link, &tp, seen))
+            link.partitions()
+                .into_iter()
+                .map(|(tp, seen)| PartitionView::of(&link.name, &tp, &seen))
         });
         rows.collect()
     }
@@ -28,23 +28,6 @@ impl Sight for Links {
 
     fn readiness(&self) -> Vec<Check> {
         self.0.iter().map(check).collect()
-    }
-}
-
-fn partition(link: &Link, tp: &TopicPartition, seen: Snapshot) -> PartitionView {
-    let number = |offset: crate::ids::Offset| offset.get().unsigned_abs();
-    PartitionView {
-        link: link.name.to_string(),
-        topic: tp.topic.to_string(),
-        partition: tp.partition.0,
-        state: seen.state.to_owned(),
-        reason: seen.reason.map(|(label, text)| format!("{label}: {text}")).unwrap_or_default(),
-        source_end: seen.source_end.map(number),
-        destination_end: seen.destination_end.map(number),
-        destination_hwm: seen.destination_hwm.map(number),
-        lag_records: seen.lag_records,
-        lag_bytes: Some(seen.lag_bytes),
-        lag_ms: seen.lag_ms,
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Counter {
 impl Counter {
     /// Opens the port.
     pub async fn open(options: &Options) -> Result<Counter, Error> {
+        // first of all: what is counted before there is a recorder is lost
+        export::recorder();
         let address = options.listen.address();
         let refused = |cause| Error::Listen { address, cause };
         let door = Door::open(options.listen).await.map_err(refused)?;

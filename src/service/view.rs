@@ -5,6 +5,11 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::TopicPartition;
+use crate::mirror::lag::Snapshot;
+
 /// One mirror partition, as JSON shows it. A number that is not known is `null`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionView {
@@ -18,6 +23,8 @@ pub struct PartitionView {
     pub state: String,
     /// Why it is in that state, with numbers; empty when all is well.
     pub reason: String,
+    /// The reason in one word of docs/STATES.md, such as `UNEXPECTED_WRITER`; may be empty.
+    pub reason_code: String,
     /// The offset up to which the source can be mirrored.
     pub source_end: Option<u64>,
     /// The next offset to be written at the destination.
@@ -30,6 +37,38 @@ pub struct PartitionView {
     pub lag_bytes: Option<u64>,
     /// For how long the destination has not had all that the source had, in milliseconds.
     pub lag_ms: Option<u64>,
+    /// Batches acknowledged since the process started.
+    pub append_batches: u64,
+    /// Offsets acknowledged since then.
+    pub append_records: u64,
+    /// Bytes acknowledged since then.
+    pub append_bytes: u64,
+}
+
+impl PartitionView {
+    /// The view of what a partition machine tells of itself.
+    pub fn of(link: &LinkName, tp: &TopicPartition, snapshot: &Snapshot) -> PartitionView {
+        let number = |offset: Option<Offset>| u64::try_from(offset?.get()).ok();
+        let (code, text) = snapshot.reason.clone().unwrap_or_default();
+        let reason = if code.is_empty() { text } else { format!("{code}: {text}") };
+        PartitionView {
+            link: link.to_string(),
+            topic: tp.topic.to_string(),
+            partition: tp.partition.0,
+            state: snapshot.state.to_owned(),
+            reason,
+            reason_code: code.to_owned(),
+            source_end: number(snapshot.source_end),
+            destination_end: number(snapshot.destination_end),
+            destination_hwm: number(snapshot.destination_hwm),
+            lag_records: snapshot.lag_records,
+            lag_bytes: Some(snapshot.lag_bytes),
+            lag_ms: snapshot.lag_ms,
+            append_batches: snapshot.copied.batches,
+            append_records: snapshot.copied.records,
+            append_bytes: snapshot.copied.bytes,
+        }
+    }
 }
 
 /// One link, as JSON shows it.

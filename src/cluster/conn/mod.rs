@@ -33,6 +33,7 @@ use tokio::time::Sleep;
 use crate::cluster::conn::inbox::Fault;
 use crate::cluster::conn::inbox::Inbox;
 use crate::cluster::conn::outbox::Outbox;
+use crate::cluster::count::Counted;
 use crate::cluster::dial::Stream;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
@@ -91,6 +92,7 @@ struct Asked {
 /// One connection.
 pub struct Conn {
     peer: Peer,
+    counted: Counted,
     client_id: Arc<str>,
     /// `None` after `abort` and `close`.
     stream: Option<Box<dyn Stream>>,
@@ -113,6 +115,7 @@ impl Conn {
     /// A connection over a fresh stream; nothing is sent before `greet`.
     pub fn new(stream: Box<dyn Stream>, peer: Peer, client_id: &Arc<str>, limits: Limits) -> Conn {
         Conn {
+            counted: Counted::open(peer.side),
             peer,
             client_id: client_id.clone(),
             stream: Some(stream),
@@ -209,6 +212,7 @@ impl Conn {
         self.correlation = correlation.wrapping_add(1) & i32::MAX;
         self.out.push(head);
         pieces.into_iter().for_each(|piece| self.out.push(piece));
+        self.counted.request();
         let given = deadline.saturating_duration_since(Instant::now());
         let end = self.out.end();
         self.in_flight.push_back(Asked { correlation, api, version, deadline, given, end });

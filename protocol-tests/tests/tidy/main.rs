@@ -1,0 +1,139 @@
+//! Tidy: the rules of the house as a test.
+//!
+//! It never judges taste; what it finds is a line number and a rule.
+
+mod broken;
+mod papers;
+mod rules;
+mod scan;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rules::Tree;
+
+/// Where Rust lives in this repository.
+const RUST: &[&str] = &["src", "protocol-tests", "benches", "fuzz"];
+/// Directories that hold nothing of ours.
+const FOREIGN: &[&str] = &["target", "node_modules", "results", "cache"];
+
+fn top() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("the package lies in the repository").to_owned()
+}
+
+/// All files below `dir` with that ending, those of build and hidden directories left out.
+fn files(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries {
+        let path = entry.expect("a directory can be listed").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || FOREIGN.contains(&name.as_str()) {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|cause| panic!("{}: {cause}", path.display()))
+}
+
+fn rust_tree() -> Tree {
+    let mut paths = Vec::new();
+    RUST.iter().for_each(|dir| files(&top().join(dir), ".rs", &mut paths));
+    let relative = |path: &PathBuf| {
+        let inner = path.strip_prefix(top()).expect("it was found below");
+        inner.to_string_lossy().into_owned()
+    };
+    paths.iter().map(|path| (relative(path), read(path))).collect()
+}
+
+fn none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_house_is_tidy() {
+    let tree = rust_tree();
+    assert!(tree.contains_key("src/lib.rs"), "the tree was not found");
+    none(&rules::faults(&tree));
+}
+
+#[test]
+fn every_meter_is_measured() {
+    let tree = rust_tree();
+    let meters = &tree["src/meters.rs"];
+    let names: Vec<&str> = meters
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split(": Meter").next())
+        .filter(|name| !name.starts_with("METERS"))
+        .collect();
+    assert!(names.len() > 10, "the table was not found");
+    let product = |path: &&String| path.starts_with("src/") && *path != "src/meters.rs";
+    let code = |path: &String| scan::without_tests(&scan::code_of(&tree[path]));
+    let all: String = tree.keys().filter(product).map(code).collect();
+    let words: BTreeSet<&str> = scan::words(&all).map(|(_, word)| word).collect();
+    let listed = |name: &&&str| meters.contains(&format!("    {name},\n"));
+    let unused = names.iter().filter(|name| !words.contains(*name) || !listed(name));
+    none(
+        &unused
+            .map(|name| format!("{name} is never measured, or not in METERS"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+/// Compares a page with what the code says; `ISOLOG_BLESS=1` writes it instead.
+fn generated(page: &str, right: &str) {
+    let path = top().join(page);
+    if std::env::var_os("ISOLOG_BLESS").is_some() {
+        std::fs::write(&path, right).expect("the page can be written");
+    }
+    let same = read(&path) == right;
+    assert!(same, "{page} is stale: ISOLOG_BLESS=1 cargo test -p protocol-tests --test tidy");
+}
+
+#[test]
+fn config_md_is_what_the_table_says() {
+    generated("docs/CONFIG.md", &isolog::config::page());
+}
+
+#[test]
+fn metrics_md_is_what_the_meters_say() {
+    generated("docs/METRICS.md", &isolog::meters::page());
+}
+
+/// The words between quotes that are all capitals and low lines.
+fn capital_words(text: &str) -> Vec<&str> {
+    let capital = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+    text.split('"').filter(|word| word.len() > 3 && word.bytes().all(capital)).collect()
+}
+
+#[test]
+fn states_md_has_every_reason_to_halt_and_no_other() {
+    let label = read(&top().join("src/mirror/halt.rs"));
+    let label = label.split("pub fn label").nth(1).expect("halts have labels");
+    let words = capital_words(label.split("pub fn").next().unwrap_or_default());
+    let page = read(&top().join("docs/STATES.md"));
+    let told = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+    let rows = page.lines().filter_map(told).filter(|word| word.to_uppercase() == *word);
+    let mut rows: Vec<String> = rows.collect();
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    (rows.sort(), words.sort());
+    assert!(words.len() > 10, "the labels were not found");
+    assert_eq!(rows, words, "docs/STATES.md and src/mirror/halt.rs");
+}
+
+#[test]
+fn links_between_papers_lead_somewhere() {
+    let mut pages = Vec::new();
+    files(&top(), ".md", &mut pages);
+    assert!(!pages.is_empty());
+    let broken = pages.iter().flat_map(|page| papers::broken_links(page, &read(page)));
+    none(&broken.collect::<Vec<_>>());
+}
