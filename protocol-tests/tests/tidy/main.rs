@@ -18,6 +18,9 @@ const RUST: &[&str] = &["src", "protocol-tests", "benches", "fuzz"];
 /// Directories that hold nothing of ours.
 const FOREIGN: &[&str] = &["target", "node_modules", "results", "cache"];
 
+/// Faults that are known and not mended yet: file and rule. Nothing is added here.
+const OWED: &[(&str, &str)] = &[("src/mirror/partition.rs", "lines before the tests")];
+
 fn top() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("the package lies in the repository").to_owned()
@@ -62,7 +65,13 @@ fn none(faults: &[String]) {
 fn the_house_is_tidy() {
     let tree = rust_tree();
     assert!(tree.contains_key("src/lib.rs"), "the tree was not found");
-    none(&rules::faults(&tree));
+    let mut faults = rules::faults(&tree);
+    for (path, rule) in OWED {
+        let owed = |fault: &String| fault.starts_with(path) && fault.contains(rule);
+        assert!(faults.iter().any(owed), "{path} is paid for: take it out of OWED");
+        faults.retain(|fault| !owed(fault));
+    }
+    none(&faults);
 }
 
 #[test]
@@ -127,6 +136,18 @@ fn states_md_has_every_reason_to_halt_and_no_other() {
     (rows.sort(), words.sort());
     assert!(words.len() > 10, "the labels were not found");
     assert_eq!(rows, words, "docs/STATES.md and src/mirror/halt.rs");
+}
+
+#[test]
+fn the_commands_that_are_told_are_those_that_ci_runs() {
+    let makefile = read(&top().join("Makefile"));
+    let gate = read(&top().join(".ci/run"));
+    assert!(gate.contains("make test"), ".ci/run must run what people run: make test");
+    let mut pages = Vec::new();
+    files(&top(), ".md", &mut pages);
+    let told = pages.iter().flat_map(|page| papers::make_targets(&read(page)));
+    let missing = told.filter(|target| !papers::has_target(&makefile, target));
+    none(&missing.map(|target| format!("make {target} is told and not there")).collect::<Vec<_>>());
 }
 
 #[test]
