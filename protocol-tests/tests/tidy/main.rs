@@ -143,6 +143,8 @@ fn the_commands_that_are_told_are_those_that_ci_runs() {
     let makefile = read(&top().join("Makefile"));
     let gate = read(&top().join(".ci/run"));
     assert!(gate.contains("make test"), ".ci/run must run what people run: make test");
+    let readme = papers::make_targets(&read(&top().join("README.md")));
+    assert_eq!(readme[..2], ["demo", "test"], "the README's two commands");
     let mut pages = Vec::new();
     files(&top(), ".md", &mut pages);
     let told = pages.iter().flat_map(|page| papers::make_targets(&read(page)));
