@@ -4,9 +4,9 @@
 //! and ends with its connections: every doubt goes back to the belt with the partition.
 //!
 //! ```text
-//!   source ──fetch answer──▶ split ─▶ align ─▶ window ─▶ rewrite ──▶ append request ──▶ destination
-//!     ▲                                           │                                        │
-//!     └── next fetch, while one of two buffers is free ◀──────────────── acks ─────────────┘
+//!  source ──fetch answer──▶ split ─▶ align ─▶ window ─▶ rewrite ──▶ append request ──▶ destination
+//!    ▲                                           │                                        │
+//!    └── next fetch, while one of two buffers is free ◀──────────────── acks ─────────────┘
 //! ```
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which topics are mirrored: discovers them at the source, makes and grows them at the destination.
+//! Which topics are mirrored: found at the source, made and grown at the destination.
 //!
 //! It never deletes a topic and never writes into one; what it finds wrong is a halt of that topic.
 //!
