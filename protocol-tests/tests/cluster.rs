@@ -398,3 +398,19 @@ async fn a_broker_that_is_unknown_wants_a_refresh() {
     assert!(matches!(error.kind, Kind::NoBroker(BrokerId(9))), "{error}");
     assert_eq!(error.remedy(), Remedy::Refresh);
 }
+
+/// A broker that is cut off from its cluster tells old news for ever; so nobody is asked for ever.
+#[tokio::test(start_paused = true)]
+async fn any_broker_is_not_always_the_same_one() {
+    let world = World::new();
+    let cluster = connect(&world, &["one"]).await.unwrap();
+    for _ in 0..200 {
+        cluster.refresh(Wanted::All).await.unwrap();
+    }
+    let asked = world.asked(METADATA);
+    for host in ["one", "two"] {
+        let count = asked.iter().filter(|asked| *asked == host).count();
+        assert!(count >= 16, "{host} was asked {count} times");
+    }
+    assert!(world.net.dials().len() < 20, "but not a new one each time");
+}

@@ -22,6 +22,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
 use crate::cluster::error::Result;
+use crate::cluster::pool::ANY_ASKS_MAX;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
@@ -79,18 +80,22 @@ impl Cluster {
         let slot = self.pool.slot(broker);
         let mut slot = slot.lock().await;
         // taken out meanwhile: who gives up waiting drops the connection with the request
-        let mut idle = slot.take();
+        let mut idle = slot.conn.take();
         if let Some(conn) = &mut idle
-            && !conn.is_alive().await
+            && (!conn.is_alive().await || (broker.is_none() && slot.asks >= ANY_ASKS_MAX))
         {
             idle = None;
         }
         let mut conn = match idle {
             Some(conn) => conn,
-            None => self.open_control(broker).await?,
+            None => {
+                slot.asks = 0;
+                self.open_control(broker).await?
+            }
         };
         let response = self.exchange(&mut conn, api, request).await?;
-        *slot = Some(conn);
+        slot.conn = Some(conn);
+        slot.asks += 1;
         Ok(response)
     }
 

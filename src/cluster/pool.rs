@@ -50,8 +50,20 @@ pub enum Use {
     Append,
 }
 
-/// The control connection of one broker, or of "any"; empty while it is used or gone.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Conn>>>;
+/// After so many questions "any broker" is another one: the one asked so far may be cut off from
+/// its cluster and tell old news for ever.
+pub(super) const ANY_ASKS_MAX: u32 = 16;
+
+/// The control connection of one broker, or of "any".
+#[derive(Default)]
+pub(super) struct Control {
+    /// `None` while it is used or gone.
+    pub conn: Option<Conn>,
+    /// How many questions `conn` has answered.
+    pub asks: u32,
+}
+
+pub(super) type Slot = Arc<tokio::sync::Mutex<Control>>;
 
 #[derive(Default)]
 pub(super) struct Pool {
