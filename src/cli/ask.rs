@@ -71,6 +71,54 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::service::Counter;
+    use crate::service::Listen;
+    use crate::service::Options;
+    use crate::service::view::Check;
+    use crate::service::view::LinkView;
+    use crate::service::view::PartitionView;
+    use crate::service::view::Sight;
+
+    struct One;
+
+    impl Sight for One {
+        fn partitions(&self) -> Vec<PartitionView> {
+            vec![PartitionView { topic: "orders".into(), ..PartitionView::default() }]
+        }
+
+        fn links(&self) -> Vec<LinkView> {
+            Vec::new()
+        }
+
+        fn readiness(&self) -> Vec<Check> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_service_is_asked_and_its_absence_is_explained() {
+        let listen = Listen::new("127.0.0.1:0".parse().unwrap()).unwrap();
+        let options = Options { listen, log_json: false, log_level: "info".into() };
+        let counter = Counter::open(&options).await.unwrap();
+        let address = counter.address().to_string();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(counter.serve(Arc::new(One), shutdown.clone()));
+        let answer = get(&address, "/v1/partitions?topic=orders").await.unwrap();
+        let views: Vec<PartitionView> = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((views.len(), views[0].topic.as_str()), (1, "orders"));
+        let said = get(&address, "/v1/partitions?topik=orders").await.unwrap_err();
+        assert!(said.contains("400") && said.contains("topic=NAME"), "{said}");
+        shutdown.cancel();
+        serving.await.unwrap();
+        let said = get(&address, "/v1/partitions").await.unwrap_err();
+        let start = format!("cannot ask isolog at {address}: Connection refused");
+        assert!(said.starts_with(&start) && said.ends_with("and listen there?"), "{said}");
+    }
+
     #[test]
     fn only_a_whole_200_has_a_body() {
         let of = |text: &str| body(text.as_bytes().to_vec());
