@@ -332,21 +332,32 @@ pub enum Records {
     Opaque,
     /// Not what the header says.
     Garbage,
+    /// Not even a number where the size of a record should be: brokers fail in another way (P14).
+    Chaos,
 }
 
 /// Looks into a whole batch.
 pub fn look(header: &Header, batch: &Bytes) -> Records {
     let Some(codec) = header.codec() else { return Records::Garbage };
     let section = batch.slice(HEADER_BYTES..);
+    if !codec::begins(codec, &section) {
+        return Records::Garbage;
+    }
     let plain = match codec {
         Codec::None => Some(section),
         _ => codec::load(codec, &section),
     };
-    match plain.map(|plain| read_records(plain, header.count)) {
-        Some(Some(records)) => Records::Read(records),
-        None => Records::Opaque,
-        Some(None) => Records::Garbage,
+    let Some(plain) = plain else { return Records::Opaque };
+    match read_records(plain.clone(), header.count) {
+        Some(records) => Records::Read(records),
+        None if begins_with_no_size(&plain) => Records::Chaos,
+        None => Records::Garbage,
     }
+}
+
+/// A record's size takes at most five bytes; the sixth in a row is no number.
+fn begins_with_no_size(plain: &[u8]) -> bool {
+    plain.len() > 5 && plain[..5].iter().all(|byte| byte & 0x80 != 0)
 }
 
 #[cfg(test)]

@@ -57,6 +57,16 @@ pub fn store(codec: Codec, plain: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// Whether bytes begin as an output of `codec` must; Snappy's raw format has no beginning.
+pub fn begins(codec: Codec, stored: &[u8]) -> bool {
+    match codec {
+        Codec::None | Codec::Snappy => true,
+        Codec::Gzip => stored.starts_with(&GZIP_HEAD[..3]),
+        Codec::Lz4 => stored.starts_with(&0x184D_2204u32.to_le_bytes()),
+        Codec::Zstd => stored.starts_with(&0xFD2F_B528u32.to_le_bytes()),
+    }
+}
+
 /// Unwraps what `store` wrote; `None` for anything else.
 pub fn load(codec: Codec, stored: &Bytes) -> Option<Bytes> {
     let plain = match codec {

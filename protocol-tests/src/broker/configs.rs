@@ -95,6 +95,7 @@ pub const BROKER_DEFAULTS: &[(&str, &str)] = &[
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
     ("offsets.retention.minutes", "10080"),
+    ("producer.id.expiration.check.interval.ms", "600000"),
     ("producer.id.expiration.ms", "86400000"),
     ("socket.request.max.bytes", "104857600"),
 ];

@@ -84,7 +84,10 @@ impl State {
     /// Forgets producers whose time has come (S2).
     pub fn expire_producers(&mut self, key: Key, broker: i32) {
         let (now_ms, expiration_ms) = (self.now_ms(), self.producer_expiration_ms());
-        self.replica_mut(key, broker).log.producers.expire(now_ms, expiration_ms);
+        let check = self.broker_config("producer.id.expiration.check.interval.ms");
+        let check_ms = check.and_then(|v| v.parse().ok()).unwrap_or(600_000).max(1);
+        let log = &mut self.replica_mut(key, broker).log;
+        log.producers.expire(now_ms, expiration_ms, check_ms);
     }
 
     /// Raises the leader's high watermark to what all replicas in sync have; whether it moved.

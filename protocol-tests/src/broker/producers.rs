@@ -12,9 +12,6 @@ use crate::broker::batch::Header;
 
 /// Batches of a producer that are recognised when they come again.
 const REMEMBERED_MAX: usize = 5;
-/// `producer.id.expiration.check.interval.ms`.
-const CHECK_MS: i64 = 600_000;
-
 /// One batch that the log remembers.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -142,8 +139,8 @@ impl Producers {
 
     /// Forgets who was silent too long, by the time of their **records** (S2); as the broker does
     /// it, only when a check is due.
-    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        if now_ms / CHECK_MS != self.checked_at_ms / CHECK_MS {
+    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64, check_ms: i64) {
+        if now_ms / check_ms != self.checked_at_ms / check_ms {
             self.checked_at_ms = now_ms;
             self.expire_now(now_ms, expiration_ms);
         }

@@ -1,0 +1,154 @@
+//! The broker rules that isolog leans on: each is one function, run on simulated and real brokers.
+//!
+//! It never uses isolog itself: the rules are about brokers. A test that needs Kafka fails when
+//! it cannot start; it never skips.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(missing_docs, reason = "the names of the rules say what they are")]
+
+mod fetch;
+mod lab;
+mod produce;
+mod replicas;
+mod state;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use protocol_tests::broker::Version;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::RealSpec;
+use protocol_tests::real::turn;
+
+use crate::lab::Lab;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Rule = (&'static str, fn(Arc<Lab>) -> Running);
+
+/// A list of rules for clusters of one size, and one test per rule on the simulation.
+macro_rules! rules {
+    ($module:ident, $list:ident, $brokers:expr, $($room:ident::$rule:ident,)+) => {
+        const $list: &[Rule] = &[$((stringify!($rule), |lab| {
+            Box::pin(async move { crate::$room::$rule(&lab).await })
+        }),)+];
+
+        mod $module {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $rule() {
+                    for version in super::VERSIONS {
+                        println!("as {version:?}");
+                        let lab = crate::lab::Lab::sim(version, $brokers);
+                        crate::$room::$rule(&lab).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+const VERSIONS: [Version; 3] = [Version::V2_8, Version::V3_9, Version::V4_3];
+
+rules! { simulated, SINGLE, 1,
+    produce::p01_unknown_id_any_sequence,
+    produce::p01_id_without_sequence_is_refused,
+    produce::p02_repeat_answers_the_original_offset,
+    produce::p03_older_overlap_gap,
+    produce::p04_epochs_fence,
+    produce::p05_sequence_wraps,
+    produce::p06_malformed_batches,
+    produce::p06_record_count_lies,
+    produce::p07_the_last_of_two_entries_wins,
+    produce::p08_null_records_are_never_answered,
+    produce::p08_bytes_behind_the_batch_are_ignored,
+    produce::p09_transactional_bit_without_an_id,
+    produce::p10_log_append_time_bit,
+    produce::p10_log_append_time_topic,
+    produce::p11_unknown_attribute_bits_are_stored,
+    produce::p12_timestamps_ahead,
+    produce::p13_a_wrong_max_timestamp_is_corrected,
+    produce::p14_corrupt_batches,
+    produce::p14_garbage_records,
+    produce::p15_what_is_stored_is_what_was_sent,
+    produce::p15_another_codec_on_the_topic_recompresses,
+    produce::p16_sizes,
+    produce::p16_larger_than_a_segment,
+    produce::p17_five_in_flight,
+    produce::p17_the_first_of_a_chain_goes_alone,
+    produce::p20_recreated_topics,
+    produce::p21_an_unsupported_version_closes,
+    produce::p22_null_keys_on_a_compacted_topic,
+    produce::h01_hidden_fillers,
+    produce::h05_a_compressing_topic_shows_fillers,
+    produce::h05_compressed_fillers_are_refused,
+    fetch::b07_the_whole_batch_that_holds_the_offset,
+    fetch::b07_the_first_batch_is_whole_the_last_is_cut,
+    fetch::b07_the_second_partition_gets_nothing_that_does_not_fit,
+    fetch::b07_out_of_range,
+    fetch::b07_leader_epochs,
+    fetch::b07_diverging_epoch,
+    fetch::b07_aborted_list_only_for_read_committed,
+    fetch::b07_long_poll,
+    fetch::b07_sessions,
+    fetch::b07_unknown_topics,
+    state::s01_producers_are_described,
+    state::s02_old_records_are_forgotten,
+    state::s05_delete_records_keeps_the_state,
+    state::a03_refusals_append_nothing_whatever_is_known,
+    state::a04_ends_and_epochs,
+    state::a04_lookup_by_time,
+    state::a06_delete_records,
+    state::a08_advertised_versions,
+    state::a08_unknown_api_versions,
+    state::a08_clients_must_name_themselves,
+    state::b11_configs,
+    state::b11_small_segments,
+    state::s03_a_restart_thins_the_state,
+}
+
+rules! { simulated_replicas, TRIPLE, 3,
+    replicas::s01_what_followers_answer,
+    replicas::a04_the_true_end_with_a_frozen_follower,
+    replicas::b13_too_few_replicas,
+}
+
+/// Runs every rule, one after the other, on one real cluster; tells all that do not hold.
+fn on_real_brokers(number: &str, version: Version, brokers: u8, rules: &[Rule]) {
+    let _turn = turn();
+    let spec = RealSpec::new(number, brokers)
+        .prop("auto.create.topics.enable", "false")
+        .prop("producer.id.expiration.check.interval.ms", "2000")
+        .prop("log.retention.check.interval.ms", "3600000");
+    let cluster = Arc::new(RealCluster::start(spec).unwrap());
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    let lab = Arc::new(Lab::real(version, cluster));
+    let mut broken = Vec::new();
+    for (name, rule) in rules {
+        println!("{name} on {number}");
+        if runtime.block_on(runtime.spawn(rule(lab.clone()))).is_err() {
+            broken.push(*name);
+        }
+    }
+    assert!(broken.is_empty(), "not so on {number}: {broken:#?}");
+}
+
+#[test]
+fn real_4_3_1() {
+    on_real_brokers("4.3.1", Version::V4_3, 1, SINGLE);
+}
+
+#[test]
+fn real_3_9_1() {
+    on_real_brokers("3.9.1", Version::V3_9, 1, SINGLE);
+}
+
+#[test]
+fn real_4_3_1_three_brokers() {
+    on_real_brokers("4.3.1", Version::V4_3, 3, TRIPLE);
+}
+
+#[test]
+fn real_3_9_1_three_brokers() {
+    on_real_brokers("3.9.1", Version::V3_9, 3, TRIPLE);
+}
