@@ -22,10 +22,13 @@ use isolog::wire::record::RecordView;
 use isolog::wire::record::Records;
 use isolog::wire::rewrite;
 use isolog::wire::rewrite::Writer;
+use isolog::wire::shape;
 use isolog::wire::split::Piece;
 use isolog::wire::split::split;
 use isolog::wire::versions::ApiKey;
 use isolog::wire::versions::Versions;
+use kafka_protocol::messages;
+use kafka_protocol::protocol::Decodable;
 
 /// What one fuzz target runs.
 pub type Body = fn(&[u8]);
@@ -39,6 +42,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("split", split_records),
     ("rewrite", rewrite_batch),
     ("record", walk_records),
+    ("guarded", guarded_answer),
 ];
 
 /// The largest response that the bodies' imagined connection accepts.
@@ -59,6 +63,7 @@ pub fn decode(target: &str, input: Bytes) {
             let records = counted(&input).map(|(count, section)| Records::new(section, count));
             records.into_iter().flatten().flatten().for_each(drop);
         }
+        "guarded" => drop(library_read(&input)),
         other => panic!("no such target: {other}"),
     }
 }
@@ -241,4 +246,61 @@ pub fn walk_records(data: &[u8]) {
     }
     assert!(again.len() <= section.len(), "what is written is never longer than what was read");
     assert_eq!(collect(count, &again).as_ref(), Ok(&records), "what is written reads the same");
+}
+
+/// APIs whose answers the message library reads, behind the guard.
+const GUARDED: [ApiKey; 10] = [
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteRecords,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+];
+
+/// One byte each for API and version, then an answer: through the guard, then the library. What
+/// the library left unread, or `None` where the guard refused; the guard's memory must be enough.
+fn library_read(input: &Bytes) -> Option<Result<usize, String>> {
+    let ([api, version], _) = input.split_first_chunk::<2>()?;
+    let api = GUARDED[usize::from(*api) % GUARDED.len()];
+    let ours = api.ours();
+    let version = ours.min + i16::from(*version) % (ours.max - ours.min + 1);
+    let mut body = input.slice(2..);
+    shape::check(api, version, &body).ok()?;
+    let read = library_decode(api, &mut body, version);
+    Some(read.map(|()| body.len()))
+}
+
+fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), String> {
+    fn one<M: Decodable>(body: &mut Bytes, version: i16) -> Result<(), String> {
+        M::decode(body, version).map(drop).map_err(|error| error.to_string())
+    }
+    match api {
+        ApiKey::ListOffsets => one::<messages::ListOffsetsResponse>(body, version),
+        ApiKey::Metadata => one::<messages::MetadataResponse>(body, version),
+        ApiKey::CreateTopics => one::<messages::CreateTopicsResponse>(body, version),
+        ApiKey::DeleteRecords => one::<messages::DeleteRecordsResponse>(body, version),
+        ApiKey::OffsetForLeaderEpoch => {
+            one::<messages::OffsetForLeaderEpochResponse>(body, version)
+        }
+        ApiKey::DescribeConfigs => one::<messages::DescribeConfigsResponse>(body, version),
+        ApiKey::CreatePartitions => one::<messages::CreatePartitionsResponse>(body, version),
+        ApiKey::IncrementalAlterConfigs => {
+            one::<messages::IncrementalAlterConfigsResponse>(body, version)
+        }
+        ApiKey::DescribeCluster => one::<messages::DescribeClusterResponse>(body, version),
+        ApiKey::DescribeProducers => one::<messages::DescribeProducersResponse>(body, version),
+        ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
+    }
+}
+
+/// What the guard lets through the library reads, to the last byte.
+pub fn guarded_answer(data: &[u8]) {
+    if let Some(read) = library_read(&Bytes::copy_from_slice(data)) {
+        assert_eq!(read, Ok(0), "guard and library disagree");
+    }
 }

@@ -346,7 +346,7 @@ fn captured(kafka: &str, api: &str) -> Vec<(String, i16, Bytes)> {
 fn fetched(kafka: &str, file: &str, version: i16) -> FetchedPartition {
     let path = captured_dir(kafka).join(format!("fetch-v{version}-{file}"));
     let body = fs::read(path).expect("captured").into();
-    FetchAnswer::decode(body, version).unwrap().partitions.remove(0)
+    FetchAnswer::decode(body, version).expect("readable").partitions.remove(0)
 }
 
 fn batches(fetched: &FetchedPartition) -> Vec<BatchView> {
