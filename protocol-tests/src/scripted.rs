@@ -130,7 +130,7 @@ impl End {
     /// Answers with a message.
     pub async fn answer_with(&mut self, request: &Request, message: &impl Encodable) {
         let mut body = BytesMut::new();
-        message.encode(&mut body, request.version).unwrap();
+        message.encode(&mut body, request.version).expect("a script answers in a fitting version");
         self.answer(request, &body).await;
     }
 
@@ -195,17 +195,20 @@ impl Net {
         F: Future<Output = ()> + Send + 'static,
     {
         let script: Script = Arc::new(move |end| Box::pin(script(end)));
-        self.hosts.lock().unwrap().insert(address.to_owned(), script);
+        self.hosts
+            .lock()
+            .expect("no script panics while it holds it")
+            .insert(address.to_owned(), script);
     }
 
     /// Takes a host away.
     pub fn kill(&self, address: &str) {
-        self.hosts.lock().unwrap().remove(address);
+        self.hosts.lock().expect("no script panics while it holds it").remove(address);
     }
 
     /// Every dial so far, and when.
     pub fn dials(&self) -> Vec<(String, tokio::time::Instant)> {
-        self.dials.lock().unwrap().clone()
+        self.dials.lock().expect("no script panics while it holds it").clone()
     }
 }
 
@@ -213,8 +216,16 @@ impl Dial for Net {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialling<'a> {
         Box::pin(async move {
             let address = format!("{host}:{port}");
-            self.dials.lock().unwrap().push((address.clone(), tokio::time::Instant::now()));
-            let script = self.hosts.lock().unwrap().get(&address).cloned();
+            self.dials
+                .lock()
+                .expect("no script panics while it holds it")
+                .push((address.clone(), tokio::time::Instant::now()));
+            let script = self
+                .hosts
+                .lock()
+                .expect("no script panics while it holds it")
+                .get(&address)
+                .cloned();
             let script = script.ok_or(DialError::Refused)?;
             let (near, far, _) = MemStream::pair(PIPE_BYTES);
             tokio::spawn(script(far));
