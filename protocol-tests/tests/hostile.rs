@@ -79,6 +79,18 @@ fn for_hostile(target: &str, each: impl Fn(&[u8])) {
     }
 }
 
+/// The most heap that `run` held, of three runs the least: the test harness's own thread, which
+/// prints what has passed, allocates and frees a little meanwhile.
+fn heap_taken(run: impl Fn()) -> usize {
+    let once = || {
+        HEAP.reset_peak_usage();
+        let before = HEAP.current_usage();
+        run();
+        HEAP.peak_usage().saturating_sub(before)
+    };
+    once().min(once()).min(once())
+}
+
 #[test]
 fn every_body_holds_on_its_seeds_and_their_mutations() {
     for (target, body) in bodies::TARGETS {
@@ -90,16 +102,12 @@ fn every_body_holds_on_its_seeds_and_their_mutations() {
 fn no_decoder_takes_more_memory_than_a_small_multiple_of_its_input() {
     for (target, _) in bodies::TARGETS {
         for_hostile(target, |bytes| {
-            let input = Bytes::copy_from_slice(bytes);
-            let before = HEAP.current_usage();
-            HEAP.reset_peak_usage();
-            bodies::decode(target, input);
-            let taken = HEAP.peak_usage().saturating_sub(before);
+            let taken = heap_taken(|| bodies::decode(target, Bytes::copy_from_slice(bytes)));
             let (besides, per_byte) = match *target {
                 "guarded" => (shape::MEMORY_BYTES_BASE, shape::MEMORY_PER_BYTE_MAX),
                 _ => (HEAP_BESIDES_MAX, HEAP_PER_BYTE_MAX),
             };
-            let max = besides + per_byte * bytes.len();
+            let max = besides + (1 + per_byte) * bytes.len();
             assert!(taken <= max, "{target}: {taken} bytes of heap for {} of input", bytes.len());
         });
     }
@@ -108,10 +116,8 @@ fn no_decoder_takes_more_memory_than_a_small_multiple_of_its_input() {
 #[test]
 fn the_heap_is_really_counted() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let before = HEAP.current_usage();
-    HEAP.reset_peak_usage();
-    drop(std::hint::black_box(vec![0u8; 1 << 20]));
-    assert!(HEAP.peak_usage() >= before + (1 << 20));
+    let taken = heap_taken(|| drop(std::hint::black_box(vec![0u8; 1 << 20])));
+    assert!((1 << 19..1 << 21).contains(&taken), "{taken}");
 }
 
 /// Writes the seeds that were cut out of captured answers anew, as `write_the_made_seeds` does.
