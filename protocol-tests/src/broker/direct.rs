@@ -167,6 +167,7 @@ impl TestCluster {
                 let mut bytes = BytesMut::from(&batch.bytes[..]);
                 change(&mut bytes);
                 batch.bytes = bytes.freeze();
+                batch.header = batch.header.and_then(|_| Header::read(&batch.bytes));
             }
             log.replace(batches);
         });
