@@ -13,3 +13,4 @@ pub mod real;
 pub mod rng;
 pub mod samples;
 pub mod scripted;
+pub mod world;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -257,10 +258,12 @@ impl Starting {
             stop: self.world.stop.clone(),
         };
         let belt = Belt::new(shared, reports, self.link.board.clone(), limits);
-        let belt = tokio::spawn(belt.run(taken));
+        // In a set, so that the belt ends with this task, however it ends.
+        let mut running = JoinSet::new();
+        running.spawn(belt.run(taken));
         self.keep_told(&source, &destination, &orders).await;
         drop(orders);
-        if let Err(error) = belt.await {
+        while let Some(Err(error)) = running.join_next().await {
             tracing::error!(link = %self.link.name, %error, "the belt ended in a panic");
         }
         self.tell_ends();

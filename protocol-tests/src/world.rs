@@ -1,0 +1,457 @@
+//! The whole program between two simulated clusters, on an in-memory network, in paused time.
+//!
+//! It never uses a real socket or a real clock: a run is a function of its seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isolog::cluster;
+use isolog::flow;
+use isolog::flow::Wall;
+use isolog::flow::stats::Gauge;
+use isolog::ids::LinkName;
+use isolog::ids::Side;
+use isolog::ids::TimestampMs;
+use isolog::ids::TopicPartition;
+use isolog::link;
+use isolog::link::run::Dials;
+use isolog::link::run::Link;
+use isolog::link::run::Starting;
+use isolog::mirror::lag::Snapshot;
+use isolog::sync::filter::Pattern;
+use isolog::sync::filter::Rule as TopicRule;
+use isolog::sync::filter::TopicFilter;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::batch::Build;
+use crate::broker::batch::Record;
+use crate::broker::cluster::TestCluster;
+use crate::broker::codec::Codec;
+use crate::broker::spec::PORT;
+use crate::broker::spec::Spec;
+use crate::broker::spec::Version;
+use crate::check::assert_copied;
+use crate::net::Net;
+use crate::net::Proxy;
+use crate::net::Rule;
+use crate::net_dial::NetDial;
+use crate::rng::Rng;
+
+/// The name isolog dials under, so that faults can be set for it alone.
+pub const CLIENT: &str = "isolog";
+/// How long a world may take to become level once the faults have stopped, in its own time.
+const CALM_MAX: Duration = Duration::from_secs(900);
+
+/// A running isolog, killed when dropped.
+struct Running {
+    task: JoinHandle<()>,
+    link: Link,
+    stop: CancellationToken,
+}
+
+/// Two clusters and one replicator.
+pub struct World {
+    /// The network.
+    pub net: Net,
+    /// Where records come from.
+    pub source: TestCluster,
+    /// Where they go.
+    pub destination: TestCluster,
+    rng: Rng,
+    /// Topics and their partition counts.
+    topics: Vec<(String, i32)>,
+    running: Option<Running>,
+    began: Instant,
+    wall_ms: i64,
+    /// Which faults this world knows.
+    faults: Vec<Fault>,
+    written: u64,
+}
+
+/// What can go wrong; each world knows a few of them.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9` of isolog, and a new one.
+    KillIsolog,
+    /// SIGTERM of isolog, and a new one.
+    StopIsolog,
+    /// A broker is killed and comes back.
+    KillBroker,
+    /// A broker stops answering and comes back with old beliefs.
+    FreezeBroker,
+    /// Another replica leads.
+    MoveLeader,
+    /// All connections to a broker break.
+    Cut,
+    /// Connections break somewhere inside what is written.
+    CutInside,
+    /// A broker is reachable for nobody, without a word.
+    BlackHole,
+    /// Bytes are late, and arrive even after an abort.
+    LateBytes,
+    /// A topic gets another partition.
+    Grow,
+    /// A topic appears.
+    NewTopic,
+    /// Answers are throttled.
+    Throttle,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::KillIsolog,
+    Fault::StopIsolog,
+    Fault::KillBroker,
+    Fault::FreezeBroker,
+    Fault::MoveLeader,
+    Fault::Cut,
+    Fault::CutInside,
+    Fault::BlackHole,
+    Fault::LateBytes,
+    Fault::Grow,
+    Fault::NewTopic,
+    Fault::Throttle,
+];
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Records at the source, all of them copied.
+    pub records: u64,
+    /// Faults that struck.
+    pub strikes: u64,
+    /// A digest of the destination's logs and of the time it took: the same for the same seed.
+    pub trace: u32,
+}
+
+impl World {
+    /// Two clusters whose sizes and versions follow from the seed; isolog is not started.
+    pub fn new(seed: u64) -> World {
+        let mut rng = Rng::new(seed);
+        let net = Net::new(rng.next_u64());
+        let source = TestCluster::start(&net, spec("source", &mut rng));
+        let destination = TestCluster::start(&net, spec("destination", &mut rng));
+        let wall_ms = source.look(|state| state.now_ms());
+        let mut faults = FAULTS.to_vec();
+        while faults.len() > 5 {
+            faults.remove(rng.between(0, faults.len() as u64 - 1) as usize);
+        }
+        World {
+            net,
+            source,
+            destination,
+            rng,
+            topics: Vec::new(),
+            running: None,
+            began: Instant::now(),
+            wall_ms,
+            faults,
+            written: 0,
+        }
+    }
+
+    /// A topic at the source.
+    pub fn topic(&mut self, name: &str, partitions: i32) {
+        self.source.create_topic(name, partitions, &[]);
+        self.topics.push((name.to_owned(), partitions));
+    }
+
+    /// Starts isolog.
+    pub fn start(&mut self) {
+        let stop = CancellationToken::new();
+        let dial = |timeout| {
+            let (net, client) = (self.net.clone(), CLIENT.to_owned());
+            Arc::new(NetDial { net, client, timeout: Duration::from_secs(timeout) })
+        };
+        let passed = self.began.elapsed().as_millis() as i64;
+        let world = link::run::World {
+            dial: Dials { source: dial(10), destination: dial(10) },
+            wall: Wall::new(TimestampMs(self.wall_ms + passed)),
+            seed: self.rng.next_u64(),
+            lanes: Arc::new(Gauge::default()),
+            stop: stop.clone(),
+        };
+        let settings = settings(&self.source);
+        let destination = options(Side::Destination, &self.destination);
+        let starting = Starting::new(settings, destination, world);
+        let link = starting.link();
+        let task = tokio::spawn(starting.run());
+        self.running = Some(Running { task, link, stop });
+    }
+
+    /// `kill -9`: nothing more is sent; what the network has is still delivered.
+    pub async fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.task.abort();
+            let _ = running.task.await;
+        }
+    }
+
+    /// SIGTERM: what is in flight is answered.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.cancel();
+            running.task.await.expect("isolog stops without a panic");
+        }
+    }
+
+    /// What isolog shows of a partition.
+    pub fn seen(&self, topic: &str, partition: i32) -> Option<Snapshot> {
+        let rows = self.running.as_ref()?.link.partitions();
+        let is_it = |tp: &TopicPartition| tp.topic.as_str() == topic && tp.partition.0 == partition;
+        rows.into_iter().find(|(tp, _)| is_it(tp)).map(|(_, seen)| seen)
+    }
+
+    /// Waits until isolog shows something of a partition.
+    pub async fn wait_seen(&self, topic: &str, partition: i32, holds: impl Fn(&Snapshot) -> bool) {
+        let until = Instant::now() + CALM_MAX;
+        loop {
+            let seen = self.seen(topic, partition);
+            if seen.as_ref().is_some_and(&holds) {
+                return;
+            }
+            assert!(Instant::now() < until, "{topic}-{partition} never got there: {seen:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A batch of a few records to a random partition.
+    pub fn produce(&mut self) {
+        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
+        let (topic, partitions) = self.topics[at].clone();
+        let partition = self.rng.between(0, partitions as u64 - 1) as i32;
+        if self.source.leader(&topic, partition) < 0 {
+            return;
+        }
+        let count = self.rng.between(1, 20);
+        let codec = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+        let codec = codec[self.rng.between(0, 4) as usize];
+        let time = self.source.look(|state| state.now_ms());
+        let records = (0..count).map(|n| {
+            let key = format!("k{}", self.written + n);
+            Record::new(&key, &"v".repeat((n % 7) as usize * 11))
+        });
+        let build = Build::new(time, records.collect()).codec(codec);
+        self.written += count;
+        self.source.append(&topic, partition, &build);
+    }
+
+    /// A random world from its beginning to the verdict.
+    pub async fn run(mut self, steps: u64) -> Outcome {
+        for (topic, partitions) in [("orders", 3), ("payments", 2), ("users", 1)] {
+            self.topic(topic, partitions);
+        }
+        self.start();
+        let mut strikes = 0;
+        for _ in 0..steps {
+            for _ in 0..self.rng.between(0, 4) {
+                self.produce();
+            }
+            sleep(Duration::from_millis(self.rng.between(1, 400))).await;
+            if self.rng.chance(150) {
+                strikes += 1;
+                self.strike().await;
+            }
+        }
+        self.calm().await;
+        self.stop().await;
+        Outcome { records: self.written, strikes, trace: self.verdict() }
+    }
+
+    async fn strike(&mut self) {
+        let fault = self.faults[self.rng.between(0, self.faults.len() as u64 - 1) as usize];
+        let at_source = self.rng.chance(500);
+        let cluster = if at_source { self.source.clone() } else { self.destination.clone() };
+        let brokers = cluster.look(|state| state.spec.brokers);
+        let broker = self.rng.between(1, brokers as u64) as i32;
+        let host = cluster.host(broker);
+        let pause = Duration::from_millis(self.rng.between(10, 20_000));
+        match fault {
+            Fault::KillIsolog => {
+                self.kill().await;
+                self.start();
+            }
+            Fault::StopIsolog => {
+                self.stop().await;
+                self.start();
+            }
+            Fault::KillBroker => {
+                cluster.kill(broker);
+                sleep(pause).await;
+                cluster.restart(broker);
+            }
+            Fault::FreezeBroker => {
+                cluster.freeze(broker);
+                sleep(pause).await;
+                cluster.thaw(broker);
+            }
+            Fault::MoveLeader => self.move_leader(&cluster, broker),
+            Fault::Cut => self.net.cut(CLIENT, &host),
+            Fault::CutInside => self.rule(&host, Rule { cut_permille: 20, ..Rule::default() }),
+            Fault::BlackHole => {
+                self.rule(&host, Rule { black_hole: true, ..Rule::default() });
+                sleep(pause).await;
+                self.net.clear_rule(CLIENT, &host);
+            }
+            Fault::LateBytes => self.late(&host),
+            Fault::Grow => self.grow(),
+            Fault::NewTopic => {
+                let name = format!("new{}", self.topics.len());
+                self.topic(&name, 2);
+            }
+            Fault::Throttle => cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 300),
+        }
+    }
+
+    fn rule(&self, host: &str, rule: Rule) {
+        self.net.set_rule(CLIENT, host, rule);
+    }
+
+    fn late(&self, host: &str) {
+        let rule = Rule { delay_ms: (0, 1_500), proxy: Proxy::DeliversAlways, ..Rule::default() };
+        self.rule(host, rule);
+    }
+
+    fn move_leader(&mut self, cluster: &TestCluster, to: i32) {
+        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
+        let topic = self.topics[at].0.clone();
+        let has = cluster.look(|state| state.meta.topics.contains_key(&topic));
+        if has {
+            cluster.move_leader(&topic, 0, to);
+        }
+    }
+
+    fn grow(&mut self) {
+        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
+        let (topic, partitions) = &mut self.topics[at];
+        if *partitions < 6 {
+            *partitions += 1;
+            let (topic, count) = (topic.clone(), *partitions);
+            self.source.change(|state| state.grow_topic(&topic, count)).expect("it can grow");
+        }
+    }
+
+    /// No more faults; waits until both logs end at the same offsets.
+    async fn calm(&mut self) {
+        for cluster in [&self.source, &self.destination] {
+            for broker in 1..=cluster.look(|state| state.spec.brokers) {
+                self.net.clear_rule(CLIENT, &cluster.host(broker));
+            }
+            cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 0);
+        }
+        let until = Instant::now() + CALM_MAX;
+        while let Some(unlevel) = self.unlevel() {
+            let running = self.running.as_ref();
+            let seen = running.map(|one| (one.link.status(), one.link.partitions()));
+            assert!(Instant::now() < until, "{unlevel} never got level; isolog shows {seen:#?}");
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn all_partitions(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.topics.iter().flat_map(|(topic, count)| (0..*count).map(move |p| (topic.as_str(), p)))
+    }
+
+    fn unlevel(&self) -> Option<String> {
+        let at_destination = |topic: &str| {
+            self.destination.look(|state| {
+                state.meta.topics.get(topic).map_or(0, |known| known.partitions.len() as i32)
+            })
+        };
+        self.all_partitions().find_map(|(topic, partition)| {
+            if partition >= at_destination(topic) {
+                return Some(format!("{topic}-{partition} (not there)"));
+            }
+            let ends = (
+                self.source.dump(topic, partition).end,
+                self.destination.dump(topic, partition).end,
+            );
+            (ends.0 != ends.1).then(|| format!("{topic}-{partition} {ends:?}"))
+        })
+    }
+
+    fn verdict(&self) -> u32 {
+        let mut trace = 0;
+        for (topic, partition) in self.all_partitions() {
+            let source = self.source.dump(topic, partition);
+            let copy = self.destination.dump(topic, partition);
+            assert_copied(&source, &copy, source.end);
+            for batch in &copy.batches {
+                trace = crc32c::crc32c_append(trace, &batch.base.to_be_bytes());
+                trace = crc32c::crc32c_append(trace, &batch.section);
+            }
+        }
+        crc32c::crc32c_append(trace, &self.began.elapsed().as_millis().to_be_bytes())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.task.abort();
+        }
+    }
+}
+
+fn spec(name: &str, rng: &mut Rng) -> Spec {
+    let versions = [Version::V2_8, Version::V3_9, Version::V4_3];
+    let version = versions[rng.between(0, 2) as usize];
+    let seed = rng.next_u64();
+    let spec = if rng.chance(700) { Spec::triple(name, seed) } else { Spec::single(name, seed) };
+    Spec { version, ..spec }
+}
+
+/// How isolog reaches a simulated cluster.
+pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
+    debug_assert!(cluster.bootstrap().iter().all(|(_, port)| *port == PORT));
+    cluster::Options {
+        side,
+        bootstrap: cluster.bootstrap(),
+        client_id: "isolog".into(),
+        request_timeout: Duration::from_secs(10),
+        dial_timeout: Duration::from_secs(5),
+        metadata_age_max: Duration::from_secs(5),
+        redial_pause: Duration::from_millis(50),
+        redial_pause_max: Duration::from_secs(2),
+        retry_pause: Duration::from_millis(100),
+        retry_pause_max: Duration::from_secs(1),
+        rack: String::new(),
+    }
+}
+
+/// A link of everything that begins with a letter.
+pub fn settings(source: &TestCluster) -> link::LinkSettings {
+    let every = Pattern::parse("*").expect("a prefix");
+    link::LinkSettings {
+        name: LinkName("dr".into()),
+        source: options(Side::Source, source),
+        link: link::Options {
+            topics: TopicFilter::new(vec![TopicRule::include(every)]),
+            paused: false,
+            replication_factor: -1,
+            committed_only: true,
+            availability_interval: Duration::from_secs(5),
+            availability_failures_max: 3,
+        },
+        flow: flow::Options {
+            memory_bytes: 8 << 20,
+            fetch_bytes_min: 1,
+            fetch_wait_max: Duration::from_millis(500),
+            fetch_bytes_max: 1 << 20,
+            partition_bytes_max: 64 << 10,
+            append_bytes_max: 1 << 20,
+        },
+    }
+}
+
+/// Runs one seed in a runtime of its own, in paused time.
+pub fn run_seed(seed: u64, steps: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without IO");
+    runtime.block_on(async { World::new(seed).run(steps).await })
+}
