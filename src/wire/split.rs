@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::ids::Offset;
 use crate::wire::batch::BatchView;
-use crate::wire::batch::HEADER_BYTES;
 use crate::wire::batch::PREFIX_BYTES;
 use crate::wire::batch::at;
 use crate::wire::error::WireError;
@@ -96,7 +95,6 @@ impl Split {
         let magic = self.left[at::MAGIC] as i8;
         let piece = self.left.split_to(need);
         match magic {
-            2 if need < HEADER_BYTES => Err(bad_length),
             2 => BatchView::new(piece).map(|batch| Some(Piece::Batch(batch))),
             0 | 1 => old_format(piece, magic).map(Some),
             _ => Err(WireError::BadValue { what: "batch magic", value: i64::from(magic) }),
@@ -128,6 +126,7 @@ fn old_format(piece: Bytes, magic: i8) -> Result<Piece, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::batch::HEADER_BYTES;
     use bytes::BufMut;
 
     fn batch(base: i64, magic: u8, records_len: usize) -> Vec<u8> {
@@ -183,6 +182,14 @@ mod tests {
             let bytes = [batch(5, 2, 0), bad, batch(7, 2, 0)].concat();
             assert_eq!(offsets(bytes), (vec![Ok(5), Err(())], None), "{what}");
         };
+        check("shorter than any message", |bad| {
+            bad[at::LENGTH..at::LEADER_EPOCH].copy_from_slice(&13i32.to_be_bytes());
+            bad[at::MAGIC] = 0;
+        });
+        check("ends before its magic", |bad| {
+            bad[at::LENGTH..at::LEADER_EPOCH].copy_from_slice(&4i32.to_be_bytes());
+            bad.truncate(at::MAGIC);
+        });
         check("negative length", |bad| bad[at::LENGTH] = 0xff);
         check("length zero", |bad| bad[at::LENGTH..at::LEADER_EPOCH].fill(0));
         check("shorter than a header", |bad| bad[at::LEADER_EPOCH - 1] -= 1);
