@@ -43,6 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("rewrite", rewrite_batch),
     ("record", walk_records),
     ("guarded", guarded_answer),
+    ("mirror_ops", crate::mirror_ops::run_bytes),
 ];
 
 /// The largest response that the bodies' imagined connection accepts.
@@ -64,6 +65,8 @@ pub fn decode(target: &str, input: Bytes) {
             records.into_iter().flatten().flatten().for_each(drop);
         }
         "guarded" => drop(library_read(&input)),
+        // reads nothing of a peer's: its bytes are dice
+        "mirror_ops" => {}
         other => panic!("no such target: {other}"),
     }
 }

@@ -11,14 +11,14 @@ use isolog::ids::PartitionId;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
 use isolog::ids::TopicPartition;
+use isolog::mirror::facts::Acked;
+use isolog::mirror::facts::Fault;
+use isolog::mirror::facts::Limits;
+use isolog::mirror::facts::Prepared;
+use isolog::mirror::facts::Tail;
 use isolog::mirror::halt::Halt;
-use isolog::mirror::partition::Acked;
 use isolog::mirror::partition::DOUBT_MAX;
-use isolog::mirror::partition::Fault;
-use isolog::mirror::partition::Limits;
 use isolog::mirror::partition::PartitionMirror;
-use isolog::mirror::partition::Prepared;
-use isolog::mirror::partition::Tail;
 use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
 use isolog::wire::batch::HEADER_BYTES;
@@ -26,27 +26,24 @@ use isolog::wire::batch::PREFIX_BYTES;
 use isolog::wire::error::KafkaCode;
 use isolog::wire::split::Piece;
 
-/// Where the choices come from: a seed, or the bytes of a fuzzer.
-pub enum Dice<'a> {
-    /// splitmix64
-    Seed(u64),
-    /// One byte a choice; zero when they are used up.
-    Bytes(std::slice::Iter<'a, u8>),
+/// Where the choices come from: the bytes of a fuzzer while there are any, then a seed.
+pub struct Dice<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+    state: u64,
 }
 
 impl Dice<'_> {
     /// A number below `below`.
     pub fn roll(&mut self, below: u64) -> u64 {
-        match self {
-            Dice::Bytes(bytes) => u64::from(bytes.next().copied().unwrap_or(0)) % below,
-            Dice::Seed(state) => {
-                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut z = *state;
-                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                (z ^ (z >> 31)) % below
-            }
+        if let Some(byte) = self.bytes.next() {
+            return u64::from(*byte) % below;
         }
+        // splitmix64
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
     }
 }
 
@@ -267,7 +264,7 @@ impl<'a> World<'a> {
     fn append(&mut self) {
         let now = self.now();
         let Some(append) = self.mirror.poll_append(now) else { return };
-        let (base, id) = (append.base.get(), u64::from(append.batch.crc()));
+        let (base, id) = (append.base.get(), append.batch.producer_id().0 as u64);
         // What was fetched before the source lost it goes out all the same.
         let held = self.source.iter().any(|batch| batch.id == id);
         self.spoiled |= !held && base >= self.source_start;
@@ -369,10 +366,10 @@ impl<'a> World<'a> {
     }
 
     fn deliver_late(&mut self) {
-        if let Some((base, span, id)) = self.late.pop_front() {
-            if !self.broker.writer.is_empty() {
-                self.broker.append(base % SEQUENCES, span, id);
-            }
+        if let Some((base, span, id)) = self.late.pop_front()
+            && !self.broker.writer.is_empty()
+        {
+            self.broker.append(base % SEQUENCES, span, id);
         }
     }
 
@@ -470,31 +467,32 @@ fn at(raw: i64) -> Offset {
     Offset::new(raw).expect("offsets of this world are not negative")
 }
 
-/// The checksum's place carries the batch's `id`: the machine never looks at it.
+/// The producer's place carries the batch's `id`: the machine never looks at it.
 fn view(base: i64, span: i64, count: i64, attributes: i16, epoch: i32, id: u64) -> BatchView {
-    let mut out = [0; HEADER_BYTES];
-    let length = (HEADER_BYTES - PREFIX_BYTES) as i32;
+    let mut out = [0; HEADER_BYTES + 1];
+    let length = (out.len() - PREFIX_BYTES) as i32;
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &base.to_be_bytes());
     put(8, &length.to_be_bytes());
     put(12, &epoch.to_be_bytes());
     put(16, &[2]);
-    put(17, &(id as u32).to_be_bytes());
     put(21, &attributes.to_be_bytes());
     put(23, &((span - 1) as i32).to_be_bytes());
     put(27, &WALL.to_be_bytes());
     put(35, &WALL.to_be_bytes());
-    put(43, &(-1i64).to_be_bytes());
+    put(43, &id.to_be_bytes());
     put(57, &(count as i32).to_be_bytes());
+    let crc = crc32c::crc32c(&out[21..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
     BatchView::new(Bytes::copy_from_slice(&out)).expect("a batch as it should be")
 }
 
 /// One run with `seed`; panics where a rule is broken.
 pub fn run_seed(seed: u64, steps: u64) -> Tally {
-    World::new(Dice::Seed(seed)).run(steps)
+    World::new(Dice { bytes: [].iter(), state: seed }).run(steps)
 }
 
 /// The fuzzer's run: its bytes are the dice.
 pub fn run_bytes(data: &[u8]) {
-    World::new(Dice::Bytes(data.iter())).run(data.len() as u64);
+    World::new(Dice { bytes: data.iter(), state: 0 }).run(data.len() as u64);
 }

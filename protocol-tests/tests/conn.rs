@@ -219,7 +219,9 @@ async fn an_idle_connection_has_no_deadline() {
 #[tokio::test(start_paused = true)]
 async fn more_in_flight_than_the_bound_is_refused() {
     let (mut conn, _end) = greeted().await;
-    (0..LIMITS.in_flight_max).for_each(|_| drop(ask(&mut conn, b"x")));
+    (0..LIMITS.in_flight_max).for_each(|_| {
+        ask(&mut conn, b"x");
+    });
     let error = conn.send(ApiKey::Metadata, 12, [], Instant::now() + WAIT).unwrap_err();
     assert!(matches!(error.kind, Kind::QueueFull { max: 4 }), "{error}");
     assert_eq!((error.remedy(), conn.in_flight()), (Remedy::Retry, 4));

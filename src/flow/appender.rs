@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::flow::seat::SeatId;
 use crate::flow::seat::Seats;
 use crate::ids::TimestampMs;
-use crate::mirror::partition::Acked;
+use crate::mirror::facts::Acked;
 use crate::mirror::window::IN_FLIGHT_MAX;
 use crate::wire::produce::AppendAnswer;
 use crate::wire::produce::AppendAsk;

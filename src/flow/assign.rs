@@ -18,8 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
-use crate::cluster::Cluster;
 use crate::cluster::Wanted;
+use crate::flow::guest::Guest;
+use crate::flow::guest::NOWHERE;
+use crate::flow::guest::Place;
+use crate::flow::guest::Wish;
+use crate::flow::guest::case;
+use crate::flow::guest::leader;
+use crate::flow::guest::may_resolve;
 use crate::flow::lane;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::LaneKey;
@@ -31,15 +37,12 @@ use crate::flow::prepare::Trouble;
 use crate::flow::prepare::prepare;
 use crate::flow::seat::Seat;
 use crate::flow::stats::Board;
-use crate::flow::stats::Cell;
-use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Side;
-use crate::ids::TopicId;
 use crate::ids::TopicPartition;
+use crate::mirror::facts::Limits;
+use crate::mirror::facts::Order;
 use crate::mirror::halt::Halt;
-use crate::mirror::partition::Limits;
-use crate::mirror::partition::Order;
 use crate::mirror::partition::PartitionMirror;
 use crate::wire::error::Remedy;
 
@@ -54,21 +57,6 @@ const STANDING_LOOK: Duration = Duration::from_secs(10);
 /// No more often than this is the metadata of a side read again on account of trouble.
 const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 
-/// A partition that the link wants mirrored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// Which.
-    pub tp: TopicPartition,
-    /// The source topic's id: another id under the same name is another topic.
-    pub source_id: TopicId,
-    /// The destination topic's id.
-    pub destination_id: TopicId,
-    /// The destination topic's `max.message.bytes`, where it is known.
-    pub batch_bytes_max: Option<usize>,
-    /// A reason outside of the log to stand still.
-    pub halt: Option<Halt>,
-}
-
 /// What the link tells its belt.
 #[derive(Debug)]
 pub enum ToBelt {
@@ -78,27 +66,6 @@ pub enum ToBelt {
     Halt(Halt),
     /// Look again at what halted.
     Resume(TopicPartition),
-}
-
-enum Place {
-    /// Waits to be looked at.
-    Resting { mirror: Box<PartitionMirror>, until: Instant },
-    /// A task looks at both logs.
-    Looking { mirror: Box<PartitionMirror> },
-    /// In a lane.
-    Seated(LaneKey),
-    /// Halted.
-    Standing { mirror: Box<PartitionMirror>, until: Instant },
-}
-
-struct Guest {
-    wish: Wish,
-    cell: Arc<Cell>,
-    place: Place,
-    /// The next pause.
-    rest: Duration,
-    /// What had been copied when it was last seated.
-    copied: u64,
 }
 
 /// The belt.
@@ -242,10 +209,10 @@ impl Belt {
 
     fn let_go(&mut self, tp: &TopicPartition) {
         let Some(guest) = self.guests.remove(tp) else { return };
-        if let Place::Seated(key) = guest.place {
-            if let Some(lane) = self.lanes.get(&key) {
-                let _ = lane.send(ToLane::Leave(tp.clone()));
-            }
+        if let Place::Seated(key) = guest.place
+            && let Some(lane) = self.lanes.get(&key)
+        {
+            let _ = lane.send(ToLane::Leave(tp.clone()));
         }
         self.board.forget(tp);
     }
@@ -339,10 +306,10 @@ impl Belt {
 
     fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
         for case in &cases {
-            if let Some(mirror) = self.take(&case.tp) {
-                if let Some(guest) = self.guests.get_mut(&case.tp) {
-                    guest.place = Place::Looking { mirror };
-                }
+            if let Some(mirror) = self.take(&case.tp)
+                && let Some(guest) = self.guests.get_mut(&case.tp)
+            {
+                guest.place = Place::Looking { mirror };
             }
         }
         let shared = self.shared.clone();
@@ -477,31 +444,4 @@ impl Belt {
     fn handle_refreshed(&mut self, side: Option<Side>) {
         tracing::trace!(?side, "metadata read");
     }
-}
-
-/// Where a guest is said to be while it is moved; never seen.
-const NOWHERE: LaneKey = LaneKey { source: BrokerId(-1), destination: BrokerId(-1) };
-
-fn may_resolve(mirror: &PartitionMirror, wish: &Wish) -> bool {
-    wish.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
-}
-
-fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
-    let partition = cluster.partition(tp)?;
-    Some((partition.leader?, partition.epoch))
-}
-
-/// The two leaders of a partition, or the side that has none.
-fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), Side> {
-    let (source, source_epoch) = leader(&shared.source, &wish.tp).ok_or(Side::Source)?;
-    let (destination, destination_epoch) =
-        leader(&shared.destination, &wish.tp).ok_or(Side::Destination)?;
-    let case = Case {
-        tp: wish.tp.clone(),
-        source_id: wish.source_id,
-        destination_id: wish.destination_id,
-        source_epoch,
-        destination_epoch,
-    };
-    Ok((LaneKey { source, destination }, case))
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::flow::seat::Seats;
 use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
-use crate::mirror::partition::FetchFrom;
+use crate::mirror::facts::FetchFrom;
 use crate::wire::error::KafkaCode;
 use crate::wire::fetch::FetchAnswer;
 use crate::wire::fetch::FetchAsk;

@@ -5,6 +5,7 @@
 mod appender;
 pub mod assign;
 mod fetcher;
+pub mod guest;
 pub mod lane;
 mod prepare;
 mod seat;

@@ -28,8 +28,8 @@ use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
-use crate::mirror::partition::Prepared;
-use crate::mirror::partition::Tail;
+use crate::mirror::facts::Prepared;
+use crate::mirror::facts::Tail;
 use crate::wire::error::KafkaCode;
 
 /// How long after an aborted connection something of it may still be applied where the broker has

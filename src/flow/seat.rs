@@ -11,7 +11,7 @@ use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
-use crate::mirror::partition::Append;
+use crate::mirror::facts::Append;
 use crate::mirror::partition::PartitionMirror;
 use crate::wire::topic::TopicRef;
 

@@ -18,7 +18,7 @@ use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
-use crate::mirror::partition::Tail;
+use crate::mirror::facts::Tail;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;

@@ -6,8 +6,10 @@
 //! `poll_*` gives something to do out, getters look, and `snapshot` copies what people may see.
 
 pub mod align;
+pub mod facts;
 pub mod halt;
 pub mod history;
 pub mod lag;
 pub mod partition;
+mod rules;
 pub mod window;

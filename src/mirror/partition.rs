@@ -16,19 +16,20 @@ use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
-use crate::mirror::align::Align;
-use crate::mirror::align::align;
+use crate::mirror::facts::Acked;
+use crate::mirror::facts::Append;
+use crate::mirror::facts::Fault;
+use crate::mirror::facts::FetchFrom;
+use crate::mirror::facts::Limits;
+use crate::mirror::facts::Order;
+use crate::mirror::facts::Prepared;
+use crate::mirror::facts::Tail;
 use crate::mirror::halt::Halt;
 use crate::mirror::history::History;
 use crate::mirror::lag::Copied;
 use crate::mirror::lag::Lag;
 use crate::mirror::lag::Snapshot;
-use crate::mirror::window::IN_FLIGHT_MAX;
 use crate::mirror::window::Window;
-use crate::wire::batch::BatchView;
-use crate::wire::crc;
-use crate::wire::error::KafkaCode;
-use crate::wire::error::Remedy;
 use crate::wire::split::Piece;
 
 /// How often in a row the ends must contradict each other before that is believed: a thawed old
@@ -42,101 +43,8 @@ pub const BATCHES_PER_FETCH: usize = 256;
 /// The least that one fetch asks of a partition, in bytes.
 pub const FETCH_BYTES_MIN: usize = 16 * 1024;
 
-/// The bounds of one partition.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// No more is fetched while this much is in hand, in bytes.
-    pub waiting_bytes_max: usize,
-    /// The most that one fetch asks for, in bytes.
-    pub fetch_bytes_max: usize,
-    /// `max.message.bytes` of the destination topic, where it is known.
-    pub batch_bytes_max: Option<usize>,
-    /// `producer.id.expiration.ms` of the destination: behind a batch older than this the broker
-    /// may have forgotten the writer, so batches go one at a time.
-    pub producer_age_ms_max: i64,
-}
-
-/// What the tail handshake found.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// The last batches are equal; `epoch` wrote the last one at the source.
-    Equal(LeaderEpoch),
-    /// No offset is on both sides.
-    NothingShared,
-    /// The first offset known to differ.
-    Differs(Offset),
-}
-
-/// Both logs as they were found before the first append, and after every doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
-    /// The source's log start.
-    pub source_start: Offset,
-    /// The source's high watermark, or last stable offset.
-    pub source_end: Offset,
-    /// The source's log end offset.
-    pub source_log_end: Offset,
-    /// The destination's log end offset: where the copy goes on.
-    pub destination_end: Offset,
-    /// The destination's high watermark.
-    pub destination_hwm: Offset,
-    /// Whether the last batches agree.
-    pub tail: Tail,
-}
-
-/// Something went wrong outside.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The source answered a fetch with this code.
-    FetchRefused(KafkaCode),
-    /// The source's connection is gone.
-    SourceLost,
-    /// The destination's connection is gone: what was in flight is unknown.
-    DestinationLost,
-    /// The lane ends, nothing is wrong.
-    Moved,
-}
-
-/// An answer to the oldest append in flight.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Acked {
-    /// What the broker says.
-    pub code: KafkaCode,
-    /// Where it put the batch; `None` for the wire's -1.
-    pub base: Option<Offset>,
-}
-
-/// A person's order.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Look again at what halted.
-    Resume,
-}
-
-/// From where to fetch.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct FetchFrom {
-    /// The first offset wanted.
-    pub offset: Offset,
-    /// The leader epoch of the batch before it, for the source to compare.
-    pub last_epoch: LeaderEpoch,
-    /// At most this many bytes.
-    pub bytes_max: usize,
-}
-
-/// What to append: `batch` occupies `base..next` and `base` is the destination's end.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// The first offset, which the acknowledgement must name.
-    pub base: Offset,
-    /// The offset behind the last.
-    pub next: Offset,
-    /// The source's batch; its header is rewritten on the way.
-    pub batch: BatchView,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Valid from the start, and after every fault.
     Preparing,
     /// Valid from `Preparing` only.
@@ -150,37 +58,37 @@ enum State {
 /// The machine of one partition.
 #[derive(Debug)]
 pub struct PartitionMirror {
-    tp: TopicPartition,
-    limits: Limits,
-    state: State,
-    window: Window,
-    history: History,
-    lag: Lag,
-    copied: Copied,
+    pub(super) tp: TopicPartition,
+    pub(super) limits: Limits,
+    pub(super) state: State,
+    pub(super) window: Window,
+    pub(super) history: History,
+    pub(super) lag: Lag,
+    pub(super) copied: Copied,
     /// A halt that applies once everything before it has landed.
-    ahead: Option<Halt>,
+    pub(super) ahead: Option<Halt>,
     /// Whether the broker has taken a batch of this chain: the first one goes alone (P17).
-    proven: bool,
+    pub(super) proven: bool,
     /// Whether something was in flight when its connection was lost; ends with `Mirroring`.
-    unknown: bool,
+    pub(super) unknown: bool,
     /// The greatest end that the destination ever confirmed.
-    confirmed: Offset,
+    pub(super) confirmed: Offset,
     /// Whether any end is known at all.
-    prepared: bool,
+    pub(super) prepared: bool,
     /// The same contradiction, so many times in a row.
-    doubt: (Option<Halt>, u32),
+    pub(super) doubt: (Option<Halt>, u32),
     /// Refusals of the batch at this base, so many in a row.
-    refused: (Offset, u32),
+    pub(super) refused: (Offset, u32),
     /// Epoch and timestamp of the last batch handed out.
-    sent: (LeaderEpoch, TimestampMs),
+    pub(super) sent: (LeaderEpoch, TimestampMs),
     /// What a fetch must ask for to get the next batch whole.
-    need_bytes: usize,
+    pub(super) need_bytes: usize,
     /// The usual size of a batch, in bytes.
-    usual_bytes: usize,
+    pub(super) usual_bytes: usize,
     /// Whether the last refusal was about who leads.
-    stale_leader: bool,
+    pub(super) stale_leader: bool,
     /// Why it left `Mirroring` last, for people.
-    fault: Option<(&'static str, String)>,
+    pub(super) fault: Option<(&'static str, String)>,
 }
 
 /// Facts in.
@@ -488,166 +396,6 @@ impl PartitionMirror {
     }
 }
 
-/// The rules.
-impl PartitionMirror {
-    fn take_in(&mut self, piece: Piece, source_end: Offset) {
-        let batch = match piece {
-            Piece::Batch(batch) => batch,
-            Piece::OldFormat { offset, magic, .. } => {
-                if offset >= self.window.read_end() {
-                    self.ahead = Some(Halt::OldFormat { base: offset, magic });
-                }
-                return;
-            }
-        };
-        if batch.next_offset() > source_end {
-            return; // not committed yet: it comes again
-        }
-        match align(&batch, self.window.read_end(), self.limits.batch_bytes_max) {
-            Align::Skip => {}
-            // A header that fails its checksum is no reason to believe what it says.
-            Align::Halt(_) if crc::check(&batch).is_err() => self.handle_malformed(),
-            Align::Halt(halt) => self.ahead = Some(halt),
-            Align::Append => self.push(batch),
-        }
-    }
-
-    fn push(&mut self, batch: BatchView) {
-        let (base, is) = (batch.base_offset(), batch.leader_epoch());
-        if let Err(was) = self.history.note(base, is) {
-            self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
-            return;
-        }
-        self.need_bytes = 0;
-        self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
-        if let Err(batch) = self.window.push(batch) {
-            let (expected, got) = (self.window.read_end(), batch.base_offset());
-            let what = "a batch beside the read position";
-            self.ahead = Some(Halt::Invariant { what, expected, got });
-        }
-    }
-
-    /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
-    /// old that it may forget the writer at any moment: it would take a later batch for the
-    /// beginning of a new chain (P17, S2).
-    fn in_flight_max(&self, now: TimestampMs) -> usize {
-        let old = now.0.saturating_sub(self.sent.1.0) > self.limits.producer_age_ms_max;
-        if self.proven && !old { IN_FLIGHT_MAX } else { 1 }
-    }
-
-    /// What the two ends say that cannot be, if anything.
-    fn contradiction(&self, facts: &Prepared) -> Option<Halt> {
-        let (destination_end, source_end) = (facts.destination_end, facts.source_log_end);
-        if destination_end < self.confirmed {
-            let confirmed = self.confirmed;
-            return Some(Halt::DestinationBehind { confirmed, end: destination_end });
-        }
-        if destination_end > source_end {
-            return Some(Halt::DestinationAhead { destination_end, source_end });
-        }
-        let source_start = facts.source_start;
-        (destination_end < source_start)
-            .then_some(Halt::LogStartAbove { source_start, destination_end })
-    }
-
-    /// A contradiction is believed only when it stays the same.
-    fn doubt(&mut self, halt: Halt) {
-        let same = self.doubt.0.as_ref() == Some(&halt);
-        let count = if same { self.doubt.1 + 1 } else { 1 };
-        if count >= DOUBT_MAX {
-            return self.halt(halt);
-        }
-        self.fault = Some((halt.label(), format!("looking again: {halt}")));
-        self.doubt = (Some(halt), count);
-    }
-
-    fn handle_refused(&mut self, code: KafkaCode) {
-        let Some(unit) = self.window.drop_front() else { return };
-        let base = unit.base;
-        let first = base == self.window.end();
-        self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
-        // 7 and 20 say "appended, not replicated": only the end can tell.
-        self.unknown |= matches!(code, KafkaCode(7 | 20));
-        self.stale_leader |= code.remedy() == Remedy::Refresh;
-        if first && code.remedy() == Remedy::Halt && code != KafkaCode(2) {
-            return self.halt(self.refusal(base, unit.bytes, code));
-        }
-        if first && matches!(code.remedy(), Remedy::Fenced | Remedy::Halt) {
-            let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
-            self.refused = (base, count);
-            if count >= REFUSED_MAX {
-                return self.halt(self.refusal(base, unit.bytes, code));
-            }
-        }
-        self.drain();
-    }
-
-    fn refusal(&self, base: Offset, bytes: usize, code: KafkaCode) -> Halt {
-        match code {
-            KafkaCode(2) => Halt::Corrupt { base },
-            KafkaCode(10 | 18) => {
-                // What was known of the destination's limit let the batch through.
-                let known = self.limits.batch_bytes_max.filter(|max| bytes > *max);
-                Halt::TooLarge { base, bytes, bytes_max: known }
-            }
-            _ => Halt::Refused { base, code },
-        }
-    }
-
-    fn note_fault(&mut self, fault: Fault) {
-        self.fault = match fault {
-            Fault::FetchRefused(code) => {
-                self.stale_leader |= code.remedy() == Remedy::Refresh;
-                Some((code.name(), format!("the source refused a fetch: {code}")))
-            }
-            Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),
-            Fault::DestinationLost => {
-                Some(("DESTINATION_UNAVAILABLE", "the destination is away".to_owned()))
-            }
-            Fault::Moved => None,
-        };
-    }
-
-    fn drain(&mut self) {
-        self.window.drop_waiting();
-        self.ahead = None;
-        if self.state == State::Mirroring {
-            self.state = State::Draining;
-        }
-        self.settle();
-    }
-
-    /// Moves on from what was only waiting for answers.
-    fn settle(&mut self) {
-        if self.window.in_flight() > 0 {
-            return;
-        }
-        if self.state == State::Draining {
-            self.state = State::Preparing;
-        }
-        self.halt_if_reached();
-    }
-
-    /// An obstacle ahead is a halt once everything before it has landed.
-    fn halt_if_reached(&mut self) {
-        let empty = self.window.in_flight() == 0 && self.window.waiting() == 0;
-        if empty && self.state == State::Mirroring {
-            if let Some(halt) = self.ahead.take() {
-                self.halt(halt);
-            }
-        }
-    }
-
-    /// The first reason stays: what follows it is a consequence.
-    fn halt(&mut self, halt: Halt) {
-        self.window.drop_waiting();
-        self.ahead = None;
-        if !matches!(self.state, State::Halted(_)) {
-            self.state = State::Halted(halt);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -655,6 +403,8 @@ mod tests {
     use crate::ids::TopicName;
     use crate::mirror::align::tests::batch;
     use crate::wire::batch::Attributes;
+    use crate::wire::batch::BatchView;
+    use crate::wire::error::KafkaCode;
 
     const NOW: TimestampMs = TimestampMs(2_000);
 

@@ -1,0 +1,86 @@
+//! The partitions that a belt looks after, and where each one is.
+//!
+//! It never moves one: `assign` does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::flow::lane::LaneKey;
+use crate::flow::lane::Shared;
+use crate::flow::prepare::Case;
+use crate::flow::stats::Cell;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::PartitionMirror;
+
+/// A partition that the link wants mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Which.
+    pub tp: TopicPartition,
+    /// The source topic's id: another id under the same name is another topic.
+    pub source_id: TopicId,
+    /// The destination topic's id.
+    pub destination_id: TopicId,
+    /// The destination topic's `max.message.bytes`, where it is known.
+    pub batch_bytes_max: Option<usize>,
+    /// A reason outside of the log to stand still.
+    pub halt: Option<Halt>,
+}
+
+/// Where a partition is.
+pub(super) enum Place {
+    /// Waits to be looked at.
+    Resting { mirror: Box<PartitionMirror>, until: Instant },
+    /// A task looks at both logs.
+    Looking { mirror: Box<PartitionMirror> },
+    /// In a lane.
+    Seated(LaneKey),
+    /// Halted.
+    Standing { mirror: Box<PartitionMirror>, until: Instant },
+}
+
+/// A partition and all that the belt knows of it.
+pub(super) struct Guest {
+    pub wish: Wish,
+    pub cell: Arc<Cell>,
+    pub place: Place,
+    /// The next pause.
+    pub rest: Duration,
+    /// What had been copied when it was last seated.
+    pub copied: u64,
+}
+
+/// Where a guest is said to be while it is moved; never seen.
+pub(super) const NOWHERE: LaneKey = LaneKey { source: BrokerId(-1), destination: BrokerId(-1) };
+
+pub(super) fn may_resolve(mirror: &PartitionMirror, wish: &Wish) -> bool {
+    wish.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
+}
+
+pub(super) fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
+    let partition = cluster.partition(tp)?;
+    Some((partition.leader?, partition.epoch))
+}
+
+/// The two leaders of a partition, or the side that has none.
+pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), Side> {
+    let (source, source_epoch) = leader(&shared.source, &wish.tp).ok_or(Side::Source)?;
+    let (destination, destination_epoch) =
+        leader(&shared.destination, &wish.tp).ok_or(Side::Destination)?;
+    let case = Case {
+        tp: wish.tp.clone(),
+        source_id: wish.source_id,
+        destination_id: wish.destination_id,
+        source_epoch,
+        destination_epoch,
+    };
+    Ok((LaneKey { source, destination }, case))
+}

@@ -1,0 +1,182 @@
+//! The rules of the partition machine: what a fact does to it.
+//!
+//! It never takes a fact in itself: `partition` does, and says which rule applies.
+
+use crate::ids::Offset;
+use crate::ids::TimestampMs;
+use crate::mirror::align::Align;
+use crate::mirror::align::align;
+use crate::mirror::facts::Fault;
+use crate::mirror::facts::Prepared;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::DOUBT_MAX;
+use crate::mirror::partition::PartitionMirror;
+use crate::mirror::partition::REFUSED_MAX;
+use crate::mirror::partition::State;
+use crate::mirror::window::IN_FLIGHT_MAX;
+use crate::wire::batch::BatchView;
+use crate::wire::crc;
+use crate::wire::error::KafkaCode;
+use crate::wire::error::Remedy;
+use crate::wire::split::Piece;
+
+/// The rules.
+impl PartitionMirror {
+    pub(super) fn take_in(&mut self, piece: Piece, source_end: Offset) {
+        let batch = match piece {
+            Piece::Batch(batch) => batch,
+            Piece::OldFormat { offset, magic, .. } => {
+                if offset >= self.window.read_end() {
+                    self.ahead = Some(Halt::OldFormat { base: offset, magic });
+                }
+                return;
+            }
+        };
+        if batch.next_offset() > source_end {
+            return; // not committed yet: it comes again
+        }
+        match align(&batch, self.window.read_end(), self.limits.batch_bytes_max) {
+            Align::Skip => {}
+            // A header that fails its checksum is no reason to believe what it says.
+            Align::Halt(_) if crc::check(&batch).is_err() => self.handle_malformed(),
+            Align::Halt(halt) => self.ahead = Some(halt),
+            Align::Append => self.push(batch),
+        }
+    }
+
+    pub(super) fn push(&mut self, batch: BatchView) {
+        let (base, is) = (batch.base_offset(), batch.leader_epoch());
+        if let Err(was) = self.history.note(base, is) {
+            self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
+            return;
+        }
+        self.need_bytes = 0;
+        self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
+        if let Err(batch) = self.window.push(batch) {
+            let (expected, got) = (self.window.read_end(), batch.base_offset());
+            let what = "a batch beside the read position";
+            self.ahead = Some(Halt::Invariant { what, expected, got });
+        }
+    }
+
+    /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
+    /// old that it may forget the writer at any moment: it would take a later batch for the
+    /// beginning of a new chain (P17, S2).
+    pub(super) fn in_flight_max(&self, now: TimestampMs) -> usize {
+        let old = now.0.saturating_sub(self.sent.1.0) > self.limits.producer_age_ms_max;
+        if self.proven && !old { IN_FLIGHT_MAX } else { 1 }
+    }
+
+    /// What the two ends say that cannot be, if anything.
+    pub(super) fn contradiction(&self, facts: &Prepared) -> Option<Halt> {
+        let (destination_end, source_end) = (facts.destination_end, facts.source_log_end);
+        if destination_end < self.confirmed {
+            let confirmed = self.confirmed;
+            return Some(Halt::DestinationBehind { confirmed, end: destination_end });
+        }
+        if destination_end > source_end {
+            return Some(Halt::DestinationAhead { destination_end, source_end });
+        }
+        let source_start = facts.source_start;
+        (destination_end < source_start)
+            .then_some(Halt::LogStartAbove { source_start, destination_end })
+    }
+
+    /// A contradiction is believed only when it stays the same.
+    pub(super) fn doubt(&mut self, halt: Halt) {
+        let same = self.doubt.0.as_ref() == Some(&halt);
+        let count = if same { self.doubt.1 + 1 } else { 1 };
+        if count >= DOUBT_MAX {
+            return self.halt(halt);
+        }
+        self.fault = Some((halt.label(), format!("looking again: {halt}")));
+        self.doubt = (Some(halt), count);
+    }
+
+    pub(super) fn handle_refused(&mut self, code: KafkaCode) {
+        let Some(unit) = self.window.drop_front() else { return };
+        let base = unit.base;
+        let first = base == self.window.end();
+        self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
+        // 7 and 20 say "appended, not replicated": only the end can tell.
+        self.unknown |= matches!(code, KafkaCode(7 | 20));
+        self.stale_leader |= code.remedy() == Remedy::Refresh;
+        if first && code.remedy() == Remedy::Halt && code != KafkaCode(2) {
+            return self.halt(self.refusal(base, unit.bytes, code));
+        }
+        if first && matches!(code.remedy(), Remedy::Fenced | Remedy::Halt) {
+            let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
+            self.refused = (base, count);
+            if count >= REFUSED_MAX {
+                return self.halt(self.refusal(base, unit.bytes, code));
+            }
+        }
+        self.drain();
+    }
+
+    pub(super) fn refusal(&self, base: Offset, bytes: usize, code: KafkaCode) -> Halt {
+        match code {
+            KafkaCode(2) => Halt::Corrupt { base },
+            KafkaCode(10 | 18) => {
+                // What was known of the destination's limit let the batch through.
+                let known = self.limits.batch_bytes_max.filter(|max| bytes > *max);
+                Halt::TooLarge { base, bytes, bytes_max: known }
+            }
+            _ => Halt::Refused { base, code },
+        }
+    }
+
+    pub(super) fn note_fault(&mut self, fault: Fault) {
+        self.fault = match fault {
+            Fault::FetchRefused(code) => {
+                self.stale_leader |= code.remedy() == Remedy::Refresh;
+                Some((code.name(), format!("the source refused a fetch: {code}")))
+            }
+            Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),
+            Fault::DestinationLost => {
+                Some(("DESTINATION_UNAVAILABLE", "the destination is away".to_owned()))
+            }
+            Fault::Moved => None,
+        };
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.window.drop_waiting();
+        self.ahead = None;
+        if self.state == State::Mirroring {
+            self.state = State::Draining;
+        }
+        self.settle();
+    }
+
+    /// Moves on from what was only waiting for answers.
+    pub(super) fn settle(&mut self) {
+        if self.window.in_flight() > 0 {
+            return;
+        }
+        if self.state == State::Draining {
+            self.state = State::Preparing;
+        }
+        self.halt_if_reached();
+    }
+
+    /// An obstacle ahead is a halt once everything before it has landed.
+    pub(super) fn halt_if_reached(&mut self) {
+        let empty = self.window.in_flight() == 0 && self.window.waiting() == 0;
+        if empty
+            && self.state == State::Mirroring
+            && let Some(halt) = self.ahead.take()
+        {
+            self.halt(halt);
+        }
+    }
+
+    /// The first reason stays: what follows it is a consequence.
+    pub(super) fn halt(&mut self, halt: Halt) {
+        self.window.drop_waiting();
+        self.ahead = None;
+        if !matches!(self.state, State::Halted(_)) {
+            self.state = State::Halted(halt);
+        }
+    }
+}
