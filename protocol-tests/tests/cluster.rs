@@ -1,6 +1,8 @@
 //! The cluster room over a scripted network in paused time: dead addresses, lost answers, moved
 //! controllers, another cluster under the same name.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;

@@ -1,5 +1,7 @@
 //! One connection against peers that lie, stall, dribble and hang up, in paused time.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

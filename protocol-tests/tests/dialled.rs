@@ -76,7 +76,7 @@ async fn admin(client: &Cluster) {
     let change = BTreeMap::from([("retention.ms".to_owned(), None)]);
     let changed = client.alter_topic_configs(&[(orders.clone(), change)], false).await.unwrap();
     assert_eq!(changed[&orders], Ok(()));
-    let told = client.describe_topic_configs(&[orders.clone()], None).await.unwrap();
+    let told = client.describe_topic_configs(std::slice::from_ref(&orders), None).await.unwrap();
     assert!(!told[&orders].as_ref().unwrap()["retention.ms"].is_override);
 }
 

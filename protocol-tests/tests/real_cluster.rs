@@ -2,6 +2,8 @@
 //!
 //! These tests never skip: without Kafka they fail and say what is missing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +106,7 @@ async fn configs(cluster: &Cluster) {
     let orders = name("orders");
     let keys = ["retention.ms", "cleanup.policy"];
     let told = async || {
-        let told = cluster.describe_topic_configs(&[orders.clone()], Some(&keys)).await;
+        let told = cluster.describe_topic_configs(std::slice::from_ref(&orders), Some(&keys)).await;
         told.unwrap()[&orders].clone().unwrap()
     };
     let before = told().await;
@@ -128,7 +130,7 @@ async fn configs(cluster: &Cluster) {
     let after = told().await;
     assert!(!after["retention.ms"].is_override, "{after:?}");
     assert_eq!(after["cleanup.policy"].value.as_deref(), Some("compact"));
-    let all = cluster.describe_topic_configs(&[orders.clone()], None).await.unwrap();
+    let all = cluster.describe_topic_configs(std::slice::from_ref(&orders), None).await.unwrap();
     assert!(all[&orders].as_ref().unwrap().len() > 15);
 
     let broker = cluster.look(|metadata| metadata.brokers().next().unwrap().id);

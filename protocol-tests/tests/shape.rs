@@ -1,6 +1,8 @@
 //! The table of shapes against the message library: what the library writes the walker accepts to
 //! the last byte, and what the walker accepts the library reads within the memory foretold.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
