@@ -123,6 +123,15 @@ pub struct TopicId(pub [u8; 16]);
 impl TopicId {
     /// What a broker without topic ids says.
     pub const NIL: TopicId = TopicId([0; 16]);
+
+    /// Reads what `Display` writes: 32 hex digits, dashes wherever.
+    pub fn parse(text: &str) -> Option<TopicId> {
+        let digits: Vec<u32> =
+            text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+        let pairs = digits.chunks(2).map(|pair| Some((pair.first()? << 4 | pair.get(1)?) as u8));
+        let bytes: Vec<u8> = pairs.collect::<Option<_>>()?;
+        bytes.try_into().ok().map(TopicId)
+    }
 }
 
 impl fmt::Display for TopicId {
@@ -219,6 +228,15 @@ mod tests {
         }
         for bad in ["", ".", "..", "a b", "a/b", "é", &"a".repeat(250)] {
             assert!(TopicName::new(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_topic_id_reads_back_what_it_shows() {
+        let id = TopicId(std::array::from_fn(|at| at as u8 * 17));
+        assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        for bad in ["", "00", "zz", &"0".repeat(31), &"0".repeat(34), "é"] {
+            assert_eq!(TopicId::parse(bad), None, "{bad}");
         }
     }
 

@@ -11,6 +11,7 @@ mod count;
 pub mod dial;
 mod ends;
 pub mod error;
+pub mod keyed;
 pub mod metadata;
 mod pool;
 mod producers;

@@ -339,7 +339,10 @@ impl Belt {
             let Some(mut mirror) = self.take(&tp) else { continue };
             match one {
                 Ok(facts) => mirror.handle_prepared(self.shared.wall.now(), &facts),
-                Err(trouble) => self.handle_trouble(&mut mirror, &trouble),
+                Err(failed) => {
+                    mirror.note_source_end(self.shared.wall.now(), failed.source_end);
+                    self.handle_trouble(&mut mirror, &failed.trouble);
+                }
             }
             if mirror.is_mirroring() {
                 self.seat(key, &tp, mirror);

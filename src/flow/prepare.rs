@@ -60,21 +60,65 @@ pub enum Trouble {
     Code(Side, KafkaCode),
 }
 
+/// Why, and how far the source has come meanwhile, where it could be asked: lag grows while the
+/// destination is away.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Why.
+    pub trouble: Trouble,
+    /// The source's end.
+    pub source_end: Option<Offset>,
+}
+
 /// What was found, by partition.
-pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
+pub type Found = BTreeMap<TopicPartition, Result<Prepared, Failed>>;
 
 /// Looks at all `cases`, whose leaders are the two of `key`.
 pub async fn prepare(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
-    match try_prepare(shared, key, &cases).await {
+    let found: Tried = match try_prepare(shared, key, &cases).await {
         Ok(found) => found,
         Err(error) => {
             let failed = |case: &Case| (case.tp.clone(), Err(Trouble::Cluster(error.clone())));
             cases.iter().map(failed).collect()
         }
+    };
+    let away = |one: &Result<_, Trouble>| one.as_ref().is_err_and(Trouble::is_at_destination);
+    let ends = match found.values().any(away) {
+        true => source_ends(shared, key, &cases).await.unwrap_or_default(),
+        false => Answers::new(),
+    };
+    let told = found.into_iter().map(|(tp, one)| {
+        let source_end = ends.get(&tp).and_then(|end| end.ok());
+        (tp, one.map_err(|trouble| Failed { trouble, source_end }))
+    });
+    told.collect()
+}
+
+async fn source_ends(
+    shared: &Shared,
+    key: LaneKey,
+    cases: &[Case],
+) -> Result<Answers, ClusterError> {
+    let asked: Vec<_> = cases.iter().map(|case| (case.tp.clone(), case.source_epoch)).collect();
+    list(&shared.source, key.source, &asked, visible(shared)).await
+}
+
+fn visible(shared: &Shared) -> EndKind {
+    if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark }
+}
+
+impl Trouble {
+    fn is_at_destination(&self) -> bool {
+        match self {
+            Trouble::Cluster(error) => error.peer.side == Side::Destination,
+            Trouble::Code(side, _) => *side == Side::Destination,
+        }
     }
 }
 
-async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
+type Tried = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
+
+async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Tried, ClusterError> {
     let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
     let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
     let mut ends = Ends::read(shared, key, cases).await?;
@@ -89,7 +133,7 @@ async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Fo
         ends = Ends::read(shared, key, cases).await?;
     }
     let mut eyes = None;
-    let mut found = Found::new();
+    let mut found = Tried::new();
     for case in cases {
         let states = match writers.remove(&case.tp) {
             Some(Ok(states)) => Some(states),
@@ -201,7 +245,6 @@ struct Ends {
 
 impl Ends {
     async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Ends, ClusterError> {
-        let visible = if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
         let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
         let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
         let (source, destination) = (&shared.source, &shared.destination);
@@ -213,7 +256,7 @@ impl Ends {
                 .await?,
             destination_start: list(destination, key.destination, &there, EndKind::Start).await?,
             source_log_end: list(source, key.source, &at_source, EndKind::LogEnd).await?,
-            source_end: list(source, key.source, &at_source, visible).await?,
+            source_end: list(source, key.source, &at_source, visible(shared)).await?,
             source_start: list(source, key.source, &at_source, EndKind::Start).await?,
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! It never speaks to people; `service` does.
 
+pub mod journal;
 pub mod run;
 
 use std::time::Duration;

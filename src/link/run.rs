@@ -33,11 +33,14 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::link::LinkSettings;
 use crate::link::Settings;
+use crate::link::journal::Journal;
+use crate::link::journal::Unreadable;
 use crate::mirror::facts::Limits;
 use crate::mirror::halt::Halt;
 use crate::mirror::lag::Snapshot;
 use crate::sync::topics::MirrorTopic;
 use crate::sync::topics::Topics;
+use crate::sync::topics::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.
 const RECONNECT_MIN: Duration = Duration::from_millis(500);
@@ -261,7 +264,9 @@ impl Starting {
         // In a set, so that the belt ends with this task, however it ends.
         let mut running = JoinSet::new();
         running.spawn(belt.run(taken));
-        self.keep_told(&source, &destination, &orders).await;
+        if let Some(journal) = self.open_journal(&source, &destination).await {
+            self.keep_told(&source, &destination, journal, &orders).await;
+        }
         drop(orders);
         while let Some(Err(error)) = running.join_next().await {
             tracing::error!(link = %self.link.name, %error, "the belt ended in a panic");
@@ -286,14 +291,16 @@ impl Starting {
         &self,
         source: &Arc<Cluster>,
         destination: &Arc<Cluster>,
+        mut journal: Journal,
         orders: &mpsc::Sender<ToBelt>,
     ) {
         let link = &self.settings.link;
-        let mut topics = Topics::new(link.topics.clone(), link.replication_factor);
+        let (filter, factor) = (link.topics.clone(), link.replication_factor);
+        let mut topics = Topics::new(filter, factor, journal.saved());
         let mut failures = 0;
         loop {
             let pass = tokio::select! {
-                pass = topics.pass(source, destination) => pass,
+                pass = self.pass(&mut topics, &mut journal, source, destination) => pass,
                 () = self.world.stop.cancelled() => return,
             };
             let pause = match pass {
@@ -318,6 +325,56 @@ impl Starting {
                 () = self.world.stop.cancelled() => return,
             }
         }
+    }
+
+    /// One look at the topics; what is new is written down before anybody hears of it.
+    async fn pass(
+        &self,
+        topics: &mut Topics,
+        journal: &mut Journal,
+        source: &Cluster,
+        destination: &Cluster,
+    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
+        let passed = topics.pass(source, destination).await?;
+        journal.save(&topics.ids(), self.world.wall.now()).await?;
+        Ok(passed)
+    }
+
+    /// Reads the journal, again and again until it can be read or the link is stopped.
+    async fn open_journal(
+        &self,
+        source: &Arc<Cluster>,
+        destination: &Arc<Cluster>,
+    ) -> Option<Journal> {
+        let mut pause = RECONNECT_MIN;
+        let factor = self.settings.link.replication_factor;
+        let replicas = (factor > 0).then_some(factor);
+        loop {
+            let (there, name) = (destination.clone(), self.link.name.clone());
+            let opened = tokio::select! {
+                opened = Journal::open(there, source.id(), name, replicas) => opened,
+                () = self.world.stop.cancelled() => return None,
+            };
+            match opened {
+                Ok(journal) => return Some(journal),
+                Err(error) => self.tell_journal(&error),
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(RECONNECT_MAX),
+                () = self.world.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    fn tell_journal(&self, error: &Unreadable) {
+        let text = error.to_string();
+        tracing::warn!(link = %self.link.name, "{text}");
+        self.link.set(|status| {
+            status.state = match error {
+                Unreadable::Cluster(_) => LinkState::Unavailable(text),
+                _ => LinkState::Halted(text),
+            }
+        });
     }
 
     fn tell_active(&self, troubles: Vec<String>) {

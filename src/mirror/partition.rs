@@ -254,6 +254,12 @@ impl PartitionMirror {
         self.drain();
     }
 
+    /// How far the source has come, where it could be asked while nothing flows.
+    pub fn note_source_end(&mut self, now: TimestampMs, end: Option<Offset>) {
+        self.lag.source_end = end.or(self.lag.source_end);
+        self.lag.note(now);
+    }
+
     /// Both logs could not be looked at; for people.
     pub fn note_trouble(&mut self, label: &'static str, text: String) {
         self.fault = Some((label, text));

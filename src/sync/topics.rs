@@ -56,6 +56,12 @@ pub struct Known {
     partitions: Vec<PartitionId>,
 }
 
+impl Known {
+    fn new(ids: (TopicId, TopicId)) -> Known {
+        Known { ids, missing: (0, 0), partitions: Vec::new() }
+    }
+}
+
 /// The clerk of one link's topics.
 pub struct Topics {
     filter: TopicFilter,
@@ -75,9 +81,19 @@ pub struct Trouble {
 }
 
 impl Topics {
-    /// Nothing is known yet but what `known` says of earlier runs.
-    pub fn new(filter: TopicFilter, replication_factor: i16) -> Topics {
-        Topics { filter, replication_factor, known: BTreeMap::new(), is_old: false }
+    /// Nothing is known yet but the ids of earlier runs.
+    pub fn new(
+        filter: TopicFilter,
+        replication_factor: i16,
+        saved: &BTreeMap<TopicName, (TopicId, TopicId)>,
+    ) -> Topics {
+        let known = saved.iter().map(|(name, ids)| (name.clone(), Known::new(*ids))).collect();
+        Topics { filter, replication_factor, known, is_old: false }
+    }
+
+    /// The ids of every topic that is mirrored, to be written down before anything is appended.
+    pub fn ids(&self) -> BTreeMap<TopicName, (TopicId, TopicId)> {
+        self.known.iter().map(|(name, known)| (name.clone(), known.ids)).collect()
     }
 
     /// Looks at both clusters, makes and grows what is missing, and says what is to be mirrored.
@@ -90,6 +106,7 @@ impl Topics {
         destination.refresh(Wanted::All).await?;
         let matched: Vec<Arc<Topic>> =
             source.topics().into_iter().filter(|topic| self.is_wanted(topic)).collect();
+        self.forget_started_anew(&matched, destination);
         let mut troubles = Vec::new();
         self.create(&matched, source, destination, &mut troubles).await?;
         self.grow(&matched, destination, &mut troubles).await?;
@@ -98,6 +115,18 @@ impl Topics {
         self.miss(&matched, &mut topics);
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((topics, troubles))
+    }
+
+    /// Where the source has another topic under the old name and the destination none, an operator
+    /// has cleared the way: nothing is left that could be mixed.
+    fn forget_started_anew(&mut self, matched: &[Arc<Topic>], destination: &Cluster) {
+        for topic in matched {
+            let other = self.known.get(&topic.name).is_some_and(|known| known.ids.0 != topic.id);
+            if other && destination.topic(&topic.name).is_none() {
+                tracing::warn!(topic = %topic.name, "begins anew: both topics of before are gone");
+                self.known.remove(&topic.name);
+            }
+        }
     }
 
     fn is_wanted(&self, topic: &Topic) -> bool {
@@ -220,11 +249,8 @@ impl Topics {
         });
         let topics: Vec<MirrorTopic> = pairs.collect();
         for topic in &topics {
-            let known = self.known.entry(topic.name.clone()).or_insert_with(|| Known {
-                ids: (topic.source_id, topic.destination_id),
-                missing: (0, 0),
-                partitions: Vec::new(),
-            });
+            let ids = (topic.source_id, topic.destination_id);
+            let known = self.known.entry(topic.name.clone()).or_insert_with(|| Known::new(ids));
             known.missing = (0, 0);
             known.partitions.clone_from(&topic.partitions);
         }

@@ -1,0 +1,282 @@
+//! A compacted topic of one partition as a small map: the newest value of each key.
+//!
+//! It never holds positions or secrets, and never guesses: what was not acknowledged is written
+//! again, which a map does not mind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::cluster::Cluster;
+use crate::cluster::EndKind;
+use crate::cluster::NewTopic;
+use crate::cluster::Use;
+use crate::cluster::Wanted;
+use crate::cluster::conn::Conn;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
+use crate::cluster::error::Result;
+use crate::cluster::metadata::Partition;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::ProducerId;
+use crate::ids::TimestampMs;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::wire::batch::BatchView;
+use crate::wire::error::KafkaCode;
+use crate::wire::error::WireError;
+use crate::wire::fetch;
+use crate::wire::fetch::FetchAnswer;
+use crate::wire::fetch::FetchAsk;
+use crate::wire::fetch::FetchAskPartition;
+use crate::wire::fetch::FetchSession;
+use crate::wire::fetch::Isolation;
+use crate::wire::produce;
+use crate::wire::produce::AppendAnswer;
+use crate::wire::produce::AppendAsk;
+use crate::wire::produce::AppendEntry;
+use crate::wire::record::NewRecord;
+use crate::wire::record::Records;
+use crate::wire::record::plain_batch;
+use crate::wire::rewrite::Sendable;
+use crate::wire::rewrite::Writer;
+use crate::wire::split::Piece;
+use crate::wire::split::split;
+use crate::wire::topic::TopicRef;
+use crate::wire::versions::ApiKey;
+
+/// How often the leader of a topic that was just made is looked for.
+const LEADER_TRIES_MAX: u32 = 20;
+/// The pause between two such looks.
+const LEADER_PAUSE: Duration = Duration::from_millis(250);
+/// What one fetch asks for, in bytes.
+const FETCH_BYTES: i32 = 1 << 20;
+/// The largest answer that is read, in bytes.
+const FRAME_BYTES_MAX: usize = 8 << 20;
+/// How many rows go into one batch, so that it stays below a broker's default limit.
+const ROWS_MAX: usize = 1_000;
+/// TOPIC_ALREADY_EXISTS: somebody else was faster.
+const EXISTS: KafkaCode = KafkaCode(36);
+/// An ordinary producer without an id.
+const NOBODY: Writer = Writer { id: ProducerId(-1), epoch: -1 };
+/// The sequence that goes with it.
+const NO_SEQUENCE: i32 = -1;
+
+/// The map.
+pub struct KeyedLog {
+    cluster: Arc<Cluster>,
+    tp: TopicPartition,
+}
+
+impl KeyedLog {
+    /// Finds the topic, or makes it with so many replicas (`None`: the cluster's default).
+    pub async fn open(
+        cluster: Arc<Cluster>,
+        name: TopicName,
+        replicas: Option<i16>,
+    ) -> Result<KeyedLog> {
+        let tp = TopicPartition { topic: name, partition: PartitionId(0) };
+        let log = KeyedLog { cluster, tp };
+        log.cluster.refresh(Wanted::Topics(std::slice::from_ref(&log.tp.topic))).await?;
+        let found = log.cluster.topic(&log.tp.topic);
+        if found.is_none_or(|topic| topic.partitions.is_empty()) {
+            log.create(replicas).await?;
+        }
+        Ok(log)
+    }
+
+    /// Every key's newest value.
+    pub async fn read(&self) -> Result<BTreeMap<String, String>> {
+        let (leader, partition) = self.leader().await?;
+        let asked = [(self.tp.clone(), partition.epoch)];
+        let start = self.end(leader, &asked, EndKind::Start).await?;
+        let end = self.end(leader, &asked, EndKind::HighWatermark).await?;
+        let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: 2 };
+        let mut conn = self.cluster.open(leader, purpose).await?;
+        let (mut rows, mut at) = (BTreeMap::new(), start);
+        while at < end {
+            let next = self.read_some(&mut conn, at, &mut rows).await?;
+            if next <= at {
+                break; // what compaction left ends before the log does
+            }
+            at = next;
+        }
+        conn.close();
+        Ok(rows)
+    }
+
+    /// Writes rows; done when all replicas in sync have them.
+    pub async fn put(&self, rows: &[(String, String)], now: TimestampMs) -> Result<()> {
+        for some in rows.chunks(ROWS_MAX) {
+            let (leader, _) = self.leader().await?;
+            let mut conn = self.cluster.open(leader, Use::Append).await?;
+            self.append(&mut conn, some, now).await?;
+            conn.close();
+        }
+        Ok(())
+    }
+
+    async fn create(&self, replicas: Option<i16>) -> Result<()> {
+        let overrides = [("cleanup.policy", "compact"), ("compression.type", "producer")];
+        let configs = overrides.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let topic = NewTopic {
+            name: self.tp.topic.clone(),
+            partitions: 1,
+            replicas,
+            configs: BTreeMap::from(configs),
+        };
+        let answers = self.cluster.create_topics(&[topic], false).await?;
+        match answers.into_values().next() {
+            Some(Err(refusal)) if refusal.code != EXISTS => {
+                let (code, message) = (refusal.code, refusal.message);
+                Err(self.error("CreateTopics", Kind::Refused { code, message }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn leader(&self) -> Result<(crate::ids::BrokerId, Partition)> {
+        for _ in 0..LEADER_TRIES_MAX {
+            let partition = self.cluster.partition(&self.tp);
+            if let Some((leader, partition)) = partition.and_then(|p| Some((p.leader?, p))) {
+                return Ok((leader, partition));
+            }
+            sleep(LEADER_PAUSE).await;
+            self.cluster.refresh(Wanted::Topics(std::slice::from_ref(&self.tp.topic))).await?;
+        }
+        Err(self.refused("Metadata", KafkaCode(5)))
+    }
+
+    async fn end(
+        &self,
+        leader: crate::ids::BrokerId,
+        asked: &[(TopicPartition, LeaderEpoch)],
+        kind: EndKind,
+    ) -> Result<Offset> {
+        let mut each = self.cluster.list_offsets(leader, asked, kind).await?;
+        let one = each.remove(&self.tp).unwrap_or(Err(KafkaCode::UNKNOWN));
+        one.map(|listed| listed.offset).map_err(|code| self.refused("ListOffsets", code))
+    }
+
+    fn topic_ref(&self, version: i16, ids_from: i16) -> TopicRef {
+        let id = self.cluster.topic(&self.tp.topic).map(|topic| topic.id);
+        match id.filter(|_| version >= ids_from) {
+            Some(id) => TopicRef::Id(id),
+            None => TopicRef::Name(self.tp.topic.clone()),
+        }
+    }
+
+    /// Reads one answer's rows from `at` on; gives the offset behind them.
+    async fn read_some(
+        &self,
+        conn: &mut Conn,
+        at: Offset,
+        rows: &mut BTreeMap<String, String>,
+    ) -> Result<Offset> {
+        let version = conn.version(ApiKey::Fetch)?;
+        let ask = FetchAsk {
+            session: FetchSession::NONE,
+            wait_ms_max: 0,
+            bytes_min: 0,
+            bytes_max: FETCH_BYTES,
+            isolation: Isolation::ReadUncommitted,
+            partitions: vec![FetchAskPartition {
+                topic: self.topic_ref(version, fetch::IDS_FROM),
+                partition: self.tp.partition,
+                leader_epoch: LeaderEpoch::NONE,
+                offset: at,
+                last_epoch: LeaderEpoch::NONE,
+                bytes_max: FETCH_BYTES,
+            }],
+            forgotten: Vec::new(),
+            rack: String::new(),
+        };
+        let mut body = BytesMut::new();
+        ask.encode(version, &mut body).map_err(|_| self.misuse("Fetch"))?;
+        let deadline = Instant::now() + self.cluster.options().request_timeout;
+        conn.send(ApiKey::Fetch, version, [body.freeze()], deadline)?;
+        let answer = conn.turn().await?;
+        let answer = FetchAnswer::decode(answer.body, answer.version)
+            .map_err(|error| self.error("Fetch", error.into()))?;
+        let one = answer.partitions.into_iter().next();
+        let code = one.as_ref().map_or(answer.code, |one| one.code);
+        let Some(one) = one.filter(|_| code.is_none()) else {
+            return Err(self.refused("Fetch", code));
+        };
+        let mut next = at;
+        for piece in split(one.records) {
+            if let Piece::Batch(batch) = piece.map_err(|error| self.error("Fetch", error.into()))? {
+                next = batch.next_offset();
+                take_rows(&batch, rows);
+            }
+        }
+        Ok(next)
+    }
+
+    async fn append(
+        &self,
+        conn: &mut Conn,
+        rows: &[(String, String)],
+        now: TimestampMs,
+    ) -> Result<()> {
+        let records = rows.iter().map(|(key, value)| NewRecord {
+            timestamp_ms: now.0,
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            headers: Vec::new(),
+        });
+        let Some(batch) = plain_batch(NOBODY, NO_SEQUENCE, records.collect()) else {
+            return Ok(());
+        };
+        let version = conn.version(ApiKey::Produce)?;
+        let timeout = self.cluster.options().request_timeout;
+        let header = batch.header().try_into().map_err(|_| self.misuse("Produce"))?;
+        let ask = AppendAsk {
+            timeout_ms: i32::try_from(timeout.as_millis() / 2).unwrap_or(i32::MAX),
+            entries: vec![AppendEntry {
+                topic: self.topic_ref(version, produce::IDS_FROM),
+                partition: self.tp.partition,
+                batch: Sendable { header, records: batch.records() },
+            }],
+        };
+        let chain = ask.encode(version).map_err(|_| self.misuse("Produce"))?;
+        conn.send(ApiKey::Produce, version, chain.pieces, Instant::now() + timeout)?;
+        let answer = conn.turn().await?;
+        let answer = AppendAnswer::decode(answer.body, answer.version)
+            .map_err(|error| self.error("Produce", error.into()))?;
+        let code = answer.partitions.first().map_or(KafkaCode::UNKNOWN, |one| one.code);
+        if code.is_none() { Ok(()) } else { Err(self.refused("Produce", code)) }
+    }
+
+    fn refused(&self, asked: &'static str, code: KafkaCode) -> ClusterError {
+        let message = Some(format!("topic {}", self.tp.topic).into());
+        self.error(asked, Kind::Refused { code, message })
+    }
+
+    fn misuse(&self, asked: &'static str) -> ClusterError {
+        self.error(asked, WireError::BadValue { what: "our own request", value: 0 }.into())
+    }
+
+    fn error(&self, asked: &'static str, kind: Kind) -> ClusterError {
+        ClusterError::new(&self.cluster.peer(None, "the leader".into()), asked, kind)
+    }
+}
+
+/// A null value takes its key away; what is not text is not ours.
+fn take_rows(batch: &BatchView, rows: &mut BTreeMap<String, String>) {
+    let Ok(records) = Records::of(batch) else { return };
+    for record in records.flatten() {
+        let text = |bytes: Option<&[u8]>| bytes.and_then(|b| String::from_utf8(b.to_vec()).ok());
+        let Some(key) = text(record.key) else { continue };
+        match text(record.value) {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
+        }
+    }
+}
