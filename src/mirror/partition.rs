@@ -554,6 +554,22 @@ mod tests {
     }
 
     #[test]
+    fn a_late_copy_of_a_refused_batch_is_no_halt() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 4));
+        mirror.poll_append(NOW).unwrap();
+        acked(&mut mirror, 0);
+        while mirror.poll_append(NOW).is_some() {}
+        refused(&mut mirror, 19);
+        acked(&mut mirror, 20); // so 10..20 is there: a copy came from an aborted connection
+        assert!(mirror.halted().is_none() && !mirror.may_leave());
+        acked(&mut mirror, 30);
+        assert!(mirror.is_preparing());
+        mirror.handle_prepared(NOW, &facts((0, 100), 40));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(40));
+    }
+
+    #[test]
     fn a_lost_connection_makes_what_was_in_flight_unknown() {
         let mut mirror = mirroring(100, 0);
         fetched(&mut mirror, 100, tens(0, 10));
