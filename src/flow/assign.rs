@@ -10,10 +10,13 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
@@ -21,6 +24,7 @@ use tokio::time::sleep_until;
 use crate::cluster::Wanted;
 use crate::flow::guest::Guest;
 use crate::flow::guest::NOWHERE;
+use crate::flow::guest::NotNow;
 use crate::flow::guest::Place;
 use crate::flow::guest::Wish;
 use crate::flow::guest::case;
@@ -76,6 +80,8 @@ pub struct Belt {
     guests: BTreeMap<TopicPartition, Guest>,
     lanes: BTreeMap<LaneKey, mpsc::UnboundedSender<ToLane>>,
     looks: JoinSet<(LaneKey, Found)>,
+    /// Who is looked at by which task.
+    looking: HashMap<tokio::task::Id, BTreeSet<TopicPartition>>,
     running: JoinSet<()>,
     back: mpsc::UnboundedReceiver<FromLane>,
     /// When each side's metadata was read on account of trouble; a reading is under way.
@@ -98,6 +104,7 @@ impl Belt {
             guests: BTreeMap::new(),
             lanes: BTreeMap::new(),
             looks: JoinSet::new(),
+            looking: HashMap::new(),
             running: JoinSet::new(),
             back,
             refreshes: JoinSet::new(),
@@ -115,11 +122,18 @@ impl Belt {
                 biased;
                 () = stop.cancelled() => break,
                 Some(report) = self.back.recv() => self.handle_report(report),
-                Some(look) = self.looks.join_next() => match look {
-                    Ok((key, found)) => self.handle_found(key, found),
-                    Err(error) => tracing::error!(%error, "a look ended in a panic"),
+                Some(look) = self.looks.join_next_with_id() => match look {
+                    Ok((task, (key, found))) => {
+                        self.looking.remove(&task);
+                        self.handle_found(key, found);
+                    }
+                    Err(error) => self.handle_panic(&error),
                 },
-                Some(_) = self.running.join_next() => {}
+                Some(lane) = self.running.join_next() => {
+                    if let Err(error) = lane {
+                        self.handle_panic(&error);
+                    }
+                }
                 Some(side) = self.refreshes.join_next() => self.handle_refreshed(side.ok()),
                 order = orders.recv() => match order {
                     Some(order) => self.handle_order(order),
@@ -173,7 +187,8 @@ impl Belt {
         }
         let tp = wish.tp.clone();
         let place = Place::Resting { mirror, until };
-        self.guests.insert(tp.clone(), Guest { wish, cell, place, rest: REST_MIN, copied: 0 });
+        self.guests
+            .insert(tp.clone(), Guest { wish, cell, place, rest: REST_MIN, told: None, copied: 0 });
         self.settle(&tp);
     }
 
@@ -240,6 +255,10 @@ impl Belt {
             other => other,
         };
         if let Place::Resting { mirror, .. } | Place::Standing { mirror, .. } = &guest.place {
+            if let Some(halt) = mirror.halted().filter(|halt| guest.told.as_ref() != Some(halt)) {
+                tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
+                guest.told = Some(halt.clone());
+            }
             guest.cell.publish(mirror.snapshot(self.shared.wall.now()));
         }
     }
@@ -270,7 +289,7 @@ impl Belt {
     fn look_at_due(&mut self) {
         let now = Instant::now();
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
-        let mut leaderless = Vec::new();
+        let mut stuck = Vec::new();
         for (tp, guest) in &mut self.guests {
             let due = match &mut guest.place {
                 Place::Resting { until, .. } => *until <= now,
@@ -288,19 +307,40 @@ impl Belt {
             }
             match case(&self.shared, &guest.wish) {
                 Ok((key, case)) => groups.entry(key).or_default().push(case),
-                Err(side) => leaderless.push((tp.clone(), side)),
+                Err(why) => stuck.push((tp.clone(), why)),
             }
         }
-        for (tp, side) in leaderless {
-            self.refresh(side);
-            if let Some(mirror) = self.take(&tp) {
-                self.rest(&tp, mirror);
+        for (tp, why) in stuck {
+            let Some(mut mirror) = self.take(&tp) else { continue };
+            match why {
+                NotNow::Leaderless(side) => self.refresh(side),
+                NotNow::Never(halt) => mirror.handle_halt(halt),
             }
+            self.rest(&tp, mirror);
         }
         for (key, cases) in groups {
             for group in cases.chunks(GROUP_MAX) {
                 self.look(key, group.to_vec());
             }
+        }
+    }
+
+    /// A bug ended a task and took its machines along: those partitions stand still and say so.
+    fn handle_panic(&mut self, error: &JoinError) {
+        tracing::error!(%error, "a task of the belt ended in a panic");
+        self.lanes.retain(|_, lane| !lane.is_closed());
+        self.looking.retain(|task, _| *task != error.id());
+        let lost = |guest: &Guest| match &guest.place {
+            Place::Seated(key) => !self.lanes.contains_key(key),
+            Place::Looking { .. } => !self.looking.values().any(|tps| tps.contains(&guest.wish.tp)),
+            _ => false,
+        };
+        let lost = self.guests.iter().filter(|(_, guest)| lost(guest));
+        let lost: Vec<TopicPartition> = lost.map(|(tp, _)| tp.clone()).collect();
+        for tp in lost {
+            let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
+            mirror.handle_halt(Halt::Panicked);
+            self.rest(&tp, mirror);
         }
     }
 
@@ -313,7 +353,9 @@ impl Belt {
             }
         }
         let shared = self.shared.clone();
-        self.looks.spawn(async move { (key, prepare(&shared, key, cases).await) });
+        let tps = cases.iter().map(|case| case.tp.clone()).collect();
+        let task = self.looks.spawn(async move { (key, prepare(&shared, key, cases).await) });
+        self.looking.insert(task.id(), tps);
     }
 
     /// Takes the machine out of a place that holds one.
@@ -410,9 +452,6 @@ impl Belt {
         for seat in report.seats {
             let tp = seat.mirror.tp().clone();
             let Some(guest) = self.guests.get_mut(&tp) else { continue };
-            if let Some(halt) = seat.mirror.halted() {
-                tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
-            }
             let bytes_max = guest.wish.batch_bytes_max;
             let mut mirror = Box::new(seat.mirror);
             mirror.set_batch_bytes_max(bytes_max);

@@ -54,6 +54,8 @@ pub(super) struct Guest {
     pub place: Place,
     /// The next pause.
     pub rest: Duration,
+    /// The halt that was told last.
+    pub told: Option<Halt>,
     /// What had been copied when it was last seated.
     pub copied: u64,
 }
@@ -70,11 +72,22 @@ pub(super) fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId
     Some((partition.leader?, partition.epoch))
 }
 
-/// The two leaders of a partition, or the side that has none.
-pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), Side> {
-    let (source, source_epoch) = leader(&shared.source, &wish.tp).ok_or(Side::Source)?;
-    let (destination, destination_epoch) =
-        leader(&shared.destination, &wish.tp).ok_or(Side::Destination)?;
+/// Why a partition cannot be looked at now.
+pub(super) enum NotNow {
+    /// That side has no leader for it.
+    Leaderless(Side),
+    /// Another topic goes by the name.
+    Never(Halt),
+}
+
+/// The two leaders of a partition.
+pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), NotNow> {
+    same_topic(&shared.source, wish, wish.source_id)?;
+    same_topic(&shared.destination, wish, wish.destination_id)?;
+    let leads =
+        |cluster: &Cluster| leader(cluster, &wish.tp).ok_or(NotNow::Leaderless(cluster.side()));
+    let (source, source_epoch) = leads(&shared.source)?;
+    let (destination, destination_epoch) = leads(&shared.destination)?;
     let case = Case {
         tp: wish.tp.clone(),
         source_id: wish.source_id,
@@ -83,4 +96,16 @@ pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), Side
         destination_epoch,
     };
     Ok((LaneKey { source, destination }, case))
+}
+
+/// Calls that know topics by name only must not reach another one: an id once seen to be replaced
+/// never comes back.
+fn same_topic(cluster: &Cluster, wish: &Wish, was: TopicId) -> Result<(), NotNow> {
+    match cluster.topic(&wish.tp.topic) {
+        Some(topic) if topic.id != was && topic.id != TopicId::NIL => {
+            let side = cluster.side();
+            Err(NotNow::Never(Halt::Recreated { side, was, is: topic.id }))
+        }
+        _ => Ok(()),
+    }
 }

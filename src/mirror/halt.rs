@@ -175,6 +175,8 @@ pub enum Halt {
         /// The id now.
         is: ClusterId,
     },
+    /// The task that carried the partition ended in a panic: a bug.
+    Panicked,
     /// A safety assertion of ours is broken: a bug.
     Invariant {
         /// What does not hold.
@@ -214,6 +216,7 @@ impl Halt {
             Halt::Refused { .. } => "REFUSED_BY_DESTINATION",
             Halt::Config { .. } => "DESTINATION_CONFIG",
             Halt::ClusterIdChanged { .. } => "CLUSTER_ID_CHANGED",
+            Halt::Panicked => "PANICKED",
             Halt::Invariant { .. } => "INVARIANT",
         }
     }
@@ -331,6 +334,9 @@ impl fmt::Display for Halt {
             }
             Halt::Refused { base, code } => {
                 write!(f, "the destination refuses the batch at {base}: {code}")
+            }
+            Halt::Panicked => {
+                f.write_str("its task ended in a panic, a bug in isolog: see the log")
             }
             Halt::Invariant { what, expected, got } => {
                 write!(f, "{what}: expected {expected}, got {got}; this is a bug in isolog")
