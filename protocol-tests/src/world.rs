@@ -2,55 +2,33 @@
 //!
 //! It never uses a real socket or a real clock: a run is a function of its seed.
 
-use std::sync::Arc;
+pub mod instance;
+
 use std::time::Duration;
 
-use isolog::cluster;
 use isolog::flow;
-use isolog::flow::Wall;
-use isolog::flow::stats::Gauge;
-use isolog::ids::LinkName;
-use isolog::ids::Side;
-use isolog::ids::TimestampMs;
-use isolog::ids::TopicPartition;
-use isolog::link;
-use isolog::link::run::Dials;
-use isolog::link::run::Link;
-use isolog::link::run::Starting;
 use isolog::mirror::lag::Snapshot;
-use isolog::sync::filter::Pattern;
-use isolog::sync::filter::Rule as TopicRule;
-use isolog::sync::filter::TopicFilter;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::broker::batch::Build;
 use crate::broker::batch::Record;
 use crate::broker::cluster::TestCluster;
 use crate::broker::codec::Codec;
-use crate::broker::spec::PORT;
 use crate::broker::spec::Spec;
 use crate::broker::spec::Version;
 use crate::check::assert_copied;
 use crate::net::Net;
 use crate::net::Proxy;
 use crate::net::Rule;
-use crate::net_dial::NetDial;
 use crate::rng::Rng;
+use crate::world::instance::Instance;
+use crate::world::instance::small_belt;
 
 /// The name isolog dials under, so that faults can be set for it alone.
 pub const CLIENT: &str = "isolog";
 /// How long a world may take to become level once the faults have stopped, in its own time.
 const CALM_MAX: Duration = Duration::from_secs(900);
-
-/// A running isolog, killed when dropped.
-struct Running {
-    task: JoinHandle<()>,
-    link: Link,
-    stop: CancellationToken,
-}
 
 /// Two clusters and one replicator.
 pub struct World {
@@ -63,9 +41,10 @@ pub struct World {
     rng: Rng,
     /// Topics and their partition counts.
     topics: Vec<(String, i32)>,
-    running: Option<Running>,
+    /// The bounds of every isolog that is started.
+    pub flow: flow::Options,
+    running: Option<Instance>,
     began: Instant,
-    wall_ms: i64,
     /// Which faults this world knows.
     faults: Vec<Fault>,
     written: u64,
@@ -131,23 +110,31 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut rng = Rng::new(seed);
         let net = Net::new(rng.next_u64());
-        let source = TestCluster::start(&net, spec("source", &mut rng));
-        let destination = TestCluster::start(&net, spec("destination", &mut rng));
-        let wall_ms = source.look(|state| state.now_ms());
+        let specs = (spec("source", &mut rng), spec("destination", &mut rng));
         let mut faults = FAULTS.to_vec();
         while faults.len() > 5 {
             faults.remove(rng.between(0, faults.len() as u64 - 1) as usize);
         }
+        World { faults, ..World::over(net, rng, specs) }
+    }
+
+    /// Two clusters as the test wants them; isolog is not started.
+    pub fn between(source: Spec, destination: Spec) -> World {
+        let mut rng = Rng::new(source.seed ^ destination.seed << 32);
+        World::over(Net::new(rng.next_u64()), rng, (source, destination))
+    }
+
+    fn over(net: Net, rng: Rng, (source, destination): (Spec, Spec)) -> World {
         World {
+            source: TestCluster::start(&net, source),
+            destination: TestCluster::start(&net, destination),
             net,
-            source,
-            destination,
             rng,
             topics: Vec::new(),
+            flow: small_belt(),
             running: None,
             began: Instant::now(),
-            wall_ms,
-            faults,
+            faults: Vec::new(),
             written: 0,
         }
     }
@@ -160,48 +147,37 @@ impl World {
 
     /// Starts isolog.
     pub fn start(&mut self) {
-        let stop = CancellationToken::new();
-        let dial = |timeout| {
-            let (net, client) = (self.net.clone(), CLIENT.to_owned());
-            Arc::new(NetDial { net, client, timeout: Duration::from_secs(timeout) })
-        };
-        let passed = self.began.elapsed().as_millis() as i64;
-        let world = link::run::World {
-            dial: Dials { source: dial(10), destination: dial(10) },
-            wall: Wall::new(TimestampMs(self.wall_ms + passed)),
-            seed: self.rng.next_u64(),
-            lanes: Arc::new(Gauge::default()),
-            stop: stop.clone(),
-        };
-        let settings = settings(&self.source);
-        let destination = options(Side::Destination, &self.destination);
-        let starting = Starting::new(settings, destination, world);
-        let link = starting.link();
-        let task = tokio::spawn(starting.run());
-        self.running = Some(Running { task, link, stop });
+        self.running = Some(self.instance(CLIENT));
+    }
+
+    /// One more isolog over the same link, under a network name of its own.
+    pub fn instance(&mut self, client: &str) -> Instance {
+        let seed = self.rng.next_u64();
+        Instance::start(&self.source, &self.destination, client, &self.flow, seed)
+    }
+
+    /// The isolog that runs.
+    pub fn isolog(&self) -> &Instance {
+        self.running.as_ref().expect("isolog was started")
     }
 
     /// `kill -9`: nothing more is sent; what the network has is still delivered.
     pub async fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.task.abort();
-            let _ = running.task.await;
+            running.kill().await;
         }
     }
 
     /// SIGTERM: what is in flight is answered.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.stop.cancel();
-            running.task.await.expect("isolog stops without a panic");
+            running.stop().await;
         }
     }
 
     /// What isolog shows of a partition.
     pub fn seen(&self, topic: &str, partition: i32) -> Option<Snapshot> {
-        let rows = self.running.as_ref()?.link.partitions();
-        let is_it = |tp: &TopicPartition| tp.topic.as_str() == topic && tp.partition.0 == partition;
-        rows.into_iter().find(|(tp, _)| is_it(tp)).map(|(_, seen)| seen)
+        self.running.as_ref()?.seen(topic, partition)
     }
 
     /// Waits until isolog shows something of a partition.
@@ -344,7 +320,7 @@ impl World {
         let until = Instant::now() + CALM_MAX;
         while let Some(unlevel) = self.unlevel() {
             let running = self.running.as_ref();
-            let seen = running.map(|one| (one.link.status(), one.link.partitions()));
+            let seen = running.map(|one| (one.link().status(), one.link().partitions()));
             assert!(Instant::now() < until, "{unlevel} never got level; isolog shows {seen:#?}");
             sleep(Duration::from_millis(500)).await;
         }
@@ -387,63 +363,12 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.task.abort();
-        }
-    }
-}
-
 fn spec(name: &str, rng: &mut Rng) -> Spec {
     let versions = [Version::V2_8, Version::V3_9, Version::V4_3];
     let version = versions[rng.between(0, 2) as usize];
     let seed = rng.next_u64();
     let spec = if rng.chance(700) { Spec::triple(name, seed) } else { Spec::single(name, seed) };
     Spec { version, ..spec }
-}
-
-/// How isolog reaches a simulated cluster.
-pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
-    debug_assert!(cluster.bootstrap().iter().all(|(_, port)| *port == PORT));
-    cluster::Options {
-        side,
-        bootstrap: cluster.bootstrap(),
-        client_id: "isolog".into(),
-        request_timeout: Duration::from_secs(10),
-        dial_timeout: Duration::from_secs(5),
-        metadata_age_max: Duration::from_secs(5),
-        redial_pause: Duration::from_millis(50),
-        redial_pause_max: Duration::from_secs(2),
-        retry_pause: Duration::from_millis(100),
-        retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
-    }
-}
-
-/// A link of everything that begins with a letter.
-pub fn settings(source: &TestCluster) -> link::LinkSettings {
-    let every = Pattern::parse("*").expect("a prefix");
-    link::LinkSettings {
-        name: LinkName("dr".into()),
-        source: options(Side::Source, source),
-        link: link::Options {
-            topics: TopicFilter::new(vec![TopicRule::include(every)]),
-            paused: false,
-            replication_factor: -1,
-            committed_only: true,
-            availability_interval: Duration::from_secs(5),
-            availability_failures_max: 3,
-        },
-        flow: flow::Options {
-            memory_bytes: 8 << 20,
-            fetch_bytes_min: 1,
-            fetch_wait_max: Duration::from_millis(500),
-            fetch_bytes_max: 1 << 20,
-            partition_bytes_max: 64 << 10,
-            append_bytes_max: 1 << 20,
-        },
-    }
 }
 
 /// Runs one seed in a runtime of its own, in paused time.

@@ -12,12 +12,14 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64) -> Outcome {
-    std::panic::catch_unwind(|| run_seed(seed, STEPS)).unwrap_or_else(|_| {
-        panic!("replay: ISOLOG_SEED={seed} cargo test -p protocol-tests --test world_random")
+    let steps = number("ISOLOG_STEPS").unwrap_or(STEPS);
+    std::panic::catch_unwind(|| run_seed(seed, steps)).unwrap_or_else(|_| {
+        let set = format!("ISOLOG_SEED={seed} ISOLOG_STEPS={steps}");
+        panic!("replay: {set} cargo test -p protocol-tests --test world_random every")
     })
 }
 
-/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many.
+/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many, each of `ISOLOG_STEPS=n`.
 #[test]
 fn every_world_ends_with_equal_logs() {
     let one = number("ISOLOG_SEED");

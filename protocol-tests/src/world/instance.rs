@@ -1,0 +1,141 @@
+//! One isolog between two simulated clusters: started, killed, stopped, looked at.
+//!
+//! It never decides when: worlds and tests do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isolog::cluster;
+use isolog::flow;
+use isolog::flow::Wall;
+use isolog::flow::stats::Gauge;
+use isolog::ids::LinkName;
+use isolog::ids::Side;
+use isolog::ids::TimestampMs;
+use isolog::ids::TopicPartition;
+use isolog::link;
+use isolog::link::run::Dials;
+use isolog::link::run::Link;
+use isolog::link::run::Starting;
+use isolog::mirror::lag::Snapshot;
+use isolog::sync::filter::Pattern;
+use isolog::sync::filter::Rule as TopicRule;
+use isolog::sync::filter::TopicFilter;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::cluster::TestCluster;
+use crate::broker::spec::PORT;
+use crate::net_dial::NetDial;
+
+/// A running isolog, killed when dropped.
+pub struct Instance {
+    task: JoinHandle<()>,
+    link: Link,
+    stop: CancellationToken,
+}
+
+impl Instance {
+    /// Starts it; `client` is the name that it dials under.
+    pub fn start(
+        source: &TestCluster,
+        destination: &TestCluster,
+        client: &str,
+        flow: &flow::Options,
+        seed: u64,
+    ) -> Instance {
+        let stop = CancellationToken::new();
+        let dial = |net: &crate::net::Net| {
+            let (net, client) = (net.clone(), client.to_owned());
+            Arc::new(NetDial { net, client, timeout: Duration::from_secs(10) })
+        };
+        let world = link::run::World {
+            dial: Dials { source: dial(source.net()), destination: dial(destination.net()) },
+            wall: Wall::new(TimestampMs(source.look(|state| state.now_ms()))),
+            seed,
+            lanes: Arc::new(Gauge::default()),
+            stop: stop.clone(),
+        };
+        let settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
+        let starting = Starting::new(settings, options(Side::Destination, destination), world);
+        let link = starting.link();
+        Instance { task: tokio::spawn(starting.run()), link, stop }
+    }
+
+    /// What it shows.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// What it shows of a partition.
+    pub fn seen(&self, topic: &str, partition: i32) -> Option<Snapshot> {
+        let is_it = |tp: &TopicPartition| tp.topic.as_str() == topic && tp.partition.0 == partition;
+        self.link.partitions().into_iter().find(|(tp, _)| is_it(tp)).map(|(_, seen)| seen)
+    }
+
+    /// `kill -9`: nothing more is sent; what the network has is still delivered.
+    pub async fn kill(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    /// SIGTERM: what is in flight is answered.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.expect("isolog stops without a panic");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How isolog reaches a simulated cluster.
+pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
+    debug_assert!(cluster.bootstrap().iter().all(|(_, port)| *port == PORT));
+    cluster::Options {
+        side,
+        bootstrap: cluster.bootstrap(),
+        client_id: "isolog".into(),
+        request_timeout: Duration::from_secs(10),
+        dial_timeout: Duration::from_secs(5),
+        metadata_age_max: Duration::from_secs(5),
+        redial_pause: Duration::from_millis(50),
+        redial_pause_max: Duration::from_secs(2),
+        retry_pause: Duration::from_millis(100),
+        retry_pause_max: Duration::from_secs(1),
+        rack: String::new(),
+    }
+}
+
+/// The bounds of a small belt.
+pub fn small_belt() -> flow::Options {
+    flow::Options {
+        memory_bytes: 8 << 20,
+        fetch_bytes_min: 1,
+        fetch_wait_max: Duration::from_millis(500),
+        fetch_bytes_max: 1 << 20,
+        partition_bytes_max: 64 << 10,
+        append_bytes_max: 1 << 20,
+    }
+}
+
+/// A link of everything that begins with a letter.
+pub fn settings(source: &TestCluster) -> link::LinkSettings {
+    let every = Pattern::parse("*").expect("a prefix");
+    link::LinkSettings {
+        name: LinkName("dr".into()),
+        source: options(Side::Source, source),
+        link: link::Options {
+            topics: TopicFilter::new(vec![TopicRule::include(every)]),
+            paused: false,
+            replication_factor: -1,
+            committed_only: true,
+            availability_interval: Duration::from_secs(5),
+            availability_failures_max: 3,
+        },
+        flow: small_belt(),
+    }
+}
