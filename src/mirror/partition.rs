@@ -274,9 +274,13 @@ impl PartitionMirror {
     pub fn handle_order(&mut self, order: Order) {
         match order {
             Order::Resume => {
-                if matches!(self.state, State::Halted(_)) && self.window.in_flight() == 0 {
+                if let State::Halted(halt) = &self.state
+                    && self.window.in_flight() == 0
+                {
+                    // a batch that was corrupt so often is given one look at a time
+                    let is_corrupt = matches!(halt, Halt::Corrupt { .. });
+                    self.refused.1 = if is_corrupt { REFUSED_MAX - 1 } else { 0 };
                     self.state = State::Preparing;
-                    self.refused.1 = 0;
                     self.doubt = (None, 0);
                 }
             }

@@ -1,0 +1,231 @@
+//! Halts that one batch of the source causes, and those that the destination's rules for batches do.
+//!
+//! It never lets the batch through: what stands behind it must stay where it is.
+
+use protocol_tests::broker::batch::LOG_APPEND_TIME;
+use protocol_tests::broker::spec::Version;
+use tokio::time::Duration;
+use tokio::time::sleep;
+
+use crate::lab::BAD;
+use crate::lab::END;
+use crate::lab::Lab;
+
+/// Spoils the log behind the copied records, once while isolog runs and once while it is away.
+async fn halts(label: &str, words: &[&str], spoil: impl Fn(&mut Lab)) {
+    for is_down in [false, true] {
+        let mut lab = Lab::single(Version::V4_3);
+        lab.begin().await;
+        if is_down {
+            lab.world.stop().await;
+        }
+        spoil(&mut lab);
+        if is_down {
+            lab.world.start();
+        }
+        lab.halts(BAD, label, words).await;
+        lab.exact_to(BAD, END);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_halts_with_both_of_its_ends() {
+    halts("HOLE", &["no batch at 10", "goes on at 13"], |lab| {
+        let base = lab.append(BAD, 3);
+        lab.append(BAD, 3);
+        lab.source().remove_batch(BAD.0, BAD.1, base);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thinned_batch_halts_with_its_span_and_count() {
+    halts("THINNED_BATCH", &["at 10", "5 offsets", "3 records"], |lab| {
+        lab.append(BAD, 5);
+        lab.append(BAD, 5);
+        lab.source().compact(BAD.0, BAD.1, false, |offset, _| !(11..13).contains(&offset));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_emptied_by_compaction_halts() {
+    halts("THINNED_BATCH", &["at 10", "2 offsets", "0 records"], |lab| {
+        lab.append(BAD, 2);
+        lab.append(BAD, 5);
+        lab.source().compact(BAD.0, BAD.1, true, |offset, _| !(10..12).contains(&offset));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_halts() {
+    halts("CONTROL_BATCH", &["at 10"], |lab| {
+        lab.source().end_txn(BAD.0, BAD.1, (77, 0), true);
+        lab.append(BAD, 5);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_halts_once_it_is_decided_either_way() {
+    for commit in [true, false] {
+        halts("TRANSACTIONAL_BATCH", &["at 10", "producer 77"], |lab| {
+            let build = lab.batch(3);
+            lab.source().append_txn(BAD.0, BAD.1, (77, 0, 0), build);
+            lab.source().end_txn(BAD.0, BAD.1, (77, 0), commit);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_transaction_is_the_end_of_what_can_be_seen_and_no_halt() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let build = lab.batch(3);
+    lab.source().append_txn(BAD.0, BAD.1, (77, 0, 0), build);
+    lab.append(BAD, 5);
+    sleep(Duration::from_secs(3_600)).await;
+    let seen = lab.seen(BAD).unwrap();
+    assert_eq!((seen.state, seen.lag_records, seen.lag_bytes), ("Mirroring", Some(0), 0));
+    lab.exact_to(BAD, END);
+    lab.source().end_txn(BAD.0, BAD.1, (77, 0), false);
+    lab.halts(BAD, "TRANSACTIONAL_BATCH", &["at 10", "producer 77"]).await;
+    lab.exact_to(BAD, END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_brokers_own_time_halts() {
+    halts("LOG_APPEND_TIME", &["at 10", "LogAppendTime"], |lab| {
+        let build = lab.batch(3).flags(LOG_APPEND_TIME);
+        lab.append_bad(&build);
+        lab.append(BAD, 5);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_formats_halt_with_their_number() {
+    for (magic, words) in [(0, "format 0"), (1, "format 1")] {
+        halts("UNSUPPORTED_MESSAGE_FORMAT", &["at 10", words], |lab| {
+            lab.source().append_old(BAD.0, BAD.1, magic, b"old");
+            lab.append(BAD, 5);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_epoch_that_goes_back_inside_the_log_halts() {
+    let mut lab = Lab::triple(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let old = lab.source().leader(BAD.0, BAD.1);
+    lab.source().move_leader(BAD.0, BAD.1, old % 3 + 1);
+    lab.append(BAD, 2);
+    let base = lab.append(BAD, 3);
+    // the epoch is not under the checksum
+    lab.source().corrupt(BAD.0, BAD.1, base, |batch| batch[12..16].fill(0));
+    sleep(Duration::from_secs(1)).await;
+    lab.world.start();
+    let words = ["from 1 to 0", "at 12"];
+    lab.halts(BAD, "NON_MONOTONIC_SOURCE_EPOCH", &words).await;
+    lab.exact_to(BAD, 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_too_large_halts_with_both_numbers_until_the_limit_is_raised() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().configure(BAD.0, &[("max.message.bytes", Some("1000"))]);
+    sleep(Duration::from_secs(10)).await; // isolog reads the configs
+    let build = lab.large(2_000);
+    let bytes = format!("{} bytes", build.bytes().len());
+    lab.append_bad(&build);
+    lab.append(BAD, 5);
+    let words = ["at 10", bytes.as_str(), "topic is 1000", "raise"];
+    lab.halts(BAD, "BATCH_TOO_LARGE", &words).await;
+    lab.exact_to(BAD, END);
+    lab.destination().configure(BAD.0, &[("max.message.bytes", Some("5000"))]);
+    let took = lab.level(BAD).await;
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_was_lowered_just_now_is_met_at_the_broker() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().configure(BAD.0, &[("max.message.bytes", Some("1000"))]);
+    let build = lab.large(2_000);
+    lab.append_bad(&build);
+    lab.append(BAD, 5);
+    lab.halts(BAD, "BATCH_TOO_LARGE", &["at 10"]).await;
+    lab.exact_to(BAD, END);
+    lab.destination().configure(BAD.0, &[("max.message.bytes", None)]);
+    lab.level(BAD).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_destination_refuses_for_good_halts_with_its_code() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    // a compacted topic takes no records without a key
+    lab.destination().configure(BAD.0, &[("cleanup.policy", Some("compact"))]);
+    let mut build = lab.batch(3);
+    build.records[1].key = None;
+    lab.append_bad(&build);
+    lab.append(BAD, 5);
+    lab.halts(BAD, "REFUSED_BY_DESTINATION", &["at 10", "INVALID_RECORD (87)"]).await;
+    lab.exact_to(BAD, END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timestamp_that_the_destination_does_not_take_halts() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let hour = [("message.timestamp.after.max.ms", Some("3600000"))];
+    lab.destination().configure(BAD.0, &hour);
+    let mut build = lab.batch(3);
+    build.base_timestamp += 7_200_000;
+    lab.append_bad(&build);
+    lab.halts(BAD, "REFUSED_BY_DESTINATION", &["at 10", "INVALID_TIMESTAMP (32)"]).await;
+    lab.exact_to(BAD, END);
+}
+
+fn flip(batch: &mut [u8]) {
+    let last = batch.len() - 1;
+    batch[last] ^= 0x40;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_batch_is_not_copied_and_halts_until_the_source_heals() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let base = lab.append(BAD, 3);
+    lab.append(BAD, 5);
+    lab.source().corrupt(BAD.0, BAD.1, base, flip);
+    lab.world.start();
+    lab.halts(BAD, "CORRUPT_BATCH", &["at 10", "checksum"]).await;
+    lab.exact_to(BAD, END);
+    lab.source().corrupt(BAD.0, BAD.1, base, flip);
+    lab.level(BAD).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_corrupt_for_a_moment_is_fetched_again_and_never_halts() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let base = lab.append(BAD, 3);
+    lab.source().corrupt(BAD.0, BAD.1, base, flip);
+    lab.world.start();
+    let reason = |lab: &Lab| lab.seen(BAD).and_then(|seen| seen.reason);
+    let label = |lab: &Lab| reason(lab).is_some_and(|reason| reason.0.starts_with("CORRUPT"));
+    lab.wait("the first refetch", label).await;
+    assert!(!lab.is_halted(BAD));
+    lab.source().corrupt(BAD.0, BAD.1, base, flip);
+    let took = lab.level(BAD).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}

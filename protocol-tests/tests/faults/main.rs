@@ -1,0 +1,8 @@
+//! Ring 5: one fault at a time, its name and numbers, and what must go on beside it.
+//!
+//! It never uses a real clock or socket: the whole program runs between two simulated clusters.
+
+mod batches;
+mod lab;
+mod logs;
+mod topics;
