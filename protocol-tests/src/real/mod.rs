@@ -4,7 +4,9 @@
 //! Kafka cannot start, the error says why and the test fails.
 
 mod cluster;
+mod hand;
 mod peers;
+mod program;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use std::sync::PoisonError;
 
 pub use cluster::RealCluster;
 pub use cluster::RealSpec;
+pub use hand::Hand;
+pub use hand::Operation;
 pub use peers::DumpSpec;
 pub use peers::Isolation;
 pub use peers::Load;
@@ -27,6 +31,10 @@ pub use peers::Reader;
 pub use peers::assert_equal;
 pub use peers::dump;
 pub use peers::peer;
+pub use program::Isolog;
+pub use program::IsologSpec;
+pub use program::Seen;
+pub use program::isolog_binary;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.
 pub struct RealError(String);

@@ -1,0 +1,296 @@
+//! The real binary: started with a config, asked over its service port, killed.
+//!
+//! It never leaves a process behind: `Drop` kills it.
+
+use std::fs;
+use std::fs::File;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::RealError;
+use super::repo;
+use super::run;
+use super::script;
+
+/// How often a wait looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// For how long one answer of the service port is waited for.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// So many lines of the log are shown when a wait was in vain.
+const LOG_LINES: usize = 40;
+
+/// What one isolog is told to do.
+#[derive(Clone, Debug)]
+pub struct IsologSpec {
+    /// `bootstrap.servers` of the destination.
+    pub destination: String,
+    /// `bootstrap.servers` of the link.
+    pub source: String,
+    /// `mirror.topics`.
+    pub topics: Vec<String>,
+    /// More lines of `[destination]`.
+    pub destination_more: String,
+    /// More lines of the link.
+    pub link_more: String,
+}
+
+impl IsologSpec {
+    /// A link of one source, which looks for topics every second.
+    pub fn new(source: &str, destination: &str, topics: &[&str]) -> Self {
+        Self {
+            destination: destination.into(),
+            source: source.into(),
+            topics: topics.iter().map(|topic| (*topic).to_string()).collect(),
+            destination_more: "metadata.max.age.ms = 1000\n".into(),
+            link_more: "metadata.max.age.ms = 1000\navailability.check.ms = 1000\n".into(),
+        }
+    }
+
+    fn toml(&self, port: u16) -> String {
+        let Self { destination, source, topics, destination_more, link_more } = self;
+        format!(
+            "[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
+             [service]\nlisten = \"127.0.0.1:{port}\"\n\
+             [link.dr]\nbootstrap.servers = \"{source}\"\n{link_more}mirror.topics = {topics:?}\n"
+        )
+    }
+}
+
+/// The program of this tree and its files; it may be killed and started again.
+pub struct Isolog {
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+impl Isolog {
+    /// Writes the config and starts the program.
+    pub fn start(spec: &IsologSpec) -> Result<Self, RealError> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let dir = repo().join(format!("target/real/isolog-{}-{number}", process::id()));
+        let told = run(script().arg("port"))?;
+        let port = String::from_utf8_lossy(&told.stdout).trim().parse();
+        let port = port.map_err(|e| RealError::new(format!("cluster port: {e}")))?;
+        let written = fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(dir.join("isolog.toml"), spec.toml(port)));
+        written.map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
+        let mut isolog = Self { dir, port, child: None };
+        isolog.start_again()?;
+        Ok(isolog)
+    }
+
+    /// Starts it after a kill or stop; returns at once, it may not be listening yet.
+    pub fn start_again(&mut self) -> Result<(), RealError> {
+        let bad = |e: std::io::Error| RealError::new(format!("isolog: {e}"));
+        let path = self.dir.join("log");
+        let log = File::options().create(true).append(true).open(path).map_err(bad)?;
+        let mut command = Command::new(isolog_binary()?);
+        command.args(["run", "--config"]).arg(self.dir.join("isolog.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().map_err(bad)?);
+        Ok(())
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ended_already = child.kill();
+            let _ended_already = child.wait();
+        }
+    }
+
+    /// SIGTERM; its exit status, or an error when it takes longer than `wait_max`.
+    pub fn term(&mut self, wait_max: Duration) -> Result<ExitStatus, RealError> {
+        let mut child = self.child.take().ok_or_else(|| RealError::new("it does not run"))?;
+        run(Command::new("kill").arg("-TERM").arg(child.id().to_string()))?;
+        let until = Instant::now() + wait_max;
+        while Instant::now() < until {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Ok(status);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        self.child = Some(child);
+        Err(RealError::new(format!("isolog still runs {} s after SIGTERM", wait_max.as_secs())))
+    }
+
+    /// Whether the process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// All that it ever logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Where its config lies.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("isolog.toml")
+    }
+
+    /// What it serves at a path, if it answers.
+    pub fn get(&self, path: &str) -> Option<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(ANSWER_WAIT)).ok()?;
+        let host = self.port;
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{host}\r\nConnection: close\r\n");
+        stream.write_all(format!("{ask}\r\n").as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// State and reason of the one link.
+    pub fn link(&self) -> (String, String) {
+        let links = self.get("/v1/links").unwrap_or_default();
+        (text(&links[0], "state"), text(&links[0], "reason"))
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> Vec<Seen> {
+        let all = self.get("/v1/partitions").unwrap_or_default();
+        all.as_array().map(|all| all.iter().map(Seen::of).collect()).unwrap_or_default()
+    }
+
+    /// One partition, if it is known.
+    pub fn partition(&self, topic: &str, partition: i64) -> Option<Seen> {
+        self.partitions().into_iter().find(|p| p.topic == topic && p.partition == partition)
+    }
+
+    /// Waits until `look` says something; panics with the log's end after `seconds_max`.
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        seconds_max: u64,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
+        let until = Instant::now() + Duration::from_secs(seconds_max);
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            if Instant::now() > until {
+                let log = self.log();
+                let lines: Vec<_> = log.lines().collect();
+                let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+                let (link, seen) = (self.link(), self.partitions());
+                panic!("not within {seconds_max} s: {what}\n{link:?}\n{seen:#?}\n{last}");
+            }
+            sleep(LOOK_PAUSE);
+        }
+    }
+
+    /// Waits until a partition halts, and tells how.
+    pub fn wait_halt(&self, topic: &str, partition: i64) -> Seen {
+        self.wait_for(&format!("{topic}-{partition} halts"), 40, |isolog| {
+            isolog.partition(topic, partition).filter(|seen| seen.state == "Halted")
+        })
+    }
+
+    /// Waits until a partition's copy is read up to `end`.
+    pub fn wait_copied(&self, topic: &str, partition: i64, end: i64) {
+        self.wait_for(&format!("{topic}-{partition} copied to {end}"), 40, |isolog| {
+            let seen = isolog.partition(topic, partition)?;
+            (seen.destination_hwm == Some(end)).then_some(())
+        });
+    }
+}
+
+impl Drop for Isolog {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() || std::env::var_os("ISOLOG_KEEP").is_some() {
+            eprintln!("isolog's files are kept: {}", self.dir.display());
+        } else {
+            let _best_effort = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// One partition as `/v1/partitions` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i64,
+    /// A word of docs/STATES.md.
+    pub state: String,
+    /// The word of the reason.
+    pub code: String,
+    /// The reason with its numbers.
+    pub reason: String,
+    /// Where the source ends.
+    pub source_end: Option<i64>,
+    /// What readers of the copy see.
+    pub destination_hwm: Option<i64>,
+    /// Records between the two.
+    pub lag_records: Option<i64>,
+}
+
+impl Seen {
+    fn of(one: &Value) -> Self {
+        Self {
+            topic: text(one, "topic"),
+            partition: one["partition"].as_i64().unwrap_or(-1),
+            state: text(one, "state"),
+            code: text(one, "reason_code"),
+            reason: text(one, "reason"),
+            source_end: one["source_end"].as_i64(),
+            destination_hwm: one["destination_hwm"].as_i64(),
+            lag_records: one["lag_records"].as_i64(),
+        }
+    }
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_string()
+}
+
+static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// The program: `ISOLOG_BIN`, or what cargo builds of this tree, once per process.
+pub fn isolog_binary() -> Result<PathBuf, RealError> {
+    if let Some(given) = std::env::var_os("ISOLOG_BIN") {
+        return Ok(given.into());
+    }
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = &*built {
+        return Ok(path.clone());
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    // The whole workspace's features, so that what the tests were built from is not built anew.
+    cargo.args(["build", "--workspace", "--bin", "isolog", "--locked", "--quiet"]);
+    cargo.arg("--manifest-path").arg(repo().join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(target_dir());
+    run(&mut cargo)?;
+    let path = target_dir().join("debug/isolog");
+    *built = Some(path.clone());
+    Ok(path)
+}
+
+/// Where this very test was built: `target/debug/deps/name` is three up.
+fn target_dir() -> PathBuf {
+    let here = std::env::current_exe().unwrap_or_default();
+    here.ancestors().nth(3).map_or_else(|| repo().join("target"), Path::to_path_buf)
+}
