@@ -333,6 +333,8 @@ impl<'a> World<'a> {
                 Tail::Equal(LeaderEpoch(batch.epoch))
             }
             Some(_) => Tail::Differs(at(base)),
+            // a stranger's record in a hole of the source
+            None if id == u64::MAX => Tail::Differs(at(base)),
             None => Tail::NothingShared,
         }
     }

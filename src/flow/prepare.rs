@@ -225,9 +225,12 @@ async fn tails(
         epoch: case.destination_epoch,
         start: destination_start,
     };
-    compare(&case.tp, end, back, &mut source, &mut destination).await.map_err(|error| match error {
-        LookError::Cluster(error) => Trouble::Cluster(error),
-        LookError::Code(side, code) => Trouble::Code(side, code),
+    let writer = shared.writer.id;
+    compare(&case.tp, end, back, writer, &mut source, &mut destination).await.map_err(|error| {
+        match error {
+            LookError::Cluster(error) => Trouble::Cluster(error),
+            LookError::Code(side, code) => Trouble::Code(side, code),
+        }
     })
 }
 
