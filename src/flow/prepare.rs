@@ -174,8 +174,8 @@ async fn look(
 ) -> Result<Prepared, Trouble> {
     let mut facts = ends.of(&case.tp)?;
     let end = facts.destination_end.min(facts.destination_hwm);
-    if sequence.is_none() && end < facts.destination_end {
-        // Nothing but the tail vouches for the end, and the tail cannot be read yet.
+    if end < facts.destination_end {
+        // The last batches cannot be read yet: neither their content nor their epoch is known.
         return Err(Trouble::Code(Side::Destination, OFFSET_NOT_AVAILABLE));
     }
     let last = end.get().checked_sub(1).and_then(Offset::new);

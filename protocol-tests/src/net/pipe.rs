@@ -215,6 +215,10 @@ impl State {
             }
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        if self.pipes[out].reset_at.is_some() {
+            // a cut is on its way: what is written behind it arrives nowhere
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let room = self.rule.window_bytes.saturating_sub(self.pipes[out].queued_bytes);
         if room == 0 {
             self.pipes[out].writer = Some(context.waker().clone());

@@ -1,4 +1,4 @@
-//! Halts that one batch of the source causes, and those that the destination's rules for batches do.
+//! Halts that one batch of the source causes, by what it is or by what the destination takes.
 //!
 //! It never lets the batch through: what stands behind it must stay where it is.
 

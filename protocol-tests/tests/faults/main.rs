@@ -5,4 +5,5 @@
 mod batches;
 mod lab;
 mod logs;
+mod produce;
 mod topics;
