@@ -113,6 +113,8 @@ pub struct World<'a> {
     tame: bool,
     /// How often in a row a thawed old leader answered with its old end.
     stale: u32,
+    /// It halted on such an answer, after a true one that said the same: safe, if needless.
+    misled: bool,
     /// Whether a stranger wrote, or the source lost what was copied: a halt is right.
     spoiled: bool,
     ids: u64,
@@ -166,6 +168,7 @@ impl<'a> World<'a> {
             faults: true,
             tame,
             stale: 0,
+            misled: false,
             spoiled: false,
             ids: 0,
             dice,
@@ -311,6 +314,7 @@ impl<'a> World<'a> {
             tail: self.tail(end),
         };
         self.mirror.handle_prepared(self.now(), &facts);
+        self.misled = thawed && self.mirror.halted().is_some();
     }
 
     /// Where the writer is forgotten the mirror waits until nothing can be on its way.
@@ -434,6 +438,7 @@ impl<'a> World<'a> {
         let next = self.source.iter().find(|batch| batch.base + batch.span > end);
         let next = next.map(|batch| (batch.base, batch.view.attributes().0, batch.view.count()));
         match halt {
+            Halt::DestinationBehind { .. } | Halt::LogStartAbove { .. } if self.misled => {}
             Halt::LogStartAbove { .. } => assert!(end < self.source_start),
             Halt::Hole { at, .. } => {
                 assert!(at.get() == end && next.is_some_and(|(base, _, _)| base > end));
