@@ -189,8 +189,14 @@ fn new_topics_and_partitions_appear(stage: &Stage) {
     stage.goes_on("m-new", 0);
 }
 
-const DOWN: [&str; 5] =
-    ["m-down-foreign", "m-down-ahead", "m-down-anew", "m-down-anew-short", "m-down-fine"];
+const DOWN: [&str; 6] = [
+    "m-down-foreign",
+    "m-down-ahead",
+    "m-down-anew",
+    "m-down-anew-short",
+    "m-down-anew-cut",
+    "m-down-fine",
+];
 
 /// What happens while isolog is down is found at its start, before the first byte.
 fn what_happened_meanwhile_is_found(stage: &mut Stage) {
@@ -202,21 +208,24 @@ fn what_happened_meanwhile_is_found(stage: &mut Stage) {
         write(&stage.destination, topic, 0, 1);
     }
     stage.write("m-down-foreign", 0, 4);
-    for (topic, batches) in [("m-down-anew", 9), ("m-down-anew-short", 1)] {
+    for (topic, batches) in [("m-down-anew", 9), ("m-down-anew-short", 1), ("m-down-anew-cut", 9)] {
         stage.source.delete(topic).unwrap();
         stage.source.create(topic, 1, 1, &[]).unwrap();
         stage.write(topic, 0, batches);
     }
+    // It begins exactly where the copy of its namesake ends: only the topic's id can tell.
+    stage.source.delete_records("m-down-anew-cut", 0, 3 * BATCH).unwrap();
     stage.write("m-down-fine", 0, 2);
-    let before = [0, 1, 2, 3].map(|n| stage.log(DOWN[n]));
+    let before = [0, 1, 2, 3, 4].map(|n| stage.log(DOWN[n]));
     stage.isolog.start_again().unwrap();
     stage.copied("m-down-fine", 0);
     stage.halted("m-down-foreign", 0, "DIVERGED");
     stage.halted("m-down-ahead", 0, "DESTINATION_AHEAD");
-    stage.halted("m-down-anew", 0, "DIVERGED");
-    stage.halted("m-down-anew-short", 0, "DESTINATION_AHEAD");
+    for topic in ["m-down-anew", "m-down-anew-short", "m-down-anew-cut"] {
+        stage.halted(topic, 0, "SOURCE_TOPIC_ID_CHANGED");
+    }
     thread::sleep(A_WHILE);
-    assert_eq!(before, [0, 1, 2, 3].map(|n| stage.log(DOWN[n])), "written to after a refusal");
+    assert_eq!(before, [0, 1, 2, 3, 4].map(|n| stage.log(DOWN[n])), "written to after a refusal");
 }
 
 /// SIGTERM under load: exit code 0, and the next start goes on where it stopped.

@@ -44,7 +44,7 @@ use crate::sync::topics::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.
 const RECONNECT_MIN: Duration = Duration::from_millis(500);
-/// The longest.
+/// The longest; `availability.check.ms` where that is shorter.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// How many orders the belt may have before it.
 const ORDERS_MAX: usize = 16;
@@ -224,7 +224,8 @@ impl Starting {
         options: crate::cluster::Options,
         dial: &Arc<dyn Dial>,
     ) -> Option<Arc<Cluster>> {
-        let mut pause = RECONNECT_MIN;
+        let pause_max = RECONNECT_MAX.min(self.settings.link.availability_interval);
+        let mut pause = RECONNECT_MIN.min(pause_max);
         loop {
             let seed = self.world.seed;
             match Cluster::connect(options.clone(), dial.clone(), seed).await {
@@ -232,7 +233,7 @@ impl Starting {
                 Err(error) => self.tell_unreached(options.side, &error),
             }
             sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_MAX);
+            pause = (pause * 2).min(pause_max);
         }
     }
 

@@ -34,6 +34,7 @@ pub use peers::peer;
 pub use program::Isolog;
 pub use program::IsologSpec;
 pub use program::Seen;
+pub use program::free_port;
 pub use program::isolog_binary;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.

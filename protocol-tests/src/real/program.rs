@@ -43,6 +43,8 @@ pub struct IsologSpec {
     pub destination: String,
     /// `bootstrap.servers` of the link.
     pub source: String,
+    /// The link's name.
+    pub link: String,
     /// `mirror.topics`.
     pub topics: Vec<String>,
     /// More lines of `[destination]`.
@@ -57,6 +59,7 @@ impl IsologSpec {
         Self {
             destination: destination.into(),
             source: source.into(),
+            link: "dr".into(),
             topics: topics.iter().map(|topic| (*topic).to_string()).collect(),
             destination_more: "metadata.max.age.ms = 1000\n".into(),
             link_more: "metadata.max.age.ms = 1000\navailability.check.ms = 1000\n".into(),
@@ -64,11 +67,11 @@ impl IsologSpec {
     }
 
     fn toml(&self, port: u16) -> String {
-        let Self { destination, source, topics, destination_more, link_more } = self;
+        let Self { destination, source, link, topics, destination_more, link_more } = self;
         format!(
             "[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
              [service]\nlisten = \"127.0.0.1:{port}\"\n\
-             [link.dr]\nbootstrap.servers = \"{source}\"\n{link_more}mirror.topics = {topics:?}\n"
+             [link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}mirror.topics = {topics:?}\n"
         )
     }
 }
@@ -87,9 +90,7 @@ impl Isolog {
     pub fn start(spec: &IsologSpec) -> Result<Self, RealError> {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let dir = repo().join(format!("target/real/isolog-{}-{number}", process::id()));
-        let told = run(script().arg("port"))?;
-        let port = String::from_utf8_lossy(&told.stdout).trim().parse();
-        let port = port.map_err(|e| RealError::new(format!("cluster port: {e}")))?;
+        let port = free_port()?;
         let written = fs::create_dir_all(&dir)
             .and_then(|()| fs::write(dir.join("isolog.toml"), spec.toml(port)));
         written.map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
@@ -265,6 +266,13 @@ impl Seen {
 
 fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_string()
+}
+
+/// A port that nobody uses right now.
+pub fn free_port() -> Result<u16, RealError> {
+    let told = run(script().arg("port"))?;
+    let port = String::from_utf8_lossy(&told.stdout).trim().parse();
+    port.map_err(|e| RealError::new(format!("cluster port: {e}")))
 }
 
 static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
