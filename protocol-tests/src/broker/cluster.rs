@@ -269,8 +269,17 @@ async fn follow(cluster: TestCluster, broker: i32) {
         if cluster.quietly(|state| pull_all(state, broker)) {
             cluster.change(|_| ());
         }
+        // who cannot reach a leader tries again, though not as often
+        let missed = cluster.quietly(|state| std::mem::take(&mut state.broker_mut(broker).missed));
+        if !missed.is_empty() {
+            tokio::time::sleep(MISSED_PAUSE).await;
+            cluster.quietly(|state| state.broker_mut(broker).behind.extend(missed));
+        }
     }
 }
+
+/// `replica.fetch.backoff.ms`, a little shortened.
+const MISSED_PAUSE: Duration = Duration::from_millis(300);
 
 fn pull_all(state: &mut State, broker: i32) -> bool {
     if !state.broker(broker).is_up() {
@@ -278,7 +287,9 @@ fn pull_all(state: &mut State, broker: i32) -> bool {
     }
     let mut changed = false;
     for key in std::mem::take(&mut state.broker_mut(broker).behind) {
-        if state.replicas.contains_key(&(key, broker)) {
+        if state.misses_leader(broker, key) {
+            state.broker_mut(broker).missed.insert(key);
+        } else if state.replicas.contains_key(&(key, broker)) {
             changed |= state.pull(broker, key);
         }
     }

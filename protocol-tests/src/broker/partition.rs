@@ -138,6 +138,15 @@ impl State {
         changed || news || joined || moved
     }
 
+    /// Whether a follower knows its leader and cannot fetch from it at present.
+    pub fn misses_leader(&self, follower: i32, key: Key) -> bool {
+        let own = self.broker(follower).meta.partition(key);
+        let follows = |own: &crate::broker::state::PartitionMeta| {
+            own.leader >= 0 && own.leader != follower && own.replicas.contains(&follower)
+        };
+        own.is_some_and(follows) && self.reachable_leader(follower, key).is_none()
+    }
+
     /// The leader that a follower would fetch from, if both agree who it is and it answers.
     fn reachable_leader(&self, follower: i32, key: Key) -> Option<(i32, i32)> {
         let own = self.broker(follower).meta.partition(key)?;

@@ -97,6 +97,8 @@ pub struct Broker {
     pub sessions: Sessions,
     /// Partitions where it has something to fetch as follower.
     pub behind: BTreeSet<Key>,
+    /// Those of them whose leader did not answer.
+    pub missed: BTreeSet<Key>,
     /// Dynamic broker configs.
     pub configs: Configs,
 }
@@ -188,6 +190,7 @@ impl State {
                 meta: meta.clone(),
                 sessions: Sessions::new(rng.fork(), sessions_max),
                 behind: BTreeSet::new(),
+                missed: BTreeSet::new(),
                 configs: Configs::new(),
             };
             (id, broker)
