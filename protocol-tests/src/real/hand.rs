@@ -57,6 +57,8 @@ const LEADER_PAUSE: Duration = Duration::from_millis(100);
 const FETCH_BYTES: i32 = 16 << 20;
 /// The deadline of what a broker does for us.
 const TIMEOUT_MS: i32 = 10_000;
+/// Kafka's code.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// Kafka's number for the resource type topic.
 const TOPIC: i8 = 2;
 /// ACL words of Kafka: literal pattern, allow.
@@ -193,8 +195,16 @@ impl Hand {
             .with_configs(configs.iter().map(config).collect());
         let request =
             CreateTopicsRequest::default().with_topics(vec![one]).with_timeout_ms(TIMEOUT_MS);
-        let answer = self.ask(5, &request)?;
-        refused(topic, answer.topics.first().map_or(-1, |one| one.error_code))?;
+        // ZooKeeper may still hold a topic of that name which the brokers have forgotten.
+        let mut code = TOPIC_ALREADY_EXISTS;
+        for _ in 0..LEADER_TRIES {
+            code = self.ask(5, &request)?.topics.first().map_or(-1, |one| one.error_code);
+            if code != TOPIC_ALREADY_EXISTS {
+                break;
+            }
+            sleep(LEADER_PAUSE);
+        }
+        refused(topic, code)?;
         (0..partitions).try_for_each(|partition| self.ends(topic, partition).map(drop))
     }
 
