@@ -3,7 +3,9 @@
 //! It never uses a real clock or socket: the whole program runs between two simulated clusters.
 
 mod batches;
+mod brokers;
 mod lab;
 mod logs;
 mod produce;
+mod rivals;
 mod topics;
