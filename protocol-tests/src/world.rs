@@ -272,6 +272,8 @@ impl World {
                 self.net.clear_rule(CLIENT, &host);
             }
             Fault::LateBytes => self.late(&host),
+            // a cluster that lacks a broker makes no replicas
+            Fault::Grow | Fault::NewTopic if !self.source_is_whole() => {}
             Fault::Grow => self.grow(),
             Fault::NewTopic => {
                 let name = format!("new{}", self.topics.len());
@@ -279,6 +281,10 @@ impl World {
             }
             Fault::Throttle => cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 300),
         }
+    }
+
+    fn source_is_whole(&self) -> bool {
+        self.source.look(|state| state.meta.live.len() == state.brokers.len())
     }
 
     fn rule(&self, host: &str, rule: Rule) {
@@ -293,8 +299,11 @@ impl World {
     fn move_leader(&mut self, cluster: &TestCluster, to: i32) {
         let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
         let topic = self.topics[at].0.clone();
-        let has = cluster.look(|state| state.meta.topics.contains_key(&topic));
-        if has {
+        let is_in_sync = cluster.look(|state| {
+            let topic = state.meta.topics.get(&topic);
+            topic.is_some_and(|topic| topic.partitions[0].isr.contains(&to))
+        });
+        if is_in_sync {
             cluster.move_leader(&topic, 0, to);
         }
     }
