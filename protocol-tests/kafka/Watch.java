@@ -4,8 +4,9 @@
 // It never asks the mirror itself, and writes nothing.
 //
 //   Watch --source B --destination B --topics a,b --pid PID --bytes PAYLOAD_BYTES
-//         [--skip-percent 0] [--every-ms 200] [--seconds-max 600]
+//         [--skip-percent 0] [--every-ms 200] [--seconds-max 600] [--thaw]
 //
+// --thaw: the process was started stopped (SIGSTOP); it gets SIGCONT once the watch is ready.
 // --bytes: payload of all the records; what was copied between the first and the last sample is
 //   taken as its share. --skip-percent: the part of the records that is warm-up.
 
@@ -29,11 +30,18 @@ public final class Watch {
 
     public static void main(String[] argv) throws Exception {
         Args args = new Args(argv, Set.of("source", "destination", "topics", "pid", "bytes",
-            "skip-percent", "every-ms", "seconds-max"), Set.of());
+            "skip-percent", "every-ms", "seconds-max"), Set.of("thaw"));
         long total = sum(args.need("source"), args.need("topics"));
         try (var consumer = consumer(args.need("destination"))) {
+            sample(args, consumer); // dials and warms up before there is anything to miss
+            if (args.has("thaw")) thaw(args.need("pid"));
             watch(args, total, consumer);
         }
+    }
+
+    private static void thaw(String pid) throws Exception {
+        int status = new ProcessBuilder("kill", "-CONT", pid).start().waitFor();
+        if (status != 0) throw new Exception("process " + pid + " cannot be thawed");
     }
 
     private static void watch(Args args, long total, KafkaConsumer<byte[], byte[]> consumer)

@@ -2,9 +2,11 @@
 //! partition. It is the yardstick for CPU per byte; its copy is not offset-exact and never claims
 //! to be.
 //!
-//! It copies what the source holds when it starts, then prints its cost and ends.
+//! It copies what the source holds when it starts, then prints its cost and ends; with `--follow`
+//! it copies until it is killed.
 //!
 //!   rk-loop --source B --destination B --topics a,b [--codec none] [--batch 1m] [--linger 5]
+//!           [--follow]
 //!
 //! The destination topics must exist, with as many partitions.
 
@@ -66,11 +68,13 @@ struct Copied {
 }
 
 fn main() -> Outcome<()> {
-    let args = Args::parse(&["source", "destination", "topics", "codec", "batch", "linger"], &[]);
+    let args =
+        Args::parse(&["source", "destination", "topics", "codec", "batch", "linger"], &["follow"]);
     let consumer = consumer(&args)?;
     let refused = Deliveries::default();
     let producer = producer(&args, refused.clone())?;
-    let records = assign(&consumer, args.need("topics"))?;
+    let held = assign(&consumer, args.need("topics"))?;
+    let records = if args.has("follow") { u64::MAX } else { held };
     let copied = copy(&consumer, &producer, records)?;
     producer.flush(FLUSH_MAX)?;
     let refused = refused.0.load(Ordering::Relaxed);
