@@ -70,7 +70,9 @@ fn text(run: &Value, name: &str) -> String {
 fn spread(group: &Group, of: impl Fn(&Value) -> Option<f64>) -> Option<(f64, f64, f64)> {
     let mut all: Vec<f64> = group.runs.iter().filter_map(of).collect();
     all.sort_by(f64::total_cmp);
-    Some((*all.get(all.len() / 2)?, *all.first()?, *all.last()?))
+    let (least, most) = (*all.first()?, *all.last()?);
+    let median = f64::midpoint(all[(all.len() - 1) / 2], all[all.len() / 2]);
+    Some((median, least, most))
 }
 
 /// CPU-seconds per GB of payload.
