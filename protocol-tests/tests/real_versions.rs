@@ -53,32 +53,42 @@ fn mirrored(source: &RealCluster, destination: &RealCluster, prefix: &str) -> Is
 
 /// 2.8 fetches by name: a topic made anew must be seen by its id before anything of it is copied,
 /// also one that is longer than the copy.
-fn made_anew_at_an_old_source(source: &RealCluster, destination: &RealCluster) {
+///
+/// With `is_frozen` isolog sees nothing between the two topics, only the new one's longer log.
+fn made_anew_at_an_old_source(source: &RealCluster, destination: &RealCluster, is_frozen: bool) {
+    let topic = if is_frozen { "anew-unseen" } else { "anew-seen" };
     let (ours, there) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     let write = |batches: u32| {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let time_ms = i64::try_from(since_1970.as_millis()).unwrap();
         let tag = format!("{time_ms}");
         for _ in 0..batches {
-            ours.produce("anew-one", 0, &Build::plain(time_ms, &tag, 10)).unwrap();
+            ours.produce(topic, 0, &Build::plain(time_ms, &tag, 10)).unwrap();
         }
     };
-    ours.create("anew-one", 1, 1, &[]).unwrap();
+    ours.create(topic, 1, 1, &[]).unwrap();
     write(3);
-    let mut spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["anew-*"]);
-    spec.link = "anew".into();
+    let mut spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &[topic]);
+    spec.link = topic.into();
     // Only the broker's own answers can tell in time, not the regular look at the topics.
-    spec.link_more = "metadata.max.age.ms = 15000\n".into();
+    spec.link_more = "metadata.max.age.ms = 30000\n".into();
     let isolog = Isolog::start(&spec).unwrap();
-    isolog.wait_copied("anew-one", 0, 30);
-    let before = there.log("anew-one", 0).unwrap().batches.len();
-    ours.delete("anew-one").unwrap();
-    ours.create("anew-one", 1, 1, &[]).unwrap();
+    isolog.wait_copied(topic, 0, 30);
+    let before = there.log(topic, 0).unwrap().batches.len();
+    if is_frozen {
+        isolog.freeze(true).unwrap();
+        thread::sleep(Duration::from_secs(1)); // its last fetch ends before the topic does
+    }
+    ours.delete(topic).unwrap();
+    ours.create(topic, 1, 1, &[]).unwrap();
     write(9);
-    let seen = isolog.wait_halt("anew-one", 0);
+    if is_frozen {
+        isolog.freeze(false).unwrap();
+    }
+    let seen = isolog.wait_halt(topic, 0);
     assert_eq!(seen.code, "SOURCE_TOPIC_ID_CHANGED", "{seen:?}");
     thread::sleep(Duration::from_secs(2));
-    let after = there.log("anew-one", 0).unwrap();
+    let after = there.log(topic, 0).unwrap();
     assert_eq!(after.batches.len(), before, "mixed: {:?}", after.batches);
 }
 
@@ -98,5 +108,6 @@ fn plain_topics_are_copied_between_versions() {
         assert!(isolog.term(Duration::from_secs(20)).unwrap().success(), "{}", isolog.log());
         assert!(!isolog.log().contains("panicked"), "{}", isolog.log());
     }
-    made_anew_at_an_old_source(&old, &new);
+    made_anew_at_an_old_source(&old, &new, false);
+    made_anew_at_an_old_source(&old, &new, true);
 }

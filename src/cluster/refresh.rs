@@ -71,6 +71,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// The ids of these topics as that very broker knows them now; the cache is not touched.
+    pub async fn topic_ids_at(
+        &self,
+        broker: BrokerId,
+        names: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, TopicId>> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(names.iter().map(topic_asked).collect()))
+            .with_allow_auto_topic_creation(false);
+        let response = self.ask(Target::Broker(broker), &request).await?;
+        let known = response.topics.iter().filter_map(topic_told).filter(|one| one.error.is_none());
+        Ok(known.map(|one| (one.name, one.id)).collect())
+    }
+
     /// How long ago all topics were read.
     pub async fn age(&self) -> Duration {
         self.read_at.lock().await.map_or(Duration::MAX, |began| began.elapsed())

@@ -1,7 +1,8 @@
 //! One lane: the task that carries batches from one source broker to one destination broker.
 //!
-//! It never waits for anything but its closed set of events, never hands a batch to another task,
-//! and ends with its connections: every doubt goes back to the belt with the partition.
+//! It never waits for anything but its closed set of events (and, where it fetches by name, for
+//! `vouch`), never hands a batch to another task, and ends with its connections: every doubt goes
+//! back to the belt with the partition.
 //!
 //! ```text
 //!  source ──fetch answer──▶ split ─▶ align ─▶ window ─▶ rewrite ──▶ append request ──▶ destination
@@ -32,6 +33,7 @@ use crate::flow::seat::Naming;
 use crate::flow::seat::Seat;
 use crate::flow::seat::Seats;
 use crate::flow::stats::Gauge;
+use crate::flow::vouch;
 use crate::ids::BrokerId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
@@ -44,6 +46,7 @@ use crate::wire::produce::AppendAnswer;
 use crate::wire::rewrite::Writer;
 use crate::wire::split::split;
 use crate::wire::topic::AskError;
+use crate::wire::topic::TopicRef;
 use crate::wire::versions::ApiKey;
 
 /// The least that one fetch of a lane asks for, however many lanes share the memory.
@@ -210,7 +213,7 @@ impl Lane {
             match self.wait(orders).await {
                 Event::Order(None) | Event::Stop => self.let_go(Fault::Moved),
                 Event::Order(Some(order)) => self.handle_order(order),
-                Event::Fetched(Ok(answer)) => self.handle_fetched(answer),
+                Event::Fetched(Ok(answer)) => self.handle_fetched(answer).await,
                 Event::Fetched(Err(error)) => {
                     self.source = None;
                     self.let_go(Fault::SourceLost);
@@ -318,7 +321,7 @@ impl Lane {
         }
     }
 
-    fn handle_fetched(&mut self, answer: Answer) {
+    async fn handle_fetched(&mut self, answer: Answer) {
         let answer = match FetchAnswer::decode(answer.body, answer.version) {
             Ok(answer) => answer,
             Err(error) => return self.lose_source(error),
@@ -331,8 +334,24 @@ impl Lane {
             }
             return;
         }
+        let (source, stop) = (&self.shared.source, &self.shared.stop);
+        let strange = vouch::strangers(source, self.key.source, &self.seats, &answer, stop).await;
         for one in answer.partitions {
-            self.handle_partition(one);
+            let fault = match &one.topic {
+                TopicRef::Name(name) => strange.get(name),
+                TopicRef::Id(_) => None,
+            };
+            match fault {
+                Some(fault) => self.refuse(&one, *fault),
+                None => self.handle_partition(one),
+            }
+        }
+    }
+
+    fn refuse(&mut self, one: &FetchedPartition, fault: Fault) {
+        let id = self.seats.by_source(&one.topic, one.partition);
+        if let Some(seat) = id.and_then(|id| self.seats.get_mut(id)) {
+            seat.mirror.handle_failed(fault);
         }
     }
 

@@ -11,6 +11,7 @@ mod prepare;
 mod seat;
 pub mod stats;
 mod tails;
+mod vouch;
 pub mod writer;
 
 use std::time::Duration;

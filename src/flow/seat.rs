@@ -143,6 +143,12 @@ impl Seats {
         self.by_source.get(&(topic.clone(), partition)).copied()
     }
 
+    /// The id under which a topic of a fetch answer is mirrored.
+    pub fn source_id(&self, topic: &TopicRef, partition: PartitionId) -> Option<TopicId> {
+        let id = self.by_source(topic, partition)?;
+        Some(self.seats.get(id.0)?.as_ref()?.source_id)
+    }
+
     /// Who is meant by an append answer.
     pub fn by_destination(&self, topic: &TopicRef, partition: PartitionId) -> Option<SeatId> {
         self.by_destination.get(&(topic.clone(), partition)).copied()

@@ -71,7 +71,8 @@ impl IsologSpec {
         format!(
             "[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
              [service]\nlisten = \"127.0.0.1:{port}\"\n\
-             [link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}mirror.topics = {topics:?}\n"
+             [link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}\
+             mirror.topics = {topics:?}\n"
         )
     }
 }
@@ -132,6 +133,13 @@ impl Isolog {
         }
         self.child = Some(child);
         Err(RealError::new(format!("isolog still runs {} s after SIGTERM", wait_max.as_secs())))
+    }
+
+    /// SIGSTOP, and later SIGCONT: it does nothing, and its connections stay open.
+    pub fn freeze(&self, frozen: bool) -> Result<(), RealError> {
+        let child = self.child.as_ref().ok_or_else(|| RealError::new("it does not run"))?;
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        run(Command::new("kill").arg(signal).arg(child.id().to_string())).map(drop)
     }
 
     /// Whether the process lives.
