@@ -30,6 +30,9 @@ pub const CLIENT: &str = "isolog";
 /// How long a world may take to become level once the faults have stopped, in its own time.
 const CALM_MAX: Duration = Duration::from_secs(900);
 
+/// Three days, in ms: three times what a broker remembers a writer for.
+const OLD_MS: i64 = 3 * 86_400_000;
+
 /// Two clusters and one replicator.
 pub struct World {
     /// The network.
@@ -47,6 +50,8 @@ pub struct World {
     began: Instant,
     /// Which faults this world knows.
     faults: Vec<Fault>,
+    /// All records are so old that the destination forgets their writer whenever it looks.
+    is_old: bool,
     written: u64,
 }
 
@@ -112,10 +117,16 @@ impl World {
         let net = Net::new(rng.next_u64());
         let specs = (spec("source", &mut rng), spec("destination", &mut rng));
         let mut faults = FAULTS.to_vec();
+        let is_old = seed % 4 == 3;
+        if is_old {
+            // a forgotten writer is told from a new one by time alone (docs/OFFSETS.md): bytes
+            // that outlive their connection by more than that are out of the question
+            faults.retain(|fault| *fault != Fault::LateBytes);
+        }
         while faults.len() > 5 {
             faults.remove(rng.between(0, faults.len() as u64 - 1) as usize);
         }
-        World { faults, ..World::over(net, rng, specs) }
+        World { faults, is_old, ..World::over(net, rng, specs) }
     }
 
     /// Two clusters as the test wants them; isolog is not started.
@@ -135,6 +146,7 @@ impl World {
             running: None,
             began: Instant::now(),
             faults: Vec::new(),
+            is_old: false,
             written: 0,
         }
     }
@@ -204,7 +216,8 @@ impl World {
         let count = self.rng.between(1, 20);
         let codec = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
         let codec = codec[self.rng.between(0, 4) as usize];
-        let time = self.source.look(|state| state.now_ms());
+        let age = if self.is_old { OLD_MS } else { 0 };
+        let time = self.source.look(|state| state.now_ms()) - age;
         let records = (0..count).map(|n| {
             let key = format!("k{}", self.written + n);
             Record::new(&key, &"v".repeat((n % 7) as usize * 11))
@@ -226,6 +239,9 @@ impl World {
                 self.produce();
             }
             sleep(Duration::from_millis(self.rng.between(1, 400))).await;
+            if self.is_old && self.rng.chance(300) {
+                self.forget();
+            }
             if self.rng.chance(150) {
                 strikes += 1;
                 self.strike().await;
@@ -234,6 +250,19 @@ impl World {
         self.calm().await;
         self.stop().await;
         Outcome { records: self.written, strikes, trace: self.verdict() }
+    }
+
+    /// The destination looks which writers are too old, and forgets ours.
+    fn forget(&self) {
+        let copied = |topic: &str, partition: i32| {
+            self.destination.look(|state| {
+                let topic = state.meta.topics.get(topic);
+                topic.is_some_and(|topic| topic.partitions.len() as i32 > partition)
+            })
+        };
+        for (topic, partition) in self.all_partitions().filter(|(t, p)| copied(t, *p)) {
+            self.destination.expire_producers_now(topic, partition);
+        }
     }
 
     async fn strike(&mut self) {

@@ -102,6 +102,9 @@ impl State {
             return Err(ResponseError::InvalidPartitions);
         }
         let replication = topic.partitions[0].replicas.len() as i16;
+        if replication as usize > self.meta.live.len() {
+            return Err(ResponseError::InvalidReplicationFactor);
+        }
         for n in old..count {
             let replicas = self.assign(n, replication);
             self.add_partition(name, replicas);
