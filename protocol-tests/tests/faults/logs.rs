@@ -2,6 +2,9 @@
 //!
 //! It never asserts more of a spoilt destination than can be held: what was there stays.
 
+use isolog::flow::writer;
+use isolog::ids::ClusterId;
+use isolog::ids::LinkName;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Version;
@@ -80,8 +83,14 @@ fn blank() -> Lab {
 async fn an_end_inside_a_thinned_batch_halts_with_all_three_numbers() {
     let mut lab = blank();
     let (first, second) = (lab.batch(10), lab.batch(5));
+    // the link's own: somebody else's would be a divergence
+    let link = writer::of(
+        &ClusterId("source".into()),
+        &ClusterId("destination".into()),
+        &LinkName("dr".into()),
+    );
     let half = Build::new(second.base_timestamp, second.records[..2].to_vec());
-    copy_by_hand(&lab, &[first.clone(), half]);
+    copy_by_hand(&lab, &[first.clone(), half.producer(link.id.0, link.epoch, 10)]);
     lab.append_bad(&first);
     lab.append_bad(&second);
     lab.source().compact(BAD.0, BAD.1, false, |offset, _| offset != 13);
