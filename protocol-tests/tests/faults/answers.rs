@@ -1,4 +1,4 @@
-//! Answers that cannot be: garbage, lies about lengths, other numbers, unknown codes, lost sessions.
+//! Answers that cannot be: garbage, false lengths and numbers, unknown codes, lost sessions.
 //!
 //! It never lets one of them into the log, and none of them ends the process.
 

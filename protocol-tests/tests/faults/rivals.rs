@@ -1,4 +1,4 @@
-//! Two at once: the same link mirrored by two processes, old ones that come back, one after another.
+//! Two at once: one link mirrored by two processes, old ones that come back, forgotten writers.
 //!
 //! It never asserts who wins: whoever writes, the log is as one writer would have left it.
 
