@@ -2,9 +2,13 @@
 //!
 //! It never judges: the rules do.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -16,8 +20,12 @@ use protocol_tests::broker::TestCluster;
 use protocol_tests::broker::Version;
 use protocol_tests::broker::spec::PORT;
 use protocol_tests::net::Net;
+use protocol_tests::net::NetStream;
 use protocol_tests::raw::Raw;
 use protocol_tests::real::RealCluster;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 /// A cluster to try rules on.
@@ -85,6 +93,58 @@ impl Lab {
                 Raw::new(stream)
             }
         }
+    }
+
+    /// A connection to broker 1 that is reset when it is dropped: what the broker has not read
+    /// is lost.
+    pub async fn connect_resetting(&self) -> Raw {
+        match &self.place {
+            Place::Sim(cluster) => {
+                let stream = cluster.net().connect(&cluster.host(1), PORT).await.unwrap();
+                Raw::new(Resetting(Some(stream)))
+            }
+            Place::Real(cluster) => {
+                let stream = TcpStream::connect(("127.0.0.1", cluster.ports()[0])).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                stream.set_zero_linger().unwrap();
+                Raw::new(stream)
+            }
+        }
+    }
+
+    /// Elects the first of these, which are the topic's replicas in their new order.
+    pub async fn elect(&self, topic: &Topic, order: &[i32]) {
+        match &self.place {
+            Place::Sim(cluster) => cluster.move_leader(&topic.name, 0, order[0]),
+            Place::Real(_) => self.prefer(topic, order).await,
+        }
+        self.led_topic(&mut self.connect().await, &topic.name, order[0]).await;
+    }
+
+    async fn prefer(&self, topic: &Topic, order: &[i32]) {
+        let mut raw = self.connect().await;
+        let partition = alter_partition_reassignments_request::ReassignablePartition::default()
+            .with_replicas(Some(order.iter().copied().map(BrokerId).collect()));
+        let asked = alter_partition_reassignments_request::ReassignableTopic::default()
+            .with_name(TopicName(text(&topic.name)))
+            .with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_timeout_ms(10_000)
+            .with_topics(vec![asked]);
+        let answer = raw.call(0, &request).await.unwrap();
+        assert_eq!(answer.error_code, OK, "{answer:?}");
+        assert_eq!(answer.responses[0].partitions[0].error_code, OK, "{answer:?}");
+        let asked = elect_leaders_request::TopicPartitions::default()
+            .with_topic(TopicName(text(&topic.name)))
+            .with_partitions(vec![0]);
+        let request = ElectLeadersRequest::default()
+            .with_timeout_ms(10_000)
+            .with_topic_partitions(Some(vec![asked]));
+        let answer = raw.call(2, &request).await.unwrap();
+        assert_eq!(answer.error_code, OK, "{answer:?}");
+        let code = answer.replica_election_results[0].partition_result[0].error_code;
+        // 84: it leads already
+        assert!([OK, 84].contains(&code), "{answer:?}");
     }
 
     /// The cluster's wall clock, in ms.
@@ -354,6 +414,49 @@ impl Lab {
         let answer = raw.call(2, &request).await.unwrap();
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.low_watermark)
+    }
+}
+
+/// A simulated connection that is aborted when it is dropped, as a socket with linger 0.
+struct Resetting(Option<NetStream>);
+
+impl Resetting {
+    fn stream(&mut self) -> Pin<&mut NetStream> {
+        Pin::new(self.0.as_mut().expect("it is taken only by the drop"))
+    }
+}
+
+impl Drop for Resetting {
+    fn drop(&mut self) {
+        self.0.take().map(NetStream::abort);
+    }
+}
+
+impl AsyncRead for Resetting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for Resetting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(context)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod fetch;
 mod lab;
+mod left;
 mod produce;
 mod replicas;
 mod state;
@@ -109,6 +110,12 @@ rules! { simulated, SINGLE, 1,
 rules! { simulated_replicas, TRIPLE, 3,
     replicas::s01_what_followers_answer,
     replicas::a04_the_true_end_with_a_frozen_follower,
+    left::s04_an_elected_leader_knows_the_last_batches,
+    left::p18_one_request_at_a_time,
+    left::p19_timed_out_is_in_the_log,
+    left::a03_closed_with_requests_queued,
+    left::a03_aborted_with_requests_queued,
+    left::a03_repeated_before_the_thaw,
     replicas::b13_too_few_replicas,
 }
 
