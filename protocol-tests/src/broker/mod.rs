@@ -13,6 +13,7 @@ pub mod direct;
 pub mod log;
 pub mod partition;
 pub mod producers;
+pub mod rights;
 pub mod serve;
 pub mod spec;
 pub mod state;

@@ -77,13 +77,27 @@ impl Connection {
             let outcome = self.handle(&call).await;
             running(&mut self.status).await;
             match outcome {
-                Outcome::Answer(body) => self.write_answer(&call, &body).await?,
+                Outcome::Answer(body) => {
+                    if let Err(error) = self.write_answer(&call, &body).await {
+                        return self.last_request(error).await;
+                    }
+                }
                 Outcome::Raw(bytes) => self.stream.write_all(&bytes).await?,
                 Outcome::Nothing => {}
                 Outcome::Never => std::future::pending().await,
                 Outcome::Close => return Ok(()),
             }
         }
+    }
+
+    /// A3: to a client that has closed the answer cannot be written, but one more of its requests
+    /// is read and done; after an abort there is none to read.
+    async fn last_request(&mut self, error: io::Error) -> io::Result<()> {
+        let frame = self.read_frame().await?;
+        if let Some(call) = self.read_call(frame) {
+            self.handle(&call).await;
+        }
+        Err(error)
     }
 
     async fn read_frame(&mut self) -> io::Result<Bytes> {

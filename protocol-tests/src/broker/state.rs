@@ -15,6 +15,7 @@ use crate::broker::api::sessions::Sessions;
 use crate::broker::configs::Configs;
 use crate::broker::configs::TopicConfig;
 use crate::broker::log::Log;
+use crate::broker::rights::Right;
 use crate::broker::spec::Spec;
 use crate::broker::takeover::Controls;
 use crate::rng::Rng;
@@ -121,6 +122,8 @@ pub struct State {
     pub controls: Controls,
     /// Cluster-wide dynamic broker configs.
     pub configs: Configs,
+    /// Rights that everybody lacks, by topic name.
+    pub denied: BTreeSet<(String, Right)>,
     /// Logs with an append in progress, by partition and broker.
     pub locked: BTreeSet<(Key, i32)>,
     started: Instant,
@@ -205,6 +208,7 @@ impl State {
             throttles: BTreeMap::new(),
             controls: Controls::default(),
             configs: Configs::new(),
+            denied: BTreeSet::new(),
             locked: BTreeSet::new(),
             started: Instant::now(),
         }

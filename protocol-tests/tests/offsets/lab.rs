@@ -2,13 +2,9 @@
 //!
 //! It never judges: the rules do.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -18,15 +14,14 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_tests::broker::Spec;
 use protocol_tests::broker::TestCluster;
 use protocol_tests::broker::Version;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::PORT;
 use protocol_tests::net::Net;
-use protocol_tests::net::NetStream;
 use protocol_tests::raw::Raw;
 use protocol_tests::real::RealCluster;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+
+use crate::resetting::Resetting;
 
 /// A cluster to try rules on.
 pub struct Lab {
@@ -59,6 +54,14 @@ pub struct Ack {
 }
 
 pub const OK: i16 = 0;
+
+/// ACL words of Kafka: resource types, the pattern, all operations, permissions.
+const TOPIC: i8 = 2;
+const CLUSTER: i8 = 4;
+const LITERAL: i8 = 3;
+const ALL: i8 = 2;
+const DENY: i8 = 2;
+const ALLOW: i8 = 3;
 
 impl Lab {
     pub fn sim(version: Version, brokers: i32) -> Self {
@@ -101,7 +104,7 @@ impl Lab {
         match &self.place {
             Place::Sim(cluster) => {
                 let stream = cluster.net().connect(&cluster.host(1), PORT).await.unwrap();
-                Raw::new(Resetting(Some(stream)))
+                Raw::new(Resetting::new(stream))
             }
             Place::Real(cluster) => {
                 let stream = TcpStream::connect(("127.0.0.1", cluster.ports()[0])).await.unwrap();
@@ -119,6 +122,36 @@ impl Lab {
             Place::Real(_) => self.prefer(topic, order).await,
         }
         self.led_topic(&mut self.connect().await, &topic.name, order[0]).await;
+    }
+
+    /// Takes a right on a topic away from everybody; brokers may notice a little later.
+    pub async fn deny(&self, topic: &str, right: Right) {
+        match &self.place {
+            Place::Sim(cluster) => cluster.deny(topic, right),
+            Place::Real(_) => {
+                self.acl((TOPIC, topic), ALL, ALLOW).await;
+                self.acl((TOPIC, topic), right as i8, DENY).await;
+                if right == Right::Create {
+                    // who may create in the cluster needs no right on the topic
+                    self.acl((CLUSTER, "kafka-cluster"), ALL, ALLOW).await;
+                    self.acl((CLUSTER, "kafka-cluster"), right as i8, DENY).await;
+                }
+            }
+        }
+    }
+
+    async fn acl(&self, resource: (i8, &str), operation: i8, permission: i8) {
+        let acl = create_acls_request::AclCreation::default()
+            .with_resource_type(resource.0)
+            .with_resource_name(text(resource.1))
+            .with_resource_pattern_type(LITERAL)
+            .with_principal(text("User:*"))
+            .with_host(text("*"))
+            .with_operation(operation)
+            .with_permission_type(permission);
+        let request = CreateAclsRequest::default().with_creations(vec![acl]);
+        let answer = self.connect().await.call(2, &request).await.unwrap();
+        assert_eq!(answer.results[0].error_code, OK, "{answer:?}");
     }
 
     async fn prefer(&self, topic: &Topic, order: &[i32]) {
@@ -414,49 +447,6 @@ impl Lab {
         let answer = raw.call(2, &request).await.unwrap();
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.low_watermark)
-    }
-}
-
-/// A simulated connection that is aborted when it is dropped, as a socket with linger 0.
-struct Resetting(Option<NetStream>);
-
-impl Resetting {
-    fn stream(&mut self) -> Pin<&mut NetStream> {
-        Pin::new(self.0.as_mut().expect("it is taken only by the drop"))
-    }
-}
-
-impl Drop for Resetting {
-    fn drop(&mut self) {
-        self.0.take().map(NetStream::abort);
-    }
-}
-
-impl AsyncRead for Resetting {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(context, buf)
-    }
-}
-
-impl AsyncWrite for Resetting {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(context)
     }
 }
 

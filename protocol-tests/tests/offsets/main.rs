@@ -11,6 +11,8 @@ mod lab;
 mod left;
 mod produce;
 mod replicas;
+mod resetting;
+mod rights;
 mod state;
 
 use std::pin::Pin;
@@ -119,10 +121,19 @@ rules! { simulated_replicas, TRIPLE, 3,
     replicas::b13_too_few_replicas,
 }
 
+rules! { simulated_rights, RIGHTS, 1,
+    rights::a11_codes_of_missing_rights,
+}
+
 /// Runs every rule, one after the other, on one real cluster; tells all that do not hold.
 fn on_real_brokers(number: &str, version: Version, brokers: u8, rules: &[Rule]) {
+    on_real_cluster(RealSpec::new(number, brokers), version, rules);
+}
+
+fn on_real_cluster(spec: RealSpec, version: Version, rules: &[Rule]) {
     let _turn = turn();
-    let spec = RealSpec::new(number, brokers)
+    let number = spec.version.clone();
+    let spec = spec
         .prop("auto.create.topics.enable", "false")
         .prop("producer.id.expiration.check.interval.ms", "2000")
         .prop("log.retention.check.interval.ms", "3600000");
@@ -158,4 +169,14 @@ fn real_4_3_1_three_brokers() {
 #[test]
 fn real_3_9_1_three_brokers() {
     on_real_brokers("3.9.1", Version::V3_9, 3, TRIPLE);
+}
+
+/// A11: the same broker with an authorizer, and everybody allowed what no ACL denies.
+#[test]
+fn real_4_3_1_rights() {
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let spec = RealSpec::new("4.3.1", 1)
+        .prop("authorizer.class.name", authorizer)
+        .prop("allow.everyone.if.no.acl.found", "true");
+    on_real_cluster(spec, Version::V4_3, RIGHTS);
 }

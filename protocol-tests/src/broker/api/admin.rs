@@ -1,6 +1,6 @@
 //! CreateTopics, DeleteTopics, CreatePartitions.
 //!
-//! It never checks rights: there is no authorizer yet.
+//! It never asks who calls: a right is everybody's or nobody's.
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::CreatePartitionsRequest;
@@ -18,6 +18,7 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use crate::broker::api;
 use crate::broker::configs;
 use crate::broker::configs::Configs;
+use crate::broker::rights::Right;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 
@@ -49,6 +50,8 @@ fn create_topic(
     asked: &CreatableTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    let denied = |error: ResponseError| (error, "Authorization failed.".to_owned());
+    state.check(&asked.name, Right::Create).map_err(denied)?;
     let mut wanted = Configs::new();
     for config in &asked.configs {
         let value = config.value.as_deref().unwrap_or_default();
@@ -114,7 +117,11 @@ pub fn delete_topics(
             Some(name) => Some(name.to_string()),
             None => state.meta.by_id(id).map(|(name, _)| name.to_owned()),
         };
-        match found.map(|name| state.delete_topic(&name)) {
+        let deleted = found.map(|name| {
+            state.check(&name, Right::Delete)?;
+            state.delete_topic(&name)
+        });
+        match deleted {
             Some(Ok(id)) if call.version >= 6 => answer.topic_id = id,
             Some(Ok(_)) => {}
             Some(Err(error)) => answer.error_code = error.code(),
@@ -148,6 +155,7 @@ fn grow(
     asked: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), ResponseError> {
+    state.check(&asked.name, Right::Alter)?;
     if !validate_only {
         return state.grow_topic(&asked.name, asked.count);
     }

@@ -16,6 +16,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsRe
 use crate::broker::api;
 use crate::broker::configs;
 use crate::broker::configs::BROKER_DEFAULTS;
+use crate::broker::rights::Right;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 
@@ -67,7 +68,10 @@ fn config((name, value, source): Row) -> DescribeConfigsResourceResult {
 
 fn rows(state: &State, asked: &DescribeConfigsResource) -> Result<Vec<Row>, ResponseError> {
     match asked.resource_type {
-        TOPIC => topic_rows(state, &asked.resource_name),
+        TOPIC => {
+            state.check(&asked.resource_name, Right::DescribeConfigs)?;
+            topic_rows(state, &asked.resource_name)
+        }
         BROKER => Ok(BROKER_DEFAULTS.iter().map(|row| broker_row(state, row.0)).collect()),
         _ => Err(ResponseError::InvalidRequest),
     }
@@ -123,6 +127,10 @@ fn alter(
     asked: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    if asked.resource_type == TOPIC {
+        let denied = |error: ResponseError| (error, "Authorization failed.".to_owned());
+        state.check(&asked.resource_name, Right::AlterConfigs).map_err(denied)?;
+    }
     let mut changes = Vec::new();
     for config in &asked.configs {
         let value = config.value.as_deref().unwrap_or_default().to_owned();

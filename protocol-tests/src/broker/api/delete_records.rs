@@ -10,6 +10,7 @@ use kafka_protocol::messages::delete_records_response::DeleteRecordsTopicResult;
 use uuid::Uuid;
 
 use crate::broker::api;
+use crate::broker::rights::Right;
 use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
@@ -44,6 +45,7 @@ fn delete(
     index: i32,
     offset: i64,
 ) -> Result<i64, ResponseError> {
+    state.check(name, Right::Delete)?;
     let (_, id) = state.find_topic(broker, name, Uuid::nil())?;
     let led = state.led(broker, (id, index), -1)?;
     if name.starts_with("__") {

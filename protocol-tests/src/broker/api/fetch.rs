@@ -24,6 +24,7 @@ use crate::broker::api::sessions::Place;
 use crate::broker::api::sessions::Plan;
 use crate::broker::api::sessions::Told;
 use crate::broker::cluster::TestCluster;
+use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
 use crate::broker::spec::PORT;
 use crate::broker::state::Key;
@@ -119,7 +120,8 @@ fn readable(
     place: &Place,
     asked: &FetchPartition,
 ) -> Result<Key, ResponseError> {
-    let (_, id) = state.find_topic(call.broker, &place.0, place.1)?;
+    let (name, id) = state.find_topic(call.broker, &place.0, place.1)?;
+    state.check(&name, Right::Read)?;
     let key = (id, place.2);
     let (partition, hosted) = state.hosted(call.broker, key)?;
     if !hosted {

@@ -11,6 +11,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::OffsetForLeaderT
 use uuid::Uuid;
 
 use crate::broker::api;
+use crate::broker::rights::Right;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 
@@ -43,6 +44,7 @@ fn end_of(
     name: &str,
     asked: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ResponseError> {
+    state.check(name, Right::Describe)?;
     let (_, id) = state.find_topic(broker, name, Uuid::nil())?;
     let led = state.led(broker, (id, asked.partition), asked.current_leader_epoch)?;
     let log = &state.replica(led.key, broker).log;

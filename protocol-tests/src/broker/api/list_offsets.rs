@@ -15,6 +15,7 @@ use crate::broker::batch::Records;
 use crate::broker::batch::look;
 use crate::broker::log::Batch;
 use crate::broker::log::Log;
+use crate::broker::rights::Right;
 use crate::broker::state::Key;
 use crate::broker::state::Replica;
 use crate::broker::state::State;
@@ -62,6 +63,7 @@ fn list_one(
     name: &str,
     asked: &ListOffsetsPartition,
 ) -> Result<Answer, ResponseError> {
+    state.check(name, Right::Describe)?;
     let (_, id) = state.find_topic(call.broker, name, Uuid::nil())?;
     let key = (id, asked.partition_index);
     let epoch = asked.current_leader_epoch;

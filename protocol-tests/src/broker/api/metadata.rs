@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::broker::api;
 use crate::broker::configs::Configs;
+use crate::broker::rights::Right;
 use crate::broker::spec::PORT;
 use crate::broker::state::Meta;
 use crate::broker::state::PartitionMeta;
@@ -38,8 +39,26 @@ pub fn metadata(state: &mut State, call: &Call, request: MetadataRequest) -> Met
         .with_cluster_id(Some(api::text(&state.spec.cluster_id)))
         .with_controller_id(BrokerId(meta.live.first().copied().unwrap_or(-1)));
     response.brokers = meta.live.iter().map(|id| broker(state, *id)).collect();
-    response.topics = asked.iter().map(|asked| topic(meta, asked, call.version)).collect();
+    let answers = asked.iter().map(|asked| topic(meta, asked, call.version));
+    let all = request.topics.is_none();
+    response.topics = answers.filter_map(|answer| permitted(state, answer, all)).collect();
     response
+}
+
+/// Of a topic that may not be described only the code is told; a list of all leaves it out.
+fn permitted(
+    state: &State,
+    answer: MetadataResponseTopic,
+    all: bool,
+) -> Option<MetadataResponseTopic> {
+    let name = answer.name.clone().unwrap_or_default();
+    match state.check(&name, Right::Describe) {
+        Ok(()) => Some(answer),
+        Err(_) if all => None,
+        Err(error) => Some(
+            MetadataResponseTopic::default().with_name(answer.name).with_error_code(error.code()),
+        ),
+    }
 }
 
 fn ask(name: &str) -> MetadataRequestTopic {

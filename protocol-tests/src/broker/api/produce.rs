@@ -22,6 +22,7 @@ use crate::broker::api;
 use crate::broker::batch::TRANSACTIONAL;
 use crate::broker::cluster::TestCluster;
 use crate::broker::partition::Appended;
+use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
 use crate::broker::spec::PORT;
 use crate::broker::state::Key;
@@ -119,7 +120,8 @@ async fn append_all(cluster: &TestCluster, call: &Call, entries: Entries, acks: 
 }
 
 fn find(state: &State, broker: i32, place: &Place) -> Result<Led, ResponseError> {
-    let (_, id) = state.find_topic(broker, &place.0, place.1)?;
+    let (name, id) = state.find_topic(broker, &place.0, place.1)?;
+    state.check(&name, Right::Write)?;
     state.led(broker, (id, place.2), -1)
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::broker::api;
 use crate::broker::api::produce;
 use crate::broker::cluster::TestCluster;
+use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
 use crate::broker::state::Key;
 use crate::broker::state::State;
@@ -45,6 +46,7 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
 }
 
 fn hosted(state: &State, broker: i32, name: &str, index: i32) -> Result<Key, ResponseError> {
+    state.check(name, Right::Read)?;
     let (_, id) = state.find_topic(broker, name, Uuid::nil())?;
     let (_, hosted) = state.hosted(broker, (id, index))?;
     if hosted { Ok((id, index)) } else { Err(ResponseError::NotLeaderOrFollower) }
