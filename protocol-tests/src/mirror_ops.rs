@@ -2,6 +2,8 @@
 //!
 //! It never uses a socket or a clock; a run is a pure function of its dice.
 
+mod dice;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -26,26 +28,7 @@ use isolog::wire::batch::PREFIX_BYTES;
 use isolog::wire::error::KafkaCode;
 use isolog::wire::split::Piece;
 
-/// Where the choices come from: the bytes of a fuzzer while there are any, then a seed.
-pub struct Dice<'a> {
-    bytes: std::slice::Iter<'a, u8>,
-    state: u64,
-}
-
-impl Dice<'_> {
-    /// A number below `below`.
-    pub fn roll(&mut self, below: u64) -> u64 {
-        if let Some(byte) = self.bytes.next() {
-            return u64::from(*byte) % below;
-        }
-        // splitmix64
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-}
+pub use dice::Dice;
 
 /// A batch as the source's log has it; `id` stands for its content.
 #[derive(Clone, Debug)]
