@@ -27,7 +27,9 @@ impl Resetting {
 
 impl Drop for Resetting {
     fn drop(&mut self) {
-        self.0.take().map(NetStream::abort);
+        if let Some(stream) = self.0.take() {
+            stream.abort();
+        }
     }
 }
 
