@@ -49,21 +49,24 @@ struct Broker {
     writer: VecDeque<(i64, i64, i64)>,
 }
 
+/// Code, base offset, whether it was there already.
+type Answer = (i16, i64, bool);
+
 const SEQUENCES: i64 = 1 << 31;
 
 impl Broker {
-    fn append(&mut self, sequence: i64, span: i64, id: u64) -> (i16, i64) {
+    fn append(&mut self, sequence: i64, span: i64, id: u64) -> Answer {
         let same = |&(first, length, _): &(i64, i64, i64)| (first, length) == (sequence, span);
         if let Some(&(_, _, base)) = self.writer.iter().find(|batch| same(batch)) {
-            return (0, base);
+            return (0, base, true);
         }
         let due = self.writer.back().map(|(first, length, _)| (first + length) % SEQUENCES);
         if due.is_some_and(|due| due != sequence) {
-            return (45, -1);
+            return (45, -1, false);
         }
         self.writer.push_back((sequence, span, self.end));
         self.writer.drain(..self.writer.len().saturating_sub(5));
-        (0, self.write(span, id))
+        (0, self.write(span, id), false)
     }
 
     fn write(&mut self, span: i64, id: u64) -> i64 {
@@ -86,7 +89,7 @@ pub struct World<'a> {
     /// Sent and not yet handled by the broker.
     sent: VecDeque<(i64, i64, u64)>,
     /// Handled and not yet read by the mirror.
-    answers: VecDeque<(i16, i64)>,
+    answers: VecDeque<Answer>,
     /// Of connections that are gone, still on their way.
     late: VecDeque<(i64, i64, u64)>,
     /// Whether all records are older than the broker's memory of writers.
@@ -260,7 +263,7 @@ impl<'a> World<'a> {
     fn deliver(&mut self) {
         let Some((base, span, id)) = self.sent.pop_front() else { return };
         if self.faults && self.dice.roll(64) == 0 {
-            self.answers.push_back((if self.dice.roll(2) == 0 { 6 } else { 19 }, -1));
+            self.answers.push_back((if self.dice.roll(2) == 0 { 6 } else { 19 }, -1, false));
             return;
         }
         if self.old && self.dice.roll(8) == 0 {
@@ -270,8 +273,8 @@ impl<'a> World<'a> {
     }
 
     fn answer(&mut self) {
-        let Some((code, base)) = self.answers.pop_front() else { return };
-        let acked = Acked { code: KafkaCode(code), base: Offset::new(base) };
+        let Some((code, base, is_repeat)) = self.answers.pop_front() else { return };
+        let acked = Acked { code: KafkaCode(code), base: Offset::new(base), is_repeat };
         self.mirror.handle_appended(self.now(), acked);
     }
 
@@ -307,11 +310,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Six batches back where one is not proof enough, as the real look does.
     fn tail(&self, end: i64) -> Tail {
-        let Some(&(base, span, id)) = self.broker.log.iter().rev().find(|b| b.0 + b.1 <= end)
-        else {
-            return Tail::NothingShared;
-        };
+        let back = if self.mirror.wants_far_look() { 6 } else { 1 };
+        let below = self.broker.log.iter().rev().filter(|b| b.0 + b.1 <= end).take(back);
+        let tails: Vec<Tail> = below.map(|batch| self.compared(*batch)).collect();
+        let differs = tails.iter().rev().find(|tail| matches!(tail, Tail::Differs(_)));
+        differs.or(tails.first()).copied().unwrap_or(Tail::NothingShared)
+    }
+
+    fn compared(&self, (base, span, id): (i64, i64, u64)) -> Tail {
         if base < self.source_start {
             return Tail::NothingShared;
         }

@@ -22,6 +22,9 @@ use crate::wire::topic::AskError;
 /// Of a request's deadline, the share that the broker may wait for its followers.
 const FOLLOWERS_SHARE: u32 = 2;
 
+/// What an append answers on a CreateTime topic.
+const NO_TIME: TimestampMs = TimestampMs(-1);
+
 /// What is under way.
 #[derive(Debug)]
 pub struct Appender {
@@ -106,5 +109,7 @@ impl Appender {
 }
 
 fn acked(one: &AppendedPartition) -> Acked {
-    Acked { code: one.code, base: one.base_offset }
+    // On a CreateTime topic only a repeat has a time (P2).
+    let is_repeat = one.log_append_time != NO_TIME;
+    Acked { code: one.code, base: one.base_offset, is_repeat }
 }

@@ -291,8 +291,12 @@ impl Belt {
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
         let mut stuck = Vec::new();
         for (tp, guest) in &mut self.guests {
+            let mut is_far = false;
             let due = match &mut guest.place {
-                Place::Resting { until, .. } => *until <= now,
+                Place::Resting { until, mirror } => {
+                    is_far = mirror.wants_far_look();
+                    *until <= now
+                }
                 Place::Standing { until, mirror } => {
                     let again = *until <= now && may_resolve(mirror, &guest.wish);
                     if again {
@@ -305,7 +309,7 @@ impl Belt {
             if !due {
                 continue;
             }
-            match case(&self.shared, &guest.wish) {
+            match case(&self.shared, &guest.wish, is_far) {
                 Ok((key, case)) => groups.entry(key).or_default().push(case),
                 Err(why) => stuck.push((tp.clone(), why)),
             }

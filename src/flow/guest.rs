@@ -81,7 +81,7 @@ pub(super) enum NotNow {
 }
 
 /// The two leaders of a partition.
-pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), NotNow> {
+pub(super) fn case(shared: &Shared, wish: &Wish, is_far: bool) -> Result<(LaneKey, Case), NotNow> {
     same_topic(&shared.source, wish, wish.source_id)?;
     same_topic(&shared.destination, wish, wish.destination_id)?;
     let leads =
@@ -94,6 +94,7 @@ pub(super) fn case(shared: &Shared, wish: &Wish) -> Result<(LaneKey, Case), NotN
         destination_id: wish.destination_id,
         source_epoch,
         destination_epoch,
+        is_far,
     };
     Ok((LaneKey { source, destination }, case))
 }

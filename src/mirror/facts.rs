@@ -69,6 +69,9 @@ pub struct Acked {
     pub code: KafkaCode,
     /// Where it put the batch; `None` for the wire's -1.
     pub base: Option<Offset>,
+    /// It had a batch of these sequence numbers already and appended nothing (P2). It does not
+    /// compare contents: what lies there may be what the source has lost since.
+    pub is_repeat: bool,
 }
 
 /// A person's order.

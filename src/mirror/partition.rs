@@ -71,6 +71,8 @@ pub struct PartitionMirror {
     pub(super) proven: bool,
     /// Whether something was in flight when its connection was lost; ends with `Mirroring`.
     pub(super) unknown: bool,
+    /// Whether the tails must be compared far back; ends with `Mirroring`.
+    pub(super) far: bool,
     /// The greatest end that the destination ever confirmed.
     pub(super) confirmed: Offset,
     /// Whether any end is known at all.
@@ -107,6 +109,7 @@ impl PartitionMirror {
             ahead: None,
             proven: false,
             unknown: false,
+            far: false,
             confirmed: Offset::ZERO,
             prepared: false,
             doubt: (None, 0),
@@ -148,6 +151,7 @@ impl PartitionMirror {
         self.ahead = None;
         self.proven = false;
         self.unknown = false;
+        self.far = false;
         self.stale_leader = false;
         self.prepared = true;
         self.confirmed = self.confirmed.max(facts.destination_hwm.min(destination_end));
@@ -229,6 +233,12 @@ impl PartitionMirror {
             // The batch before it was refused and has landed all the same: a copy of it was still
             // on its way from an aborted connection. The end is read again before anything else.
             self.window.drop_front();
+            return self.drain();
+        }
+        if acked.is_repeat {
+            // Somebody's copy of these offsets was first: the tails must be compared, far back.
+            self.window.drop_front();
+            self.far = true;
             return self.drain();
         }
         self.window.ack();
@@ -359,6 +369,11 @@ impl PartitionMirror {
         self.state != State::Mirroring && self.window.in_flight() == 0
     }
 
+    /// Whether one equal batch at the tail is not proof enough.
+    pub fn wants_far_look(&self) -> bool {
+        self.far
+    }
+
     /// Whether an append may have landed that was never answered.
     pub fn is_unknown(&self) -> bool {
         self.unknown
@@ -457,11 +472,14 @@ mod tests {
     }
 
     fn acked(mirror: &mut PartitionMirror, base: i64) {
-        mirror.handle_appended(NOW, Acked { code: KafkaCode::NONE, base: Offset::new(base) });
+        mirror.handle_appended(
+            NOW,
+            Acked { code: KafkaCode::NONE, base: Offset::new(base), is_repeat: false },
+        );
     }
 
     fn refused(mirror: &mut PartitionMirror, code: i16) {
-        mirror.handle_appended(NOW, Acked { code: KafkaCode(code), base: None });
+        mirror.handle_appended(NOW, Acked { code: KafkaCode(code), base: None, is_repeat: false });
     }
 
     fn tens(from: i64, count: i64) -> Vec<BatchView> {
@@ -571,6 +589,18 @@ mod tests {
         assert!(mirror.is_preparing());
         mirror.handle_prepared(NOW, &facts((0, 100), 40));
         assert_eq!(mirror.poll_fetch().unwrap().offset, at(40));
+    }
+
+    #[test]
+    fn a_repeat_is_no_proof_of_what_lies_there() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        mirror.poll_append(NOW).unwrap();
+        let base = Some(at(0));
+        mirror.handle_appended(NOW, Acked { code: KafkaCode::NONE, base, is_repeat: true });
+        assert!(mirror.is_preparing() && mirror.wants_far_look());
+        mirror.handle_prepared(NOW, &facts((0, 100), 10));
+        assert!(mirror.is_mirroring() && !mirror.wants_far_look());
     }
 
     #[test]
