@@ -111,8 +111,8 @@ async fn describe_producers_is_a_barrier_and_list_offsets_is_none() {
     assert_eq!(end(&mut eyes).await.1, 3);
 }
 
-/// A3: of what is queued at a frozen broker some is appended after a close (the request that is read
-/// first, and one more), never all; none after an abort.
+/// A3: of what is queued at a frozen broker some is appended after a close (the request that is
+/// read first, and one more), never all; none after an abort.
 #[tokio::test(start_paused = true)]
 async fn a_close_lets_one_queued_request_through_and_an_abort_none() {
     for (abort, expected) in [(false, 3), (true, 1)] {
