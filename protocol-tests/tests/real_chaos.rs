@@ -110,6 +110,18 @@ fn each_partition(names: &[String]) -> impl Iterator<Item = (&str, i32)> {
     topics.flat_map(|(name, count)| (0..count).map(move |one| (name.as_str(), one)))
 }
 
+/// Waits until every partition has records: a leader that dies before its first batch is
+/// replicated leaves its producer refused until it gives up, which is no matter of ours.
+fn wait_begun(source: &Hand, names: &[String]) {
+    let until = Instant::now() + WRITING_MAX;
+    for (topic, partition) in each_partition(names) {
+        while source.ends(topic, partition).unwrap().1 == 0 {
+            assert!(Instant::now() < until, "nothing is written to {topic}-{partition}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
 /// Waits until the producers have written enough, so that they outlive the last kill.
 fn wait_written(source: &Hand, names: &[String], records: u64) {
     let until = Instant::now() + WRITING_MAX;
@@ -182,13 +194,15 @@ fn the_copy_is_equal_after_everything_was_killed() {
     for (name, partitions) in load.names().iter().zip(TOPIC_PARTITIONS) {
         hand.create(name, partitions, 3, &[("min.insync.replicas", "2")]).unwrap();
     }
-    load = LoadSpec { create: None, rate: Some(size.rate), ..load };
+    let more = ["--lossy", "--prop", "delivery.timeout.ms=120000"].map(str::to_owned).into();
+    load = LoadSpec { create: None, rate: Some(size.rate), more, ..load };
     let names = load.names();
     let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["chaos-*"]);
 
     let began = Instant::now();
     let producers = Load::start(source.bootstrap(), &load).unwrap();
     let mut isolog = Isolog::start(&spec).unwrap();
+    wait_begun(&hand, &names);
     thread::scope(|scope| {
         let (dice, size) = (rng.fork(), &size);
         let brokers = scope.spawn(|| kill_brokers([&source, &destination], size, dice));
@@ -207,13 +221,14 @@ fn the_copy_is_equal_after_everything_was_killed() {
     let there = Hand::new(destination.bootstrap());
     let (batches, bytes) = compare_batches(&names, &hand, &there);
     let digests = compare_records(&names, source.bootstrap(), destination.bootstrap());
-    assert_eq!(digests.iter().map(|one| one.records).sum::<u64>(), loaded.records);
+    let records = digests.iter().map(|one| one.records).sum::<u64>();
+    assert!((loaded.records..=loaded.records + loaded.errors).contains(&records), "{loaded:?}");
     println!(
-        "chaos, seed {}: {} records in {batches} batches ({bytes} bytes) over 24 partitions equal \
-         for Java, librdkafka and raw; {} kills of isolog and {} of brokers within {:.0} s, \
-         producers wrote {:.0} s, caught up at {:.0} s",
+        "chaos, seed {}: {records} records ({} given up by producers) in {batches} batches \
+         ({bytes} bytes) over 24 partitions equal for Java, librdkafka and raw; {} kills of isolog \
+         and {} of brokers within {:.0} s, producers wrote {:.0} s, caught up at {:.0} s",
         seed(),
-        loaded.records,
+        loaded.errors,
         size.kills,
         2 * size.brokers,
         killed_after.as_secs_f64(),

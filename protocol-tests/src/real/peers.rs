@@ -74,7 +74,9 @@ impl LoadSpec {
 pub struct Loaded {
     /// Records acknowledged.
     pub records: u64,
-    /// Their keys and values, in bytes.
+    /// Records given up: in the log or not. Above 0 only with `--lossy`.
+    pub errors: u64,
+    /// Keys and values of those acknowledged, in bytes.
     pub bytes: u64,
     /// From the first send to the last acknowledgement.
     pub seconds: f64,
@@ -122,6 +124,7 @@ impl Load {
         let said: Value = serde_json::from_str(&text).map_err(|e| bad(&e))?;
         Ok(Loaded {
             records: said["records"].as_u64().ok_or_else(|| bad(&text))?,
+            errors: said["errors"].as_u64().ok_or_else(|| bad(&text))?,
             bytes: said["bytes"].as_u64().ok_or_else(|| bad(&text))?,
             seconds: said["seconds"].as_f64().ok_or_else(|| bad(&text))?,
         })
