@@ -103,6 +103,9 @@ pub struct World<'a> {
     misled: bool,
     /// Whether a stranger wrote, or the source lost what was copied: a halt is right.
     spoiled: bool,
+    /// How many batches lay at the destination when one of them was first wrong by what happened
+    /// to a log, not by an append.
+    wrong_from: Option<usize>,
     ids: u64,
     /// What has been done so far.
     pub tally: Tally,
@@ -156,6 +159,7 @@ impl<'a> World<'a> {
             stale: 0,
             misled: false,
             spoiled: false,
+            wrong_from: None,
             ids: 0,
             dice,
             tally: Tally::default(),
@@ -351,6 +355,9 @@ impl<'a> World<'a> {
             }
             _ => {}
         }
+        if self.spoiled && self.wrong_from.is_none() && self.first_wrong().is_some() {
+            self.wrong_from = Some(self.broker.log.len());
+        }
     }
 
     /// The connection ends; some of what was sent arrives later, in order.
@@ -450,19 +457,24 @@ impl<'a> World<'a> {
     }
 
     /// After a stranger's record, or a source that lost copied ones: at most what was in flight
-    /// lies behind the first wrong batch, and the mirror has stopped, or was never touched by it.
+    /// was appended after the first wrong batch, and the mirror has stopped, or was never touched.
     fn verdict_spoiled(&self) {
-        let right = |b: &(i64, i64, u64)| {
-            let found = self.source.iter().find(|s| s.base == b.0);
-            b.0 < self.source_start || found.is_some_and(|s| (s.span, s.id) == (b.1, b.2))
-        };
-        let wrong = self.broker.log.iter().position(|b| !right(b));
-        if let Some(first) = wrong {
-            let ours = self.broker.log[first..].iter().filter(|batch| batch.2 != u64::MAX);
+        if let Some(first) = self.first_wrong() {
+            let from = self.wrong_from.map_or(first, |from| from.max(first));
+            let ours = self.broker.log[from..].iter().filter(|batch| batch.2 != u64::MAX);
             let behind = ours.count();
             assert!(behind <= 2 * 5 + 2, "{behind} batches behind the first wrong one");
             assert!(self.mirror.halted().is_some(), "a wrong batch at {first} and no halt");
         }
+    }
+
+    /// The first batch at the destination that is not what the source has there now.
+    fn first_wrong(&self) -> Option<usize> {
+        let right = |b: &(i64, i64, u64)| {
+            let found = self.source.iter().find(|s| s.base == b.0);
+            b.0 < self.source_start || found.is_some_and(|s| (s.span, s.id) == (b.1, b.2))
+        };
+        self.broker.log.iter().position(|b| !right(b))
     }
 }
 
