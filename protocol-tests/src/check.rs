@@ -97,20 +97,17 @@ pub fn visible(log: &Dump, upper: i64) -> BTreeMap<i64, Seen> {
 }
 
 fn read_batch(batch: &Stored) -> Vec<(i64, Seen)> {
-    let Some(header) = batch.header else {
-        let value = Some(batch.section.slice(8..));
-        return vec![(batch.base, (-1, Record { value, ..Record::default() }))];
-    };
     let Some(records) = &batch.records else {
         let value = Some(batch.section.clone());
-        return vec![(batch.base, (header.max_timestamp, Record { value, ..Record::default() }))];
+        let time = batch.header.map_or(-1, |header| header.max_timestamp);
+        return vec![(batch.base, (time, Record { value, ..Record::default() }))];
     };
     let seen = records.iter().map(|record| {
         let offset = batch.base + i64::from(record.offset_delta);
-        let time = if header.has(LOG_APPEND_TIME) {
-            header.max_timestamp
-        } else {
-            header.base_timestamp + record.timestamp_delta
+        let time = match batch.header {
+            None => record.timestamp_delta,
+            Some(header) if header.has(LOG_APPEND_TIME) => header.max_timestamp,
+            Some(header) => header.base_timestamp + record.timestamp_delta,
         };
         let record =
             Record { offset_delta: 0, timestamp_delta: 0, attributes: 0, ..record.clone() };

@@ -328,7 +328,7 @@ pub fn read_records(mut plain: Bytes, count: i32) -> Option<Vec<Record>> {
 pub enum Records {
     /// Read.
     Read(Vec<Record>),
-    /// Compressed by a real compressor: opaque to the simulation.
+    /// Begins as its codec must, and no decoder reads it.
     Opaque,
     /// Not what the header says.
     Garbage,

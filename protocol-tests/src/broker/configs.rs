@@ -19,6 +19,12 @@ pub struct TopicConfig {
     pub segment_bytes: usize,
     /// `cleanup.policy` has `compact`.
     pub compacts: bool,
+    /// `cleanup.policy` has `delete`.
+    pub deletes: bool,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+    /// `retention.ms`; -1 for ever.
+    pub retention_ms: i64,
     /// `cleanup.policy` is `compact` and nothing else.
     pub compacts_only: bool,
     /// `message.timestamp.type` is `LogAppendTime`.
@@ -166,6 +172,9 @@ impl TopicConfig {
             max_message_bytes: number("max.message.bytes") as usize,
             segment_bytes: number("segment.bytes") as usize,
             compacts,
+            deletes: policy.split(',').any(|one| one == "delete"),
+            delete_retention_ms: number("delete.retention.ms"),
+            retention_ms: number("retention.ms"),
             compacts_only: policy == "compact",
             log_append_time: get("message.timestamp.type") == "LogAppendTime",
             compression: Codec::named(&get("compression.type")),

@@ -2,14 +2,12 @@
 //!
 //! It never checks as a broker does: it makes the logs that brokers hold.
 
-use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
 
 use crate::broker::batch;
 use crate::broker::batch::Build;
 use crate::broker::batch::CONTROL;
-use crate::broker::batch::HEADER_BYTES;
 use crate::broker::batch::Header;
 use crate::broker::batch::Record;
 use crate::broker::batch::Records;
@@ -19,6 +17,9 @@ use crate::broker::codec;
 use crate::broker::codec::Codec;
 use crate::broker::log::Batch;
 use crate::broker::log::Log;
+use crate::broker::old;
+use crate::broker::old::Format;
+use crate::broker::old::Message;
 use crate::broker::state::State;
 
 /// A batch as a checker reads it back.
@@ -32,7 +33,8 @@ pub struct Stored {
     pub header: Option<Header>,
     /// The records section, as stored.
     pub section: Bytes,
-    /// The records, where they can be read; in `Record::offset_delta` as stored.
+    /// The records, where they can be read; in `Record::offset_delta` as stored. Of old messages
+    /// the time delta is the time itself.
     pub records: Option<Vec<Record>>,
 }
 
@@ -96,14 +98,28 @@ impl TestCluster {
     }
 
     /// Appends one message of format 0 or 1, as an old log may hold it.
-    pub fn append_old(&self, topic: &str, partition: i32, magic: i8, value: &[u8]) -> i64 {
-        let (key, leader) = (self.key(topic, partition), self.leader(topic, partition));
+    pub fn append_old(&self, topic: &str, partition: i32, magic: i8, value: &str) -> i64 {
+        let format = Format { magic, codec: Codec::None, log_append_time: None };
         let time_ms = self.look(State::now_ms);
+        self.append_old_set(topic, partition, format, &[Message::new(time_ms, "", value)])
+    }
+
+    /// Appends messages of format 0 or 1; gives the first one's offset.
+    pub fn append_old_set(
+        &self,
+        topic: &str,
+        partition: i32,
+        format: Format,
+        messages: &[Message],
+    ) -> i64 {
+        let (key, leader) = (self.key(topic, partition), self.leader(topic, partition));
         self.change(|state| {
             let led = state.led(leader, key, -1).expect("the partition has a leader");
             let replica = state.replica_mut(key, leader);
             let base = replica.log.end();
-            replica.log.push(Batch::old(&old_message(magic, value, time_ms), base, led.epoch));
+            for (first, next, bytes) in old::write(format, base, messages) {
+                replica.log.push(Batch::old(&bytes, first, next, led.epoch));
+            }
             state.after_append(leader, &led);
             base
         })
@@ -220,12 +236,22 @@ impl TestCluster {
 }
 
 fn stored(batch: &Batch) -> Stored {
-    let records = batch.header.and_then(|header| match batch::look(&header, &batch.bytes) {
-        Records::Read(records) => Some(records),
-        _ => None,
-    });
+    let records = match batch.header.map(|header| batch::look(&header, &batch.bytes)) {
+        Some(Records::Read(records)) => Some(records),
+        Some(_) => None,
+        None => old::read(&batch.bytes).map(|(_, messages)| {
+            messages.into_iter().map(|message| old_record(batch.base, message)).collect()
+        }),
+    };
     let section = Bytes::copy_from_slice(batch.section());
     Stored { base: batch.base, next: batch.next, header: batch.header, section, records }
+}
+
+/// An old message as a record; its time delta is the time itself.
+fn old_record(base: i64, message: Message) -> Record {
+    let offset_delta = (message.offset - base) as i32;
+    let Message { time, key, value, .. } = message;
+    Record { offset_delta, timestamp_delta: time, key, value, ..Record::default() }
 }
 
 /// A control batch with one marker: 78 bytes (broker-facts M1).
@@ -273,23 +299,4 @@ fn thin(
     left.iter().for_each(|record| batch::put_record(&mut plain, record));
     let codec = header.codec().unwrap_or(Codec::None);
     Batch::read(header.write(&codec::store(codec, &plain)))
-}
-
-/// A message of format 0 or 1, uncompressed, without a key.
-fn old_message(magic: i8, value: &[u8], time_ms: i64) -> Bytes {
-    let mut body = BytesMut::new();
-    body.put_i8(magic);
-    body.put_i8(0);
-    if magic == 1 {
-        body.put_i64(time_ms);
-    }
-    body.put_i32(-1);
-    body.put_i32(value.len() as i32);
-    body.put_slice(value);
-    let mut out = BytesMut::with_capacity(HEADER_BYTES + value.len());
-    out.put_i64(0);
-    out.put_i32(body.len() as i32 + 4);
-    out.put_u32(codec::crc32(&body));
-    out.put_slice(&body);
-    out.freeze()
 }

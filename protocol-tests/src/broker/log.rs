@@ -9,6 +9,8 @@ use crate::broker::batch::CONTROL;
 use crate::broker::batch::HEADER_BYTES;
 use crate::broker::batch::Header;
 use crate::broker::batch::TRANSACTIONAL;
+use crate::broker::cleaner::Left;
+use crate::broker::old;
 use crate::broker::producers::Producers;
 
 /// A stored batch: a v2 batch, or one old message (magic 0 or 1).
@@ -43,11 +45,9 @@ impl Batch {
         Some(Self { base, next, epoch, header: Some(header), bytes })
     }
 
-    /// One old message at `base`.
-    pub fn old(bytes: &[u8], base: i64, epoch: i32) -> Self {
-        let mut own = BytesMut::from(bytes);
-        own[..8].copy_from_slice(&base.to_be_bytes());
-        Self { base, next: base + 1, epoch, header: None, bytes: own.freeze() }
+    /// An old message, or a wrapper of several, that has its offsets already.
+    pub fn old(bytes: &Bytes, base: i64, next: i64, epoch: i32) -> Self {
+        Self { base, next, epoch, header: None, bytes: bytes.clone() }
     }
 
     /// The records section.
@@ -64,9 +64,10 @@ impl Batch {
         self.has(CONTROL)
     }
 
-    /// Greatest timestamp; -1 for an old message.
+    /// Greatest timestamp; -1 where there is none.
     pub fn max_timestamp(&self) -> i64 {
-        self.header.map_or(-1, |header| header.max_timestamp)
+        let of_old = || old::max_timestamp(&self.bytes);
+        self.header.map_or_else(of_old, |header| header.max_timestamp)
     }
 }
 
@@ -93,6 +94,8 @@ pub struct Log {
     aborted: Vec<Aborted>,
     /// First and last offset of transactions that ended.
     ended: Vec<(i64, i64)>,
+    /// What the cleaner said when it gave up.
+    pub uncleanable: Option<String>,
 }
 
 /// A slice of a log, as a fetch gets it.
@@ -243,6 +246,12 @@ impl Log {
     pub fn replace(&mut self, batches: Vec<Batch>) {
         assert!(batches.windows(2).all(|two| two[0].next <= two[1].base), "batches overlap");
         self.batches = batches;
+    }
+
+    /// Takes what a pass of the cleaner left; end and start stay.
+    pub fn take_cleaned(&mut self, left: Left) {
+        self.replace(left.batches);
+        self.aborted = left.aborted;
     }
 
     /// The index of the first batch that ends behind `offset`.

@@ -5,12 +5,14 @@
 
 pub mod api;
 pub mod batch;
+pub mod cleaner;
 pub mod cluster;
 pub mod codec;
 pub mod configs;
 pub mod control;
 pub mod direct;
 pub mod log;
+pub mod old;
 pub mod partition;
 pub mod producers;
 pub mod rights;

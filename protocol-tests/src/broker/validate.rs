@@ -89,7 +89,9 @@ pub fn under_lock(
     let records = batch::look(header, bytes);
     match (&records, header.codec()) {
         (Records::Garbage, Some(Codec::None)) => return Err(ResponseError::InvalidRecord),
-        (Records::Garbage | Records::Chaos, _) => return Err(ResponseError::UnknownServerError),
+        (Records::Garbage | Records::Chaos | Records::Opaque, _) => {
+            return Err(ResponseError::UnknownServerError);
+        }
         _ => {}
     }
     if let Records::Read(records) = &records {

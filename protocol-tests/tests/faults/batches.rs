@@ -109,7 +109,7 @@ async fn the_brokers_own_time_halts() {
 async fn old_formats_halt_with_their_number() {
     for (magic, words) in [(0, "format 0"), (1, "format 1")] {
         halts("UNSUPPORTED_MESSAGE_FORMAT", &["at 10", words], |lab| {
-            lab.source().append_old(BAD.0, BAD.1, magic, b"old");
+            lab.source().append_old(BAD.0, BAD.1, magic, "old");
             lab.append(BAD, 5);
         })
         .await;
