@@ -351,6 +351,7 @@ impl TestCluster {
 mod tests {
     use super::*;
     use crate::broker::batch::Build;
+    use crate::broker::direct::Ending;
     use crate::broker::direct::marker;
 
     const NOW: i64 = 1_000_000;
@@ -426,7 +427,8 @@ mod tests {
     fn aborted_records_go_at_once_and_the_marker_after_its_horizon() {
         let data = records(&[("a", Some("x"))]).producer(7, 0, 0).flags(TRANSACTIONAL);
         let plain = records(&[("a", Some("1"))]);
-        let mut log = log(&[plain.bytes(), data.bytes(), marker((7, 0), false, NOW)]);
+        let ending = Ending { producer: (7, 0), commit: false, coordinator_epoch: 0 };
+        let mut log = log(&[plain.bytes(), data.bytes(), marker(ending, NOW)]);
         assert_eq!(log.aborted_in(0, 9).len(), 1);
         cleaned(&mut log, NOW);
         // the aborted value did not beat the committed one; its batch keeps the producer's place

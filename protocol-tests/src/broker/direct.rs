@@ -94,7 +94,8 @@ impl TestCluster {
     /// Ends the transaction of a producer with a marker; gives the marker's offset.
     pub fn end_txn(&self, topic: &str, partition: i32, producer: (i64, i16), commit: bool) -> i64 {
         let time_ms = self.look(State::now_ms);
-        self.append_bytes(topic, partition, &marker(producer, commit, time_ms))
+        let ending = Ending { producer, commit, coordinator_epoch: 0 };
+        self.append_bytes(topic, partition, &marker(ending, time_ms))
     }
 
     /// Appends one message of format 0 or 1, as an old log may hold it.
@@ -254,13 +255,24 @@ fn old_record(base: i64, message: Message) -> Record {
     Record { offset_delta, timestamp_delta: time, key, value, ..Record::default() }
 }
 
+/// How a transaction ends.
+#[derive(Copy, Clone, Debug)]
+pub struct Ending {
+    /// Whose: id and epoch.
+    pub producer: (i64, i16),
+    /// Commit, or abort.
+    pub commit: bool,
+    /// The coordinator that says so.
+    pub coordinator_epoch: i32,
+}
+
 /// A control batch with one marker: 78 bytes (broker-facts M1).
-pub fn marker(producer: (i64, i16), commit: bool, time_ms: i64) -> Bytes {
-    let key = Bytes::copy_from_slice(&[0, 0, 0, u8::from(commit)]);
-    let value = Bytes::copy_from_slice(&[0, 0, 0, 0, 0, 0]);
-    let record = Record { key: Some(key), value: Some(value), ..Record::default() };
+pub fn marker(ending: Ending, time_ms: i64) -> Bytes {
+    let key = Bytes::copy_from_slice(&[0, 0, 0, u8::from(ending.commit)]);
+    let value = [&[0, 0], &ending.coordinator_epoch.to_be_bytes()[..]].concat();
+    let record = Record { key: Some(key), value: Some(value.into()), ..Record::default() };
     Build::new(time_ms, vec![record])
-        .producer(producer.0, producer.1, -1)
+        .producer(ending.producer.0, ending.producer.1, -1)
         .flags(TRANSACTIONAL | CONTROL)
         .bytes()
 }

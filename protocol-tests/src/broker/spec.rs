@@ -109,6 +109,7 @@ const RANGES: &[Row] = &[
     row(ApiKey::CreatePartitions, (0, 3), (0, 3), (0, 3)),
     row(ApiKey::IncrementalAlterConfigs, (0, 1), (0, 1), (0, 1)),
     row(ApiKey::DescribeCluster, (0, 0), (0, 1), (0, 2)),
+    row(ApiKey::WriteTxnMarkers, (0, 1), (0, 1), (1, 2)),
     row(ApiKey::DescribeProducers, (0, 0), (0, 0), (0, 0)),
 ];
 

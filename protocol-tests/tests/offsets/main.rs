@@ -14,6 +14,7 @@ mod replicas;
 mod resetting;
 mod rights;
 mod state;
+mod txn;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -106,6 +107,16 @@ rules! { simulated, SINGLE, 1,
     state::a08_clients_must_name_themselves,
     state::b11_configs,
     state::b11_small_segments,
+    txn::m01_a_marker_of_an_invented_id,
+    txn::m02_as_many_offsets_as_entries,
+    txn::m03_codes_prove_nothing,
+    txn::m04_a_partition_twice_in_a_marker_is_never_answered,
+    txn::m05_a_chain_goes_on_behind_its_own_marker,
+    txn::m06_behind_a_marker_alone_a_chain_begins_at_zero,
+    txn::m07_a_marker_of_a_higher_epoch_seals,
+    txn::b07_read_committed_ends_at_the_open_transaction,
+    txn::b07_the_aborted_list_reaches_back,
+    txn::b07_read_committed_gets_every_batch,
     state::s03_a_restart_thins_the_state,
 }
 
@@ -136,6 +147,8 @@ fn on_real_cluster(spec: RealSpec, version: Version, rules: &[Rule]) {
     let spec = spec
         .prop("auto.create.topics.enable", "false")
         .prop("producer.id.expiration.check.interval.ms", "2000")
+        .prop("transaction.partition.verification.enable", "false")
+        .prop("log.cleaner.backoff.ms", "200")
         .prop("log.retention.check.interval.ms", "3600000");
     let cluster = Arc::new(RealCluster::start(spec).unwrap());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

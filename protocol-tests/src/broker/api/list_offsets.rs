@@ -15,6 +15,7 @@ use crate::broker::batch::Records;
 use crate::broker::batch::look;
 use crate::broker::log::Batch;
 use crate::broker::log::Log;
+use crate::broker::old;
 use crate::broker::rights::Right;
 use crate::broker::state::Key;
 use crate::broker::state::Replica;
@@ -116,7 +117,11 @@ fn lookup(log: &Log, time: i64) -> Option<Answer> {
 
 /// The first record of a batch at or after a time; fillers lie below the start and are passed.
 fn first_at(batch: &Batch, time: i64, start: i64) -> Option<Answer> {
-    let header = batch.header?;
+    let Some(header) = batch.header else {
+        let messages = old::read(&batch.bytes)?.1.into_iter();
+        let mut late = messages.filter(|message| message.time >= time && message.offset >= start);
+        return late.next().map(|message| (message.time, message.offset, batch.epoch));
+    };
     let Records::Read(records) = look(&header, &batch.bytes) else {
         return Some((header.max_timestamp, batch.base, batch.epoch));
     };

@@ -9,6 +9,7 @@ pub mod delete_records;
 pub mod fetch;
 pub mod leader_epoch;
 pub mod list_offsets;
+pub mod markers;
 pub mod metadata;
 pub mod produce;
 pub mod producers;
@@ -33,6 +34,7 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::Produce => produce::answer(cluster, call).await,
         ApiKey::Fetch => fetch::answer(cluster, call).await,
         ApiKey::DescribeProducers => producers::answer(cluster, call).await,
+        ApiKey::WriteTxnMarkers => markers::answer(cluster, call),
         ApiKey::ApiVersions => api_versions::answer(cluster, call),
         ApiKey::Metadata => with(cluster, call, metadata::metadata),
         ApiKey::DescribeCluster => with(cluster, call, metadata::describe_cluster),
