@@ -168,8 +168,9 @@ fn split_whole(records: Bytes) {
             continue;
         };
         if let Piece::Batch(batch) = &piece {
-            assert_eq!(batch.bytes(), &records[taken..taken + batch.len()], "in order, no gap");
-            assert!(inside(batch.bytes(), &records), "a batch is a slice");
+            let next = &records[taken..taken + batch.len()];
+            assert_eq!(batch.to_bytes(), next, "in order, no gap");
+            assert!(inside(&batch.records(), &records), "a batch is a slice");
             assert!(batch.next_offset() > batch.base_offset());
         }
         taken += piece.bytes_count();

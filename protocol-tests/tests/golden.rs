@@ -307,9 +307,9 @@ fn both_hands_write_the_same_records() {
             NewRecord { timestamp_ms, key, value, headers }
         });
         let ours = plain_batch(NO_WRITER, NO_SEQUENCE, records.collect()).unwrap();
-        let mut bytes = ours.bytes().clone();
+        let mut bytes = ours.to_bytes();
         let read = RecordBatchDecoder::decode(&mut bytes).unwrap().records;
-        let mut bytes = theirs.bytes().clone();
+        let mut bytes = theirs.to_bytes();
         let wanted = RecordBatchDecoder::decode(&mut bytes).unwrap().records;
         assert_eq!(read.len(), wanted.len());
         for (ours, theirs) in read.iter().zip(&wanted) {

@@ -83,26 +83,40 @@ impl Attributes {
     }
 }
 
-/// A whole batch of magic 2 as a slice of the response that carried it.
+/// A whole batch of magic 2, as two slices of the response that carried it. Fillers share one
+/// records section behind headers of their own, so the two need not be neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchView {
-    bytes: Bytes,
+    /// Exactly `HEADER_BYTES`.
+    header: Bytes,
+    records: Bytes,
 }
 
 impl BatchView {
     /// Takes `bytes` as one batch; they must be one, whole: length, magic and counts are checked,
     /// the records and the CRC are not.
-    pub fn new(bytes: Bytes) -> Result<BatchView, WireError> {
+    pub fn new(mut bytes: Bytes) -> Result<BatchView, WireError> {
         let have = bytes.len();
         if have < HEADER_BYTES {
             return Err(WireError::Truncated { what: "batch header", need: HEADER_BYTES, have });
         }
-        let view = BatchView { bytes };
+        let header = bytes.split_to(HEADER_BYTES);
+        BatchView::from_parts(header, bytes)
+    }
+
+    /// The batch of a `header` and the `records` behind it, checked as `new` does.
+    pub fn from_parts(header: Bytes, records: Bytes) -> Result<BatchView, WireError> {
+        if header.len() != HEADER_BYTES {
+            let have = header.len();
+            return Err(WireError::Truncated { what: "batch header", need: HEADER_BYTES, have });
+        }
+        let have = HEADER_BYTES + records.len();
+        let view = BatchView { header, records };
         let length = view.i32(at::LENGTH);
         if usize::try_from(length).ok() != Some(have - PREFIX_BYTES) {
             return Err(WireError::BadValue { what: "batch length", value: i64::from(length) });
         }
-        let magic = view.bytes[at::MAGIC];
+        let magic = view.header[at::MAGIC];
         if magic != 2 {
             return Err(WireError::BadValue { what: "batch magic", value: i64::from(magic) });
         }
@@ -158,7 +172,7 @@ impl BatchView {
 
     /// The attribute bits.
     pub fn attributes(&self) -> Attributes {
-        Attributes((&self.bytes[at::ATTRIBUTES..]).get_i16())
+        Attributes((&self.header[at::ATTRIBUTES..]).get_i16())
     }
 
     /// What record timestamps are relative to.
@@ -178,7 +192,7 @@ impl BatchView {
 
     /// The epoch of that producer.
     pub fn producer_epoch(&self) -> i16 {
-        (&self.bytes[at::PRODUCER_EPOCH..]).get_i16()
+        (&self.header[at::PRODUCER_EPOCH..]).get_i16()
     }
 
     /// The sequence number of the first record.
@@ -188,22 +202,27 @@ impl BatchView {
 
     /// The header.
     pub fn header(&self) -> &[u8] {
-        &self.bytes[..HEADER_BYTES]
+        &self.header
     }
 
     /// The records section, compressed or not, sharing memory.
     pub fn records(&self) -> Bytes {
-        self.bytes.slice(HEADER_BYTES..)
+        self.records.clone()
     }
 
-    /// The whole batch, sharing memory.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// The same, borrowed.
+    pub fn section(&self) -> &[u8] {
+        &self.records
+    }
+
+    /// The whole batch in one piece, copied.
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.header[..], &self.records].concat().into()
     }
 
     /// Header and records, in bytes.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        HEADER_BYTES + self.records.len()
     }
 
     /// Never: a batch has a header.
@@ -212,11 +231,11 @@ impl BatchView {
     }
 
     fn i32(&self, at: usize) -> i32 {
-        (&self.bytes[at..]).get_i32()
+        (&self.header[at..]).get_i32()
     }
 
     fn i64(&self, at: usize) -> i64 {
-        (&self.bytes[at..]).get_i64()
+        (&self.header[at..]).get_i64()
     }
 }
 

@@ -44,7 +44,8 @@ pub struct BadCrc {
 
 /// Reads the whole batch and compares.
 pub fn check(batch: &BatchView) -> Result<(), BadCrc> {
-    let computed = crc32c::crc32c(&batch.bytes()[at::ATTRIBUTES..]);
+    let head = crc32c::crc32c(&batch.header()[at::ATTRIBUTES..]);
+    let computed = crc32c::crc32c_append(head, batch.section());
     let header = batch.crc();
     let bad = BadCrc { base_offset: batch.base_offset(), header, computed };
     if header == computed { Ok(()) } else { Err(bad) }

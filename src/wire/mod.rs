@@ -4,9 +4,11 @@
 //! anything is allocated from it.
 
 pub mod batch;
+pub mod codec;
 pub mod crc;
 pub mod error;
 pub mod fetch;
+pub mod filler;
 pub mod frame;
 pub mod prim;
 pub mod produce;

@@ -70,7 +70,7 @@ impl<'a> Records<'a> {
         if codec != 0 {
             return Err(WireError::BadValue { what: "codec here", value: i64::from(codec) });
         }
-        Records::new(&batch.bytes()[HEADER_BYTES..], batch.count().unsigned_abs())
+        Records::new(batch.section(), batch.count().unsigned_abs())
     }
 
     fn end(&mut self) -> Option<Result<RecordView<'a>>> {
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn a_section_must_hold_its_records_and_nothing_else() {
         let batch = plain_batch(NO_WRITER, NO_SEQUENCE, three()).unwrap();
-        let section = &batch.bytes()[HEADER_BYTES..];
+        let section = batch.section();
         let errors = |section: &[u8], count| match Records::new(section, count) {
             Err(_) => 1,
             Ok(records) => records.filter(|record| record.is_err()).count(),
@@ -430,7 +430,7 @@ mod tests {
         for len in 0..section.len() {
             assert_eq!(errors(&section[..len], 3), 1, "cut at {len}");
         }
-        let mut compressed = batch.bytes().to_vec();
+        let mut compressed = batch.to_bytes().to_vec();
         compressed[at::ATTRIBUTES + 1] = 4;
         assert!(Records::of(&BatchView::new(compressed.into()).unwrap()).is_err());
     }

@@ -118,7 +118,7 @@ mod tests {
             (at::LAST_OFFSET_DELTA, at::PRODUCER_ID),
             (at::COUNT, batch.len()),
         ] {
-            assert_eq!(sent.bytes()[from..to], batch.bytes()[from..to]);
+            assert_eq!(sent.to_bytes()[from..to], batch.to_bytes()[from..to]);
         }
         assert_eq!(crc::check(&sent), Ok(()));
     }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_corrupt_batch_stays_corrupt() {
-        let mut bytes = source(7, 0, b"records").bytes().to_vec();
+        let mut bytes = source(7, 0, b"records").to_bytes().to_vec();
         *bytes.last_mut().unwrap() ^= 4;
         assert!(crc::check(&sent(&BatchView::new(bytes.into()).unwrap())).is_err());
     }

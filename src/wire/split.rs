@@ -27,8 +27,8 @@ pub enum Piece {
         offset: Offset,
         /// 0 or 1.
         magic: i8,
-        /// The whole message, in bytes.
-        len: usize,
+        /// The whole message, its offset and size fields included, sharing memory.
+        bytes: Bytes,
     },
 }
 
@@ -37,7 +37,7 @@ impl Piece {
     pub fn bytes_count(&self) -> usize {
         match self {
             Piece::Batch(batch) => batch.len(),
-            Piece::OldFormat { len, .. } => *len,
+            Piece::OldFormat { bytes, .. } => bytes.len(),
         }
     }
 }
@@ -120,7 +120,7 @@ impl Iterator for Split {
 fn old_format(piece: Bytes, magic: i8) -> Result<Piece, WireError> {
     let raw = (&piece[at::BASE_OFFSET..]).get_i64();
     let bad = WireError::BadValue { what: "message offset", value: raw };
-    Ok(Piece::OldFormat { offset: Offset::new(raw).ok_or(bad)?, magic, len: piece.len() })
+    Ok(Piece::OldFormat { offset: Offset::new(raw).ok_or(bad)?, magic, bytes: piece })
 }
 
 #[cfg(test)]
@@ -156,10 +156,11 @@ mod tests {
         let bytes = Bytes::from([batch(5, 2, 10), batch(6, 2, 0), batch(9, 1, 3)].concat());
         let pieces: Vec<_> = split(bytes.clone()).map(Result::unwrap).collect();
         let Piece::Batch(first) = &pieces[0] else { panic!("{pieces:?}") };
-        assert_eq!(first.bytes().as_ptr(), bytes.as_ptr());
+        assert_eq!(first.header().as_ptr(), bytes.as_ptr());
         assert_eq!(pieces.iter().map(Piece::bytes_count).sum::<usize>(), bytes.len());
+        let old = bytes.slice(pieces[0].bytes_count() + pieces[1].bytes_count()..);
         let offset = Offset::new(9).unwrap();
-        assert_eq!(pieces[2], Piece::OldFormat { offset, magic: 1, len: HEADER_BYTES + 3 });
+        assert_eq!(pieces[2], Piece::OldFormat { offset, magic: 1, bytes: old });
         assert_eq!(offsets(Vec::new()), (vec![], None));
     }
 
