@@ -209,6 +209,31 @@ impl Lab {
         }
     }
 
+    /// Kills broker 1 (-9) and starts it again.
+    pub async fn crash(&self) {
+        match &self.place {
+            Place::Sim(cluster) => {
+                cluster.kill(1);
+                cluster.restart(1);
+            }
+            Place::Real(cluster) => {
+                let cluster = cluster.clone();
+                let done = tokio::task::spawn_blocking(move || {
+                    cluster.kill(1).unwrap();
+                    cluster.restart(1).unwrap();
+                });
+                done.await.unwrap();
+            }
+        }
+    }
+
+    /// Lets the simulated cleaner run below `upper`; a real one runs by itself.
+    pub fn clean(&self, topic: &Topic, upper: i64) {
+        if let Place::Sim(cluster) = &self.place {
+            cluster.clean(&topic.name, 0, upper);
+        }
+    }
+
     /// SIGSTOP.
     pub async fn freeze(&self, broker: i32) {
         match &self.place {
@@ -359,18 +384,19 @@ impl Lab {
         epoch: i32,
         timestamp: i64,
     ) -> (i16, i64, i64, i32) {
-        let partition = list_offsets_request::ListOffsetsPartition::default()
-            .with_current_leader_epoch(epoch)
-            .with_timestamp(timestamp);
-        let asked = list_offsets_request::ListOffsetsTopic::default()
-            .with_name(TopicName(text(&topic.name)))
-            .with_partitions(vec![partition]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(replica_id))
-            .with_topics(vec![asked]);
+        let request = list_request(topic, replica_id, epoch, timestamp);
         let answer = raw.call(6, &request).await.unwrap();
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.offset, one.timestamp, one.leader_epoch)
+    }
+
+    /// The greatest timestamp and its offset (ListOffsets 7, timestamp -3).
+    pub async fn list_max(&self, raw: &mut Raw, topic: &Topic) -> (i64, i64) {
+        let request = list_request(topic, -1, -1, -3);
+        let answer = raw.call(7, &request).await.unwrap();
+        let one = &answer.topics[0].partitions[0];
+        assert_eq!(one.error_code, OK);
+        (one.timestamp, one.offset)
     }
 
     /// The true log end.
@@ -448,6 +474,16 @@ impl Lab {
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.low_watermark)
     }
+}
+
+fn list_request(topic: &Topic, replica_id: i32, epoch: i32, timestamp: i64) -> ListOffsetsRequest {
+    let partition = list_offsets_request::ListOffsetsPartition::default()
+        .with_current_leader_epoch(epoch)
+        .with_timestamp(timestamp);
+    let asked = list_offsets_request::ListOffsetsTopic::default()
+        .with_name(TopicName(text(&topic.name)))
+        .with_partitions(vec![partition]);
+    ListOffsetsRequest::default().with_replica_id(BrokerId(replica_id)).with_topics(vec![asked])
 }
 
 /// A partition to fetch, with no epochs.

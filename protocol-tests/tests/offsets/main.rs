@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![allow(missing_docs, reason = "the names of the rules say what they are")]
 
+mod cleaned;
 mod fetch;
 mod lab;
 mod left;
@@ -117,7 +118,17 @@ rules! { simulated, SINGLE, 1,
     txn::b07_read_committed_ends_at_the_open_transaction,
     txn::b07_the_aborted_list_reaches_back,
     txn::b07_read_committed_gets_every_batch,
+    cleaned::a09_cleaning_keeps_places,
+    cleaned::a09_tombstones_get_a_horizon,
+    cleaned::a09_cleaned_transactions,
+    cleaned::h03_the_cleaner_removes_hidden_fillers,
+    cleaned::h05_the_brokers_time_leaves_fillers_hidden,
+    cleaned::h06_times_of_fillers,
+    cleaned::h08_delete_records_into_fillers,
+    cleaned::h09_ninety_five_thousand_in_a_batch,
+    cleaned::a06_the_way_around_a_compacted_topic,
     state::s03_a_restart_thins_the_state,
+    cleaned::a06_a_crash_forgets_delete_records,
 }
 
 rules! { simulated_replicas, TRIPLE, 3,

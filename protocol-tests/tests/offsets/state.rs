@@ -221,14 +221,27 @@ pub async fn b11_configs(lab: &Lab) {
     assert_eq!(config(&mut raw, &topic, "retention.ms").await.0, "123456");
     let set = [("retention.ms", 1, None), ("cleanup.policy", 0, Some("compact"))];
     assert_eq!(alter(&mut raw, &topic, &set).await, OK);
+    wait_config(&mut raw, &topic, "cleanup.policy", "compact").await;
+    assert_eq!(config(&mut raw, &topic, "retention.ms").await, ("604800000".to_owned(), 5));
+}
+
+/// Waits until the broker itself obeys a topic config that was set.
+async fn wait_config(raw: &mut Raw, topic: &Topic, name: &str, value: &str) {
     for _ in 0..100 {
-        if config(&mut raw, &topic, "cleanup.policy").await.1 == 1 {
-            break;
+        if config(raw, topic, name).await == (value.to_owned(), 1) {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(config(&mut raw, &topic, "cleanup.policy").await, ("compact".to_owned(), 1));
-    assert_eq!(config(&mut raw, &topic, "retention.ms").await, ("604800000".to_owned(), 5));
+    panic!("{name} is {:?}", config(raw, topic, name).await);
+}
+
+/// Sets a topic config and waits until it counts.
+pub async fn alter_waiting(raw: &mut Raw, topic: &Topic, name: &str, value: &str) {
+    assert_eq!(alter(raw, topic, &[(name, 0, Some(value))]).await, OK);
+    wait_config(raw, topic, name, value).await;
+    // the log learns it a little after the config store
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 /// B11: `segment.bytes` below 1 MiB is refused from 4.1 on.
