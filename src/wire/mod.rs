@@ -13,6 +13,7 @@ pub mod frame;
 pub mod prim;
 pub mod produce;
 pub mod record;
+pub mod reframe;
 pub mod rewrite;
 pub mod shape;
 pub mod split;

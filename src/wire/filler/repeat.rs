@@ -84,3 +84,51 @@ fn packed(
     let header = Bytes::copy_from_slice(&head.header(&records));
     Ok(BatchView::from_parts(header, records).expect("count, length and magic were just written"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::crc;
+    use crate::wire::reframe::Bounds;
+    use crate::wire::reframe::unpack::Unpacked;
+
+    fn at(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    #[test]
+    fn a_record_comes_again_and_again_as_it_is() {
+        let headers = vec![(&b"h"[..], None), (b"h", Some(&b"x"[..]))];
+        let record = NewRecord { timestamp_ms: 77, key: Some(b"k"), value: None, headers };
+        for codec in Codec::ALL {
+            let batch = repeat(&record, at(1 << 33), 1_000, codec, 1 << 20).unwrap();
+            assert_eq!(crc::check(&batch), Ok(()));
+            assert_eq!((batch.base_offset(), batch.span()), (at(1 << 33), 1_000));
+            assert_eq!((batch.base_timestamp().0, batch.max_timestamp().0), (77, 77));
+            let unpacked = Unpacked::of_batch(&batch, &Bounds::default()).unwrap();
+            let read: Vec<_> = unpacked.entries().unwrap().map(Result::unwrap).collect();
+            assert!(read.iter().all(|entry| entry.record == record));
+            let offsets: Vec<i64> = read.iter().map(|entry| entry.offset.unwrap().get()).collect();
+            assert_eq!(offsets, (1 << 33..(1 << 33) + 1_000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn as_many_as_fit_and_at_least_one() {
+        let noise: Vec<u8> = (0..5_000u32).map(|n| (n.wrapping_mul(n ^ 77) >> 5) as u8).collect();
+        let record = NewRecord { key: Some(&noise), ..NewRecord::default() };
+        for codec in Codec::ALL {
+            for (max, least) in [(10, 1), (20_000, 1), (200_000, 10)] {
+                let batch = repeat(&record, at(5), u32::MAX, codec, max).unwrap();
+                assert!(batch.len() <= max || batch.count() == 1, "{codec} {max}");
+                assert!(batch.count() >= least, "{codec} {max} {}", batch.count());
+            }
+        }
+        let small = NewRecord { key: Some(b"k"), ..NewRecord::default() };
+        let many = repeat(&small, at(5), u32::MAX, Codec::Zstd, 1 << 20).unwrap();
+        assert_eq!(many.span(), u64::from(COUNT_MAX));
+        let large = vec![7; UNPACKED_BYTES_MAX + 1];
+        let large = NewRecord { value: Some(&large), ..NewRecord::default() };
+        assert_eq!(repeat(&large, at(5), 9, Codec::Lz4, 1 << 20).unwrap().count(), 1);
+    }
+}
