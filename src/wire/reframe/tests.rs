@@ -338,7 +338,7 @@ fn neighbours_are_merged_and_nothing_else() {
             }
             read
         };
-        assert_eq!(read(&[merged.clone()]), read(&all));
+        assert_eq!(read(std::slice::from_ref(&merged)), read(&all));
         assert!(merged.len() < all.iter().map(BatchView::len).sum());
         let tight = Bounds { batch_bytes_max: Some(merged.len() - 1), ..Bounds::default() };
         assert_eq!(merge::merge(&all, &tight), Ok(None));
@@ -349,7 +349,7 @@ fn neighbours_are_merged_and_nothing_else() {
         let none = |batches: &[BatchView]| {
             assert_eq!(merge::merge(batches, &Bounds::default()), Ok(None));
         };
-        none(&[one.clone()]);
+        none(std::slice::from_ref(&one));
         none(&[one.clone(), three.clone()]);
         none(&[two.clone(), one.clone()]);
         none(&[one.clone(), unit(codec, 8, 102, 1, &[(0, 3)])]);
