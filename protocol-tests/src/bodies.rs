@@ -2,6 +2,8 @@
 //!
 //! It never accepts "no panic" as the only property, but for bytes that are refused.
 
+pub mod units;
+
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -42,6 +44,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("split", split_records),
     ("rewrite", rewrite_batch),
     ("record", walk_records),
+    ("codec", units::unpack),
+    ("filler", units::fill),
+    ("reframe", units::make_dense),
     ("guarded", guarded_answer),
     ("mirror_ops", crate::mirror_ops::run_bytes),
 ];
@@ -64,6 +69,10 @@ pub fn decode(target: &str, input: Bytes) {
             let records = counted(&input).map(|(count, section)| Records::new(section, count));
             records.into_iter().flatten().flatten().for_each(drop);
         }
+        "codec" => units::decode_codec(&input),
+        "reframe" => units::decode_unit(&input),
+        // reads nothing but a header
+        "filler" => {}
         "guarded" => drop(library_read(&input)),
         // reads nothing of a peer's: its bytes are dice
         "mirror_ops" => {}

@@ -7,10 +7,16 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use isolog::wire::codec;
+use isolog::wire::codec::Codec;
+use isolog::wire::filler;
+use isolog::wire::filler::Kind;
 use isolog::wire::shape;
 use kafka_protocol::messages;
 use peak_alloc::PeakAlloc;
 use protocol_tests::bodies;
+use protocol_tests::bodies::units;
+use protocol_tests::broker::codec::crc32;
 use protocol_tests::samples;
 use protocol_tests::samples::Dice;
 
@@ -105,6 +111,7 @@ fn no_decoder_takes_more_memory_than_a_small_multiple_of_its_input() {
             let taken = heap_taken(|| bodies::decode(target, Bytes::copy_from_slice(bytes)));
             let (besides, per_byte) = match *target {
                 "guarded" => (shape::MEMORY_BYTES_BASE, shape::MEMORY_PER_BYTE_MAX),
+                "codec" | "reframe" => (units::HEAP_BYTES_BASE, units::HEAP_PER_BYTE_MAX),
                 _ => (HEAP_BESIDES_MAX, HEAP_PER_BYTE_MAX),
             };
             let max = besides + (1 + per_byte) * bytes.len();
@@ -129,6 +136,7 @@ fn write_the_real_seeds() {
         fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     let put = |target: &str, name: String, bytes: Vec<u8>| {
+        fs::create_dir_all(seeds_dir(target)).unwrap();
         fs::write(seeds_dir(target).join(format!("real-{name}")), bytes).unwrap();
     };
     for (kafka, produce) in [("4.3.1", 13), ("3.9.1", 11)] {
@@ -150,9 +158,59 @@ fn write_the_real_seeds() {
         let first = isolog::wire::split::split(records.clone()).next().unwrap().unwrap();
         let batch = &records[..first.bytes_count()];
         put("rewrite", name.into(), [&[0x40; 10][..], &[0], batch].concat());
+        let from = isolog::wire::batch::BatchView::new(Bytes::copy_from_slice(batch));
+        let from = from.expect("a batch").base_offset().get() + 1;
+        put("reframe", name.into(), [&from.to_be_bytes()[..], &[0], batch].concat());
+        if (1..=4).contains(&(batch[22] & 7)) {
+            put("codec", name.into(), [&[batch[22] & 7][..], &batch[61..]].concat());
+        }
         if name == "none" {
             put("record", name.into(), [&batch[60..61], &batch[61..]].concat());
         }
+    }
+}
+
+/// Seeds of `bodies::units`.
+fn write_the_unit_seeds(dice: &mut Dice, put: impl Fn(&str, String, Vec<u8>)) {
+    let old = samples::old_message(1_000, b"key", b"value");
+    put("reframe", "old".into(), [&[0; 8][..], &[3], &old].concat());
+    let batch = samples::batch(dice, 40, 9);
+    for codec in Codec::ALL {
+        let name = codec.name();
+        let section = codec::compress(codec, batch[61..].to_vec()).unwrap();
+        put("codec", name.into(), [&[codec.number()][..], &section].concat());
+        let bomb = codec::compress(codec, vec![0; 100_000]).unwrap();
+        let bomb = [&[codec.number()][..], &bomb[..bomb.len().min(2_000)]].concat();
+        put("codec", format!("{name}-bomb"), bomb);
+        let mut header = batch[..61].to_vec();
+        header[22] = codec.number();
+        let whole = [&header[..], &section].concat();
+        put("reframe", name.into(), [&42i64.to_be_bytes()[..], &[1], &whole].concat());
+        // thinned: more offsets than records
+        header[26] = 200;
+        let whole = [&header[..], &section].concat();
+        put("reframe", format!("{name}-thin"), [&[0; 8][..], &[1], &whole].concat());
+        if (1..=3).contains(&codec.number()) {
+            let set = [0, 1, 2].map(|offset| samples::old_message(offset, b"key", b"value"));
+            let set = set.map(|mut message| {
+                let right = crc32(&message[16..]);
+                message[12..16].copy_from_slice(&right.to_be_bytes());
+                message
+            });
+            let value = codec::compress(codec, set.concat()).unwrap();
+            let mut outer = samples::old_message(1_000, b"", &value);
+            outer[17] = codec.number();
+            put("reframe", format!("old-{name}"), [&[0; 8][..], &[3], &outer].concat());
+        }
+    }
+    for (number, kind) in [Kind::Hidden, Kind::HiddenKeyed, Kind::Visible].into_iter().enumerate() {
+        let batch = filler::filler(kind, isolog::ids::Offset::ZERO, 3, filler::NO_TIMESTAMP);
+        let head = [&[number as u8, 0, 0, 0, 3][..], &[0; 16], &[0x40; 10], &[1]].concat();
+        put(
+            "filler",
+            format!("{kind:?}").to_lowercase(),
+            [head, batch.to_bytes().to_vec()].concat(),
+        );
     }
 }
 
@@ -217,6 +275,7 @@ fn write_the_made_seeds() {
     let bytes = samples::encoded(&configs, 4);
     put("guarded", "configs".into(), [&[5, 0][..], &bytes].concat());
     put("split", "old-format".into(), samples::old_message(1_000, b"key", b"value"));
+    write_the_unit_seeds(dice, put);
     put("frame", "answer".into(), b"\0\0\0\x08\0\0\0\x07\0abc".to_vec());
     put("frame", "tls".into(), b"\x15\x03\x03\0\x02\x02\x28".to_vec());
     let keys = [(0i16, 3i16, 13i16), (1, 4, 18), (3, 0, 13), (18, 0, 4)];

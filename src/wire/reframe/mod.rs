@@ -106,7 +106,8 @@ pub fn reframe_batch(
     if next <= from {
         return Ok(Vec::new());
     }
-    if batch.attributes().has(Attributes::CONTROL) || batch.count() == 0 {
+    let is_empty = batch.count() == 0 && batch.section().is_empty();
+    if batch.attributes().has(Attributes::CONTROL) || is_empty {
         crate::wire::crc::check(batch)?;
         return Ok(vec![Run::Gap { from, next }]);
     }
