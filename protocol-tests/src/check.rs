@@ -142,7 +142,7 @@ pub fn prefix_equal(source: &Dump, destination: &Dump, end: i64) -> Vec<Differen
 }
 
 /// I6: a log that was only appended to has no holes.
-fn holes(log: &Dump) -> Vec<Difference> {
+pub fn holes(log: &Dump) -> Vec<Difference> {
     let pairs = log.batches.windows(2).filter(|two| two[0].next != two[1].base);
     pairs.map(|two| format!("a hole from {} to {}", two[0].next, two[1].base)).collect()
 }

@@ -3,6 +3,9 @@
 //! It never uses a real socket or a real clock: a run is a function of its seed.
 
 pub mod instance;
+pub mod kinds;
+pub mod topics;
+pub mod verdict;
 
 use std::time::Duration;
 
@@ -11,19 +14,23 @@ use isolog::mirror::lag::Snapshot;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
-use crate::broker::batch::Build;
-use crate::broker::batch::Record;
 use crate::broker::cluster::TestCluster;
-use crate::broker::codec::Codec;
 use crate::broker::spec::Spec;
 use crate::broker::spec::Version;
-use crate::check::assert_copied;
 use crate::net::Net;
 use crate::net::Proxy;
 use crate::net::Rule;
 use crate::rng::Rng;
 use crate::world::instance::Instance;
 use crate::world::instance::small_belt;
+use crate::world::kinds::Kind;
+use crate::world::kinds::Trait;
+use crate::world::topics::Pen;
+use crate::world::topics::Topic;
+use crate::world::topics::assert_right;
+use crate::world::topics::clean_copy;
+use crate::world::topics::has;
+use crate::world::topics::has_leaders;
 
 /// The name isolog dials under, so that faults can be set for it alone.
 pub const CLIENT: &str = "isolog";
@@ -42,8 +49,7 @@ pub struct World {
     /// Where they go.
     pub destination: TestCluster,
     rng: Rng,
-    /// Topics and their partition counts.
-    topics: Vec<(String, i32)>,
+    topics: Vec<Topic>,
     /// The bounds of every isolog that is started.
     pub flow: flow::Options,
     running: Option<Instance>,
@@ -151,10 +157,31 @@ impl World {
         }
     }
 
-    /// A topic at the source.
+    /// A plain topic at the source.
     pub fn topic(&mut self, name: &str, partitions: i32) {
-        self.source.create_topic(name, partitions, &[]);
-        self.topics.push((name.to_owned(), partitions));
+        self.topic_of(name, partitions, Kind::plain());
+    }
+
+    /// A topic at the source that holds what its kind says.
+    pub fn topic_of(&mut self, name: &str, partitions: i32, kind: Kind) {
+        self.source.create_topic(name, partitions, &kind.configs());
+        let mut topic = Topic::new(name, kind);
+        topic.grow(partitions, &mut self.pen());
+        self.topics.push(topic);
+    }
+
+    fn pen(&mut self) -> Pen<'_> {
+        let age_ms = if self.is_old { OLD_MS } else { 0 };
+        Pen { source: &self.source, rng: &mut self.rng, age_ms, written: &mut self.written }
+    }
+
+    /// Does something with a random partition.
+    fn with_one(&mut self, act: impl FnOnce(&mut Topic, i32, &mut Pen)) {
+        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
+        let mut topics = std::mem::take(&mut self.topics);
+        let partition = self.rng.between(0, topics[at].count() as u64 - 1) as i32;
+        act(&mut topics[at], partition, &mut self.pen());
+        self.topics = topics;
     }
 
     /// Starts isolog.
@@ -207,30 +234,39 @@ impl World {
 
     /// A batch of a few records to a random partition.
     pub fn produce(&mut self) {
-        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
-        let (topic, partitions) = self.topics[at].clone();
-        let partition = self.rng.between(0, partitions as u64 - 1) as i32;
-        if self.source.leader(&topic, partition) < 0 {
-            return;
-        }
-        let count = self.rng.between(1, 20);
-        let codec = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
-        let codec = codec[self.rng.between(0, 4) as usize];
-        let age = if self.is_old { OLD_MS } else { 0 };
-        let time = self.source.look(|state| state.now_ms()) - age;
-        let records = (0..count).map(|n| {
-            let key = format!("k{}", self.written + n);
-            Record::new(&key, &"v".repeat((n % 7) as usize * 11))
+        self.with_one(Topic::write);
+    }
+
+    /// What brokers do by themselves: they clean and they cut.
+    fn keep_house(&mut self) {
+        let destination = self.destination.clone();
+        self.with_one(|topic, partition, pen| {
+            if topic.kind.has(Trait::Compacted) {
+                topic.clean(partition, pen);
+                if pen.rng.chance(300) {
+                    clean_copy(&destination, topic, partition);
+                }
+            }
+            if topic.kind.has(Trait::Trimmed) && has(&destination, &topic.name, partition) {
+                // never what is not copied yet: that is a halt by itself
+                let copied = destination.dump(&topic.name, partition);
+                let start = pen.source.dump(&topic.name, partition).start;
+                if start < copied.hwm {
+                    topic.trim(
+                        partition,
+                        pen.rng.between(start as u64, copied.hwm as u64) as i64,
+                        pen,
+                    );
+                }
+            }
         });
-        let build = Build::new(time, records.collect()).codec(codec);
-        self.written += count;
-        self.source.append(&topic, partition, &build);
     }
 
     /// A random world from its beginning to the verdict.
     pub async fn run(mut self, steps: u64) -> Outcome {
         for (topic, partitions) in [("orders", 3), ("payments", 2), ("users", 1)] {
-            self.topic(topic, partitions);
+            let kind = Kind::throw(&mut self.rng);
+            self.topic_of(topic, partitions, kind);
         }
         self.start();
         let mut strikes = 0;
@@ -241,6 +277,9 @@ impl World {
             sleep(Duration::from_millis(self.rng.between(1, 400))).await;
             if self.is_old && self.rng.chance(300) {
                 self.forget();
+            }
+            if self.rng.chance(250) {
+                self.keep_house();
             }
             if self.rng.chance(150) {
                 strikes += 1;
@@ -254,14 +293,11 @@ impl World {
 
     /// The destination looks which writers are too old, and forgets ours.
     fn forget(&self) {
-        let copied = |topic: &str, partition: i32| {
-            self.destination.look(|state| {
-                let topic = state.meta.topics.get(topic);
-                topic.is_some_and(|topic| topic.partitions.len() as i32 > partition)
-            })
-        };
-        for (topic, partition) in self.all_partitions().filter(|(t, p)| copied(t, *p)) {
-            self.destination.expire_producers_now(topic, partition);
+        let destination = &self.destination;
+        for (topic, partition) in self.all_partitions() {
+            if has(destination, &topic.name, partition) {
+                destination.expire_producers_now(&topic.name, partition);
+            }
         }
     }
 
@@ -306,7 +342,8 @@ impl World {
             Fault::Grow => self.grow(),
             Fault::NewTopic => {
                 let name = format!("new{}", self.topics.len());
-                self.topic(&name, 2);
+                let kind = Kind::throw(&mut self.rng);
+                self.topic_of(&name, 2, kind);
             }
             Fault::Throttle => cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 300),
         }
@@ -327,7 +364,7 @@ impl World {
 
     fn move_leader(&mut self, cluster: &TestCluster, to: i32) {
         let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
-        let topic = self.topics[at].0.clone();
+        let topic = self.topics[at].name.clone();
         let is_in_sync = cluster.look(|state| {
             let topic = state.meta.topics.get(&topic);
             topic.is_some_and(|topic| topic.partitions[0].isr.contains(&to))
@@ -338,13 +375,14 @@ impl World {
     }
 
     fn grow(&mut self) {
-        let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
-        let (topic, partitions) = &mut self.topics[at];
-        if *partitions < 6 {
-            *partitions += 1;
-            let (topic, count) = (topic.clone(), *partitions);
-            self.source.change(|state| state.grow_topic(&topic, count)).expect("it can grow");
-        }
+        self.with_one(|topic, _, pen| {
+            let count = topic.count() + 1;
+            if count <= 6 {
+                let grown = pen.source.change(|state| state.grow_topic(&topic.name, count));
+                grown.expect("it can grow");
+                topic.grow(count, pen);
+            }
+        });
     }
 
     /// No more faults; waits until both logs end at the same offsets.
@@ -355,6 +393,12 @@ impl World {
             }
             cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 0);
         }
+        while self.topics.iter().any(|topic| !has_leaders(&self.source, topic)) {
+            sleep(Duration::from_millis(500)).await;
+        }
+        let mut topics = std::mem::take(&mut self.topics);
+        topics.iter_mut().for_each(|topic| topic.finish(&mut self.pen()));
+        self.topics = topics;
         let until = Instant::now() + CALM_MAX;
         while let Some(unlevel) = self.unlevel() {
             let running = self.running.as_ref();
@@ -364,37 +408,35 @@ impl World {
         }
     }
 
-    fn all_partitions(&self) -> impl Iterator<Item = (&str, i32)> {
-        self.topics.iter().flat_map(|(topic, count)| (0..*count).map(move |p| (topic.as_str(), p)))
+    fn all_partitions(&self) -> impl Iterator<Item = (&Topic, i32)> {
+        self.topics.iter().flat_map(|topic| (0..topic.count()).map(move |n| (topic, n)))
     }
 
     fn unlevel(&self) -> Option<String> {
-        let at_destination = |topic: &str| {
-            self.destination.look(|state| {
-                state.meta.topics.get(topic).map_or(0, |known| known.partitions.len() as i32)
-            })
-        };
         self.all_partitions().find_map(|(topic, partition)| {
-            if partition >= at_destination(topic) {
-                return Some(format!("{topic}-{partition} (not there)"));
+            let name = &topic.name;
+            if !has(&self.destination, name, partition) {
+                return Some(format!("{name}-{partition} (not there)"));
             }
-            let ends = (
-                self.source.dump(topic, partition).end,
-                self.destination.dump(topic, partition).end,
-            );
-            (ends.0 != ends.1).then(|| format!("{topic}-{partition} {ends:?}"))
+            let (source, copy) =
+                (self.source.dump(name, partition), self.destination.dump(name, partition));
+            let spans = [(source.start, source.end), (copy.start, copy.end)];
+            let is_level = spans[0] == spans[1] && copy.hwm == copy.end;
+            let kind = &topic.kind;
+            (!is_level).then(|| format!("{name}-{partition} {spans:?} {} {kind:?}", copy.hwm))
         })
     }
 
-    fn verdict(&self) -> u32 {
+    fn verdict(&mut self) -> u32 {
         let mut trace = 0;
-        for (topic, partition) in self.all_partitions() {
-            let source = self.source.dump(topic, partition);
-            let copy = self.destination.dump(topic, partition);
-            assert_copied(&source, &copy, source.end);
-            for batch in &copy.batches {
-                trace = crc32c::crc32c_append(trace, &batch.base.to_be_bytes());
-                trace = crc32c::crc32c_append(trace, &batch.section);
+        for topic in &mut self.topics {
+            for number in 0..topic.count() {
+                topic.note(number, &self.source);
+                let copy = assert_right(&self.source, &self.destination, topic, number);
+                for batch in &copy.batches {
+                    trace = crc32c::crc32c_append(trace, &batch.base.to_be_bytes());
+                    trace = crc32c::crc32c_append(trace, &batch.section);
+                }
             }
         }
         crc32c::crc32c_append(trace, &self.began.elapsed().as_millis().to_be_bytes())

@@ -21,6 +21,7 @@ use crate::broker::old;
 use crate::broker::old::Format;
 use crate::broker::old::Message;
 use crate::broker::state::State;
+use crate::broker::validate;
 
 /// A batch as a checker reads it back.
 #[derive(Clone, Debug)]
@@ -68,6 +69,18 @@ impl TestCluster {
             let led = state.led(leader, key, -1).expect("the partition has a leader");
             state.append_raw(leader, &led, bytes).expect("a whole v2 batch").0
         })
+    }
+
+    /// Appends a batch as the topic's configs make the broker store it; who writes is not judged.
+    pub fn append_stored(&self, topic: &str, partition: i32, build: &Build) -> i64 {
+        let id = self.key(topic, partition).0;
+        let bytes = build.bytes();
+        let stored = self.look(|state| {
+            let (config, version) = (state.topic_config(id), state.spec.version);
+            let header = validate::before_lock(&bytes, &config)?;
+            validate::under_lock(&header, &bytes, &config, version, state.now_ms())
+        });
+        self.append_bytes(topic, partition, &stored.expect("a batch that the broker takes"))
     }
 
     /// Appends plain batches of so many records each, a millisecond apart from `time_ms` on.

@@ -134,7 +134,11 @@ impl Log {
     pub fn push(&mut self, batch: Batch) {
         assert!(batch.base >= self.end, "a follower went back: {} < {}", batch.base, self.end);
         self.note(&batch);
-        self.assign_epoch(batch.epoch, batch.base);
+        match batch.header {
+            Some(_) => self.assign_epoch(batch.epoch, batch.base),
+            // what an old message was written under is not known, nor what came before it
+            None => self.epochs.clear(),
+        }
         self.end = batch.next;
         self.batches.push(batch);
     }

@@ -1,0 +1,171 @@
+//! Whether a copy is right, when both logs have lost records to cleaners meanwhile.
+//!
+//! It never asks isolog: it compares what the brokers hold with what the source ever held.
+
+use std::collections::BTreeMap;
+
+use crate::broker::batch::Record;
+use crate::broker::direct::Dump;
+use crate::broker::direct::Stored;
+use crate::check::Difference;
+use crate::check::Seen;
+use crate::check::batches_equal;
+use crate::check::holes;
+use crate::check::visible;
+
+/// What committed records a partition ever showed: cleaners and retention take them away later.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    shown: BTreeMap<i64, Seen>,
+}
+
+impl History {
+    /// Notes what a log shows now. What took the place of a lost record stands.
+    pub fn note(&mut self, log: &Dump) {
+        self.shown.extend(visible(log, log.stable));
+    }
+
+    /// Whether a cleaner may have taken the record: its key came again, or it is a tombstone.
+    fn is_superseded(&self, offset: i64, record: &Record) -> bool {
+        let again = |later: &Seen| later.1.key == record.key;
+        record.value.is_none() || self.shown.range(offset + 1..).any(|(_, later)| again(later))
+    }
+}
+
+/// What is asked of a copy.
+#[derive(Copy, Clone, Debug)]
+pub struct Rules {
+    /// The source is compacted: a record whose key came again may be missing.
+    pub compacted: bool,
+    /// The destination was compacted as well: its log may have holes.
+    pub cleaned: bool,
+}
+
+/// Everything that does not hold between a source with its history and a copy that is level.
+pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec<Difference> {
+    let mut found = Vec::new();
+    if (copy.end, copy.start) != (source.end, source.start) {
+        let spans = ((source.start, source.end), (copy.start, copy.end));
+        found.push(format!("source and copy span {spans:?}"));
+    }
+    let (theirs, ours) = (visible(source, source.end), visible(copy, copy.end));
+    for (offset, seen) in ours.range(copy.start..) {
+        match history.shown.get(offset) {
+            None => found.push(format!("{offset} is too much: {seen:?}")),
+            Some(was) if was != seen => found.push(format!("{offset} is {seen:?}, not {was:?}")),
+            Some(_) => {}
+        }
+    }
+    let missing = theirs.range(copy.start..).filter(|(offset, _)| !ours.contains_key(offset));
+    for (offset, seen) in missing {
+        if !(rules.compacted && history.is_superseded(*offset, &seen.1)) {
+            found.push(format!("{offset} is missing: {seen:?}"));
+        }
+    }
+    found.extend(fillers(copy, rules));
+    if !rules.compacted {
+        found.extend(batches_equal(source, copy, source.start.max(copy.start), source.end));
+    }
+    if !rules.cleaned {
+        found.extend(holes(copy));
+    }
+    found
+}
+
+/// Fillers stand alone in their batches, uncompressed, and are never younger than the data before
+/// them, nor from 1970 (broker-facts A10, H6).
+fn fillers(copy: &Dump, rules: Rules) -> Vec<Difference> {
+    let (mut found, mut latest) = (Vec::new(), -1);
+    for batch in &copy.batches {
+        let Some(header) = batch.header else {
+            found.push(format!("{}: an old format", batch.base));
+            continue;
+        };
+        let count = hidden(batch);
+        if count == 0 {
+            latest = latest.max(header.max_timestamp);
+            continue;
+        }
+        let whole = usize::try_from(header.count) == Ok(count) && header.attributes & 7 == 0;
+        let timely = header.max_timestamp != 0 && (header.max_timestamp <= latest || rules.cleaned);
+        if !whole || !timely {
+            found.push(format!("{}: fillers, latest time {latest}: {header:?}", batch.base));
+        }
+    }
+    found
+}
+
+/// How many records of a batch readers cannot see.
+pub fn hidden(batch: &Stored) -> usize {
+    let records = batch.records.iter().flatten();
+    records.filter(|record| record.offset_delta == i32::MIN).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::TestCluster;
+    use crate::broker::batch::Build;
+    use crate::broker::spec::Spec;
+    use crate::net::Net;
+
+    /// A source with a hole in its middle and a copy of it, changed by the test.
+    fn pair(fill: &[Build]) -> (Dump, History, Dump) {
+        let net = Net::new(1);
+        let cluster = TestCluster::start(&net, Spec::single("one", 1));
+        cluster.create_topic("s", 1, &[]);
+        cluster.create_topic("d", 1, &[]);
+        let sizes = [2, 3, 2];
+        cluster.fill("s", 0, 1_000_000, &sizes);
+        cluster.remove_batch("s", 0, 2);
+        cluster.fill("d", 0, 1_000_000, &sizes[..1]);
+        for build in fill {
+            cluster.append("d", 0, build);
+        }
+        let last = Build::plain(1_002_000, "b2", 2);
+        cluster.append("d", 0, &last);
+        let mut history = History::default();
+        history.note(&cluster.dump("s", 0));
+        (cluster.dump("s", 0), history, cluster.dump("d", 0))
+    }
+
+    fn found(fill: &[Build], compacted: bool) -> Vec<Difference> {
+        let (source, history, copy) = pair(fill);
+        judge(&source, &history, &copy, Rules { compacted, cleaned: false })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_filled_with_hidden_fillers_is_right() {
+        assert_eq!(found(&[Build::fillers(1_000_001, 3, None)], false), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_is_found() {
+        let wrong = |fill: &[Build], word: &str| {
+            let found = found(fill, false);
+            assert!(found.iter().any(|one| one.contains(word)), "{word}: {found:?}");
+        };
+        wrong(&[Build::fillers(1_000_001, 2, None)], "span");
+        wrong(&[Build::fillers(1_000_002, 3, None)], "latest time");
+        wrong(&[Build::fillers(0, 3, None)], "fillers");
+        wrong(&[Build::plain(1_000_001, "x", 3)], "too much");
+        let mut mixed = Build::fillers(1_000_001, 3, None);
+        mixed.records[1].offset_delta = 1;
+        wrong(&[mixed], "fillers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_record_is_found_unless_its_key_came_again() {
+        let (source, mut history, mut copy) = pair(&[Build::fillers(1_000_001, 3, None)]);
+        // keys k0 and k1 stand at 0, 1 and again at 5, 6
+        copy.batches.remove(0);
+        let rules = Rules { compacted: true, cleaned: true };
+        assert_eq!(judge(&source, &history, &copy, rules), [""; 0]);
+        let strict = Rules { compacted: false, cleaned: true };
+        assert!(judge(&source, &history, &copy, strict)[0].contains("0 is missing"));
+        copy.batches.pop();
+        assert!(judge(&source, &history, &copy, rules)[0].contains("5 is missing"));
+        history.shown.clear();
+        assert!(!judge(&source, &history, &copy, rules).is_empty());
+    }
+}
