@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
@@ -17,6 +16,7 @@ use crate::cluster::NewTopic;
 use crate::cluster::Use;
 use crate::cluster::Wanted;
 use crate::cluster::conn::Conn;
+use crate::cluster::conn::read::Read;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Result;
@@ -26,16 +26,12 @@ use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::ProducerId;
 use crate::ids::TimestampMs;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::WireError;
-use crate::wire::fetch;
-use crate::wire::fetch::FetchAnswer;
-use crate::wire::fetch::FetchAsk;
-use crate::wire::fetch::FetchAskPartition;
-use crate::wire::fetch::FetchSession;
 use crate::wire::fetch::Isolation;
 use crate::wire::produce;
 use crate::wire::produce::AppendAnswer;
@@ -179,36 +175,21 @@ impl KeyedLog {
         at: Offset,
         rows: &mut BTreeMap<String, String>,
     ) -> Result<Offset> {
-        let version = conn.version(ApiKey::Fetch)?;
-        let ask = FetchAsk {
-            session: FetchSession::NONE,
-            wait_ms_max: 0,
-            bytes_min: 0,
-            bytes_max: FETCH_BYTES,
+        let topic = self.cluster.topic(&self.tp.topic).map_or(TopicId::NIL, |topic| topic.id);
+        let read = Read {
+            tp: &self.tp,
+            topic,
+            epoch: LeaderEpoch::NONE,
+            offset: at,
             isolation: Isolation::ReadUncommitted,
-            partitions: vec![FetchAskPartition {
-                topic: self.topic_ref(version, fetch::IDS_FROM),
-                partition: self.tp.partition,
-                leader_epoch: LeaderEpoch::NONE,
-                offset: at,
-                last_epoch: LeaderEpoch::NONE,
-                bytes_max: FETCH_BYTES,
-            }],
-            forgotten: Vec::new(),
-            rack: String::new(),
+            bytes_max: FETCH_BYTES,
+            wait_ms_max: 0,
         };
-        let mut body = BytesMut::new();
-        ask.encode(version, &mut body).map_err(|_| self.misuse("Fetch"))?;
-        let deadline = Instant::now() + self.cluster.options().request_timeout;
-        conn.send(ApiKey::Fetch, version, [body.freeze()], deadline)?;
-        let answer = conn.turn().await?;
-        let answer = FetchAnswer::decode(answer.body, answer.version)
-            .map_err(|error| self.error("Fetch", error.into()))?;
-        let one = answer.partitions.into_iter().next();
-        let code = one.as_ref().map_or(answer.code, |one| one.code);
-        let Some(one) = one.filter(|_| code.is_none()) else {
-            return Err(self.refused("Fetch", code));
-        };
+        conn.ask_read(&read, Instant::now() + self.cluster.options().request_timeout)?;
+        let one = conn.take_read().await?;
+        if !one.code.is_none() {
+            return Err(self.refused("Fetch", one.code));
+        }
         let mut next = at;
         for piece in split(one.records) {
             if let Piece::Batch(batch) = piece.map_err(|error| self.error("Fetch", error.into()))? {

@@ -6,13 +6,12 @@
 //! the destination's last batches are compared with the source's at the same offsets: the bytes of
 //! the records, and every header field that the copy keeps (`docs/OFFSETS.md`).
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::cluster::conn::Conn;
+use crate::cluster::conn::read::Read;
 use crate::cluster::error::ClusterError;
-use crate::flow::seat::Naming;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::ProducerId;
@@ -23,15 +22,10 @@ use crate::mirror::facts::Tail;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
-use crate::wire::fetch::FetchAnswer;
-use crate::wire::fetch::FetchAsk;
-use crate::wire::fetch::FetchAskPartition;
-use crate::wire::fetch::FetchSession;
-use crate::wire::fetch::IDS_FROM;
+use crate::wire::fetch::FetchedPartition;
 use crate::wire::fetch::Isolation;
 use crate::wire::split::Piece;
 use crate::wire::split::split;
-use crate::wire::versions::ApiKey;
 
 /// How many batches back: all that can have been in flight, and one that cannot.
 pub const BATCHES_BACK: usize = 6;
@@ -145,48 +139,29 @@ impl LogEye<'_> {
         offset: Offset,
     ) -> Result<Option<BatchView>, LookError> {
         let side = self.cluster.side();
-        let version = self.conn.version(ApiKey::Fetch)?;
-        let naming = if version >= IDS_FROM { Naming::ById } else { Naming::ByName };
-        let ask = FetchAsk {
-            session: FetchSession::NONE,
-            wait_ms_max: LOOK_WAIT_MS,
-            bytes_min: 1,
-            bytes_max: LOOK_BYTES,
+        let read = Read {
+            tp,
+            topic: self.topic,
+            epoch: self.epoch,
+            offset,
             isolation: Isolation::ReadUncommitted,
-            partitions: vec![FetchAskPartition {
-                topic: naming.topic(tp, self.topic),
-                partition: tp.partition,
-                leader_epoch: self.epoch,
-                offset,
-                last_epoch: LeaderEpoch::NONE,
-                bytes_max: LOOK_BYTES,
-            }],
-            forgotten: Vec::new(),
-            rack: String::new(),
+            bytes_max: LOOK_BYTES,
+            wait_ms_max: LOOK_WAIT_MS,
         };
-        let mut body = BytesMut::new();
-        let misuse = |_| LookError::Code(side, KafkaCode::UNKNOWN);
-        ask.encode(version, &mut body).map_err(misuse)?;
-        let deadline = Instant::now() + self.cluster.options().request_timeout;
-        self.conn.send(ApiKey::Fetch, version, [body.freeze()], deadline)?;
-        let answer = self.conn.turn().await?;
-        let answer = FetchAnswer::decode(answer.body, answer.version)
-            .map_err(|error| ClusterError::new(self.conn.peer(), ApiKey::Fetch.name(), error))?;
-        first_batch(side, answer, offset)
+        self.conn.ask_read(&read, Instant::now() + self.cluster.options().request_timeout)?;
+        let told = |error: ClusterError| match error.code() {
+            Some(code) => LookError::Code(side, code),
+            None => error.into(),
+        };
+        first_batch(side, self.conn.take_read().await.map_err(told)?, offset)
     }
 }
 
 fn first_batch(
     side: Side,
-    answer: FetchAnswer,
+    one: FetchedPartition,
     offset: Offset,
 ) -> Result<Option<BatchView>, LookError> {
-    if !answer.code.is_none() {
-        return Err(LookError::Code(side, answer.code));
-    }
-    let Some(one) = answer.partitions.into_iter().next() else {
-        return Err(LookError::Code(side, KafkaCode::UNKNOWN));
-    };
     if !one.code.is_none() {
         return Err(LookError::Code(side, one.code));
     }

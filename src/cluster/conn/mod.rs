@@ -10,6 +10,7 @@
 
 mod inbox;
 mod outbox;
+pub mod read;
 mod slabs;
 
 use std::collections::VecDeque;
@@ -168,6 +169,11 @@ impl Conn {
     pub fn version(&self, api: ApiKey) -> Result<i16> {
         let chosen = self.versions.choose(api);
         chosen.map_err(|error| ClusterError::new(&self.peer, api.name(), error))
+    }
+
+    /// What the broker speaks, as it said itself.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// How many requests have no answer yet.
