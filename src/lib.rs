@@ -14,7 +14,8 @@ pub mod mirror;
 // floor 3: the belt and the clerks
 pub mod flow;
 pub mod sync;
-// floor 4: the link
+// floor 4: the link, and who audits it
+pub mod audit;
 pub mod link;
 // floor 5: the counter
 pub mod service;

@@ -3,9 +3,12 @@
 //! It never reaches below `service`.
 
 mod ask;
+mod bar;
+mod grid;
 mod lag;
 mod run;
 mod table;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::config::Config;
@@ -23,6 +27,11 @@ const FAILED: u8 = 1;
 /// The command line or the config is wrong; nothing was started.
 const MISUSED: u8 = 2;
 
+/// An audit could not tell: something was not asked, or not compared.
+const UNKNOWN: u8 = 4;
+/// An audit says no: a difference, or a copy that is impossible.
+const NO: u8 = 5;
+
 /// Why a command ends without success.
 #[derive(Debug)]
 enum Failure {
@@ -30,6 +39,10 @@ enum Failure {
     Failed(String),
     /// Exit code 2, with every mistake of the config.
     Misused(Vec<Problem>),
+    /// Exit code 4; the output says what is not known.
+    Unknown,
+    /// Exit code 5; the output says where.
+    No,
     /// The reader of our output has gone: nobody is left to be told, and nothing is wrong.
     Deaf,
 }
@@ -43,9 +56,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.
+verify, digest: 4 cannot tell, 5 different.";
+
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.")]
+#[command(version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -68,6 +84,8 @@ enum Command {
     },
     /// Show how far each partition is behind, asking a running isolog
     Lag(lag::Arguments),
+    /// Compare source and destination record by record, and show the first differences
+    Verify(verify::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -83,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => load(&config.path).and_then(run::run),
         Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
         Command::Lag(arguments) => lag::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
     };
     match done {
         Ok(()) | Err(Failure::Deaf) => ExitCode::SUCCESS,
@@ -98,6 +117,8 @@ fn load(path: &std::path::Path) -> Result<Config, Failure> {
 fn tell(failure: &Failure) -> u8 {
     match failure {
         Failure::Deaf => 0,
+        Failure::Unknown => UNKNOWN,
+        Failure::No => NO,
         Failure::Failed(text) => {
             eprintln!("isolog: {text}");
             FAILED
@@ -121,6 +142,32 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
         config.effective_toml()
     };
     say(&text)
+}
+
+/// Runs `work` to its end on a runtime of its own; a signal asks it to end soon.
+fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> Result<T, Failure> {
+    let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let stop = CancellationToken::new();
+    let done = runtime.map_err(failed)?.block_on(async {
+        let mut signals = run::Signals::listen()?;
+        let working = work(&stop);
+        tokio::pin!(working);
+        tokio::select! {
+            done = &mut working => return done,
+            _ = signals.next() => stop.cancel(),
+        }
+        tokio::select! {
+            done = working => done,
+            name = signals.next() => Err(Failure::Failed(format!("ended at once by {name}"))),
+        }
+    });
+    done
+}
+
+/// Text of peers without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// Prints to standard output; that nobody reads it any more is no panic.

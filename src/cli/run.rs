@@ -64,13 +64,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
 }
 
-struct Signals {
+/// The signals that ask for an end.
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Signals, Failure> {
+    /// Catches them from now on.
+    pub fn listen() -> Result<Signals, Failure> {
         let failed = |cause| Failure::Failed(format!("cannot listen for signals: {cause}"));
         let listen = |kind| signal(kind).map_err(failed);
         let terminate = listen(SignalKind::terminate())?;
@@ -78,7 +80,7 @@ impl Signals {
     }
 
     /// The name of the next signal.
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

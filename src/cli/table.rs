@@ -12,6 +12,8 @@ use comfy_table::presets;
 
 use crate::service::view::PartitionView;
 
+use super::plain;
+
 /// Letters of a whole bar.
 const BAR_LETTERS: u64 = 20;
 /// The most letters of a reason in a row; JSON has all of it.
@@ -115,11 +117,6 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
          halted\n",
         views.len()
     )
-}
-
-/// Text from the service without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]

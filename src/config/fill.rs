@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit;
 use crate::cluster;
 use crate::flow;
 use crate::ids::LinkName;
@@ -26,6 +27,21 @@ pub fn fill(sections: &[Checked]) -> Option<(link::Settings, service::Options)> 
     let links = sections.iter().filter(|section| section.scope == Scope::Link);
     let links: Option<Vec<_>> = links.map(|link| link_settings(link, memory_bytes)).collect();
     Some((link::Settings { destination, links: links? }, service))
+}
+
+/// The links as they are audited.
+pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
+    let one = |link: &link::LinkSettings| {
+        let topics = link.link.topics.clone();
+        audit::LinkOptions {
+            name: link.name.clone(),
+            source: link.source.clone(),
+            destination: settings.destination.clone(),
+            topics: audit::Selection::new(move |name| topics.matches(name)),
+            committed_only: link.link.committed_only,
+        }
+    };
+    settings.links.iter().map(one).collect()
 }
 
 fn link_settings(section: &Checked, memory_bytes: usize) -> Option<link::LinkSettings> {

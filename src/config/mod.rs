@@ -15,6 +15,7 @@ mod value;
 
 use std::path::Path;
 
+use crate::audit;
 use crate::link;
 use crate::service;
 
@@ -37,6 +38,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The links as they are audited.
+    pub fn audits(&self) -> Vec<audit::LinkOptions> {
+        fill::audits(&self.links)
+    }
+
     /// The effective settings as TOML that loads again; secrets are masked.
     pub fn effective_toml(&self) -> String {
         show::toml(&self.sections)

@@ -36,6 +36,7 @@ pub use program::IsologSpec;
 pub use program::Seen;
 pub use program::free_port;
 pub use program::isolog_binary;
+pub use program::isolog_once;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.
 pub struct RealError(String);

@@ -13,6 +13,7 @@ use std::process;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
+use std::process::Output;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -223,6 +224,19 @@ impl Isolog {
             (seen.destination_hwm == Some(end)).then_some(())
         });
     }
+}
+
+/// Runs one command of the program, which ends by itself, with the config of `spec`.
+pub fn isolog_once(spec: &IsologSpec, args: &[&str]) -> Result<Output, RealError> {
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let dir = repo().join(format!("target/real/isolog-{}-{number}", process::id()));
+    let file = dir.join("isolog.toml");
+    let bad = |e: std::io::Error| RealError::new(format!("{}: {e}", dir.display()));
+    fs::create_dir_all(&dir).and_then(|()| fs::write(&file, spec.toml(1))).map_err(bad)?;
+    let mut command = Command::new(isolog_binary()?);
+    let output = command.args(args).arg("--config").arg(&file).stdin(Stdio::null()).output();
+    let _best_effort = fs::remove_dir_all(&dir);
+    output.map_err(bad)
 }
 
 impl Drop for Isolog {

@@ -1,0 +1,306 @@
+//! Reads one partition of one cluster from an offset to a fixed end, one fetch ahead.
+//!
+//! It never reads beyond its end and never gives up at a moved leader; a log that no longer holds
+//! what it reads is told as such.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::audit::cursor::Portion;
+use crate::cluster::Cluster;
+use crate::cluster::Use;
+use crate::cluster::Wanted;
+use crate::cluster::conn::Conn;
+use crate::cluster::conn::read::Read;
+use crate::cluster::error::ClusterError;
+use crate::ids::BrokerId;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::wire::error::KafkaCode;
+use crate::wire::error::Remedy;
+use crate::wire::error::WireError;
+use crate::wire::fetch::FetchedPartition;
+use crate::wire::fetch::IDS_FROM;
+use crate::wire::fetch::Isolation;
+use crate::wire::split::Piece;
+use crate::wire::split::split;
+use crate::wire::versions::ApiKey;
+
+/// OFFSET_OUT_OF_RANGE.
+const OUT_OF_RANGE: KafkaCode = KafkaCode(1);
+/// The largest answer that is read: a batch may be as large as a broker takes a request.
+const FRAME_BYTES_MAX: usize = 101 << 20;
+/// Answers of one connection that are alive at once: one compared, one read, one to spare.
+const SLABS: usize = 3;
+/// For how long a broker may wait for the first byte.
+const WAIT_MS_MAX: i32 = 500;
+/// How often in a row a read is tried.
+const TRIES_MAX: u32 = 40;
+/// The pause between two tries.
+const TRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a partition cannot be read on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The partition's leader refuses.
+    #[error("the {side} refuses to be read: {code}")]
+    Refused {
+        /// Which.
+        side: Side,
+        /// Its answer.
+        code: KafkaCode,
+    },
+    /// The offsets are not there any more.
+    #[error("the {side} has no offset {at} any more")]
+    Gone {
+        /// Which.
+        side: Side,
+        /// What was to be read.
+        at: Offset,
+    },
+    /// Nobody leads the partition.
+    #[error("the {side} has no leader for the partition")]
+    NoLeader {
+        /// Which.
+        side: Side,
+    },
+    /// The log ends below where it ended before.
+    #[error("the {side} shows nothing at {at}, below its own end")]
+    Nothing {
+        /// Which.
+        side: Side,
+        /// What was to be read.
+        at: Offset,
+    },
+    /// The topic was deleted and made anew meanwhile.
+    #[error("the {side} topic was made anew meanwhile")]
+    Recreated {
+        /// Which.
+        side: Side,
+    },
+    /// What came is no log.
+    #[error("the {side} sends what is no batch behind {at}: {error}")]
+    Malformed {
+        /// Which.
+        side: Side,
+        /// Where.
+        at: Offset,
+        /// What is wrong.
+        error: WireError,
+    },
+}
+
+impl ReadError {
+    /// Whether another try may help.
+    fn may_pass(&self) -> bool {
+        let passes = |remedy| !matches!(remedy, Remedy::Halt | Remedy::Reauth);
+        match self {
+            ReadError::Cluster(error) => passes(error.remedy()),
+            ReadError::Refused { code, .. } => passes(code.remedy()),
+            ReadError::NoLeader { .. } | ReadError::Nothing { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// The partition.
+    pub tp: TopicPartition,
+    /// The topic's id.
+    pub topic: TopicId,
+    /// Which records.
+    pub isolation: Isolation,
+    /// The first offset.
+    pub from: Offset,
+    /// Behind the last one.
+    pub end: Offset,
+}
+
+/// The connections of one worker to one cluster.
+pub struct Lines<'a> {
+    cluster: &'a Cluster,
+    bytes_max: i32,
+    idle: BTreeMap<BrokerId, Conn>,
+}
+
+impl<'a> Lines<'a> {
+    /// No connection yet; each fetch will ask for so many bytes.
+    pub fn new(cluster: &'a Cluster, bytes_max: i32) -> Lines<'a> {
+        Lines { cluster, bytes_max, idle: BTreeMap::new() }
+    }
+
+    async fn take(&mut self, broker: BrokerId) -> Result<Conn, ClusterError> {
+        if let Some(mut conn) = self.idle.remove(&broker)
+            && conn.is_alive().await
+        {
+            return Ok(conn);
+        }
+        let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: SLABS };
+        self.cluster.open(broker, purpose).await
+    }
+
+    /// Reads a partition.
+    pub fn read(&mut self, range: Range) -> Reader<'a, '_> {
+        let (at, bytes_max) = (range.from, self.bytes_max);
+        Reader { lines: self, range, at, bytes_max, line: None, is_by_name: false }
+    }
+}
+
+/// One partition being read.
+pub struct Reader<'a, 'l> {
+    lines: &'l mut Lines<'a>,
+    range: Range,
+    /// What the fetch in flight, or the next one, asks for.
+    at: Offset,
+    bytes_max: i32,
+    /// With a fetch of `at` in flight.
+    line: Option<(BrokerId, Conn)>,
+    is_by_name: bool,
+}
+
+impl Reader<'_, '_> {
+    /// The next portion; `None` behind the end. The one after it is under way already.
+    pub async fn next(&mut self) -> Result<Option<Portion>, ReadError> {
+        for tries in 1.. {
+            if self.at >= self.range.end {
+                return Ok(None);
+            }
+            match self.try_next().await {
+                Ok(Some(portion)) => return Ok(Some(portion)),
+                Err(error) if tries >= TRIES_MAX || !error.may_pass() => return Err(error),
+                Err(_) => self.look_again().await,
+                Ok(None) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the reading: an idle connection is kept, and what was read by name is vouched for.
+    pub async fn finish(mut self) -> Result<(), ReadError> {
+        if let Some((broker, conn)) = self.line.take()
+            && conn.in_flight() == 0
+        {
+            self.lines.idle.insert(broker, conn);
+        }
+        if !self.is_by_name || self.range.topic == TopicId::NIL {
+            return Ok(());
+        }
+        let (cluster, name) = (self.lines.cluster, self.range.tp.topic.clone());
+        let leader = cluster.partition(&self.range.tp).and_then(|one| one.leader);
+        let leader = leader.ok_or(ReadError::NoLeader { side: cluster.side() })?;
+        let told = cluster.topic_ids_at(leader, std::slice::from_ref(&name)).await?;
+        match told.get(&name) == Some(&self.range.topic) {
+            true => Ok(()),
+            false => Err(ReadError::Recreated { side: cluster.side() }),
+        }
+    }
+
+    fn side(&self) -> Side {
+        self.lines.cluster.side()
+    }
+
+    async fn look_again(&mut self) {
+        self.line = None;
+        sleep(TRY_PAUSE).await;
+        let names = std::slice::from_ref(&self.range.tp.topic);
+        // whether it worked shows at the next try
+        let _ = self.lines.cluster.refresh(Wanted::Topics(names)).await;
+    }
+
+    /// `None` when the same must be asked again.
+    async fn try_next(&mut self) -> Result<Option<Portion>, ReadError> {
+        let (broker, mut conn) = match self.line.take() {
+            Some(line) => line,
+            None => self.dial().await?,
+        };
+        let fetched = conn.take_read().await?;
+        let (at, side) = (self.at, self.side());
+        match fetched.code {
+            KafkaCode::NONE => {}
+            OUT_OF_RANGE => return Err(ReadError::Gone { side, at }),
+            code => return Err(ReadError::Refused { side, code }),
+        }
+        let Some(portion) = self.portion(fetched)? else { return Ok(None) };
+        self.at = portion.next;
+        if self.at < self.range.end {
+            self.ask(&mut conn)?;
+        }
+        self.line = Some((broker, conn));
+        Ok(Some(portion))
+    }
+
+    async fn dial(&mut self) -> Result<(BrokerId, Conn), ReadError> {
+        let known = self.lines.cluster.partition(&self.range.tp);
+        let leader = known.and_then(|one| one.leader);
+        let leader = leader.ok_or(ReadError::NoLeader { side: self.side() })?;
+        let mut conn = self.lines.take(leader).await?;
+        self.ask(&mut conn)?;
+        Ok((leader, conn))
+    }
+
+    fn ask(&mut self, conn: &mut Conn) -> Result<(), ReadError> {
+        let cluster = self.lines.cluster;
+        let known = cluster.partition(&self.range.tp);
+        self.is_by_name |= conn.version(ApiKey::Fetch)? < IDS_FROM;
+        let read = Read {
+            tp: &self.range.tp,
+            topic: self.range.topic,
+            epoch: known.map_or(crate::ids::LeaderEpoch::NONE, |one| one.epoch),
+            offset: self.at,
+            isolation: self.range.isolation,
+            bytes_max: self.bytes_max,
+            wait_ms_max: WAIT_MS_MAX,
+        };
+        Ok(conn.ask_read(&read, Instant::now() + cluster.options().request_timeout)?)
+    }
+
+    fn portion(&mut self, fetched: FetchedPartition) -> Result<Option<Portion>, ReadError> {
+        let (at, side) = (self.at, self.side());
+        let visible = match self.range.isolation {
+            Isolation::ReadCommitted => fetched.last_stable,
+            Isolation::ReadUncommitted => fetched.high_watermark,
+        };
+        let mut split = split(fetched.records);
+        let mut pieces = Vec::new();
+        let mut next = at;
+        for piece in &mut split {
+            let piece = piece.map_err(|error| ReadError::Malformed { side, at: next, error })?;
+            let behind = behind(&piece);
+            if behind > next {
+                next = behind;
+                pieces.push(piece);
+            }
+        }
+        if let (true, Some(cut)) = (pieces.is_empty(), split.cut()) {
+            let need = i32::try_from(cut.need.min(FRAME_BYTES_MAX)).unwrap_or(i32::MAX);
+            self.bytes_max = self.bytes_max.max(need);
+            return Err(ReadError::Nothing { side, at });
+        }
+        if pieces.is_empty() {
+            // nothing up to the end of what can be seen: a hole at the tail
+            match visible.filter(|visible| *visible >= self.range.end) {
+                Some(_) => next = self.range.end,
+                None => return Err(ReadError::Nothing { side, at }),
+            }
+        }
+        Ok(Some(Portion { pieces, aborted: fetched.aborted, next }))
+    }
+}
+
+/// The offset behind a piece; of an old message that holds others, its own offset is the last.
+fn behind(piece: &Piece) -> Offset {
+    match piece {
+        Piece::Batch(batch) => batch.next_offset(),
+        Piece::OldFormat { offset, .. } => offset.plus(1).unwrap_or(*offset),
+    }
+}

@@ -1,0 +1,598 @@
+//! The verification of a link: every partition from where both logs begin to an end that is fixed
+//! at the start.
+//!
+//! It never takes what is not compared for equal: a partition that could not be read to its end
+//! says so.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::Dials;
+use crate::audit::LinkOptions;
+use crate::audit::compare::Compaction;
+use crate::audit::compare::Compare;
+use crate::audit::compare::Difference;
+use crate::audit::compare::Failure;
+use crate::audit::compare::Step;
+use crate::audit::compare::Tally;
+use crate::audit::cursor::Cursor;
+use crate::audit::cursor::Place;
+use crate::audit::reader::Lines;
+use crate::audit::reader::Range;
+use crate::audit::reader::ReadError;
+use crate::audit::state;
+use crate::audit::state::Saved;
+use crate::audit::state::State;
+use crate::audit::survey;
+use crate::cluster::Cluster;
+use crate::cluster::EndKind;
+use crate::cluster::error::ClusterError;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::wire::fetch::Isolation;
+use crate::wire::split::Piece;
+
+/// How often the state file is written.
+const SAVE_PAUSE: Duration = Duration::from_secs(2);
+
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Partitions that are compared at the same time.
+    pub workers: usize,
+    /// What one fetch asks for, in bytes; six such answers of a partition are alive at most.
+    pub fetch_bytes: i32,
+    /// Only these topics; empty for all.
+    pub topics: Vec<TopicName>,
+    /// The file to go on from.
+    pub state: Option<PathBuf>,
+}
+
+/// What came out of one partition.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every offset of the range is equal.
+    Equal,
+    /// Not everything could be compared.
+    Unknown,
+    /// There is a difference.
+    Different,
+}
+
+/// One partition, compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionReport {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What came out.
+    pub verdict: Verdict,
+    /// Why it is not known, or what else is to be said.
+    pub note: String,
+    /// The first offset that was compared.
+    pub from: Option<i64>,
+    /// Behind the last one.
+    pub to: Option<i64>,
+    /// Both logs as they were at the start: start and readable end.
+    pub source: (Option<i64>, Option<i64>),
+    /// The same of the destination.
+    pub destination: (Option<i64>, Option<i64>),
+    /// What was counted.
+    pub tally: Tally,
+    /// Offsets that hidden fillers occupy at the destination.
+    pub fillers: u64,
+    /// The first differences.
+    pub differences: Vec<Difference>,
+}
+
+/// All partitions of a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The link.
+    pub link: String,
+    /// The source's cluster id.
+    pub source_cluster: String,
+    /// The destination's.
+    pub destination_cluster: String,
+    /// The worst of all partitions.
+    pub verdict: Verdict,
+    /// By topic and partition.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The state file.
+    #[error("the state file {path}: {error}")]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        error: std::io::Error,
+    },
+    /// It is the state of something else.
+    #[error("the state file {path} is of another link or of other clusters: remove it")]
+    OtherState {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// How far it is, for those who watch.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Offsets that are to be compared.
+    pub offsets_all: AtomicU64,
+    /// Offsets that were.
+    pub offsets_done: AtomicU64,
+    /// Record bytes read, of both sides.
+    pub bytes: AtomicU64,
+    /// Partitions to compare.
+    pub partitions_all: AtomicU64,
+    /// Partitions that are done.
+    pub partitions_done: AtomicU64,
+    /// Differences so far.
+    pub differences: AtomicU64,
+}
+
+/// A partition to be compared.
+#[derive(Clone, Debug)]
+struct Job {
+    tp: TopicPartition,
+    ids: (TopicId, TopicId),
+    compaction: Compaction,
+    saved: Saved,
+    report: PartitionReport,
+}
+
+/// What all workers share.
+struct Shared {
+    source: Arc<Cluster>,
+    destination: Arc<Cluster>,
+    isolation: Isolation,
+    fetch_bytes: i32,
+    jobs: Mutex<VecDeque<Job>>,
+    done: Mutex<Vec<PartitionReport>>,
+    state: Mutex<State>,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+}
+
+/// Compares a link. After `stop` it ends soon, and the state file says up to where it came.
+pub async fn run(
+    link: &LinkOptions,
+    dials: &Dials,
+    ask: &Ask,
+    progress: &Arc<Progress>,
+    stop: &CancellationToken,
+) -> Result<Report, Error> {
+    let source = dials.connect(link, Side::Source).await?;
+    let destination = dials.connect(link, Side::Destination).await?;
+    let old = load(link, ask, &source, &destination)?;
+    let (jobs, done) = plan(link, ask, &source, &destination, &old).await?;
+    progress.partitions_all.fetch_add((jobs.len() + done.len()) as u64, Relaxed);
+    progress.partitions_done.fetch_add(done.len() as u64, Relaxed);
+    let all: i64 = jobs.iter().map(|job| job.saved.to - job.saved.from).sum();
+    let before: i64 = jobs.iter().map(|job| job.saved.at - job.saved.from).sum();
+    progress.offsets_all.fetch_add(all as u64, Relaxed);
+    progress.offsets_done.fetch_add(before as u64, Relaxed);
+    let isolation = match link.committed_only {
+        true => Isolation::ReadCommitted,
+        false => Isolation::ReadUncommitted,
+    };
+    let shared = Arc::new(Shared {
+        isolation,
+        fetch_bytes: ask.fetch_bytes,
+        jobs: Mutex::new(jobs),
+        done: Mutex::new(done),
+        state: Mutex::new(old),
+        progress: progress.clone(),
+        stop: stop.clone(),
+        source,
+        destination,
+    });
+    work(&shared, ask).await?;
+    Ok(report(link, &shared))
+}
+
+/// Runs the workers to their end, and writes the state file meanwhile.
+async fn work(shared: &Arc<Shared>, ask: &Ask) -> Result<(), Error> {
+    let mut workers = JoinSet::new();
+    for _ in 0..ask.workers {
+        let shared = shared.clone();
+        workers.spawn(async move { shared.work().await });
+    }
+    let mut pause = tokio::time::interval(SAVE_PAUSE);
+    loop {
+        tokio::select! {
+            ended = workers.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            },
+            _ = pause.tick() => shared.save(ask)?,
+        }
+    }
+    shared.save(ask)
+}
+
+fn load(
+    link: &LinkOptions,
+    ask: &Ask,
+    source: &Cluster,
+    destination: &Cluster,
+) -> Result<State, Error> {
+    let clusters = (source.id().to_string(), destination.id().to_string());
+    let new = State {
+        form: state::FORM,
+        link: link.name.to_string(),
+        clusters,
+        partitions: BTreeMap::new(),
+    };
+    let Some(path) = &ask.state else { return Ok(new) };
+    let old = state::read(path).map_err(|error| Error::State { path: path.clone(), error })?;
+    match old {
+        None => Ok(new),
+        Some(old) if (&old.link, &old.clusters) == (&new.link, &new.clusters) => Ok(old),
+        Some(_) => Err(Error::OtherState { path: path.clone() }),
+    }
+}
+
+fn report(link: &LinkOptions, shared: &Shared) -> Report {
+    let mut partitions = lock(&shared.done).clone();
+    let left = std::mem::take(&mut *lock(&shared.jobs));
+    partitions.extend(left.into_iter().map(|job| job.report));
+    partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    Report {
+        link: link.name.to_string(),
+        source_cluster: shared.source.id().to_string(),
+        destination_cluster: shared.destination.id().to_string(),
+        verdict: partitions.iter().map(|one| one.verdict).max().unwrap_or(Verdict::Equal),
+        partitions,
+    }
+}
+
+/// Finds out what is to be compared; a partition that cannot be is reported at once.
+async fn plan(
+    link: &LinkOptions,
+    ask: &Ask,
+    source: &Cluster,
+    destination: &Cluster,
+    old: &State,
+) -> Result<(VecDeque<Job>, Vec<PartitionReport>), ClusterError> {
+    let wanted = |name: &TopicName| {
+        link.topics.matches(name) && (ask.topics.is_empty() || ask.topics.contains(name))
+    };
+    let topics = survey::topics(source, wanted).await?;
+    survey::topics(destination, wanted).await?;
+    let partitions: Vec<TopicPartition> = topics
+        .iter()
+        .flat_map(|topic| {
+            let of = |id: &_| TopicPartition { topic: topic.name.clone(), partition: *id };
+            topic.partitions.keys().map(of).collect::<Vec<_>>()
+        })
+        .collect();
+    let there: Vec<TopicPartition> =
+        partitions.iter().filter(|tp| destination.partition(tp).is_some()).cloned().collect();
+    // the destination's end first: a source that grows meanwhile is no contradiction
+    let destination_ends = survey::ends(destination, &there, EndKind::HighWatermark).await?;
+    let destination_starts = survey::ends(destination, &there, EndKind::Start).await?;
+    let readable = if link.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
+    let source_ends = survey::ends(source, &partitions, readable).await?;
+    let source_starts = survey::ends(source, &partitions, EndKind::Start).await?;
+    let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let compaction = compactions(source, destination, &names).await;
+    let (mut jobs, mut done) = (Vec::new(), Vec::new());
+    for tp in partitions {
+        let known = |ends: &survey::Ends| ends.get(&tp).and_then(|end| end.ok());
+        let source_log = (known(&source_starts), known(&source_ends));
+        let destination_log = (known(&destination_starts), known(&destination_ends));
+        let compaction = compaction.get(&tp.topic).copied().unwrap_or_default();
+        let ids = [source, destination]
+            .map(|cluster| cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id));
+        let is_there = destination.partition(&tp).is_some();
+        let mut report = blank(&tp, source_log, destination_log);
+        let (
+            (Some(source_start), Some(source_end)),
+            (Some(destination_start), Some(destination_end)),
+        ) = (source_log, destination_log)
+        else {
+            report.note = match is_there {
+                true => "a leader did not tell where its log begins and ends".to_owned(),
+                false => "the destination does not have it".to_owned(),
+            };
+            done.push(report);
+            continue;
+        };
+        let from = source_start.max(destination_start);
+        let to = source_end.min(destination_end).max(from);
+        let new = fresh(ids, from, to);
+        let saved = old.partitions.get(&tp.to_string());
+        let same = saved.filter(|saved| saved.ids == new.ids && saved.at >= from.get());
+        let saved = same.cloned().unwrap_or(new);
+        jobs.push(Job { tp, ids: (ids[0], ids[1]), compaction, saved, report });
+    }
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
+    Ok((jobs.into(), done))
+}
+
+fn fresh(ids: [TopicId; 2], from: Offset, to: Offset) -> Saved {
+    Saved {
+        ids: (ids[0].to_string(), ids[1].to_string()),
+        from: from.get(),
+        at: from.get(),
+        to: to.get(),
+        ..Saved::default()
+    }
+}
+
+type Log = (Option<Offset>, Option<Offset>);
+
+fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport {
+    let raw = |log: Log| (log.0.map(Offset::get), log.1.map(Offset::get));
+    PartitionReport {
+        topic: tp.topic.to_string(),
+        partition: tp.partition.0,
+        verdict: Verdict::Unknown,
+        note: "not begun".to_owned(),
+        from: None,
+        to: None,
+        source: raw(source),
+        destination: raw(destination),
+        tally: Tally::default(),
+        fillers: 0,
+        differences: Vec::new(),
+    }
+}
+
+/// Which topics are compacted, as far as their configs may be read.
+async fn compactions(
+    source: &Cluster,
+    destination: &Cluster,
+    names: &[TopicName],
+) -> BTreeMap<TopicName, Compaction> {
+    const POLICY: &str = "cleanup.policy";
+    let mut found: BTreeMap<TopicName, Compaction> = BTreeMap::new();
+    for cluster in [source, destination] {
+        let told = cluster.describe_topic_configs(names, Some(&[POLICY])).await;
+        for (name, answer) in told.unwrap_or_default() {
+            let policy = answer.ok().and_then(|found| found.get(POLICY)?.value.clone());
+            let compacts = policy.is_some_and(|policy| policy.contains("compact"));
+            let one = found.entry(name).or_default();
+            match cluster.side() {
+                Side::Source => one.source = compacts,
+                Side::Destination => one.destination = compacts,
+            }
+        }
+    }
+    found
+}
+
+impl Shared {
+    async fn work(&self) {
+        let mut source = Lines::new(&self.source, self.fetch_bytes);
+        let mut destination = Lines::new(&self.destination, self.fetch_bytes);
+        while !self.stop.is_cancelled() {
+            let Some(job) = lock(&self.jobs).pop_front() else { return };
+            let report = self.compare(job, &mut source, &mut destination).await;
+            self.progress.partitions_done.fetch_add(1, Relaxed);
+            lock(&self.done).push(report);
+        }
+    }
+
+    async fn compare(
+        &self,
+        job: Job,
+        source: &mut Lines<'_>,
+        destination: &mut Lines<'_>,
+    ) -> PartitionReport {
+        let at = |raw: i64| Offset::new(raw).unwrap_or(Offset::ZERO);
+        let (from, end) = (at(job.saved.at), at(job.saved.to));
+        let ours = Cursor::new(from, end, self.isolation == Isolation::ReadCommitted);
+        let mut compare = Compare::new(ours, Cursor::new(from, end, false), job.compaction);
+        compare.tally = job.saved.tally;
+        compare.shown.clone_from(&job.saved.shown);
+        let done = self.drive(&job, &mut compare, source, destination).await;
+        let is_whole = done.is_ok();
+        if is_whole {
+            compare.finish();
+            self.note(&job, &compare, end, true);
+        }
+        self.close(job, compare, done)
+    }
+
+    /// Feeds the comparison until its end.
+    async fn drive(
+        &self,
+        job: &Job,
+        compare: &mut Compare,
+        source: &mut Lines<'_>,
+        destination: &mut Lines<'_>,
+    ) -> Result<(), Broken> {
+        let end = Offset::new(job.saved.to).unwrap_or(Offset::ZERO);
+        let from = compare.position();
+        let mut ours = source.read(self.range(job, Side::Source, from, end));
+        let mut theirs = destination.read(self.range(job, Side::Destination, from, end));
+        loop {
+            let step = compare.run()?;
+            let position = compare.position();
+            self.note(job, compare, position, compare.is_settled());
+            if self.stop.is_cancelled() {
+                return Err(Broken::Stopped);
+            }
+            let Step::Need(side) = step else { break };
+            let portion = match side {
+                Side::Source => ours.next().await?,
+                Side::Destination => theirs.next().await?,
+            };
+            let Some(portion) = portion else { break };
+            let bytes: usize = portion.pieces.iter().map(Piece::bytes_count).sum();
+            self.progress.bytes.fetch_add(bytes as u64, Relaxed);
+            match side {
+                Side::Source => compare.source.feed(portion),
+                Side::Destination => compare.destination.feed(portion),
+            }
+        }
+        ours.finish().await?;
+        theirs.finish().await?;
+        self.look_behind(job, compare, Side::Source, source).await?;
+        self.look_behind(job, compare, Side::Destination, destination).await
+    }
+
+    fn range(&self, job: &Job, side: Side, from: Offset, end: Offset) -> Range {
+        let (topic, isolation) = match side {
+            Side::Source => (job.ids.0, self.isolation),
+            Side::Destination => (job.ids.1, Isolation::ReadUncommitted),
+        };
+        Range { tp: job.tp.clone(), topic, isolation, from, end }
+    }
+
+    /// Compaction may have taken a record because of one behind the fixed end.
+    async fn look_behind(
+        &self,
+        job: &Job,
+        compare: &mut Compare,
+        side: Side,
+        lines: &mut Lines<'_>,
+    ) -> Result<(), Broken> {
+        if !compare.is_awaiting(side) {
+            return Ok(());
+        }
+        let (cluster, kind) = match (side, self.isolation) {
+            (Side::Source, Isolation::ReadCommitted) => (&self.source, EndKind::Stable),
+            (Side::Source, Isolation::ReadUncommitted) => (&self.source, EndKind::HighWatermark),
+            (Side::Destination, _) => (&self.destination, EndKind::HighWatermark),
+        };
+        let told = survey::ends(cluster, std::slice::from_ref(&job.tp), kind).await;
+        let told = told.map_err(ReadError::from)?.remove(&job.tp);
+        let told = told.unwrap_or(Err(crate::wire::error::KafkaCode::UNKNOWN));
+        let behind = told.map_err(|code| ReadError::Refused { side, code })?;
+        let end = Offset::new(job.saved.to).unwrap_or(Offset::ZERO);
+        let range = self.range(job, side, end, behind.max(end));
+        let committed_only = range.isolation == Isolation::ReadCommitted;
+        let mut cursor = Cursor::new(range.from, range.end, committed_only);
+        let mut reader = lines.read(range);
+        while compare.is_awaiting(side) && compare.look_behind(side, &mut cursor)? == Place::Need {
+            let Some(portion) = reader.next().await? else { break };
+            cursor.feed(portion);
+        }
+        Ok(reader.finish().await?)
+    }
+
+    /// Writes down how far a partition is.
+    fn note(&self, job: &Job, compare: &Compare, position: Offset, is_settled: bool) {
+        if !is_settled {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let key = job.tp.to_string();
+        let saved = state.partitions.entry(key).or_insert_with(|| job.saved.clone());
+        let gained = position.get().saturating_sub(saved.at.max(job.saved.at));
+        let differences = compare.tally.differences - saved.tally.differences;
+        *saved = Saved {
+            at: position.get(),
+            tally: compare.tally,
+            fillers: job.saved.fillers + compare.destination.passed().fillers,
+            shown: compare.shown.clone(),
+            ..job.saved.clone()
+        };
+        drop(state);
+        self.progress.offsets_done.fetch_add(u64::try_from(gained).unwrap_or(0), Relaxed);
+        self.progress.differences.fetch_add(differences, Relaxed);
+    }
+
+    fn close(&self, job: Job, compare: Compare, done: Result<(), Broken>) -> PartitionReport {
+        let position = compare.position().get();
+        let tally = compare.tally;
+        let is_ahead = job.report.destination.1 > job.report.source.1;
+        let is_broken = matches!(done, Err(Broken::Unreadable(..)));
+        let is_different = tally.differences > 0 || is_broken || is_ahead;
+        let verdict = match done {
+            _ if is_different => Verdict::Different,
+            Ok(()) if tally.unproven == 0 => Verdict::Equal,
+            _ => Verdict::Unknown,
+        };
+        let to = if done.is_ok() { job.saved.to } else { position };
+        let mut report = job.report;
+        report.note = match done {
+            Ok(()) => note(&report, tally.unproven, to),
+            Err(broken) => format!("compared up to {position} of {}: {broken}", job.saved.to),
+        };
+        PartitionReport {
+            verdict,
+            from: Some(job.saved.from),
+            to: Some(to),
+            tally,
+            fillers: job.saved.fillers + compare.destination.passed().fillers,
+            differences: compare.shown,
+            ..report
+        }
+    }
+
+    fn save(&self, ask: &Ask) -> Result<(), Error> {
+        let Some(path) = &ask.state else { return Ok(()) };
+        let state = lock(&self.state).clone();
+        state::write(path, &state).map_err(|error| Error::State { path: path.clone(), error })
+    }
+}
+
+/// Why a comparison ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("at the {0}, {1}")]
+    Unreadable(Side, crate::audit::cursor::Unreadable),
+    #[error("it was stopped")]
+    Stopped,
+}
+
+impl From<Failure> for Broken {
+    fn from((side, unreadable): Failure) -> Broken {
+        Broken::Unreadable(side, unreadable)
+    }
+}
+
+/// What is to be said of a partition that was compared whole.
+fn note(report: &PartitionReport, unproven: u64, to: i64) -> String {
+    let mut notes = Vec::new();
+    if unproven > 0 {
+        notes.push(format!("{unproven} records may be compacted: too many keys to remember"));
+    }
+    if report.source.0 != report.destination.0
+        && let (Some(source), Some(destination)) = (report.source.0, report.destination.0)
+    {
+        notes.push(format!("the source begins at {source}, the destination at {destination}"));
+    }
+    if let Some(behind) = report.source.1.map(|end| end - to).filter(|behind| *behind > 0) {
+        notes.push(format!("the destination is {behind} behind"));
+    }
+    if let Some(ahead) = report.destination.1.map(|end| end - to).filter(|ahead| *ahead > 0) {
+        notes.push(format!("the destination has {ahead} offsets that the source does not have"));
+    }
+    notes.join("; ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
