@@ -199,6 +199,7 @@ fn verify_finds_what_is_wrong_in_a_copy() {
     let _turn = turn();
     let pair = Pair::start("4.3.1");
     every_fault_is_found(&pair, "plain", [Codec::None; 2]);
+    every_fault_is_found(&pair, "packed", [Codec::Gzip, Codec::Zstd]);
     times_and_holes_are_found(&pair);
     a_true_copy_is_equal(&pair);
 }

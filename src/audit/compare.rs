@@ -20,6 +20,7 @@ use crate::ids::Side;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::crc;
+use crate::wire::filler;
 use crate::wire::record::RecordView;
 
 /// So many differences of a partition are shown with their records; all are counted.
@@ -27,9 +28,6 @@ pub const SHOWN_MAX: usize = 10;
 /// So many keys of a partition wait at most for the later record that explains why compaction took
 /// an earlier one; about 50 bytes each.
 pub const AWAITED_MAX: usize = 1 << 20;
-
-/// The header that names a record a filler.
-const MARK: &[u8] = b"isolog.filler";
 
 /// What is wrong at one offset.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -433,17 +431,11 @@ fn differing(ours: &Seen<'_>, theirs: &Seen<'_>) -> Option<What> {
 
 /// Why a record that only the destination has may be right.
 fn excuse(next: Option<&Seen<'_>>, extra: &Seen<'_>, is_compacted: bool) -> Option<Excuse> {
-    if is_marked(&extra.record) {
+    if filler::is_visible(&extra.record) {
         return Some(Excuse::Marked);
     }
     let next = next.filter(|_| is_compacted)?;
     differing(next, extra).is_none().then_some(Excuse::Repeat)
-}
-
-/// Whether a record says of itself that it only fills an offset.
-pub fn is_marked(record: &RecordView<'_>) -> bool {
-    let named = matches!(record.headers.as_slice(), [(name, _)] if *name == MARK);
-    named && record.key.is_none() && record.value.is_none()
 }
 
 #[cfg(test)]
@@ -562,9 +554,8 @@ mod tests {
 
     #[test]
     fn visible_fillers_are_known_and_counted() {
-        let marked = Sample { key: None, value: Vec::new(), ..Sample::new(13, "") };
-        let marked = Sample { null: true, ..marked.headers(&["isolog.filler"]) };
-        let copy = vec![batch(&three()), batch(&[marked])];
+        let marked = filler::filler(filler::Kind::Visible, at(13), 1, filler::NO_TIMESTAMP);
+        let copy = vec![batch(&three()), marked];
         let got = compared(vec![batch(&three())], copy, 14, Compaction::default()).tally;
         assert_eq!((got.differences, got.marked_fillers), (0, 1));
         let early = Sample { offset: 13, ..Sample::new(14, "d") };
@@ -618,8 +609,7 @@ mod tests {
 
     #[test]
     fn a_corrupt_batch_is_not_equal_to_its_twin() {
-        let mut bytes = batch(&three()).header().to_vec();
-        bytes.extend_from_slice(&batch(&three()).records());
+        let mut bytes = batch(&three()).to_bytes().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
         let corrupt = BatchView::new(bytes.into()).unwrap();
         let (ours, theirs) = (cursor(vec![corrupt.clone()], 20), cursor(vec![corrupt], 20));

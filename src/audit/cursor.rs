@@ -12,6 +12,9 @@ use crate::ids::Offset;
 use crate::ids::ProducerId;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
+use crate::wire::codec;
+use crate::wire::codec::Codec;
+use crate::wire::codec::CodecError;
 use crate::wire::crc;
 use crate::wire::error::WireError;
 use crate::wire::record::RecordView;
@@ -20,6 +23,8 @@ use crate::wire::record::take_varint;
 use crate::wire::record::take_varlong;
 use crate::wire::split::Piece;
 
+/// The largest batch that is opened, unpacked: a batch itself is at most 100 MiB.
+const SECTION_BYTES_MAX: usize = 256 << 20;
 /// The type of a marker that ends a transaction in vain (`ControlRecordType`).
 const ABORT: i16 = 0;
 
@@ -53,6 +58,9 @@ pub enum Why {
     /// Its records.
     #[error(transparent)]
     Records(#[from] WireError),
+    /// Its compression.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
 }
 
 /// Where a cursor stands.
@@ -173,24 +181,24 @@ impl Cursor {
 
     /// Where it stands now; hidden records are passed over.
     pub fn place(&mut self) -> Result<Place, Unreadable> {
-        loop {
-            if let Some(open) = &mut self.open {
-                if open.after > open.at {
-                    return Ok(Place::Record);
-                }
-                let hidden = &mut self.passed.fillers;
-                let found = open.find(self.from, self.end, hidden);
-                if found.map_err(|why| Unreadable { base: open.base, why: why.into() })? {
-                    return Ok(Place::Record);
-                }
-                self.open = None;
+        if let Some(open) = &mut self.open {
+            if open.after > open.at {
+                return Ok(Place::Record);
             }
-            let Some(piece) = self.queue.front() else { break };
-            if base_of(piece).is_some_and(|base| base >= self.end) {
+            let hidden = &mut self.passed.fillers;
+            let found = open.find(self.from, self.end, hidden);
+            if found.map_err(|why| Unreadable { base: open.base, why: why.into() })? {
+                return Ok(Place::Record);
+            }
+            self.open = None;
+        }
+        match self.queue.front().map(base_of) {
+            Some(base) if base.is_none_or(|base| base < self.end) => return Ok(Place::Batch),
+            Some(_) => {
                 self.queue.clear();
                 return Ok(Place::End);
             }
-            return Ok(Place::Batch);
+            None => {}
         }
         Ok(if self.fed >= self.end { Place::End } else { Place::Need })
     }
@@ -259,17 +267,17 @@ fn base_of(piece: &Piece) -> Option<Offset> {
 
 fn open(batch: &BatchView) -> Result<Open, Why> {
     crc::check(batch).map_err(|_| Why::Checksum)?;
-    let codec = batch.attributes().codec();
-    if codec != 0 {
-        return Err(WireError::BadValue { what: "codec here", value: i64::from(codec) }.into());
-    }
+    let section = match Codec::of(batch.attributes())? {
+        Codec::None => batch.records(),
+        codec => codec::decompress(codec, batch.section(), SECTION_BYTES_MAX)?.into(),
+    };
     let is_stamped = batch.attributes().has(Attributes::LOG_APPEND_TIME);
     Ok(Open {
         base: batch.base_offset(),
         next: batch.next_offset(),
         base_timestamp: batch.base_timestamp().0,
         stamp: is_stamped.then_some(batch.max_timestamp().0),
-        section: batch.records(),
+        section,
         at: 0,
         after: 0,
         offset: batch.base_offset(),

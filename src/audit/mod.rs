@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod cursor;
+pub mod plan;
 pub mod reader;
 #[cfg(test)]
 mod samples;

@@ -41,7 +41,7 @@ impl Sample {
 }
 
 pub fn at(raw: i64) -> Offset {
-    Offset::new(raw).unwrap()
+    Offset::new(raw).expect("tests count from 0")
 }
 
 fn whole(base: i64, span: i64, count: usize, times: (i64, i64), section: &[u8]) -> BatchView {
@@ -56,7 +56,7 @@ fn whole(base: i64, span: i64, count: usize, times: (i64, i64), section: &[u8]) 
         base_sequence: -1,
         count: count as i32,
     };
-    BatchView::new([&head.header(section)[..], section].concat().into()).unwrap()
+    BatchView::new([&head.header(section)[..], section].concat().into()).expect("a whole batch")
 }
 
 /// A batch of these records, which occupies the offsets from the first to the last.
@@ -74,8 +74,8 @@ pub fn batch(records: &[Sample]) -> BatchView {
         };
         record.put(&mut section);
     }
-    let last = records.iter().map(|one| one.offset).max().unwrap();
-    let max = records.iter().map(|one| one.timestamp).max().unwrap();
+    let last = records.iter().map(|one| one.offset).max().expect("a batch has records");
+    let max = records.iter().map(|one| one.timestamp).max().expect("a batch has records");
     whole(base, last - base + 1, records.len(), (time, max), &section)
 }
 

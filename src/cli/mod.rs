@@ -149,7 +149,7 @@ fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> 
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let stop = CancellationToken::new();
-    let done = runtime.map_err(failed)?.block_on(async {
+    runtime.map_err(failed)?.block_on(async {
         let mut signals = run::Signals::listen()?;
         let working = work(&stop);
         tokio::pin!(working);
@@ -161,8 +161,7 @@ fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> 
             done = working => done,
             name = signals.next() => Err(Failure::Failed(format!("ended at once by {name}"))),
         }
-    });
-    done
+    })
 }
 
 /// Text of peers without what a terminal would obey.

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Dials;
 use crate::audit::LinkOptions;
 use crate::audit::compare::Difference;
+use crate::audit::plan::PartitionReport;
+use crate::audit::plan::Report;
+use crate::audit::plan::Verdict;
 use crate::audit::shown::Part;
 use crate::audit::shown::Shown;
 use crate::audit::verify;
 use crate::audit::verify::Ask;
-use crate::audit::verify::PartitionReport;
 use crate::audit::verify::Progress;
-use crate::audit::verify::Report;
-use crate::audit::verify::Verdict;
 use crate::config;
 use crate::ids::TopicName;
 
@@ -42,10 +42,10 @@ pub struct Which {
     #[arg(long, value_name = "NAME", value_parser = parse_topic)]
     pub topic: Vec<TopicName>,
     /// Partitions that are read at the same time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = workers())]
     pub workers: u16,
     /// What one fetch asks for, in bytes; memory is about 6 times that for each worker
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(i32).range(65_536..=52_428_800))]
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = fetch_bytes())]
     pub fetch_bytes: i32,
     /// Print JSON
     #[arg(long)]
@@ -63,6 +63,15 @@ pub struct Arguments {
     /// Show every partition, not only those with something to say
     #[arg(long)]
     all: bool,
+}
+
+fn workers() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=256)
+}
+
+/// Brokers cap a fetch at 55 MB of their own accord.
+fn fetch_bytes() -> clap::builder::RangedI64ValueParser<i32> {
+    clap::value_parser!(i32).range(65_536..=52_428_800)
 }
 
 fn parse_topic(text: &str) -> Result<TopicName, String> {
