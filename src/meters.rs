@@ -156,6 +156,34 @@ pub const DIAL_FAILURES: Meter = counter(
     SIDE,
     "Dials that did not end in a usable connection.",
 );
+/// TLS handshakes.
+pub const TLS_HANDSHAKES: Meter = counter(
+    "isolog_tls_handshakes_total",
+    "handshakes",
+    &["side", "result"],
+    "TLS handshakes; result is full, resumed or failed.",
+);
+/// Time spent in them.
+pub const TLS_HANDSHAKE_MS: Meter = counter(
+    "isolog_tls_handshake_ms_total",
+    "milliseconds",
+    SIDE,
+    "Time that TLS handshakes took; by isolog_tls_handshakes_total it is the mean.",
+);
+/// Logins.
+pub const LOGINS: Meter = counter(
+    "isolog_logins_total",
+    "logins",
+    &["side", "result"],
+    "SASL logins and their renewals; result is ok or failed.",
+);
+/// Time spent in them.
+pub const LOGIN_MS: Meter = counter(
+    "isolog_login_ms_total",
+    "milliseconds",
+    SIDE,
+    "Time that successful logins took, a token's fetch included.",
+);
 /// Requests queued.
 pub const REQUESTS: Meter =
     counter("isolog_requests_total", "requests", SIDE, "Requests to brokers.");
@@ -188,6 +216,10 @@ pub const METERS: &[Meter] = &[
     PARTITION_APPEND_BYTES,
     CONNECTIONS,
     DIAL_FAILURES,
+    TLS_HANDSHAKES,
+    TLS_HANDSHAKE_MS,
+    LOGINS,
+    LOGIN_MS,
     REQUESTS,
     RESIDENT_BYTES,
     RESIDENT_BYTES_MAX,

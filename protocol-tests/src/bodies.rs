@@ -308,6 +308,7 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::DescribeCluster => one::<messages::DescribeClusterResponse>(body, version),
         ApiKey::DescribeProducers => one::<messages::DescribeProducersResponse>(body, version),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
+        ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),
     }
 }
 

@@ -75,6 +75,7 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
+    use crate::service::Access;
     use crate::service::Counter;
     use crate::service::Listen;
     use crate::service::Options;
@@ -101,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_service_is_asked_and_its_absence_is_explained() {
-        let listen = Listen::new("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
         let options = Options { listen, log_json: false, log_level: "info".into() };
         let counter = Counter::open(&options).await.unwrap();
         let address = counter.address().to_string();

@@ -2,6 +2,8 @@
 //!
 //! It never measures time, and costs one atomic step per request.
 
+use std::time::Duration;
+
 use metrics::Counter;
 use metrics::Gauge;
 
@@ -18,6 +20,29 @@ fn label(side: Side) -> &'static str {
 /// Notes a dial that led to no usable connection.
 pub(super) fn dial_failed(side: Side) {
     metrics::counter!(meters::DIAL_FAILURES.name, "side" => label(side)).increment(1);
+}
+
+/// Notes a TLS handshake: whether it led anywhere, from an earlier session, and how long it took.
+pub(super) fn tls_handshake(side: Side, ok: bool, resumed: bool, took: Duration) {
+    let result = match (ok, resumed) {
+        (false, _) => "failed",
+        (true, true) => "resumed",
+        (true, false) => "full",
+    };
+    let labels = [("side", label(side)), ("result", result)];
+    metrics::counter!(meters::TLS_HANDSHAKES.name, &labels).increment(1);
+    metrics::counter!(meters::TLS_HANDSHAKE_MS.name, "side" => label(side)).increment(ms(took));
+}
+
+/// Notes a login, or its renewal.
+pub(super) fn login(side: Side, ok: bool, took: Duration) {
+    let labels = [("side", label(side)), ("result", if ok { "ok" } else { "failed" })];
+    metrics::counter!(meters::LOGINS.name, &labels).increment(1);
+    metrics::counter!(meters::LOGIN_MS.name, "side" => label(side)).increment(ms(took));
+}
+
+fn ms(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Counts one connection for as long as it lives.

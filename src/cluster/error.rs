@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::dial::DialError;
+use crate::cluster::sasl::LoginError;
 use crate::ids::BrokerId;
 use crate::ids::ClusterId;
 use crate::ids::Side;
@@ -63,6 +64,8 @@ pub enum Phase {
     Greeting,
     /// ApiVersions was answered, nothing else.
     Greeted,
+    /// A login was under way.
+    Login,
     /// Other requests were answered.
     Working,
 }
@@ -91,6 +94,12 @@ pub enum Kind {
     /// The stream failed.
     #[error("the connection broke: {0}")]
     Io(Arc<io::Error>),
+    /// No login.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// TLS failed after the handshake.
+    #[error("{0}")]
+    Tls(Arc<str>),
     /// No whole answer came in time; the connection is of no more use.
     #[error("no answer within {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -152,7 +161,8 @@ impl ClusterError {
     pub fn remedy(&self) -> Remedy {
         match &self.kind {
             Kind::Dial(_) | Kind::Closed(_) | Kind::Io(_) | Kind::Deadline(_) => Remedy::Redial,
-            Kind::Wire(_) => Remedy::Redial,
+            Kind::Wire(_) | Kind::Tls(_) => Remedy::Redial,
+            Kind::Login(_) => Remedy::Reauth,
             Kind::Version(_) | Kind::ClusterIdChanged { .. } | Kind::NoClusterId => Remedy::Halt,
             Kind::Refused { code, .. } => code.remedy(),
             Kind::Unknown(_) => Remedy::Fenced,
@@ -196,8 +206,11 @@ impl Phase {
                  starting or at its max.connections"
             }
             Phase::Greeted => {
-                "right after ApiVersions: the port may want a login (SASL); use its plaintext \
-                 listener or set security.protocol"
+                "right after ApiVersions: the port may want a login: set security.protocol to \
+                 SASL_PLAINTEXT or SASL_SSL"
+            }
+            Phase::Login => {
+                "in the middle of the login: brokers do so when they refuse one, or restart"
             }
             Phase::Working => {
                 "the broker may be restarting, or closes connections idle for longer than its \

@@ -16,6 +16,7 @@ pub mod metadata;
 mod pool;
 mod producers;
 mod refresh;
+pub mod sasl;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -43,6 +44,7 @@ pub use crate::cluster::refresh::Wanted;
 
 use crate::cluster::backoff::Dice;
 use crate::cluster::dial::Dial;
+use crate::cluster::dial::allow::Allowed;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Result;
 use crate::cluster::metadata::Broker;
@@ -50,12 +52,14 @@ use crate::cluster::metadata::Metadata;
 use crate::cluster::metadata::Partition;
 use crate::cluster::metadata::Topic;
 use crate::cluster::pool::Pool;
+use crate::cluster::sasl::Login;
 use crate::ids::BrokerId;
 use crate::ids::ClusterId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
+use crate::secure::ClientTls;
 
 /// How to reach one cluster; filled by `config`.
 #[derive(Clone, Debug)]
@@ -82,6 +86,20 @@ pub struct Options {
     pub retry_pause_max: Duration,
     /// `client.rack`, empty for none.
     pub rack: String,
+    /// `security.protocol` and what belongs to it.
+    pub security: Security,
+}
+
+/// How one cluster's connections are made safe. Copies share sessions, tokens and the pauses after
+/// refused logins.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// `SSL` and `SASL_SSL`.
+    pub tls: Option<Arc<ClientTls>>,
+    /// `SASL_PLAINTEXT` and `SASL_SSL`.
+    pub login: Option<Arc<Login>>,
+    /// `broker.addresses.allowed`: where this cluster may send us.
+    pub allowed: Allowed,
 }
 
 /// Whom a question is for.

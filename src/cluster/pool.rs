@@ -8,17 +8,21 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use kafka_protocol::messages::MetadataRequest;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
+use crate::cluster::Security;
 use crate::cluster::Target;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Conn;
 use crate::cluster::conn::Limits;
 use crate::cluster::count;
 use crate::cluster::dial::DialError;
+use crate::cluster::dial::Stream;
+use crate::cluster::dial::tls;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
@@ -35,6 +39,9 @@ const APPEND: Limits = Limits { frame_bytes_max: 8 << 20, slabs: 2, in_flight_ma
 const FETCH_IN_FLIGHT_MAX: usize = 4;
 /// How many failing addresses are remembered.
 const PACES_MAX: usize = 1024;
+
+/// How many TLS handshakes with one cluster run at once: each costs both sides a signature.
+const HANDSHAKES_MAX: usize = 8;
 
 /// What a connection is for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -65,11 +72,18 @@ pub(super) struct Control {
 
 pub(super) type Slot = Arc<tokio::sync::Mutex<Control>>;
 
-#[derive(Default)]
 pub(super) struct Pool {
     slots: Mutex<BTreeMap<Option<BrokerId>, Slot>>,
     /// By `host:port`: the addresses that failed last time.
     paces: Mutex<BTreeMap<Arc<str>, Pace>>,
+    handshakes: Semaphore,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        let handshakes = Semaphore::new(HANDSHAKES_MAX);
+        Pool { slots: Mutex::default(), paces: Mutex::default(), handshakes }
+    }
 }
 
 /// When an address may be dialled again.
@@ -194,11 +208,13 @@ impl Cluster {
     async fn open_now(&self, at: &Candidate, limits: Limits) -> Result<Conn> {
         let peer = self.peer(at.broker, at.address.clone());
         let failed = |error: DialError| ClusterError::new(&peer, "connect", error);
-        let within = self.options.dial_timeout;
-        let dialled = timeout(within, self.dial.dial(&at.host, at.port)).await;
-        let stream = dialled.map_err(|_| failed(DialError::Timeout(within)))?.map_err(failed)?;
+        let stream = self.dial_now(at).await.map_err(failed)?;
         let mut conn = Conn::new(stream, peer, &self.client_id, limits);
         conn.greet(Instant::now() + self.options.request_timeout).await?;
+        if let Some(login) = &self.options.security.login {
+            let seed = lock(&self.dice).throw();
+            conn.login(login, seed, self.options.request_timeout).await?;
+        }
         let nothing = MetadataRequest::default()
             .with_topics(Some(Vec::new()))
             .with_allow_auto_topic_creation(false);
@@ -206,6 +222,28 @@ impl Cluster {
         let got = told.cluster_id.map(|id| ClusterId(id.as_str().into()));
         self.check_id(conn.peer(), got)?;
         Ok(conn)
+    }
+
+    /// A stream on which Kafka can be spoken: to an allowed address, under TLS where it is asked.
+    async fn dial_now(&self, at: &Candidate) -> std::result::Result<Box<dyn Stream>, DialError> {
+        let within = self.options.dial_timeout;
+        let Security { tls, allowed, .. } = &self.options.security;
+        let by_name = allowed.by_name(&at.host);
+        if by_name == Some(false) {
+            return Err(DialError::NotAllowed);
+        }
+        let dialled = timeout(within, self.dial.dial(&at.host, at.port)).await;
+        let stream = dialled.map_err(|_| DialError::Timeout(within))??;
+        if by_name.is_none() && !stream.peer_ip().is_some_and(|ip| allowed.by_address(ip)) {
+            return Err(DialError::NotAllowed);
+        }
+        match tls {
+            None => Ok(stream),
+            Some(tls) => {
+                let (side, turns) = (self.options.side, &self.pool.handshakes);
+                tls::over(stream, &at.host, tls, side, turns, within).await
+            }
+        }
     }
 
     fn check_id(&self, peer: &Peer, got: Option<ClusterId>) -> Result<()> {

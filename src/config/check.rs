@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::path::PathBuf;
 
 use super::file;
 use super::file::Entry;
@@ -11,6 +12,7 @@ use super::file::Section;
 use super::names;
 use super::names::Stranger;
 use super::problem::Problem;
+use super::security::references;
 use super::table;
 use super::table::Default;
 use super::table::Kind;
@@ -39,6 +41,8 @@ pub struct Setting {
     pub value: Value,
     /// Where it was said.
     pub origin: Origin,
+    /// As written, where a reference in it led to the value.
+    pub reference: Option<Raw>,
 }
 
 /// One section after the check; a property whose value was wrong has no setting.
@@ -49,6 +53,8 @@ pub struct Checked {
     /// `destination`, `link.dr`; empty at the top.
     pub name: String,
     settings: BTreeMap<&'static str, Setting>,
+    /// Files that references led to, and stores with a key: none should be open to everybody.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl Checked {
@@ -70,6 +76,14 @@ impl Checked {
         table::of(self.scope).filter_map(|property| self.settings.get(property.name))
     }
 
+    /// Whether a secret stands in the config file itself, and no reference to one.
+    pub fn has_inline_secret(&self) -> bool {
+        self.settings.values().any(|setting| {
+            let inline = setting.origin == Origin::Config && setting.reference.is_none();
+            inline && setting.property.sensitive
+        })
+    }
+
     /// Where a problem of this section is.
     pub fn place(&self) -> Option<&str> {
         (!self.name.is_empty()).then_some(self.name.as_str())
@@ -79,8 +93,9 @@ impl Checked {
 /// Checks a section; paths in it are relative to `dir`.
 pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
     let Section { scope, name, entries } = section;
-    let checked = Checked { scope, name, settings: BTreeMap::new() };
-    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new() };
+    let (settings, secret_files) = (BTreeMap::new(), Vec::new());
+    let checked = Checked { scope, name, settings, secret_files };
+    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new(), dir };
     desk.properties_file(&entries, dir);
     for entry in &entries {
         desk.take(entry, Origin::Config);
@@ -89,14 +104,16 @@ pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
     (desk.checked, desk.problems)
 }
 
-struct Desk {
+struct Desk<'a> {
+    /// What paths are relative to.
+    dir: &'a Path,
     checked: Checked,
     problems: Vec<Problem>,
     /// Properties that were said and are wrong: they get no default.
     wrong: Vec<&'static str>,
 }
 
-impl Desk {
+impl Desk<'_> {
     /// Takes what the referenced file says and the section itself does not.
     fn properties_file(&mut self, entries: &[Entry], dir: &Path) {
         let named = |entry: &&Entry| entry.key == "properties.file";
@@ -107,6 +124,9 @@ impl Desk {
         };
         match file::properties(&dir.join(path)) {
             Ok(inner) => {
+                if inner.iter().any(|entry| self.is_secret(entry)) {
+                    self.checked.secret_files.push(dir.join(path));
+                }
                 let said = |key: &str| entries.iter().any(|entry| entry.key == key);
                 let nested = |key: &str| key == reference.key;
                 for entry in inner.iter().filter(|e| nested(&e.key) || !said(&e.key)) {
@@ -115,6 +135,12 @@ impl Desk {
             }
             Err(text) => self.refuse(reference, text),
         }
+    }
+
+    /// Whether a secret stands there, and no reference to one.
+    fn is_secret(&self, entry: &Entry) -> bool {
+        let secret = self.row(&entry.key).is_some_and(|property| property.sensitive);
+        secret && !entry.raw.to_string().contains("${")
     }
 
     fn row(&self, name: &str) -> Option<&'static Property> {
@@ -133,15 +159,26 @@ impl Desk {
     }
 
     fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {
-        match Value::read(property.kind, &entry.raw) {
+        let resolved = references::resolve(&entry.raw, self.dir);
+        let used = resolved.as_ref().is_ok_and(|resolved| resolved.used);
+        let value = resolved.and_then(|resolved| {
+            self.checked.secret_files.extend(resolved.files);
+            // what a reference led to may be a secret: the problem must not repeat it
+            let hide = |text| if used { format!("must be {}", property.kind) } else { text };
+            Value::read(property.kind, &resolved.raw).map_err(hide)
+        });
+        match value {
             Ok(value) => {
-                let setting = Setting { property, value, origin };
+                if let ("ssl.keystore.location", Value::Text(path)) = (property.name, &value) {
+                    self.checked.secret_files.push(self.dir.join(path));
+                }
+                let reference = used.then(|| entry.raw.clone());
+                let setting = Setting { property, value, origin, reference };
                 self.checked.settings.insert(property.name, setting);
             }
             Err(text) => {
                 self.wrong.push(property.name);
-                let hidden = property.sensitive || property.kind == Kind::Later;
-                let shown = (!hidden).then(|| entry.raw.to_string());
+                let shown = (!property.sensitive).then(|| entry.raw.to_string());
                 let problem = self.problem(entry, text).showing(shown);
                 self.problems.push(problem);
             }
@@ -180,7 +217,8 @@ impl Desk {
                     continue;
                 }
             };
-            let setting = Setting { property, value, origin: Origin::Default };
+            let (origin, reference) = (Origin::Default, None);
+            let setting = Setting { property, value, origin, reference };
             self.checked.settings.insert(name, setting);
         }
     }
@@ -201,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_default_of_the_table_is_legal() {
-        for property in table::PROPERTIES {
+        for property in table::all() {
             if let Default::Is(text) = property.default {
                 let read = Value::read(property.kind, &Raw::Text(text.into()));
                 assert!(read.is_ok(), "{}: {read:?}", property.name);

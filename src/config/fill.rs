@@ -2,6 +2,7 @@
 //!
 //! It never finds a mistake: what arrives here is whole, and what leaves cannot be invalid.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +19,23 @@ use super::relations;
 use super::table::Scope;
 use super::value::Value;
 
+/// What `security` made of the sections.
+#[derive(Debug, Default)]
+pub struct Safe {
+    /// By the section's name.
+    pub clusters: BTreeMap<String, cluster::Security>,
+    /// Where the service listens, and whom it lets in.
+    pub listen: Option<service::Listen>,
+}
+
 /// The typed settings, or `None` when a section lacks a value (there is a problem for it then).
-pub fn fill(sections: &[Checked]) -> Option<(link::Settings, service::Options)> {
+pub fn fill(sections: &[Checked], safe: &Safe) -> Option<(link::Settings, service::Options)> {
     let one = |scope: Scope| sections.iter().find(|section| section.scope == scope);
     let memory_bytes = number(one(Scope::Process)?, "buffer.memory.bytes")?;
-    let destination = cluster_options(one(Scope::Destination)?, Side::Destination)?;
-    let service = service_options(one(Scope::Service)?)?;
+    let destination = cluster_options(one(Scope::Destination)?, Side::Destination, safe)?;
+    let service = service_options(one(Scope::Service)?, safe)?;
     let links = sections.iter().filter(|section| section.scope == Scope::Link);
-    let links: Option<Vec<_>> = links.map(|link| link_settings(link, memory_bytes)).collect();
+    let links: Option<Vec<_>> = links.map(|link| link_settings(link, memory_bytes, safe)).collect();
     Some((link::Settings { destination, links: links? }, service))
 }
 
@@ -44,17 +54,21 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
     settings.links.iter().map(one).collect()
 }
 
-fn link_settings(section: &Checked, memory_bytes: usize) -> Option<link::LinkSettings> {
+fn link_settings(
+    section: &Checked,
+    memory_bytes: usize,
+    safe: &Safe,
+) -> Option<link::LinkSettings> {
     let name = section.name.strip_prefix("link.")?;
     Some(link::LinkSettings {
         name: LinkName(Arc::from(name)),
-        source: cluster_options(section, Side::Source)?,
+        source: cluster_options(section, Side::Source, safe)?,
         link: link_options(section)?,
         flow: flow_options(section, memory_bytes)?,
     })
 }
 
-fn cluster_options(section: &Checked, side: Side) -> Option<cluster::Options> {
+fn cluster_options(section: &Checked, side: Side, safe: &Safe) -> Option<cluster::Options> {
     let Value::Hosts(bootstrap) = section.value("bootstrap.servers")? else { return None };
     Some(cluster::Options {
         side,
@@ -68,6 +82,7 @@ fn cluster_options(section: &Checked, side: Side) -> Option<cluster::Options> {
         retry_pause: millis(section, "retry.backoff.ms")?,
         retry_pause_max: millis(section, "retry.backoff.max.ms")?,
         rack: text(section, "client.rack")?,
+        security: safe.clusters.get(&section.name)?.clone(),
     })
 }
 
@@ -96,10 +111,9 @@ fn flow_options(section: &Checked, memory_bytes: usize) -> Option<flow::Options>
     })
 }
 
-fn service_options(section: &Checked) -> Option<service::Options> {
-    let Value::Listen(listen) = section.value("listen")? else { return None };
+fn service_options(section: &Checked, safe: &Safe) -> Option<service::Options> {
     Some(service::Options {
-        listen: *listen,
+        listen: safe.listen.clone()?,
         log_json: text(section, "log.format")? == "json",
         log_level: text(section, "log.level")?,
     })

@@ -9,19 +9,26 @@ mod names;
 mod page;
 mod problem;
 mod relations;
+mod security;
 mod show;
 mod table;
 mod value;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::audit;
+use crate::ids::Side;
 use crate::link;
+use crate::secure::Exposed;
+use crate::secure::exposed;
 use crate::service;
 
 use self::check::Checked;
 use self::file::Section;
+use self::fill::Safe;
 use self::table::Scope;
+use self::value::Value;
 
 pub use self::page::page;
 pub use self::problem::Problem;
@@ -34,6 +41,8 @@ pub struct Config {
     pub links: link::Settings,
     /// The counter.
     pub service: service::Options,
+    /// Files with secrets in them that every user of this machine can read.
+    pub exposed: Vec<Exposed>,
     sections: Vec<Checked>,
 }
 
@@ -57,7 +66,11 @@ impl Config {
 /// Reads a config file; the error holds every mistake in it, never an empty list.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     let text = file::read_text(path).map_err(|text| vec![Problem::general(text)])?;
-    load_text(&text, path.parent().unwrap_or(Path::new(".")))
+    let mut config = load_text(&text, path.parent().unwrap_or(Path::new(".")))?;
+    if config.sections.iter().any(Checked::has_inline_secret) {
+        config.exposed.extend(exposed(path));
+    }
+    Ok(config)
 }
 
 /// Reads the text of a config file; paths in it are relative to `dir`.
@@ -73,10 +86,56 @@ pub fn load_text(text: &str, dir: &Path) -> Result<Config, Vec<Problem>> {
         problems.extend(wrong);
     }
     problems.extend(relations::check(&sections));
-    match fill::fill(&sections) {
-        Some((links, service)) if problems.is_empty() => Ok(Config { links, service, sections }),
+    let safe = secured(&sections, dir, &mut problems);
+    match fill::fill(&sections, &safe) {
+        Some((links, service)) if problems.is_empty() => {
+            let exposed = all_exposed(&sections);
+            Ok(Config { links, service, exposed, sections })
+        }
         _ => Err(problems),
     }
+}
+
+/// Opens the stores and puts the logins together.
+fn secured(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Safe {
+    let mut safe = Safe::default();
+    for section in sections {
+        let side = match section.scope {
+            Scope::Destination => Side::Destination,
+            Scope::Link => Side::Source,
+            Scope::Service => {
+                match security::service(section, dir) {
+                    Ok(access) => safe.listen = listen(section, access, problems),
+                    Err(problem) => problems.push(problem),
+                }
+                continue;
+            }
+            Scope::Process => continue,
+        };
+        match security::cluster(section, side, dir) {
+            Ok(security) => drop(safe.clusters.insert(section.name.clone(), security)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    safe
+}
+
+fn listen(
+    section: &Checked,
+    access: service::Access,
+    problems: &mut Vec<Problem>,
+) -> Option<service::Listen> {
+    let Value::Listen(address) = section.value("listen")? else { return None };
+    let made = service::Listen::new(*address, access);
+    let refused =
+        |error: &service::NotSafe| Problem::at(section.place(), Some("listen"), error.to_string());
+    made.map_err(|error| problems.push(refused(&error))).ok()
+}
+
+fn all_exposed(sections: &[Checked]) -> Vec<Exposed> {
+    let files = sections.iter().flat_map(|section| &section.secret_files);
+    let all: BTreeSet<Exposed> = files.filter_map(|path| exposed(path)).collect();
+    all.into_iter().collect()
 }
 
 /// A section that is left out is an empty one; process, destination, service, then the links.

@@ -3,17 +3,12 @@
 //!
 //! It never looks at values.
 
-use super::table::PROPERTIES;
+use super::table;
 use super::table::Scope;
 use super::table::of;
 
-/// Values of `security.protocol` that a later release takes.
-pub const MECHANISMS_LATER: &[&str] = &["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
-
 /// Names, or beginnings ending in a dot, that later releases take.
 const LATER: &[&str] = &[
-    "sasl.",
-    "ssl.",
     "acl.filters",
     "acl.sync.",
     "cluster.link.prefix",
@@ -32,7 +27,7 @@ const LATER: &[&str] = &[
     "topic.config.sync.",
 ];
 
-/// Properties of Kafka's own clients that mean nothing here, so that an existing client file can
+/// Properties of Kafka's own clients (or beginnings ending in a dot) that mean nothing here, so that an existing client file can
 /// be taken as it is (`ProducerConfig`, `ConsumerConfig`, `AdminClientConfig` of Kafka 4.3).
 const UNUSED: &[&str] = &[
     "acks",
@@ -49,6 +44,7 @@ const UNUSED: &[&str] = &[
     "compression.type",
     "compression.zstd.level",
     "config.providers",
+    "config.providers.",
     "default.api.timeout.ms",
     "delivery.timeout.ms",
     "enable.auto.commit",
@@ -86,10 +82,25 @@ const UNUSED: &[&str] = &[
     "partitioner.ignore.keys",
     "receive.buffer.bytes",
     "retries",
+    "sasl.client.callback.handler.class",
+    "sasl.kerberos.",
+    "sasl.login.class",
+    "sasl.login.refresh.",
+    "sasl.oauthbearer.clock.skew.seconds",
+    "sasl.oauthbearer.expected.",
+    "sasl.oauthbearer.header.urlencode",
+    "sasl.oauthbearer.jwks.",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
     "security.providers",
     "send.buffer.bytes",
     "session.timeout.ms",
     "socket.connection.setup.timeout.max.ms",
+    "ssl.engine.factory.class",
+    "ssl.keymanager.algorithm",
+    "ssl.provider",
+    "ssl.secure.random.implementation",
+    "ssl.trustmanager.algorithm",
     "transaction.timeout.ms",
     "transactional.id",
     "value.deserializer",
@@ -113,14 +124,14 @@ pub enum Stranger {
 
 /// What `name`, which is no property of `scope`, could be.
 pub fn explain(scope: Scope, name: &str) -> Stranger {
-    let later = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
-    if LATER.iter().any(later) {
+    let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
+    if LATER.iter().any(named) {
         return Stranger::Later;
     }
-    if let Some(property) = PROPERTIES.iter().find(|property| property.name == name) {
+    if let Some(property) = table::all().find(|property| property.name == name) {
         return Stranger::Elsewhere(property.scopes);
     }
-    if UNUSED.contains(&name) {
+    if UNUSED.iter().any(named) {
         return Stranger::Unused;
     }
     nearest(name, of(scope).map(|property| property.name)).map_or(Stranger::Unknown, Stranger::Near)
@@ -156,7 +167,6 @@ fn edits(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::table::Kind;
 
     #[test]
     fn edits_are_counted() {
@@ -173,7 +183,7 @@ mod tests {
         let check = |scope, name, what| assert_eq!(explain(scope, name), what, "{name}");
         check(Scope::Link, "bootstrap_server", Stranger::Near("bootstrap.servers"));
         check(Scope::Link, "Mirror.Topic", Stranger::Near("mirror.topics"));
-        check(Scope::Link, "sasl.jaas.config", Stranger::Later);
+        check(Scope::Link, "sasl.kerberos.service.name", Stranger::Unused);
         check(Scope::Link, "acl.sync.enable", Stranger::Later);
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
@@ -183,11 +193,10 @@ mod tests {
 
     #[test]
     fn no_name_is_both_a_property_and_a_stranger() {
-        for property in PROPERTIES {
-            let later = |row: &&str| property.name.starts_with(*row);
-            let known = property.kind == Kind::Later;
-            assert_eq!(LATER.iter().any(later), known, "{}", property.name);
-            assert!(!UNUSED.contains(&property.name), "{}", property.name);
+        for property in table::all() {
+            let name = property.name;
+            let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
+            assert!(!LATER.iter().chain(UNUSED).any(named), "{name}");
         }
     }
 }

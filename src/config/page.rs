@@ -5,8 +5,6 @@
 use std::fmt::Write;
 
 use super::table::Default;
-use super::table::Kind;
-use super::table::PROPERTIES;
 use super::table::Property;
 use super::table::Scope;
 use super::table::of;
@@ -35,18 +33,17 @@ bootstrap.servers = \"127.0.0.1:19092\"
 mirror.topics = [\"orders\", \"payments.*\"]
 ```
 
-A running isolog takes no new values yet: change the file and start it again.
+A running isolog takes no new values yet: change the file and start it again. Key and trust stores
+are read again when their files change.
+
+A value may hold references, as Kafka's config providers have them: `${env:NAME}` is a variable of
+the environment, `${file:PATH:KEY}` a property of a `.properties` file, `${directory:PATH:NAME}` a
+whole file. What they lead to is never shown. A file with secrets that every user of the machine can
+write is refused; one that every user can read is warned about.
 ";
 
 const LINK_HEAD: &str =
     "\nThe source's client properties are those of `[destination]`. A link has also:\n";
-
-const LATER_HEAD: &str = "
-## Later
-
-Known names that this release refuses in `[destination]` and `[link.NAME]`:
-
-";
 
 /// The whole page.
 pub fn page() -> String {
@@ -64,11 +61,6 @@ pub fn page() -> String {
             put(&mut out, &entry(property));
         }
     }
-    put(&mut out, LATER_HEAD);
-    for property in PROPERTIES.iter().filter(|property| property.kind == Kind::Later) {
-        let secret = if property.sensitive { " A secret." } else { "" };
-        put(&mut out, &format!("- `{}`: {}{secret}\n", property.name, property.doc));
-    }
     out
 }
 
@@ -76,7 +68,7 @@ pub fn page() -> String {
 fn rows(scope: Scope) -> impl Iterator<Item = &'static Property> {
     let told = move |property: &&Property| {
         let repeated = scope == Scope::Link && property.scopes.contains(&Scope::Destination);
-        property.kind != Kind::Later && !repeated
+        !repeated
     };
     of(scope).filter(told)
 }

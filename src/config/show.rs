@@ -13,6 +13,7 @@ use crate::sync::filter::Verdict;
 use super::check::Checked;
 use super::check::Origin;
 use super::check::Setting;
+use super::value::Raw;
 use super::value::Value;
 
 /// What stands for a secret.
@@ -85,6 +86,11 @@ fn shown(setting: &Setting) -> serde_json::Value {
     if setting.property.sensitive {
         return MASK.into();
     }
+    match &setting.reference {
+        Some(Raw::List(items)) => return items.clone().into(),
+        Some(Raw::Text(text)) => return text.clone().into(),
+        _ => {}
+    }
     match &setting.value {
         Value::Absent => serde_json::Value::Null,
         Value::Text(text) => text.clone().into(),
@@ -95,7 +101,12 @@ fn shown(setting: &Setting) -> serde_json::Value {
             rules.iter().map(pattern).collect::<Vec<_>>().into()
         }
         Value::Rules(rules) => filters(rules).to_string().into(),
-        Value::Listen(listen) => listen.address().to_string().into(),
+        Value::Words(words) => words.join(",").into(),
+        Value::Secret(_) => MASK.into(),
+        Value::Addresses(rules) => {
+            rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into()
+        }
+        Value::Listen(address) => address.to_string().into(),
     }
 }
 
@@ -152,7 +163,8 @@ mod tests {
             doc: "",
         };
         let value = Value::Text("hunter2".into());
-        let setting = Setting { property: &SECRET, value, origin: Origin::Config };
+        let (origin, reference) = (Origin::Config, Some(Raw::Text("${env:X}".into())));
+        let setting = Setting { property: &SECRET, value, origin, reference };
         assert_eq!(shown(&setting), MASK);
     }
 

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::names::MECHANISMS_LATER;
+use super::security::rows::SECURITY;
+use super::security::rows::SERVICE_SECURITY;
 
 /// The parts of a config file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,12 +55,18 @@ pub enum Kind {
     Topics,
     /// Cluster Linking's JSON of topic filters.
     TopicFilters,
-    /// A loopback address and port to listen on.
+    /// Words separated by commas or as an array: these, or any where none are named.
+    Words(&'static [&'static str]),
+    /// Text of up to so many bytes that is never shown.
+    Secret(usize),
+    /// Host names, domains and address ranges, separated by commas or as an array.
+    Addresses,
+    /// An address and port to listen on.
     Listen,
-    /// The path of a file, relative to the config file.
+    /// The path of a `.properties` file, relative to the config file.
     Path,
-    /// Known, and refused until a later release takes it.
-    Later,
+    /// The path of a file, relative to the config file.
+    File,
 }
 
 impl fmt::Display for Kind {
@@ -70,13 +77,22 @@ impl fmt::Display for Kind {
             Kind::Millis(least, most) => write!(f, "a whole number of ms, {least} to {most}"),
             Kind::Bytes(least, most) => write!(f, "a whole number of bytes, {least} to {most}"),
             Kind::Bool => f.write_str("true or false"),
-            Kind::Word(words) | Kind::WordOrLater(words, _) => f.write_str(&words.join(" or ")),
+            Kind::Word(words) | Kind::WordOrLater(words, _) => {
+                let quoted = words.iter().map(|word| if word.is_empty() { "\"\"" } else { word });
+                f.write_str(&quoted.collect::<Vec<_>>().join(" or "))
+            }
+            Kind::Words([]) => f.write_str("names, separated by commas or as an array"),
+            Kind::Words(words) => {
+                write!(f, "{}, separated by commas or as an array", words.join(" and "))
+            }
+            Kind::Secret(most) => write!(f, "text of at most {most} bytes"),
+            Kind::Addresses => f.write_str("host names, *.domain and ranges such as 10.0.0.0/8"),
             Kind::Hosts => f.write_str("host:port, several separated by commas or as an array"),
             Kind::Topics => f.write_str("topic names, or prefixes ending in *, as an array"),
             Kind::TopicFilters => f.write_str("Cluster Linking's JSON, {\"topicFilters\": [...]}"),
-            Kind::Listen => f.write_str("a loopback address and port, such as 127.0.0.1:8472"),
+            Kind::Listen => f.write_str("an address and port, such as 127.0.0.1:8472"),
             Kind::Path => f.write_str("the path of a .properties file"),
-            Kind::Later => f.write_str("comes with a later release"),
+            Kind::File => f.write_str("the path of a file"),
         }
     }
 }
@@ -134,14 +150,13 @@ const fn plain(
     Property { name, scopes, kind, default, changeable: false, sensitive: false, doc }
 }
 
-/// A row of the TLS and SASL properties that a later release takes.
-const fn later(name: &'static str, sensitive: bool, doc: &'static str) -> Property {
-    let row = plain(name, CLUSTERS, Kind::Later, Default::None, doc);
-    Property { sensitive, ..row }
+/// Every property there is, in the order in which people read them.
+pub fn all() -> impl Iterator<Item = &'static Property> {
+    let blocks = [ADDRESSES, SECURITY, CONNECTIONS_AND_LINKS, SERVICE_SECURITY];
+    blocks.into_iter().flatten()
 }
 
-/// Every property there is, in the order in which people read them.
-pub const PROPERTIES: &[Property] = &[
+const ADDRESSES: &[Property] = &[
     plain(
         "buffer.memory.bytes",
         PROCESS,
@@ -181,27 +196,10 @@ pub const PROPERTIES: &[Property] = &[
         Default::Is(""),
         "The rack isolog runs in; empty for none.",
     ),
-    plain(
-        "security.protocol",
-        CLUSTERS,
-        Kind::WordOrLater(&["PLAINTEXT"], MECHANISMS_LATER),
-        Default::Is("PLAINTEXT"),
-        "How the cluster is spoken to. This release speaks PLAINTEXT only; TLS and SASL come \
-         with a later one.",
-    ),
-    later("sasl.mechanism", false, "How to log in."),
-    later("sasl.jaas.config", true, "The login, as Kafka's clients have it."),
-    later("ssl.truststore.type", false, "How the trusted certificates are stored."),
-    later("ssl.truststore.location", false, "The file of trusted certificates."),
-    later("ssl.truststore.password", true, "Its password."),
-    later("ssl.truststore.certificates", false, "The trusted certificates themselves, as PEM."),
-    later("ssl.keystore.type", false, "How the client's key is stored."),
-    later("ssl.keystore.location", false, "The file of the client's key and certificate."),
-    later("ssl.keystore.password", true, "Its password."),
-    later("ssl.keystore.key", true, "The client's key itself, as PEM."),
-    later("ssl.keystore.certificate.chain", false, "The client's certificates, as PEM."),
-    later("ssl.key.password", true, "The password of the client's key."),
-    later("ssl.endpoint.identification.algorithm", false, "Whether host names are checked."),
+];
+
+/// What follows the rows of `security::rows`.
+const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "request.timeout.ms",
         CLUSTERS,
@@ -360,8 +358,9 @@ pub const PROPERTIES: &[Property] = &[
         SERVICE,
         Kind::Listen,
         Default::Is("127.0.0.1:8472"),
-        "Where metrics, health and JSON are served. Loopback only: TLS and tokens come with a \
-         later release. Port 0 takes any free port and logs it.",
+        "Where metrics, health and JSON are served. An address beyond loopback needs TLS \
+         (ssl.keystore), and a token or client certificates. Port 0 takes any free port and logs \
+         it.",
     ),
     plain(
         "log.format",
@@ -386,7 +385,7 @@ pub fn find(scope: Scope, name: &str) -> Option<&'static Property> {
 
 /// All properties of a part of the file, in the table's order.
 pub fn of(scope: Scope) -> impl Iterator<Item = &'static Property> {
-    PROPERTIES.iter().filter(move |property| property.scopes.contains(&scope))
+    all().filter(move |property| property.scopes.contains(&scope))
 }
 
 #[cfg(test)]
@@ -395,17 +394,17 @@ mod tests {
 
     #[test]
     fn every_name_can_be_written_as_nested_keys() {
-        for property in PROPERTIES {
+        for property in all() {
             let inside = format!("{}.", property.name);
-            let clash = PROPERTIES.iter().find(|other| other.name.starts_with(&inside));
+            let clash = all().find(|other| other.name.starts_with(&inside));
             assert!(clash.is_none(), "{} cannot be a value and a table", property.name);
         }
     }
 
     #[test]
     fn every_row_stands_once_and_says_what_it_does() {
-        for (at, property) in PROPERTIES.iter().enumerate() {
-            let twice = PROPERTIES[at + 1..].iter().any(|other| other.name == property.name);
+        for (at, property) in all().enumerate() {
+            let twice = all().skip(at + 1).any(|other| other.name == property.name);
             assert!(!twice, "{} stands twice", property.name);
             assert!(property.doc.ends_with('.'), "{}", property.name);
             assert!(!property.scopes.is_empty(), "{}", property.name);

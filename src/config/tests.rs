@@ -66,7 +66,7 @@ request.timeout.ms = 0
 listen = "0.0.0.0:8472"
 [link.dr]
 bootstrap.server = "other:9092"
-security.protocol = "SASL_SSL"
+security.protocol = "TLS"
 mirror.topics = ["orders"]
 "#,
     );
@@ -77,12 +77,12 @@ mirror.topics = ["orders"]
          host:port; the port is missing",
         "[destination] request.timeout.ms = 0 (line 5): must be a whole number of ms, 100 to \
          3600000",
-        "[service] listen = \"0.0.0.0:8472\" (line 7): 0.0.0.0:8472 is not a loopback address: \
-         other machines are let in by a later release, with TLS and tokens",
         "[link.dr] bootstrap.server (line 9): no such property; did you mean bootstrap.servers?",
-        "[link.dr] security.protocol = \"SASL_SSL\" (line 10): comes with a later release; this \
-         one takes PLAINTEXT only",
+        "[link.dr] security.protocol = \"TLS\" (line 10): must be PLAINTEXT or SSL or \
+         SASL_PLAINTEXT or SASL_SSL",
         "[link.dr] bootstrap.servers: is missing",
+        "[service] listen: 0.0.0.0:8472 is not a loopback address: other machines are let in only \
+         with TLS (ssl.keystore.location) and a token, or with ssl.client.auth = \"required\"",
     ];
     assert_eq!(said, right);
 }
@@ -145,18 +145,75 @@ fn a_link_twice_is_a_mistake() {
 #[test]
 fn secrets_are_never_repeated() {
     let said = problems(&format!(
-        "{ISSUE}sasl.jaas.config = 'hunter2'\nssl.key.password = 'hunter2'\n\
+        "{ISSUE}security.protocol = 'SASL_PLAINTEXT'\nsasl.mechanism = 'PLAIN'\n\
+         sasl.jaas.config = 'hunter2'\nssl.key.password = 5.5\n\
          ssl.key.pasword = 'hunter2'\npassword = 'hunter2'\n"
     ));
     let right = [
-        "[link.dr] password (line 12): no such property; docs/CONFIG.md lists all there are",
-        "[link.dr] sasl.jaas.config (line 9): comes with a later release; this one speaks \
-         PLAINTEXT only",
-        "[link.dr] ssl.key.password (line 10): comes with a later release; this one speaks \
-         PLAINTEXT only",
-        "[link.dr] ssl.key.pasword (line 11): comes with a later release",
+        "[link.dr] password (line 14): no such property; docs/CONFIG.md lists all there are",
+        "[link.dr] ssl.key.password (line 12): must be text of at most 1048576 bytes",
+        "[link.dr] ssl.key.pasword (line 13): no such property; did you mean ssl.key.password?",
+        "[link.dr] sasl.jaas.config: is no login: behind the login module must stand \"required\"",
     ];
     assert_eq!(said, right);
+}
+
+#[test]
+fn what_a_reference_leads_to_is_never_shown() {
+    let dir = std::env::temp_dir().join(format!("isolog-led-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(
+        dir.join("s"),
+        "servers=hunter2\nid=hunter3\njaas=x.PlainLoginModule required \
+                                   username\\=\"a\" password\\=\"hunter4\";",
+    )
+    .unwrap();
+    let wrong = ISSUE.replace("\"127.0.0.1:19092\"", "\"${file:s:servers}\"");
+    let said = load_text(&wrong, &dir).unwrap_err()[0].to_string();
+    assert!(said.contains("${file:s:servers}") && !said.contains("hunter"), "{said}");
+    let right = format!(
+        "{ISSUE}client.id = '${{file:s:id}}'\nsecurity.protocol = 'SASL_PLAINTEXT'\n\
+         sasl.mechanism = 'PLAIN'\nsasl.jaas.config = '${{file:s:jaas}}'\n"
+    );
+    let config = load_text(&right, &dir).unwrap();
+    assert_eq!(config.links.links[0].source.client_id, "hunter3");
+    let shown = format!("{}{config:?}", config.effective_toml());
+    assert!(
+        shown.contains("client.id = \"${file:s:id}\"") && !shown.contains("hunter4"),
+        "{shown}"
+    );
+    assert!(!config.effective_toml().contains("hunter"));
+    assert_eq!(config.exposed.len(), 1, "the file is open to everybody");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn each_side_has_its_own_security_and_says_what_is_missing() {
+    let check = |more: &str, part: &str| {
+        let said = problems(&format!("{ISSUE}{more}"));
+        assert!(said.len() == 1 && said[0].contains(part), "{more}: {said:?}");
+    };
+    check("security.protocol = 'SASL_SSL'", "sasl.mechanism: is missing");
+    check("sasl.mechanism = 'GSSAPI'", "comes with a later release");
+    let sasl = "security.protocol = 'SASL_PLAINTEXT'\nsasl.mechanism = ";
+    check(&format!("{sasl}'PLAIN'"), "sasl.jaas.config: is missing: PlainLoginModule");
+    let scram = "sasl.jaas.config = 'x.ScramLoginModule required username=\"a\" password=\"b\";'";
+    check(&format!("{sasl}'PLAIN'\n{scram}"), "needs PlainLoginModule there");
+    check(&format!("{sasl}'OAUTHBEARER'"), "token.endpoint.url: is missing");
+    let http = "sasl.oauthbearer.token.endpoint.url = 'http://idp/token'";
+    check(&format!("{sasl}'OAUTHBEARER'\n{http}"), "https://");
+    let ssl = "security.protocol = 'SSL'\n";
+    check(&format!("{ssl}ssl.truststore.location = 'none.pem'"), "cannot read ./none.pem");
+    check(&format!("{ssl}ssl.enabled.protocols = 'TLSv1.1'"), "TLSv1.2 and TLSv1.3");
+    check(&format!("{ssl}ssl.cipher.suites = 'RC4'"), "TLS_AES_128_GCM_SHA256");
+    check(
+        &format!("{ssl}ssl.truststore.certificates = 'x'\nssl.truststore.location = 'y'"),
+        "cannot be set beside",
+    );
+    let config = load_here(&format!("{ISSUE}{sasl}'SCRAM-SHA-512'\n{scram}")).unwrap();
+    assert!(config.links.destination.security.login.is_none());
+    let login = config.links.links[0].source.security.login.as_ref().unwrap();
+    assert_eq!(login.mechanism(), "SCRAM-SHA-512");
 }
 
 #[test]

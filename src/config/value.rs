@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use toml::de::DeValue;
 
-use crate::service::Listen;
+use crate::cluster::dial::allow::Rule as AddressRule;
+use crate::secure::Secret;
 use crate::sync::filter::Pattern;
 use crate::sync::filter::Rule;
 use crate::sync::filter::Verdict;
@@ -108,8 +109,14 @@ pub enum Value {
     Hosts(Vec<(String, u16)>),
     /// Rules of a topic filter.
     Rules(Vec<Rule>),
-    /// A loopback address to listen on.
-    Listen(Listen),
+    /// Words.
+    Words(Vec<String>),
+    /// Text that is never shown.
+    Secret(Secret),
+    /// Rules about addresses of brokers.
+    Addresses(Vec<AddressRule>),
+    /// An address to listen on.
+    Listen(SocketAddr),
 }
 
 impl Value {
@@ -135,11 +142,16 @@ impl Value {
             Kind::Topics => topics(raw),
             Kind::TopicFilters => filters(raw),
             Kind::Listen => listen(raw),
-            Kind::Path => match raw {
+            Kind::Words(known) => words(raw, known).ok_or_else(must),
+            Kind::Secret(most) => match raw.text() {
+                Some(text) if text.len() <= most => Ok(Value::Secret(Secret::new(text))),
+                _ => Err(must()),
+            },
+            Kind::Addresses => addresses(raw),
+            Kind::Path | Kind::File => match raw {
                 Raw::Text(path) if !path.is_empty() => Ok(Value::Text(path.clone())),
                 _ => Err(must()),
             },
-            Kind::Later => Err(format!("{kind}; this one speaks PLAINTEXT only")),
         }
     }
 }
@@ -164,6 +176,22 @@ fn one_of(raw: &Raw, words: &[&str]) -> Option<Value> {
     let said = word(raw)?;
     let same = words.iter().find(|word| word.eq_ignore_ascii_case(&said));
     same.map(|word| Value::Text((*word).to_owned()))
+}
+
+fn words(raw: &Raw, known: &[&str]) -> Option<Value> {
+    let items = raw.items()?;
+    let spelt = |item: &String| match known.iter().find(|word| word.eq_ignore_ascii_case(item)) {
+        Some(word) => Some((*word).to_owned()),
+        None => known.is_empty().then(|| item.clone()),
+    };
+    let all: Option<Vec<String>> = items.iter().map(spelt).collect();
+    all.filter(|all| all.iter().all(|word| !word.is_empty())).map(Value::Words)
+}
+
+fn addresses(raw: &Raw) -> Result<Value, String> {
+    let items = raw.items().ok_or_else(|| format!("must be {}", Kind::Addresses))?;
+    let rules: Result<Vec<AddressRule>, _> = items.iter().map(|item| item.parse()).collect();
+    rules.map(Value::Addresses).map_err(|error| error.to_string())
 }
 
 fn hosts(raw: &Raw) -> Result<Value, String> {
@@ -206,7 +234,7 @@ fn listen(raw: &Raw) -> Result<Value, String> {
     let text = raw.text().unwrap_or_default().replace("localhost:", "127.0.0.1:");
     let must = || format!("must be {}", Kind::Listen);
     let address: SocketAddr = text.parse().map_err(|_| must())?;
-    Listen::new(address).map(Value::Listen).map_err(|refused| refused.to_string())
+    Ok(Value::Listen(address))
 }
 
 /// `{"topicFilters":[…]}` of Cluster Linking.
@@ -313,12 +341,24 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_listened_on() {
-        for good in ["127.0.0.1:8472", "[::1]:0", "localhost:1"] {
+    fn words_and_secrets_are_read() {
+        let known = Kind::Words(&["TLSv1.2", "TLSv1.3"]);
+        let both = Value::Words(vec!["TLSv1.3".into(), "TLSv1.2".into()]);
+        assert_eq!(read(known, "tlsv1.3, TLSv1.2"), Ok(both));
+        assert!(read(known, "TLSv1.1").is_err());
+        assert!(read(Kind::Words(&[]), "any,,thing").is_err());
+        let secret = read(Kind::Secret(9), "a\nb").unwrap();
+        assert_eq!(secret, Value::Secret(Secret::new("a\nb".into())));
+        assert!(read(Kind::Secret(2), "hunter2").is_err());
+        assert!(read(Kind::Addresses, "10.0.0.0/8,*.a.b").is_ok());
+        assert!(read(Kind::Addresses, "10.0.0.0/99").is_err());
+    }
+
+    #[test]
+    fn an_address_to_listen_on_has_a_port() {
+        for good in ["127.0.0.1:8472", "[::1]:0", "localhost:1", "0.0.0.0:8472"] {
             assert!(matches!(read(Kind::Listen, good), Ok(Value::Listen(_))), "{good}");
         }
-        let said = read(Kind::Listen, "0.0.0.0:8472").unwrap_err();
-        assert!(said.contains("loopback"), "{said}");
         assert!(read(Kind::Listen, "8472").is_err());
     }
 

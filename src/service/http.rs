@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server on one loopback port, with a bound for everything a client can hold.
+//! A small HTTP/1.1 server on one port, with a bound for everything a client can hold.
 //!
 //! It never knows what is served; `routes` does.
 
@@ -12,14 +12,18 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Listen;
+use crate::secure::ServerTls;
 
 /// Connections that are open at once; the next client waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,14 +43,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Door {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<ServerTls>,
 }
 
 impl Door {
     /// Opens the port.
-    pub async fn open(listen: Listen) -> io::Result<Door> {
-        let listener = TcpListener::bind(listen.address()).await?;
+    pub async fn open(address: SocketAddr, tls: Option<ServerTls>) -> io::Result<Door> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Door { listener, address })
+        Ok(Door { listener, address, tls })
     }
 
     /// The address with the port that was really taken.
@@ -59,7 +64,18 @@ impl Door {
         let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let talks = TaskTracker::new();
         while let Some((stream, seat)) = self.next(&seats, &shutdown).await {
-            talks.spawn(converse(stream, seat, router.clone(), shutdown.clone()));
+            let (tls, router, shutdown) = (self.tls.clone(), router.clone(), shutdown.clone());
+            talks.spawn(async move {
+                match tls {
+                    None => converse(stream, router, shutdown).await,
+                    Some(tls) => {
+                        if let Some(stream) = shake(stream, &tls, &shutdown).await {
+                            converse(stream, router, shutdown).await;
+                        }
+                    }
+                }
+                drop(seat);
+            });
         }
         talks.close();
         talks.wait().await;
@@ -88,10 +104,27 @@ impl Door {
     }
 }
 
+/// The TLS handshake, bounded like the head of a request.
+async fn shake(
+    stream: TcpStream,
+    tls: &ServerTls,
+    shutdown: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let accepting = TlsAcceptor::from(tls.config()).accept(stream);
+    let accepted = tokio::time::timeout(HEAD_WAIT_MAX, accepting);
+    match shutdown.run_until_cancelled(accepted).await? {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake with the service port failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// One connection from its first byte to its last.
 async fn converse(
-    stream: TcpStream,
-    seat: OwnedSemaphorePermit,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
     shutdown: CancellationToken,
 ) {
@@ -116,5 +149,4 @@ async fn converse(
     if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "a connection to the service port broke");
     }
-    drop(seat);
 }

@@ -18,32 +18,58 @@ use crate::link;
 use crate::link::run::Link;
 use crate::link::run::Starting;
 use crate::link::run::World;
+use crate::secure::Secret;
+use crate::secure::ServerTls;
 
 use self::http::Door;
 use self::links::Links;
+use self::routes::Guard;
 use self::view::Sight;
 
-/// A loopback address and port; other machines cannot reach it.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Listen(SocketAddr);
+/// Who is let in.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// TLS, where it is spoken.
+    pub tls: Option<ServerTls>,
+    /// What every client must send, where it is set.
+    pub token: Option<Secret>,
+    /// TLS lets in only clients with a certificate.
+    pub clients_are_known: bool,
+}
+
+/// An address and port, and who is let in there; other machines only with TLS, and known ones.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    address: SocketAddr,
+    access: Access,
+}
 
 /// Why an address is not listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0} is not a loopback address: other machines are let in by a later release, with TLS and \
-     tokens"
+    "{0} is not a loopback address: other machines are let in only with TLS (ssl.keystore.location) \
+     and a token, or with ssl.client.auth = \"required\""
 )]
-pub struct NotLoopback(SocketAddr);
+pub struct NotSafe(SocketAddr);
 
 impl Listen {
-    /// Refuses what is not loopback.
-    pub fn new(address: SocketAddr) -> Result<Listen, NotLoopback> {
-        if address.ip().is_loopback() { Ok(Listen(address)) } else { Err(NotLoopback(address)) }
+    /// Refuses what others could reach unknown or in the open.
+    pub fn new(address: SocketAddr, access: Access) -> Result<Listen, NotSafe> {
+        let known = access.token.is_some() || access.clients_are_known;
+        if address.ip().is_loopback() || (access.tls.is_some() && known) {
+            return Ok(Listen { address, access });
+        }
+        Err(NotSafe(address))
     }
 
     /// The address; port 0 is any free one.
-    pub fn address(self) -> SocketAddr {
-        self.0
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who is let in.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 }
 
@@ -75,6 +101,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Counter {
     door: Door,
+    token: Option<Secret>,
 }
 
 impl Counter {
@@ -84,8 +111,9 @@ impl Counter {
         export::recorder();
         let address = options.listen.address();
         let refused = |cause| Error::Listen { address, cause };
-        let door = Door::open(options.listen).await.map_err(refused)?;
-        Ok(Counter { door })
+        let access = options.listen.access().clone();
+        let door = Door::open(address, access.tls).await.map_err(refused)?;
+        Ok(Counter { door, token: access.token })
     }
 
     /// The address with the port that was really taken.
@@ -95,7 +123,9 @@ impl Counter {
 
     /// Shows `sight` until `shutdown`; answers that are under way end first.
     pub async fn serve(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
-        let router = routes::router(sight, export::recorder());
+        let is_local = self.address().ip().is_loopback();
+        let router =
+            routes::router(sight, export::recorder(), Guard { token: self.token, is_local });
         self.door.serve(router, shutdown).await;
     }
 }

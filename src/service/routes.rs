@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware;
@@ -20,6 +21,8 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::secure::Secret;
 
 use super::export;
 use super::view::Check;
@@ -38,7 +41,7 @@ struct Counter {
 }
 
 /// All routes over one view of the links.
-pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle) -> Router {
+pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle, guard: Guard) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
@@ -48,7 +51,7 @@ pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_reading)
         .layer(middleware::from_fn(within_time))
-        .layer(middleware::from_fn(local_host_only))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
         .with_state(Counter { sight, recorder })
 }
 
@@ -156,13 +159,36 @@ async fn within_time(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| late.into_response())
 }
 
-/// A web page that had its own name point at loopback must not read this port.
-async fn local_host_only(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    if host.is_none_or(is_local) {
-        return next.run(request).await;
+/// Who is let in.
+#[derive(Debug)]
+pub struct Guard {
+    /// What clients must send.
+    pub token: Option<Secret>,
+    /// The port is on loopback: requests must name it so.
+    pub is_local: bool,
+}
+
+/// A web page that had its own name point at loopback must not read this port, nor anybody without
+/// the token, where there is one.
+async fn only_the_known(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.refusal(request.headers()) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
     }
-    Refusal(StatusCode::FORBIDDEN, "the Host header must name loopback").into_response()
+}
+
+impl Guard {
+    fn refusal(&self, headers: &HeaderMap) -> Option<Refusal> {
+        let head = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        if self.is_local && !head(header::HOST).is_none_or(is_local) {
+            return Some(Refusal(StatusCode::FORBIDDEN, "the Host header must name loopback"));
+        }
+        let token = self.token.as_ref()?;
+        let sent = head(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let is_known = sent.is_some_and(|sent| token.is(sent.trim().as_bytes()));
+        let text = "send the token: Authorization: Bearer TOKEN";
+        (!is_known).then_some(Refusal(StatusCode::UNAUTHORIZED, text))
+    }
 }
 
 fn is_local(host: &str) -> bool {

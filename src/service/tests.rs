@@ -46,7 +46,7 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let listen = Listen::new("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
     let options = Options { listen, log_json: false, log_level: "info".into() };
     let counter = Counter::open(&options).await.unwrap();
     let (address, shutdown) = (counter.address(), CancellationToken::new());
@@ -133,7 +133,7 @@ async fn a_silent_client_is_shown_out_and_does_not_hold_up_the_stop() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let running = start().await;
-    let listen = Listen::new(running.address).unwrap();
+    let listen = Listen::new(running.address, Access::default()).unwrap();
     let options = Options { listen, log_json: false, log_level: "info".into() };
     let said = Counter::open(&options).await.unwrap_err().to_string();
     assert!(said.starts_with(&format!("cannot listen on {}: ", running.address)), "{said}");

@@ -6,6 +6,8 @@
 //!  request   | size i32 | api i16 | version i16 | correlation i32 | client id i16 + text | tags |
 //!  response  | size i32 | correlation i32 | tags (not for ApiVersions) |
 //! ```
+//!
+//! SaslHandshake has tags in neither.
 
 use bytes::BufMut;
 use bytes::Bytes;
@@ -34,7 +36,7 @@ pub fn request_head(
     body_bytes: usize,
 ) -> Result<Bytes, WireError> {
     too_large("client id", client_id.len(), CLIENT_ID_BYTES_MAX)?;
-    let head_bytes = 2 + 2 + 4 + 2 + client_id.len() + 1;
+    let head_bytes = 2 + 2 + 4 + 2 + client_id.len() + usize::from(api.is_flexible());
     let size = head_bytes.saturating_add(body_bytes);
     too_large("request size", size, REQUEST_BYTES_MAX)?;
     let mut head = BytesMut::with_capacity(PREFIX_BYTES + head_bytes);
@@ -44,7 +46,9 @@ pub fn request_head(
     head.put_i32(correlation);
     head.put_i16(client_id.len() as i16);
     head.put_slice(client_id.as_bytes());
-    put_no_tags(&mut head);
+    if api.is_flexible() {
+        put_no_tags(&mut head);
+    }
     Ok(head.freeze())
 }
 
@@ -71,7 +75,7 @@ pub fn response_body(frame: Bytes, api: ApiKey, correlation: i32) -> Result<Byte
     if got != correlation {
         return Err(WireError::Correlation { expected: correlation, got });
     }
-    if api != ApiKey::ApiVersions {
+    if api.is_flexible() && api != ApiKey::ApiVersions {
         reader.skip_tagged()?;
     }
     let left = reader.left();
@@ -81,9 +85,11 @@ pub fn response_body(frame: Bytes, api: ApiKey, correlation: i32) -> Result<Byte
 /// What speaks, when the first four bytes make no size a Kafka broker would send.
 fn foreign(prefix: [u8; PREFIX_BYTES]) -> Option<WireError> {
     let guess = match prefix {
-        [0x15, 0x03, 0..=4, _] => "a TLS alert: this port wants TLS; use the plaintext listener",
+        [0x15, 0x03, 0..=4, _] => {
+            "a TLS alert: this port wants TLS; set security.protocol to SSL or SASL_SSL"
+        }
         [0x16, 0x03, 0..=4, _] => {
-            "a TLS handshake: this port wants TLS; use the plaintext listener"
+            "a TLS handshake: this port wants TLS; set security.protocol to SSL or SASL_SSL"
         }
         [b'H', b'T', b'T', b'P'] => "an HTTP server: check host and port of the broker's listener",
         [b'S', b'S', b'H', b'-'] => "an SSH server: check host and port of the broker's listener",
@@ -117,6 +123,15 @@ mod tests {
         let head = request_head(ApiKey::Metadata, 12, 7, "ab", 5).unwrap();
         let want = [0, 0, 0, 18, 0, 3, 0, 12, 0, 0, 0, 7, 0, 2, b'a', b'b', 0];
         assert_eq!(head.as_ref(), want);
+    }
+
+    #[test]
+    fn a_handshake_has_no_tags() {
+        let head = request_head(ApiKey::SaslHandshake, 1, 7, "ab", 5).unwrap();
+        assert_eq!(head.as_ref(), [0, 0, 0, 17, 0, 17, 0, 1, 0, 0, 0, 7, 0, 2, b'a', b'b']);
+        let frame = Bytes::from_static(&[0, 0, 0, 9, 0, 0]);
+        let body = response_body(frame, ApiKey::SaslHandshake, 9).unwrap();
+        assert_eq!(body.as_ref(), [0, 0]);
     }
 
     #[test]

@@ -166,6 +166,7 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteRecords => Some(&DELETE_RECORDS),
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => None,
+        ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => None,
     }
 }
 

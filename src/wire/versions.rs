@@ -36,6 +36,8 @@ pub enum ApiKey {
     ListOffsets,
     /// Brokers, topics, leaders.
     Metadata,
+    /// How to log in.
+    SaslHandshake,
     /// What a broker speaks.
     ApiVersions,
     /// Make topics.
@@ -46,6 +48,8 @@ pub enum ApiKey {
     OffsetForLeaderEpoch,
     /// Read configs.
     DescribeConfigs,
+    /// One message of a login.
+    SaslAuthenticate,
     /// Grow topics.
     CreatePartitions,
     /// Change configs key by key.
@@ -56,17 +60,20 @@ pub enum ApiKey {
     DescribeProducers,
 }
 
-/// One row per API: key, name, our lowest and highest version (flexible ones only).
+/// One row per API: key, name, our lowest and highest version (flexible ones only, but for
+/// SaslHandshake, which has none).
 const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::Produce, 0, "Produce", Range { min: 9, max: 13 }),
     (ApiKey::Fetch, 1, "Fetch", Range { min: 12, max: 17 }),
     (ApiKey::ListOffsets, 2, "ListOffsets", Range { min: 6, max: 10 }),
     (ApiKey::Metadata, 3, "Metadata", Range { min: 9, max: 13 }),
+    (ApiKey::SaslHandshake, 17, "SaslHandshake", Range { min: 1, max: 1 }),
     (ApiKey::ApiVersions, 18, "ApiVersions", Range { min: API_VERSIONS, max: API_VERSIONS }),
     (ApiKey::CreateTopics, 19, "CreateTopics", Range { min: 5, max: 7 }),
     (ApiKey::DeleteRecords, 21, "DeleteRecords", Range { min: 2, max: 2 }),
     (ApiKey::OffsetForLeaderEpoch, 23, "OffsetForLeaderEpoch", Range { min: 4, max: 4 }),
     (ApiKey::DescribeConfigs, 32, "DescribeConfigs", Range { min: 4, max: 4 }),
+    (ApiKey::SaslAuthenticate, 36, "SaslAuthenticate", Range { min: 2, max: 2 }),
     (ApiKey::CreatePartitions, 37, "CreatePartitions", Range { min: 2, max: 3 }),
     (ApiKey::IncrementalAlterConfigs, 44, "IncrementalAlterConfigs", Range { min: 1, max: 1 }),
     (ApiKey::DescribeCluster, 60, "DescribeCluster", Range { min: 0, max: 2 }),
@@ -92,6 +99,11 @@ impl ApiKey {
     /// All of them, in the order of their keys.
     pub fn all() -> impl Iterator<Item = ApiKey> {
         APIS.iter().map(|row| row.0)
+    }
+
+    /// Whether requests and answers carry tagged fields in their heads and bodies.
+    pub fn is_flexible(self) -> bool {
+        self != ApiKey::SaslHandshake
     }
 
     /// The number on the wire.

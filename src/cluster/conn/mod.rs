@@ -1,6 +1,6 @@
 //! One connection to one broker, owned by one task: no locks, no task of its own.
 //!
-//! It never decodes a body but ApiVersions', never retries, and never closes gently with requests
+//! It never decodes a body but ApiVersions' and those of a login, never retries, and never closes gently with requests
 //! in flight: what is given up must not be applied later (`docs/OFFSETS.md`).
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //! ```
 
 mod inbox;
+mod login;
 mod outbox;
 pub mod read;
 mod slabs;
@@ -22,6 +23,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -33,7 +35,12 @@ use tokio::time::Sleep;
 
 use crate::cluster::conn::inbox::Fault;
 use crate::cluster::conn::inbox::Inbox;
+use crate::cluster::conn::login::Held;
+use crate::cluster::conn::login::Order;
+use crate::cluster::conn::login::Session;
+use crate::cluster::conn::login::Stuck;
 use crate::cluster::conn::outbox::Outbox;
+use crate::cluster::count;
 use crate::cluster::count::Counted;
 use crate::cluster::dial::Stream;
 use crate::cluster::error::ClusterError;
@@ -41,6 +48,8 @@ use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
 use crate::cluster::error::Phase;
 use crate::cluster::error::Result;
+use crate::cluster::sasl::Login;
+use crate::secure;
 use crate::wire::error::WireError;
 use crate::wire::frame::request_head;
 use crate::wire::frame::response_body;
@@ -52,6 +61,8 @@ use crate::wire::versions::Versions;
 const GREETING_BYTES_MAX: usize = 64 * 1024;
 /// How far away a timer is set that is not needed.
 const NEVER: Duration = Duration::from_secs(86_400);
+/// What a login is called in errors.
+const LOGIN: &str = "login";
 
 /// The bounds of one connection.
 #[derive(Copy, Clone, Debug)]
@@ -108,6 +119,10 @@ pub struct Conn {
     correlation: i32,
     phase: Phase,
     timer: Pin<Box<Sleep>>,
+    /// Where there are logins.
+    session: Option<Box<Session>>,
+    /// How long one question of a login may take.
+    login_wait: Duration,
     /// The first failure; every later turn tells the same.
     dead: Option<ClusterError>,
 }
@@ -130,6 +145,8 @@ impl Conn {
             correlation: 0,
             phase: Phase::Greeting,
             timer: Box::pin(tokio::time::sleep(NEVER)),
+            session: None,
+            login_wait: Duration::ZERO,
             dead: None,
         }
     }
@@ -160,6 +177,26 @@ impl Conn {
         Ok(())
     }
 
+    /// Logs in, the second thing on a connection to a listener with logins. From then on the login
+    /// is renewed by itself; `wait_max` bounds each of its questions, and the first login whole.
+    pub async fn login(&mut self, login: &Arc<Login>, seed: u64, wait_max: Duration) -> Result<()> {
+        self.login_wait = wait_max;
+        self.session = Some(Box::new(Session::new(login.clone(), seed)));
+        let proven = poll_fn(|cx| {
+            let turned = self.poll_turn(cx);
+            match (turned, &self.session) {
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (_, Some(session)) if session.proven => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        });
+        let proven = tokio::time::timeout(wait_max, proven).await;
+        proven.unwrap_or_else(|_| {
+            let late = ClusterError::new(&self.peer, LOGIN, Kind::Deadline(wait_max));
+            Err(self.dead.get_or_insert(late).clone())
+        })
+    }
+
     /// Whom this connection leads to.
     pub fn peer(&self) -> &Peer {
         &self.peer
@@ -178,7 +215,7 @@ impl Conn {
 
     /// How many requests have no answer yet.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() + self.session.as_ref().map_or(0, |session| session.held.len())
     }
 
     /// How many large responses may still come before fresh memory is needed. A slab is free when
@@ -207,22 +244,81 @@ impl Conn {
             return Err(error.clone());
         }
         let max = self.limits.in_flight_max;
-        if self.in_flight.len() >= max {
+        if self.in_flight() >= max {
             return Err(ClusterError::new(&self.peer, api.name(), Kind::QueueFull { max }));
         }
-        let pieces: Vec<Bytes> = body.into_iter().collect();
+        let mut pieces: Vec<Bytes> = body.into_iter().collect();
         let body_bytes = pieces.iter().map(Bytes::len).sum();
         let correlation = self.correlation;
         let head = request_head(api, version, correlation, &self.client_id, body_bytes)
             .map_err(|error| ClusterError::new(&self.peer, api.name(), error))?;
         self.correlation = correlation.wrapping_add(1) & i32::MAX;
-        self.out.push(head);
-        pieces.into_iter().for_each(|piece| self.out.push(piece));
         self.counted.request();
         let given = deadline.saturating_duration_since(Instant::now());
-        let end = self.out.end();
-        self.in_flight.push_back(Asked { correlation, api, version, deadline, given, end });
+        let asked = Asked { correlation, api, version, deadline, given, end: u64::MAX };
+        pieces.insert(0, head);
+        if let Some(session) = &mut self.session {
+            session.renew();
+            if session.holds() {
+                session.held.push_back(Held { asked, pieces });
+                return Ok(correlation);
+            }
+        }
+        self.queue(asked, pieces);
         Ok(correlation)
+    }
+
+    fn queue(&mut self, asked: Asked, pieces: Vec<Bytes>) {
+        pieces.into_iter().for_each(|piece| self.out.push(piece));
+        let end = self.out.end();
+        self.in_flight.push_back(Asked { end, ..asked });
+    }
+
+    /// A question of the login: it goes before all that is held.
+    fn ask(&mut self, api: ApiKey, body: Bytes) -> Result<()> {
+        let correlation = self.correlation;
+        let version = api.ours().max;
+        let head = request_head(api, version, correlation, &self.client_id, body.len())
+            .map_err(|error| ClusterError::new(&self.peer, api.name(), error))?;
+        self.correlation = correlation.wrapping_add(1) & i32::MAX;
+        let (given, deadline) = (self.login_wait, Instant::now() + self.login_wait);
+        let asked = Asked { correlation, api, version, deadline, given, end: u64::MAX };
+        self.queue(asked, vec![head, body]);
+        Ok(())
+    }
+
+    /// Lets the login go as far as it can, and does what it says.
+    fn poll_login(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        while let Some(session) = &mut self.session {
+            match session.poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(order)) => self.obey(order)?,
+                Poll::Ready(Err(stuck)) => return Err(self.stuck(stuck)),
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Ask(api, body) => self.ask(api, body),
+            Order::Release(took) => {
+                count::login(self.peer.side, true, took);
+                let held = self.session.as_mut().map(|session| std::mem::take(&mut session.held));
+                for one in held.into_iter().flatten() {
+                    self.queue(one.asked, one.pieces);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn stuck(&self, stuck: Stuck) -> ClusterError {
+        count::login(self.peer.side, false, Duration::ZERO);
+        match stuck {
+            Stuck::Login(error) => ClusterError::new(&self.peer, LOGIN, error),
+            Stuck::Wire(error) => ClusterError::new(&self.peer, LOGIN, error),
+        }
     }
 
     /// Whether a request in flight has left this process whole; only such a one can be applied.
@@ -278,17 +374,28 @@ impl Conn {
     }
 
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer>> {
-        let Some(stream) = self.stream.as_mut() else {
-            return Poll::Ready(Err(self.error(Kind::Closed(self.phase))));
-        };
-        if self.write_fault.is_none() {
-            let wrote = poll_write(stream, &mut self.out, &mut self.flush_due, cx);
-            self.write_fault = wrote.err();
-        }
-        match self.inbox.poll_frame(stream, cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(frame)) => Poll::Ready(self.answer(frame)),
-            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.fault(fault))),
+        loop {
+            self.poll_login(cx)?;
+            let Some(stream) = self.stream.as_mut() else {
+                return Poll::Ready(Err(self.error(Kind::Closed(self.phase))));
+            };
+            if self.write_fault.is_none() {
+                let wrote = poll_write(stream, &mut self.out, &mut self.flush_due, cx);
+                self.write_fault = wrote.err();
+            }
+            let answer = match ready!(self.inbox.poll_frame(stream, cx)) {
+                Ok(frame) => self.answer(frame)?,
+                Err(fault) => return Poll::Ready(Err(self.fault(fault))),
+            };
+            match (&mut self.session, answer.api) {
+                (Some(session), api @ (ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)) => {
+                    let order = session.answered(api, answer.body);
+                    if let Some(order) = order.map_err(|stuck| self.stuck(stuck))? {
+                        self.obey(order)?;
+                    }
+                }
+                _ => return Poll::Ready(Ok(answer)),
+            }
         }
     }
 
@@ -302,7 +409,10 @@ impl Conn {
             self.in_flight.push_front(asked);
             self.error(error)
         })?;
-        if asked.api != ApiKey::ApiVersions {
+        if !matches!(
+            asked.api,
+            ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate
+        ) {
             self.phase = Phase::Working;
         }
         let Asked { correlation, api, version, .. } = asked;
@@ -312,18 +422,34 @@ impl Conn {
     fn fault(&mut self, fault: Fault) -> ClusterError {
         let kind = match fault {
             Fault::Wire(error) => error.into(),
-            Fault::Io(error) if is_reset(&error) => Kind::Closed(self.phase),
-            Fault::Io(error) => Kind::Io(Arc::new(error)),
+            Fault::Io(error) => self.broken(error),
             Fault::Closed => match self.write_fault.take() {
-                Some(error) if !is_reset(&error) => Kind::Io(Arc::new(error)),
-                _ => Kind::Closed(self.phase),
+                Some(error) => self.broken(error),
+                None => self.closed(),
             },
         };
         self.error(kind)
     }
 
+    fn broken(&self, error: io::Error) -> Kind {
+        match secure::inner(&error) {
+            Some(error) => Kind::Tls(secure::tls_error(error).into()),
+            None if is_reset(&error) => self.closed(),
+            None => Kind::Io(Arc::new(error)),
+        }
+    }
+
+    /// A broker that ends a connection in the middle of a login says no more than that.
+    fn closed(&self) -> Kind {
+        let is_new = self.session.as_ref().is_some_and(|session| !session.proven);
+        Kind::Closed(if is_new { Phase::Login } else { self.phase })
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<ClusterError> {
-        let Some(first) = self.in_flight.iter().min_by_key(|one| one.deadline).copied() else {
+        let held =
+            self.session.iter().flat_map(|session| session.held.iter().map(|one| &one.asked));
+        let all = self.in_flight.iter().chain(held);
+        let Some(first) = all.min_by_key(|one| one.deadline).copied() else {
             return Poll::Pending;
         };
         // the timer is moved only when it rings too early or would ring too late

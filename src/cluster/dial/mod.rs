@@ -2,8 +2,12 @@
 //!
 //! It never sends a byte, and never sets `SO_RCVBUF` (that would end the kernel's autotuning).
 
+pub mod allow;
+pub(super) mod tls;
+
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +35,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Ends the stream so that nothing sent before can still arrive (RST): what is in flight must
     /// not be applied later (`docs/OFFSETS.md`: a FIN let queued requests through, an RST none).
     fn abort(self: Box<Self>);
+
+    /// The address of the other end, where there is one.
+    fn peer_ip(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// What a dial is, while it lasts.
@@ -55,6 +64,18 @@ pub enum DialError {
     /// Nobody answers.
     #[error("no connection within {} ms: a firewall, or the host is down", .0.as_millis())]
     Timeout(Duration),
+    /// The address is not among `broker.addresses.allowed`.
+    #[error("broker.addresses.allowed does not hold this address: nothing was sent there")]
+    NotAllowed,
+    /// No TLS with that peer.
+    #[error("{0}")]
+    Tls(Arc<str>),
+    /// The TLS handshake takes too long.
+    #[error(
+        "no TLS handshake within {} ms: the port may be plaintext, or the broker hangs",
+        .0.as_millis()
+    )]
+    TlsTimeout(Duration),
     /// Any other reason.
     #[error("cannot connect: {0}")]
     Io(Arc<io::Error>),
@@ -111,6 +132,10 @@ impl Stream for TcpStream {
     fn abort(self: Box<Self>) {
         // a socket that is gone already needs no RST
         let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer_addr().ok().map(|address| address.ip())
     }
 }
 

@@ -1,0 +1,216 @@
+//! The login of a connection, and its renewal while requests are in flight (KIP-368).
+//!
+//! It never lets a request leave between the first byte of a login and its end: the broker would
+//! read it as part of the login. What is sent meanwhile is held, and follows when it has ended.
+//!
+//! ```text
+//!  Resting ──due──▶ Preparing ──first message──▶ Shaking ──taken──▶ Asking ◀──▶ Thinking
+//!     ▲               (others go on leaving)      (others are held)   │
+//!     └───────────────────────────────── done ────────────────────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+use tokio::time::sleep_until;
+
+use crate::cluster::backoff::Dice;
+use crate::cluster::conn::Asked;
+use crate::cluster::conn::NEVER;
+use crate::cluster::sasl::Exchange;
+use crate::cluster::sasl::Login;
+use crate::cluster::sasl::LoginError;
+use crate::cluster::sasl::Message;
+use crate::cluster::sasl::Step;
+use crate::cluster::sasl::Thinking;
+use crate::cluster::sasl::message::AuthenticateAnswer;
+use crate::cluster::sasl::message::HandshakeAnswer;
+use crate::cluster::sasl::message::authenticate;
+use crate::cluster::sasl::message::handshake;
+use crate::wire::error::WireError;
+use crate::wire::versions::ApiKey;
+
+/// A login is renewed after 85 to 95 of 100 parts of its life, as Kafka's own clients do
+/// (`SaslClientAuthenticator.calcCompletionTimesAndReturnServerResponse`).
+const RENEW_PARTS: (u64, u64) = (85, 10);
+/// A broker refuses renewals that follow each other within a second
+/// (`SaslServerAuthenticator`, MIN_REAUTH_INTERVAL_ONE_SECOND_NANOS).
+const RENEW_PAUSE_MIN: Duration = Duration::from_millis(1100);
+/// The pause after a renewal that could not begin: no token could be had.
+const PREPARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What was to be sent while a login was under way.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub asked: Asked,
+    pub pieces: Vec<Bytes>,
+}
+
+enum Stage {
+    Resting,
+    Preparing(Thinking<(Exchange, Message)>),
+    Shaking(Box<Exchange>, Message),
+    Asking(Box<Exchange>),
+    Thinking(Thinking<Step>),
+}
+
+/// What the connection must do now.
+pub(super) enum Order {
+    /// Send this question.
+    Ask(ApiKey, Bytes),
+    /// Send what was held; the login took so long, and is over.
+    Release(Duration),
+}
+
+/// Why a login is at its end.
+#[derive(Debug)]
+pub(super) enum Stuck {
+    Login(LoginError),
+    Wire(WireError),
+}
+
+/// The login of one connection.
+pub(super) struct Session {
+    login: Arc<Login>,
+    stage: Stage,
+    began: Instant,
+    /// A login has succeeded on this connection.
+    pub proven: bool,
+    /// When the login is renewed, and when the broker stops taking requests.
+    due: Option<Instant>,
+    end: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    pub held: VecDeque<Held>,
+    dice: Dice,
+}
+
+impl Session {
+    /// A login that begins at the next poll.
+    pub fn new(login: Arc<Login>, seed: u64) -> Session {
+        let now = Instant::now();
+        Session {
+            stage: Stage::Preparing(login.begin()),
+            login,
+            began: now,
+            proven: false,
+            due: None,
+            end: None,
+            timer: Box::pin(sleep_until(now + NEVER)),
+            held: VecDeque::new(),
+            dice: Dice::new(seed),
+        }
+    }
+
+    /// Whether a request must wait.
+    pub fn holds(&self) -> bool {
+        match self.stage {
+            Stage::Resting | Stage::Preparing(_) => {
+                !self.proven || self.end.is_some_and(|end| end <= Instant::now())
+            }
+            _ => true,
+        }
+    }
+
+    /// Begins a renewal that is due; called before a request is sent, too.
+    pub fn renew(&mut self) {
+        let now = Instant::now();
+        if matches!(self.stage, Stage::Resting) && self.due.is_some_and(|due| due <= now) {
+            self.began = now;
+            self.stage = Stage::Preparing(self.login.begin());
+        }
+    }
+
+    /// Goes as far as it can without the broker.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Order, Stuck>> {
+        loop {
+            self.renew();
+            match &mut self.stage {
+                Stage::Resting => {
+                    let Some(due) = self.due else { return Poll::Pending };
+                    if self.timer.deadline() != due {
+                        self.timer.as_mut().reset(due);
+                    }
+                    std::task::ready!(std::future::Future::poll(self.timer.as_mut(), cx));
+                }
+                Stage::Preparing(thinking) => match std::task::ready!(thinking.as_mut().poll(cx)) {
+                    Ok((exchange, message)) => {
+                        return Poll::Ready(Ok(self.shake(exchange, message)));
+                    }
+                    Err(error) => self.postpone(error)?,
+                },
+                Stage::Thinking(thinking) => {
+                    let step = std::task::ready!(thinking.as_mut().poll(cx));
+                    return Poll::Ready(step.map(|step| self.take(step)).map_err(Stuck::Login));
+                }
+                Stage::Shaking(..) | Stage::Asking(_) => return Poll::Pending,
+            }
+        }
+    }
+
+    fn shake(&mut self, exchange: Exchange, message: Message) -> Order {
+        self.stage = Stage::Shaking(Box::new(exchange), message);
+        Order::Ask(ApiKey::SaslHandshake, handshake(self.login.mechanism()))
+    }
+
+    /// A renewal that cannot begin is tried again while the broker still takes requests.
+    fn postpone(&mut self, error: LoginError) -> Result<(), Stuck> {
+        let again = Instant::now() + PREPARE_PAUSE;
+        self.stage = Stage::Resting;
+        if !self.proven || self.end.is_none_or(|end| end <= again) {
+            return Err(Stuck::Login(error));
+        }
+        tracing::warn!(%error, "a login cannot be renewed yet");
+        self.due = Some(again);
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step) -> Order {
+        match step {
+            Step::Send(exchange, message) => {
+                self.stage = Stage::Asking(exchange);
+                Order::Ask(ApiKey::SaslAuthenticate, authenticate(&message))
+            }
+            Step::Done(lifetime_ms) => {
+                self.stage = Stage::Resting;
+                self.proven = true;
+                self.plan(lifetime_ms);
+                Order::Release(self.began.elapsed())
+            }
+        }
+    }
+
+    fn plan(&mut self, lifetime_ms: i64) {
+        let life = u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+        let now = Instant::now();
+        let (from, width) = RENEW_PARTS;
+        let parts = from as u32 * 10 + self.dice.below(width * 10) as u32;
+        self.end = life.map(|life| now + life);
+        let earliest = self.began + RENEW_PAUSE_MIN;
+        self.due = life.map(|life| (now + life * parts / 1000).max(earliest));
+    }
+
+    /// The broker's answer to a question of the login.
+    pub fn answered(&mut self, api: ApiKey, body: Bytes) -> Result<Option<Order>, Stuck> {
+        match (std::mem::replace(&mut self.stage, Stage::Resting), api) {
+            (Stage::Shaking(exchange, message), ApiKey::SaslHandshake) => {
+                let answer = HandshakeAnswer::read(body).map_err(Stuck::Wire)?;
+                self.login.shaken(&answer).map_err(Stuck::Login)?;
+                self.stage = Stage::Asking(exchange);
+                Ok(Some(Order::Ask(ApiKey::SaslAuthenticate, authenticate(&message))))
+            }
+            (Stage::Asking(exchange), ApiKey::SaslAuthenticate) => {
+                let answer = AuthenticateAnswer::read(body).map_err(Stuck::Wire)?;
+                self.stage = Stage::Thinking(exchange.answered(answer));
+                Ok(None)
+            }
+            _ => Err(Stuck::Login(LoginError::Challenge("an answer came that nobody waits for"))),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a client needs to speak TLS, made anew when its files change.
+//!
+//! It never touches a connection that is open: a new certificate is for the next handshake.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustls::CipherSuite;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::SupportedCipherSuite;
+use rustls::SupportedProtocolVersion;
+use rustls::client::Resumption;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::version::TLS12;
+use rustls::version::TLS13;
+
+use super::files::Stamp;
+use super::store::KeyStore;
+use super::store::StoreError;
+use super::store::TrustStore;
+use super::verify::Verifier;
+
+/// So often the files are looked at, at most.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Sessions that are kept for resumption; one per broker is enough.
+const SESSIONS_MAX: usize = 1024;
+
+/// Whether a server must have the name by which it was dialled.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// `ssl.endpoint.identification.algorithm` is `https`.
+    Checked,
+    /// It is empty.
+    Ignored,
+}
+
+/// The `ssl.*` properties of one cluster.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Whom to trust; the system's authorities where it is absent.
+    pub trust: Option<TrustStore>,
+    /// Who we are, where the server asks.
+    pub identity: Option<KeyStore>,
+    /// Whether names are checked.
+    pub names: Names,
+    /// `ssl.enabled.protocols`: TLSv1.2.
+    pub tls12: bool,
+    /// `ssl.enabled.protocols`: TLSv1.3.
+    pub tls13: bool,
+    /// `ssl.cipher.suites`; empty for all that rustls has.
+    pub cipher_suites: Vec<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        let (trust, identity, cipher_suites) = (None, None, Vec::new());
+        let names = Names::Checked;
+        ClientOptions { trust, identity, names, tls12: true, tls13: true, cipher_suites }
+    }
+}
+
+type Stamps = [Option<Stamp>; 2];
+
+/// The settings of one cluster's connections, and what was made of them.
+#[derive(Debug)]
+pub struct ClientTls {
+    options: ClientOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<ClientConfig>,
+    /// What the files were when they were last read, rightly or in vain.
+    stamps: Stamps,
+    looked_at: Instant,
+}
+
+impl ClientTls {
+    /// Reads the stores; what is wrong with them is told now and not at the first connection.
+    pub fn new(options: ClientOptions) -> Result<ClientTls, StoreError> {
+        let stamps = stamps(&options);
+        let config = build(&options)?;
+        let state = Mutex::new(State { config, stamps, looked_at: Instant::now() });
+        Ok(ClientTls { options, state })
+    }
+
+    /// The settings for the next handshake. Files that have changed are read on a thread that may
+    /// wait; ones that do not open leave everything as it was.
+    pub async fn config(self: &Arc<ClientTls>) -> Arc<ClientConfig> {
+        let is_due = self.locked(|state| {
+            let is_due = state.looked_at.elapsed() >= LOOK_PAUSE;
+            if is_due {
+                state.looked_at = Instant::now();
+            }
+            is_due
+        });
+        if is_due {
+            let this = self.clone();
+            // a panic there is a bug of a parser: the settings stay
+            let _ = tokio::task::spawn_blocking(move || this.look()).await;
+        }
+        self.locked(|state| state.config.clone())
+    }
+
+    fn look(&self) {
+        let now = stamps(&self.options);
+        if self.locked(|state| state.stamps == now) {
+            return;
+        }
+        let built = build(&self.options);
+        match &built {
+            Ok(_) => tracing::info!("TLS stores have changed and were read again"),
+            Err(error) => {
+                tracing::warn!(%error, "TLS stores have changed and do not open: the old ones hold")
+            }
+        }
+        self.locked(|state| {
+            state.stamps = now;
+            if let Ok(config) = built {
+                state.config = config;
+            }
+        });
+    }
+
+    fn locked<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn stamps(options: &ClientOptions) -> Stamps {
+    [
+        options.trust.as_ref().and_then(TrustStore::stamp),
+        options.identity.as_ref().and_then(KeyStore::stamp),
+    ]
+}
+
+fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
+    let provider = Arc::new(provider(&options.cipher_suites)?);
+    let versions = versions(options.tls12, options.tls13)?;
+    let (roots, pinned) = roots(options.trust.as_ref())?;
+    let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let strict = strict.build().map_err(|error| StoreError::Unfit(error.to_string()))?;
+    let verifier = Arc::new(Verifier::new(strict, options.names, pinned));
+    let unfit = |error: rustls::Error| StoreError::Unfit(error.to_string());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&versions).map_err(unfit)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match &options.identity {
+        Some(store) => {
+            let (chain, key) = store.load()?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
+                StoreError::Unfit(format!("the key store's key or certificate is unfit: {error}"))
+            })?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    Ok(Arc::new(config))
+}
+
+/// The authorities, and all certificates of the store as they are.
+fn roots(
+    trust: Option<&TrustStore>,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), StoreError> {
+    let mut roots = RootCertStore::empty();
+    let Some(store) = trust else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        let none = "this machine has no certificate authorities: set ssl.truststore.location";
+        return match roots.is_empty() {
+            true => Err(StoreError::Unfit(none.into())),
+            false => Ok((roots, Vec::new())),
+        };
+    };
+    let all = store.load()?;
+    let (good, bad) = roots.add_parsable_certificates(all.iter().cloned());
+    if good == 0 {
+        let text = format!("none of the trust store's {bad} certificates can be read");
+        return Err(StoreError::Unfit(text));
+    }
+    Ok((roots, all))
+}
+
+pub(super) fn versions(
+    tls12: bool,
+    tls13: bool,
+) -> Result<Vec<&'static SupportedProtocolVersion>, StoreError> {
+    let wanted = [(tls13, &TLS13), (tls12, &TLS12)];
+    let all: Vec<_> = wanted.iter().filter(|row| row.0).map(|row| row.1).collect();
+    match all.is_empty() {
+        true => Err(StoreError::Unfit("neither TLSv1.2 nor TLSv1.3 is enabled".into())),
+        false => Ok(all),
+    }
+}
+
+/// ring's own, with these suites only; an unknown suite is refused with the list of known ones.
+pub(super) fn provider(suites: &[String]) -> Result<CryptoProvider, StoreError> {
+    let mut provider = ring::default_provider();
+    if suites.is_empty() {
+        return Ok(provider);
+    }
+    let known = provider.cipher_suites;
+    let find = |name: &String| {
+        let found = known.iter().find(|suite| same(suite.suite(), name)).copied();
+        found.ok_or_else(|| StoreError::Unfit(unknown(name, &known)))
+    };
+    let chosen: Result<Vec<SupportedCipherSuite>, StoreError> = suites.iter().map(find).collect();
+    provider.cipher_suites = chosen?;
+    Ok(provider)
+}
+
+fn unknown(name: &str, known: &[SupportedCipherSuite]) -> String {
+    let known: Vec<String> = known.iter().map(|suite| java_name(suite.suite())).collect();
+    format!("ssl.cipher.suites: {name} is not there; there are {}", known.join(", "))
+}
+
+fn same(suite: CipherSuite, name: &str) -> bool {
+    java_name(suite).eq_ignore_ascii_case(name)
+}
+
+/// rustls writes TLS13_AES_… where Java and the RFCs write TLS_AES_….
+fn java_name(suite: CipherSuite) -> String {
+    format!("{suite:?}").replace("TLS13_", "TLS_")
+}

@@ -1,0 +1,66 @@
+//! What the service port needs to speak TLS.
+//!
+//! It never serves without a key of its own.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+
+use super::client::provider;
+use super::client::versions;
+use super::store::KeyStore;
+use super::store::StoreError;
+use super::store::TrustStore;
+
+/// Which clients are let in.
+#[derive(Clone, Debug)]
+pub enum ClientAuth {
+    /// All: a token tells who they are.
+    None,
+    /// Those with a certificate of these authorities.
+    Required(TrustStore),
+}
+
+/// The `ssl.*` properties of the service port.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Who we are.
+    pub identity: KeyStore,
+    /// Who may come.
+    pub clients: ClientAuth,
+}
+
+/// Ready to be served with.
+#[derive(Clone, Debug)]
+pub struct ServerTls(Arc<ServerConfig>);
+
+impl ServerTls {
+    /// Reads the stores.
+    pub fn new(options: &ServerOptions) -> Result<ServerTls, StoreError> {
+        let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(error.to_string());
+        let provider = Arc::new(provider(&[])?);
+        let builder = ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_protocol_versions(&versions(true, true)?);
+        let builder = builder.map_err(|error| unfit(&error))?;
+        let builder = match &options.clients {
+            ClientAuth::None => builder.with_no_client_auth(),
+            ClientAuth::Required(trust) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(trust.load()?);
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| unfit(&error))?)
+            }
+        };
+        let (chain, key) = options.identity.load()?;
+        let config = builder.with_single_cert(chain, key).map_err(|error| unfit(&error))?;
+        Ok(ServerTls(Arc::new(config)))
+    }
+
+    /// For the acceptor.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.0.clone()
+    }
+}

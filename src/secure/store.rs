@@ -1,0 +1,246 @@
+//! Trust stores and key stores as Kafka's users have them: PEM, PKCS12 and JKS, files and inline.
+//!
+//! It never asks which kind a store is said to be when its first bytes say which it is: Java too
+//! opens PKCS12 under the name JKS.
+
+use std::path::PathBuf;
+
+use p12_keystore::Pkcs12Archive;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use zeroize::Zeroizing;
+
+use super::files;
+use super::files::FileError;
+use super::files::Stamp;
+use super::jks;
+use super::jks::Jks;
+use super::pem::Pem;
+use super::secret::Secret;
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a file.
+    File(PathBuf),
+    /// In the config, as PEM.
+    Inline(Secret),
+}
+
+/// Certificates that are trusted.
+#[derive(Clone, Debug)]
+pub struct TrustStore {
+    /// `ssl.truststore.location` or `ssl.truststore.certificates`.
+    pub place: Place,
+    /// `ssl.truststore.password`.
+    pub password: Option<Secret>,
+}
+
+/// A key, and the certificates that say whose it is.
+#[derive(Clone, Debug)]
+pub struct KeyStore {
+    /// Where both are.
+    pub place: KeyPlace,
+    /// `ssl.keystore.password`.
+    pub password: Option<Secret>,
+    /// `ssl.key.password`; the store's own where it is absent.
+    pub key_password: Option<Secret>,
+}
+
+/// Where a key and its certificates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// `ssl.keystore.location`.
+    File(PathBuf),
+    /// `ssl.keystore.key` and `ssl.keystore.certificate.chain`, as PEM.
+    Inline {
+        /// The key.
+        key: Secret,
+        /// Its certificates.
+        chain: Secret,
+    },
+}
+
+/// Why a store does not open; never with anything that is in it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What is in it.
+    #[error("{place} does not open: {why}")]
+    Broken {
+        /// Which store: a path or a property.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What rustls says of a store or a setting.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// A key and its certificates, leaf first.
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl TrustStore {
+    /// The certificates, at least one.
+    pub(super) fn load(&self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+        let (name, bytes) = match &self.place {
+            Place::File(path) => (path.display().to_string(), files::read(path)?),
+            Place::Inline(text) => ("ssl.truststore.certificates".to_owned(), plain(text)),
+        };
+        let broken = |why: &str| broken(&name, why);
+        let password = self.password.as_ref().map(Secret::expose);
+        let found = trusted(&bytes, password).map_err(|why| broken(&why))?;
+        if found.is_empty() {
+            return Err(broken("it holds no certificate"));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        match &self.place {
+            Place::File(path) => files::stamp(path),
+            Place::Inline(_) => None,
+        }
+    }
+}
+
+impl KeyStore {
+    /// The key and its certificates.
+    pub(super) fn load(&self) -> Result<Identity, StoreError> {
+        match &self.place {
+            KeyPlace::File(path) => {
+                let bytes = files::read(path)?;
+                let found = self.identity(&bytes);
+                found.map_err(|why| broken(&path.display().to_string(), &why))
+            }
+            KeyPlace::Inline { key, chain } => self.inline(key, chain),
+        }
+    }
+
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        match &self.place {
+            KeyPlace::File(path) => files::stamp(path),
+            KeyPlace::Inline { .. } => None,
+        }
+    }
+
+    fn inline(&self, key: &Secret, chain: &Secret) -> Result<Identity, StoreError> {
+        let in_key = |why: &str| broken("ssl.keystore.key", why);
+        let in_chain = |why: &str| broken("ssl.keystore.certificate.chain", why);
+        let read = Pem::read(key.expose().as_bytes()).map_err(in_key)?;
+        let key = read.key.ok_or_else(|| in_key("it holds no private key"))?;
+        let key = key.open(self.key_password.as_ref()).map_err(in_key)?;
+        let chain = Pem::read(chain.expose().as_bytes()).map_err(in_chain)?.certificates;
+        if chain.is_empty() {
+            return Err(in_chain("it holds no certificate"));
+        }
+        Ok((chain, key))
+    }
+
+    fn identity(&self, bytes: &[u8]) -> Result<Identity, String> {
+        let password = self.password.as_ref().map(Secret::expose);
+        let key_password = self.key_password.as_ref().map(Secret::expose).or(password);
+        match Format::of(bytes)? {
+            Format::Pem => {
+                let Pem { certificates, key } = Pem::read(bytes)?;
+                let key = key.ok_or("it holds no private key")?;
+                if certificates.is_empty() {
+                    return Err("it holds no certificate".into());
+                }
+                Ok((certificates, key.open(self.key_password.as_ref())?))
+            }
+            Format::Jks => {
+                let jks = Jks::read(bytes, password)?;
+                let key = jks.keys.first().ok_or("it holds no private key")?;
+                let open = key.open(key_password.ok_or(NO_PASSWORD)?)?;
+                Ok((certificates(key.chain.clone()), pkcs8(&open)))
+            }
+            Format::Pkcs12 => pkcs12_identity(bytes, password.ok_or(NO_PASSWORD)?),
+        }
+    }
+}
+
+const NO_PASSWORD: &str = "ssl.keystore.password is missing";
+
+enum Format {
+    Pem,
+    Pkcs12,
+    Jks,
+}
+
+impl Format {
+    fn of(bytes: &[u8]) -> Result<Format, String> {
+        match bytes {
+            [0x30, ..] => Ok(Format::Pkcs12),
+            _ if bytes.starts_with(&jks::MAGIC) => Ok(Format::Jks),
+            _ if bytes.starts_with(&[0xce; 4]) => {
+                Err("it is a JCEKS store: make it PKCS12 with keytool -importkeystore".into())
+            }
+            _ => Ok(Format::Pem),
+        }
+    }
+}
+
+fn broken(place: &str, why: &str) -> StoreError {
+    StoreError::Broken { place: place.to_owned(), why: why.to_owned() }
+}
+
+fn plain(text: &Secret) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(text.expose().as_bytes().to_vec())
+}
+
+fn certificates(all: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {
+    all.into_iter().map(CertificateDer::from).collect()
+}
+
+fn pkcs8(key: &[u8]) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(key.to_vec()).into()
+}
+
+/// Every certificate of a store, also those that belong to a key, as Java trusts neither more nor
+/// less in PEM; in PKCS12 and JKS only certificates without a key are trusted.
+fn trusted(bytes: &[u8], password: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
+    match Format::of(bytes)? {
+        Format::Pem => Ok(Pem::read(bytes)?.certificates),
+        Format::Jks => Ok(certificates(Jks::read(bytes, password)?.trusted)),
+        Format::Pkcs12 => {
+            let archive = pkcs12(bytes, password.unwrap_or_default())?;
+            let lone = archive.certs.iter().filter(|one| one.local_key_id.is_none());
+            Ok(lone.map(|one| one.cert.as_der().to_vec().into()).collect())
+        }
+    }
+}
+
+fn pkcs12(bytes: &[u8], password: &str) -> Result<Pkcs12Archive, String> {
+    let opened = Pkcs12Archive::from_pkcs12(bytes, password);
+    opened.map_err(|error| match error {
+        p12_keystore::error::Error::MacError(_) => {
+            "its password is wrong, or it is damaged".to_owned()
+        }
+        other => format!("{other}"),
+    })
+}
+
+fn pkcs12_identity(bytes: &[u8], password: &str) -> Result<Identity, String> {
+    let archive = pkcs12(bytes, password)?;
+    let key = archive.keys.first().ok_or("it holds no private key")?;
+    let id = key.local_key_id.as_ref().map(|id| id.0.as_slice());
+    let own =
+        |one: &&p12_keystore::CertificateBag| id.is_some() && one.local_key_id.as_deref() == id;
+    let leaf = archive.certs.iter().find(own).or(archive.certs.first());
+    let mut last = leaf.ok_or("it holds no certificate")?;
+    let mut chain = vec![last];
+    // issuer after issuer, each once
+    while let Some(next) = archive.certs.iter().find(|one| {
+        one.cert.subject() == last.cert.issuer() && !chain.iter().any(|had| had.cert == one.cert)
+    }) {
+        chain.push(next);
+        last = next;
+    }
+    let chain = chain.iter().map(|one| one.cert.as_der().to_vec().into()).collect();
+    Ok((chain, pkcs8(key.key.as_der())))
+}
