@@ -30,7 +30,7 @@ impl NoTls {
     fn words(self) -> &'static str {
         match self {
             NoTls::Http => {
-                "an HTTP server answers there, not TLS: check host and port of the broker's listener"
+                "an HTTP server answers there, not TLS: check host and port of the listener"
             }
             NoTls::Plain => {
                 "the peer does not speak TLS: is this a plaintext listener? Set security.protocol \

@@ -3,11 +3,11 @@
 //! It never believes a length beyond the bytes that are there.
 //!
 //! ```text
-//!  | magic u32 | version u32 | count u32 | entries ... | SHA-1 of password, a phrase and all before |
+//!  | magic u32 | version u32 | count u32 | entries | SHA-1 of password, a phrase, all before |
 //!  entry  | tag u32: 1 key, 2 certificate | alias | created u64 | key, chain  or  certificate |
 //! ```
 //!
-//! Source of the format: `sun.security.provider.JavaKeyStore` and `KeyProtector` (JDK 17, behaviour).
+//! Source of the format: `sun.security.provider.JavaKeyStore` and `KeyProtector` of JDK 17.
 
 use ring::digest;
 use zeroize::Zeroizing;

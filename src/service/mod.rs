@@ -47,8 +47,8 @@ pub struct Listen {
 /// Why an address is not listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0} is not a loopback address: other machines are let in only with TLS (ssl.keystore.location) \
-     and a token, or with ssl.client.auth = \"required\""
+    "{0} is not a loopback address: other machines are let in only with TLS \
+     (ssl.keystore.location) and a token, or with ssl.client.auth = \"required\""
 )]
 pub struct NotSafe(SocketAddr);
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -23,7 +24,12 @@ use tokio::time::sleep_until;
 
 use crate::cluster::backoff::Dice;
 use crate::cluster::conn::Asked;
+use crate::cluster::conn::Conn;
 use crate::cluster::conn::NEVER;
+use crate::cluster::count;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
+use crate::cluster::error::Result;
 use crate::cluster::sasl::Exchange;
 use crate::cluster::sasl::Login;
 use crate::cluster::sasl::LoginError;
@@ -35,6 +41,7 @@ use crate::cluster::sasl::message::HandshakeAnswer;
 use crate::cluster::sasl::message::authenticate;
 use crate::cluster::sasl::message::handshake;
 use crate::wire::error::WireError;
+use crate::wire::frame::request_head;
 use crate::wire::versions::ApiKey;
 
 /// A login is renewed after 85 to 95 of 100 parts of its life, as Kafka's own clients do
@@ -45,6 +52,9 @@ const RENEW_PARTS: (u64, u64) = (85, 10);
 const RENEW_PAUSE_MIN: Duration = Duration::from_millis(1100);
 /// The pause after a renewal that could not begin: no token could be had.
 const PREPARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a login is called in errors.
+const LOGIN: &str = "login";
 
 /// What was to be sent while a login was under way.
 #[derive(Debug)]
@@ -128,7 +138,7 @@ impl Session {
     }
 
     /// Goes as far as it can without the broker.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Order, Stuck>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<Order, Stuck>> {
         loop {
             self.renew();
             match &mut self.stage {
@@ -160,7 +170,7 @@ impl Session {
     }
 
     /// A renewal that cannot begin is tried again while the broker still takes requests.
-    fn postpone(&mut self, error: LoginError) -> Result<(), Stuck> {
+    fn postpone(&mut self, error: LoginError) -> std::result::Result<(), Stuck> {
         let again = Instant::now() + PREPARE_PAUSE;
         self.stage = Stage::Resting;
         if !self.proven || self.end.is_none_or(|end| end <= again) {
@@ -197,7 +207,11 @@ impl Session {
     }
 
     /// The broker's answer to a question of the login.
-    pub fn answered(&mut self, api: ApiKey, body: Bytes) -> Result<Option<Order>, Stuck> {
+    pub fn answered(
+        &mut self,
+        api: ApiKey,
+        body: Bytes,
+    ) -> std::result::Result<Option<Order>, Stuck> {
         match (std::mem::replace(&mut self.stage, Stage::Resting), api) {
             (Stage::Shaking(exchange, message), ApiKey::SaslHandshake) => {
                 let answer = HandshakeAnswer::read(body).map_err(Stuck::Wire)?;
@@ -211,6 +225,75 @@ impl Session {
                 Ok(None)
             }
             _ => Err(Stuck::Login(LoginError::Challenge("an answer came that nobody waits for"))),
+        }
+    }
+}
+
+impl Conn {
+    /// Logs in, the second thing on a connection to a listener with logins. From then on the login
+    /// is renewed by itself; `wait_max` bounds each of its questions, and the first login whole.
+    pub async fn login(&mut self, login: &Arc<Login>, seed: u64, wait_max: Duration) -> Result<()> {
+        self.login_wait = wait_max;
+        self.session = Some(Box::new(Session::new(login.clone(), seed)));
+        let proven = poll_fn(|cx| {
+            let turned = self.poll_turn(cx);
+            match (turned, &self.session) {
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (_, Some(session)) if session.proven => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        });
+        let proven = tokio::time::timeout(wait_max, proven).await;
+        proven.unwrap_or_else(|_| {
+            let late = ClusterError::new(&self.peer, LOGIN, Kind::Deadline(wait_max));
+            Err(self.dead.get_or_insert(late).clone())
+        })
+    }
+
+    /// A question of the login: it goes before all that is held.
+    fn ask(&mut self, api: ApiKey, body: Bytes) -> Result<()> {
+        let correlation = self.correlation;
+        let version = api.ours().max;
+        let head = request_head(api, version, correlation, &self.client_id, body.len())
+            .map_err(|error| ClusterError::new(&self.peer, api.name(), error))?;
+        self.correlation = correlation.wrapping_add(1) & i32::MAX;
+        let (given, deadline) = (self.login_wait, Instant::now() + self.login_wait);
+        let asked = Asked { correlation, api, version, deadline, given, end: u64::MAX };
+        self.queue(asked, vec![head, body]);
+        Ok(())
+    }
+
+    /// Lets the login go as far as it can, and does what it says.
+    pub(super) fn poll_login(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        while let Some(session) = &mut self.session {
+            match session.poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(order)) => self.obey(order)?,
+                Poll::Ready(Err(stuck)) => return Err(self.stuck(stuck)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn obey(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Ask(api, body) => self.ask(api, body),
+            Order::Release(took) => {
+                count::login(self.peer.side, true, took);
+                let held = self.session.as_mut().map(|session| std::mem::take(&mut session.held));
+                for one in held.into_iter().flatten() {
+                    self.queue(one.asked, one.pieces);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn stuck(&self, stuck: Stuck) -> ClusterError {
+        count::login(self.peer.side, false, Duration::ZERO);
+        match stuck {
+            Stuck::Login(error) => ClusterError::new(&self.peer, LOGIN, error),
+            Stuck::Wire(error) => ClusterError::new(&self.peer, LOGIN, error),
         }
     }
 }

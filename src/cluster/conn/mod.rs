@@ -1,7 +1,7 @@
 //! One connection to one broker, owned by one task: no locks, no task of its own.
 //!
-//! It never decodes a body but ApiVersions' and those of a login, never retries, and never closes gently with requests
-//! in flight: what is given up must not be applied later (`docs/OFFSETS.md`).
+//! It never decodes a body but ApiVersions' and those of a login, never retries, and never closes
+//! gently with requests in flight: what is given up must not be applied later (`docs/OFFSETS.md`).
 //!
 //! ```text
 //!  send() ──▶ outbox (pieces) ──vectored writes──▶ stream ──▶ inbox (frame so far) ──▶ turn()
@@ -36,11 +36,8 @@ use tokio::time::Sleep;
 use crate::cluster::conn::inbox::Fault;
 use crate::cluster::conn::inbox::Inbox;
 use crate::cluster::conn::login::Held;
-use crate::cluster::conn::login::Order;
 use crate::cluster::conn::login::Session;
-use crate::cluster::conn::login::Stuck;
 use crate::cluster::conn::outbox::Outbox;
-use crate::cluster::count;
 use crate::cluster::count::Counted;
 use crate::cluster::dial::Stream;
 use crate::cluster::error::ClusterError;
@@ -48,7 +45,6 @@ use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
 use crate::cluster::error::Phase;
 use crate::cluster::error::Result;
-use crate::cluster::sasl::Login;
 use crate::secure;
 use crate::wire::error::WireError;
 use crate::wire::frame::request_head;
@@ -61,8 +57,6 @@ use crate::wire::versions::Versions;
 const GREETING_BYTES_MAX: usize = 64 * 1024;
 /// How far away a timer is set that is not needed.
 const NEVER: Duration = Duration::from_secs(86_400);
-/// What a login is called in errors.
-const LOGIN: &str = "login";
 
 /// The bounds of one connection.
 #[derive(Copy, Clone, Debug)]
@@ -177,26 +171,6 @@ impl Conn {
         Ok(())
     }
 
-    /// Logs in, the second thing on a connection to a listener with logins. From then on the login
-    /// is renewed by itself; `wait_max` bounds each of its questions, and the first login whole.
-    pub async fn login(&mut self, login: &Arc<Login>, seed: u64, wait_max: Duration) -> Result<()> {
-        self.login_wait = wait_max;
-        self.session = Some(Box::new(Session::new(login.clone(), seed)));
-        let proven = poll_fn(|cx| {
-            let turned = self.poll_turn(cx);
-            match (turned, &self.session) {
-                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
-                (_, Some(session)) if session.proven => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
-            }
-        });
-        let proven = tokio::time::timeout(wait_max, proven).await;
-        proven.unwrap_or_else(|_| {
-            let late = ClusterError::new(&self.peer, LOGIN, Kind::Deadline(wait_max));
-            Err(self.dead.get_or_insert(late).clone())
-        })
-    }
-
     /// Whom this connection leads to.
     pub fn peer(&self) -> &Peer {
         &self.peer
@@ -272,53 +246,6 @@ impl Conn {
         pieces.into_iter().for_each(|piece| self.out.push(piece));
         let end = self.out.end();
         self.in_flight.push_back(Asked { end, ..asked });
-    }
-
-    /// A question of the login: it goes before all that is held.
-    fn ask(&mut self, api: ApiKey, body: Bytes) -> Result<()> {
-        let correlation = self.correlation;
-        let version = api.ours().max;
-        let head = request_head(api, version, correlation, &self.client_id, body.len())
-            .map_err(|error| ClusterError::new(&self.peer, api.name(), error))?;
-        self.correlation = correlation.wrapping_add(1) & i32::MAX;
-        let (given, deadline) = (self.login_wait, Instant::now() + self.login_wait);
-        let asked = Asked { correlation, api, version, deadline, given, end: u64::MAX };
-        self.queue(asked, vec![head, body]);
-        Ok(())
-    }
-
-    /// Lets the login go as far as it can, and does what it says.
-    fn poll_login(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        while let Some(session) = &mut self.session {
-            match session.poll(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(order)) => self.obey(order)?,
-                Poll::Ready(Err(stuck)) => return Err(self.stuck(stuck)),
-            }
-        }
-        Ok(())
-    }
-
-    fn obey(&mut self, order: Order) -> Result<()> {
-        match order {
-            Order::Ask(api, body) => self.ask(api, body),
-            Order::Release(took) => {
-                count::login(self.peer.side, true, took);
-                let held = self.session.as_mut().map(|session| std::mem::take(&mut session.held));
-                for one in held.into_iter().flatten() {
-                    self.queue(one.asked, one.pieces);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn stuck(&self, stuck: Stuck) -> ClusterError {
-        count::login(self.peer.side, false, Duration::ZERO);
-        match stuck {
-            Stuck::Login(error) => ClusterError::new(&self.peer, LOGIN, error),
-            Stuck::Wire(error) => ClusterError::new(&self.peer, LOGIN, error),
-        }
     }
 
     /// Whether a request in flight has left this process whole; only such a one can be applied.

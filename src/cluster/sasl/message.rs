@@ -3,8 +3,10 @@
 //! It never believes a count or length beyond the bytes that are there.
 //!
 //! ```text
-//!  SaslHandshake 1     ask: mechanism i16 + text        answer: code i16, mechanisms i32 × (i16 + text)
-//!  SaslAuthenticate 2  ask: bytes, tags                 answer: code, message, bytes, lifetime i64, tags
+//!  SaslHandshake 1     ask     mechanism i16 + text
+//!                      answer  code i16, mechanisms i32 × (i16 + text)
+//!  SaslAuthenticate 2  ask     bytes, tags
+//!                      answer  code i16, message, bytes, lifetime i64, tags
 //! ```
 
 use bytes::BufMut;

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `${env:NAME}` | `EnvVarConfigProvider` | a variable of the environment |
 //! | `${file:PATH:KEY}` | `FileConfigProvider` | a property of a `.properties` file |
-//! | `${directory:PATH:NAME}` | `DirectoryConfigProvider` | a whole file, without its last line break |
+//! | `${directory:PATH:NAME}` | `DirectoryConfigProvider` | a file without its last line break |
 
 use std::path::Path;
 use std::path::PathBuf;
