@@ -97,7 +97,7 @@ fn tells(error: &ClusterError, remedy: Remedy, words: &[&str]) {
 
 #[tokio::test(start_paused = true)]
 async fn foreign_servers_are_named() {
-    tells(&says(b"\x15\x03\x03\x00\x02\x02\x46").await, Remedy::Redial, &["TLS", "plaintext"]);
+    tells(&says(b"\x15\x03\x03\x00\x02\x02\x46").await, Remedy::Redial, &["TLS", "SASL_SSL"]);
     tells(&says(b"HTTP/1.1 400 Bad Request\r\n").await, Remedy::Redial, &["HTTP", "port"]);
     tells(&says(b"SSH-2.0-OpenSSH_9.9\r\n").await, Remedy::Redial, &["SSH"]);
 }

@@ -202,7 +202,7 @@ impl Phase {
     fn hint(self) -> &'static str {
         match self {
             Phase::Greeting => {
-                "before any answer: the port may want TLS, may not be Kafka's, or the broker is \
+                "before any answer: the port may want TLS (security.protocol), may not be Kafka's, or the broker is \
                  starting or at its max.connections"
             }
             Phase::Greeted => {
