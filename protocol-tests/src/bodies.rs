@@ -2,6 +2,7 @@
 //!
 //! It never accepts "no panic" as the only property, but for bytes that are refused.
 
+pub mod secrets;
 pub mod units;
 
 use std::ops::Range;
@@ -47,6 +48,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("codec", units::unpack),
     ("filler", units::fill),
     ("reframe", units::make_dense),
+    ("login", secrets::login),
+    ("jaas", secrets::jaas),
+    ("properties", secrets::properties),
+    ("pem", secrets::pem),
     ("guarded", guarded_answer),
     ("mirror_ops", crate::mirror_ops::run_bytes),
 ];
@@ -69,6 +74,10 @@ pub fn decode(target: &str, input: Bytes) {
             let records = counted(&input).map(|(count, section)| Records::new(section, count));
             records.into_iter().flatten().flatten().for_each(drop);
         }
+        "login" => secrets::decode_login(&input),
+        "jaas" | "pem" => secrets::decode_text(target, &input),
+        // a file of the operator's, read by a library
+        "properties" => {}
         "codec" => units::decode_codec(&input),
         "reframe" => units::decode_unit(&input),
         // reads nothing but a header

@@ -174,7 +174,11 @@ fn flatten(
 
 /// Reads a `.properties` file as Kafka's clients do; a key that stands twice keeps its last value.
 pub fn properties(path: &Path) -> Result<Vec<Entry>, String> {
-    let text = read_text(path)?;
+    properties_in(&read_text(path)?, path)
+}
+
+/// The same of a text that was read from `path`.
+pub fn properties_in(text: &str, path: &Path) -> Result<Vec<Entry>, String> {
     let read = java_properties::read(text.as_bytes());
     // The error's own text may repeat the line, and a secret with it.
     let map = read.map_err(|error| {

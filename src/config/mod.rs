@@ -3,7 +3,7 @@
 //! No lower room imports it.
 
 mod check;
-mod file;
+pub mod file;
 mod fill;
 mod names;
 mod page;
