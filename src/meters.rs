@@ -149,6 +149,13 @@ pub const PARTITION_APPEND_BYTES: Meter = counter(
 /// Open connections.
 pub const CONNECTIONS: Meter =
     gauge("isolog_connections", "connections", SIDE, "Open connections to brokers.");
+/// Connections that were ever opened.
+pub const CONNECTIONS_OPENED: Meter = counter(
+    "isolog_connections_opened_total",
+    "connections",
+    SIDE,
+    "Connections to brokers that were opened; it grows while connections are lost.",
+);
 /// Dials that failed.
 pub const DIAL_FAILURES: Meter = counter(
     "isolog_dial_failures_total",
@@ -215,6 +222,7 @@ pub const METERS: &[Meter] = &[
     PARTITION_APPEND_RECORDS,
     PARTITION_APPEND_BYTES,
     CONNECTIONS,
+    CONNECTIONS_OPENED,
     DIAL_FAILURES,
     TLS_HANDSHAKES,
     TLS_HANDSHAKE_MS,

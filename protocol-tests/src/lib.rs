@@ -13,4 +13,5 @@ pub mod real;
 pub mod rng;
 pub mod samples;
 pub mod scripted;
+pub mod secure;
 pub mod world;

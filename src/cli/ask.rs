@@ -1,21 +1,28 @@
 //! One GET of the service port, with a deadline and a bound on the answer.
 //!
-//! It never speaks TLS and never follows a redirect: the service is on this machine.
+//! It never follows a redirect, and speaks TLS only to the service whose config it has read.
 
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::service::Access;
 
 /// For how long a whole question may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The largest answer: 50,000 partitions are about 15 MB of JSON.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Gets `path` from `address` (host:port); the error says what failed and what to try.
-pub async fn get(address: &str, path: &str) -> Result<Vec<u8>, String> {
-    let asked = tokio::time::timeout(ANSWER_WAIT_MAX, exchange(address, path)).await;
+/// Gets `path` from `address` (host:port) as one whom `access` lets in; the error says what failed
+/// and what to try.
+pub async fn get(address: &str, path: &str, access: &Access) -> Result<Vec<u8>, String> {
+    let asked = tokio::time::timeout(ANSWER_WAIT_MAX, ask(address, path, access)).await;
     let failed = |cause: String| {
         format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
     };
@@ -24,10 +31,27 @@ pub async fn get(address: &str, path: &str) -> Result<Vec<u8>, String> {
     body(answer).map_err(failed)
 }
 
+async fn ask(address: &str, path: &str, access: &Access) -> std::io::Result<Vec<u8>> {
+    let stream = TcpStream::connect(address).await?;
+    let head = match &access.token {
+        Some(token) => format!("Authorization: Bearer {}\r\n", token.expose()),
+        None => String::new(),
+    };
+    let Some(tls) = &access.tls else { return exchange(stream, address, path, &head).await };
+    let config = tls.client_config().map_err(std::io::Error::other)?;
+    let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    exchange(stream, address, path, &head).await
+}
+
 /// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
-async fn exchange(address: &str, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: &str,
+    path: &str,
+    head: &str,
+) -> std::io::Result<Vec<u8>> {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n{head}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
@@ -75,7 +99,6 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::service::Access;
     use crate::service::Counter;
     use crate::service::Listen;
     use crate::service::Options;
@@ -105,17 +128,18 @@ mod tests {
         let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
         let options = Options { listen, log_json: false, log_level: "info".into() };
         let counter = Counter::open(&options).await.unwrap();
+        let open = Access::default();
         let address = counter.address().to_string();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(counter.serve(Arc::new(One), shutdown.clone()));
-        let answer = get(&address, "/v1/partitions?topic=orders").await.unwrap();
+        let answer = get(&address, "/v1/partitions?topic=orders", &open).await.unwrap();
         let views: Vec<PartitionView> = serde_json::from_slice(&answer).unwrap();
         assert_eq!((views.len(), views[0].topic.as_str()), (1, "orders"));
-        let said = get(&address, "/v1/partitions?topik=orders").await.unwrap_err();
+        let said = get(&address, "/v1/partitions?topik=orders", &open).await.unwrap_err();
         assert!(said.contains("400") && said.contains("topic=NAME"), "{said}");
         shutdown.cancel();
         serving.await.unwrap();
-        let said = get(&address, "/v1/partitions").await.unwrap_err();
+        let said = get(&address, "/v1/partitions", &open).await.unwrap_err();
         let start = format!("cannot ask isolog at {address}: Connection refused");
         assert!(said.starts_with(&start) && said.ends_with("and listen there?"), "{said}");
     }

@@ -3,10 +3,14 @@
 //! It never asks a broker, and it computes no lag: the service does.
 
 use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config;
+use crate::service::Access;
 use crate::service::view::PartitionView;
 
 use super::Failure;
@@ -81,9 +85,9 @@ fn parse_url(text: &str) -> Result<Address, String> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Address(address) = address(arguments)?;
+    let (Address(address), access) = address(arguments)?;
     let path = path(arguments);
-    let question = Question { address, path };
+    let question = Question { address, path, access };
     let runtime = runtime.map_err(failed)?;
     if arguments.watch {
         runtime.block_on(watch(arguments, &question))
@@ -95,16 +99,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 struct Question {
     address: String,
     path: String,
+    access: Access,
 }
 
-fn address(arguments: &Arguments) -> Result<Address, Failure> {
+fn address(arguments: &Arguments) -> Result<(Address, Access), Failure> {
     match (&arguments.url, &arguments.config) {
-        (Some(address), _) => Ok(address.clone()),
+        (Some(address), _) => Ok((address.clone(), Access::default())),
         (None, Some(path)) => {
             let config = config::load(path).map_err(Failure::Misused)?;
-            Ok(Address(config.service.listen.address().to_string()))
+            let listen = config.service.listen;
+            let mut address = listen.address();
+            // who listens everywhere is asked on this machine
+            match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            Ok((Address(address.to_string()), listen.access().clone()))
         }
-        (None, None) => Ok(Address(ADDRESS_DEFAULT.to_owned())),
+        (None, None) => Ok((Address(ADDRESS_DEFAULT.to_owned()), Access::default())),
     }
 }
 
@@ -118,7 +131,8 @@ fn path(arguments: &Arguments) -> String {
 
 impl Question {
     async fn ask(&self) -> Result<Vec<PartitionView>, Failure> {
-        let body = ask::get(&self.address, &self.path).await.map_err(Failure::Failed)?;
+        let body =
+            ask::get(&self.address, &self.path, &self.access).await.map_err(Failure::Failed)?;
         let odd = |cause| format!("{} does not answer as isolog does: {cause}", self.address);
         serde_json::from_slice(&body).map_err(|cause| Failure::Failed(odd(cause)))
     }

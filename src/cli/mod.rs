@@ -110,7 +110,11 @@ pub fn main() -> ExitCode {
 }
 
 fn load(path: &std::path::Path) -> Result<Config, Failure> {
-    config::load(path).map_err(Failure::Misused)
+    let config = config::load(path).map_err(Failure::Misused)?;
+    for file in &config.exposed {
+        eprintln!("isolog: warning: {file}");
+    }
+    Ok(config)
 }
 
 /// Says on standard error why a command failed, and gives its exit code.

@@ -5,6 +5,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use rustix::process::DumpableBehavior;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -21,6 +22,10 @@ const STOP_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Mirrors until a signal comes.
 pub fn run(config: Config) -> Result<(), Failure> {
+    // what a password was in must not be left in a core file
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        return Err(Failure::Failed(format!("core files cannot be turned off: {error}")));
+    }
     start_log(&config.service);
     let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -57,6 +57,7 @@ impl Counted {
         let connections = metrics::gauge!(meters::CONNECTIONS.name, "side" => label(side));
         let requests = metrics::counter!(meters::REQUESTS.name, "side" => label(side));
         connections.increment(1.0);
+        metrics::counter!(meters::CONNECTIONS_OPENED.name, "side" => label(side)).increment(1);
         Counted { connections, requests }
     }
 

@@ -166,6 +166,24 @@ fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
     Ok(Arc::new(config))
 }
 
+/// A client that trusts these certificates and nobody else.
+pub(super) fn trusting(
+    all: Vec<CertificateDer<'static>>,
+    names: Names,
+) -> Result<Arc<ClientConfig>, StoreError> {
+    let provider = Arc::new(provider(&[])?);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(all.iter().cloned());
+    let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(error.to_string());
+    let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let strict = strict.build().map_err(|error| unfit(&error))?;
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&versions(true, true)?);
+    let builder = builder.map_err(|error| unfit(&error))?.dangerous();
+    let verifier = Arc::new(Verifier::new(strict, names, all));
+    Ok(Arc::new(builder.with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
 /// The authorities, and all certificates of the store as they are.
 fn roots(
     trust: Option<&TrustStore>,

@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
+use super::client::Names;
 use super::client::provider;
+use super::client::trusting;
 use super::client::versions;
 use super::store::KeyStore;
 use super::store::StoreError;
@@ -34,7 +38,10 @@ pub struct ServerOptions {
 
 /// Ready to be served with.
 #[derive(Clone, Debug)]
-pub struct ServerTls(Arc<ServerConfig>);
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    chain: Vec<CertificateDer<'static>>,
+}
 
 impl ServerTls {
     /// Reads the stores.
@@ -55,12 +62,17 @@ impl ServerTls {
             }
         };
         let (chain, key) = options.identity.load()?;
-        let config = builder.with_single_cert(chain, key).map_err(|error| unfit(&error))?;
-        Ok(ServerTls(Arc::new(config)))
+        let config = builder.with_single_cert(chain.clone(), key).map_err(|error| unfit(&error))?;
+        Ok(ServerTls { config: Arc::new(config), chain })
     }
 
     /// For the acceptor.
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.0.clone()
+        self.config.clone()
+    }
+
+    /// For a client on this machine that shares our config: it trusts this very server.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, StoreError> {
+        trusting(self.chain.clone(), Names::Ignored)
     }
 }

@@ -23,8 +23,8 @@ use super::client::Names;
 ///
 /// - passes over a wrong name where `ssl.endpoint.identification.algorithm` is empty (the name is
 ///   checked last: everything else was right);
-/// - takes a server whose own certificate stands in the trust store although it is an authority's
-///   (`openssl req -x509` makes such ones), as Java does.
+/// - takes a server whose own certificate stands in the trust store, as Java does: although it is
+///   an authority's (`openssl req -x509` makes such ones), or its authority is not there.
 #[derive(Debug)]
 pub(super) struct Verifier {
     strict: Arc<WebPkiServerVerifier>,
@@ -47,7 +47,7 @@ impl Verifier {
         name: &ServerName<'_>,
         error: Error,
     ) -> Result<(), Error> {
-        if !is_authority(&error) || !self.pinned.iter().any(|pin| pin == certificate) {
+        if !is_of_chain(&error) || !self.pinned.iter().any(|pin| pin == certificate) {
             return Err(error);
         }
         let parsed = ParsedCertificate::try_from(certificate)?;
@@ -55,11 +55,16 @@ impl Verifier {
     }
 }
 
-/// webpki's `CaUsedAsEndEntity`: the dates were right, and nothing was said about signatures yet,
-/// which a pinned certificate does not need.
-fn is_authority(error: &Error) -> bool {
-    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
-    other.0.to_string().contains("CaUsedAsEndEntity")
+/// What webpki says of a certificate that stands alone: its dates were right, and only the way to
+/// an authority is missing, which a pinned certificate does not need.
+fn is_of_chain(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.to_string().contains("CaUsedAsEndEntity")
+        }
+        _ => false,
+    }
 }
 
 fn is_name(error: &Error) -> bool {

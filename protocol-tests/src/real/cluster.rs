@@ -29,12 +29,15 @@ pub struct RealSpec {
     pub props: Vec<(String, String)>,
     /// Java heap of each broker, as `-Xmx` takes it.
     pub heap: String,
+    /// Listeners with TLS and logins, their stores in this directory (`kafka/certs`).
+    pub secure: Option<PathBuf>,
 }
 
 impl RealSpec {
     /// A cluster of `brokers` nodes of one version, nothing else set.
     pub fn new(version: &str, brokers: u8) -> Self {
-        Self { version: version.into(), brokers, props: Vec::new(), heap: "384m".into() }
+        let (props, heap) = (Vec::new(), "384m".into());
+        Self { version: version.into(), brokers, props, heap, secure: None }
     }
 
     /// The same with one more broker property.
@@ -53,6 +56,7 @@ pub struct RealCluster {
     dir: PathBuf,
     bootstrap: String,
     ports: Vec<u16>,
+    secure_ports: Vec<u16>,
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -69,6 +73,9 @@ impl RealCluster {
         for (name, value) in &spec.props {
             command.args(["--prop", &format!("{name}={value}")]);
         }
+        if let Some(certs) = &spec.secure {
+            command.arg("--secure").arg(certs);
+        }
         let cannot = |e: &dyn std::fmt::Display| {
             RealError::new(format!(
                 "This test needs Apache Kafka {}, which could not be started (JDK 17 and Maven \
@@ -81,8 +88,11 @@ impl RealCluster {
         let nodes = said["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
         let port = |node: &Value| node["port"].as_u64().and_then(|p| u16::try_from(p).ok());
         let ports = nodes.iter().filter_map(port).collect();
+        let secure = nodes.first().and_then(|node| node["secure"].as_array());
+        let secure = secure.map(Vec::as_slice).unwrap_or_default();
+        let secure_ports = secure.iter().filter_map(|p| u16::try_from(p.as_u64()?).ok()).collect();
         let bootstrap = said["bootstrap"].as_str().unwrap_or_default().to_string();
-        Ok(Self { dir, bootstrap, ports })
+        Ok(Self { dir, bootstrap, ports, secure_ports })
     }
 
     /// `host:port` of every broker, with commas between.
@@ -93,6 +103,11 @@ impl RealCluster {
     /// The client port of each broker, node 1 first.
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// Of node 1: the ports for TLS, TLS with client certificates, logins, and logins under TLS.
+    pub fn secure_ports(&self) -> &[u16] {
+        &self.secure_ports
     }
 
     /// Where configs, logs and data lie.

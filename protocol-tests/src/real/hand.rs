@@ -117,6 +117,11 @@ impl Hand {
         answer.map_err(|e| RealError::new(format!("{address}, api {}: {e}", R::KEY)))
     }
 
+    /// Asks any broker something for which there is no word here.
+    pub fn ask_any<R: Request>(&self, version: i16, request: &R) -> Result<R::Response, RealError> {
+        self.ask(version, request)
+    }
+
     /// Asks the first address that answers.
     fn ask<R: Request>(&self, version: i16, request: &R) -> Result<R::Response, RealError> {
         let mut last = RealError::new("no address");

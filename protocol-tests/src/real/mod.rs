@@ -79,7 +79,7 @@ pub(crate) fn script() -> Command {
 }
 
 /// Runs a command to its end; anything but success is an error with both its streams.
-pub(crate) fn run(command: &mut Command) -> Result<Output, RealError> {
+pub fn run(command: &mut Command) -> Result<Output, RealError> {
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|e| RealError::new(format!("{command:?}: {e}")))?;
     if output.status.success() {

@@ -158,8 +158,20 @@ impl Isolog {
         self.dir.join("isolog.toml")
     }
 
-    /// What it serves at a path, if it answers.
+    /// What it serves at a path, if it answers with JSON.
     pub fn get(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&self.text(path)?).ok()
+    }
+
+    /// The sum of a metric over all its series that hold `part`.
+    pub fn metric(&self, name: &str, part: &str) -> f64 {
+        let all = self.text("/metrics").unwrap_or_default();
+        let of = |line: &&str| line.starts_with(name) && line.contains(part);
+        all.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The body of what it serves at a path.
+    pub fn text(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(ANSWER_WAIT)).ok()?;
         let host = self.port;
@@ -167,7 +179,7 @@ impl Isolog {
         stream.write_all(format!("{ask}\r\n").as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()
+        Some(text.split_once("\r\n\r\n")?.1.to_owned())
     }
 
     /// State and reason of the one link.

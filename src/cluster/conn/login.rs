@@ -44,9 +44,13 @@ use crate::wire::error::WireError;
 use crate::wire::frame::request_head;
 use crate::wire::versions::ApiKey;
 
-/// A login is renewed after 85 to 95 of 100 parts of its life, as Kafka's own clients do
-/// (`SaslClientAuthenticator.calcCompletionTimesAndReturnServerResponse`).
-const RENEW_PARTS: (u64, u64) = (85, 10);
+/// A login is renewed after 75 to 85 of 100 parts of its life. Kafka's own clients wait for 85 to 95
+/// (`SaslClientAuthenticator`); but a broker counts until it *reads* a request, so what is queued
+/// before the renewal must be read in time too, and a token may have to be fetched first.
+const RENEW_PARTS: (u64, u64) = (75, 10);
+/// Later than this nothing else leaves before the renewal: the broker would end the connection.
+/// A renewal itself is taken at any time.
+const HOLD_PARTS: u32 = 93;
 /// A broker refuses renewals that follow each other within a second
 /// (`SaslServerAuthenticator`, MIN_REAUTH_INTERVAL_ONE_SECOND_NANOS).
 const RENEW_PAUSE_MIN: Duration = Duration::from_millis(1100);
@@ -93,8 +97,10 @@ pub(super) struct Session {
     began: Instant,
     /// A login has succeeded on this connection.
     pub proven: bool,
-    /// When the login is renewed, and when the broker stops taking requests.
+    /// When the login is renewed, from when on requests wait for that, and when the broker stops
+    /// taking them.
     due: Option<Instant>,
+    hold: Option<Instant>,
     end: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     pub held: VecDeque<Held>,
@@ -111,6 +117,7 @@ impl Session {
             began: now,
             proven: false,
             due: None,
+            hold: None,
             end: None,
             timer: Box::pin(sleep_until(now + NEVER)),
             held: VecDeque::new(),
@@ -122,7 +129,7 @@ impl Session {
     pub fn holds(&self) -> bool {
         match self.stage {
             Stage::Resting | Stage::Preparing(_) => {
-                !self.proven || self.end.is_some_and(|end| end <= Instant::now())
+                !self.proven || self.hold.is_some_and(|hold| hold <= Instant::now())
             }
             _ => true,
         }
@@ -202,6 +209,7 @@ impl Session {
         let (from, width) = RENEW_PARTS;
         let parts = from as u32 * 10 + self.dice.below(width * 10) as u32;
         self.end = life.map(|life| now + life);
+        self.hold = life.map(|life| now + life * HOLD_PARTS / 100);
         let earliest = self.began + RENEW_PAUSE_MIN;
         self.due = life.map(|life| (now + life * parts / 1000).max(earliest));
     }

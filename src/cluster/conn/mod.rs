@@ -189,7 +189,8 @@ impl Conn {
 
     /// How many requests have no answer yet.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len() + self.session.as_ref().map_or(0, |session| session.held.len())
+        let asked = self.in_flight.iter().filter(|one| !is_login(one.api)).count();
+        asked + self.session.as_ref().map_or(0, |session| session.held.len())
     }
 
     /// How many large responses may still come before fresh memory is needed. A slab is free when
@@ -315,7 +316,7 @@ impl Conn {
                 Err(fault) => return Poll::Ready(Err(self.fault(fault))),
             };
             match (&mut self.session, answer.api) {
-                (Some(session), api @ (ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)) => {
+                (Some(session), api) if is_login(api) => {
                     let order = session.answered(api, answer.body);
                     if let Some(order) = order.map_err(|stuck| self.stuck(stuck))? {
                         self.obey(order)?;
@@ -336,10 +337,7 @@ impl Conn {
             self.in_flight.push_front(asked);
             self.error(error)
         })?;
-        if !matches!(
-            asked.api,
-            ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate
-        ) {
+        if asked.api != ApiKey::ApiVersions && !is_login(asked.api) {
             self.phase = Phase::Working;
         }
         let Asked { correlation, api, version, .. } = asked;
@@ -431,6 +429,11 @@ fn poll_write(
         *flush_due = false;
     }
     Ok(())
+}
+
+/// Whether a question belongs to a login, of which the caller knows nothing.
+fn is_login(api: ApiKey) -> bool {
+    matches!(api, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
 }
 
 fn is_reset(error: &io::Error) -> bool {

@@ -1,0 +1,145 @@
+//! TLS and logins on real Kafka: every way in, on both sides, and logins renewed under load.
+//!
+//! It never skips. Stores are made by openssl and keytool, tokens are signed, and Kafka's own
+//! reader judges the copies.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+use std::time::Instant;
+
+use protocol_tests::real::DumpSpec;
+use protocol_tests::real::Hand;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::Load;
+use protocol_tests::real::LoadSpec;
+use protocol_tests::real::Reader;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::RealSpec;
+use protocol_tests::real::assert_equal;
+use protocol_tests::real::dump;
+use protocol_tests::real::turn;
+use protocol_tests::secure::ways::Safe;
+use protocol_tests::secure::ways::make_account;
+
+/// Records of each topic of the matrix.
+const RECORDS: u64 = 500;
+
+/// How long logins are renewed under load: `ISOLOG_RENEW_SECONDS`, or what CI has time for.
+fn renew_seconds() -> u64 {
+    let said = std::env::var("ISOLOG_RENEW_SECONDS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
+fn start(version: &str, safe: &Safe) -> RealCluster {
+    let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(version, 1) };
+    let cluster = RealCluster::start(spec).unwrap();
+    make_account(&Hand::new(cluster.bootstrap())).unwrap();
+    cluster
+}
+
+fn spec(
+    source: &RealCluster,
+    destination: &RealCluster,
+    from: &(&str, usize, String),
+    to: &(&str, usize, String),
+    topics: &[&str],
+) -> IsologSpec {
+    let at = |cluster: &RealCluster, way: &(&str, usize, String)| {
+        format!("127.0.0.1:{}", cluster.secure_ports()[way.1])
+    };
+    let mut spec = IsologSpec::new(&at(source, from), &at(destination, to), topics);
+    spec.link_more.push_str(&from.2);
+    spec.destination_more.push_str(&to.2);
+    spec
+}
+
+/// Each way in on each side once: ten links, one after the other.
+fn matrix(from: &str, to: &str) {
+    let _turn = turn();
+    let safe = Safe::new("matrix").unwrap();
+    let (source, destination) = (start(from, &safe), start(to, &safe));
+    let ways = safe.ways();
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    let topics = (0..ways.len()).map(|n| (format!("way-{n}"), codecs[n % 5].to_owned()));
+    let load = LoadSpec {
+        topics: topics.collect(),
+        records: Some(RECORDS * ways.len() as u64),
+        ..LoadSpec::five_codecs("", 2, 1)
+    };
+    Load::start(source.bootstrap(), &load).unwrap().wait().unwrap();
+    let committed = DumpSpec::committed(&load.names());
+    let wanted = dump(Reader::Java, source.bootstrap(), &committed).unwrap();
+    for (n, way) in ways.iter().enumerate() {
+        let other = &ways[(n + 3) % ways.len()];
+        let topic = format!("way-{n}");
+        let isolog = Isolog::start(&spec(&source, &destination, way, other, &[&topic])).unwrap();
+        let began = Instant::now();
+        for one in wanted.iter().filter(|one| one.topic == topic) {
+            isolog.wait_copied(&topic, i64::from(one.partition), one.end);
+        }
+        println!("{from} {} -> {to} {}: {:?}", way.0, other.0, began.elapsed());
+    }
+    assert_equal(&wanted, &dump(Reader::Java, destination.bootstrap(), &committed).unwrap());
+}
+
+#[test]
+fn every_way_from_3_9_1_to_4_3_1() {
+    matrix("3.9.1", "4.3.1");
+}
+
+#[test]
+fn every_way_from_4_3_1_to_3_9_1() {
+    matrix("4.3.1", "3.9.1");
+}
+
+/// Brokers end each login after 5 s; tokens last 12 s. The copy is exact, and no connection is lost.
+#[test]
+fn logins_are_renewed_under_load() {
+    let _turn = turn();
+    let safe = Safe::new("renew").unwrap();
+    let (source, destination) = (start("3.9.1", &safe), start("4.3.1", &safe));
+    let ways = safe.ways();
+    let find = |name: &str| ways.iter().find(|way| way.0 == name).unwrap();
+    let (from, to) = (find("SASL_PLAINTEXT-SCRAM-SHA-512"), find("SASL_SSL-OAUTHBEARER"));
+    let load = LoadSpec { rate: Some(2_000), ..LoadSpec::five_codecs("renew", 2, 1) };
+    let first = LoadSpec { records: Some(50), rate: None, ..load.clone() };
+    Load::start(source.bootstrap(), &first).unwrap().wait().unwrap();
+    let names = load.names();
+    let topics: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut one = spec(&source, &destination, from, to, &topics);
+    // "any broker" is another connection now and then: not in this test
+    for more in [&mut one.link_more, &mut one.destination_more] {
+        *more = more.replace("metadata.max.age.ms = 1000\n", "metadata.max.age.ms = 600000\n");
+    }
+    one.link_more = one.link_more.replace("check.ms = 1000\n", "check.ms = 600000\n");
+    let running = Load::start(source.bootstrap(), &load).unwrap();
+    let isolog = Isolog::start(&one).unwrap();
+    isolog.wait_for("all mirror", 40, |isolog| {
+        let all = isolog.partitions();
+        let up = all.iter().filter(|one| one.state == "Mirroring").count();
+        (up == 10).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let opened = |isolog: &Isolog| isolog.metric("isolog_connections_opened_total", "");
+    let logins = |isolog: &Isolog| isolog.metric("isolog_logins_total", "ok");
+    let (opened_before, logins_before) = (opened(&isolog), logins(&isolog));
+    let tokens_before = safe.idp.asked.load(std::sync::atomic::Ordering::SeqCst);
+    let seconds = renew_seconds();
+    std::thread::sleep(Duration::from_secs(seconds));
+    let renewed = logins(&isolog) - logins_before;
+    let tokens = safe.idp.asked.load(std::sync::atomic::Ordering::SeqCst) - tokens_before;
+    println!("{seconds} s: {renewed} logins renewed, {tokens} tokens, {opened_before} connections");
+    assert_eq!(opened(&isolog), opened_before, "a connection was lost:\n{}", isolog.log());
+    assert!(renewed >= (seconds / 5 * 2) as f64, "{renewed} renewals:\n{}", isolog.log());
+    assert!(u64::from(tokens) >= seconds / 15, "{tokens} tokens");
+    assert_eq!(isolog.metric("isolog_logins_total", "failed"), 0.0);
+    running.stop().unwrap();
+    let committed = DumpSpec::committed(&names);
+    let wanted = dump(Reader::Java, source.bootstrap(), &committed).unwrap();
+    for one in &wanted {
+        isolog.wait_copied(&one.topic, i64::from(one.partition), one.end);
+    }
+    assert_equal(&wanted, &dump(Reader::Java, destination.bootstrap(), &committed).unwrap());
+}
