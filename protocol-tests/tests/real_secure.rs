@@ -94,7 +94,7 @@ fn every_way_from_4_3_1_to_3_9_1() {
     matrix("4.3.1", "3.9.1");
 }
 
-/// Brokers end each login after 5 s; tokens last 12 s. The copy is exact, and no connection is lost.
+/// Brokers end each login after 5 s, tokens last 12 s: the copy is exact, no connection is lost.
 #[test]
 fn logins_are_renewed_under_load() {
     let _turn = turn();

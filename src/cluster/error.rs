@@ -202,8 +202,8 @@ impl Phase {
     fn hint(self) -> &'static str {
         match self {
             Phase::Greeting => {
-                "before any answer: the port may want TLS (security.protocol), may not be Kafka's, or the broker is \
-                 starting or at its max.connections"
+                "before any answer: the port may want TLS (security.protocol), may not be \
+                 Kafka's, or the broker is starting or at its max.connections"
             }
             Phase::Greeted => {
                 "right after ApiVersions: the port may want a login: set security.protocol to \

@@ -27,8 +27,8 @@ const LATER: &[&str] = &[
     "topic.config.sync.",
 ];
 
-/// Properties of Kafka's own clients, or beginnings ending in a dot, that mean nothing here, so that
-/// an existing client file can be taken as it is (`ProducerConfig`, `ConsumerConfig`,
+/// Properties of Kafka's own clients, or beginnings ending in a dot, that mean nothing here: an
+/// existing client file can be taken as it is (`ProducerConfig`, `ConsumerConfig`,
 /// `AdminClientConfig` of Kafka 4.3).
 const UNUSED: &[&str] = &[
     "acks",

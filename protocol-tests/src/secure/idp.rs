@@ -160,7 +160,8 @@ async fn answer(mut stream: impl Io, signer: &Signer, mood: Mood) {
     };
     let length = body.len();
     let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         \r\n{body}"
     );
     let _gone = stream.write_all(text.as_bytes()).await;
     let _gone = stream.shutdown().await;

@@ -63,20 +63,8 @@ struct Lab {
     config: String,
 }
 
-/// A link for each error path.
-async fn lab(dir: &Path, port: u16) -> Lab {
-    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
-    let names = ["localhost", "127.0.0.1"];
-    let pair = ours.sign(&names, Dates::Valid);
-    let write = |name: &str, text: &str| {
-        std::fs::write(dir.join(name), text).unwrap();
-        dir.join(name).display().to_string()
-    };
-    let ca = write("ca.pem", &ours.pem);
-    let key = write("key.pem", &format!("{}{}", pair.key, pair.certificate));
-    write("token", &secret("file"));
-    write("secrets", &format!("jaas={}\n", secret("reference")));
-    let idp = Idp::start(Arc::new(Signer::default()), pair.server(None), Mood::Gives(60));
+/// Both kinds of logins, refused and forged in every way.
+async fn logins() -> (Vec<Peer>, Vec<String>) {
     let mut peers = Vec::new();
     let mut links = Vec::new();
     for manner in [
@@ -96,6 +84,24 @@ async fn lab(dir: &Path, port: u16) -> Lab {
         links.push(plain(peer.port, "security.protocol = 'SASL_PLAINTEXT'"));
         peers.push(peer);
     }
+    (peers, links)
+}
+
+/// A link for each error path.
+async fn lab(dir: &Path, port: u16) -> Lab {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let names = ["localhost", "127.0.0.1"];
+    let pair = ours.sign(&names, Dates::Valid);
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.join(name), text).unwrap();
+        dir.join(name).display().to_string()
+    };
+    let ca = write("ca.pem", &ours.pem);
+    let key = write("key.pem", &format!("{}{}", pair.key, pair.certificate));
+    write("token", &secret("file"));
+    write("secrets", &format!("jaas={}\n", secret("reference")));
+    let idp = Idp::start(Arc::new(Signer::default()), pair.server(None), Mood::Gives(60));
+    let (mut peers, mut links) = logins().await;
     let ssl = format!("security.protocol = 'SASL_SSL'\nssl.truststore.location = '{ca}'");
     for (authority, dates) in
         [(&ours, Dates::Valid), (&ours, Dates::Expired), (&other, Dates::Valid)]

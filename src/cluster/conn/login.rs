@@ -44,9 +44,9 @@ use crate::wire::error::WireError;
 use crate::wire::frame::request_head;
 use crate::wire::versions::ApiKey;
 
-/// A login is renewed after 75 to 85 of 100 parts of its life. Kafka's own clients wait for 85 to 95
-/// (`SaslClientAuthenticator`); but a broker counts until it *reads* a request, so what is queued
-/// before the renewal must be read in time too, and a token may have to be fetched first.
+/// A login is renewed after 75 to 85 of 100 parts of its life. Kafka's own clients wait longer, for
+/// 85 to 95 (`SaslClientAuthenticator`); but a broker counts until it *reads* a request, so what is
+/// queued before the renewal must be read in time too, and a token may have to be fetched first.
 const RENEW_PARTS: (u64, u64) = (75, 10);
 /// Later than this nothing else leaves before the renewal: the broker would end the connection.
 /// A renewal itself is taken at any time.
