@@ -12,6 +12,11 @@ use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::link;
+use crate::mirror::facts::GapFill;
+use crate::mirror::facts::Merge;
+use crate::mirror::facts::OldFormat;
+use crate::mirror::facts::Overtook;
+use crate::mirror::facts::Policy;
 use crate::service;
 
 use super::check::Checked;
@@ -92,11 +97,30 @@ fn link_options(section: &Checked) -> Option<link::Options> {
         paused: section.value("cluster.link.paused")? == &Value::Bool(true),
         replication_factor: number(section, "replication.factor")?,
         committed_only: text(section, "isolation.level")? == "read_committed",
+        policy: policy(section)?,
         availability_interval: millis(section, "availability.check.ms")?,
         availability_failures_max: number(
             section,
             "availability.check.consecutive.failure.threshold",
         )?,
+    })
+}
+
+fn policy(section: &Checked) -> Option<Policy> {
+    let is = |name, word: &str| Some(text(section, name)? == word);
+    Some(Policy {
+        gap_fill: match text(section, "gap.fill")?.as_str() {
+            "halt" => GapFill::Halt,
+            "record" => GapFill::Record,
+            _ => GapFill::Auto,
+        },
+        overtook: if is("retention.overtook", "fill")? { Overtook::Fill } else { Overtook::Halt },
+        old_format: if is("message.format.old", "halt")? {
+            OldFormat::Halt
+        } else {
+            OldFormat::Convert
+        },
+        merge: Merge::Never,
     })
 }
 

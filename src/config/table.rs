@@ -296,8 +296,37 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         LINK,
         Kind::Word(&["read_committed", "read_uncommitted"]),
         Default::Is("read_committed"),
-        "How far into the source the mirror reads: read_committed stops where the oldest open \
-         transaction begins, read_uncommitted at the high watermark.",
+        "How far into the source the mirror reads, and what of it is copied. read_committed stops \
+         where the oldest open transaction begins and leaves out the records of aborted ones. \
+         read_uncommitted goes to the high watermark and copies all records, so that readers of \
+         the copy see those of aborted and unfinished transactions too.",
+    ),
+    plain(
+        "gap.fill",
+        LINK,
+        Kind::Word(&["auto", "record", "halt"]),
+        Default::Is("auto"),
+        "What occupies offsets at which the source has no record for readers: transaction markers, \
+         aborted records, what compaction took. auto: hidden fillers, which no reader gets; on \
+         compacted topics from offset 2147483648 on the next record again and again. record: \
+         visible records without key and value whose header names isolog; on compacted topics the \
+         next record. halt: nothing, the partition stops there.",
+    ),
+    plain(
+        "retention.overtook",
+        LINK,
+        Kind::Word(&["halt", "fill"]),
+        Default::Is("halt"),
+        "What happens when the source deletes records before they are copied. halt: the partition \
+         stops. fill: it goes on behind a declared hole, counted by a metric of its own.",
+    ),
+    plain(
+        "message.format.old",
+        LINK,
+        Kind::Word(&["convert", "halt"]),
+        Default::Is("convert"),
+        "What happens with messages of format 0 and 1, written before Kafka 0.11. convert: to \
+         format 2, same offset, key, value and time. halt: the partition stops there.",
     ),
     plain(
         "replica.fetch.min.bytes",

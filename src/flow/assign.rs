@@ -70,6 +70,8 @@ pub enum ToBelt {
     Halt(Halt),
     /// Look again at what halted.
     Resume(TopicPartition),
+    /// Fill the hole at the end of the source's log, if there is one.
+    FillTail(TopicPartition),
 }
 
 /// The belt.
@@ -159,7 +161,8 @@ impl Belt {
                 let halted = wishes.map(|wish| Wish { halt: Some(halt.clone()), ..wish }).collect();
                 self.handle_wanted(halted);
             }
-            ToBelt::Resume(tp) => self.resume(&tp),
+            ToBelt::Resume(tp) => self.order(tp, Order::Resume),
+            ToBelt::FillTail(tp) => self.order(tp, Order::FillTail),
         }
     }
 
@@ -178,8 +181,8 @@ impl Belt {
     }
 
     fn welcome(&mut self, wish: Wish) {
-        let limits = Limits { batch_bytes_max: wish.batch_bytes_max, ..self.limits.clone() };
-        let mut mirror = Box::new(PartitionMirror::new(wish.tp.clone(), limits));
+        let mut mirror = Box::new(PartitionMirror::new(wish.tp.clone(), self.limits.clone()));
+        mirror.set_takes(wish.takes.clone());
         let cell = self.board.cell(&wish.tp);
         let until = Instant::now();
         if let Some(halt) = &wish.halt {
@@ -197,7 +200,7 @@ impl Belt {
         let tp = wish.tp.clone();
         let halt = wish.halt.clone();
         let was_halted = std::mem::replace(&mut guest.wish, wish).halt;
-        let bytes_max = guest.wish.batch_bytes_max;
+        let takes = guest.wish.takes.clone();
         match &mut guest.place {
             Place::Seated(key) => {
                 let order = match halt {
@@ -211,7 +214,7 @@ impl Belt {
             Place::Resting { mirror, .. }
             | Place::Looking { mirror }
             | Place::Standing { mirror, .. } => {
-                mirror.set_batch_bytes_max(bytes_max);
+                mirror.set_takes(takes);
                 match halt {
                     Some(halt) => mirror.handle_halt(halt),
                     None if was_halted.is_some() => mirror.handle_order(Order::Resume),
@@ -232,10 +235,22 @@ impl Belt {
         self.board.forget(tp);
     }
 
-    fn resume(&mut self, tp: &TopicPartition) {
-        if let Some(Guest { place: Place::Standing { mirror, .. }, .. }) = self.guests.get_mut(tp) {
-            mirror.handle_order(Order::Resume);
-            self.settle(tp);
+    fn order(&mut self, tp: TopicPartition, order: Order) {
+        match self.guests.get_mut(&tp).map(|guest| &mut guest.place) {
+            Some(Place::Seated(key)) => {
+                if let Some(lane) = self.lanes.get(key) {
+                    let _ = lane.send(ToLane::Order(tp, order));
+                }
+            }
+            Some(
+                Place::Standing { mirror, .. }
+                | Place::Resting { mirror, .. }
+                | Place::Looking { mirror },
+            ) => {
+                mirror.handle_order(order);
+                self.settle(&tp);
+            }
+            None => {}
         }
     }
 
@@ -266,7 +281,7 @@ impl Belt {
     /// Lets a partition rest a while, longer each time that nothing was copied in between.
     fn rest(&mut self, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
         let Some(guest) = self.guests.get_mut(tp) else { return };
-        let copied = mirror.copied().bytes;
+        let copied = mirror.copied().all_bytes();
         if copied > guest.copied {
             guest.rest = REST_MIN;
         }
@@ -291,10 +306,10 @@ impl Belt {
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
         let mut stuck = Vec::new();
         for (tp, guest) in &mut self.guests {
-            let mut is_far = false;
+            let mut wants = (false, false);
             let due = match &mut guest.place {
                 Place::Resting { until, mirror } => {
-                    is_far = mirror.wants_far_look();
+                    wants = (mirror.wants_far_look(), mirror.wants_tail_look());
                     *until <= now
                 }
                 Place::Standing { until, mirror } => {
@@ -309,7 +324,7 @@ impl Belt {
             if !due {
                 continue;
             }
-            match case(&self.shared, &guest.wish, is_far) {
+            match case(&self.shared, &guest.wish, wants) {
                 Ok((key, case)) => groups.entry(key).or_default().push(case),
                 Err(why) => stuck.push((tp.clone(), why)),
             }
@@ -456,9 +471,8 @@ impl Belt {
         for seat in report.seats {
             let tp = seat.mirror.tp().clone();
             let Some(guest) = self.guests.get_mut(&tp) else { continue };
-            let bytes_max = guest.wish.batch_bytes_max;
             let mut mirror = Box::new(seat.mirror);
-            mirror.set_batch_bytes_max(bytes_max);
+            mirror.set_takes(guest.wish.takes.clone());
             if mirror.needs_refresh() {
                 self.refresh(Side::Source);
                 self.refresh(Side::Destination);

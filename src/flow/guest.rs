@@ -17,6 +17,7 @@ use crate::ids::LeaderEpoch;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
+use crate::mirror::facts::Takes;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
 
@@ -29,8 +30,8 @@ pub struct Wish {
     pub source_id: TopicId,
     /// The destination topic's id.
     pub destination_id: TopicId,
-    /// The destination topic's `max.message.bytes`, where it is known.
-    pub batch_bytes_max: Option<usize>,
+    /// What the destination topic takes.
+    pub takes: Takes,
     /// A reason outside of the log to stand still.
     pub halt: Option<Halt>,
 }
@@ -81,7 +82,11 @@ pub(super) enum NotNow {
 }
 
 /// The two leaders of a partition.
-pub(super) fn case(shared: &Shared, wish: &Wish, is_far: bool) -> Result<(LaneKey, Case), NotNow> {
+pub(super) fn case(
+    shared: &Shared,
+    wish: &Wish,
+    (is_far, wants_tail): (bool, bool),
+) -> Result<(LaneKey, Case), NotNow> {
     same_topic(&shared.source, wish, wish.source_id)?;
     same_topic(&shared.destination, wish, wish.destination_id)?;
     let leads =
@@ -95,6 +100,7 @@ pub(super) fn case(shared: &Shared, wish: &Wish, is_far: bool) -> Result<(LaneKe
         source_epoch,
         destination_epoch,
         is_far,
+        wants_tail,
     };
     Ok((LaneKey { source, destination }, case))
 }

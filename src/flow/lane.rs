@@ -37,6 +37,8 @@ use crate::flow::vouch;
 use crate::ids::BrokerId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
+use crate::mirror::facts::Fetched;
+use crate::mirror::facts::Order;
 use crate::mirror::halt::Halt;
 use crate::wire::error::WireError;
 use crate::wire::fetch::FetchAnswer;
@@ -70,6 +72,8 @@ pub enum ToLane {
     Leave(TopicPartition),
     /// Stand still for a reason outside of the log.
     Halt(TopicPartition, Halt),
+    /// A person's order.
+    Order(TopicPartition, Order),
 }
 
 /// What a lane tells the belt.
@@ -245,8 +249,8 @@ impl Lane {
     }
 
     async fn wait(&mut self, orders: &mut mpsc::UnboundedReceiver<ToLane>) -> Event {
-        let later = self.fetch_at.max(self.append_at);
-        let paused = later > Instant::now();
+        let now = Instant::now();
+        let due = [self.fetch_at, self.append_at].into_iter().filter(|at| *at > now).min();
         let running = !self.stopping && self.source.is_some();
         let stop = self.shared.stop.clone();
         let source = async {
@@ -261,7 +265,7 @@ impl Lane {
             () = stop.cancelled(), if running => Event::Stop,
             answer = self.destination.turn() => Event::Appended(answer),
             answer = source => Event::Fetched(answer),
-            () = sleep_until(later), if paused => Event::Timer,
+            () = sleep_until(due.unwrap_or(now)), if due.is_some() => Event::Timer,
         }
     }
 
@@ -276,6 +280,7 @@ impl Lane {
             ToLane::Add(seat) => self.seats.add(*seat),
             ToLane::Leave(tp) => self.with(&tp, |seat| seat.mirror.handle_failed(Fault::Moved)),
             ToLane::Halt(tp, halt) => self.with(&tp, |seat| seat.mirror.handle_halt(halt)),
+            ToLane::Order(tp, order) => self.with(&tp, |seat| seat.mirror.handle_order(order)),
         }
     }
 
@@ -379,7 +384,13 @@ impl Lane {
             Isolation::ReadCommitted => one.last_stable.or(one.high_watermark),
             Isolation::ReadUncommitted => one.high_watermark,
         };
-        let Some(end) = end else { return };
+        let Some(source_end) = end else { return };
+        let fetched = Fetched {
+            source_end,
+            high_watermark: one.high_watermark.unwrap_or(source_end),
+            log_start: one.log_start,
+            aborted: one.aborted,
+        };
         let mut pieces = split(one.records);
         let mut malformed = None;
         let whole = std::iter::from_fn(|| match pieces.next() {
@@ -391,7 +402,7 @@ impl Lane {
             None => None,
         });
         let mut count = 0;
-        seat.mirror.handle_fetched(now, end, whole.inspect(|_| count += 1));
+        seat.mirror.handle_fetched(now, &fetched, whole.inspect(|_| count += 1));
         if let Some(cut) = pieces.cut().filter(|_| count == 0) {
             seat.mirror.handle_cut_off(cut.need.min(FRAME_BYTES_MAX / 2));
         }

@@ -31,6 +31,7 @@ use crate::ids::TopicPartition;
 use crate::mirror::facts::Prepared;
 use crate::mirror::facts::Tail;
 use crate::wire::error::KafkaCode;
+use crate::wire::filler::NO_TIMESTAMP;
 
 /// How long after an aborted connection something of it may still be applied where the broker has
 /// forgotten the writer and so would not recognise it (broker facts A3: 3 s were seen).
@@ -51,6 +52,8 @@ pub struct Case {
     pub destination_epoch: LeaderEpoch,
     /// One equal batch at the tail is not proof enough.
     pub is_far: bool,
+    /// The source's log may end in a hole.
+    pub wants_tail: bool,
 }
 
 /// Why a partition could not be looked at.
@@ -183,18 +186,37 @@ async fn look(
     let last = end.get().checked_sub(1).and_then(Offset::new);
     // Beyond the source's own end there is nothing to compare: the machine doubts that end.
     let comparable = last.is_some_and(|last| last < facts.source_log_end);
+    if !comparable && !case.wants_tail {
+        return Ok(facts);
+    }
+    let newest = facts.destination_end.get().checked_sub(1).and_then(Offset::new);
+    let vouched = !case.is_far && sequence == newest.map(Offset::sequence);
+    let back = if vouched { 1 } else { BATCHES_BACK };
+    if eyes.is_none() {
+        *eyes = Some(open_eyes(shared, key).await.map_err(Trouble::Cluster)?);
+    }
+    let Some(eyes) = eyes else { return Ok(facts) };
+    let (mut source, mut destination) = both(shared, case, ends, eyes)?;
     if comparable {
-        let newest = facts.destination_end.get().checked_sub(1).and_then(Offset::new);
-        let vouched = !case.is_far && sequence == newest.map(Offset::sequence);
-        let back = if vouched { 1 } else { BATCHES_BACK };
-        if eyes.is_none() {
-            *eyes = Some(open_eyes(shared, key).await.map_err(Trouble::Cluster)?);
-        }
-        if let Some(eyes) = eyes {
-            facts.tail = tails(shared, case, ends, end, back, eyes).await?;
-        }
+        let writer = shared.writer.id;
+        let looked = compare(&case.tp, end, back, writer, &mut source, &mut destination).await;
+        let found = looked.map_err(trouble)?;
+        facts.tail = found.tail;
+        facts.tail_timestamp = found.timestamp;
+        facts.is_prefix = found.is_prefix;
+    }
+    if case.wants_tail && facts.source_start <= end && end < facts.source_end {
+        let hole = source.hole_to(&case.tp, end).await.map_err(trouble)?;
+        facts.hole_to = hole.map(|to| to.min(facts.source_end));
     }
     Ok(facts)
+}
+
+fn trouble(error: LookError) -> Trouble {
+    match error {
+        LookError::Cluster(error) => Trouble::Cluster(error),
+        LookError::Code(side, code) => Trouble::Code(side, code),
+    }
 }
 
 async fn open_eyes(shared: &Shared, key: LaneKey) -> Result<Eyes, ClusterError> {
@@ -205,36 +227,28 @@ async fn open_eyes(shared: &Shared, key: LaneKey) -> Result<Eyes, ClusterError> 
     Ok(Eyes { source, destination })
 }
 
-async fn tails(
-    shared: &Shared,
+fn both<'a>(
+    shared: &'a Shared,
     case: &Case,
     ends: &Ends,
-    end: Offset,
-    back: usize,
-    eyes: &mut Eyes,
-) -> Result<Tail, Trouble> {
+    eyes: &'a mut Eyes,
+) -> Result<(LogEye<'a>, LogEye<'a>), Trouble> {
     let (source_start, destination_start) = ends.starts(&case.tp)?;
-    let mut source = LogEye {
+    let source = LogEye {
         cluster: &shared.source,
         conn: &mut eyes.source,
         topic: case.source_id,
         epoch: case.source_epoch,
         start: source_start,
     };
-    let mut destination = LogEye {
+    let destination = LogEye {
         cluster: &shared.destination,
         conn: &mut eyes.destination,
         topic: case.destination_id,
         epoch: case.destination_epoch,
         start: destination_start,
     };
-    let writer = shared.writer.id;
-    compare(&case.tp, end, back, writer, &mut source, &mut destination).await.map_err(|error| {
-        match error {
-            LookError::Cluster(error) => Trouble::Cluster(error),
-            LookError::Code(side, code) => Trouble::Code(side, code),
-        }
-    })
+    Ok((source, destination))
 }
 
 type Answers = BTreeMap<TopicPartition, Result<Offset, KafkaCode>>;
@@ -286,6 +300,9 @@ impl Ends {
             destination_end: there(&self.destination_end)?,
             destination_hwm: there(&self.destination_hwm)?,
             tail: Tail::NothingShared,
+            tail_timestamp: NO_TIMESTAMP,
+            is_prefix: false,
+            hole_to: None,
         })
     }
 }

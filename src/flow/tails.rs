@@ -12,18 +12,24 @@ use crate::cluster::Cluster;
 use crate::cluster::conn::Conn;
 use crate::cluster::conn::read::Read;
 use crate::cluster::error::ClusterError;
+use crate::flow::judge::Original;
+use crate::flow::judge::Verdict;
+use crate::flow::judge::judge;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::ProducerId;
 use crate::ids::Side;
+use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Tail;
-use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::fetch::FetchedPartition;
 use crate::wire::fetch::Isolation;
+use crate::wire::filler::Kind;
+use crate::wire::filler::NO_TIMESTAMP;
+use crate::wire::filler::kind_of;
 use crate::wire::split::Piece;
 use crate::wire::split::split;
 
@@ -67,6 +73,23 @@ impl From<ClusterError> for LookError {
     }
 }
 
+/// What the last batches tell.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whether they agree.
+    pub tail: Tail,
+    /// The greatest timestamp of the destination's last batch, -1 where there is none.
+    pub timestamp: TimestampMs,
+    /// Nothing but fillers was ever written there.
+    pub is_prefix: bool,
+}
+
+impl Found {
+    /// No offset is on both sides.
+    pub const NOTHING: Found =
+        Found { tail: Tail::NothingShared, timestamp: NO_TIMESTAMP, is_prefix: false };
+}
+
 /// Compares `back` batches below `end`, newest first.
 pub async fn compare(
     tp: &TopicPartition,
@@ -75,69 +98,85 @@ pub async fn compare(
     writer: ProducerId,
     source: &mut LogEye<'_>,
     destination: &mut LogEye<'_>,
-) -> Result<Tail, LookError> {
-    let mut below = end;
-    let mut newest = None;
-    let mut differs = None;
-    for _ in 0..back {
+) -> Result<Found, LookError> {
+    let (mut below, mut found, mut differs) = (end, Found::NOTHING, None);
+    for step in 0..back {
         let Some(last) = below.get().checked_sub(1).and_then(Offset::new) else { break };
-        if last < destination.start || last < source.start {
+        if last < destination.start {
             break;
         }
-        let Some(copy) = destination.look(tp, last).await? else { break };
-        let at = copy.base_offset().max(source.start);
-        match source.look(tp, at).await? {
-            Some(original) => match judge(&original, &copy, writer) {
-                Verdict::Equal => newest = newest.or(Some(original.leader_epoch())),
-                Verdict::Unlike => differs = Some(copy.base_offset()),
-                Verdict::Incomparable => {}
-            },
-            // Its high watermark is behind for a moment, as after an election: look again.
-            None => return Err(LookError::Code(Side::Source, OFFSET_NOT_AVAILABLE)),
+        let seen = destination.look(tp, last).await?;
+        let Some(copy) = seen.batches.into_iter().next() else { break };
+        if step == 0 {
+            found.timestamp = copy.max_timestamp();
+            found.is_prefix = is_prefix(&copy, destination.start);
+        }
+        if last < source.start {
+            break;
+        }
+        let original = source.original(tp, &copy).await?;
+        match judge(&original, &copy, writer) {
+            Verdict::Unlike => differs = Some(copy.base_offset()),
+            Verdict::Equal | Verdict::Incomparable if step == 0 => {
+                found.tail = Tail::Equal(original.epoch_before(end));
+            }
+            Verdict::Equal | Verdict::Incomparable => {}
         }
         below = copy.base_offset();
     }
-    Ok(match (differs, newest) {
-        (Some(at), _) => Tail::Differs(at),
-        (None, Some(epoch)) => Tail::Equal(epoch),
-        (None, None) => Tail::NothingShared,
-    })
+    found.tail = differs.map_or(found.tail, Tail::Differs);
+    Ok(found)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Equal,
-    Unlike,
-    /// Compaction has changed the source's batch since, or taken it away.
-    Incomparable,
+/// The part below the source's log start has fillers without a time; behind the first record they
+/// carry its time. Once it is complete the destination's log does not begin at 0 any more.
+fn is_prefix(last: &BatchView, start: Offset) -> bool {
+    let is_hidden = kind_of(last).is_some_and(|kind| kind != Kind::Visible);
+    is_hidden && last.max_timestamp() == NO_TIMESTAMP && start == Offset::ZERO
 }
 
-/// A batch of ours that the source does not have any more is compaction's doing; one of somebody
-/// else's in a hole of the source is a record too many (found by fuzzing the partition machine).
-fn judge(original: &BatchView, copy: &BatchView, writer: ProducerId) -> Verdict {
-    let span = |batch: &BatchView| (batch.base_offset(), batch.next_offset());
-    let (ours, theirs) = (span(copy), span(original));
-    let dense = |batch: &BatchView| u64::try_from(batch.count()) == Ok(batch.span());
-    if theirs.0 >= ours.1 || !dense(original) {
-        let is_ours = copy.producer_id() == writer;
-        return if is_ours { Verdict::Incomparable } else { Verdict::Unlike };
-    }
-    let kept = |batch: &BatchView| {
-        let times = (batch.base_timestamp(), batch.max_timestamp());
-        let codec = batch.attributes().0 & (Attributes::CODEC_MASK | Attributes::LOG_APPEND_TIME);
-        (times, codec, batch.count())
-    };
-    let same = ours == theirs && kept(copy) == kept(original);
-    if same && copy.records() == original.records() { Verdict::Equal } else { Verdict::Unlike }
+/// One answer of a look.
+struct Seen {
+    /// From the one that holds the offset on, or the next one.
+    batches: Vec<BatchView>,
+    has_old: bool,
+    high_watermark: Offset,
+    is_throttled: bool,
 }
 
 impl LogEye<'_> {
-    /// The batch that holds `offset`, or the next one; `None` where there is none.
-    async fn look(
+    /// What the source has at the offsets of `copy`, as far as one answer goes.
+    async fn original(
         &mut self,
         tp: &TopicPartition,
-        offset: Offset,
-    ) -> Result<Option<BatchView>, LookError> {
+        copy: &BatchView,
+    ) -> Result<Original, LookError> {
+        let at = copy.base_offset().max(self.start);
+        let seen = self.look(tp, at).await?;
+        let nothing = seen.batches.is_empty() && !seen.has_old;
+        if nothing && (seen.high_watermark <= at || seen.is_throttled) {
+            // Its high watermark is behind for a moment, as after an election: look again.
+            return Err(LookError::Code(self.cluster.side(), OFFSET_NOT_AVAILABLE));
+        }
+        let inside = |batch: &BatchView| batch.base_offset() < copy.next_offset();
+        let batches = seen.batches.into_iter().take_while(inside).collect();
+        Ok(Original { batches })
+    }
+
+    /// Up to where the log holds nothing from `end` on, if that is so: whatever was there is gone
+    /// for good.
+    pub async fn hole_to(
+        &mut self,
+        tp: &TopicPartition,
+        end: Offset,
+    ) -> Result<Option<Offset>, LookError> {
+        let seen = self.look(tp, end).await?;
+        let nothing = seen.batches.is_empty() && !seen.has_old && !seen.is_throttled;
+        Ok((nothing && seen.high_watermark > end).then_some(seen.high_watermark))
+    }
+
+    /// The batch that holds `offset`, or the next one, and what follows it.
+    async fn look(&mut self, tp: &TopicPartition, offset: Offset) -> Result<Seen, LookError> {
         let side = self.cluster.side();
         let read = Read {
             tp,
@@ -153,57 +192,40 @@ impl LogEye<'_> {
             Some(code) => LookError::Code(side, code),
             None => error.into(),
         };
-        first_batch(side, self.conn.take_read().await.map_err(told)?, offset)
+        let (one, throttle_ms) = self.conn.take_read_throttled().await.map_err(told)?;
+        cut(side, one, throttle_ms, offset)
     }
 }
 
-fn first_batch(
+fn cut(
     side: Side,
     one: FetchedPartition,
+    throttle_ms: u32,
     offset: Offset,
-) -> Result<Option<BatchView>, LookError> {
+) -> Result<Seen, LookError> {
     if !one.code.is_none() {
         return Err(LookError::Code(side, one.code));
     }
-    for piece in split(one.records) {
+    let mut seen = Seen {
+        batches: Vec::new(),
+        has_old: false,
+        high_watermark: one.high_watermark.unwrap_or(Offset::ZERO),
+        is_throttled: throttle_ms > 0,
+    };
+    let mut pieces = split(one.records);
+    for piece in pieces.by_ref() {
         match piece {
-            Ok(Piece::Batch(batch)) if batch.next_offset() > offset => return Ok(Some(batch)),
-            Ok(_) => {}
+            Ok(Piece::Batch(batch)) if batch.next_offset() > offset => seen.batches.push(batch),
+            Ok(Piece::Batch(_)) => {}
+            Ok(Piece::OldFormat { .. }) => seen.has_old = true,
             // A corrupt batch is nothing to compare with: the copy loop meets it again.
-            Err(_) => return Err(LookError::Code(side, KafkaCode(2))),
+            Err(_) if seen.batches.is_empty() => {
+                return Err(LookError::Code(side, KafkaCode(2)));
+            }
+            Err(_) => break,
         }
     }
-    Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mirror::align::tests::batch;
-
-    /// The batches of these tests carry no producer: so does their writer, but for one test.
-    const WRITER: ProducerId = ProducerId(-1);
-
-    fn check(original: BatchView, copy: BatchView, want: Verdict) {
-        assert_eq!(judge(&original, &copy, WRITER), want);
-    }
-
-    #[test]
-    fn only_what_the_copy_keeps_is_compared() {
-        let txn = Attributes::TRANSACTIONAL;
-        check(batch(10, 5, 5, txn), batch(10, 5, 5, 0), Verdict::Equal);
-        check(batch(10, 5, 5, 1), batch(10, 5, 5, 0), Verdict::Unlike);
-        check(batch(9, 6, 6, 0), batch(10, 5, 5, 0), Verdict::Unlike);
-        check(batch(10, 6, 6, 0), batch(10, 5, 5, 0), Verdict::Unlike);
-        check(batch(10, 5, 3, 0), batch(10, 5, 5, 0), Verdict::Incomparable);
-        check(batch(15, 5, 5, 0), batch(10, 5, 5, 0), Verdict::Incomparable);
-    }
-
-    #[test]
-    fn somebody_elses_batch_where_the_source_has_none_is_one_too_many() {
-        let judged = |original| judge(&original, &batch(10, 5, 5, 0), ProducerId(7));
-        assert_eq!(judged(batch(15, 5, 5, 0)), Verdict::Unlike);
-        assert_eq!(judged(batch(10, 5, 3, 0)), Verdict::Unlike);
-        assert_eq!(judged(batch(10, 5, 5, 0)), Verdict::Equal);
-    }
+    // A first batch always comes whole; were it cut off, that would prove no hole.
+    seen.is_throttled |= seen.batches.is_empty() && pieces.cut().is_some();
+    Ok(seen)
 }

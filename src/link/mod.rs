@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::cluster;
 use crate::flow;
 use crate::ids::LinkName;
+use crate::mirror::facts::Policy;
 use crate::sync::filter::TopicFilter;
 
 /// What one link mirrors and how; filled by `config`.
@@ -23,6 +24,8 @@ pub struct Options {
     pub replication_factor: i16,
     /// `isolation.level`: mirror up to the source's last stable offset, not its high watermark.
     pub committed_only: bool,
+    /// What the link does where there is more than one right answer.
+    pub policy: Policy,
     /// `availability.check.ms`: how often a silent source is asked whether it is there.
     pub availability_interval: Duration,
     /// `availability.check.consecutive.failure.threshold`: so many failures mean unavailable.

@@ -282,8 +282,9 @@ impl Starting {
         Limits {
             waiting_bytes_max: partition,
             fetch_bytes_max: partition,
-            batch_bytes_max: None,
+            append_bytes_max: self.settings.flow.append_bytes_max,
             producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
+            policy: self.settings.link.policy,
         }
     }
 
@@ -444,7 +445,7 @@ fn wishes(topic: &MirrorTopic) -> impl Iterator<Item = Wish> {
         tp: TopicPartition { topic: topic.name.clone(), partition: *partition },
         source_id: topic.source_id,
         destination_id: topic.destination_id,
-        batch_bytes_max: topic.batch_bytes_max,
+        takes: topic.takes.clone(),
         halt: topic.halt.clone(),
     })
 }

@@ -1,6 +1,6 @@
 //! The one decision of the house: what to do with the source's next batch at the destination's end.
 //!
-//! It never looks at anything but the batch's header and the end, and never repairs.
+//! It never looks at anything but the batch's header, its fate and the end, and never repairs.
 //!
 //! A stock broker gives a produced batch the offset of its log end, so a batch keeps its offset
 //! if and only if its base *is* that end and it occupies as many offsets as it did at the source
@@ -16,58 +16,66 @@ use crate::wire::batch::BatchView;
 pub enum Align {
     /// The batch goes to the end as it is, with a new header.
     Append,
+    /// The source has nothing that readers may see from the end up to this offset. Where the batch
+    /// itself begins there, it is asked about again.
+    Fill(Offset),
+    /// The records from the end on are encoded anew, in dense runs, with fillers between them.
+    Reencode,
     /// The destination holds all of the batch's offsets.
     Skip,
-    /// The batch cannot keep its offsets by an append.
+    /// The batch cannot be copied.
     Halt(Halt),
+}
+
+/// What became of a batch at the source.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Readers see it: it is in no transaction, or in one that was committed, or the link reads
+    /// uncommitted records.
+    Visible,
+    /// Its transaction was aborted: read_committed readers never see it.
+    Aborted,
 }
 
 /// What to do with `batch`, the source's next one, when the destination ends (or will end, once
 /// everything before the batch has landed) at `end`, and takes batches of `bytes_max`.
-pub fn align(batch: &BatchView, end: Offset, bytes_max: Option<usize>) -> Align {
+pub fn align(batch: &BatchView, fate: Fate, end: Offset, bytes_max: Option<usize>) -> Align {
     let (base, next) = (batch.base_offset(), batch.next_offset());
     if next <= end {
         return Align::Skip;
     }
-    if base < end {
-        return Align::Halt(Halt::EndInsideBatch { base, next, end });
-    }
     if base > end {
-        return Align::Halt(Halt::Hole { at: end, next: base });
+        return Align::Fill(base);
     }
-    match unfit(batch, bytes_max) {
-        Some(halt) => Align::Halt(halt),
-        None => Align::Append,
-    }
-}
-
-/// Why a batch that stands at the right place cannot be appended as it is.
-fn unfit(batch: &BatchView, bytes_max: Option<usize>) -> Option<Halt> {
-    let base = batch.base_offset();
     let attributes = batch.attributes();
-    if attributes.has(Attributes::CONTROL) {
-        return Some(Halt::Control { base });
+    let is_hidden = attributes.has(Attributes::CONTROL) || fate == Fate::Aborted;
+    if is_hidden || batch.count() == 0 {
+        return Align::Fill(next);
     }
-    if attributes.has(Attributes::TRANSACTIONAL) {
-        return Some(Halt::Transactional { base, producer: batch.producer_id() });
+    let dense = u64::try_from(batch.count()) == Ok(batch.span());
+    let too_many = u64::try_from(batch.count()).is_ok_and(|count| count > batch.span());
+    if batch.records().is_empty() || too_many {
+        return Align::Halt(Halt::Corrupt { base });
     }
-    if attributes.has(Attributes::LOG_APPEND_TIME) {
-        return Some(Halt::LogAppendTime { base });
-    }
-    if u64::try_from(batch.count()) != Ok(batch.span()) {
-        return Some(Halt::Thinned { base, span: batch.span(), count: batch.count() });
-    }
-    if batch.records().is_empty() {
-        return Some(Halt::Corrupt { base });
+    if base < end || !dense || attributes.has(Attributes::LOG_APPEND_TIME) {
+        return Align::Reencode;
     }
     let too_large = bytes_max.is_some_and(|max| batch.len() > max);
-    too_large.then(|| Halt::TooLarge { base, bytes: batch.len(), bytes_max })
+    if too_large {
+        return Align::Halt(Halt::TooLarge { base, bytes: batch.len(), bytes_max });
+    }
+    Align::Append
+}
+
+/// The same for a message of magic 0 or 1, or a compressed set of them, whose last offset is
+/// `last`: it is always converted, for the destination stores format 2 only.
+pub fn align_old(last: Offset, end: Offset) -> Align {
+    if last < end { Align::Skip } else { Align::Reencode }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ids::ProducerId;
     use crate::wire::batch::HEADER_BYTES;
     use crate::wire::batch::PREFIX_BYTES;
     use crate::wire::batch::at;
@@ -101,7 +109,8 @@ pub(crate) mod tests {
     }
 
     fn check(batch: BatchView, end: i64, want: Align) {
-        assert_eq!(align(&batch, at(end), Some(1_000)), want, "{batch:?} at {end}");
+        let got = align(&batch, Fate::Visible, at(end), Some(1_000));
+        assert_eq!(got, want, "{batch:?} at {end}");
     }
 
     #[test]
@@ -109,40 +118,55 @@ pub(crate) mod tests {
         check(batch(10, 5, 5, 0), 10, Align::Append);
         check(batch(10, 5, 5, 0), 15, Align::Skip);
         check(batch(10, 5, 5, 0), 99, Align::Skip);
-        let inside = Halt::EndInsideBatch { base: at(10), next: at(15), end: at(11) };
-        check(batch(10, 5, 5, 0), 11, Align::Halt(inside));
-        check(batch(10, 5, 5, 0), 9, Align::Halt(Halt::Hole { at: at(9), next: at(10) }));
-        // a control batch that the destination already has filled is no reason to stop
+        check(batch(10, 5, 5, 0), 11, Align::Reencode);
+        check(batch(10, 5, 5, 0), 9, Align::Fill(at(10)));
+        // a control batch that the destination has filled already
         check(batch(10, 1, 1, Attributes::CONTROL), 11, Align::Skip);
     }
 
     #[test]
-    fn what_is_not_dense_plain_and_create_time_halts() {
-        let base = at(10);
-        let halts = |batch: BatchView, halt: Halt| check(batch, 10, Align::Halt(halt));
-        halts(batch(10, 1, 1, Attributes::CONTROL), Halt::Control { base });
-        halts(batch(10, 1, 0, Attributes::CONTROL), Halt::Control { base });
-        let producer = ProducerId(-1);
+    fn what_no_reader_may_see_is_filled_to_its_last_offset() {
+        for attributes in [Attributes::CONTROL, Attributes::CONTROL | Attributes::TRANSACTIONAL] {
+            check(batch(10, 1, 1, attributes), 10, Align::Fill(at(11)));
+            check(batch(10, 3, 0, attributes), 11, Align::Fill(at(13)));
+        }
+        let aborted = |batch: BatchView, end| align(&batch, Fate::Aborted, at(end), Some(10));
         let txn = Attributes::TRANSACTIONAL;
-        halts(batch(10, 5, 5, txn), Halt::Transactional { base, producer });
-        halts(batch(10, 5, 5, Attributes::LOG_APPEND_TIME), Halt::LogAppendTime { base });
-        halts(batch(10, 5, 4, 0), Halt::Thinned { base, span: 5, count: 4 });
-        halts(batch(10, 5, 0, 0), Halt::Thinned { base, span: 5, count: 0 });
-        halts(batch(10, 5, 6, 0), Halt::Thinned { base, span: 5, count: 6 });
+        assert_eq!(aborted(batch(10, 5, 5, txn), 10), Align::Fill(at(15)));
+        assert_eq!(aborted(batch(10, 5, 4, txn), 12), Align::Fill(at(15)));
+        assert_eq!(aborted(batch(10, 5, 5, txn), 8), Align::Fill(at(10)));
+        assert_eq!(aborted(batch(10, 5, 5, txn), 15), Align::Skip);
+    }
+
+    #[test]
+    fn what_is_committed_is_appended_whatever_its_other_bits() {
+        let txn = Attributes::TRANSACTIONAL;
+        for bits in [1, 2, 3, 4, txn, Attributes::DELETE_HORIZON | txn] {
+            check(batch(10, 5, 5, bits), 10, Align::Append);
+        }
+    }
+
+    #[test]
+    fn what_is_thinned_or_stamped_by_the_broker_is_encoded_anew() {
+        check(batch(10, 5, 5, Attributes::LOG_APPEND_TIME), 10, Align::Reencode);
+        check(batch(10, 5, 4, 0), 10, Align::Reencode);
+        check(batch(10, 5, 0, 0), 10, Align::Fill(at(15)));
+        check(batch(10, 5, 0, 0), 13, Align::Fill(at(15)));
+        check(batch(10, 5, 6, 0), 10, Align::Halt(Halt::Corrupt { base: at(10) }));
     }
 
     #[test]
     fn a_batch_that_the_destination_does_not_take_halts_with_both_numbers() {
-        let small = align(&batch(10, 5, 5, 0), at(10), Some(60));
+        let small = align(&batch(10, 5, 5, 0), Fate::Visible, at(10), Some(60));
         let want = Halt::TooLarge { base: at(10), bytes: 62, bytes_max: Some(60) };
         assert_eq!(small, Align::Halt(want));
-        assert_eq!(align(&batch(10, 5, 5, 0), at(10), None), Align::Append);
+        assert_eq!(align(&batch(10, 5, 5, 0), Fate::Visible, at(10), None), Align::Append);
     }
 
     #[test]
-    fn codec_and_delete_horizon_bits_do_not_matter() {
-        for bits in [1, 2, 3, 4, Attributes::DELETE_HORIZON] {
-            check(batch(10, 5, 5, bits), 10, Align::Append);
-        }
+    fn an_old_message_is_converted_or_passed_over() {
+        assert_eq!(align_old(at(9), at(10)), Align::Skip);
+        assert_eq!(align_old(at(10), at(10)), Align::Reencode);
+        assert_eq!(align_old(at(17), at(10)), Align::Reencode);
     }
 }

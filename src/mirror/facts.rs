@@ -4,6 +4,8 @@
 
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
+use crate::ids::ProducerId;
+use crate::ids::TimestampMs;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 
@@ -14,17 +16,95 @@ pub struct Limits {
     pub waiting_bytes_max: usize,
     /// The most that one fetch asks for, in bytes.
     pub fetch_bytes_max: usize,
-    /// `max.message.bytes` of the destination topic, where it is known.
-    pub batch_bytes_max: Option<usize>,
+    /// The most that one append may have where it is made here, in bytes.
+    pub append_bytes_max: usize,
     /// `producer.id.expiration.ms` of the destination: behind a batch older than this the broker
     /// may have forgotten the writer, so batches go one at a time.
     pub producer_age_ms_max: i64,
+    /// What the link does where there is more than one right answer.
+    pub policy: Policy,
+}
+
+/// The choices of a link.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `gap.fill`.
+    pub gap_fill: GapFill,
+    /// `retention.overtook`.
+    pub overtook: Overtook,
+    /// `message.format.old`.
+    pub old_format: OldFormat,
+    /// `batch.merge`.
+    pub merge: Merge,
+}
+
+/// What fills offsets that the source has no visible record for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum GapFill {
+    /// Hidden fillers; on compacted topics repeats from offset 2^31 on.
+    Auto,
+    /// Visible records; on compacted topics repeats.
+    Record,
+    /// Nothing: the partition halts.
+    Halt,
+}
+
+/// What happens when the source deletes records before they are copied.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Overtook {
+    /// The partition halts.
+    Halt,
+    /// It goes on behind a declared hole.
+    Fill,
+}
+
+/// What happens with messages of format 0 and 1.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OldFormat {
+    /// They are converted to format 2.
+    Convert,
+    /// The partition halts.
+    Halt,
+}
+
+/// What happens with small batches.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Each is copied as it is.
+    Never,
+    /// Several that wait one behind the other become one.
+    Auto,
+}
+
+/// What the destination topic takes, by its configs; `None` where they could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// The smaller one of `max.message.bytes` and `segment.bytes`.
+    pub batch_bytes_max: Option<usize>,
+    /// `cleanup.policy` contains `compact`.
+    pub is_compacted: Option<bool>,
+    /// `compression.type` leaves batches alone, without which fillers would be seen.
+    pub leaves_batches: Option<bool>,
+}
+
+/// What a fetch answer says beside its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The source's end as the link may see it: high watermark, or last stable offset.
+    pub source_end: Offset,
+    /// The source's high watermark.
+    pub high_watermark: Offset,
+    /// The first offset that the source still has, where it says so.
+    pub log_start: Option<Offset>,
+    /// Producers whose records from that offset to their next marker were aborted.
+    pub aborted: Vec<(ProducerId, Offset)>,
 }
 
 /// What the tail handshake found.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Tail {
-    /// The last batches are equal; `epoch` wrote the last one at the source.
+    /// The last batches are equal; the epoch wrote the source's batch that ends there, `NONE`
+    /// where it has none.
     Equal(LeaderEpoch),
     /// No offset is on both sides.
     NothingShared,
@@ -47,6 +127,12 @@ pub struct Prepared {
     pub destination_hwm: Offset,
     /// Whether the last batches agree.
     pub tail: Tail,
+    /// The greatest timestamp of the destination's last batch, -1 where there is none.
+    pub tail_timestamp: TimestampMs,
+    /// Nothing but fillers was ever written: the part below the source's log start is being built.
+    pub is_prefix: bool,
+    /// The source holds nothing from the destination's end up to here, and never will.
+    pub hole_to: Option<Offset>,
 }
 
 /// Something went wrong outside.
@@ -79,6 +165,8 @@ pub struct Acked {
 pub enum Order {
     /// Look again at what halted.
     Resume,
+    /// Ask whether the source's log ends in a hole, and fill it, so that both ends are equal.
+    FillTail,
 }
 
 /// From where to fetch.

@@ -4,6 +4,8 @@
 
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
+use crate::mirror::window::Made;
+use crate::mirror::window::Unit;
 
 /// What people see of a partition; a copy, taken when somebody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +26,56 @@ pub struct Snapshot {
     pub lag_bytes: u64,
     /// The age of the oldest record that is not mirrored; 0 when there is none.
     pub lag_ms: Option<u64>,
-    /// Batches, records and bytes that the destination confirmed since the start.
+    /// Records behind `source_end` that an open transaction of the source holds back.
+    pub held_records: u64,
+    /// What the destination confirmed since the start.
     pub copied: Copied,
 }
 
-/// Totals since the start of the process.
+/// Totals since the start of the process, of what the destination confirmed.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// Batches.
+    /// Batches of records, as they are at the source or encoded anew.
     pub batches: u64,
-    /// Offsets, which in dense batches are records.
+    /// Their offsets, which in dense batches are records.
     pub records: u64,
-    /// Header and record bytes.
+    /// Their header and record bytes.
     pub bytes: u64,
+    /// Of those batches, the ones that were encoded anew.
+    pub reencoded: u64,
+    /// Batches of the source that became part of a larger one.
+    pub merged: u64,
+    /// Offsets that were filled.
+    pub filled: u64,
+    /// Bytes of the fillers.
+    pub filler_bytes: u64,
+    /// Offsets of declared holes: records that retention took before they were copied.
+    pub overtaken: u64,
+}
+
+impl Copied {
+    /// Counts a batch that has landed.
+    pub fn count(&mut self, unit: &Unit) {
+        let offsets = unit.base.distance_to(unit.next);
+        match unit.made {
+            Made::Filler { is_declared } => {
+                self.filled += offsets;
+                self.filler_bytes += unit.bytes as u64;
+                self.overtaken += if is_declared { offsets } else { 0 };
+            }
+            Made::AtSource | Made::Reencoded => {
+                self.batches += 1;
+                self.records += offsets;
+                self.bytes += unit.bytes as u64;
+                self.reencoded += u64::from(unit.made == Made::Reencoded);
+            }
+        }
+    }
+
+    /// Everything that landed, in bytes.
+    pub fn all_bytes(&self) -> u64 {
+        self.bytes + self.filler_bytes
+    }
 }
 
 /// Keeps what the lag is computed from.
@@ -44,6 +83,8 @@ pub struct Copied {
 pub struct Lag {
     /// The source's end that consumers see; written by every fetch answer.
     pub source_end: Option<Offset>,
+    /// Records of the source behind it; written by every fetch answer.
+    pub held: u64,
     /// The destination's high watermark; written by every acknowledgement.
     pub destination_hwm: Option<Offset>,
     /// When the source was first seen ahead of the destination.

@@ -24,13 +24,15 @@ use crate::mirror::facts::Limits;
 use crate::mirror::facts::Order;
 use crate::mirror::facts::Prepared;
 use crate::mirror::facts::Tail;
+use crate::mirror::facts::Takes;
+use crate::mirror::gap::FILLER_BYTES_MAX;
 use crate::mirror::halt::Halt;
 use crate::mirror::history::History;
 use crate::mirror::lag::Copied;
 use crate::mirror::lag::Lag;
 use crate::mirror::lag::Snapshot;
+use crate::mirror::take::Front;
 use crate::mirror::window::Window;
-use crate::wire::split::Piece;
 
 /// How often in a row the ends must contradict each other before that is believed: a thawed old
 /// leader answers with an old end and no error (`docs/OFFSETS.md`).
@@ -65,8 +67,18 @@ pub struct PartitionMirror {
     pub(super) history: History,
     pub(super) lag: Lag,
     pub(super) copied: Copied,
+    /// What the destination topic takes.
+    pub(super) takes: Takes,
     /// A halt that applies once everything before it has landed.
     pub(super) ahead: Option<Halt>,
+    /// What is filled before the first batch is taken in.
+    pub(super) front: Option<Front>,
+    /// A gap from the window's end up to here waits for the next record, to repeat it.
+    pub(super) pending: Option<(Offset, LeaderEpoch)>,
+    /// Since when the source answers with nothing although it says that there is something.
+    pub(super) empty_since: Option<TimestampMs>,
+    /// Whether the next look must find out if the source's log ends in a hole.
+    pub(super) wants_tail: bool,
     /// Whether the broker has taken a batch of this chain: the first one goes alone (P17).
     pub(super) proven: bool,
     /// Whether something was in flight when its connection was lost; ends with `Mirroring`.
@@ -102,11 +114,16 @@ impl PartitionMirror {
             usual_bytes: limits.fetch_bytes_max,
             limits,
             state: State::Preparing,
-            window: Window::new(Offset::ZERO),
+            window: Window::new(Offset::ZERO, TimestampMs(-1)),
             history: History::new(),
             lag: Lag::default(),
             copied: Copied::default(),
+            takes: Takes::default(),
             ahead: None,
+            front: None,
+            pending: None,
+            empty_since: None,
+            wants_tail: false,
             proven: false,
             unknown: false,
             far: false,
@@ -121,9 +138,9 @@ impl PartitionMirror {
         }
     }
 
-    /// The destination topic's `max.message.bytes` is known, or has changed.
-    pub fn set_batch_bytes_max(&mut self, bytes_max: Option<usize>) {
-        self.limits.batch_bytes_max = bytes_max;
+    /// The destination topic's configs are known, or have changed.
+    pub fn set_takes(&mut self, takes: Takes) {
+        self.takes = takes;
     }
 
     /// Both logs were looked at, with nothing of ours on the way: mirror from the destination's
@@ -144,47 +161,44 @@ impl PartitionMirror {
             Tail::Equal(epoch) => epoch,
             Tail::NothingShared => LeaderEpoch::NONE,
         };
-        let destination_end = facts.destination_end;
-        self.window.restart(destination_end);
+        self.begin(epoch, facts);
+        self.state = State::Mirroring;
+        if let Some(to) = facts.hole_to.filter(|_| self.front.is_none()) {
+            self.fill(to, LeaderEpoch::NONE, false);
+            self.history.restart(LeaderEpoch::NONE);
+        }
+        self.halt_if_reached();
+    }
+
+    fn begin(&mut self, epoch: LeaderEpoch, facts: &Prepared) {
+        let end = facts.destination_end;
+        self.window = Window::new(end, facts.tail_timestamp);
         self.history.restart(epoch);
-        self.sent = (epoch, TimestampMs(-1));
+        self.sent = (epoch, facts.tail_timestamp);
         self.ahead = None;
+        self.pending = None;
+        self.empty_since = None;
+        self.wants_tail = false;
         self.proven = false;
         self.unknown = false;
         self.far = false;
         self.stale_leader = false;
         self.prepared = true;
-        self.confirmed = self.confirmed.max(facts.destination_hwm.min(destination_end));
-        self.state = State::Mirroring;
-    }
-
-    /// The source answered a fetch: its end as consumers see it, and record data that begins at
-    /// or before the offset that [`Self::poll_fetch`] named.
-    pub fn handle_fetched(
-        &mut self,
-        now: TimestampMs,
-        source_end: Offset,
-        pieces: impl IntoIterator<Item = Piece>,
-    ) {
-        self.lag.source_end = Some(source_end);
-        self.lag.note(now);
-        for piece in pieces {
-            if self.state != State::Mirroring || self.ahead.is_some() {
-                break;
-            }
-            self.take_in(piece, source_end);
-        }
-        self.halt_if_reached();
+        self.confirmed = self.confirmed.max(facts.destination_hwm.min(end));
+        let is_declared = end > Offset::ZERO && !facts.is_prefix;
+        let front = Front { to: facts.source_start, is_declared };
+        self.front = (end < facts.source_start).then_some(front);
     }
 
     /// The next batch is cut off: a fetch must ask for `bytes` to get it whole.
     pub fn handle_cut_off(&mut self, bytes: usize) {
         self.need_bytes = bytes;
+        self.empty_since = None;
     }
 
     /// A batch at the read position is not what a batch must be: it is fetched again a few times.
     pub fn handle_malformed(&mut self) {
-        let base = self.window.read_end();
+        let base = self.read_end();
         let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
         self.refused = (base, count);
         if self.state != State::Mirroring {
@@ -204,8 +218,7 @@ impl PartitionMirror {
         if self.state != State::Mirroring {
             return;
         }
-        self.window.drop_waiting();
-        self.ahead = None;
+        self.drop_taken();
         if end < self.window.sent_end() {
             let destination_end = self.window.sent_end();
             self.ahead = Some(Halt::SourceTruncated { at: end, epoch, destination_end });
@@ -247,9 +260,7 @@ impl PartitionMirror {
         self.confirmed = self.confirmed.max(front.next);
         self.lag.destination_hwm = Some(self.confirmed);
         self.lag.note(now);
-        self.copied.batches += 1;
-        self.copied.records += front.base.distance_to(front.next);
-        self.copied.bytes += front.bytes as u64;
+        self.copied.count(&front);
         self.settle();
     }
 
@@ -294,6 +305,12 @@ impl PartitionMirror {
                     self.doubt = (None, 0);
                 }
             }
+            Order::FillTail => {
+                self.wants_tail = true;
+                if self.state == State::Mirroring {
+                    self.drain();
+                }
+            }
         }
     }
 }
@@ -303,16 +320,14 @@ impl PartitionMirror {
     /// What to ask the source for, if more may be taken in.
     pub fn poll_fetch(&self) -> Option<FetchFrom> {
         let room = self.window.bytes() < self.limits.waiting_bytes_max;
-        if self.state != State::Mirroring || self.ahead.is_some() || !room {
+        if !self.takes_more() || !room {
             return None;
         }
         let usual = self.usual_bytes.saturating_mul(BATCHES_PER_FETCH);
         let bytes = usual.clamp(FETCH_BYTES_MIN, self.limits.fetch_bytes_max.max(FETCH_BYTES_MIN));
-        Some(FetchFrom {
-            offset: self.window.read_end(),
-            last_epoch: self.history.last(),
-            bytes_max: bytes.max(self.need_bytes),
-        })
+        let front = self.front.map(|front| (front.to, LeaderEpoch::NONE));
+        let (offset, last_epoch) = front.unwrap_or((self.read_end(), self.history.last()));
+        Some(FetchFrom { offset, last_epoch, bytes_max: bytes.max(self.need_bytes) })
     }
 
     /// The next batch to append, if one may go out now: at wall time `now`, at most five in
@@ -322,8 +337,10 @@ impl PartitionMirror {
             return None;
         }
         let sent_end = self.window.sent_end();
-        let (unit, batch) = self.window.take()?;
-        if unit.base != sent_end {
+        let taken_max = self.takes.batch_bytes_max.unwrap_or(FILLER_BYTES_MAX);
+        let bytes_max = taken_max.min(FILLER_BYTES_MAX).min(self.limits.append_bytes_max);
+        let (unit, batch) = self.window.take(bytes_max)?;
+        if unit.base != sent_end || batch.base_offset() != unit.base {
             self.window.drop_waiting();
             let what = "an append beside the destination's end";
             self.halt(Halt::Invariant { what, expected: sent_end, got: unit.base });
@@ -374,6 +391,11 @@ impl PartitionMirror {
         self.far
     }
 
+    /// Whether the next look must find out if the source's log ends in a hole.
+    pub fn wants_tail_look(&self) -> bool {
+        self.wants_tail
+    }
+
     /// Whether an append may have landed that was never answered.
     pub fn is_unknown(&self) -> bool {
         self.unknown
@@ -414,8 +436,9 @@ impl PartitionMirror {
             destination_end: self.prepared.then(|| self.window.end()),
             destination_hwm: self.lag.destination_hwm,
             lag_records: self.lag.records(),
+            held_records: self.lag.held,
             lag_bytes: self.window.bytes() as u64,
-            lag_ms: self.lag.ms(now, self.window.oldest().map(|unit| unit.timestamp)),
+            lag_ms: self.lag.ms(now, self.window.oldest()),
             copied: self.copied,
         }
     }
@@ -424,67 +447,17 @@ impl PartitionMirror {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::PartitionId;
-    use crate::ids::TopicName;
     use crate::mirror::align::tests::batch;
-    use crate::wire::batch::Attributes;
-    use crate::wire::batch::BatchView;
+    use crate::mirror::samples::NOW;
+    use crate::mirror::samples::acked;
+    use crate::mirror::samples::at;
+    use crate::mirror::samples::facts;
+    use crate::mirror::samples::fetched;
+    use crate::mirror::samples::fresh;
+    use crate::mirror::samples::mirroring;
+    use crate::mirror::samples::refused;
+    use crate::mirror::samples::tens;
     use crate::wire::error::KafkaCode;
-
-    const NOW: TimestampMs = TimestampMs(2_000);
-
-    fn at(raw: i64) -> Offset {
-        Offset::new(raw).unwrap()
-    }
-
-    fn facts(source: (i64, i64), destination_end: i64) -> Prepared {
-        Prepared {
-            source_start: at(source.0),
-            source_end: at(source.1),
-            source_log_end: at(source.1),
-            destination_end: at(destination_end),
-            destination_hwm: at(destination_end),
-            tail: Tail::NothingShared,
-        }
-    }
-
-    fn fresh() -> PartitionMirror {
-        let topic = TopicName::new("orders").unwrap();
-        let tp = TopicPartition { topic, partition: PartitionId(0) };
-        let limits = Limits {
-            waiting_bytes_max: 10_000,
-            fetch_bytes_max: 1_000_000,
-            batch_bytes_max: None,
-            producer_age_ms_max: 86_400_000,
-        };
-        PartitionMirror::new(tp, limits)
-    }
-
-    fn mirroring(source_end: i64, end: i64) -> PartitionMirror {
-        let mut mirror = fresh();
-        mirror.handle_prepared(NOW, &facts((0, source_end), end));
-        assert!(mirror.is_mirroring());
-        mirror
-    }
-
-    fn fetched(mirror: &mut PartitionMirror, source_end: i64, batches: Vec<BatchView>) {
-        mirror.handle_fetched(NOW, at(source_end), batches.into_iter().map(Piece::Batch));
-    }
-
-    fn acked(mirror: &mut PartitionMirror, base: i64) {
-        mirror.handle_appended(
-            NOW,
-            Acked { code: KafkaCode::NONE, base: Offset::new(base), is_repeat: false },
-        );
-    }
-
-    fn refused(mirror: &mut PartitionMirror, code: i16) {
-        mirror.handle_appended(NOW, Acked { code: KafkaCode(code), base: None, is_repeat: false });
-    }
-
-    fn tens(from: i64, count: i64) -> Vec<BatchView> {
-        (0..count).map(|n| batch(from + 10 * n, 10, 10, 0)).collect()
-    }
 
     #[test]
     fn the_first_batch_of_a_chain_goes_alone_then_five() {
@@ -533,14 +506,14 @@ mod tests {
     fn an_obstacle_halts_after_everything_before_it_has_landed() {
         let mut mirror = mirroring(100, 0);
         let mut batches = tens(0, 2);
-        batches.push(batch(20, 1, 1, Attributes::CONTROL));
+        batches.push(batch(20, 5, 6, 0));
         fetched(&mut mirror, 100, batches);
         assert!(mirror.halted().is_none() && mirror.poll_fetch().is_none());
         mirror.poll_append(NOW).unwrap();
         acked(&mut mirror, 0);
         mirror.poll_append(NOW).unwrap();
         acked(&mut mirror, 10);
-        assert_eq!(mirror.halted(), Some(&Halt::Control { base: at(20) }));
+        assert_eq!(mirror.halted(), Some(&Halt::Corrupt { base: at(20) }));
         assert_eq!(mirror.position(), Some(at(20)));
     }
 

@@ -4,9 +4,8 @@
 
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
-use crate::mirror::align::Align;
-use crate::mirror::align::align;
 use crate::mirror::facts::Fault;
+use crate::mirror::facts::Overtook;
 use crate::mirror::facts::Prepared;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::DOUBT_MAX;
@@ -14,51 +13,11 @@ use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::REFUSED_MAX;
 use crate::mirror::partition::State;
 use crate::mirror::window::IN_FLIGHT_MAX;
-use crate::wire::batch::BatchView;
-use crate::wire::crc;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
-use crate::wire::split::Piece;
 
 /// The rules.
 impl PartitionMirror {
-    pub(super) fn take_in(&mut self, piece: Piece, source_end: Offset) {
-        let batch = match piece {
-            Piece::Batch(batch) => batch,
-            Piece::OldFormat { offset, magic, .. } => {
-                if offset >= self.window.read_end() {
-                    self.ahead = Some(Halt::OldFormat { base: offset, magic });
-                }
-                return;
-            }
-        };
-        if batch.next_offset() > source_end {
-            return; // not committed yet: it comes again
-        }
-        match align(&batch, self.window.read_end(), self.limits.batch_bytes_max) {
-            Align::Skip => {}
-            // A header that fails its checksum is no reason to believe what it says.
-            Align::Halt(_) if crc::check(&batch).is_err() => self.handle_malformed(),
-            Align::Halt(halt) => self.ahead = Some(halt),
-            Align::Append => self.push(batch),
-        }
-    }
-
-    pub(super) fn push(&mut self, batch: BatchView) {
-        let (base, is) = (batch.base_offset(), batch.leader_epoch());
-        if let Err(was) = self.history.note(base, is) {
-            self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
-            return;
-        }
-        self.need_bytes = 0;
-        self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
-        if let Err(batch) = self.window.push(batch) {
-            let (expected, got) = (self.window.read_end(), batch.base_offset());
-            let what = "a batch beside the read position";
-            self.ahead = Some(Halt::Invariant { what, expected, got });
-        }
-    }
-
     /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
     /// old that it may forget the writer at any moment: it would take a later batch for the
     /// beginning of a new chain (P17, S2).
@@ -78,7 +37,10 @@ impl PartitionMirror {
             return Some(Halt::DestinationAhead { destination_end, source_end });
         }
         let source_start = facts.source_start;
-        (destination_end < source_start)
+        let may_fill = destination_end == Offset::ZERO
+            || facts.is_prefix
+            || self.limits.policy.overtook == Overtook::Fill;
+        (destination_end < source_start && !may_fill)
             .then_some(Halt::LogStartAbove { source_start, destination_end })
     }
 
@@ -119,7 +81,7 @@ impl PartitionMirror {
             KafkaCode(2) => Halt::Corrupt { base },
             KafkaCode(10 | 18) => {
                 // What was known of the destination's limit let the batch through.
-                let known = self.limits.batch_bytes_max.filter(|max| bytes > *max);
+                let known = self.takes.batch_bytes_max.filter(|max| bytes > *max);
                 Halt::TooLarge { base, bytes, bytes_max: known }
             }
             _ => Halt::Refused { base, code },
@@ -140,9 +102,15 @@ impl PartitionMirror {
         };
     }
 
-    pub(super) fn drain(&mut self) {
+    /// Drops what was taken in and not handed out.
+    pub(super) fn drop_taken(&mut self) {
         self.window.drop_waiting();
         self.ahead = None;
+        self.pending = None;
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.drop_taken();
         if self.state == State::Mirroring {
             self.state = State::Draining;
         }
@@ -173,8 +141,7 @@ impl PartitionMirror {
 
     /// The first reason stays: what follows it is a consequence.
     pub(super) fn halt(&mut self, halt: Halt) {
-        self.window.drop_waiting();
-        self.ahead = None;
+        self.drop_taken();
         if !matches!(self.state, State::Halted(_)) {
             self.state = State::Halted(halt);
         }

@@ -1,17 +1,34 @@
-//! What one partition has in hand: batches that wait, and batches in flight, both in order.
+//! What one partition has in hand: what waits, and what is in flight, both in order.
 //!
-//! It never holds more than its limits and never reorders.
+//! It never holds more than its limits and never reorders. Besides batches it holds gaps: offsets
+//! that the source has and readers must not see. A gap is one thing to hold however long it is,
+//! and is cut into batches of fillers when it is handed out.
 
 use std::collections::VecDeque;
 
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
+use crate::mirror::gap::Gap;
 use crate::wire::batch::BatchView;
 
 /// How many batches of one producer a broker remembers, and so how many may be in flight
 /// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub const IN_FLIGHT_MAX: usize = 5;
+
+/// How a batch came to be.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It is the source's own.
+    AtSource,
+    /// Its records were encoded anew.
+    Reencoded,
+    /// It fills offsets; whether those are of a declared hole.
+    Filler {
+        /// Retention had taken them before they could be copied, and the link goes on all the same.
+        is_declared: bool,
+    },
+}
 
 /// One batch on its way; it occupies the offsets `base..next`.
 #[derive(Clone, Debug)]
@@ -26,6 +43,41 @@ pub struct Unit {
     pub timestamp: TimestampMs,
     /// The source's leader epoch.
     pub epoch: LeaderEpoch,
+    /// Where it comes from.
+    pub made: Made,
+}
+
+impl Unit {
+    fn of(batch: &BatchView, made: Made) -> Unit {
+        Unit {
+            base: batch.base_offset(),
+            next: batch.next_offset(),
+            bytes: batch.len(),
+            timestamp: batch.max_timestamp(),
+            epoch: batch.leader_epoch(),
+            made,
+        }
+    }
+
+    /// Memory that it holds: fillers share one section.
+    fn held(&self) -> usize {
+        if matches!(self.made, Made::Filler { .. }) { 0 } else { self.bytes }
+    }
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Batch(Unit, BatchView),
+    Gap(Gap),
+}
+
+impl Waiting {
+    fn next(&self) -> Offset {
+        match self {
+            Waiting::Batch(unit, _) => unit.next,
+            Waiting::Gap(gap) => gap.next,
+        }
+    }
 }
 
 /// ```text
@@ -38,30 +90,27 @@ pub struct Unit {
 pub struct Window {
     /// Everything below it is confirmed; written by `ack` and `restart`.
     end: Offset,
+    /// The greatest timestamp of the batch handed out last, or of the one at the destination's
+    /// end: what fillers carry.
+    timestamp: TimestampMs,
     /// What was handed out and not answered; written by `take` and `ack`.
     in_flight: VecDeque<Unit>,
     /// What was fetched and not handed out; written by `push` and `take`.
-    waiting: VecDeque<(Unit, BatchView)>,
+    waiting: VecDeque<Waiting>,
     /// Bytes of both.
     bytes: usize,
 }
 
 impl Window {
-    /// An empty window at `end`.
-    pub fn new(end: Offset) -> Window {
-        Window { end, in_flight: VecDeque::new(), waiting: VecDeque::new(), bytes: 0 }
-    }
-
-    /// Drops everything and starts over at `end`.
-    pub fn restart(&mut self, end: Offset) {
-        *self = Window::new(end);
+    /// An empty window at `end`, behind a batch of that greatest timestamp (-1 behind none).
+    pub fn new(end: Offset, timestamp: TimestampMs) -> Window {
+        Window { end, timestamp, in_flight: VecDeque::new(), waiting: VecDeque::new(), bytes: 0 }
     }
 
     /// Drops what was not handed out.
     pub fn drop_waiting(&mut self) {
-        for (unit, _) in self.waiting.drain(..) {
-            self.bytes -= unit.bytes;
-        }
+        self.waiting.clear();
+        self.bytes = self.in_flight.iter().map(Unit::held).sum();
     }
 
     /// The confirmed end.
@@ -76,7 +125,7 @@ impl Window {
 
     /// Where the source is read next.
     pub fn read_end(&self) -> Offset {
-        self.waiting.back().map_or_else(|| self.sent_end(), |(unit, _)| unit.next)
+        self.waiting.back().map_or_else(|| self.sent_end(), Waiting::next)
     }
 
     /// Bytes in hand.
@@ -89,36 +138,67 @@ impl Window {
         self.in_flight.len()
     }
 
-    /// How many batches wait.
+    /// How many batches and gaps wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The oldest batch in hand.
-    pub fn oldest(&self) -> Option<&Unit> {
-        self.in_flight.front().or_else(|| self.waiting.front().map(|(unit, _)| unit))
+    /// Whether a gap waits that is so long that nothing behind it is taken in meanwhile.
+    pub fn has_long_gap(&self) -> bool {
+        matches!(self.waiting.back(), Some(Waiting::Gap(gap)) if gap.is_long())
+    }
+
+    /// The time of the oldest record in hand.
+    pub fn oldest(&self) -> Option<TimestampMs> {
+        let waiting = self.waiting.iter().filter_map(|one| match one {
+            Waiting::Batch(unit, _) => Some(unit),
+            Waiting::Gap(_) => None,
+        });
+        let mut units = self.in_flight.iter().chain(waiting);
+        let oldest = units.find(|unit| !matches!(unit.made, Made::Filler { .. }));
+        oldest.map(|unit| unit.timestamp)
     }
 
     /// Takes a batch in; it must begin where the last one ended, or comes back.
-    pub fn push(&mut self, batch: BatchView) -> Result<(), BatchView> {
+    pub fn push(&mut self, batch: BatchView, made: Made) -> Result<(), BatchView> {
         if batch.base_offset() != self.read_end() {
             return Err(batch);
         }
-        let unit = Unit {
-            base: batch.base_offset(),
-            next: batch.next_offset(),
-            bytes: batch.len(),
-            timestamp: batch.max_timestamp(),
-            epoch: batch.leader_epoch(),
-        };
-        self.bytes += unit.bytes;
-        self.waiting.push_back((unit, batch));
+        let unit = Unit::of(&batch, made);
+        self.bytes += unit.held();
+        self.waiting.push_back(Waiting::Batch(unit, batch));
         Ok(())
     }
 
-    /// Hands the oldest waiting batch out, which makes it in flight.
-    pub fn take(&mut self) -> Option<(Unit, BatchView)> {
-        let (unit, batch) = self.waiting.pop_front()?;
+    /// Takes a gap in; it must begin where the last one ended, or comes back.
+    pub fn push_gap(&mut self, gap: Gap) -> Result<(), Gap> {
+        if gap.base != self.read_end() {
+            return Err(gap);
+        }
+        match self.waiting.back_mut() {
+            Some(Waiting::Gap(before)) if before.takes(&gap) => before.extend(&gap),
+            _ => self.waiting.push_back(Waiting::Gap(gap)),
+        }
+        Ok(())
+    }
+
+    /// Hands the oldest waiting batch out, or the first fillers of a gap, at most `bytes_max` of
+    /// them; which makes it in flight.
+    pub fn take(&mut self, bytes_max: usize) -> Option<(Unit, BatchView)> {
+        let (unit, batch) = match self.waiting.front_mut()? {
+            Waiting::Gap(gap) => {
+                let (unit, batch) = gap.cut(self.timestamp, bytes_max)?;
+                if gap.is_empty() {
+                    self.waiting.pop_front();
+                }
+                (unit, batch)
+            }
+            Waiting::Batch(..) => match self.waiting.pop_front()? {
+                Waiting::Batch(unit, batch) => (unit, batch),
+                Waiting::Gap(_) => return None,
+            },
+        };
+        self.timestamp = unit.timestamp;
         self.in_flight.push_back(unit.clone());
         Some((unit, batch))
     }
@@ -138,7 +218,7 @@ impl Window {
     /// The oldest batch in flight was refused: `end` stays.
     pub fn drop_front(&mut self) -> Option<Unit> {
         let unit = self.in_flight.pop_front()?;
-        self.bytes -= unit.bytes;
+        self.bytes -= unit.held();
         Some(unit)
     }
 }
@@ -147,20 +227,78 @@ impl Window {
 mod tests {
     use super::*;
     use crate::mirror::align::tests::batch;
+    use crate::mirror::gap::LONG;
+    use crate::mirror::gap::With;
+    use crate::wire::filler::Kind;
+    use crate::wire::filler::kind_of;
+
+    fn window() -> Window {
+        Window::new(Offset::ZERO, TimestampMs(-1))
+    }
+
+    fn gap(base: i64, next: i64) -> Gap {
+        let at = |raw| Offset::new(raw).unwrap();
+        let with = With::Fillers(Kind::Hidden);
+        let epoch = LeaderEpoch::NONE;
+        Gap { base: at(base), next: at(next), epoch, with, is_declared: false }
+    }
 
     #[test]
     fn three_positions_move_in_order() {
-        let mut window = Window::new(Offset::ZERO);
-        window.push(batch(0, 5, 5, 0)).unwrap();
-        window.push(batch(5, 5, 5, 0)).unwrap();
-        assert!(window.push(batch(11, 1, 1, 0)).is_err());
+        let mut window = window();
+        window.push(batch(0, 5, 5, 0), Made::AtSource).unwrap();
+        window.push(batch(5, 5, 5, 0), Made::AtSource).unwrap();
+        assert!(window.push(batch(11, 1, 1, 0), Made::AtSource).is_err());
         let ends = |w: &Window| (w.end().get(), w.sent_end().get(), w.read_end().get());
         assert_eq!((ends(&window), window.bytes()), ((0, 0, 10), 124));
-        window.take().unwrap();
+        window.take(1_000).unwrap();
         assert_eq!((ends(&window), window.in_flight()), ((0, 5, 10), 1));
         window.ack().unwrap();
         assert_eq!((ends(&window), window.bytes()), ((5, 5, 10), 62));
         window.drop_waiting();
         assert_eq!((ends(&window), window.bytes()), ((5, 5, 5), 0));
+    }
+
+    #[test]
+    fn a_gap_is_one_thing_and_goes_out_in_batches_that_fit() {
+        let mut window = window();
+        window.push(batch(0, 5, 5, 0), Made::AtSource).unwrap();
+        assert!(window.push_gap(gap(6, 9)).is_err());
+        window.push_gap(gap(5, 9)).unwrap();
+        window.push_gap(gap(9, 5 + LONG as i64 + 20)).unwrap();
+        assert_eq!((window.waiting(), window.bytes()), (2, 62));
+        assert!(window.has_long_gap());
+        window.take(1_000).unwrap();
+        let (unit, first) = window.take(61 + 11 * 20).unwrap();
+        assert_eq!((unit.base.get(), unit.next.get()), (5, 25));
+        assert_eq!((first.base_offset().get(), first.count()), (5, 20));
+        // as the batch before it
+        assert_eq!(first.max_timestamp(), TimestampMs(1_000));
+        assert_eq!(kind_of(&first), Some(Kind::Hidden));
+        assert!(!window.has_long_gap());
+        let (unit, _) = window.take(1_000_000).unwrap();
+        assert_eq!(unit.next.get(), 5 + LONG as i64 + 20);
+        assert_eq!((window.waiting(), window.read_end()), (0, unit.next));
+        assert_eq!(window.bytes(), 62, "fillers hold no memory of their own");
+    }
+
+    #[test]
+    fn a_gap_of_all_offsets_costs_nothing_to_hold() {
+        let mut window = window();
+        window.push_gap(gap(0, i64::MAX)).unwrap();
+        let (unit, _) = window.take(usize::MAX).unwrap();
+        assert_eq!(unit.next.get(), i64::from(crate::wire::filler::COUNT_MAX));
+        assert_eq!(unit.timestamp, TimestampMs(-1));
+        assert_eq!(window.read_end().get(), i64::MAX);
+    }
+
+    #[test]
+    fn the_oldest_record_in_hand_is_no_filler() {
+        let mut window = window();
+        window.push_gap(gap(0, 5)).unwrap();
+        assert_eq!(window.oldest(), None);
+        window.push(batch(5, 5, 5, 0), Made::AtSource).unwrap();
+        window.take(1_000).unwrap();
+        assert_eq!(window.oldest(), Some(TimestampMs(1_005)));
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
+use crate::mirror::facts::Takes;
 use crate::mirror::halt::Halt;
 
 /// As long as a broker can count: no timestamp of a source is too early or too late.
@@ -13,6 +14,10 @@ const NO_LIMIT: &str = "9223372036854775807";
 pub const COMPRESSION: (&str, &str) = ("compression.type", "producer");
 /// The broker leaves the timestamps alone.
 pub const TIMESTAMPS: (&str, &str) = ("message.timestamp.type", "CreateTime");
+/// What becomes of old records.
+const CLEANUP: &str = "cleanup.policy";
+/// How large a file of the log may be: no batch may be larger.
+const SEGMENT_BYTES: &str = "segment.bytes";
 /// How large a batch may be.
 pub const BATCH_BYTES: &str = "max.message.bytes";
 /// Limits of timestamps since Kafka 3.6 (KIP-937), and the one before.
@@ -20,7 +25,7 @@ const LIMITS: [&str; 2] = ["message.timestamp.before.max.ms", "message.timestamp
 const LIMIT_BEFORE_3_6: &str = "message.timestamp.difference.max.ms";
 /// What a new mirror topic takes over from its source, whatever level the source has it from: the
 /// two brokers' defaults may differ, and retention decides which offsets are still there.
-const TAKEN_OVER: [&str; 4] = ["cleanup.policy", "retention.ms", "retention.bytes", BATCH_BYTES];
+const TAKEN_OVER: [&str; 4] = [CLEANUP, "retention.ms", "retention.bytes", BATCH_BYTES];
 
 /// The keys that are read at the source.
 pub fn keys_at_source() -> &'static [&'static str] {
@@ -28,8 +33,8 @@ pub fn keys_at_source() -> &'static [&'static str] {
 }
 
 /// The keys that are read at the destination.
-pub fn keys_at_destination() -> [&'static str; 3] {
-    [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES]
+pub fn keys_at_destination() -> [&'static str; 5] {
+    [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES, SEGMENT_BYTES, CLEANUP]
 }
 
 /// The configs of a new mirror topic; `is_old` for a destination before Kafka 3.6.
@@ -52,9 +57,15 @@ pub fn broken(destination: &ConfigEntries) -> Option<Halt> {
     })
 }
 
-/// How large a batch the topic takes, in bytes, where that is known.
-pub fn batch_bytes_max(configs: &ConfigEntries) -> Option<usize> {
-    configs.get(BATCH_BYTES)?.value.as_ref()?.parse().ok()
+/// What the topic takes, as far as its configs tell.
+pub fn takes(configs: &ConfigEntries) -> Takes {
+    let value = |key: &str| configs.get(key)?.value.as_deref();
+    let bytes = |key: &str| value(key)?.parse::<usize>().ok();
+    Takes {
+        batch_bytes_max: bytes(BATCH_BYTES).into_iter().chain(bytes(SEGMENT_BYTES)).min(),
+        is_compacted: value(CLEANUP).map(|policy| policy.contains("compact")),
+        leaves_batches: value(COMPRESSION.0).map(|codec| codec == COMPRESSION.1),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +103,20 @@ mod tests {
         assert!(halt.to_string().contains("compression.type=zstd"));
         let halt = broken(&entries(&[("message.timestamp.type", "LogAppendTime")])).unwrap();
         assert_eq!(halt.label(), "DESTINATION_CONFIG");
-        assert_eq!(batch_bytes_max(&entries(&[("max.message.bytes", "77")])), Some(77));
+    }
+
+    #[test]
+    fn what_the_destination_takes_is_known_or_said_to_be_unknown() {
+        assert_eq!(takes(&entries(&[])), Takes::default());
+        let found = takes(&entries(&[
+            ("max.message.bytes", "77"),
+            ("segment.bytes", "70"),
+            ("cleanup.policy", "compact,delete"),
+            ("compression.type", "producer"),
+        ]));
+        let want = (Some(70), Some(true), Some(true));
+        assert_eq!((found.batch_bytes_max, found.is_compacted, found.leaves_batches), want);
+        let found = takes(&entries(&[("cleanup.policy", ""), ("compression.type", "lz4")]));
+        assert_eq!((found.is_compacted, found.leaves_batches), (Some(false), Some(false)));
     }
 }

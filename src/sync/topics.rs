@@ -19,6 +19,7 @@ use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::mirror::facts::Takes;
 use crate::mirror::halt::Halt;
 use crate::sync::configs;
 use crate::sync::filter::TopicFilter;
@@ -40,8 +41,8 @@ pub struct MirrorTopic {
     pub destination_id: TopicId,
     /// Its partitions, the same on both sides.
     pub partitions: Vec<PartitionId>,
-    /// How large a batch the destination takes, in bytes, where that is known.
-    pub batch_bytes_max: Option<usize>,
+    /// What the destination takes.
+    pub takes: Takes,
     /// Why nothing of it may be appended.
     pub halt: Option<Halt>,
 }
@@ -278,7 +279,7 @@ impl Topics {
             source_id: was_source,
             destination_id: was_destination,
             partitions: source.partitions.keys().filter(both).copied().collect(),
-            batch_bytes_max: None,
+            takes: Takes::default(),
             halt,
         }
     }
@@ -296,7 +297,7 @@ impl Topics {
         let (found, _) = parted(destination.describe_topic_configs(&names, Some(&keys)).await?);
         for topic in topics {
             let Some(found) = found.get(&topic.name) else { continue };
-            topic.batch_bytes_max = configs::batch_bytes_max(found);
+            topic.takes = configs::takes(found);
             topic.halt = topic.halt.take().or_else(|| configs::broken(found));
         }
         Ok(())
@@ -320,7 +321,7 @@ impl Topics {
                 source_id: known.ids.0,
                 destination_id: known.ids.1,
                 partitions: known.partitions.clone(),
-                batch_bytes_max: None,
+                takes: Takes::default(),
                 halt: (*missing >= MISSING_MAX).then_some(Halt::Deleted { side }),
             });
         }

@@ -79,10 +79,15 @@ impl Conn {
     /// Waits for the answer of the oldest `ask_read`; its code is the request's where that failed
     /// as a whole.
     pub async fn take_read(&mut self) -> Result<FetchedPartition> {
+        Ok(self.take_read_throttled().await?.0)
+    }
+
+    /// The same, and for how many ms the broker throttles us: a throttled answer is empty.
+    pub async fn take_read_throttled(&mut self) -> Result<(FetchedPartition, u32)> {
         let answer = self.turn().await?;
         let failed = |error| ClusterError::new(self.peer(), ApiKey::Fetch.name(), error);
         let answer = FetchAnswer::decode(answer.body, answer.version).map_err(failed)?;
-        let code = answer.code;
+        let (code, throttle_ms) = (answer.code, answer.throttle_ms);
         let missing = WireError::Truncated { what: "fetched partitions", need: 1, have: 0 };
         let mut one = match answer.partitions.into_iter().next() {
             Some(one) => one,
@@ -92,7 +97,7 @@ impl Conn {
         if !code.is_none() {
             one.code = code;
         }
-        Ok(one)
+        Ok((one, throttle_ms))
     }
 
     fn refused_read(&self, code: crate::wire::error::KafkaCode) -> ClusterError {

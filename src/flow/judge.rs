@@ -1,0 +1,281 @@
+//! Whether one batch of the destination may be a copy of what the source has at the same offsets.
+//!
+//! It never fetches, and what it cannot compare it does not call different: compaction changes
+//! both logs, each in its own time.
+
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::ProducerId;
+use crate::wire::batch::Attributes;
+use crate::wire::batch::BatchView;
+use crate::wire::codec::Codec;
+use crate::wire::codec::decompress;
+use crate::wire::filler::kind_of;
+use crate::wire::record::RecordView;
+use crate::wire::record::Records;
+
+/// The most that a batch may become when it is unpacked to be compared, in bytes.
+const UNPACKED_BYTES_MAX: usize = 128 << 20;
+
+/// What came of a comparison.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every record that can be compared is the same, and one could.
+    Equal,
+    /// A record is not the source's, or stands at another offset.
+    Unlike,
+    /// The source has nothing to compare with any more.
+    Incomparable,
+}
+
+/// What the source has around the offsets of one batch of the destination.
+#[derive(Clone, Debug, Default)]
+pub struct Original {
+    /// Batches that hold any of the offsets, in order, from the first one on.
+    /// Messages of an old format are not among them: they are not looked into.
+    pub batches: Vec<BatchView>,
+}
+
+impl Original {
+    /// The leader epoch of the batch that holds the offset before `end`.
+    pub fn epoch_before(&self, end: Offset) -> LeaderEpoch {
+        let holds = |batch: &&BatchView| batch.base_offset() < end && batch.next_offset() >= end;
+        self.batches.iter().find(holds).map_or(LeaderEpoch::NONE, BatchView::leader_epoch)
+    }
+}
+
+/// Judges `copy`, a batch of the destination. A batch of ours that the source does not have any
+/// more is compaction's doing; one of somebody else's in a hole of the source is a record too many
+/// (found by fuzzing the partition machine).
+pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdict {
+    let is_ours = copy.producer_id() == writer;
+    // What we append carries its offset as its sequence: a late copy that landed elsewhere shows.
+    if is_ours && copy.base_sequence() != copy.base_offset().sequence() {
+        return Verdict::Unlike;
+    }
+    if let [one] = &original.batches[..]
+        && is_same(one, copy)
+    {
+        return Verdict::Equal;
+    }
+    let absent = if is_ours { Verdict::Incomparable } else { Verdict::Unlike };
+    let Some(ours) = Opened::new(copy) else { return absent };
+    if kind_of(copy).is_some() || ours.is_repeats() {
+        return judge_filler(original, copy, absent);
+    }
+    let mut verdict = absent;
+    for batch in &original.batches {
+        match compare(batch, &ours) {
+            Verdict::Incomparable => {}
+            Verdict::Unlike => return Verdict::Unlike,
+            Verdict::Equal => verdict = Verdict::Equal,
+        }
+    }
+    let counted = ours.each().count();
+    let found = original.batches.iter().filter_map(Opened::new);
+    let found: usize = found.map(|one| one.each().filter(|(at, _)| ours.holds(*at)).count()).sum();
+    // Of somebody else's batch every record must be the source's.
+    if !is_ours && counted != found { Verdict::Unlike } else { verdict }
+}
+
+fn is_same(original: &BatchView, copy: &BatchView) -> bool {
+    let kept = |batch: &BatchView| {
+        let span = (batch.base_offset(), batch.next_offset());
+        let times = (batch.base_timestamp(), batch.max_timestamp());
+        let codec = batch.attributes().0 & (Attributes::CODEC_MASK | Attributes::LOG_APPEND_TIME);
+        (span, times, codec, batch.count())
+    };
+    kept(copy) == kept(original) && copy.section() == original.section()
+}
+
+/// A filler may stand wherever the source has no record that is certainly seen by readers.
+fn judge_filler(original: &Original, copy: &BatchView, absent: Verdict) -> Verdict {
+    let hidden = Attributes::CONTROL | Attributes::TRANSACTIONAL;
+    let seen = original.batches.iter().filter(|batch| !batch.attributes().has(hidden));
+    let span = copy.base_offset()..copy.next_offset();
+    for batch in seen {
+        let Some(opened) = Opened::new(batch) else { continue };
+        if opened.each().any(|(at, _)| span.contains(&at)) {
+            return Verdict::Unlike;
+        }
+    }
+    absent
+}
+
+fn compare(original: &BatchView, ours: &Opened<'_>) -> Verdict {
+    if original.attributes().has(Attributes::CONTROL) {
+        return Verdict::Incomparable;
+    }
+    let Some(theirs) = Opened::new(original) else { return Verdict::Incomparable };
+    let mut left = ours.each().peekable();
+    let mut verdict = Verdict::Incomparable;
+    for (at, record) in theirs.each() {
+        while left.next_if(|(ours, _)| *ours < at).is_some() {}
+        let Some((_, copied)) = left.next_if(|(ours, _)| *ours == at) else { continue };
+        let same =
+            theirs.time(&record) == ours.time(&copied) && content(&record) == content(&copied);
+        if !same {
+            return Verdict::Unlike;
+        }
+        verdict = Verdict::Equal;
+    }
+    verdict
+}
+
+type Content<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, Vec<(&'a [u8], Option<&'a [u8]>)>);
+
+fn content<'a>(record: &RecordView<'a>) -> Content<'a> {
+    (record.key, record.value, record.headers.clone())
+}
+
+/// A batch whose records can be read.
+struct Opened<'a> {
+    batch: &'a BatchView,
+    section: Vec<u8>,
+}
+
+impl Opened<'_> {
+    fn new(batch: &BatchView) -> Option<Opened<'_>> {
+        let codec = Codec::of(batch.attributes()).ok()?;
+        let section = decompress(codec, batch.section(), UNPACKED_BYTES_MAX).ok()?;
+        Some(Opened { batch, section })
+    }
+
+    /// Records that readers see, with their offsets, up to the first that cannot be read.
+    fn each(&self) -> impl Iterator<Item = (Offset, RecordView<'_>)> {
+        let records = Records::new(&self.section, self.batch.count().unsigned_abs());
+        let base = self.batch.base_offset();
+        records.into_iter().flatten().map_while(Result::ok).filter_map(move |record| {
+            let delta = u64::try_from(record.offset_delta).ok()?;
+            Some((base.plus(delta)?, record))
+        })
+    }
+
+    fn holds(&self, at: Offset) -> bool {
+        self.batch.base_offset() <= at && at < self.batch.next_offset()
+    }
+
+    fn time(&self, record: &RecordView<'_>) -> i64 {
+        if self.batch.attributes().has(Attributes::LOG_APPEND_TIME) {
+            return self.batch.max_timestamp().0;
+        }
+        self.batch.base_timestamp().0.wrapping_add(record.timestamp_delta)
+    }
+
+    /// One record again and again, as gaps of compacted topics are filled from 2^31 on.
+    fn is_repeats(&self) -> bool {
+        let mut each = self.each().map(|(_, record)| (self.time(&record), record));
+        let Some((time, first)) = each.next() else { return false };
+        let first = content(&first);
+        let mut count = 1;
+        let same = each.all(|(other, record)| {
+            count += 1;
+            other == time && content(&record) == first
+        });
+        same && count > 1 && Codec::of(self.batch.attributes()) == Ok(Codec::Zstd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TimestampMs;
+    use crate::wire::filler::Kind;
+    use crate::wire::filler::filler;
+    use crate::wire::record::NewRecord;
+    use crate::wire::record::plain_batch;
+    use crate::wire::rewrite::Writer;
+    use crate::wire::rewrite::rewrite;
+
+    const WRITER: ProducerId = ProducerId(77);
+
+    fn offset(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    /// `count` records at `base` that are like no others', as the destination has them when
+    /// `writer` sent them for offset `due`.
+    fn stored(batch: &BatchView, base: i64, due: i64, writer: ProducerId) -> BatchView {
+        let sent = rewrite(&placed(batch, due), Writer { id: writer, epoch: 0 });
+        let bytes = [&sent.header[..], &sent.records].concat();
+        placed(&BatchView::new(bytes.into()).unwrap(), base)
+    }
+
+    fn placed(batch: &BatchView, base: i64) -> BatchView {
+        let mut bytes = batch.to_bytes().to_vec();
+        bytes[..8].copy_from_slice(&base.to_be_bytes());
+        BatchView::new(bytes.into()).unwrap()
+    }
+
+    fn source(base: i64, keys: &[&str]) -> BatchView {
+        let each = keys.iter().map(|key| NewRecord {
+            timestamp_ms: 1_000 + base,
+            key: Some(key.as_bytes()),
+            ..NewRecord::default()
+        });
+        let none = Writer { id: ProducerId(-1), epoch: -1 };
+        placed(&plain_batch(none, -1, each.collect()).unwrap(), base)
+    }
+
+    fn judged(originals: &[&BatchView], copy: &BatchView) -> Verdict {
+        let batches = originals.iter().map(|batch| (*batch).clone()).collect();
+        judge(&Original { batches }, copy, WRITER)
+    }
+
+    #[test]
+    fn the_same_batch_is_equal_and_another_is_not() {
+        let batch = source(10, &["a", "b"]);
+        assert_eq!(judged(&[&batch], &stored(&batch, 10, 10, WRITER)), Verdict::Equal);
+        let other = stored(&source(10, &["a", "c"]), 10, 10, WRITER);
+        assert_eq!(judged(&[&batch], &other), Verdict::Unlike);
+        // what a stranger wrote is right where it is the same
+        assert_eq!(judged(&[&batch], &stored(&batch, 10, 10, ProducerId(5))), Verdict::Equal);
+    }
+
+    #[test]
+    fn ours_at_another_offset_than_it_was_sent_for_is_unlike() {
+        let batch = source(10, &["a", "b"]);
+        assert_eq!(judged(&[&batch], &stored(&batch, 10, 8, WRITER)), Verdict::Unlike);
+        assert_eq!(judged(&[], &stored(&batch, 10, 8, WRITER)), Verdict::Unlike);
+        assert_eq!(judged(&[], &stored(&batch, 10, 10, WRITER)), Verdict::Incomparable);
+    }
+
+    #[test]
+    fn a_strangers_record_where_the_source_has_none_is_one_too_many() {
+        let foreign = stored(&source(10, &["x"]), 10, 10, ProducerId(5));
+        assert_eq!(judged(&[], &foreign), Verdict::Unlike);
+        assert_eq!(judged(&[&source(11, &["a"])], &foreign), Verdict::Unlike);
+        let two = stored(&source(10, &["a", "x"]), 10, 10, ProducerId(5));
+        assert_eq!(judged(&[&source(10, &["a"])], &two), Verdict::Unlike);
+    }
+
+    #[test]
+    fn records_count_where_batches_differ() {
+        // merged, or encoded anew
+        let merged = stored(&source(10, &["a", "b"]), 10, 10, WRITER);
+        let mut second = source(11, &["b"]).to_bytes().to_vec();
+        second[27..35].copy_from_slice(&1_010i64.to_be_bytes());
+        let second = BatchView::new(second.into()).unwrap();
+        assert_eq!(judged(&[&source(10, &["a"]), &second], &merged), Verdict::Equal);
+        // another time
+        assert_eq!(judged(&[&source(10, &["a"]), &source(11, &["b"])], &merged), Verdict::Unlike);
+        // compaction has taken one since
+        assert_eq!(judged(&[&source(10, &["a"])], &merged), Verdict::Equal);
+        assert_eq!(judged(&[&source(10, &["c"])], &merged), Verdict::Unlike);
+    }
+
+    #[test]
+    fn a_filler_stands_where_no_reader_sees_anything() {
+        let hidden = filler(Kind::Hidden, offset(10), 3, TimestampMs(5));
+        let hidden = stored(&hidden, 10, 10, WRITER);
+        assert_eq!(judged(&[], &hidden), Verdict::Incomparable);
+        let marker = crate::mirror::align::tests::batch(10, 1, 1, Attributes::CONTROL);
+        let txn = crate::mirror::align::tests::batch(11, 2, 2, Attributes::TRANSACTIONAL);
+        assert_eq!(judged(&[&marker, &txn], &hidden), Verdict::Incomparable);
+        assert_eq!(judged(&[&marker, &source(12, &["a"])], &hidden), Verdict::Unlike);
+        assert_eq!(judged(&[&marker, &source(13, &["a"])], &hidden), Verdict::Incomparable);
+        // and nobody but us writes them
+        let theirs = filler(Kind::Hidden, offset(10), 3, TimestampMs(5));
+        assert_eq!(judged(&[], &stored(&theirs, 10, 10, ProducerId(5))), Verdict::Unlike);
+    }
+}

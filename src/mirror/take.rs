@@ -1,0 +1,535 @@
+//! How the machine takes in what a fetch brought: batches, old messages, and what is between them.
+//!
+//! It never appends and never believes a header whose checksum is wrong where it would fill, or
+//! encode anew, by it.
+
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::TimestampMs;
+use crate::mirror::aborted::Aborted;
+use crate::mirror::align::Align;
+use crate::mirror::align::Fate;
+use crate::mirror::align::align;
+use crate::mirror::align::align_old;
+use crate::mirror::facts::Fetched;
+use crate::mirror::facts::GapFill;
+use crate::mirror::facts::OldFormat;
+use crate::mirror::gap::Gap;
+use crate::mirror::gap::Template;
+use crate::mirror::gap::With;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::PartitionMirror;
+use crate::mirror::partition::State;
+use crate::mirror::window::Made;
+use crate::wire::batch::BatchView;
+use crate::wire::crc;
+use crate::wire::filler::COMPACTED_END;
+use crate::wire::filler::Kind;
+use crate::wire::split::Piece;
+
+/// How long the source may answer with nothing where it says that there is something, before the
+/// partition asks whether its log ends in a hole, in milliseconds.
+pub const EMPTY_MS_MAX: i64 = 5_000;
+
+/// What is to be filled before the first batch is taken in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// The source's log start.
+    pub to: Offset,
+    /// Records are missing, and the link goes on all the same.
+    pub is_declared: bool,
+}
+
+/// Taking in.
+impl PartitionMirror {
+    /// The source answered a fetch: `fetched` and record data that begins at or before the offset
+    /// which [`Self::poll_fetch`] named.
+    pub fn handle_fetched(
+        &mut self,
+        now: TimestampMs,
+        fetched: &Fetched,
+        pieces: impl IntoIterator<Item = Piece>,
+    ) {
+        self.lag.source_end = Some(fetched.source_end);
+        self.lag.held = fetched.source_end.distance_to(fetched.high_watermark);
+        self.lag.note(now);
+        let mut aborted = Aborted::new(fetched.aborted.iter().copied());
+        let mut is_empty = true;
+        for piece in pieces {
+            is_empty = false;
+            if !self.takes_more() {
+                break;
+            }
+            self.fill_front(first_offset(&piece));
+            if self.takes_more() {
+                self.take_in(piece, fetched, &mut aborted);
+            }
+        }
+        if is_empty {
+            self.note_empty(now, fetched);
+        } else {
+            self.empty_since = None;
+        }
+        self.halt_if_reached();
+    }
+
+    /// Whether anything more may be taken in: not behind an obstacle, nor behind a long gap.
+    pub(super) fn takes_more(&self) -> bool {
+        self.state == State::Mirroring && self.ahead.is_none() && !self.window.has_long_gap()
+    }
+
+    /// Where the source is read next.
+    pub(super) fn read_end(&self) -> Offset {
+        self.pending.map_or_else(|| self.window.read_end(), |(to, _)| to)
+    }
+
+    /// The source's log begins above the end: what is missing is filled up to its first batch,
+    /// which may begin below the log start.
+    fn fill_front(&mut self, first: Option<Offset>) {
+        let Some(front) = self.front.take() else { return };
+        let to = first.map_or(front.to, |first| first.min(front.to));
+        self.fill(to, LeaderEpoch::NONE, front.is_declared);
+        self.history.restart(LeaderEpoch::NONE);
+    }
+
+    fn note_empty(&mut self, now: TimestampMs, fetched: &Fetched) {
+        let position = self.front.map_or_else(|| self.read_end(), |front| front.to);
+        if fetched.source_end <= position {
+            self.empty_since = None;
+            // Nothing is left at the source: its next record will stand at its log start.
+            return self.fill_front(None);
+        }
+        let since = *self.empty_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) < EMPTY_MS_MAX || !self.takes_more() {
+            return;
+        }
+        self.empty_since = None;
+        if self.front.is_some() {
+            return self.fill_front(None);
+        }
+        self.wants_tail = true;
+        self.drain();
+    }
+
+    fn take_in(&mut self, piece: Piece, fetched: &Fetched, aborted: &mut Aborted) {
+        match piece {
+            Piece::Batch(batch) => {
+                let fate = aborted.fate(&batch);
+                // What is not stable yet comes again.
+                if batch.next_offset() <= fetched.source_end {
+                    self.take_batch(&batch, fate, fetched);
+                }
+            }
+            Piece::OldFormat { offset, magic, .. } => self.take_old(offset, magic),
+        }
+    }
+
+    fn take_batch(&mut self, batch: &BatchView, fate: Fate, fetched: &Fetched) {
+        let (base, is) = (batch.base_offset(), batch.leader_epoch());
+        let end = self.read_end();
+        let answer = align(batch, fate, end, self.takes.batch_bytes_max);
+        let trusts = matches!(answer, Align::Append | Align::Skip);
+        if !trusts && crc::check(batch).is_err() {
+            return self.handle_malformed();
+        }
+        match answer {
+            Align::Skip => {}
+            Align::Halt(halt) => self.ahead = Some(halt),
+            Align::Fill(to) if to == base => {
+                if fetched.log_start.is_some_and(|start| start > end) {
+                    return self.retention_took(end);
+                }
+                self.fill(to, LeaderEpoch::NONE, false);
+                self.history.restart(LeaderEpoch::NONE);
+                if self.takes_more() {
+                    self.take_batch(batch, fate, fetched);
+                }
+            }
+            Align::Fill(to) => {
+                if self.note_epoch(base, is) {
+                    self.fill(to, is, false);
+                }
+            }
+            Align::Reencode => {
+                if self.note_epoch(base, is) {
+                    self.reencode(batch, end);
+                }
+            }
+            Align::Append => {
+                if self.note_epoch(base, is) {
+                    self.push(batch.clone(), Made::AtSource);
+                }
+            }
+        }
+    }
+
+    fn take_old(&mut self, last: Offset, magic: i8) {
+        let end = self.read_end();
+        if align_old(last, end) == Align::Skip {
+            return;
+        }
+        match self.limits.policy.old_format {
+            OldFormat::Halt => self.ahead = Some(Halt::OldFormat { base: last, magic }),
+            OldFormat::Convert => self.ahead = Some(Halt::OldFormat { base: last, magic }),
+        }
+    }
+
+    fn reencode(&mut self, batch: &BatchView, end: Offset) {
+        let (base, next) = (batch.base_offset(), batch.next_offset());
+        let attributes = batch.attributes();
+        self.ahead = Some(if base < end {
+            Halt::EndInsideBatch { base, next, end }
+        } else if attributes.has(crate::wire::batch::Attributes::LOG_APPEND_TIME) {
+            Halt::LogAppendTime { base }
+        } else {
+            Halt::Thinned { base, span: batch.span(), count: batch.count() }
+        });
+    }
+
+    /// Retention took what was to be read next while it was read: both ends are asked again.
+    fn retention_took(&mut self, at: Offset) {
+        let text = format!("the source deleted offset {at} while it was fetched");
+        self.fault = Some(("OFFSET_OUT_OF_RANGE", text));
+        self.drain();
+    }
+
+    /// Leader epochs never go back inside a log.
+    fn note_epoch(&mut self, base: Offset, is: LeaderEpoch) -> bool {
+        let noted = self.history.note(base, is);
+        if let Err(was) = noted {
+            self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
+        }
+        noted.is_ok()
+    }
+
+    fn push(&mut self, batch: BatchView, made: Made) {
+        self.resolve(&batch);
+        if !self.takes_more() {
+            return;
+        }
+        self.need_bytes = 0;
+        self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
+        if let Err(batch) = self.window.push(batch, made) {
+            self.beside(batch.base_offset());
+        }
+    }
+
+    fn beside(&mut self, got: Offset) {
+        let (expected, what) = (self.window.read_end(), "a batch beside the read position");
+        self.ahead = Some(Halt::Invariant { what, expected, got });
+    }
+
+    /// Fills from the read position up to `to`, with what the link and the topic want there.
+    pub(super) fn fill(&mut self, to: Offset, epoch: LeaderEpoch, is_declared: bool) {
+        while self.ahead.is_none() && self.read_end() < to {
+            let base = self.read_end();
+            match self.filling(base, to) {
+                Err(halt) => self.ahead = Some(halt),
+                Ok(None) => self.pending = Some((to, epoch)),
+                Ok(Some((kind, next))) => {
+                    let with = With::Fillers(kind);
+                    self.push_gap(Gap { base, next, epoch, with, is_declared });
+                }
+            }
+        }
+    }
+
+    fn push_gap(&mut self, gap: Gap) {
+        if let Err(gap) = self.window.push_gap(gap) {
+            self.beside(gap.base);
+        }
+    }
+
+    /// What fills the offsets from `base` on, and how far; `None` for repeats of the next record.
+    fn filling(&self, base: Offset, to: Offset) -> Result<Option<(Kind, Offset)>, Halt> {
+        let needs = |key: &str, needs: &str| Halt::Config {
+            key: key.to_owned(),
+            is: "unknown or another value".to_owned(),
+            needs: needs.to_owned(),
+        };
+        let policy = self.limits.policy.gap_fill;
+        if policy == GapFill::Halt {
+            return Err(Halt::Hole { at: base, next: to });
+        }
+        if self.takes.leaves_batches != Some(true) {
+            return Err(needs("compression.type", "producer"));
+        }
+        match (self.takes.is_compacted, policy) {
+            (None, _) => Err(needs("cleanup.policy", "to be readable: grant DescribeConfigs")),
+            (Some(_), GapFill::Halt) => Err(Halt::Hole { at: base, next: to }),
+            (Some(false), GapFill::Auto) => Ok(Some((Kind::Hidden, to))),
+            (Some(false), GapFill::Record) => Ok(Some((Kind::Visible, to))),
+            (Some(true), GapFill::Auto) if base < COMPACTED_END && self.pending.is_none() => {
+                Ok(Some((Kind::HiddenKeyed, to.min(COMPACTED_END))))
+            }
+            (Some(true), _) => Ok(None),
+        }
+    }
+
+    /// A gap that waited for the next record to be repeated has found it in `batch`.
+    fn resolve(&mut self, batch: &BatchView) {
+        let Some((next, epoch)) = self.pending.take() else { return };
+        let Some(template) = Template::of(batch) else { return self.handle_malformed() };
+        let with = With::Repeats(Box::new(template));
+        let base = self.window.read_end();
+        self.push_gap(Gap { base, next, epoch, with, is_declared: false });
+        if self.window.has_long_gap() {
+            self.history.restart(LeaderEpoch::NONE);
+        }
+    }
+}
+
+/// Where a piece begins; of an old compressed set only its end is known.
+fn first_offset(piece: &Piece) -> Option<Offset> {
+    match piece {
+        Piece::Batch(batch) => Some(batch.base_offset()),
+        Piece::OldFormat { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ProducerId;
+    use crate::mirror::facts::Append;
+    use crate::mirror::facts::Order;
+    use crate::mirror::facts::Overtook;
+    use crate::mirror::facts::Policy;
+    use crate::mirror::facts::Prepared;
+    use crate::mirror::gap::LONG;
+    use crate::mirror::samples::NOW;
+    use crate::mirror::samples::POLICY;
+    use crate::mirror::samples::acked;
+    use crate::mirror::samples::at;
+    use crate::mirror::samples::facts;
+    use crate::mirror::samples::fresh;
+    use crate::mirror::samples::marker;
+    use crate::mirror::samples::mirroring;
+    use crate::mirror::samples::plain;
+    use crate::mirror::samples::takes;
+    use crate::mirror::samples::txn;
+    use crate::wire::codec::Codec;
+    use crate::wire::filler::kind_of;
+
+    const HUGE: i64 = 1 << 31;
+
+    fn told(source_end: i64, aborted: &[(i64, i64)]) -> Fetched {
+        let row = |(id, first): &(i64, i64)| (ProducerId(*id), at(*first));
+        Fetched {
+            source_end: at(source_end),
+            high_watermark: at(source_end),
+            log_start: Some(at(0)),
+            aborted: aborted.iter().map(row).collect(),
+        }
+    }
+
+    fn give(mirror: &mut PartitionMirror, fetched: &Fetched, batches: Vec<BatchView>) {
+        mirror.handle_fetched(NOW, fetched, batches.into_iter().map(Piece::Batch));
+    }
+
+    /// Appends everything in hand; what went out.
+    fn land(mirror: &mut PartitionMirror) -> Vec<Append> {
+        let mut all = Vec::new();
+        while let Some(append) = mirror.poll_append(NOW) {
+            acked(mirror, append.base.get());
+            all.push(append);
+        }
+        all
+    }
+
+    /// Base, next, and the kind of filler.
+    fn shape(appends: &[Append]) -> Vec<(i64, i64, Option<Kind>)> {
+        let one = |a: &Append| (a.base.get(), a.next.get(), kind_of(&a.batch));
+        appends.iter().map(one).collect()
+    }
+
+    fn with_policy(policy: Policy) -> PartitionMirror {
+        let mut mirror = fresh();
+        mirror.limits.policy = policy;
+        mirror
+    }
+
+    #[test]
+    fn markers_aborted_records_and_holes_are_filled_and_the_rest_is_appended() {
+        let mut mirror = mirroring(30, 0);
+        let log = vec![txn(0, 3, 7), txn(3, 2, 8), marker(5, 8, 0), marker(6, 7, 1), plain(20, 5)];
+        give(&mut mirror, &told(25, &[(8, 3)]), log);
+        let hidden = Some(Kind::Hidden);
+        let landed = land(&mut mirror);
+        assert_eq!(shape(&landed), [(0, 3, None), (3, 20, hidden), (20, 25, None)]);
+        assert_eq!(landed[1].batch.max_timestamp(), landed[0].batch.max_timestamp());
+        let seen = mirror.snapshot(NOW).copied;
+        assert_eq!((seen.batches, seen.records, seen.filled), (2, 8, 17));
+        assert_eq!((mirror.position(), seen.filler_bytes > 0), (Some(at(25)), true));
+    }
+
+    #[test]
+    fn what_an_open_transaction_holds_back_is_told() {
+        let mut mirror = mirroring(30, 0);
+        let fetched = Fetched { high_watermark: at(30), ..told(3, &[]) };
+        give(&mut mirror, &fetched, vec![txn(0, 3, 7), txn(3, 2, 8)]);
+        assert_eq!(shape(&land(&mut mirror)), [(0, 3, None)]);
+        let seen = mirror.snapshot(NOW);
+        assert_eq!((seen.lag_records, seen.held_records), (Some(0), 27));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(3));
+    }
+
+    #[test]
+    fn fillers_need_configs_that_leave_them_alone() {
+        let mut unknown = takes(false);
+        unknown.leaves_batches = None;
+        let mut compressed = takes(false);
+        compressed.leaves_batches = Some(false);
+        let mut silent = takes(false);
+        silent.is_compacted = None;
+        for (takes, key) in
+            [(unknown, "compression.type"), (compressed, "compression.type"), (silent, "cleanup")]
+        {
+            let mut mirror = mirroring(30, 0);
+            mirror.set_takes(takes);
+            give(&mut mirror, &told(30, &[]), vec![plain(0, 5), marker(5, 7, 1)]);
+            assert_eq!(shape(&land(&mut mirror)), [(0, 5, None)]);
+            let halt = mirror.halted().unwrap();
+            assert!(halt.to_string().contains(key) && halt.may_resolve_itself(), "{halt}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_want_visible_fillers_or_none() {
+        let mut mirror = with_policy(Policy { gap_fill: GapFill::Record, ..POLICY });
+        mirror.handle_prepared(NOW, &facts((0, 30), 0));
+        give(&mut mirror, &told(6, &[]), vec![plain(0, 5), marker(5, 7, 1)]);
+        assert_eq!(shape(&land(&mut mirror))[1], (5, 6, Some(Kind::Visible)));
+        let mut mirror = with_policy(Policy { gap_fill: GapFill::Halt, ..POLICY });
+        mirror.handle_prepared(NOW, &facts((0, 30), 0));
+        give(&mut mirror, &told(6, &[]), vec![plain(0, 5), marker(5, 7, 1)]);
+        assert_eq!(shape(&land(&mut mirror)), [(0, 5, None)]);
+        assert_eq!(mirror.halted(), Some(&Halt::Hole { at: at(5), next: at(6) }));
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_hidden_fillers_below_2_to_the_31_and_repeats_above() {
+        let mut mirror = fresh();
+        mirror.set_takes(takes(true));
+        mirror.handle_prepared(NOW, &facts((0, HUGE + 40), HUGE - 3));
+        let log = vec![plain(HUGE - 3, 1), marker(HUGE - 2, 7, 1), plain(HUGE + 5, 2)];
+        give(&mut mirror, &told(HUGE + 8, &[]), log);
+        let landed = land(&mut mirror);
+        let keyed = Some(Kind::HiddenKeyed);
+        let want = [
+            (HUGE - 3, HUGE - 2, None),
+            (HUGE - 2, HUGE, keyed),
+            (HUGE, HUGE + 5, None),
+            (HUGE + 5, HUGE + 7, None),
+        ];
+        assert_eq!(shape(&landed), want);
+        let repeats = &landed[2].batch;
+        assert_eq!(Codec::of(repeats.attributes()), Ok(Codec::Zstd));
+        assert_eq!(Template::of(repeats), Template::of(&landed[3].batch));
+        assert_eq!(repeats.max_timestamp(), landed[3].batch.max_timestamp());
+        assert_eq!(mirror.snapshot(NOW).copied.filled, 7);
+    }
+
+    #[test]
+    fn a_gap_that_waits_for_its_record_is_no_halt_and_is_read_on_behind() {
+        let mut mirror = fresh();
+        mirror.set_takes(takes(true));
+        mirror.handle_prepared(NOW, &facts((0, HUGE + 40), HUGE));
+        give(&mut mirror, &told(HUGE + 2, &[]), vec![marker(HUGE, 7, 1), marker(HUGE + 1, 8, 1)]);
+        assert!(mirror.poll_append(NOW).is_none() && mirror.halted().is_none());
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(HUGE + 2));
+        give(&mut mirror, &told(HUGE + 9, &[]), vec![plain(HUGE + 4, 1)]);
+        let shapes = shape(&land(&mut mirror));
+        assert_eq!(shapes, [(HUGE, HUGE + 4, None), (HUGE + 4, HUGE + 5, None)]);
+    }
+
+    #[test]
+    fn nothing_is_taken_in_behind_a_long_gap() {
+        let mut mirror = mirroring(1 << 40, 0);
+        let far = 3 * 95_000 + LONG as i64;
+        give(&mut mirror, &told(1 << 40, &[]), vec![plain(far, 5)]);
+        assert!(mirror.poll_fetch().is_none());
+        mirror.limits.append_bytes_max = 2_000_000;
+        for n in 0..3 {
+            assert_eq!(mirror.poll_append(NOW).unwrap().base, at(95_000 * n));
+            acked(&mut mirror, 95_000 * n);
+        }
+        let from = mirror.poll_fetch().unwrap();
+        assert_eq!((from.offset, from.last_epoch), (at(far), LeaderEpoch::NONE));
+    }
+
+    #[test]
+    fn a_source_that_begins_later_is_filled_up_to_its_first_batch() {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((7, 30), 0));
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(7));
+        // its log start is inside the batch 5..10
+        give(&mut mirror, &told(30, &[]), vec![plain(5, 5)]);
+        let landed = land(&mut mirror);
+        assert_eq!(shape(&landed), [(0, 5, Some(Kind::Hidden)), (5, 10, None)]);
+        assert_eq!(landed[0].batch.max_timestamp(), TimestampMs(-1));
+        assert_eq!(mirror.snapshot(NOW).copied.overtaken, 0);
+    }
+
+    #[test]
+    fn an_emptied_source_is_filled_up_to_its_start() {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((7, 7), 0));
+        give(&mut mirror, &told(7, &[]), vec![]);
+        assert_eq!(shape(&land(&mut mirror)), [(0, 7, Some(Kind::Hidden))]);
+        assert_eq!(mirror.poll_fetch().unwrap().offset, at(7));
+    }
+
+    #[test]
+    fn a_prefix_goes_on_where_it_was_and_a_copy_that_was_overtaken_only_where_told() {
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &Prepared { is_prefix: true, ..facts((70, 100), 30) });
+        give(&mut mirror, &told(100, &[]), vec![plain(70, 30)]);
+        assert_eq!(shape(&land(&mut mirror))[0], (30, 70, Some(Kind::Hidden)));
+        let mut mirror = with_policy(Policy { overtook: Overtook::Fill, ..POLICY });
+        mirror.handle_prepared(NOW, &facts((70, 100), 30));
+        give(&mut mirror, &told(100, &[]), vec![plain(70, 30)]);
+        assert_eq!(shape(&land(&mut mirror))[0], (30, 70, Some(Kind::Hidden)));
+        assert_eq!(mirror.snapshot(NOW).copied.overtaken, 40);
+    }
+
+    #[test]
+    fn a_hole_at_the_end_is_asked_about_and_filled() {
+        let mut mirror = mirroring(10, 0);
+        give(&mut mirror, &told(10, &[]), vec![plain(0, 5)]);
+        land(&mut mirror);
+        give(&mut mirror, &told(10, &[]), vec![]);
+        assert!(mirror.is_mirroring());
+        let later = TimestampMs(NOW.0 + EMPTY_MS_MAX);
+        mirror.handle_fetched(later, &told(10, &[]), Vec::new());
+        assert!(mirror.is_preparing() && mirror.wants_tail_look());
+        mirror.handle_prepared(NOW, &Prepared { hole_to: Some(at(10)), ..facts((0, 10), 5) });
+        assert_eq!(shape(&land(&mut mirror)), [(5, 10, Some(Kind::Hidden))]);
+        assert!(!mirror.wants_tail_look());
+        mirror.handle_order(Order::FillTail);
+        assert!(mirror.is_preparing() && mirror.wants_tail_look());
+    }
+
+    #[test]
+    fn retention_that_takes_what_is_being_read_makes_no_hole() {
+        let mut mirror = mirroring(30, 0);
+        let fetched = Fetched { log_start: Some(at(20)), ..told(30, &[]) };
+        give(&mut mirror, &fetched, vec![plain(20, 5)]);
+        assert!(mirror.is_preparing() && land(&mut mirror).is_empty());
+    }
+
+    #[test]
+    fn a_corrupt_marker_is_fetched_again_and_never_filled() {
+        let mut bytes = marker(0, 7, 1).to_bytes().to_vec();
+        bytes[62] ^= 1;
+        let corrupt = BatchView::new(bytes.into()).unwrap();
+        let mut mirror = mirroring(30, 0);
+        for _ in 0..crate::mirror::partition::REFUSED_MAX {
+            assert!(mirror.halted().is_none());
+            mirror.handle_prepared(NOW, &facts((0, 30), 0));
+            give(&mut mirror, &told(30, &[]), vec![corrupt.clone()]);
+        }
+        assert_eq!(mirror.halted(), Some(&Halt::Corrupt { base: at(0) }));
+        assert_eq!(mirror.position(), Some(at(0)));
+    }
+}
