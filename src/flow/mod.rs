@@ -6,7 +6,7 @@ mod appender;
 pub mod assign;
 mod fetcher;
 pub mod guest;
-mod judge;
+pub mod judge;
 pub mod lane;
 mod prepare;
 mod seat;

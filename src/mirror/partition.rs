@@ -165,7 +165,6 @@ impl PartitionMirror {
         self.state = State::Mirroring;
         if let Some(to) = facts.hole_to.filter(|_| self.front.is_none()) {
             self.fill(to, LeaderEpoch::NONE, false);
-            self.history.restart(LeaderEpoch::NONE);
         }
         self.halt_if_reached();
     }
@@ -217,6 +216,11 @@ impl PartitionMirror {
     pub fn handle_diverging(&mut self, epoch: LeaderEpoch, end: Offset) {
         if self.state != State::Mirroring {
             return;
+        }
+        if end < self.read_end() && self.history.may_be_gap(epoch, end) {
+            // Behind a gap nobody can tell the two apart but who compares what lies there.
+            self.far = true;
+            return self.drain();
         }
         self.drop_taken();
         if end < self.window.sent_end() {

@@ -125,8 +125,7 @@ impl PartitionMirror {
     }
 
     fn take_batch(&mut self, batch: &BatchView, fate: Fate, fetched: &Fetched) {
-        let (base, is) = (batch.base_offset(), batch.leader_epoch());
-        let end = self.read_end();
+        let (base, end) = (batch.base_offset(), self.read_end());
         let answer = align(batch, fate, end, self.takes.batch_bytes_max);
         let trusts = matches!(answer, Align::Append | Align::Skip);
         if !trusts && crc::check(batch).is_err() {
@@ -140,23 +139,22 @@ impl PartitionMirror {
                     return self.retention_took(end);
                 }
                 self.fill(to, LeaderEpoch::NONE, false);
-                self.history.restart(LeaderEpoch::NONE);
                 if self.takes_more() {
                     self.take_batch(batch, fate, fetched);
                 }
             }
             Align::Fill(to) => {
-                if self.note_epoch(base, is) {
-                    self.fill(to, is, false);
+                if self.note_epoch(batch) {
+                    self.fill(to, batch.leader_epoch(), false);
                 }
             }
             Align::Reencode => {
-                if self.note_epoch(base, is) {
+                if self.note_epoch(batch) {
                     self.reencode(batch, end);
                 }
             }
             Align::Append => {
-                if self.note_epoch(base, is) {
+                if self.note_epoch(batch) {
                     self.push(batch.clone(), Made::AtSource);
                 }
             }
@@ -194,8 +192,9 @@ impl PartitionMirror {
     }
 
     /// Leader epochs never go back inside a log.
-    fn note_epoch(&mut self, base: Offset, is: LeaderEpoch) -> bool {
-        let noted = self.history.note(base, is);
+    fn note_epoch(&mut self, batch: &BatchView) -> bool {
+        let (base, is) = (batch.base_offset(), batch.leader_epoch());
+        let noted = self.history.note(batch.next_offset(), is);
         if let Err(was) = noted {
             self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
         }
@@ -273,9 +272,6 @@ impl PartitionMirror {
         let with = With::Repeats(Box::new(template));
         let base = self.window.read_end();
         self.push_gap(Gap { base, next, epoch, with, is_declared: false });
-        if self.window.has_long_gap() {
-            self.history.restart(LeaderEpoch::NONE);
-        }
     }
 }
 
@@ -455,7 +451,27 @@ mod tests {
             acked(&mut mirror, 95_000 * n);
         }
         let from = mirror.poll_fetch().unwrap();
-        assert_eq!((from.offset, from.last_epoch), (at(far), LeaderEpoch::NONE));
+        assert_eq!(from.offset, at(far));
+    }
+
+    #[test]
+    fn a_later_epoch_in_a_gap_is_looked_at_and_no_truncation() {
+        let mut mirror = mirroring(1 << 40, 0);
+        mirror.limits.append_bytes_max = 2_000_000;
+        let far = 5 + LONG as i64 + 1;
+        give(&mut mirror, &told(1 << 40, &[]), vec![plain(0, 5), plain(far, 5)]);
+        land(&mut mirror);
+        let from = mirror.poll_fetch().unwrap();
+        assert_eq!((from.offset, from.last_epoch), (at(far), LeaderEpoch(1)));
+        mirror.handle_diverging(LeaderEpoch(1), at(5));
+        assert!(mirror.is_preparing() && mirror.wants_far_look());
+        mirror.handle_prepared(NOW, &facts((0, 1 << 40), far));
+        assert_eq!(mirror.poll_fetch().unwrap().last_epoch, LeaderEpoch::NONE);
+        // what was copied itself is gone: that is one
+        give(&mut mirror, &told(1 << 40, &[]), vec![plain(far, 5)]);
+        land(&mut mirror);
+        mirror.handle_diverging(LeaderEpoch(1), at(far + 4));
+        assert_eq!(mirror.halted().unwrap().label(), "SOURCE_TRUNCATED");
     }
 
     #[test]
