@@ -492,7 +492,7 @@ impl<'a> World<'a> {
 }
 
 /// Whether batches can be encoded anew.
-const ANEW: bool = false;
+const ANEW: bool = true;
 
 fn policy(dice: &mut Dice<'_>) -> Policy {
     Policy {

@@ -22,6 +22,8 @@ fn the_copy_is_exact_whatever_fails() {
         };
         sum.steps += tally.steps;
         sum.copied += tally.copied;
+        sum.filled += tally.filled;
+        sum.anew += tally.anew;
         sum.halted += tally.halted;
         sum.level += 1 - tally.halted;
     }

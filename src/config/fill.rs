@@ -120,7 +120,7 @@ fn policy(section: &Checked) -> Option<Policy> {
         } else {
             OldFormat::Convert
         },
-        merge: Merge::Never,
+        merge: if is("batch.merge", "never")? { Merge::Never } else { Merge::Auto },
     })
 }
 

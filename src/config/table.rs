@@ -329,6 +329,16 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
          format 2, same offset, key, value and time. halt: the partition stops there.",
     ),
     plain(
+        "batch.merge",
+        LINK,
+        Kind::Word(&["auto", "never"]),
+        Default::Is("auto"),
+        "Whether several small batches become one. auto: only while a partition is behind, that is \
+         when more batches wait than may be in flight (5); then neighbours of one codec, none \
+         larger than 16 KiB, go out as one. Records, offsets and times stay as they are, the bytes \
+         around them do not. never: every batch keeps its bytes.",
+    ),
+    plain(
         "replica.fetch.min.bytes",
         LINK,
         Kind::Bytes(1, FETCH_BYTES_MAX),

@@ -9,13 +9,10 @@ use crate::ids::ProducerId;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::codec::Codec;
-use crate::wire::codec::decompress;
 use crate::wire::filler::kind_of;
-use crate::wire::record::RecordView;
-use crate::wire::record::Records;
-
-/// The most that a batch may become when it is unpacked to be compared, in bytes.
-const UNPACKED_BYTES_MAX: usize = 128 << 20;
+use crate::wire::record::NewRecord;
+use crate::wire::reframe::Bounds;
+use crate::wire::reframe::unpack::Unpacked;
 
 /// What came of a comparison.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -65,8 +62,11 @@ pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdi
     }
     let mut verdict = absent;
     for batch in &original.batches {
+        let is_open = is_ours && ours.may_be_repeat();
         match compare(batch, &ours) {
             Verdict::Incomparable => {}
+            // Where a transaction was aborted, its records are not what should be there.
+            Verdict::Unlike if is_open && batch.attributes().has(Attributes::TRANSACTIONAL) => {}
             Verdict::Unlike => return Verdict::Unlike,
             Verdict::Equal => verdict = Verdict::Equal,
         }
@@ -112,9 +112,7 @@ fn compare(original: &BatchView, ours: &Opened<'_>) -> Verdict {
     for (at, record) in theirs.each() {
         while left.next_if(|(ours, _)| *ours < at).is_some() {}
         let Some((_, copied)) = left.next_if(|(ours, _)| *ours == at) else { continue };
-        let same =
-            theirs.time(&record) == ours.time(&copied) && content(&record) == content(&copied);
-        if !same {
+        if record != copied {
             return Verdict::Unlike;
         }
         verdict = Verdict::Equal;
@@ -122,57 +120,39 @@ fn compare(original: &BatchView, ours: &Opened<'_>) -> Verdict {
     verdict
 }
 
-type Content<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, Vec<(&'a [u8], Option<&'a [u8]>)>);
-
-fn content<'a>(record: &RecordView<'a>) -> Content<'a> {
-    (record.key, record.value, record.headers.clone())
-}
-
 /// A batch whose records can be read.
 struct Opened<'a> {
     batch: &'a BatchView,
-    section: Vec<u8>,
+    unpacked: Unpacked,
 }
 
 impl Opened<'_> {
     fn new(batch: &BatchView) -> Option<Opened<'_>> {
-        let codec = Codec::of(batch.attributes()).ok()?;
-        let section = decompress(codec, batch.section(), UNPACKED_BYTES_MAX).ok()?;
-        Some(Opened { batch, section })
+        let unpacked = Unpacked::of_batch(batch, &Bounds::default()).ok()?;
+        Some(Opened { batch, unpacked })
     }
 
     /// Records that readers see, with their offsets, up to the first that cannot be read.
-    fn each(&self) -> impl Iterator<Item = (Offset, RecordView<'_>)> {
-        let records = Records::new(&self.section, self.batch.count().unsigned_abs());
-        let base = self.batch.base_offset();
-        records.into_iter().flatten().map_while(Result::ok).filter_map(move |record| {
-            let delta = u64::try_from(record.offset_delta).ok()?;
-            Some((base.plus(delta)?, record))
-        })
+    fn each(&self) -> impl Iterator<Item = (Offset, NewRecord<'_>)> {
+        let entries = self.unpacked.entries().into_iter().flatten().map_while(Result::ok);
+        entries.filter_map(|entry| Some((entry.offset?, entry.record)))
     }
 
     fn holds(&self, at: Offset) -> bool {
         self.batch.base_offset() <= at && at < self.batch.next_offset()
     }
 
-    fn time(&self, record: &RecordView<'_>) -> i64 {
-        if self.batch.attributes().has(Attributes::LOG_APPEND_TIME) {
-            return self.batch.max_timestamp().0;
-        }
-        self.batch.base_timestamp().0.wrapping_add(record.timestamp_delta)
+    /// A gap of one offset is filled with a single record of that codec.
+    fn may_be_repeat(&self) -> bool {
+        self.unpacked.codec() == Codec::Zstd && self.batch.count() == 1
     }
 
     /// One record again and again, as gaps of compacted topics are filled from 2^31 on.
     fn is_repeats(&self) -> bool {
-        let mut each = self.each().map(|(_, record)| (self.time(&record), record));
-        let Some((time, first)) = each.next() else { return false };
-        let first = content(&first);
-        let mut count = 1;
-        let same = each.all(|(other, record)| {
-            count += 1;
-            other == time && content(&record) == first
-        });
-        same && count > 1 && Codec::of(self.batch.attributes()) == Ok(Codec::Zstd)
+        let mut each = self.each().map(|(_, record)| record);
+        let Some(first) = each.next() else { return false };
+        let is_packed = self.unpacked.codec() == Codec::Zstd && self.batch.count() > 1;
+        is_packed && each.all(|record| record == first)
     }
 }
 
@@ -182,7 +162,6 @@ mod tests {
     use crate::ids::TimestampMs;
     use crate::wire::filler::Kind;
     use crate::wire::filler::filler;
-    use crate::wire::record::NewRecord;
     use crate::wire::record::plain_batch;
     use crate::wire::rewrite::Writer;
     use crate::wire::rewrite::rewrite;

@@ -38,6 +38,18 @@ pub struct Policy {
     pub merge: Merge,
 }
 
+impl Default for Policy {
+    /// What a link does unless told otherwise.
+    fn default() -> Policy {
+        Policy {
+            gap_fill: GapFill::Auto,
+            overtook: Overtook::Halt,
+            old_format: OldFormat::Convert,
+            merge: Merge::Auto,
+        }
+    }
+}
+
 /// What fills offsets that the source has no visible record for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum GapFill {

@@ -11,12 +11,14 @@ use crate::mirror::window::Made;
 use crate::mirror::window::Unit;
 use crate::wire::batch::BatchView;
 use crate::wire::codec::Codec;
-use crate::wire::codec::decompress;
 use crate::wire::filler;
 use crate::wire::filler::Kind;
 use crate::wire::filler::repeat::repeat;
 use crate::wire::record::NewRecord;
-use crate::wire::record::Records;
+use crate::wire::reframe::Bounds;
+use crate::wire::reframe::ReframeError;
+use crate::wire::reframe::unpack::Entry;
+use crate::wire::reframe::unpack::Unpacked;
 
 /// A gap longer than this is filled before anything behind it is taken in: what was fetched would
 /// hold its buffer all the while, and other partitions need it.
@@ -24,9 +26,6 @@ pub const LONG: u64 = 10_000;
 /// What a filler batch may have where the destination does not tell its limit, in bytes: Kafka's
 /// default `max.message.bytes` is 1,048,588.
 pub const FILLER_BYTES_MAX: usize = 1_048_576;
-
-/// The most that a batch may become when it is unpacked for its first record, in bytes.
-const UNPACKED_BYTES_MAX: usize = 128 << 20;
 
 /// What fills a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +60,19 @@ pub struct Gap {
     pub epoch: LeaderEpoch,
     /// What fills it.
     pub with: With,
-    /// Whether the link goes on over it although records are missing.
-    pub is_declared: bool,
+    /// Why readers must not see anything there.
+    pub why: Why,
+}
+
+/// Why an offset is filled.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The source has no record for readers there.
+    Nothing,
+    /// It lies below the source's log start, and the copy has not begun before.
+    Prefix,
+    /// Retention took records before they were copied, and the link goes on all the same.
+    Overtaken,
 }
 
 impl Gap {
@@ -84,7 +94,7 @@ impl Gap {
     /// Whether `behind` can be a part of this gap.
     pub fn takes(&self, behind: &Gap) -> bool {
         let fillers = matches!(self.with, With::Fillers(_));
-        let same = self.with == behind.with && self.is_declared == behind.is_declared;
+        let same = self.with == behind.with && self.why == behind.why;
         fillers && same && self.next == behind.base
     }
 
@@ -111,7 +121,7 @@ impl Gap {
             bytes: batch.len(),
             timestamp: batch.max_timestamp(),
             epoch: self.epoch,
-            made: Made::Filler { is_declared: self.is_declared },
+            made: Made::Filler(self.why),
         };
         self.base = unit.next;
         Some((unit, batch))
@@ -119,19 +129,18 @@ impl Gap {
 }
 
 impl Template {
-    /// The first record of `batch` that readers see; `None` where it cannot be read.
+    /// The first record of `batch` that readers see; `None` where it has none or is corrupt.
     pub fn of(batch: &BatchView) -> Option<Template> {
-        let codec = Codec::of(batch.attributes()).ok()?;
-        let section = decompress(codec, batch.section(), UNPACKED_BYTES_MAX).ok()?;
-        let mut records = Records::new(&section, batch.count().unsigned_abs()).ok()?;
-        let first = records
-            .find(|record| record.as_ref().map_or(true, |record| record.offset_delta >= 0))?;
-        let first = first.ok()?;
+        let unpacked = Unpacked::of_batch(batch, &Bounds::default()).ok()?;
+        let visible = |entry: &Result<Entry<'_>, ReframeError>| {
+            entry.as_ref().map_or(true, |entry| entry.offset.is_some())
+        };
+        let first = unpacked.entries().ok()?.find(visible)?.ok()?.record;
         let own = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
         let headers = first.headers.iter();
         let headers = headers.map(|(name, value)| (Bytes::copy_from_slice(name), own(*value)));
         Some(Template {
-            timestamp_ms: batch.base_timestamp().0.wrapping_add(first.timestamp_delta),
+            timestamp_ms: first.timestamp_ms,
             key: own(first.key),
             value: own(first.value),
             headers: headers.collect(),

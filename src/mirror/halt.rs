@@ -7,7 +7,6 @@ use std::fmt;
 use crate::ids::ClusterId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
-use crate::ids::ProducerId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::wire::error::KafkaCode;
@@ -22,47 +21,19 @@ pub enum Halt {
         /// Where the copy would go on.
         destination_end: Offset,
     },
-    /// The source has no batch at the destination's end.
+    /// The source has no record for readers at the destination's end, and the link fills nothing.
     Hole {
         /// The first missing offset.
         at: Offset,
         /// Where the source goes on.
         next: Offset,
     },
-    /// The destination's end lies inside a source batch.
-    EndInsideBatch {
+    /// A batch that had to be unpacked becomes larger than is held in memory for it.
+    Bomb {
         /// The batch's base offset.
         base: Offset,
-        /// The offset behind the batch.
-        next: Offset,
-        /// The destination's end.
-        end: Offset,
-    },
-    /// Compaction took records out of a batch: it occupies more offsets than it has records.
-    Thinned {
-        /// The batch's base offset.
-        base: Offset,
-        /// How many offsets it occupies.
-        span: u64,
-        /// How many records it has.
-        count: i32,
-    },
-    /// A marker of a transaction, or any other control batch.
-    Control {
-        /// The batch's base offset.
-        base: Offset,
-    },
-    /// A batch of a transaction.
-    Transactional {
-        /// The batch's base offset.
-        base: Offset,
-        /// The producer at the source.
-        producer: ProducerId,
-    },
-    /// A batch whose timestamps the source's broker gave.
-    LogAppendTime {
-        /// The batch's base offset.
-        base: Offset,
+        /// The bound.
+        unpacked_bytes_max: usize,
     },
     /// A batch of magic 0 or 1, or of one that is not known.
     OldFormat {
@@ -194,11 +165,7 @@ impl Halt {
         match self {
             Halt::LogStartAbove { .. } => "LOG_START_ABOVE_DESTINATION_END",
             Halt::Hole { .. } => "HOLE",
-            Halt::EndInsideBatch { .. } => "END_INSIDE_BATCH",
-            Halt::Thinned { .. } => "THINNED_BATCH",
-            Halt::Control { .. } => "CONTROL_BATCH",
-            Halt::Transactional { .. } => "TRANSACTIONAL_BATCH",
-            Halt::LogAppendTime { .. } => "LOG_APPEND_TIME",
+            Halt::Bomb { .. } => "DECOMPRESSION_BOMB",
             Halt::OldFormat { .. } => "UNSUPPORTED_MESSAGE_FORMAT",
             Halt::TooLarge { .. } => "BATCH_TOO_LARGE",
             Halt::SourceTruncated { .. } => "SOURCE_TRUNCATED",
@@ -232,27 +199,23 @@ impl Halt {
                 f,
                 "the source's log starts at {source_start}, the destination ends at \
                  {destination_end}: offsets {destination_end} to {source_start} are not to be had \
-                 any more"
+                 any more; retention.overtook=fill goes on behind them"
             ),
             Halt::Hole { at, next } => {
-                write!(f, "the source has no batch at {at}, it goes on at {next}")
+                write!(
+                    f,
+                    "the source has no record at {at}, it goes on at {next}, and gap.fill is halt"
+                )
             }
-            Halt::EndInsideBatch { base, next, end } => {
-                write!(f, "the destination's end {end} lies inside the source batch {base}..{next}")
-            }
-            Halt::Thinned { base, span, count } => {
-                write!(f, "the batch at {base} occupies {span} offsets and holds {count} records")
-            }
-            Halt::Control { base } => write!(f, "there is a control batch at {base}"),
-            Halt::Transactional { base, producer } => {
-                write!(f, "the batch at {base} is part of a transaction of producer {}", producer.0)
-            }
-            Halt::LogAppendTime { base } => {
-                write!(f, "the batch at {base} has LogAppendTime timestamps")
-            }
-            Halt::OldFormat { base, magic } => {
-                write!(f, "the batch at {base} has message format {magic}, 2 is needed")
-            }
+            Halt::OldFormat { base, magic } => write!(
+                f,
+                "the message at {base} has format {magic}, and message.format.old is halt"
+            ),
+            Halt::Bomb { base, unpacked_bytes_max } => write!(
+                f,
+                "the batch at {base} becomes larger than {unpacked_bytes_max} bytes when it is \
+                 unpacked"
+            ),
             Halt::Corrupt { base } => write!(
                 f,
                 "the batch at {base} fails its checksum each time it is fetched: check the \

@@ -4,6 +4,7 @@
 
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
+use crate::mirror::gap::Why;
 use crate::mirror::window::Made;
 use crate::mirror::window::Unit;
 
@@ -58,16 +59,19 @@ impl Copied {
     pub fn count(&mut self, unit: &Unit) {
         let offsets = unit.base.distance_to(unit.next);
         match unit.made {
-            Made::Filler { is_declared } => {
+            Made::Filler(why) => {
                 self.filled += offsets;
                 self.filler_bytes += unit.bytes as u64;
-                self.overtaken += if is_declared { offsets } else { 0 };
+                self.overtaken += if why == Why::Overtaken { offsets } else { 0 };
             }
-            Made::AtSource | Made::Reencoded => {
+            Made::AtSource | Made::Reencoded | Made::Merged(_) => {
                 self.batches += 1;
                 self.records += offsets;
                 self.bytes += unit.bytes as u64;
                 self.reencoded += u64::from(unit.made == Made::Reencoded);
+                if let Made::Merged(batches) = unit.made {
+                    self.merged += u64::from(batches);
+                }
             }
         }
     }

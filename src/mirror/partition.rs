@@ -21,11 +21,13 @@ use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::FetchFrom;
 use crate::mirror::facts::Limits;
+use crate::mirror::facts::Merge;
 use crate::mirror::facts::Order;
 use crate::mirror::facts::Prepared;
 use crate::mirror::facts::Tail;
 use crate::mirror::facts::Takes;
 use crate::mirror::gap::FILLER_BYTES_MAX;
+use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::history::History;
 use crate::mirror::lag::Copied;
@@ -164,7 +166,7 @@ impl PartitionMirror {
         self.begin(epoch, facts);
         self.state = State::Mirroring;
         if let Some(to) = facts.hole_to.filter(|_| self.front.is_none()) {
-            self.fill(to, LeaderEpoch::NONE, false);
+            self.fill(to, LeaderEpoch::NONE, Why::Nothing);
         }
         self.halt_if_reached();
     }
@@ -184,8 +186,9 @@ impl PartitionMirror {
         self.stale_leader = false;
         self.prepared = true;
         self.confirmed = self.confirmed.max(facts.destination_hwm.min(end));
-        let is_declared = end > Offset::ZERO && !facts.is_prefix;
-        let front = Front { to: facts.source_start, is_declared };
+        let began = end > Offset::ZERO && !facts.is_prefix;
+        let why = if began { Why::Overtaken } else { Why::Prefix };
+        let front = Front { to: facts.source_start, why };
         self.front = (end < facts.source_start).then_some(front);
     }
 
@@ -343,7 +346,8 @@ impl PartitionMirror {
         let sent_end = self.window.sent_end();
         let taken_max = self.takes.batch_bytes_max.unwrap_or(FILLER_BYTES_MAX);
         let bytes_max = taken_max.min(FILLER_BYTES_MAX).min(self.limits.append_bytes_max);
-        let (unit, batch) = self.window.take(bytes_max)?;
+        let bounds = (self.limits.policy.merge == Merge::Auto).then(|| self.bounds());
+        let (unit, batch) = self.window.take(bytes_max, bounds.as_ref())?;
         if unit.base != sent_end || batch.base_offset() != unit.base {
             self.window.drop_waiting();
             let what = "an append beside the destination's end";

@@ -16,6 +16,7 @@ use crate::mirror::facts::GapFill;
 use crate::mirror::facts::OldFormat;
 use crate::mirror::gap::Gap;
 use crate::mirror::gap::Template;
+use crate::mirror::gap::Why;
 use crate::mirror::gap::With;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
@@ -25,6 +26,11 @@ use crate::wire::batch::BatchView;
 use crate::wire::crc;
 use crate::wire::filler::COMPACTED_END;
 use crate::wire::filler::Kind;
+use crate::wire::reframe::Bounds;
+use crate::wire::reframe::ReframeError;
+use crate::wire::reframe::Run;
+use crate::wire::reframe::reframe;
+use crate::wire::reframe::reframe_batch;
 use crate::wire::split::Piece;
 
 /// How long the source may answer with nothing where it says that there is something, before the
@@ -36,8 +42,8 @@ pub const EMPTY_MS_MAX: i64 = 5_000;
 pub struct Front {
     /// The source's log start.
     pub to: Offset,
-    /// Records are missing, and the link goes on all the same.
-    pub is_declared: bool,
+    /// Whether records are missing, or were never to be copied.
+    pub why: Why,
 }
 
 /// Taking in.
@@ -61,9 +67,10 @@ impl PartitionMirror {
                 break;
             }
             self.fill_front(first_offset(&piece));
-            if self.takes_more() {
-                self.take_in(piece, fetched, &mut aborted);
+            if !self.takes_more() || !self.is_stable(&piece, fetched) {
+                break;
             }
+            self.take_in(&piece, fetched, &mut aborted);
         }
         if is_empty {
             self.note_empty(now, fetched);
@@ -88,7 +95,7 @@ impl PartitionMirror {
     fn fill_front(&mut self, first: Option<Offset>) {
         let Some(front) = self.front.take() else { return };
         let to = first.map_or(front.to, |first| first.min(front.to));
-        self.fill(to, LeaderEpoch::NONE, front.is_declared);
+        self.fill(to, LeaderEpoch::NONE, front.why);
         self.history.restart(LeaderEpoch::NONE);
     }
 
@@ -111,24 +118,37 @@ impl PartitionMirror {
         self.drain();
     }
 
-    fn take_in(&mut self, piece: Piece, fetched: &Fetched, aborted: &mut Aborted) {
+    fn take_in(&mut self, piece: &Piece, fetched: &Fetched, aborted: &mut Aborted) {
         match piece {
             Piece::Batch(batch) => {
-                let fate = aborted.fate(&batch);
-                // What is not stable yet comes again.
-                if batch.next_offset() <= fetched.source_end {
-                    self.take_batch(&batch, fate, fetched);
-                }
+                let fate = aborted.fate(batch);
+                self.take_batch(batch, fate, fetched);
             }
-            Piece::OldFormat { offset, magic, .. } => self.take_old(offset, magic),
+            Piece::OldFormat { offset, magic, .. } => self.take_old(piece, *offset, *magic),
+        }
+    }
+
+    /// What ends behind the source's end is read before the source has told of it, and comes
+    /// again; unless it is a corrupt header that says so. Either way nothing behind it is taken:
+    /// it would seem to have a gap in front.
+    fn is_stable(&mut self, piece: &Piece, fetched: &Fetched) -> bool {
+        match piece {
+            Piece::Batch(batch) if batch.next_offset() > fetched.source_end => {
+                if crc::check(batch).is_err() {
+                    self.handle_malformed();
+                }
+                false
+            }
+            Piece::Batch(_) => true,
+            Piece::OldFormat { offset, .. } => *offset < fetched.source_end,
         }
     }
 
     fn take_batch(&mut self, batch: &BatchView, fate: Fate, fetched: &Fetched) {
         let (base, end) = (batch.base_offset(), self.read_end());
         let answer = align(batch, fate, end, self.takes.batch_bytes_max);
-        let trusts = matches!(answer, Align::Append | Align::Skip);
-        if !trusts && crc::check(batch).is_err() {
+        let by_header = matches!(answer, Align::Skip | Align::Fill(_) | Align::Halt(_));
+        if by_header && crc::check(batch).is_err() {
             return self.handle_malformed();
         }
         match answer {
@@ -138,19 +158,20 @@ impl PartitionMirror {
                 if fetched.log_start.is_some_and(|start| start > end) {
                     return self.retention_took(end);
                 }
-                self.fill(to, LeaderEpoch::NONE, false);
+                self.fill(to, LeaderEpoch::NONE, Why::Nothing);
                 if self.takes_more() {
                     self.take_batch(batch, fate, fetched);
                 }
             }
             Align::Fill(to) => {
                 if self.note_epoch(batch) {
-                    self.fill(to, batch.leader_epoch(), false);
+                    self.fill(to, batch.leader_epoch(), Why::Nothing);
                 }
             }
             Align::Reencode => {
                 if self.note_epoch(batch) {
-                    self.reencode(batch, end);
+                    let runs = reframe_batch(batch, end, &self.bounds());
+                    self.take_runs(base, batch.leader_epoch(), runs);
                 }
             }
             Align::Append => {
@@ -161,27 +182,59 @@ impl PartitionMirror {
         }
     }
 
-    fn take_old(&mut self, last: Offset, magic: i8) {
+    fn take_old(&mut self, piece: &Piece, last: Offset, magic: i8) {
         let end = self.read_end();
         if align_old(last, end) == Align::Skip {
             return;
         }
         match self.limits.policy.old_format {
             OldFormat::Halt => self.ahead = Some(Halt::OldFormat { base: last, magic }),
-            OldFormat::Convert => self.ahead = Some(Halt::OldFormat { base: last, magic }),
+            OldFormat::Convert => {
+                let runs = reframe(piece, end, &self.bounds());
+                self.take_runs(last, LeaderEpoch::NONE, runs);
+            }
         }
     }
 
-    fn reencode(&mut self, batch: &BatchView, end: Offset) {
-        let (base, next) = (batch.base_offset(), batch.next_offset());
-        let attributes = batch.attributes();
-        self.ahead = Some(if base < end {
-            Halt::EndInsideBatch { base, next, end }
-        } else if attributes.has(crate::wire::batch::Attributes::LOG_APPEND_TIME) {
-            Halt::LogAppendTime { base }
-        } else {
-            Halt::Thinned { base, span: batch.span(), count: batch.count() }
-        });
+    /// What a unit that is encoded anew may be, before and after.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { batch_bytes_max: self.takes.batch_bytes_max, ..Bounds::default() }
+    }
+
+    fn take_runs(
+        &mut self,
+        base: Offset,
+        epoch: LeaderEpoch,
+        runs: Result<Vec<Run>, ReframeError>,
+    ) {
+        let runs = match runs {
+            Ok(runs) => runs,
+            Err(error) if error.is_too_large() => {
+                let unpacked_bytes_max = self.bounds().unpacked_bytes_max;
+                self.ahead = Some(Halt::Bomb { base, unpacked_bytes_max });
+                return;
+            }
+            Err(_) => return self.handle_malformed(),
+        };
+        for run in runs {
+            if self.state != State::Mirroring || self.ahead.is_some() {
+                return;
+            }
+            match run {
+                Run::Gap { next, .. } => self.fill(next, epoch, Why::Nothing),
+                Run::Batch(batch) => self.push_anew(batch),
+            }
+        }
+    }
+
+    fn push_anew(&mut self, batch: BatchView) {
+        let (base, bytes) = (batch.base_offset(), batch.len());
+        let bytes_max = self.takes.batch_bytes_max;
+        if bytes_max.is_some_and(|max| bytes > max) {
+            self.ahead = Some(Halt::TooLarge { base, bytes, bytes_max });
+            return;
+        }
+        self.push(batch, Made::Reencoded);
     }
 
     /// Retention took what was to be read next while it was read: both ends are asked again.
@@ -203,7 +256,7 @@ impl PartitionMirror {
 
     fn push(&mut self, batch: BatchView, made: Made) {
         self.resolve(&batch);
-        if !self.takes_more() {
+        if self.state != State::Mirroring || self.ahead.is_some() {
             return;
         }
         self.need_bytes = 0;
@@ -219,15 +272,15 @@ impl PartitionMirror {
     }
 
     /// Fills from the read position up to `to`, with what the link and the topic want there.
-    pub(super) fn fill(&mut self, to: Offset, epoch: LeaderEpoch, is_declared: bool) {
+    pub(super) fn fill(&mut self, to: Offset, epoch: LeaderEpoch, why: Why) {
         while self.ahead.is_none() && self.read_end() < to {
             let base = self.read_end();
-            match self.filling(base, to) {
+            match self.filling(base, to, why) {
                 Err(halt) => self.ahead = Some(halt),
                 Ok(None) => self.pending = Some((to, epoch)),
                 Ok(Some((kind, next))) => {
                     let with = With::Fillers(kind);
-                    self.push_gap(Gap { base, next, epoch, with, is_declared });
+                    self.push_gap(Gap { base, next, epoch, with, why });
                 }
             }
         }
@@ -240,13 +293,17 @@ impl PartitionMirror {
     }
 
     /// What fills the offsets from `base` on, and how far; `None` for repeats of the next record.
-    fn filling(&self, base: Offset, to: Offset) -> Result<Option<(Kind, Offset)>, Halt> {
+    fn filling(&self, base: Offset, to: Offset, why: Why) -> Result<Option<(Kind, Offset)>, Halt> {
         let needs = |key: &str, needs: &str| Halt::Config {
             key: key.to_owned(),
             is: "unknown or another value".to_owned(),
             needs: needs.to_owned(),
         };
-        let policy = self.limits.policy.gap_fill;
+        // What is below the source's log start is deleted again before anybody reads it.
+        let policy = match why {
+            Why::Prefix => GapFill::Auto,
+            Why::Nothing | Why::Overtaken => self.limits.policy.gap_fill,
+        };
         if policy == GapFill::Halt {
             return Err(Halt::Hole { at: base, next: to });
         }
@@ -271,7 +328,7 @@ impl PartitionMirror {
         let Some(template) = Template::of(batch) else { return self.handle_malformed() };
         let with = With::Repeats(Box::new(template));
         let base = self.window.read_end();
-        self.push_gap(Gap { base, next, epoch, with, is_declared: false });
+        self.push_gap(Gap { base, next, epoch, with, why: Why::Nothing });
     }
 }
 
@@ -532,6 +589,21 @@ mod tests {
         let fetched = Fetched { log_start: Some(at(20)), ..told(30, &[]) };
         give(&mut mirror, &fetched, vec![plain(20, 5)]);
         assert!(mirror.is_preparing() && land(&mut mirror).is_empty());
+    }
+
+    #[test]
+    fn nothing_behind_a_batch_that_seems_to_end_too_late_is_taken() {
+        let mut bytes = plain(0, 5).to_bytes().to_vec();
+        bytes[23] = 0x20; // the last offset delta
+        let corrupt = BatchView::new(bytes.into()).unwrap();
+        let mut mirror = mirroring(30, 0);
+        give(&mut mirror, &told(30, &[]), vec![corrupt, plain(5, 5)]);
+        assert!(mirror.is_preparing() && land(&mut mirror).is_empty());
+        // one that the source has not told of yet is no fault
+        let mut mirror = mirroring(30, 0);
+        give(&mut mirror, &told(7, &[]), vec![plain(0, 5), plain(5, 5), plain(20, 5)]);
+        assert_eq!(shape(&land(&mut mirror)), [(0, 5, None)]);
+        assert!(mirror.is_mirroring());
     }
 
     #[test]

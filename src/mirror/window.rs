@@ -10,11 +10,20 @@ use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
 use crate::mirror::gap::Gap;
+use crate::mirror::gap::Why;
 use crate::wire::batch::BatchView;
+use crate::wire::reframe::Bounds;
+use crate::wire::reframe::merge::BATCHES_MAX;
+use crate::wire::reframe::merge::fits;
+use crate::wire::reframe::merge::merge;
 
 /// How many batches of one producer a broker remembers, and so how many may be in flight
 /// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub const IN_FLIGHT_MAX: usize = 5;
+
+/// A batch larger than this is never merged with others: what is saved is a share of the round
+/// trip for each batch, and that is little against its bytes.
+pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// How a batch came to be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -23,11 +32,10 @@ pub enum Made {
     AtSource,
     /// Its records were encoded anew.
     Reencoded,
-    /// It fills offsets; whether those are of a declared hole.
-    Filler {
-        /// Retention had taken them before they could be copied, and the link goes on all the same.
-        is_declared: bool,
-    },
+    /// It was so many of the source's own.
+    Merged(u32),
+    /// It fills offsets.
+    Filler(Why),
 }
 
 /// One batch on its way; it occupies the offsets `base..next`.
@@ -61,7 +69,7 @@ impl Unit {
 
     /// Memory that it holds: fillers share one section.
     fn held(&self) -> usize {
-        if matches!(self.made, Made::Filler { .. }) { 0 } else { self.bytes }
+        if matches!(self.made, Made::Filler(_)) { 0 } else { self.bytes }
     }
 }
 
@@ -155,7 +163,7 @@ impl Window {
             Waiting::Gap(_) => None,
         });
         let mut units = self.in_flight.iter().chain(waiting);
-        let oldest = units.find(|unit| !matches!(unit.made, Made::Filler { .. }));
+        let oldest = units.find(|unit| !matches!(unit.made, Made::Filler(_)));
         oldest.map(|unit| unit.timestamp)
     }
 
@@ -183,8 +191,12 @@ impl Window {
     }
 
     /// Hands the oldest waiting batch out, or the first fillers of a gap, at most `bytes_max` of
-    /// them; which makes it in flight.
-    pub fn take(&mut self, bytes_max: usize) -> Option<(Unit, BatchView)> {
+    /// them; which makes it in flight. With `merge` several small batches go out as one, where more
+    /// of them wait than may be in flight.
+    pub fn take(&mut self, bytes_max: usize, merge: Option<&Bounds>) -> Option<(Unit, BatchView)> {
+        if let Some(bounds) = merge {
+            self.merge_front(bytes_max, bounds);
+        }
         let (unit, batch) = match self.waiting.front_mut()? {
             Waiting::Gap(gap) => {
                 let (unit, batch) = gap.cut(self.timestamp, bytes_max)?;
@@ -201,6 +213,33 @@ impl Window {
         self.timestamp = unit.timestamp;
         self.in_flight.push_back(unit.clone());
         Some((unit, batch))
+    }
+
+    /// Makes the small batches in front one, if there are several and it costs time not to.
+    fn merge_front(&mut self, bytes_max: usize, bounds: &Bounds) {
+        if self.waiting.len() + self.in_flight.len() <= IN_FLIGHT_MAX {
+            return;
+        }
+        let mut batches: Vec<BatchView> = Vec::new();
+        let mut bytes = 0;
+        for one in &self.waiting {
+            let Waiting::Batch(Unit { made: Made::AtSource, .. }, batch) = one else { break };
+            bytes += batch.len();
+            let fit = batches.last().is_none_or(|before| fits(before, batch));
+            let full = bytes > bytes_max || batches.len() >= BATCHES_MAX;
+            if !fit || full || batch.len() > SMALL_BYTES_MAX {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        // A batch that cannot be read goes out as it is: the destination refuses it.
+        let Ok(Some(merged)) = merge(&batches, bounds) else { return };
+        let held: usize = batches.iter().map(BatchView::len).sum();
+        self.waiting.drain(..batches.len());
+        let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+        let unit = Unit::of(&merged, Made::Merged(count));
+        self.bytes = self.bytes - held + unit.held();
+        self.waiting.push_front(Waiting::Batch(unit, merged));
     }
 
     /// The oldest batch in flight, which an answer must be about.
@@ -229,6 +268,7 @@ mod tests {
     use crate::mirror::align::tests::batch;
     use crate::mirror::gap::LONG;
     use crate::mirror::gap::With;
+    use crate::mirror::samples::plain;
     use crate::wire::filler::Kind;
     use crate::wire::filler::kind_of;
 
@@ -240,7 +280,7 @@ mod tests {
         let at = |raw| Offset::new(raw).unwrap();
         let with = With::Fillers(Kind::Hidden);
         let epoch = LeaderEpoch::NONE;
-        Gap { base: at(base), next: at(next), epoch, with, is_declared: false }
+        Gap { base: at(base), next: at(next), epoch, with, why: Why::Nothing }
     }
 
     #[test]
@@ -251,7 +291,7 @@ mod tests {
         assert!(window.push(batch(11, 1, 1, 0), Made::AtSource).is_err());
         let ends = |w: &Window| (w.end().get(), w.sent_end().get(), w.read_end().get());
         assert_eq!((ends(&window), window.bytes()), ((0, 0, 10), 124));
-        window.take(1_000).unwrap();
+        window.take(1_000, None).unwrap();
         assert_eq!((ends(&window), window.in_flight()), ((0, 5, 10), 1));
         window.ack().unwrap();
         assert_eq!((ends(&window), window.bytes()), ((5, 5, 10), 62));
@@ -268,15 +308,15 @@ mod tests {
         window.push_gap(gap(9, 5 + LONG as i64 + 20)).unwrap();
         assert_eq!((window.waiting(), window.bytes()), (2, 62));
         assert!(window.has_long_gap());
-        window.take(1_000).unwrap();
-        let (unit, first) = window.take(61 + 11 * 20).unwrap();
+        window.take(1_000, None).unwrap();
+        let (unit, first) = window.take(61 + 11 * 20, None).unwrap();
         assert_eq!((unit.base.get(), unit.next.get()), (5, 25));
         assert_eq!((first.base_offset().get(), first.count()), (5, 20));
         // as the batch before it
         assert_eq!(first.max_timestamp(), TimestampMs(1_000));
         assert_eq!(kind_of(&first), Some(Kind::Hidden));
         assert!(!window.has_long_gap());
-        let (unit, _) = window.take(1_000_000).unwrap();
+        let (unit, _) = window.take(1_000_000, None).unwrap();
         assert_eq!(unit.next.get(), 5 + LONG as i64 + 20);
         assert_eq!((window.waiting(), window.read_end()), (0, unit.next));
         assert_eq!(window.bytes(), 62, "fillers hold no memory of their own");
@@ -286,7 +326,7 @@ mod tests {
     fn a_gap_of_all_offsets_costs_nothing_to_hold() {
         let mut window = window();
         window.push_gap(gap(0, i64::MAX)).unwrap();
-        let (unit, _) = window.take(usize::MAX).unwrap();
+        let (unit, _) = window.take(usize::MAX, None).unwrap();
         assert_eq!(unit.next.get(), i64::from(crate::wire::filler::COUNT_MAX));
         assert_eq!(unit.timestamp, TimestampMs(-1));
         assert_eq!(window.read_end().get(), i64::MAX);
@@ -298,7 +338,50 @@ mod tests {
         window.push_gap(gap(0, 5)).unwrap();
         assert_eq!(window.oldest(), None);
         window.push(batch(5, 5, 5, 0), Made::AtSource).unwrap();
-        window.take(1_000).unwrap();
+        window.take(1_000, None).unwrap();
         assert_eq!(window.oldest(), Some(TimestampMs(1_005)));
+    }
+
+    #[test]
+    fn small_batches_become_one_only_where_more_wait_than_may_be_in_flight() {
+        let tens = |window: &mut Window, count: i64| {
+            for n in 0..count {
+                window.push(plain(3 * n, 3), Made::AtSource).unwrap();
+            }
+        };
+        let bounds = Bounds::default();
+        let mut few = window();
+        tens(&mut few, 5);
+        let (unit, _) = few.take(10_000, Some(&bounds)).unwrap();
+        assert_eq!((unit.made, unit.next.get()), (Made::AtSource, 3));
+        let mut many = window();
+        tens(&mut many, 6);
+        let before = many.bytes();
+        let (unit, batch) = many.take(10_000, Some(&bounds)).unwrap();
+        assert_eq!((unit.made, unit.next.get()), (Made::Merged(6), 18));
+        assert_eq!((batch.count(), many.waiting()), (18, 0));
+        assert!(many.bytes() < before && many.bytes() == batch.len());
+        let mut bounded = window();
+        tens(&mut bounded, 9);
+        let three = 3 * plain(0, 3).len();
+        let (unit, _) = bounded.take(three, Some(&bounds)).unwrap();
+        assert_eq!((unit.made, unit.next.get()), (Made::Merged(3), 9));
+        bounded.ack().unwrap();
+        assert_eq!(bounded.bytes(), 6 * plain(0, 3).len());
+    }
+
+    #[test]
+    fn what_does_not_fit_or_is_large_is_not_merged() {
+        let mut window = window();
+        window.push(plain(0, 3), Made::AtSource).unwrap();
+        window.push(batch(3, 3, 3, 1), Made::AtSource).unwrap();
+        (2..9).for_each(|n| window.push(plain(3 * n, 3), Made::AtSource).unwrap());
+        let bounds = Bounds::default();
+        let (unit, _) = window.take(10_000, Some(&bounds)).unwrap();
+        assert_eq!(unit.made, Made::AtSource);
+        let (unit, _) = window.take(10_000, Some(&bounds)).unwrap();
+        assert_eq!(unit.made, Made::AtSource, "another codec");
+        let (unit, _) = window.take(10_000, Some(&bounds)).unwrap();
+        assert_eq!(unit.made, Made::Merged(7));
     }
 }

@@ -103,7 +103,12 @@ impl World<'_> {
             let from = self.wrong_from.map_or(first, |from| from.max(first));
             let ours = self.broker.log[from..].iter().filter(|batch| !batch.is_foreign);
             let behind = ours.count();
-            assert!(behind <= 2 * 5 + 2, "{behind} batches behind the first wrong one");
+            let wrong = &self.broker.log[first];
+            let cells: Vec<_> = (wrong.base..wrong.next()).map(|at| self.source.cell(at)).collect();
+            assert!(
+                behind <= 2 * 5 + 2,
+                "{behind} batches behind the first wrong one: {wrong:?}, the source has {cells:?}"
+            );
             assert!(self.mirror.halted().is_some(), "a wrong batch at {first} and no halt");
         }
     }

@@ -33,8 +33,6 @@ pub struct Batch {
     pub base: i64,
     /// How many it occupies.
     pub span: i64,
-    /// The leader epoch that wrote it.
-    pub epoch: i32,
     /// The bytes.
     pub view: BatchView,
 }
@@ -159,7 +157,7 @@ impl Source {
         if self.epochs.last().is_none_or(|last| last.0 < self.epoch) {
             self.epochs.push((self.epoch, base));
         }
-        self.log.push(Batch { base, span, epoch: self.epoch, view });
+        self.log.push(Batch { base, span, view });
         self.end = base + span;
     }
 
