@@ -17,6 +17,7 @@ use isolog::link;
 use isolog::link::run::Dials;
 use isolog::link::run::Link;
 use isolog::link::run::Starting;
+use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
 use isolog::sync::filter::Pattern;
@@ -131,7 +132,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
         name: LinkName("dr".into()),
         source: options(Side::Source, source),
         link: link::Options {
-            policy: Policy::default(),
+            policy: Policy { merge: Merge::Never, ..Policy::default() },
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
             paused: false,
             replication_factor: -1,
