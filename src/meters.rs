@@ -146,6 +146,50 @@ pub const PARTITION_APPEND_BYTES: Meter = counter(
     PARTITION,
     "Bytes of batches, headers included, that the destination has acknowledged.",
 );
+/// Batches encoded anew.
+pub const PARTITION_REENCODED_BATCHES: Meter = counter(
+    "isolog_partition_reencoded_batches_total",
+    "batches",
+    PARTITION,
+    "Of the acknowledged batches, those whose records were encoded anew: thinned by compaction, \
+     stamped by the source's broker, of an old format, or begun before the destination's end.",
+);
+/// Batches merged.
+pub const PARTITION_MERGED_BATCHES: Meter = counter(
+    "isolog_partition_merged_batches_total",
+    "batches",
+    PARTITION,
+    "Batches of the source that became part of a larger one (batch.merge).",
+);
+/// Offsets filled.
+pub const PARTITION_FILLED_OFFSETS: Meter = counter(
+    "isolog_partition_filled_offsets_total",
+    "offsets",
+    PARTITION,
+    "Offsets at which the source has no record for readers, and which were filled.",
+);
+/// Bytes of fillers.
+pub const PARTITION_FILLER_BYTES: Meter = counter(
+    "isolog_partition_filler_bytes_total",
+    "bytes",
+    PARTITION,
+    "Bytes of the batches that fill offsets.",
+);
+/// Offsets of declared holes.
+pub const PARTITION_OVERTAKEN_OFFSETS: Meter = counter(
+    "isolog_partition_overtaken_offsets_total",
+    "offsets",
+    PARTITION,
+    "Offsets of records that the source deleted before they were copied, and over which the link \
+     went on (retention.overtook=fill).",
+);
+/// Records held back.
+pub const PARTITION_HELD_RECORDS: Meter = gauge(
+    "isolog_partition_held_records",
+    "records",
+    PARTITION,
+    "Records of the source that wait behind an open transaction of its own.",
+);
 /// Open connections.
 pub const CONNECTIONS: Meter =
     gauge("isolog_connections", "connections", SIDE, "Open connections to brokers.");
@@ -221,6 +265,12 @@ pub const METERS: &[Meter] = &[
     PARTITION_APPEND_BATCHES,
     PARTITION_APPEND_RECORDS,
     PARTITION_APPEND_BYTES,
+    PARTITION_REENCODED_BATCHES,
+    PARTITION_MERGED_BATCHES,
+    PARTITION_FILLED_OFFSETS,
+    PARTITION_FILLER_BYTES,
+    PARTITION_OVERTAKEN_OFFSETS,
+    PARTITION_HELD_RECORDS,
     CONNECTIONS,
     CONNECTIONS_OPENED,
     DIAL_FAILURES,

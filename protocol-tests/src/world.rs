@@ -10,6 +10,7 @@ pub mod verdict;
 use std::time::Duration;
 
 use isolog::flow;
+use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -22,6 +23,7 @@ use crate::net::Proxy;
 use crate::net::Rule;
 use crate::rng::Rng;
 use crate::world::instance::Instance;
+use crate::world::instance::faithful;
 use crate::world::instance::small_belt;
 use crate::world::kinds::Kind;
 use crate::world::kinds::Trait;
@@ -52,6 +54,8 @@ pub struct World {
     topics: Vec<Topic>,
     /// The bounds of every isolog that is started.
     pub flow: flow::Options,
+    /// The choices of every isolog that is started.
+    pub policy: Policy,
     running: Option<Instance>,
     began: Instant,
     /// Which faults this world knows.
@@ -149,6 +153,7 @@ impl World {
             rng,
             topics: Vec::new(),
             flow: small_belt(),
+            policy: faithful(),
             running: None,
             began: Instant::now(),
             faults: Vec::new(),
@@ -192,7 +197,8 @@ impl World {
     /// One more isolog over the same link, under a network name of its own.
     pub fn instance(&mut self, client: &str) -> Instance {
         let seed = self.rng.next_u64();
-        Instance::start(&self.source, &self.destination, client, &self.flow, seed)
+        let (flow, policy) = (&self.flow, self.policy);
+        Instance::start(&self.source, &self.destination, client, flow, policy, seed)
     }
 
     /// The isolog that runs.

@@ -12,11 +12,11 @@ use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::link;
-use crate::mirror::facts::GapFill;
-use crate::mirror::facts::Merge;
-use crate::mirror::facts::OldFormat;
-use crate::mirror::facts::Overtook;
-use crate::mirror::facts::Policy;
+use crate::link::GapFill;
+use crate::link::Merge;
+use crate::link::OldFormat;
+use crate::link::Overtook;
+use crate::link::Policy;
 use crate::service;
 
 use super::check::Checked;

@@ -26,6 +26,7 @@ use crate::flow::guest::Guest;
 use crate::flow::guest::NOWHERE;
 use crate::flow::guest::NotNow;
 use crate::flow::guest::Place;
+use crate::flow::guest::ToBelt;
 use crate::flow::guest::Wish;
 use crate::flow::guest::case;
 use crate::flow::guest::leader;
@@ -60,19 +61,6 @@ const REST_MAX: Duration = Duration::from_secs(10);
 const STANDING_LOOK: Duration = Duration::from_secs(10);
 /// No more often than this is the metadata of a side read again on account of trouble.
 const REFRESH_PAUSE: Duration = Duration::from_millis(250);
-
-/// What the link tells its belt.
-#[derive(Debug)]
-pub enum ToBelt {
-    /// Everything that is wanted; what is not named is let go.
-    Wanted(Vec<Wish>),
-    /// Everything stands still for this reason.
-    Halt(Halt),
-    /// Look again at what halted.
-    Resume(TopicPartition),
-    /// Fill the hole at the end of the source's log, if there is one.
-    FillTail(TopicPartition),
-}
 
 /// The belt.
 pub struct Belt {
@@ -136,7 +124,7 @@ impl Belt {
                         self.handle_panic(&error);
                     }
                 }
-                Some(side) = self.refreshes.join_next() => self.handle_refreshed(side.ok()),
+                Some(side) = self.refreshes.join_next() => tracing::trace!(?side, "metadata read"),
                 order = orders.recv() => match order {
                     Some(order) => self.handle_order(order),
                     None => break,
@@ -499,9 +487,5 @@ impl Belt {
             }
             side
         });
-    }
-
-    fn handle_refreshed(&mut self, side: Option<Side>) {
-        tracing::trace!(?side, "metadata read");
     }
 }

@@ -36,6 +36,19 @@ pub struct Wish {
     pub halt: Option<Halt>,
 }
 
+/// What the link tells its belt.
+#[derive(Debug)]
+pub enum ToBelt {
+    /// Everything that is wanted; what is not named is let go.
+    Wanted(Vec<Wish>),
+    /// Everything stands still for this reason.
+    Halt(Halt),
+    /// Look again at what halted.
+    Resume(TopicPartition),
+    /// Fill the hole at the end of the source's log, if there is one.
+    FillTail(TopicPartition),
+}
+
 /// Where a partition is.
 pub(super) enum Place {
     /// Waits to be looked at.

@@ -6,6 +6,7 @@ mod appender;
 pub mod assign;
 mod fetcher;
 pub mod guest;
+pub mod held;
 pub mod judge;
 pub mod lane;
 mod prepare;

@@ -11,21 +11,37 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crate::ids::TopicPartition;
+use crate::mirror::lag::HeldBy;
 use crate::mirror::lag::Snapshot;
 
 /// One partition's last copy.
 #[derive(Debug, Default)]
-pub struct Cell(Mutex<Option<Snapshot>>);
+pub struct Cell {
+    snapshot: Mutex<Option<Snapshot>>,
+    /// What the source said when it was asked who holds the partition back.
+    held_by: Mutex<Option<HeldBy>>,
+}
 
 impl Cell {
     /// Puts a newer copy in.
     pub fn publish(&self, snapshot: Snapshot) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// Puts in who holds the partition back.
+    pub fn tell_held(&self, held_by: Option<HeldBy>) {
+        *self.held_by.lock().unwrap_or_else(PoisonError::into_inner) = held_by;
     }
 
     /// The last copy; `None` before the first.
     pub fn read(&self) -> Option<Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let held_by = *self.held_by.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended since holds nothing.
+        let holds =
+            |by: &HeldBy| snapshot.held_records > 0 && snapshot.source_end == Some(by.since);
+        snapshot.held_by = held_by.filter(holds);
+        Some(snapshot)
     }
 }
 

@@ -10,7 +10,11 @@ use std::time::Duration;
 use crate::cluster;
 use crate::flow;
 use crate::ids::LinkName;
-use crate::mirror::facts::Policy;
+pub use crate::mirror::facts::GapFill;
+pub use crate::mirror::facts::Merge;
+pub use crate::mirror::facts::OldFormat;
+pub use crate::mirror::facts::Overtook;
+pub use crate::mirror::facts::Policy;
 use crate::sync::filter::TopicFilter;
 
 /// What one link mirrors and how; filled by `config`.

@@ -20,8 +20,9 @@ use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
 use crate::flow::assign::Belt;
-use crate::flow::assign::ToBelt;
+use crate::flow::guest::ToBelt;
 use crate::flow::guest::Wish;
+use crate::flow::held;
 use crate::flow::lane::Shared;
 use crate::flow::stats::Board;
 use crate::flow::stats::Gauge;
@@ -314,6 +315,7 @@ impl Starting {
                     if orders.send(ToBelt::Wanted(wishes)).await.is_err() {
                         return;
                     }
+                    held::ask(source, &self.link.board).await;
                     source.options().metadata_age_max
                 }
                 Err(error) => {

@@ -67,8 +67,8 @@ fn is_abort(batch: &BatchView) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::samples::marker;
-    use crate::mirror::samples::txn;
+    use crate::mirror::tests::marker;
+    use crate::mirror::tests::txn;
 
     fn list(rows: &[(i64, i64)]) -> Aborted {
         let row = |(id, first): &(i64, i64)| (ProducerId(*id), Offset::new(*first).unwrap());

@@ -3,6 +3,7 @@
 //! It never guesses: what is not known is `None`.
 
 use crate::ids::Offset;
+use crate::ids::ProducerId;
 use crate::ids::TimestampMs;
 use crate::mirror::gap::Why;
 use crate::mirror::window::Made;
@@ -29,8 +30,21 @@ pub struct Snapshot {
     pub lag_ms: Option<u64>,
     /// Records behind `source_end` that an open transaction of the source holds back.
     pub held_records: u64,
+    /// That transaction, once the source has been asked.
+    pub held_by: Option<HeldBy>,
     /// What the destination confirmed since the start.
     pub copied: Copied,
+}
+
+/// The open transaction at the source's last stable offset.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct HeldBy {
+    /// Whose it is.
+    pub producer: ProducerId,
+    /// Its first record: the last stable offset.
+    pub since: Offset,
+    /// When the producer wrote last, by its records.
+    pub last_timestamp: TimestampMs,
 }
 
 /// Totals since the start of the process, of what the destination confirmed.

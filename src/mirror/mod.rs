@@ -14,7 +14,7 @@ pub mod history;
 pub mod lag;
 pub mod partition;
 mod rules;
-#[cfg(test)]
-mod samples;
 pub mod take;
+#[cfg(test)]
+mod tests;
 pub mod window;

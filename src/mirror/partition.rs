@@ -103,6 +103,9 @@ pub struct PartitionMirror {
     pub(super) usual_bytes: usize,
     /// Whether the last refusal was about who leads.
     pub(super) stale_leader: bool,
+    /// The source could not place our offset and epoch: it is asked without an epoch next, for one
+    /// that went back to an old message format has forgotten all epochs.
+    pub(super) unplaced: bool,
     /// Why it left `Mirroring` last, for people.
     pub(super) fault: Option<(&'static str, String)>,
 }
@@ -136,6 +139,7 @@ impl PartitionMirror {
             sent: (LeaderEpoch::NONE, TimestampMs(-1)),
             need_bytes: 0,
             stale_leader: false,
+            unplaced: false,
             fault: None,
         }
     }
@@ -174,7 +178,8 @@ impl PartitionMirror {
     fn begin(&mut self, epoch: LeaderEpoch, facts: &Prepared) {
         let end = facts.destination_end;
         self.window = Window::new(end, facts.tail_timestamp);
-        self.history.restart(epoch);
+        let is_unplaced = std::mem::take(&mut self.unplaced);
+        self.history.restart(if is_unplaced { LeaderEpoch::NONE } else { epoch });
         self.sent = (epoch, facts.tail_timestamp);
         self.ahead = None;
         self.pending = None;
@@ -445,6 +450,7 @@ impl PartitionMirror {
             destination_hwm: self.lag.destination_hwm,
             lag_records: self.lag.records(),
             held_records: self.lag.held,
+            held_by: None,
             lag_bytes: self.window.bytes() as u64,
             lag_ms: self.lag.ms(now, self.window.oldest()),
             copied: self.copied,
@@ -456,15 +462,15 @@ impl PartitionMirror {
 mod tests {
     use super::*;
     use crate::mirror::align::tests::batch;
-    use crate::mirror::samples::NOW;
-    use crate::mirror::samples::acked;
-    use crate::mirror::samples::at;
-    use crate::mirror::samples::facts;
-    use crate::mirror::samples::fetched;
-    use crate::mirror::samples::fresh;
-    use crate::mirror::samples::mirroring;
-    use crate::mirror::samples::refused;
-    use crate::mirror::samples::tens;
+    use crate::mirror::tests::NOW;
+    use crate::mirror::tests::acked;
+    use crate::mirror::tests::at;
+    use crate::mirror::tests::facts;
+    use crate::mirror::tests::fetched;
+    use crate::mirror::tests::fresh;
+    use crate::mirror::tests::mirroring;
+    use crate::mirror::tests::refused;
+    use crate::mirror::tests::tens;
     use crate::wire::error::KafkaCode;
 
     #[test]

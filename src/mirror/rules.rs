@@ -16,6 +16,9 @@ use crate::mirror::window::IN_FLIGHT_MAX;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
 
+/// The source has not that offset, or cannot say so for want of epochs.
+const OFFSET_OUT_OF_RANGE: KafkaCode = KafkaCode(1);
+
 /// The rules.
 impl PartitionMirror {
     /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
@@ -92,6 +95,7 @@ impl PartitionMirror {
         self.fault = match fault {
             Fault::FetchRefused(code) => {
                 self.stale_leader |= code.remedy() == Remedy::Refresh;
+                self.unplaced = code == OFFSET_OUT_OF_RANGE;
                 Some((code.name(), format!("the source refused a fetch: {code}")))
             }
             Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),

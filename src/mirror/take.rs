@@ -350,17 +350,17 @@ mod tests {
     use crate::mirror::facts::Policy;
     use crate::mirror::facts::Prepared;
     use crate::mirror::gap::LONG;
-    use crate::mirror::samples::NOW;
-    use crate::mirror::samples::POLICY;
-    use crate::mirror::samples::acked;
-    use crate::mirror::samples::at;
-    use crate::mirror::samples::facts;
-    use crate::mirror::samples::fresh;
-    use crate::mirror::samples::marker;
-    use crate::mirror::samples::mirroring;
-    use crate::mirror::samples::plain;
-    use crate::mirror::samples::takes;
-    use crate::mirror::samples::txn;
+    use crate::mirror::tests::NOW;
+    use crate::mirror::tests::POLICY;
+    use crate::mirror::tests::acked;
+    use crate::mirror::tests::at;
+    use crate::mirror::tests::facts;
+    use crate::mirror::tests::fresh;
+    use crate::mirror::tests::marker;
+    use crate::mirror::tests::mirroring;
+    use crate::mirror::tests::plain;
+    use crate::mirror::tests::takes;
+    use crate::mirror::tests::txn;
     use crate::wire::codec::Codec;
     use crate::wire::filler::kind_of;
 

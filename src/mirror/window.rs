@@ -268,7 +268,7 @@ mod tests {
     use crate::mirror::align::tests::batch;
     use crate::mirror::gap::LONG;
     use crate::mirror::gap::With;
-    use crate::mirror::samples::plain;
+    use crate::mirror::tests::plain;
     use crate::wire::filler::Kind;
     use crate::wire::filler::kind_of;
 

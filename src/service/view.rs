@@ -43,6 +43,27 @@ pub struct PartitionView {
     pub append_records: u64,
     /// Bytes acknowledged since then.
     pub append_bytes: u64,
+    /// Of those batches, the ones whose records were encoded anew.
+    #[serde(default)]
+    pub reencoded_batches: u64,
+    /// Batches of the source that became part of a larger one.
+    #[serde(default)]
+    pub merged_batches: u64,
+    /// Offsets without a record for readers, filled.
+    #[serde(default)]
+    pub filled_offsets: u64,
+    /// Bytes of what fills them.
+    #[serde(default)]
+    pub filler_bytes: u64,
+    /// Offsets of records that the source deleted before they were copied.
+    #[serde(default)]
+    pub overtaken_offsets: u64,
+    /// Records of the source that wait behind an open transaction of its own.
+    #[serde(default)]
+    pub held_records: u64,
+    /// The producer of that transaction, and since when it has been seen, where that is known.
+    #[serde(default)]
+    pub held_by: Option<HeldView>,
 }
 
 impl PartitionView {
@@ -67,8 +88,30 @@ impl PartitionView {
             append_batches: snapshot.copied.batches,
             append_records: snapshot.copied.records,
             append_bytes: snapshot.copied.bytes,
+            reencoded_batches: snapshot.copied.reencoded,
+            merged_batches: snapshot.copied.merged,
+            filled_offsets: snapshot.copied.filled,
+            filler_bytes: snapshot.copied.filler_bytes,
+            overtaken_offsets: snapshot.copied.overtaken,
+            held_records: snapshot.held_records,
+            held_by: snapshot.held_by.map(|held| HeldView {
+                producer_id: held.producer.0,
+                offset: held.since.get(),
+                last_timestamp_ms: held.last_timestamp.0,
+            }),
         }
     }
+}
+
+/// The open transaction that holds a partition back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldView {
+    /// The producer's id at the source.
+    pub producer_id: i64,
+    /// The offset of its first record.
+    pub offset: i64,
+    /// The time of the last batch that the producer wrote, in ms since 1970; -1 for none.
+    pub last_timestamp_ms: i64,
 }
 
 /// One link, as JSON shows it.

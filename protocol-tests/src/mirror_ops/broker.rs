@@ -67,8 +67,9 @@ impl Broker {
         let Some(rows) = rows(batch, self.is_compacted) else { return (87, -1, false) };
         let same = |&(first, length, _): &(i64, i64, i64)| (first, length) == (sequence, span);
         if let Some(&(_, _, base)) = self.writer.iter().find(|batch| same(batch)) {
-            // a repeat is told by its time, if it has one
-            return (0, base, batch.max_timestamp().0 >= 0);
+            // a repeat is told by the time of what is there, if that has one
+            let there = self.log.iter().rev().find(|batch| batch.base == base);
+            return (0, base, there.is_some_and(|batch| batch.view.max_timestamp().0 >= 0));
         }
         let due = self.writer.back().map(|(first, length, _)| (first + length) % SEQUENCES);
         if due.is_some_and(|due| due != sequence) {

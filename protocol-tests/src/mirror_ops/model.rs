@@ -81,7 +81,8 @@ impl World<'_> {
     fn verdict_halted(&self, halt: &Halt) {
         let end = self.broker.end;
         match halt {
-            Halt::DestinationBehind { .. } | Halt::LogStartAbove { .. } if self.misled => {}
+            Halt::DestinationBehind { .. } | Halt::LogStartAbove { .. } | Halt::Hole { .. }
+                if self.misled => {}
             Halt::LogStartAbove { .. } => {
                 assert!(end < self.source.start && self.policy.overtook == Overtook::Halt);
             }

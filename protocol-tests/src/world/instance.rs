@@ -44,6 +44,7 @@ impl Instance {
         destination: &TestCluster,
         client: &str,
         flow: &flow::Options,
+        policy: Policy,
         seed: u64,
     ) -> Instance {
         let stop = CancellationToken::new();
@@ -58,7 +59,8 @@ impl Instance {
             lanes: Arc::new(Gauge::default()),
             stop: stop.clone(),
         };
-        let settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
+        let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
+        settings.link.policy = policy;
         let starting = Starting::new(settings, options(Side::Destination, destination), world);
         let link = starting.link();
         Instance { task: tokio::spawn(starting.run()), link, stop }
@@ -125,6 +127,11 @@ pub fn small_belt() -> flow::Options {
     }
 }
 
+/// What a link does unless told otherwise, but that batches keep their bytes.
+pub fn faithful() -> Policy {
+    Policy { merge: Merge::Never, ..Policy::default() }
+}
+
 /// A link of everything that begins with a letter.
 pub fn settings(source: &TestCluster) -> link::LinkSettings {
     let every = Pattern::parse("*").expect("a prefix");
@@ -132,7 +139,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
         name: LinkName("dr".into()),
         source: options(Side::Source, source),
         link: link::Options {
-            policy: Policy { merge: Merge::Never, ..Policy::default() },
+            policy: faithful(),
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
             paused: false,
             replication_factor: -1,

@@ -1,9 +1,13 @@
-//! Halts that one batch of the source causes, by what it is or by what the destination takes.
+//! What one odd batch of the source causes, by what it is or by what the destination takes.
 //!
-//! It never lets the batch through: what stands behind it must stay where it is.
+//! It never lets a halt pass where there is an answer, nor a copy that is not exact.
 
+use isolog::mirror::facts::GapFill;
+use isolog::mirror::facts::Merge;
+use isolog::mirror::facts::OldFormat;
 use protocol_tests::broker::batch::LOG_APPEND_TIME;
 use protocol_tests::broker::spec::Version;
+use protocol_tests::check::prefix_equal;
 use tokio::time::Duration;
 use tokio::time::sleep;
 
@@ -11,8 +15,9 @@ use crate::lab::BAD;
 use crate::lab::END;
 use crate::lab::Lab;
 
-/// Spoils the log behind the copied records, once while isolog runs and once while it is away.
-async fn halts(label: &str, words: &[&str], spoil: impl Fn(&mut Lab)) {
+/// The log behind the copied records is made odd, once while isolog runs and once while it is
+/// away: the copy becomes exact, so many offsets are filled and so many batches encoded anew.
+async fn answered(filled: u64, reencoded: u64, spoil: impl Fn(&mut Lab)) {
     for is_down in [false, true] {
         let mut lab = Lab::single(Version::V4_3);
         lab.begin().await;
@@ -23,14 +28,18 @@ async fn halts(label: &str, words: &[&str], spoil: impl Fn(&mut Lab)) {
         if is_down {
             lab.world.start();
         }
-        lab.halts(BAD, label, words).await;
-        lab.exact_to(BAD, END);
+        lab.level(BAD).await;
+        let copied = lab.seen(BAD).unwrap().copied;
+        assert_eq!((copied.filled, copied.reencoded), (filled, reencoded), "{copied:?}");
+        lab.append(BAD, 3);
+        lab.level(BAD).await;
+        lab.others_go_on().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hole_halts_with_both_of_its_ends() {
-    halts("HOLE", &["no batch at 10", "goes on at 13"], |lab| {
+async fn a_hole_is_filled() {
+    answered(3, 0, |lab| {
         let base = lab.append(BAD, 3);
         lab.append(BAD, 3);
         lab.source().remove_batch(BAD.0, BAD.1, base);
@@ -39,8 +48,20 @@ async fn a_hole_halts_with_both_of_its_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thinned_batch_halts_with_its_span_and_count() {
-    halts("THINNED_BATCH", &["at 10", "5 offsets", "3 records"], |lab| {
+async fn a_hole_halts_with_both_of_its_ends_where_the_link_fills_nothing() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.policy.gap_fill = GapFill::Halt;
+    lab.begin().await;
+    let base = lab.append(BAD, 3);
+    lab.append(BAD, 3);
+    lab.source().remove_batch(BAD.0, BAD.1, base);
+    lab.halts(BAD, "HOLE", &["no record at 10", "goes on at 13"]).await;
+    lab.exact_to(BAD, END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thinned_batch_is_encoded_anew_around_its_holes() {
+    answered(2, 2, |lab| {
         lab.append(BAD, 5);
         lab.append(BAD, 5);
         lab.source().compact(BAD.0, BAD.1, false, |offset, _| !(11..13).contains(&offset));
@@ -49,8 +70,8 @@ async fn a_thinned_batch_halts_with_its_span_and_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_emptied_by_compaction_halts() {
-    halts("THINNED_BATCH", &["at 10", "2 offsets", "0 records"], |lab| {
+async fn a_batch_emptied_by_compaction_is_filled() {
+    answered(2, 0, |lab| {
         lab.append(BAD, 2);
         lab.append(BAD, 5);
         lab.source().compact(BAD.0, BAD.1, true, |offset, _| !(10..12).contains(&offset));
@@ -59,8 +80,8 @@ async fn a_batch_emptied_by_compaction_halts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_marker_halts() {
-    halts("CONTROL_BATCH", &["at 10"], |lab| {
+async fn a_marker_is_filled() {
+    answered(1, 0, |lab| {
         lab.source().end_txn(BAD.0, BAD.1, (77, 0), true);
         lab.append(BAD, 5);
     })
@@ -68,9 +89,17 @@ async fn a_marker_halts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transaction_halts_once_it_is_decided_either_way() {
-    for commit in [true, false] {
-        halts("TRANSACTIONAL_BATCH", &["at 10", "producer 77"], |lab| {
+async fn a_marker_at_the_end_is_filled_at_once() {
+    answered(1, 0, |lab| {
+        lab.source().end_txn(BAD.0, BAD.1, (77, 0), false);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn committed_records_are_copied_and_aborted_ones_filled() {
+    for (commit, filled) in [(true, 1), (false, 4)] {
+        answered(filled, 0, |lab| {
             let build = lab.batch(3);
             lab.source().append_txn(BAD.0, BAD.1, (77, 0, 0), build);
             lab.source().end_txn(BAD.0, BAD.1, (77, 0), commit);
@@ -80,7 +109,7 @@ async fn a_transaction_halts_once_it_is_decided_either_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_transaction_is_the_end_of_what_can_be_seen_and_no_halt() {
+async fn an_open_transaction_holds_back_what_follows_and_says_so() {
     let mut lab = Lab::single(Version::V4_3);
     lab.begin().await;
     let build = lab.batch(3);
@@ -89,15 +118,17 @@ async fn an_open_transaction_is_the_end_of_what_can_be_seen_and_no_halt() {
     sleep(Duration::from_secs(3_600)).await;
     let seen = lab.seen(BAD).unwrap();
     assert_eq!((seen.state, seen.lag_records, seen.lag_bytes), ("Mirroring", Some(0), 0));
+    assert_eq!(seen.held_records, 8);
     lab.exact_to(BAD, END);
     lab.source().end_txn(BAD.0, BAD.1, (77, 0), false);
-    lab.halts(BAD, "TRANSACTIONAL_BATCH", &["at 10", "producer 77"]).await;
-    lab.exact_to(BAD, END);
+    lab.level(BAD).await;
+    let seen = lab.seen(BAD).unwrap();
+    assert_eq!((seen.held_records, seen.copied.filled), (0, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_brokers_own_time_halts() {
-    halts("LOG_APPEND_TIME", &["at 10", "LogAppendTime"], |lab| {
+async fn the_brokers_own_time_becomes_each_records_time() {
+    answered(0, 1, |lab| {
         let build = lab.batch(3).flags(LOG_APPEND_TIME);
         lab.append_bad(&build);
         lab.append(BAD, 5);
@@ -106,14 +137,55 @@ async fn the_brokers_own_time_halts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_formats_halt_with_their_number() {
-    for (magic, words) in [(0, "format 0"), (1, "format 1")] {
-        halts("UNSUPPORTED_MESSAGE_FORMAT", &["at 10", words], |lab| {
+async fn old_formats_are_converted_or_halt_with_their_number() {
+    for magic in [0, 1] {
+        answered(0, 1, |lab| {
             lab.source().append_old(BAD.0, BAD.1, magic, "old");
             lab.append(BAD, 5);
         })
         .await;
+        let mut lab = Lab::single(Version::V4_3);
+        lab.world.policy.old_format = OldFormat::Halt;
+        lab.begin().await;
+        lab.source().append_old(BAD.0, BAD.1, magic, "old");
+        let format = format!("format {magic}");
+        lab.halts(BAD, "UNSUPPORTED_MESSAGE_FORMAT", &["at 10", &format]).await;
+        lab.exact_to(BAD, END);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_batches_that_wait_become_one_where_the_link_lets_them() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.policy.merge = Merge::Auto;
+    lab.begin().await;
+    lab.world.stop().await;
+    for _ in 0..40 {
+        lab.append(BAD, 2);
+    }
+    lab.world.start();
+    lab.wait("the end", |lab| lab.is_level(BAD)).await;
+    let (source, copy) = (lab.source_dump(BAD), lab.copy(BAD));
+    assert_eq!(prefix_equal(&source, &copy, source.end), Vec::<String>::new());
+    assert!(copy.batches.len() < 10, "{}", copy.batches.len());
+    assert!(lab.seen(BAD).unwrap().copied.merged > 30);
+    lab.append(BAD, 3);
+    lab.wait("the end", |lab| lab.is_level(BAD)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_that_breaks_fillers_halts_that_partition_until_it_is_mended() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().configure(BAD.0, &[("compression.type", Some("zstd"))]);
+    sleep(Duration::from_secs(10)).await; // isolog reads the configs
+    lab.source().end_txn(BAD.0, BAD.1, (77, 0), true);
+    lab.append(BAD, 5);
+    lab.halts(BAD, "DESTINATION_CONFIG", &["compression.type"]).await;
+    lab.exact_to(BAD, END);
+    lab.destination().configure(BAD.0, &[("compression.type", Some("producer"))]);
+    lab.level(BAD).await;
+    lab.others_go_on().await;
 }
 
 #[tokio::test(start_paused = true)]

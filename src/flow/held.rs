@@ -1,0 +1,53 @@
+//! Who holds a partition back: the open transaction at the source's last stable offset.
+//!
+//! It never waits for the transaction and never touches it: what it finds is for people.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::cluster::Cluster;
+use crate::flow::stats::Board;
+use crate::flow::stats::Cell;
+use crate::ids::BrokerId;
+use crate::ids::Offset;
+use crate::ids::TopicPartition;
+use crate::mirror::lag::HeldBy;
+
+/// What one broker may take to say who it is.
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+type Asked = BTreeMap<TopicPartition, (Offset, Arc<Cell>)>;
+
+/// Asks the source about every partition that is held back (DescribeProducers, which needs no
+/// right beyond that to read), and puts what it says where the partition is shown.
+pub async fn ask(source: &Cluster, board: &Board) {
+    let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
+    for (tp, seen) in board.read() {
+        let stable = seen.source_end.filter(|_| seen.held_records > 0);
+        let leader = source.partition(&tp).and_then(|partition| partition.leader);
+        if let (Some(stable), Some(leader)) = (stable, leader) {
+            let cell = board.cell(&tp);
+            by_leader.entry(leader).or_default().insert(tp, (stable, cell));
+        }
+    }
+    for (leader, asked) in by_leader {
+        let tps: Vec<TopicPartition> = asked.keys().cloned().collect();
+        let Ok(Ok(answers)) = timeout(ASK_MAX, source.describe_producers(leader, &tps)).await
+        else {
+            tracing::debug!(%leader, "who holds partitions back is not known");
+            continue;
+        };
+        for (tp, states) in answers {
+            let (Ok(states), Some((stable, cell))) = (states, asked.get(&tp)) else { continue };
+            let holds = states.iter().find(|state| state.transaction_start == Some(*stable));
+            cell.tell_held(holds.map(|state| HeldBy {
+                producer: state.id,
+                since: *stable,
+                last_timestamp: state.last_timestamp,
+            }));
+        }
+    }
+}
