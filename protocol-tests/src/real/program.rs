@@ -63,7 +63,10 @@ impl IsologSpec {
             link: "dr".into(),
             topics: topics.iter().map(|topic| (*topic).to_string()).collect(),
             destination_more: "metadata.max.age.ms = 1000\n".into(),
-            link_more: "metadata.max.age.ms = 1000\navailability.check.ms = 1000\n".into(),
+            // what is compared batch by batch must keep its batches
+            link_more: "metadata.max.age.ms = 1000\navailability.check.ms = 1000\n\
+                        batch.merge = \"never\"\n"
+                .into(),
         }
     }
 
