@@ -271,7 +271,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 10] = [
+const GUARDED: [ApiKey; 11] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -282,6 +282,7 @@ const GUARDED: [ApiKey; 10] = [
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
+    ApiKey::DescribeQuorum,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -316,6 +317,7 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         }
         ApiKey::DescribeCluster => one::<messages::DescribeClusterResponse>(body, version),
         ApiKey::DescribeProducers => one::<messages::DescribeProducersResponse>(body, version),
+        ApiKey::DescribeQuorum => one::<messages::DescribeQuorumResponse>(body, version),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),
     }

@@ -20,6 +20,10 @@ use kafka_protocol::messages::delete_records_response::*;
 use kafka_protocol::messages::describe_cluster_response::*;
 use kafka_protocol::messages::describe_configs_response::*;
 use kafka_protocol::messages::describe_producers_response::*;
+use kafka_protocol::messages::describe_quorum_response::DescribeQuorumResponse;
+use kafka_protocol::messages::describe_quorum_response::PartitionData;
+use kafka_protocol::messages::describe_quorum_response::ReplicaState;
+use kafka_protocol::messages::describe_quorum_response::TopicData;
 use kafka_protocol::messages::incremental_alter_configs_response::*;
 use kafka_protocol::messages::list_offsets_response::*;
 use kafka_protocol::messages::metadata_response::*;
@@ -349,6 +353,37 @@ fn describe_cluster(m: &mut Maker) -> DescribeClusterResponse {
         .with_unknown_tagged_fields(m.tags())
 }
 
+fn quorum_replica(m: &mut Maker) -> ReplicaState {
+    ReplicaState::default()
+        .with_replica_id(m.i32().into())
+        .with_log_end_offset(m.int())
+        .with_last_fetch_timestamp(m.int())
+        .with_last_caught_up_timestamp(m.int())
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn quorum(m: &mut Maker) -> DescribeQuorumResponse {
+    DescribeQuorumResponse::default()
+        .with_error_code(m.i16())
+        .with_topics(m.each(|m| {
+            TopicData::default()
+                .with_topic_name(m.text().into())
+                .with_partitions(m.each(|m| {
+                    PartitionData::default()
+                        .with_partition_index(m.i32())
+                        .with_error_code(m.i16())
+                        .with_leader_id(m.i32().into())
+                        .with_leader_epoch(m.i32())
+                        .with_high_watermark(m.int())
+                        .with_current_voters(m.each(quorum_replica))
+                        .with_observers(m.each(quorum_replica))
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 /// One message: the walker ends at its last byte, and so does the library, in bounds.
 fn accepted<R: Decodable + Encodable + PartialEq + std::fmt::Debug>(
     api: ApiKey,
@@ -436,6 +471,7 @@ mod walker_and_library_agree_on {
         describe_configs: DescribeConfigs;
         alter_configs: IncrementalAlterConfigs;
         delete_records: DeleteRecords;
+        quorum: DescribeQuorum;
         describe_cluster: DescribeCluster;
     }
 }
@@ -453,7 +489,7 @@ fn no_struct_is_larger_than_the_walker_counts() {
         CreatableTopicResult CreatableTopicConfigs CreatePartitionsTopicResult
         DescribeConfigsResult DescribeConfigsResourceResult DescribeConfigsSynonym
         AlterConfigsResourceResponse DeleteRecordsTopicResult DeleteRecordsPartitionResult
-        DescribeClusterBroker
+        TopicData PartitionData ReplicaState DescribeClusterBroker
     };
     for (name, bytes) in sizes {
         assert!(bytes <= shape::STRUCT_BYTES_MAX, "{name} takes {bytes}");

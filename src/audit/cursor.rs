@@ -330,20 +330,20 @@ impl Open {
 }
 
 /// Who is inside an aborted transaction, batch by batch of one portion.
-struct Aborted {
+pub(super) struct Aborted {
     /// By first aborted offset, the last one first.
     coming: Vec<(ProducerId, Offset)>,
     now: BTreeSet<ProducerId>,
 }
 
 impl Aborted {
-    fn new(mut coming: Vec<(ProducerId, Offset)>) -> Aborted {
+    pub fn new(mut coming: Vec<(ProducerId, Offset)>) -> Aborted {
         coming.sort_by_key(|one| std::cmp::Reverse(one.1));
         Aborted { coming, now: BTreeSet::new() }
     }
 
     /// Goes over one batch; whether it is aborted.
-    fn pass(&mut self, batch: &BatchView) -> bool {
+    pub fn pass(&mut self, batch: &BatchView) -> bool {
         while self.coming.last().is_some_and(|one| one.1 < batch.next_offset()) {
             self.now.extend(self.coming.pop().map(|one| one.0));
         }

@@ -8,6 +8,7 @@ pub mod plan;
 pub mod reader;
 #[cfg(test)]
 mod samples;
+pub mod scan;
 pub mod shown;
 pub mod state;
 pub mod survey;

@@ -5,20 +5,31 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use bytes::BytesMut;
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::DescribeClusterRequest;
+use kafka_protocol::messages::DescribeQuorumRequest;
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use kafka_protocol::messages::describe_quorum_request;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_request::TopicProduceData;
+use kafka_protocol::protocol::Encodable;
 use kafka_protocol::protocol::Request;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::cluster::Cluster;
 use crate::cluster::Target;
+use crate::cluster::Use;
 use crate::cluster::Wanted;
 use crate::cluster::call::by_topic;
 use crate::cluster::call::text;
@@ -36,12 +47,18 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
+use crate::wire::error::WireError;
+use crate::wire::produce;
+use crate::wire::produce::AppendAnswer;
+use crate::wire::versions::ApiKey;
 
 /// What each named topic got; one that the broker left out is not in it.
 pub type EachTopic<T> = BTreeMap<TopicName, std::result::Result<T, Refusal>>;
 
 /// NOT_CONTROLLER: nothing was done.
 const NOT_CONTROLLER: KafkaCode = KafkaCode(41);
+/// The log of the KRaft controllers.
+const QUORUM_TOPIC: &str = "__cluster_metadata";
 /// The broker's own default, for partition count and replication factor.
 const BROKER_DEFAULT: i16 = -1;
 
@@ -175,6 +192,74 @@ impl Cluster {
         })
     }
 
+    /// What may be done with each topic: a bit per operation, by Kafka's numbers (`AclOperation`);
+    /// `None` where the broker does not tell.
+    pub async fn topic_operations(&self, topics: &[TopicName]) -> Result<EachTopic<Option<u32>>> {
+        let asked = topics.iter().map(|name| {
+            MetadataRequestTopic::default().with_name(Some(text(name.as_str()).into()))
+        });
+        let request = MetadataRequest::default()
+            .with_topics(Some(asked.collect()))
+            .with_allow_auto_topic_creation(false)
+            .with_include_topic_authorized_operations(true);
+        let response = self.ask(Target::Any, &request).await?;
+        Ok(each_topic(response.topics.iter().filter_map(|one| {
+            let name = one.name.as_ref()?.0.as_str();
+            Some((name, one.error_code, &None, operations(one.topic_authorized_operations)))
+        })))
+    }
+
+    /// The same of the cluster itself.
+    pub async fn cluster_operations(&self) -> Result<Option<u32>> {
+        let request =
+            DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+        let response = self.ask(Target::Any, &request).await?;
+        Ok(operations(response.cluster_authorized_operations).filter(|_| response.error_code == 0))
+    }
+
+    /// What a broker says to a produce request for a topic by name that holds not one byte: code
+    /// 29 without the right to write, any other code with it. Nothing can come of it (broker facts
+    /// P6).
+    pub async fn may_write(&self, broker: BrokerId, topic: &TopicName) -> Result<KafkaCode> {
+        let partition = PartitionProduceData::default().with_index(0);
+        let partition = partition.with_records(Some(Bytes::new()));
+        let topic = TopicProduceData::default()
+            .with_name(text(topic.as_str()).into())
+            .with_partition_data(vec![partition]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(self.broker_timeout_ms())
+            .with_topic_data(vec![topic]);
+        let mut conn = self.open(broker, Use::Append).await?;
+        let version = conn.version(ApiKey::Produce)?.min(produce::IDS_FROM - 1);
+        let peer = conn.peer().clone();
+        let failed = |error: WireError| ClusterError::new(&peer, "Produce", error);
+        let mut body = BytesMut::new();
+        let misuse = WireError::BadValue { what: "version of a request", value: version.into() };
+        request.encode(&mut body, version).map_err(|_| failed(misuse))?;
+        let deadline = tokio::time::Instant::now() + self.options.request_timeout;
+        conn.send(ApiKey::Produce, version, [body.freeze()], deadline)?;
+        let answer = conn.turn().await?;
+        let answer = AppendAnswer::decode(answer.body, answer.version).map_err(failed)?;
+        Ok(answer.partitions.first().map_or(KafkaCode::UNKNOWN, |one| one.code))
+    }
+
+    /// What the clock of the controller shows, in ms since 1970, where there is a KRaft quorum that
+    /// may be described: a leader has caught up with itself right now.
+    pub async fn controller_time_ms(&self) -> Result<Option<i64>> {
+        let partition = describe_quorum_request::PartitionData::default().with_partition_index(0);
+        let topic = describe_quorum_request::TopicData::default()
+            .with_topic_name(text(QUORUM_TOPIC).into())
+            .with_partitions(vec![partition]);
+        let request = DescribeQuorumRequest::default().with_topics(vec![topic]);
+        let response = self.ask(Target::Any, &request).await?;
+        let all = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let leader = all.into_iter().find_map(|one| {
+            one.current_voters.iter().find(|voter| voter.replica_id == one.leader_id)
+        });
+        Ok(leader.map(|voter| voter.last_caught_up_timestamp).filter(|time| *time > 0))
+    }
+
     /// Asks the controller; one that is no longer it has done nothing, so the new one is looked up
     /// and asked once more. (With KRaft any broker forwards.)
     async fn ask_controller<R: Request>(
@@ -200,6 +285,11 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         .with_num_partitions(topic.partitions)
         .with_replication_factor(topic.replicas.unwrap_or(BROKER_DEFAULT))
         .with_configs(configs.collect())
+}
+
+/// A bit field of operations; brokers say the lowest number for "not told".
+fn operations(bits: i32) -> Option<u32> {
+    (bits != i32::MIN).then_some(bits as u32)
 }
 
 /// Answers by topic.

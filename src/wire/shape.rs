@@ -152,6 +152,13 @@ shape!(CLUSTER_BROKER {
     2..ALL => Fixed(1),
 });
 
+shape!(QUORUM { 0..ALL => Fixed(2), 0..ALL => Each(&QUORUM_TOPIC) });
+shape!(QUORUM_TOPIC { 0..ALL => Text, 0..ALL => Each(&QUORUM_PARTITION) });
+shape!(QUORUM_PARTITION {
+    0..ALL => Fixed(22), 0..ALL => Each(&QUORUM_REPLICA), 0..ALL => Each(&QUORUM_REPLICA),
+});
+shape!(QUORUM_REPLICA { 0..ALL => Fixed(12), 1..ALL => Fixed(16) });
+
 /// The shape of an API's response; `None` for those that are decoded by hand.
 fn of(api: ApiKey) -> Option<&'static Shape> {
     match api {
@@ -164,6 +171,7 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeConfigs => Some(&DESCRIBE_CONFIGS),
         ApiKey::IncrementalAlterConfigs => Some(&ALTER_CONFIGS),
         ApiKey::DeleteRecords => Some(&DELETE_RECORDS),
+        ApiKey::DescribeQuorum => Some(&QUORUM),
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => None,
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => None,

@@ -54,6 +54,8 @@ pub enum ApiKey {
     CreatePartitions,
     /// Change configs key by key.
     IncrementalAlterConfigs,
+    /// The controllers, and how far each has read.
+    DescribeQuorum,
     /// The brokers, for administrators.
     DescribeCluster,
     /// What a leader remembers of producers.
@@ -76,6 +78,7 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::SaslAuthenticate, 36, "SaslAuthenticate", Range { min: 2, max: 2 }),
     (ApiKey::CreatePartitions, 37, "CreatePartitions", Range { min: 2, max: 3 }),
     (ApiKey::IncrementalAlterConfigs, 44, "IncrementalAlterConfigs", Range { min: 1, max: 1 }),
+    (ApiKey::DescribeQuorum, 55, "DescribeQuorum", Range { min: 1, max: 1 }),
     (ApiKey::DescribeCluster, 60, "DescribeCluster", Range { min: 0, max: 2 }),
     (ApiKey::DescribeProducers, 61, "DescribeProducers", Range { min: 0, max: 0 }),
 ];
