@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::audit::cursor::Cursor;
-use crate::audit::cursor::Place;
-use crate::audit::cursor::Seen;
-use crate::audit::cursor::Unreadable;
+use crate::audit::log::cursor::Cursor;
+use crate::audit::log::cursor::Place;
+use crate::audit::log::cursor::Seen;
+use crate::audit::log::cursor::Unreadable;
 use crate::audit::shown::Shown;
 use crate::ids::Offset;
 use crate::ids::Side;
@@ -442,11 +442,11 @@ fn excuse(next: Option<&Seen<'_>>, extra: &Seen<'_>, is_compacted: bool) -> Opti
 mod tests {
     use super::*;
 
-    use crate::audit::cursor::Portion;
-    use crate::audit::samples::Sample;
-    use crate::audit::samples::at;
-    use crate::audit::samples::batch;
-    use crate::audit::samples::fillers;
+    use crate::audit::log::cursor::Portion;
+    use crate::audit::log::samples::Sample;
+    use crate::audit::log::samples::at;
+    use crate::audit::log::samples::batch;
+    use crate::audit::log::samples::fillers;
 
     fn cursor(batches: Vec<BatchView>, end: i64) -> Cursor {
         let mut cursor = Cursor::new(at(0), at(end), true);

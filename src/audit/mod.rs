@@ -2,18 +2,18 @@
 //!
 //! It never writes to a cluster, and never opens the rooms that do the copying.
 
+pub mod check;
 pub mod compare;
-pub mod cursor;
-pub mod plan;
-pub mod reader;
-#[cfg(test)]
-mod samples;
-pub mod scan;
+pub mod judge;
+pub mod log;
+pub mod look;
+pub mod rights;
 pub mod shown;
 pub mod state;
 pub mod survey;
 pub mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,6 +21,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::cluster;
 use crate::cluster::Cluster;
+use crate::cluster::ConfigEntries;
 use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
@@ -50,6 +51,25 @@ impl fmt::Debug for Selection {
     }
 }
 
+/// One of the names or prefixes by which a link chooses its topics.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern {
+    /// The name, or how names begin; the empty prefix is every topic.
+    pub text: String,
+    /// Whether it is a prefix.
+    pub is_prefix: bool,
+}
+
+impl Pattern {
+    /// Whether it speaks of the topic.
+    pub fn covers(&self, name: &TopicName) -> bool {
+        match self.is_prefix {
+            true => name.as_str().starts_with(&self.text),
+            false => name.as_str() == self.text,
+        }
+    }
+}
+
 /// One link as it is audited; filled by `config`.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -61,6 +81,17 @@ pub struct LinkOptions {
     pub destination: cluster::Options,
     /// What it mirrors.
     pub topics: Selection,
+    /// How it chooses them.
+    pub patterns: Vec<Pattern>,
+    /// `replication.factor` of the topics it makes; `None` for the destination's own default.
+    pub replicas: Option<i16>,
+    /// The configs with which it makes a topic, from those of its source; the flag is for a
+    /// destination before Kafka 3.6.
+    pub new_configs: fn(&ConfigEntries, bool) -> BTreeMap<String, String>,
+    /// The keys which that reads at the source.
+    pub source_keys: &'static [&'static str],
+    /// The topic in which it remembers what it mirrors.
+    pub journal: TopicName,
     /// `isolation.level`: only committed records are mirrored.
     pub committed_only: bool,
 }
@@ -96,4 +127,9 @@ impl Dials {
         let seed = u64::from(since_1970.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
         Cluster::connect(options.clone(), dial.clone(), seed).await
     }
+}
+
+/// As an authorizer knows us, where that follows from how we connect; otherwise to be filled in.
+pub fn principal(_options: &cluster::Options) -> String {
+    "User:ANONYMOUS".to_owned()
 }

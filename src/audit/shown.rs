@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::audit::cursor::Seen;
+use crate::audit::log::cursor::Seen;
 
 /// So many bytes of a key, a value or a header are shown.
 const PART_BYTES_MAX: usize = 96;

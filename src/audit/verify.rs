@@ -22,20 +22,20 @@ use crate::audit::LinkOptions;
 use crate::audit::compare::Compare;
 use crate::audit::compare::Failure;
 use crate::audit::compare::Step;
-use crate::audit::cursor::Cursor;
-use crate::audit::cursor::Place;
-use crate::audit::plan::Job;
-use crate::audit::plan::PartitionReport;
-use crate::audit::plan::Report;
-use crate::audit::plan::Verdict;
-use crate::audit::plan::plan;
-use crate::audit::reader::Lines;
-use crate::audit::reader::Range;
-use crate::audit::reader::ReadError;
+use crate::audit::log::cursor::Cursor;
+use crate::audit::log::cursor::Place;
+use crate::audit::log::reader::Lines;
+use crate::audit::log::reader::Range;
+use crate::audit::log::reader::ReadError;
 use crate::audit::state;
 use crate::audit::state::Saved;
 use crate::audit::state::State;
 use crate::audit::survey;
+use crate::audit::survey::Job;
+use crate::audit::survey::PartitionReport;
+use crate::audit::survey::Report;
+use crate::audit::survey::Verdict;
+use crate::audit::survey::plan;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
 use crate::cluster::error::ClusterError;
@@ -381,7 +381,7 @@ enum Broken {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("at the {0}, {1}")]
-    Unreadable(Side, crate::audit::cursor::Unreadable),
+    Unreadable(Side, crate::audit::log::cursor::Unreadable),
     #[error("it was stopped")]
     Stopped,
 }

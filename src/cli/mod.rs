@@ -4,6 +4,7 @@
 
 mod ask;
 mod bar;
+mod check;
 mod grid;
 mod lag;
 mod run;
@@ -27,6 +28,8 @@ const FAILED: u8 = 1;
 /// The command line or the config is wrong; nothing was started.
 const MISUSED: u8 = 2;
 
+/// A copy will be exact, and some offsets are filled.
+const FILLERS: u8 = 3;
 /// An audit could not tell: something was not asked, or not compared.
 const UNKNOWN: u8 = 4;
 /// An audit says no: a difference, or a copy that is impossible.
@@ -39,6 +42,8 @@ enum Failure {
     Failed(String),
     /// Exit code 2, with every mistake of the config.
     Misused(Vec<Problem>),
+    /// Exit code 3; the output says how many.
+    Fillers,
     /// Exit code 4; the output says what is not known.
     Unknown,
     /// Exit code 5; the output says where.
@@ -57,7 +62,8 @@ impl From<std::io::Error> for Failure {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.
-verify, digest: 4 cannot tell, 5 different.";
+check: 0 exact, 3 exact with fillers, 4 cannot tell, 5 impossible.
+verify, digest: 0 equal, 4 cannot tell, 5 different.";
 
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]
@@ -84,6 +90,8 @@ enum Command {
     },
     /// Show how far each partition is behind, asking a running isolog
     Lag(lag::Arguments),
+    /// Say before anything is written whether a link can be copied exactly, and what is missing
+    Check(check::Arguments),
     /// Compare source and destination record by record, and show the first differences
     Verify(verify::Arguments),
 }
@@ -101,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => load(&config.path).and_then(run::run),
         Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
         Command::Lag(arguments) => lag::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     match done {
@@ -121,6 +130,7 @@ fn load(path: &std::path::Path) -> Result<Config, Failure> {
 fn tell(failure: &Failure) -> u8 {
     match failure {
         Failure::Deaf => 0,
+        Failure::Fillers => FILLERS,
         Failure::Unknown => UNKNOWN,
         Failure::No => NO,
         Failure::Failed(text) => {

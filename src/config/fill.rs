@@ -11,13 +11,17 @@ use crate::cluster;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::link;
 use crate::link::GapFill;
 use crate::link::Merge;
 use crate::link::OldFormat;
 use crate::link::Overtook;
 use crate::link::Policy;
+use crate::link::journal;
 use crate::service;
+use crate::sync::configs;
+use crate::sync::filter;
 
 use super::check::Checked;
 use super::relations;
@@ -52,11 +56,25 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             name: link.name.clone(),
             source: link.source.clone(),
             destination: settings.destination.clone(),
+            patterns: topics.includes().map(audited_pattern).collect(),
             topics: audit::Selection::new(move |name| topics.matches(name)),
+            replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
+            new_configs: configs::for_new,
+            source_keys: configs::keys_at_source(),
+            journal: TopicName::new(journal::TOPIC).expect("a legal name"),
             committed_only: link.link.committed_only,
         }
     };
     settings.links.iter().map(one).collect()
+}
+
+fn audited_pattern(pattern: &filter::Pattern) -> audit::Pattern {
+    match pattern {
+        filter::Pattern::Literal(name) => {
+            audit::Pattern { text: name.to_string(), is_prefix: false }
+        }
+        filter::Pattern::Prefix(start) => audit::Pattern { text: start.clone(), is_prefix: true },
+    }
 }
 
 fn link_settings(

@@ -132,6 +132,12 @@ impl TopicFilter {
         })
     }
 
+    /// What the including rules say, in their order.
+    pub fn includes(&self) -> impl Iterator<Item = &Pattern> {
+        let rules = self.rules.iter().filter(|rule| rule.verdict == Verdict::Include);
+        rules.map(|rule| &rule.pattern)
+    }
+
     /// Whether any rule includes anything.
     pub fn includes_anything(&self) -> bool {
         self.rules.iter().any(|rule| rule.verdict == Verdict::Include)

@@ -10,6 +10,7 @@ use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::CreateTopicsRequest;
+use kafka_protocol::messages::DeleteAclsRequest;
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::FetchRequest;
@@ -23,6 +24,7 @@ use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
 use kafka_protocol::messages::fetch_request::FetchPartition;
@@ -60,22 +62,37 @@ const TIMEOUT_MS: i32 = 10_000;
 /// Kafka's code.
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// Kafka's number for the resource type topic.
-const TOPIC: i8 = 2;
-/// ACL words of Kafka: literal pattern, allow.
-const LITERAL_ALLOW: (i8, i8) = (3, 3);
+pub const TOPIC: i8 = 2;
+/// Kafka's number for the resource type cluster.
+pub const CLUSTER: i8 = 4;
+/// ACL words of Kafka: a literal pattern, a prefix, allow.
+pub const LITERAL: i8 = 3;
+/// See `LITERAL`.
+pub const PREFIXED: i8 = 4;
+const ALLOW: i8 = 3;
 
 /// ACL operation numbers of Kafka.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Operation {
     /// Read.
     Read = 3,
     /// Write.
     Write = 4,
+    /// Create.
+    Create = 5,
+    /// Delete.
+    Delete = 6,
+    /// Alter.
+    Alter = 7,
     /// Describe.
     Describe = 8,
+    /// ClusterAction.
+    ClusterAction = 9,
     /// DescribeConfigs.
     DescribeConfigs = 10,
+    /// AlterConfigs.
+    AlterConfigs = 11,
 }
 
 /// A client of one cluster; every question takes a connection of its own.
@@ -257,17 +274,49 @@ impl Hand {
 
     /// Allows a principal an operation on a topic; all others are refused it from then on.
     pub fn allow(&self, who: &str, operation: Operation, topic: &str) -> Result<(), RealError> {
-        let (pattern, allow) = LITERAL_ALLOW;
+        self.allow_on((TOPIC, topic, LITERAL), who, operation)
+    }
+
+    /// The same on a resource: its type, its name, its pattern's type, in Kafka's numbers.
+    pub fn allow_on(
+        &self,
+        (kind, name, pattern): (i8, &str, i8),
+        who: &str,
+        operation: Operation,
+    ) -> Result<(), RealError> {
         let acl = AclCreation::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(text(topic))
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
             .with_resource_pattern_type(pattern)
             .with_principal(text(who))
             .with_host(text("*"))
             .with_operation(operation as i8)
-            .with_permission_type(allow);
+            .with_permission_type(ALLOW);
         let answer = self.ask(2, &CreateAclsRequest::default().with_creations(vec![acl]))?;
-        refused(topic, answer.results.first().map_or(-1, |one| one.error_code))
+        refused(name, answer.results.first().map_or(-1, |one| one.error_code))
+    }
+
+    /// Takes back what `allow_on` gave.
+    pub fn disallow_on(
+        &self,
+        (kind, name, pattern): (i8, &str, i8),
+        who: &str,
+        operation: Operation,
+    ) -> Result<(), RealError> {
+        let filter = DeleteAclsFilter::default()
+            .with_resource_type_filter(kind)
+            .with_resource_name_filter(Some(text(name)))
+            .with_pattern_type_filter(pattern)
+            .with_principal_filter(Some(text(who)))
+            .with_operation(operation as i8)
+            .with_permission_type(ALLOW);
+        let answer = self.ask(2, &DeleteAclsRequest::default().with_filters(vec![filter]))?;
+        let one = answer.filter_results.first();
+        refused(name, one.map_or(-1, |one| one.error_code))?;
+        match one.map_or(0, |one| one.matching_acls.len()) {
+            1 => Ok(()),
+            count => Err(RealError::new(format!("{count} ACLs of {name} were taken back"))),
+        }
     }
 
     /// Produces one batch with acks=all; the offset that it got.

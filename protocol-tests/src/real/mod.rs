@@ -19,8 +19,12 @@ use std::sync::PoisonError;
 
 pub use cluster::RealCluster;
 pub use cluster::RealSpec;
+pub use hand::CLUSTER;
 pub use hand::Hand;
+pub use hand::LITERAL;
 pub use hand::Operation;
+pub use hand::PREFIXED;
+pub use hand::TOPIC;
 pub use peers::DumpSpec;
 pub use peers::Isolation;
 pub use peers::Load;

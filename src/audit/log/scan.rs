@@ -3,8 +3,8 @@
 //!
 //! It never opens a batch, but for the markers of transactions.
 
-use crate::audit::cursor::Aborted;
-use crate::audit::cursor::Portion;
+use crate::audit::log::cursor::Aborted;
+use crate::audit::log::cursor::Portion;
 use crate::ids::Offset;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
@@ -122,9 +122,9 @@ impl Seen {
 mod tests {
     use super::*;
 
-    use crate::audit::samples::Sample;
-    use crate::audit::samples::at;
-    use crate::audit::samples::batch;
+    use crate::audit::log::samples::Sample;
+    use crate::audit::log::samples::at;
+    use crate::audit::log::samples::batch;
 
     #[test]
     fn every_offset_without_a_record_is_counted_once() {

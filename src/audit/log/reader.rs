@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
-use crate::audit::cursor::Portion;
+use crate::audit::log::cursor::Portion;
 use crate::cluster::Cluster;
 use crate::cluster::Use;
 use crate::cluster::Wanted;
@@ -130,13 +130,20 @@ pub struct Range {
 pub struct Lines<'a> {
     cluster: &'a Cluster,
     bytes_max: i32,
+    /// Whether the next portion is asked for before this one is used.
+    is_ahead: bool,
     idle: BTreeMap<BrokerId, Conn>,
 }
 
 impl<'a> Lines<'a> {
     /// No connection yet; each fetch will ask for so many bytes.
     pub fn new(cluster: &'a Cluster, bytes_max: i32) -> Lines<'a> {
-        Lines { cluster, bytes_max, idle: BTreeMap::new() }
+        Lines { cluster, bytes_max, is_ahead: true, idle: BTreeMap::new() }
+    }
+
+    /// The same for those who take a look here and there: nothing is asked for ahead.
+    pub fn for_looks(cluster: &'a Cluster, bytes_max: i32) -> Lines<'a> {
+        Lines { is_ahead: false, ..Lines::new(cluster, bytes_max) }
     }
 
     async fn take(&mut self, broker: BrokerId) -> Result<Conn, ClusterError> {
@@ -163,7 +170,7 @@ pub struct Reader<'a, 'l> {
     /// What the fetch in flight, or the next one, asks for.
     at: Offset,
     bytes_max: i32,
-    /// With a fetch of `at` in flight.
+    /// Perhaps with a fetch of `at` in flight.
     line: Option<(BrokerId, Conn)>,
     is_by_name: bool,
 }
@@ -223,6 +230,9 @@ impl Reader<'_, '_> {
             Some(line) => line,
             None => self.dial().await?,
         };
+        if conn.in_flight() == 0 {
+            self.ask(&mut conn)?;
+        }
         let fetched = conn.take_read().await?;
         let (at, side) = (self.at, self.side());
         match fetched.code {
@@ -232,7 +242,7 @@ impl Reader<'_, '_> {
         }
         let Some(portion) = self.portion(fetched)? else { return Ok(None) };
         self.at = portion.next;
-        if self.at < self.range.end {
+        if self.at < self.range.end && self.lines.is_ahead {
             self.ask(&mut conn)?;
         }
         self.line = Some((broker, conn));
@@ -243,9 +253,7 @@ impl Reader<'_, '_> {
         let known = self.lines.cluster.partition(&self.range.tp);
         let leader = known.and_then(|one| one.leader);
         let leader = leader.ok_or(ReadError::NoLeader { side: self.side() })?;
-        let mut conn = self.lines.take(leader).await?;
-        self.ask(&mut conn)?;
-        Ok((leader, conn))
+        Ok((leader, self.lines.take(leader).await?))
     }
 
     fn ask(&mut self, conn: &mut Conn) -> Result<(), ReadError> {

@@ -1,0 +1,259 @@
+//! `isolog check` on real Kafka: what it says of topics before anything is written, and of rights
+//! that are missing.
+//!
+//! It never skips.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::process::Command;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use protocol_tests::broker::batch::Build;
+use protocol_tests::real::CLUSTER;
+use protocol_tests::real::Hand;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::LITERAL;
+use protocol_tests::real::Operation;
+use protocol_tests::real::PREFIXED;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::RealSpec;
+use protocol_tests::real::TOPIC;
+use protocol_tests::real::isolog_once;
+use protocol_tests::real::repo;
+use protocol_tests::real::turn;
+use serde_json::Value;
+
+const NO_LIMIT: &str = "9223372036854775807";
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since_1970.as_millis()).unwrap()
+}
+
+fn write(hand: &Hand, topic: &str, time_ms: i64, configs: &[(&str, &str)]) {
+    hand.create(topic, 1, 1, configs).unwrap();
+    for n in 0..5 {
+        hand.produce(topic, 0, &Build::plain(time_ms, &format!("{topic}-{n}"), 10)).unwrap();
+    }
+}
+
+/// Exit code and report.
+fn check(spec: &IsologSpec, more: &[&str]) -> (i32, Value) {
+    let mut args = vec!["check", "--json"];
+    args.extend(more);
+    let output = isolog_once(spec, &args).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let reports: Value =
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {said}{text}"));
+    (output.status.code().unwrap(), reports[0].clone())
+}
+
+fn topic<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let all = report["topics"].as_array().unwrap();
+    all.iter().find(|one| one["topic"] == name).unwrap_or_else(|| panic!("no {name}: {report}"))
+}
+
+/// The level of a topic, and that a finding has the words.
+fn says(report: &Value, name: &str, level: &str, words: &str) {
+    let one = topic(report, name);
+    assert_eq!(one["level"], level, "{one}");
+    assert!(one["findings"].to_string().contains(words), "{words:?} is missing in {one}");
+}
+
+fn prepare(hands: &[Hand; 2]) {
+    let [ours, theirs] = hands;
+    let (now, month) = (now_ms(), 30 * 86_400_000);
+    let mirror = ("message.timestamp.after.max.ms", NO_LIMIT);
+    let forever = ("retention.ms", "-1");
+    for name in ["c-exact", "c-codec", "c-ahead", "c-foreign", "c-wide"] {
+        write(ours, name, now, &[]);
+    }
+    write(ours, "c-trimmed", now, &[]);
+    ours.delete_records("c-trimmed", 0, 25).unwrap();
+    write(ours, "c-old", now - month, &[forever]);
+    write(theirs, "c-codec", now, &[("compression.type", "zstd")]);
+    write(theirs, "c-ahead", now, &[mirror]);
+    theirs.produce("c-ahead", 0, &Build::plain(now, "more", 1)).unwrap();
+    theirs.create("c-foreign", 1, 1, &[mirror]).unwrap();
+    theirs.produce("c-foreign", 0, &Build::plain(now, "not ours", 3)).unwrap();
+    theirs.create("c-wide", 2, 1, &[mirror]).unwrap();
+    theirs.create("c-old", 1, 1, &[mirror, ("retention.ms", "86400000")]).unwrap();
+}
+
+fn topics_are_judged(version: &str) {
+    let source = RealCluster::start(RealSpec::new(version, 1)).unwrap();
+    let destination = RealCluster::start(RealSpec::new(version, 1)).unwrap();
+    let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
+    prepare(&hands);
+    let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["c-*"]);
+    let (code, report) = check(&spec, &[]);
+    assert_eq!((code, &report["level"]), (5, &Value::from("impossible")), "{report}");
+    assert_eq!(topic(&report, "c-exact")["level"], "exact", "{report}");
+    says(&report, "c-codec", "impossible", "compression.type is zstd");
+    says(&report, "c-ahead", "impossible", "ends at 51, the source at 50");
+    says(&report, "c-foreign", "impossible", "something else from offset 0 on");
+    says(&report, "c-wide", "impossible", "2 partitions, the source 1");
+    says(&report, "c-old", "impossible", "as soon as they land: raise it");
+    says(&report, "c-old", "impossible", "producer.id.expiration.ms");
+    let trimmed = topic(&report, "c-trimmed");
+    assert_eq!(trimmed["level"], "exact_with_fillers", "{trimmed}");
+    let counted = (&trimmed["fillers"]["count"], &trimmed["fillers"]["is_counted"]);
+    assert_eq!(counted, (&Value::from(25), &Value::from(true)), "{trimmed}");
+    for side in 0..2 {
+        let one = &report["clusters"][side];
+        assert_eq!(one["grants"], Value::Array(vec![]), "{one}");
+        assert!(one["excess"].to_string().contains("no authorizer"), "{one}");
+        let clock_ms = one["clock_ms"].as_i64().unwrap();
+        assert!(clock_ms.abs() < 2_000, "one machine has one clock: {clock_ms}");
+        assert!(one["brokers"][0]["apis"]["Fetch"].is_array(), "{one}");
+    }
+    // nothing was made by asking
+    assert!(hands[1].ends("c-exact", 0).is_err(), "check made a topic");
+    let (code, report) = check(&spec, &["--topic", "c-exact", "--deep"]);
+    assert_eq!((code, &report["level"]), (0, &Value::from("exact")), "{report}");
+    let (code, _) = check(&spec, &["--topic", "c-trimmed"]);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn every_topic_is_judged_before_anything_is_written() {
+    let _turn = turn();
+    topics_are_judged("4.3.1");
+    topics_are_judged("3.9.1");
+}
+
+/// Who cannot be reached is unknown, and says so.
+#[test]
+fn a_cluster_that_is_not_there_is_unknown() {
+    let _turn = turn();
+    let mut spec = IsologSpec::new("127.0.0.1:1", "127.0.0.1:2", &["c-*"]);
+    spec.link_more.push_str("socket.connection.setup.timeout.ms = 500\n");
+    let (code, report) = check(&spec, &[]);
+    assert_eq!((code, &report["level"]), (4, &Value::from("unknown")), "{report}");
+    let said = report["findings"].to_string();
+    assert!(said.contains("127.0.0.1:1") && said.contains("127.0.0.1:2"), "{said}");
+}
+
+/// A cluster with rights, in which nobody may do anything with topics but by a rule. The brokers
+/// and we ourselves are the same anonymous principal: the cluster's own rights are given first.
+fn guarded() -> RealCluster {
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    RealCluster::start(
+        RealSpec::new("4.3.1", 1)
+            .prop("authorizer.class.name", authorizer)
+            .prop("allow.everyone.if.no.acl.found", "true"),
+    )
+    .unwrap()
+}
+
+const US: &str = "User:ANONYMOUS";
+
+fn lock(hand: &Hand) {
+    for operation in [Operation::ClusterAction, Operation::Alter, Operation::Describe] {
+        hand.allow_on((CLUSTER, "kafka-cluster", LITERAL), US, operation).unwrap();
+    }
+    hand.allow_on((TOPIC, "*", LITERAL), "User:nobody", Operation::Read).unwrap();
+}
+
+/// Runs a printed line with Kafka's own tool.
+fn obey(line: &str) {
+    let words = line.replace('\'', "");
+    let mut words = words.split_whitespace();
+    assert_eq!(words.next(), Some("kafka-acls.sh"));
+    let mut command = Command::new(repo().join("protocol-tests/kafka/cluster"));
+    command.args(["java", "--version", "4.3.1", "org.apache.kafka.tools.AclCommand"]);
+    let done = command.args(words).output().unwrap();
+    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn grants(report: &Value) -> Vec<String> {
+    let sides = report["clusters"].as_array().unwrap().iter();
+    let lines = sides.flat_map(|side| side["grants"].as_array().unwrap().clone());
+    lines.map(|line| line.as_str().unwrap().to_owned()).collect()
+}
+
+/// With exactly the rights that are printed isolog runs, and each one that is taken away is named.
+#[test]
+fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
+    let _turn = turn();
+    let (source, destination) = (guarded(), guarded());
+    let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
+    write(&hands[0], "r-one", now_ms(), &[]);
+    write(&hands[0], "r-two", now_ms(), &[]);
+    hands.iter().for_each(lock);
+    // a prefix hides what may not be described; a name is asked for
+    let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["r-one", "r-two"]);
+    let (code, report) = check(&spec, &[]);
+    assert_eq!(code, 5, "{report}");
+    let lines = grants(&report);
+    assert_eq!(lines.len(), 5, "two topics on each side, and the journal: {lines:#?}");
+    lines.iter().for_each(|line| obey(line));
+    let (code, report) = check(&spec, &[]);
+    assert_eq!((code, grants(&report)), (0, vec![]), "{report}");
+
+    each_right_is_named_when_it_is_missing(&hands, &spec);
+    let isolog = Isolog::start(&spec).unwrap();
+    isolog.wait_copied("r-one", 0, 50);
+    isolog.wait_copied("r-two", 0, 50);
+    drop(isolog);
+    // the same once the topics are there, when the broker itself tells the rights
+    each_right_is_named_when_it_is_missing(&hands, &spec);
+}
+
+/// Takes one right after the other away.
+fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec) {
+    use Operation::*;
+    let exists = hands[1].ends("r-one", 0).is_ok();
+    let table: [(usize, &str, &[Operation]); 3] = [
+        (0, "r-one", &[Read, DescribeConfigs]),
+        (1, "r-one", &[Read, Write, Create, Delete, Alter, AlterConfigs]),
+        (1, "__isolog", &[Read, Write, Create]),
+    ];
+    for (side, topic, operations) in table {
+        for operation in operations {
+            let place = (TOPIC, topic, LITERAL);
+            hands[side].disallow_on(place, US, *operation).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+            let (code, report) = check(spec, &[]);
+            let lines = grants(&report);
+            hands[side].allow_on(place, US, *operation).unwrap();
+            if *operation == Create && exists {
+                assert!(lines.is_empty(), "what exists is not created: {lines:?}");
+                continue;
+            }
+            let what = format!("{operation:?} on {topic} at side {side}");
+            assert_eq!(code, 5, "{what}: {report}");
+            let right = format!("--operation {operation:?} --topic '{topic}'");
+            let named = lines.iter().any(|line| line.ends_with(&right));
+            assert!(named && lines.len() == 1, "{what}: {lines:?}");
+        }
+    }
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Rights beyond need are named; a prefix is granted as a prefix.
+#[test]
+fn rights_in_excess_are_named_and_prefixes_are_granted_as_such() {
+    let _turn = turn();
+    let (source, destination) = (guarded(), guarded());
+    let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
+    write(&hands[0], "r-one", now_ms(), &[]);
+    hands.iter().for_each(lock);
+    let prefix = (TOPIC, "r-", PREFIXED);
+    for operation in [Operation::Read, Operation::DescribeConfigs, Operation::Write] {
+        hands[0].allow_on(prefix, US, operation).unwrap();
+    }
+    let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["r-*"]);
+    let (_, report) = check(&spec, &[]);
+    let excess = report["clusters"][0]["excess"].to_string();
+    assert!(excess.contains("Write on topic r-one"), "{excess}");
+    assert!(excess.contains("Alter, ClusterAction on the cluster"), "{excess}");
+    let lines = grants(&report);
+    let right = "--operation Read --operation Write --operation Create --operation Delete \
+                 --operation Alter --operation AlterConfigs --topic 'r-' --resource-pattern-type \
+                 prefixed";
+    assert!(lines.iter().any(|line| line.ends_with(right)), "{lines:#?}");
+}

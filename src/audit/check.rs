@@ -1,0 +1,530 @@
+//! The preflight of a link: can it be copied exactly, may we, and what will it cost.
+//!
+//! It never writes: what it sends changes nothing, whatever the answer.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::audit::Dials;
+use crate::audit::LinkOptions;
+use crate::audit::judge::Fillers;
+use crate::audit::judge::Finding;
+use crate::audit::judge::Level;
+use crate::audit::judge::PartitionFacts;
+use crate::audit::judge::Surroundings;
+use crate::audit::judge::TopicFacts;
+use crate::audit::judge::judge;
+use crate::audit::log::scan::Seen;
+use crate::audit::look::Look;
+use crate::audit::look::Place;
+use crate::audit::rights;
+use crate::audit::rights::Grantee;
+use crate::audit::survey;
+use crate::cluster::Cluster;
+use crate::cluster::ConfigEntries;
+use crate::cluster::ConfigEntry;
+use crate::cluster::EndKind;
+use crate::cluster::NewTopic;
+use crate::cluster::Use;
+use crate::cluster::error::ClusterError;
+use crate::cluster::metadata::Topic;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::wire::error::KafkaCode;
+use crate::wire::versions::ApiKey;
+
+/// So many topics are asked for in one question.
+const ASKED_MAX: usize = 500;
+/// INVALID_CONFIG: the destination does not know a key.
+const INVALID_CONFIG: KafkaCode = KafkaCode(40);
+/// TOPIC_AUTHORIZATION_FAILED: the rights say so already.
+const REFUSED: KafkaCode = KafkaCode(29);
+/// The destination's bound on the age of producers it remembers.
+const PRODUCER_AGE: &str = "producer.id.expiration.ms";
+/// What a greeting reads at most.
+const GREETING_BYTES_MAX: usize = 1 << 20;
+/// A difference of clocks that is worth a note, in ms.
+const CLOCK_MS_MAX: i64 = 30_000;
+
+/// How to check.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Only these topics; empty for all.
+    pub topics: Vec<TopicName>,
+    /// Look at every batch header, not at a few of each partition.
+    pub is_deep: bool,
+    /// Partitions that are looked at at the same time.
+    pub workers: usize,
+    /// What one fetch asks for when every header is looked at, in bytes.
+    pub fetch_bytes: i32,
+}
+
+/// One broker.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokerReport {
+    /// Its id.
+    pub id: i32,
+    /// Where it listens.
+    pub address: String,
+    /// How long it took to connect and to be greeted, in ms.
+    pub connect_ms: Option<u64>,
+    /// Why it cannot be reached.
+    pub error: Option<String>,
+    /// The versions of our APIs that it speaks: lowest and highest.
+    pub apis: BTreeMap<&'static str, Option<(i16, i16)>>,
+}
+
+/// One side.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterReport {
+    /// `source` or `destination`.
+    pub side: String,
+    /// Its id.
+    pub cluster_id: Option<String>,
+    /// Its brokers.
+    pub brokers: Vec<BrokerReport>,
+    /// Its controller's clock less ours, in ms, where it tells.
+    pub clock_ms: Option<i64>,
+    /// The `kafka-acls` lines that grant what is missing.
+    pub grants: Vec<String>,
+    /// Rights that are not needed.
+    pub excess: Vec<String>,
+}
+
+/// One topic.
+#[derive(Clone, Debug, Serialize)]
+pub struct TopicReport {
+    /// Its name.
+    pub topic: String,
+    /// Its partitions at the source.
+    pub partitions: usize,
+    /// What can be done.
+    pub level: Level,
+    /// Offsets to be copied, fillers included.
+    pub offsets: u64,
+    /// What is filled.
+    pub fillers: Fillers,
+    /// What else is to be said.
+    pub findings: Vec<Finding>,
+}
+
+/// A link.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub link: String,
+    /// The worst of all.
+    pub level: Level,
+    /// Both sides.
+    pub clusters: Vec<ClusterReport>,
+    /// What concerns the whole link.
+    pub findings: Vec<Finding>,
+    /// Its topics.
+    pub topics: Vec<TopicReport>,
+}
+
+/// Checks a link; what cannot be asked is a finding.
+pub async fn run(link: &LinkOptions, dials: &Dials, ask: &Ask) -> Report {
+    let mut report = Report {
+        link: link.name.to_string(),
+        level: Level::Exact,
+        clusters: Vec::new(),
+        findings: Vec::new(),
+        topics: Vec::new(),
+    };
+    let mut clusters = Vec::new();
+    for side in [Side::Source, Side::Destination] {
+        match dials.connect(link, side).await {
+            Ok(cluster) => {
+                report.clusters.push(greet(&cluster, &mut report.findings).await);
+                clusters.push(cluster);
+            }
+            Err(error) => report.findings.push(Finding::unknown(error.to_string())),
+        }
+    }
+    if let [source, destination] = clusters.as_slice() {
+        let check = Check { link, ask, source, destination };
+        if let Err(error) = check.both(&mut report).await {
+            report.findings.push(Finding::unknown(error.to_string()));
+        }
+    }
+    let findings = report.findings.iter().map(|one| one.level);
+    let topics = report.topics.iter().map(|one| one.level);
+    report.level = findings.chain(topics).max().unwrap_or(Level::Exact);
+    report
+}
+
+/// Connects to every broker of a cluster, and asks what o'clock it is.
+async fn greet(cluster: &Arc<Cluster>, findings: &mut Vec<Finding>) -> ClusterReport {
+    let known = cluster.look(|metadata| metadata.brokers().cloned().collect::<Vec<_>>());
+    let mut brokers = Vec::new();
+    for broker in known {
+        let began = Instant::now();
+        let purpose = Use::Fetch { frame_bytes_max: GREETING_BYTES_MAX, slabs: 1 };
+        let opened = cluster.open(broker.id, purpose).await;
+        let mut one = BrokerReport {
+            id: broker.id.0,
+            address: format!("{}:{}", broker.host, broker.port),
+            connect_ms: None,
+            error: None,
+            apis: BTreeMap::new(),
+        };
+        match opened {
+            Ok(conn) => {
+                one.connect_ms = u64::try_from(began.elapsed().as_millis()).ok();
+                for api in ApiKey::all() {
+                    let theirs = conn.versions().theirs(api).map(|range| (range.min, range.max));
+                    one.apis.insert(api.name(), theirs);
+                    if let Err(error) = conn.version(api)
+                        && needs(cluster.side(), api)
+                    {
+                        findings.push(Finding::impossible(error.to_string()));
+                    }
+                }
+            }
+            Err(error) => {
+                one.error = Some(error.to_string());
+                findings.push(Finding::unknown(error.to_string()));
+            }
+        }
+        brokers.push(one);
+    }
+    let clock_ms = clock_ms(cluster).await;
+    if let Some(ms) = clock_ms.filter(|ms| ms.abs() > CLOCK_MS_MAX) {
+        let text = format!("the {}'s clock differs from ours by {ms} ms", cluster.side());
+        findings.push(Finding::note(text));
+    }
+    ClusterReport {
+        side: cluster.side().to_string(),
+        cluster_id: Some(cluster.id().to_string()),
+        brokers,
+        clock_ms,
+        grants: Vec::new(),
+        excess: Vec::new(),
+    }
+}
+
+/// Whether the copy needs an API on that side.
+fn needs(side: Side, api: ApiKey) -> bool {
+    use ApiKey::*;
+    match side {
+        Side::Source => {
+            matches!(api, Fetch | ListOffsets | Metadata | OffsetForLeaderEpoch | DescribeConfigs)
+        }
+        Side::Destination => api != DescribeQuorum,
+    }
+}
+
+/// The controller's clock less ours, half way of the question.
+async fn clock_ms(cluster: &Cluster) -> Option<i64> {
+    let before = now_ms();
+    let theirs = cluster.controller_time_ms().await.ok()??;
+    Some(theirs - (before + now_ms()) / 2)
+}
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The check of a link whose clusters both answer.
+struct Check<'a> {
+    link: &'a LinkOptions,
+    ask: &'a Ask,
+    source: &'a Arc<Cluster>,
+    destination: &'a Arc<Cluster>,
+}
+
+impl Check<'_> {
+    async fn both(&self, report: &mut Report) -> Result<(), ClusterError> {
+        if self.source.id() == self.destination.id() {
+            let text = "source and destination are the same cluster: correct bootstrap.servers";
+            report.findings.push(Finding::impossible(text));
+            return Ok(());
+        }
+        let wanted = |name: &TopicName| {
+            let only = &self.ask.topics;
+            self.link.topics.matches(name) && (only.is_empty() || only.contains(name))
+        };
+        let topics = survey::topics(self.source, wanted).await?;
+        survey::topics(self.destination, wanted).await?;
+        self.rights(&topics, report).await?;
+        let mut facts = self.configs(&topics, report).await?;
+        self.ends(&topics, &mut facts).await?;
+        let failed = self.look(&mut facts).await;
+        let around =
+            Surroundings { now_ms: now_ms(), producer_age_ms: self.producer_age_ms().await };
+        for topic in &topics {
+            let Some(known) = facts.get(&topic.name) else { continue };
+            let mut judged = judge(known, &around);
+            let failures = failed.iter().filter(|(name, _)| *name == topic.name);
+            judged.findings.extend(failures.map(|(_, text)| Finding::unknown(text)));
+            let refused = self.refused(topic, known).await?;
+            judged.findings.extend(refused);
+            let worst = judged.findings.iter().map(|one| one.level).max();
+            report.topics.push(TopicReport {
+                topic: topic.name.to_string(),
+                partitions: topic.partitions.len(),
+                level: worst.map_or(judged.level, |worst| worst.max(judged.level)),
+                offsets: judged.offsets,
+                fillers: judged.fillers,
+                findings: judged.findings,
+            });
+        }
+        self.readers(report);
+        Ok(())
+    }
+
+    /// Rights on both sides; topics that are named and not seen are among them.
+    async fn rights(&self, topics: &[Arc<Topic>], report: &mut Report) -> Result<(), ClusterError> {
+        let mut names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
+        for pattern in self.link.patterns.iter().filter(|pattern| !pattern.is_prefix) {
+            let Some(name) = TopicName::new(&pattern.text) else { continue };
+            let is_wanted = self.link.topics.matches(&name)
+                && (self.ask.topics.is_empty() || self.ask.topics.contains(&name));
+            if is_wanted && !names.contains(&name) {
+                let text =
+                    format!("topic {name}: the source does not have it, or does not show it");
+                report.findings.push(Finding::unknown(text));
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            let text =
+                "no topic of the source matches, or none is shown to us: that needs Describe";
+            report.findings.push(Finding::unknown(text));
+        }
+        let journal = Some(&self.link.journal);
+        for (at, cluster, journal) in [(0, self.source, None), (1, self.destination, journal)] {
+            let told = rights::ask(cluster, &names, journal).await?;
+            let options = cluster.options();
+            let (host, port) = &options.bootstrap[0];
+            let grantee = Grantee {
+                bootstrap: format!("{host}:{port}"),
+                principal: crate::audit::principal(options),
+            };
+            let side = &mut report.clusters[at];
+            side.grants = rights::grants(&told, &self.link.patterns, &grantee);
+            side.excess = rights::excess(&told);
+            if !side.grants.is_empty() {
+                let text = format!("rights are missing at the {}", cluster.side());
+                report.findings.push(Finding::impossible(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Configs of both sides, by topic.
+    async fn configs(
+        &self,
+        topics: &[Arc<Topic>],
+        report: &mut Report,
+    ) -> Result<BTreeMap<TopicName, TopicFacts>, ClusterError> {
+        let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let there = |name: &&TopicName| self.there(name).is_some();
+        let existing: Vec<TopicName> = names.iter().filter(there).cloned().collect();
+        let mut ours = self.described(self.source, &names, report).await?;
+        let mut theirs = self.described(self.destination, &existing, report).await?;
+        let facts = topics.iter().map(|topic| {
+            let there = self.there(&topic.name);
+            let source_configs = ours.remove(&topic.name);
+            let made = || source_configs.as_ref().map(|found| self.new_configs(found, false));
+            let destination_configs = match there {
+                Some(_) => theirs.remove(&topic.name),
+                None => made(),
+            };
+            let facts = TopicFacts {
+                source_partitions: topic.partitions.len(),
+                destination_partitions: there.map(|there| there.partitions.len()),
+                source_configs,
+                destination_configs,
+                partitions: Vec::new(),
+            };
+            (topic.name.clone(), facts)
+        });
+        Ok(facts.collect())
+    }
+
+    fn there(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        let known = self.destination.topic(name);
+        known.filter(|there| there.error.is_none() && !there.partitions.is_empty())
+    }
+
+    async fn described(
+        &self,
+        cluster: &Cluster,
+        names: &[TopicName],
+        report: &mut Report,
+    ) -> Result<BTreeMap<TopicName, ConfigEntries>, ClusterError> {
+        let mut found = BTreeMap::new();
+        for some in names.chunks(ASKED_MAX) {
+            for (name, told) in cluster.describe_topic_configs(some, None).await? {
+                match told {
+                    Ok(entries) => drop(found.insert(name, entries)),
+                    Err(refusal) => report.findings.push(Finding::unknown(format!(
+                        "topic {name}: the {} does not tell its configs: {refusal}",
+                        cluster.side()
+                    ))),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The configs with which a topic would be made, as if they were described.
+    fn new_configs(&self, source: &ConfigEntries, is_old: bool) -> ConfigEntries {
+        let made = (self.link.new_configs)(source, is_old).into_iter().map(|(key, value)| {
+            (key, ConfigEntry { value: Some(value), is_override: true, is_sensitive: false })
+        });
+        made.collect()
+    }
+
+    async fn ends(
+        &self,
+        topics: &[Arc<Topic>],
+        facts: &mut BTreeMap<TopicName, TopicFacts>,
+    ) -> Result<(), ClusterError> {
+        let of = |topic: &Arc<Topic>| {
+            let name = topic.name.clone();
+            let ids = topic.partitions.keys().copied().collect::<Vec<_>>();
+            ids.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+        };
+        let all: Vec<TopicPartition> = topics.iter().flat_map(of).collect();
+        let is_there = |tp: &&TopicPartition| self.destination.partition(tp).is_some();
+        let there: Vec<TopicPartition> = all.iter().filter(is_there).cloned().collect();
+        let copied = survey::ends(self.destination, &there, EndKind::LogEnd).await?;
+        let starts = survey::ends(self.destination, &there, EndKind::Start).await?;
+        let source_starts = survey::ends(self.source, &all, EndKind::Start).await?;
+        let stable = survey::ends(self.source, &all, EndKind::Stable).await?;
+        let hwms = survey::ends(self.source, &all, EndKind::HighWatermark).await?;
+        let readable = if self.link.committed_only { &stable } else { &hwms };
+        for tp in all {
+            let known = |ends: &survey::Ends| ends.get(&tp).and_then(|end| end.ok());
+            let Some(facts) = facts.get_mut(&tp.topic) else { continue };
+            let source = known(&source_starts).zip(known(readable));
+            let Some((source, source_hwm)) = source.zip(known(&hwms)) else { continue };
+            facts.partitions.push(PartitionFacts {
+                partition: tp.partition,
+                source,
+                source_hwm,
+                destination: known(&starts).zip(known(&copied)),
+                seen: Seen::default(),
+                differs_at: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks into the logs; gives what failed.
+    async fn look(&self, facts: &mut BTreeMap<TopicName, TopicFacts>) -> Vec<(TopicName, String)> {
+        let places = facts.iter().flat_map(|(name, facts)| {
+            let place = |(at, one): (usize, &PartitionFacts)| Place {
+                tp: TopicPartition { topic: name.clone(), partition: one.partition },
+                at,
+                source: one.source,
+                destination: one.destination,
+            };
+            facts.partitions.iter().enumerate().map(place).collect::<Vec<_>>()
+        });
+        let queue: Arc<Mutex<VecDeque<Place>>> = Arc::new(Mutex::new(places.collect()));
+        let mut workers = JoinSet::new();
+        for _ in 0..self.ask.workers {
+            let look = Look {
+                source: self.source.clone(),
+                destination: self.destination.clone(),
+                committed_only: self.link.committed_only,
+                is_deep: self.ask.is_deep,
+                fetch_bytes: self.ask.fetch_bytes,
+            };
+            let queue = queue.clone();
+            let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            workers.spawn(async move { look.at_all(next).await });
+        }
+        let mut failed = Vec::new();
+        for (place, looked) in workers.join_all().await.into_iter().flatten() {
+            match looked {
+                Ok((seen, differs_at)) => {
+                    let known = facts.get_mut(&place.tp.topic);
+                    if let Some(one) = known.and_then(|known| known.partitions.get_mut(place.at)) {
+                        (one.seen, one.differs_at) = (seen, differs_at);
+                    }
+                }
+                Err(error) => {
+                    let text = format!("partition {}: {error}", place.tp.partition);
+                    failed.push((place.tp.topic, text));
+                }
+            }
+        }
+        failed
+    }
+
+    async fn producer_age_ms(&self) -> Option<i64> {
+        let broker = self.destination.look(|m| m.brokers().next().map(|one| one.id))?;
+        let told = self.destination.describe_broker_configs(broker, Some(&[PRODUCER_AGE])).await;
+        told.ok()?.ok()?.get(PRODUCER_AGE)?.value.as_ref()?.parse().ok()
+    }
+
+    /// What the destination says to the topic that would be made, and whether all was told.
+    async fn refused(
+        &self,
+        topic: &Topic,
+        facts: &TopicFacts,
+    ) -> Result<Vec<Finding>, ClusterError> {
+        let mut findings = Vec::new();
+        if facts.partitions.len() < topic.partitions.len() {
+            let missing = topic.partitions.len() - facts.partitions.len();
+            let text = format!("{missing} partitions have no leader that tells where they end");
+            findings.push(Finding::unknown(text));
+        }
+        let source = facts.source_configs.as_ref();
+        let Some(source) = source.filter(|_| facts.destination_partitions.is_none()) else {
+            return Ok(findings);
+        };
+        for is_old in [false, true] {
+            let new = NewTopic {
+                name: topic.name.clone(),
+                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                replicas: self.link.replicas,
+                configs: (self.link.new_configs)(source, is_old),
+            };
+            let told = self.destination.create_topics(&[new], true).await?;
+            match told.into_values().next() {
+                Some(Err(refusal)) if refusal.code == INVALID_CONFIG && !is_old => continue,
+                Some(Err(refusal)) if refusal.code != REFUSED => {
+                    let text = format!("the destination would not create it: {refusal}");
+                    findings.push(Finding::impossible(text));
+                }
+                _ => {}
+            }
+            break;
+        }
+        Ok(findings)
+    }
+
+    /// Readers that do not take fillers as others do (broker facts H10, H11).
+    fn readers(&self, report: &mut Report) {
+        if report.topics.iter().any(|topic| topic.fillers.count > 0) {
+            report.findings.push(Finding::note(
+                "fillers: kafka-python readers see them; Sarama, kafkajs and rskafka readers crawl \
+                 through runs longer than one of their fetches; all other known readers pass them",
+            ));
+        }
+    }
+}
+
+/// The range that one partition is looked at in.
+pub(super) fn left(place: &Place) -> (Offset, Offset) {
+    let copied = place.destination.map_or(Offset::ZERO, |log| log.1);
+    (copied.max(place.source.0).min(place.source.1), place.source.1)
+}

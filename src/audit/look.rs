@@ -1,0 +1,161 @@
+//! A look into one partition: what is left to be copied, and whether the copy so far is the
+//! source's.
+//!
+//! It never reads more than a few places unless every header is wanted.
+
+use std::sync::Arc;
+
+use crate::audit::check::left;
+use crate::audit::compare::Compaction;
+use crate::audit::compare::Compare;
+use crate::audit::compare::Step;
+use crate::audit::log::cursor::Cursor;
+use crate::audit::log::reader::Lines;
+use crate::audit::log::reader::Range;
+use crate::audit::log::reader::ReadError;
+use crate::audit::log::scan::Seen;
+use crate::cluster::Cluster;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicPartition;
+use crate::wire::fetch::Isolation;
+
+/// How many places of a partition are looked at.
+const PLACES: u64 = 4;
+/// What is read at each, in bytes.
+const PLACE_BYTES: i32 = 256 * 1024;
+/// So many offsets below the destination's end are compared.
+const TAIL_OFFSETS: i64 = 100;
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The partition.
+    pub tp: TopicPartition,
+    /// Its place among those of its topic.
+    pub at: usize,
+    /// The source's start and end.
+    pub source: (Offset, Offset),
+    /// The destination's.
+    pub destination: Option<(Offset, Offset)>,
+}
+
+/// What came of a look: the headers, and the first offset that differs in the tail.
+pub type Looked = Result<(Seen, Option<i64>), ReadError>;
+
+/// How to look.
+pub struct Look {
+    /// One side.
+    pub source: Arc<Cluster>,
+    /// The other.
+    pub destination: Arc<Cluster>,
+    /// Only committed records are copied.
+    pub committed_only: bool,
+    /// Every header.
+    pub is_deep: bool,
+    /// What one fetch asks for then, in bytes.
+    pub fetch_bytes: i32,
+}
+
+impl Look {
+    /// Looks at one place after the other until there is none.
+    pub async fn at_all(self, next: impl Fn() -> Option<Place>) -> Vec<(Place, Looked)> {
+        let mut source = match self.is_deep {
+            true => Lines::new(&self.source, self.fetch_bytes),
+            false => Lines::for_looks(&self.source, PLACE_BYTES),
+        };
+        let mut ours = Lines::for_looks(&self.source, PLACE_BYTES);
+        let mut theirs = Lines::for_looks(&self.destination, PLACE_BYTES);
+        let mut all = Vec::new();
+        while let Some(place) = next() {
+            let seen = self.headers(&place, &mut source).await;
+            let looked = match seen {
+                Ok(seen) => self.tail(&place, &mut ours, &mut theirs).await.map(|at| (seen, at)),
+                Err(error) => Err(error),
+            };
+            all.push((place, looked));
+        }
+        all
+    }
+
+    fn range(&self, place: &Place, side: Side, from: Offset, end: Offset) -> Range {
+        let cluster = match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        };
+        let isolation = match side == Side::Source && self.committed_only {
+            true => Isolation::ReadCommitted,
+            false => Isolation::ReadUncommitted,
+        };
+        let topic = cluster.topic(&place.tp.topic).map_or(TopicId::NIL, |topic| topic.id);
+        Range { tp: place.tp.clone(), topic, isolation, from, end }
+    }
+
+    /// The headers of what is left, or of a few places in it.
+    async fn headers(&self, place: &Place, lines: &mut Lines<'_>) -> Result<Seen, ReadError> {
+        let (from, end) = left(place);
+        let mut seen = Seen::default();
+        let step = from.distance_to(end) / PLACES;
+        let (mut at, places) = (from, if self.is_deep { 1 } else { PLACES });
+        for n in 0..places {
+            at = from.plus(n * step).unwrap_or(at).max(at);
+            if at >= end {
+                break;
+            }
+            let mut reader = lines.read(self.range(place, Side::Source, at, end));
+            while let Some(portion) = reader.next().await? {
+                let next = portion.next;
+                seen.take(portion, at, end, self.committed_only);
+                at = next;
+                if !self.is_deep {
+                    break;
+                }
+            }
+            reader.finish().await?;
+        }
+        Ok(seen)
+    }
+
+    /// The first of the last offsets of the copy that is not the source's.
+    async fn tail(
+        &self,
+        place: &Place,
+        ours: &mut Lines<'_>,
+        theirs: &mut Lines<'_>,
+    ) -> Result<Option<i64>, ReadError> {
+        let Some((start, copied)) = place.destination else { return Ok(None) };
+        let end = copied.min(place.source.1);
+        let back = Offset::new(end.get() - TAIL_OFFSETS).unwrap_or(Offset::ZERO);
+        let from = back.max(start).max(place.source.0);
+        if from >= end {
+            return Ok(None);
+        }
+        // either side may have compacted what the other still has: that is no foreign record
+        let compaction = Compaction { source: true, destination: true };
+        let cursor = |committed_only| Cursor::new(from, end, committed_only);
+        let mut compare = Compare::new(cursor(self.committed_only), cursor(false), compaction);
+        let mut ours = ours.read(self.range(place, Side::Source, from, end));
+        let mut theirs = theirs.read(self.range(place, Side::Destination, from, end));
+        loop {
+            let side = match compare.run() {
+                Ok(Step::Need(side)) => side,
+                Ok(Step::Done) => break,
+                // what cannot be read is told by a verification, with its reason
+                Err((_, unreadable)) => return Ok(Some(unreadable.base.get())),
+            };
+            let portion = match side {
+                Side::Source => ours.next().await?,
+                Side::Destination => theirs.next().await?,
+            };
+            let Some(portion) = portion else { break };
+            match side {
+                Side::Source => compare.source.feed(portion),
+                Side::Destination => compare.destination.feed(portion),
+            }
+        }
+        ours.finish().await?;
+        theirs.finish().await?;
+        Ok(compare.shown.first().map(|one| one.offset))
+    }
+}

@@ -1,0 +1,370 @@
+//! Rights: which ones isolog needs, which it lacks, which it has beyond, and how to grant them.
+//!
+//! It never tries a right by doing harm: what cannot be asked is probed with requests that change
+//! nothing whatever the answer (validate only, offset 0, no byte to write).
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::audit::Pattern;
+use crate::cluster::Cluster;
+use crate::cluster::NewTopic;
+use crate::cluster::error::ClusterError;
+use crate::ids::BrokerId;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::Side;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::wire::error::KafkaCode;
+
+/// TOPIC_AUTHORIZATION_FAILED.
+const REFUSED: KafkaCode = KafkaCode(29);
+
+/// What may be done with a topic or a cluster, with Kafka's numbers (`AclOperation`).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[repr(u8)]
+pub enum Operation {
+    /// Fetch, DescribeProducers.
+    Read = 3,
+    /// Produce.
+    Write = 4,
+    /// CreateTopics.
+    Create = 5,
+    /// DeleteRecords.
+    Delete = 6,
+    /// CreatePartitions.
+    Alter = 7,
+    /// Metadata, ListOffsets; implied by the ones before, but for Create.
+    Describe = 8,
+    /// What brokers do among themselves.
+    ClusterAction = 9,
+    /// DescribeConfigs; implied by AlterConfigs.
+    DescribeConfigs = 10,
+    /// IncrementalAlterConfigs.
+    AlterConfigs = 11,
+    /// InitProducerId.
+    IdempotentWrite = 12,
+}
+
+use Operation::*;
+
+const ALL: [Operation; 10] = [
+    Read,
+    Write,
+    Create,
+    Delete,
+    Alter,
+    Describe,
+    ClusterAction,
+    DescribeConfigs,
+    AlterConfigs,
+    IdempotentWrite,
+];
+/// What a broker without an authorizer, or a super user, says of every topic.
+const EVERYTHING: [Operation; 8] =
+    [Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs];
+/// What the copy needs (broker facts A11).
+const AT_SOURCE: &[Operation] = &[Read, DescribeConfigs];
+const AT_DESTINATION: &[Operation] = &[Read, Write, Create, Delete, Alter, AlterConfigs];
+/// What the journal needs.
+const IN_JOURNAL: &[Operation] = &[Read, Write, Create];
+/// What does no harm and comes with others.
+const HARMLESS: &[Operation] = &[Describe, DescribeConfigs, Create];
+/// What a cluster right of ours may be.
+const HARMLESS_CLUSTER: &[Operation] = &[Describe, DescribeConfigs];
+
+impl Operation {
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// As `kafka-acls` takes it.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// Operations out of a bit field.
+fn operations(bits: u32) -> BTreeSet<Operation> {
+    ALL.into_iter().filter(|one| bits & one.bit() != 0).collect()
+}
+
+/// What somebody may do with one topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicRights {
+    /// Needed, and not granted.
+    pub missing: BTreeSet<Operation>,
+    /// Granted, and not needed.
+    pub excess: BTreeSet<Operation>,
+    /// Granted is all there is.
+    pub is_everything: bool,
+}
+
+/// The rights on one side.
+#[derive(Clone, Debug, Default)]
+pub struct SideRights {
+    /// By topic.
+    pub topics: BTreeMap<TopicName, TopicRights>,
+    /// Granted on the cluster and not needed.
+    pub cluster_excess: BTreeSet<Operation>,
+}
+
+/// Asks what we may do with these topics, whether they exist or not.
+pub async fn ask(
+    cluster: &Cluster,
+    topics: &[TopicName],
+    journal: Option<&TopicName>,
+) -> Result<SideRights, ClusterError> {
+    let needs = match cluster.side() {
+        Side::Source => AT_SOURCE,
+        Side::Destination => AT_DESTINATION,
+    };
+    let mut rights = SideRights::default();
+    let bits = cluster.cluster_operations().await?.unwrap_or(0);
+    let may_create_all = operations(bits).contains(&Create);
+    for (some, needs) in
+        [(topics, needs), (journal.map_or(&[][..], std::slice::from_ref), IN_JOURNAL)]
+    {
+        if some.is_empty() {
+            continue;
+        }
+        let told = cluster.topic_operations(some).await?;
+        for name in some {
+            let known = told.get(name).and_then(|one| one.as_ref().ok().copied().flatten());
+            let of = match known {
+                Some(bits) => of_known(bits, needs),
+                None => probe(cluster, name, needs).await?,
+            };
+            rights.topics.insert(name.clone(), of);
+        }
+    }
+    let is_everything =
+        !rights.topics.is_empty() && rights.topics.values().all(|of| of.is_everything);
+    if !is_everything {
+        let harmless = |one: &Operation| {
+            HARMLESS_CLUSTER.contains(one)
+                || (*one == Create && may_create_all && cluster.side() == Side::Destination)
+        };
+        rights.cluster_excess = operations(bits).into_iter().filter(|o| !harmless(o)).collect();
+    }
+    Ok(rights)
+}
+
+/// A topic that exists: the broker tells all.
+fn of_known(bits: u32, needs: &[Operation]) -> TopicRights {
+    let granted = operations(bits);
+    let is_needed = |one: &Operation| needs.contains(one) || HARMLESS.contains(one);
+    TopicRights {
+        // what exists is not created
+        missing: needs.iter().filter(|o| **o != Create && !granted.contains(o)).copied().collect(),
+        excess: granted.iter().filter(|one| !is_needed(one)).copied().collect(),
+        is_everything: EVERYTHING.iter().all(|one| granted.contains(one)),
+    }
+}
+
+/// A topic that does not exist, or that we may not see: each right is probed.
+async fn probe(
+    cluster: &Cluster,
+    name: &TopicName,
+    needs: &[Operation],
+) -> Result<TopicRights, ClusterError> {
+    let mut rights = TopicRights::default();
+    let broker = cluster.look(|metadata| metadata.brokers().next().map(|one| one.id));
+    let Some(broker) = broker else { return Ok(rights) };
+    for need in needs {
+        if is_refused(cluster, broker, name, *need).await? {
+            rights.missing.insert(*need);
+        }
+    }
+    Ok(rights)
+}
+
+async fn is_refused(
+    cluster: &Cluster,
+    broker: BrokerId,
+    name: &TopicName,
+    operation: Operation,
+) -> Result<bool, ClusterError> {
+    let names = std::slice::from_ref(name);
+    let tp = TopicPartition { topic: name.clone(), partition: PartitionId(0) };
+    let code = |code: Option<KafkaCode>| code == Some(REFUSED);
+    Ok(match operation {
+        Read => {
+            let told = cluster.describe_producers(broker, &[tp]).await?;
+            code(told.into_values().next().and_then(Result::err))
+        }
+        Write => cluster.may_write(broker, name).await? == REFUSED,
+        Create => {
+            let (partitions, configs) = (1, BTreeMap::new());
+            let new = NewTopic { name: name.clone(), partitions, replicas: None, configs };
+            refused(cluster.create_topics(&[new], true).await?)
+        }
+        Delete => {
+            let told = cluster.delete_records(broker, &[(tp, Offset::ZERO)]).await?;
+            code(told.into_values().next().and_then(Result::err))
+        }
+        Alter => refused(cluster.create_partitions(&[(name.clone(), 1)], true).await?),
+        AlterConfigs => {
+            let nothing = [(name.clone(), BTreeMap::new())];
+            refused(cluster.alter_topic_configs(&nothing, true).await?)
+        }
+        DescribeConfigs => refused(cluster.describe_topic_configs(names, Some(&[])).await?),
+        Describe | ClusterAction | IdempotentWrite => false,
+    })
+}
+
+fn refused<T>(each: crate::cluster::EachTopic<T>) -> bool {
+    each.into_values().any(|one| one.is_err_and(|refusal| refusal.code == REFUSED))
+}
+
+/// Who is to be granted, and where.
+#[derive(Clone, Debug)]
+pub struct Grantee {
+    /// `host:port` of a broker.
+    pub bootstrap: String,
+    /// As an authorizer knows us: `User:name`.
+    pub principal: String,
+}
+
+/// The `kafka-acls` lines that grant what is missing, a line for each topic or prefix.
+pub fn grants(rights: &SideRights, patterns: &[Pattern], grantee: &Grantee) -> Vec<String> {
+    let mut wanted: BTreeMap<Pattern, BTreeSet<Operation>> = BTreeMap::new();
+    for (name, of) in &rights.topics {
+        if of.missing.is_empty() {
+            continue;
+        }
+        let literal = Pattern { text: name.to_string(), is_prefix: false };
+        // a prefix that does not look internal means no internal topic, and not the journal
+        let means = |pattern: &&Pattern| {
+            pattern.covers(name)
+                && (pattern.text.starts_with("__") || !literal.text.starts_with("__"))
+        };
+        let pattern = patterns.iter().find(means).cloned();
+        wanted.entry(pattern.unwrap_or(literal)).or_default().extend(&of.missing);
+    }
+    wanted.iter().map(|(pattern, missing)| grant(pattern, missing, grantee)).collect()
+}
+
+fn grant(pattern: &Pattern, missing: &BTreeSet<Operation>, grantee: &Grantee) -> String {
+    let operations: String =
+        missing.iter().map(|one| format!(" --operation {}", one.name())).collect();
+    let resource = match (pattern.is_prefix, pattern.text.as_str()) {
+        (true, "") => "'*'".to_owned(),
+        (true, start) => format!("'{start}' --resource-pattern-type prefixed"),
+        (false, name) => format!("'{name}'"),
+    };
+    format!(
+        "kafka-acls.sh --bootstrap-server {} --add --allow-principal '{}'{operations} --topic \
+         {resource}",
+        grantee.bootstrap, grantee.principal
+    )
+}
+
+/// What is granted beyond need, in words; the same rights on many topics are one line.
+pub fn excess(rights: &SideRights) -> Vec<String> {
+    let all = rights.topics.values();
+    if !rights.topics.is_empty() && all.clone().all(|of| of.is_everything) {
+        return vec!["everything is allowed: no authorizer, or a super user".to_owned()];
+    }
+    let mut by_excess: BTreeMap<&BTreeSet<Operation>, Vec<&TopicName>> = BTreeMap::new();
+    for (name, of) in rights.topics.iter().filter(|(_, of)| !of.excess.is_empty()) {
+        by_excess.entry(&of.excess).or_default().push(name);
+    }
+    let words = |some: &BTreeSet<Operation>| {
+        some.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
+    };
+    let mut lines: Vec<String> = by_excess
+        .into_iter()
+        .map(|(excess, names)| match names.as_slice() {
+            [one] => format!("{} on topic {one}", words(excess)),
+            [first, rest @ ..] => {
+                format!("{} on topic {first} and {} more", words(excess), rest.len())
+            }
+            [] => String::new(),
+        })
+        .collect();
+    if !rights.cluster_excess.is_empty() {
+        lines.push(format!("{} on the cluster", words(&rights.cluster_excess)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    fn rights(rows: &[(&str, &[Operation])]) -> SideRights {
+        let row = |(topic, missing): &(&str, &[Operation])| {
+            let missing = missing.iter().copied().collect();
+            (name(topic), TopicRights { missing, ..TopicRights::default() })
+        };
+        SideRights { topics: rows.iter().map(row).collect(), ..SideRights::default() }
+    }
+
+    fn grantee() -> Grantee {
+        Grantee { bootstrap: "b:9092".into(), principal: "User:isolog".into() }
+    }
+
+    fn pattern(text: &str, is_prefix: bool) -> Pattern {
+        Pattern { text: text.into(), is_prefix }
+    }
+
+    #[test]
+    fn a_prefix_is_granted_once_and_a_name_by_itself() {
+        let rights = rights(&[
+            ("__isolog", &[Create]),
+            ("o-a", &[Read]),
+            ("o-b", &[Read, DescribeConfigs]),
+            ("p", &[Read]),
+        ]);
+        let patterns = [pattern("o-", true), pattern("p", false)];
+        let start = "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:isolog'";
+        assert_eq!(
+            grants(&rights, &patterns, &grantee()),
+            [
+                format!("{start} --operation Create --topic '__isolog'"),
+                format!(
+                    "{start} --operation Read --operation DescribeConfigs --topic 'o-' \
+                     --resource-pattern-type prefixed"
+                ),
+                format!("{start} --operation Read --topic 'p'"),
+            ]
+        );
+        let all = grants(&rights, &[pattern("", true)], &grantee());
+        let ends = ["--topic '*'", "--topic '__isolog'"];
+        assert!(all.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{all:?}");
+    }
+
+    #[test]
+    fn known_rights_are_compared_with_the_needed_ones() {
+        let bits = |some: &[Operation]| some.iter().map(|one| one.bit()).sum::<u32>();
+        let of = of_known(bits(&[Read, Describe, Write]), AT_SOURCE);
+        assert_eq!(of.missing, BTreeSet::from([DescribeConfigs]));
+        assert_eq!(of.excess, BTreeSet::from([Write]));
+        let of = of_known(bits(&[Read, Write, Delete, Alter, AlterConfigs]), AT_DESTINATION);
+        assert_eq!((of.missing.len(), of.excess.len()), (0, 0), "what exists is not created");
+        assert!(of_known(bits(&EVERYTHING), AT_SOURCE).is_everything);
+    }
+
+    #[test]
+    fn excess_is_told_by_right_and_everything_in_one_line() {
+        let mut some = rights(&[("a", &[]), ("b", &[]), ("c", &[])]);
+        for of in some.topics.values_mut().take(2) {
+            of.excess.extend([Write, Alter]);
+        }
+        some.cluster_excess.insert(ClusterAction);
+        assert_eq!(
+            excess(&some),
+            ["Write, Alter on topic a and 1 more", "ClusterAction on the cluster"]
+        );
+        some.topics.values_mut().for_each(|of| of.is_everything = true);
+        assert_eq!(excess(&some), ["everything is allowed: no authorizer, or a super user"]);
+    }
+}
