@@ -152,10 +152,9 @@ fn guarded() -> RealCluster {
 const US: &str = "User:ANONYMOUS";
 
 fn lock(hand: &Hand) {
-    for operation in [Operation::ClusterAction, Operation::Alter, Operation::Describe] {
-        hand.allow_on((CLUSTER, "kafka-cluster", LITERAL), US, operation).unwrap();
-    }
-    hand.allow_on((TOPIC, "*", LITERAL), "User:nobody", Operation::Read).unwrap();
+    let ours = [Operation::Alter, Operation::ClusterAction, Operation::Describe];
+    hand.allow_on((CLUSTER, "kafka-cluster", LITERAL), US, &ours).unwrap();
+    hand.allow_on((TOPIC, "*", LITERAL), "User:nobody", &[Operation::Read]).unwrap();
 }
 
 /// Runs a printed line with Kafka's own tool.
@@ -219,7 +218,7 @@ fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec) 
             std::thread::sleep(Duration::from_millis(300));
             let (code, report) = check(spec, &[]);
             let lines = grants(&report);
-            hands[side].allow_on(place, US, *operation).unwrap();
+            hands[side].allow_on(place, US, &[*operation]).unwrap();
             if *operation == Create && exists {
                 assert!(lines.is_empty(), "what exists is not created: {lines:?}");
                 continue;
@@ -243,9 +242,8 @@ fn rights_in_excess_are_named_and_prefixes_are_granted_as_such() {
     write(&hands[0], "r-one", now_ms(), &[]);
     hands.iter().for_each(lock);
     let prefix = (TOPIC, "r-", PREFIXED);
-    for operation in [Operation::Read, Operation::DescribeConfigs, Operation::Write] {
-        hands[0].allow_on(prefix, US, operation).unwrap();
-    }
+    let given = [Operation::Read, Operation::DescribeConfigs, Operation::Write];
+    hands[0].allow_on(prefix, US, &given).unwrap();
     let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["r-*"]);
     let (_, report) = check(&spec, &[]);
     let excess = report["clusters"][0]["excess"].to_string();

@@ -66,6 +66,9 @@ const ALL: [Operation; 10] = [
 /// What a broker without an authorizer, or a super user, says of every topic.
 const EVERYTHING: [Operation; 8] =
     [Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs];
+/// The same of the cluster.
+const EVERYTHING_ON_CLUSTER: [Operation; 5] =
+    [Create, Alter, Describe, ClusterAction, AlterConfigs];
 /// What the copy needs (broker facts A11).
 const AT_SOURCE: &[Operation] = &[Read, DescribeConfigs];
 const AT_DESTINATION: &[Operation] = &[Read, Write, Create, Delete, Alter, AlterConfigs];
@@ -99,8 +102,8 @@ pub struct TopicRights {
     pub missing: BTreeSet<Operation>,
     /// Granted, and not needed.
     pub excess: BTreeSet<Operation>,
-    /// Granted is all there is.
-    pub is_everything: bool,
+    /// Whether all there is is granted, where the broker tells.
+    pub is_everything: Option<bool>,
 }
 
 /// The rights on one side.
@@ -110,6 +113,8 @@ pub struct SideRights {
     pub topics: BTreeMap<TopicName, TopicRights>,
     /// Granted on the cluster and not needed.
     pub cluster_excess: BTreeSet<Operation>,
+    /// Nothing is refused at all.
+    pub is_everything: bool,
 }
 
 /// Asks what we may do with these topics, whether they exist or not.
@@ -124,7 +129,6 @@ pub async fn ask(
     };
     let mut rights = SideRights::default();
     let bits = cluster.cluster_operations().await?.unwrap_or(0);
-    let may_create_all = operations(bits).contains(&Create);
     for (some, needs) in
         [(topics, needs), (journal.map_or(&[][..], std::slice::from_ref), IN_JOURNAL)]
     {
@@ -141,15 +145,15 @@ pub async fn ask(
             rights.topics.insert(name.clone(), of);
         }
     }
-    let is_everything =
-        !rights.topics.is_empty() && rights.topics.values().all(|of| of.is_everything);
-    if !is_everything {
-        let harmless = |one: &Operation| {
-            HARMLESS_CLUSTER.contains(one)
-                || (*one == Create && may_create_all && cluster.side() == Side::Destination)
-        };
-        rights.cluster_excess = operations(bits).into_iter().filter(|o| !harmless(o)).collect();
-    }
+    let granted = operations(bits);
+    let mut told = rights.topics.values().filter_map(|of| of.is_everything);
+    rights.is_everything =
+        told.all(|all| all) && EVERYTHING_ON_CLUSTER.iter().all(|one| granted.contains(one));
+    let is_harmless = |one: &Operation| {
+        let makes_topics = *one == Create && cluster.side() == Side::Destination;
+        HARMLESS_CLUSTER.contains(one) || makes_topics
+    };
+    rights.cluster_excess = granted.into_iter().filter(|one| !is_harmless(one)).collect();
     Ok(rights)
 }
 
@@ -161,7 +165,7 @@ fn of_known(bits: u32, needs: &[Operation]) -> TopicRights {
         // what exists is not created
         missing: needs.iter().filter(|o| **o != Create && !granted.contains(o)).copied().collect(),
         excess: granted.iter().filter(|one| !is_needed(one)).copied().collect(),
-        is_everything: EVERYTHING.iter().all(|one| granted.contains(one)),
+        is_everything: Some(EVERYTHING.iter().all(|one| granted.contains(one))),
     }
 }
 
@@ -265,8 +269,7 @@ fn grant(pattern: &Pattern, missing: &BTreeSet<Operation>, grantee: &Grantee) ->
 
 /// What is granted beyond need, in words; the same rights on many topics are one line.
 pub fn excess(rights: &SideRights) -> Vec<String> {
-    let all = rights.topics.values();
-    if !rights.topics.is_empty() && all.clone().all(|of| of.is_everything) {
+    if rights.is_everything {
         return vec!["everything is allowed: no authorizer, or a super user".to_owned()];
     }
     let mut by_excess: BTreeMap<&BTreeSet<Operation>, Vec<&TopicName>> = BTreeMap::new();
@@ -350,7 +353,7 @@ mod tests {
         assert_eq!(of.excess, BTreeSet::from([Write]));
         let of = of_known(bits(&[Read, Write, Delete, Alter, AlterConfigs]), AT_DESTINATION);
         assert_eq!((of.missing.len(), of.excess.len()), (0, 0), "what exists is not created");
-        assert!(of_known(bits(&EVERYTHING), AT_SOURCE).is_everything);
+        assert_eq!(of_known(bits(&EVERYTHING), AT_SOURCE).is_everything, Some(true));
     }
 
     #[test]
@@ -364,7 +367,7 @@ mod tests {
             excess(&some),
             ["Write, Alter on topic a and 1 more", "ClusterAction on the cluster"]
         );
-        some.topics.values_mut().for_each(|of| of.is_everything = true);
+        some.is_everything = true;
         assert_eq!(excess(&some), ["everything is allowed: no authorizer, or a super user"]);
     }
 }

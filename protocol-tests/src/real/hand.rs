@@ -274,26 +274,29 @@ impl Hand {
 
     /// Allows a principal an operation on a topic; all others are refused it from then on.
     pub fn allow(&self, who: &str, operation: Operation, topic: &str) -> Result<(), RealError> {
-        self.allow_on((TOPIC, topic, LITERAL), who, operation)
+        self.allow_on((TOPIC, topic, LITERAL), who, &[operation])
     }
 
-    /// The same on a resource: its type, its name, its pattern's type, in Kafka's numbers.
+    /// The same on a resource, at once: its type, its name, its pattern's type, in Kafka's numbers.
     pub fn allow_on(
         &self,
         (kind, name, pattern): (i8, &str, i8),
         who: &str,
-        operation: Operation,
+        operations: &[Operation],
     ) -> Result<(), RealError> {
-        let acl = AclCreation::default()
-            .with_resource_type(kind)
-            .with_resource_name(text(name))
-            .with_resource_pattern_type(pattern)
-            .with_principal(text(who))
-            .with_host(text("*"))
-            .with_operation(operation as i8)
-            .with_permission_type(ALLOW);
-        let answer = self.ask(2, &CreateAclsRequest::default().with_creations(vec![acl]))?;
-        refused(name, answer.results.first().map_or(-1, |one| one.error_code))
+        let acl = |operation: &Operation| {
+            AclCreation::default()
+                .with_resource_type(kind)
+                .with_resource_name(text(name))
+                .with_resource_pattern_type(pattern)
+                .with_principal(text(who))
+                .with_host(text("*"))
+                .with_operation(*operation as i8)
+                .with_permission_type(ALLOW)
+        };
+        let acls = operations.iter().map(acl).collect();
+        let answer = self.ask(2, &CreateAclsRequest::default().with_creations(acls))?;
+        answer.results.iter().try_for_each(|one| refused(name, one.error_code))
     }
 
     /// Takes back what `allow_on` gave.
