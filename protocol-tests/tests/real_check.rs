@@ -214,7 +214,8 @@ fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec) 
     for (side, topic, operations) in table {
         for operation in operations {
             let place = (TOPIC, topic, LITERAL);
-            hands[side].disallow_on(place, US, *operation).unwrap();
+            let taken = hands[side].disallow_on(place, US, *operation);
+            taken.unwrap_or_else(|error| panic!("{side} {topic} {operation:?}: {error}"));
             std::thread::sleep(Duration::from_millis(300));
             let (code, report) = check(spec, &[]);
             let lines = grants(&report);

@@ -311,6 +311,7 @@ impl Hand {
             .with_resource_name_filter(Some(text(name)))
             .with_pattern_type_filter(pattern)
             .with_principal_filter(Some(text(who)))
+            .with_host_filter(None)
             .with_operation(operation as i8)
             .with_permission_type(ALLOW);
         let answer = self.ask(2, &DeleteAclsRequest::default().with_filters(vec![filter]))?;
