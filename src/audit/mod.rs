@@ -4,6 +4,8 @@
 
 pub mod check;
 pub mod compare;
+pub mod digest;
+pub mod greet;
 pub mod judge;
 pub mod log;
 pub mod look;
@@ -130,6 +132,12 @@ impl Dials {
 }
 
 /// As an authorizer knows us, where that follows from how we connect; otherwise to be filled in.
-pub fn principal(_options: &cluster::Options) -> String {
-    "User:ANONYMOUS".to_owned()
+pub fn principal(options: &cluster::Options) -> String {
+    let security = &options.security;
+    match (&security.login, &security.tls) {
+        (None, None) => "User:ANONYMOUS".to_owned(),
+        (Some(login), _) => format!("User:{}", login.user().unwrap_or("<isolog>")),
+        // a certificate's name, mapped by rules that only the brokers know
+        (None, Some(_)) => "User:<isolog>".to_owned(),
+    }
 }

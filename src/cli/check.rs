@@ -7,9 +7,9 @@ use std::io::IsTerminal;
 use crate::audit::Dials;
 use crate::audit::check;
 use crate::audit::check::Ask;
-use crate::audit::check::ClusterReport;
 use crate::audit::check::Report;
 use crate::audit::check::TopicReport;
+use crate::audit::greet::ClusterReport;
 use crate::audit::judge::Finding;
 use crate::audit::judge::Level;
 use crate::audit::judge::span;
@@ -170,7 +170,7 @@ mod tests {
 
     use std::collections::BTreeMap;
 
-    use crate::audit::check::BrokerReport;
+    use crate::audit::greet::BrokerReport;
     use crate::audit::judge::Fillers;
 
     fn report() -> Report {

@@ -5,6 +5,7 @@
 mod ask;
 mod bar;
 mod check;
+mod digest;
 mod grid;
 mod lag;
 mod run;
@@ -92,6 +93,8 @@ enum Command {
     Lag(lag::Arguments),
     /// Say before anything is written whether a link can be copied exactly, and what is missing
     Check(check::Arguments),
+    /// Print digests of one side's records, or compare them with the other side's
+    Digest(digest::Arguments),
     /// Compare source and destination record by record, and show the first differences
     Verify(verify::Arguments),
 }
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Digest(arguments) => digest::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     match done {

@@ -146,6 +146,11 @@ impl<'a> Lines<'a> {
         Lines { is_ahead: false, ..Lines::new(cluster, bytes_max) }
     }
 
+    /// The cluster they lead to.
+    pub fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
     async fn take(&mut self, broker: BrokerId) -> Result<Conn, ClusterError> {
         if let Some(mut conn) = self.idle.remove(&broker)
             && conn.is_alive().await

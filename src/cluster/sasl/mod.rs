@@ -150,6 +150,15 @@ impl Login {
         Login { means, gate: Gate::default() }
     }
 
+    /// The user that brokers know us by, unless a token says who we are.
+    pub fn user(&self) -> Option<&str> {
+        match &self.means {
+            Means::Plain { user, .. } => Some(user),
+            Means::Scram(account) => (!account.is_token).then_some(account.user.as_str()),
+            Means::OAuth(_) => None,
+        }
+    }
+
     /// The mechanism's name.
     pub fn mechanism(&self) -> &'static str {
         match &self.means {

@@ -1,0 +1,128 @@
+//! One cluster as it is found: its brokers, what they speak, what o'clock it is there.
+//!
+//! It never judges a topic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::audit::judge::Finding;
+use crate::cluster::Cluster;
+use crate::cluster::Use;
+use crate::ids::Side;
+use crate::wire::versions::ApiKey;
+
+/// What a greeting reads at most.
+const GREETING_BYTES_MAX: usize = 1 << 20;
+/// A difference of clocks that is worth a note, in ms.
+const CLOCK_MS_MAX: i64 = 30_000;
+
+/// One broker.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokerReport {
+    /// Its id.
+    pub id: i32,
+    /// Where it listens.
+    pub address: String,
+    /// How long it took to connect and to be greeted, in ms.
+    pub connect_ms: Option<u64>,
+    /// Why it cannot be reached.
+    pub error: Option<String>,
+    /// The versions of our APIs that it speaks: lowest and highest.
+    pub apis: BTreeMap<&'static str, Option<(i16, i16)>>,
+}
+
+/// One side.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterReport {
+    /// `source` or `destination`.
+    pub side: String,
+    /// Its id.
+    pub cluster_id: Option<String>,
+    /// Its brokers.
+    pub brokers: Vec<BrokerReport>,
+    /// Its controller's clock less ours, in ms, where it tells.
+    pub clock_ms: Option<i64>,
+    /// The `kafka-acls` lines that grant what is missing.
+    pub grants: Vec<String>,
+    /// Rights that are not needed.
+    pub excess: Vec<String>,
+}
+
+/// Connects to every broker of a cluster, and asks what o'clock it is.
+pub async fn greet(cluster: &Arc<Cluster>, findings: &mut Vec<Finding>) -> ClusterReport {
+    let known = cluster.look(|metadata| metadata.brokers().cloned().collect::<Vec<_>>());
+    let mut brokers = Vec::new();
+    for broker in known {
+        let began = Instant::now();
+        let purpose = Use::Fetch { frame_bytes_max: GREETING_BYTES_MAX, slabs: 1 };
+        let opened = cluster.open(broker.id, purpose).await;
+        let mut one = BrokerReport {
+            id: broker.id.0,
+            address: format!("{}:{}", broker.host, broker.port),
+            connect_ms: None,
+            error: None,
+            apis: BTreeMap::new(),
+        };
+        match opened {
+            Ok(conn) => {
+                one.connect_ms = u64::try_from(began.elapsed().as_millis()).ok();
+                for api in ApiKey::all() {
+                    let theirs = conn.versions().theirs(api).map(|range| (range.min, range.max));
+                    one.apis.insert(api.name(), theirs);
+                    if let Err(error) = conn.version(api)
+                        && needs(cluster.side(), api)
+                    {
+                        findings.push(Finding::impossible(error.to_string()));
+                    }
+                }
+            }
+            Err(error) => {
+                one.error = Some(error.to_string());
+                findings.push(Finding::unknown(error.to_string()));
+            }
+        }
+        brokers.push(one);
+    }
+    let clock_ms = clock_ms(cluster).await;
+    if let Some(ms) = clock_ms.filter(|ms| ms.abs() > CLOCK_MS_MAX) {
+        let text = format!("the {}'s clock differs from ours by {ms} ms", cluster.side());
+        findings.push(Finding::note(text));
+    }
+    ClusterReport {
+        side: cluster.side().to_string(),
+        cluster_id: Some(cluster.id().to_string()),
+        brokers,
+        clock_ms,
+        grants: Vec::new(),
+        excess: Vec::new(),
+    }
+}
+
+/// Whether the copy needs an API on that side.
+fn needs(side: Side, api: ApiKey) -> bool {
+    use ApiKey::*;
+    match side {
+        Side::Source => {
+            matches!(api, Fetch | ListOffsets | Metadata | OffsetForLeaderEpoch | DescribeConfigs)
+        }
+        Side::Destination => api != DescribeQuorum,
+    }
+}
+
+/// The controller's clock less ours, half way of the question.
+async fn clock_ms(cluster: &Cluster) -> Option<i64> {
+    let before = now_ms();
+    let theirs = cluster.controller_time_ms().await.ok()??;
+    Some(theirs - (before + now_ms()) / 2)
+}
+
+/// The time, in ms since 1970.
+pub fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
