@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::repo;
+use protocol_tests::real::run;
 use protocol_tests::real::turn;
 use protocol_tests::secure::ways::Safe;
 use protocol_tests::secure::ways::make_account;
@@ -94,6 +97,28 @@ fn every_way_from_4_3_1_to_3_9_1() {
     matrix("4.3.1", "3.9.1");
 }
 
+/// A delegation token of that cluster, as a way in by SCRAM (KIP-48).
+fn delegated(safe: &Safe, cluster: &RealCluster) -> (&'static str, usize, String) {
+    let plain = safe.ways().into_iter().find(|way| way.0 == "SASL_PLAINTEXT-PLAIN").unwrap();
+    let file = safe.dir.join("alice.properties");
+    std::fs::write(&file, plain.2.replace(" = '", "=").replace("'\n", "\n")).unwrap();
+    let mut command = Command::new(repo().join("protocol-tests/kafka/cluster"));
+    command.args(["java", "org.apache.kafka.tools.DelegationTokenCommand", "--create"]);
+    let address = format!("127.0.0.1:{}", cluster.secure_ports()[plain.1]);
+    command.args(["--bootstrap-server", &address, "--max-life-time-period", "-1"]);
+    command.args(["--renewer-principal", "User:alice", "--command-config"]).arg(&file);
+    let said = String::from_utf8(run(&mut command).unwrap().stdout).unwrap();
+    let row = said.lines().rfind(|line| line.contains("User:alice")).unwrap();
+    let (id, hmac) = row.split_once(' ').unwrap();
+    let hmac = hmac.split_whitespace().next().unwrap();
+    let lines = format!(
+        "security.protocol = 'SASL_PLAINTEXT'\nsasl.mechanism = 'SCRAM-SHA-512'\n\
+         sasl.jaas.config = 'org.apache.kafka.common.security.scram.ScramLoginModule required \
+         username=\"{id}\" password=\"{hmac}\" tokenauth=\"true\";'\n"
+    );
+    ("delegation token", plain.1, lines)
+}
+
 /// Brokers end each login after 5 s, tokens last 12 s: the copy is exact, no connection is lost.
 #[test]
 fn logins_are_renewed_under_load() {
@@ -102,7 +127,7 @@ fn logins_are_renewed_under_load() {
     let (source, destination) = (start("3.9.1", &safe), start("4.3.1", &safe));
     let ways = safe.ways();
     let find = |name: &str| ways.iter().find(|way| way.0 == name).unwrap();
-    let (from, to) = (find("SASL_PLAINTEXT-SCRAM-SHA-512"), find("SASL_SSL-OAUTHBEARER"));
+    let (from, to) = (&delegated(&safe, &source), find("SASL_SSL-OAUTHBEARER"));
     let load = LoadSpec { rate: Some(2_000), ..LoadSpec::five_codecs("renew", 2, 1) };
     let first = LoadSpec { records: Some(50), rate: None, ..load.clone() };
     Load::start(source.bootstrap(), &first).unwrap().wait().unwrap();

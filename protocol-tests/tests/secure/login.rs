@@ -97,3 +97,25 @@ async fn a_login_is_renewed_while_questions_are_asked() {
     assert!((4..=6).contains(&logins), "{logins} logins");
     cluster.refresh(Wanted::All).await.unwrap();
 }
+
+/// A hundred failures of each kind leave no more memory behind than one.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_leave_no_memory_behind() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let row = status.lines().find_map(|row| row.strip_prefix("VmRSS:")).unwrap();
+        row.split_whitespace().next().unwrap().parse::<i64>().unwrap()
+    };
+    let mut before = 0;
+    for round in 0..60 {
+        for manner in [Manner::Garbage, Manner::HangUp, Manner::ForeignNonce, Manner::EarlyYes] {
+            let peer = Peer::start(manner, None, 0).await;
+            connect(&options(peer.port, scram(PASSWORD))).await.err().unwrap();
+        }
+        if round == 9 {
+            before = resident();
+        }
+    }
+    let grown = resident() - before;
+    assert!(grown < 8 * 1024, "{grown} KiB more after 200 failures");
+}
