@@ -4,9 +4,11 @@
 // It never commits, joins no group, and writes nothing.
 //
 //   Dump --bootstrap B --topics a,b [--isolation read_committed] [--ends FILE] [--lines]
-//        [--quiet-seconds 60] [--prop k=v]…
+//        [--quiet-seconds 60] [--typeless] [--group NAME] [--prop k=v]…
 //
 // --ends FILE: read up to the ends that an earlier output names, not to the log's own end.
+// --typeless: as if every timestamp were the producer's: what a mirror of a LogAppendTime topic shows.
+// --group: as a member of this group, from the earliest offsets; it still commits nothing.
 // --lines: before each partition's line, one line per record: offset and digest of it alone.
 
 import java.nio.ByteBuffer;
@@ -34,6 +36,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 public final class Dump {
     private static final Pattern END_LINE = Pattern.compile(
         "\\{\"topic\":\"([^\"]+)\",\"partition\":(\\d+),\"start\":\\d+,\"end\":(\\d+),.*");
+
+    private static boolean typeless;
 
     /** What was seen of one partition. */
     private static final class Seen {
@@ -64,8 +68,10 @@ public final class Dump {
 
     public static void main(String[] argv) throws Exception {
         Args args = new Args(argv,
-            Set.of("bootstrap", "topics", "isolation", "ends", "quiet-seconds", "prop"),
-            Set.of("lines"));
+            Set.of("bootstrap", "topics", "isolation", "ends", "quiet-seconds", "group",
+                "prop"),
+            Set.of("lines", "typeless"));
+        typeless = args.has("typeless");
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config(args))) {
             TreeMap<String, Seen> all = plan(consumer, args);
             read(consumer, all, args.has("lines"), args.number("quiet-seconds", 60));
@@ -80,7 +86,8 @@ public final class Dump {
         config.put("key.deserializer", ByteArrayDeserializer.class.getName());
         config.put("value.deserializer", ByteArrayDeserializer.class.getName());
         config.put("enable.auto.commit", "false");
-        config.put("auto.offset.reset", "none");
+        config.put("auto.offset.reset", args.has("group") ? "earliest" : "none");
+        if (args.has("group")) config.put("group.id", args.text("group", null));
         config.put("check.crcs", "true");
         config.put("max.poll.records", "5000");
         config.put("max.partition.fetch.bytes", "4194304");
@@ -99,7 +106,7 @@ public final class Dump {
                 partitions.add(new TopicPartition(topic, info.partition()));
             }
         }
-        consumer.assign(partitions);
+        if (!args.has("group")) consumer.assign(partitions);
         Map<TopicPartition, Long> starts = consumer.beginningOffsets(partitions);
         Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
         Map<String, Long> asked = asked(args);
@@ -107,9 +114,22 @@ public final class Dump {
         for (TopicPartition at : partitions) {
             long end = Math.min(ends.get(at), asked.getOrDefault(key(at), Long.MAX_VALUE));
             all.put(key(at), new Seen(starts.get(at), end));
-            consumer.seek(at, starts.get(at));
+            if (!args.has("group")) consumer.seek(at, starts.get(at));
         }
+        if (args.has("group")) join(consumer, args, partitions.size());
         return all;
+    }
+
+    /** Subscribes and waits until it has everything, then starts from the beginning. */
+    private static void join(KafkaConsumer<?, ?> consumer, Args args, int partitions)
+            throws Exception {
+        consumer.subscribe(List.of(args.need("topics").split(",")));
+        long until = System.nanoTime() + 60_000_000_000L;
+        while (consumer.assignment().size() < partitions) {
+            if (System.nanoTime() > until) throw new Exception("the group gave not everything");
+            consumer.poll(Duration.ofMillis(100));
+        }
+        consumer.seekToBeginning(consumer.assignment());
     }
 
     private static Map<String, Long> asked(Args args) throws Exception {
@@ -183,7 +203,7 @@ public final class Dump {
         }
         ByteBuffer to = ByteBuffer.allocate(size);
         to.putLong(record.offset()).putLong(record.timestamp());
-        to.put((byte) record.timestampType().id);
+        to.put((byte) (typeless ? 0 : record.timestampType().id));
         put(to, record.key());
         put(to, record.value());
         to.putInt(record.headers().toArray().length);

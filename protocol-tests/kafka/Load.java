@@ -5,13 +5,17 @@
 //   Load --bootstrap B --topics a=none,b=gzip,c=snappy,d=lz4,e=zstd
 //        [--create PARTITIONS:REPLICAS] [--topic-config k=v]…
 //        [--records N] [--until-stdin] [--rate RECORDS/S] [--size BYTES] [--plain] [--lossy]
-//        [--txn RECORDS] [--abort-percent P] [--seed N] [--linger MS] [--batch BYTES]
+//        [--keys N] [--tombstone-percent P] [--age MS]
+//        [--txn RECORDS] [--txn-id PREFIX] [--abort-percent P] [--seed N] [--linger MS] [--batch BYTES]
 //        [--acks all] [--idempotent true] [--prop k=v]…
 //
 // --records: in all; without it, it writes until stdin closes (which --until-stdin also asks for).
 // --plain: no key, no header, a value of exactly --size bytes (half of them random, as the
 //   OpenMessaging benchmark does). Else a mixture: null keys, null and empty values, 0-3 headers
 //   with null values and doubled names, sizes from 0 to twice --size.
+// --keys: every record has one of N keys, as a compacted topic wants it; then values are null only
+//   by --tombstone-percent. --age: timestamps lie so far back.
+// --headerless: no headers, which old message formats do not know.
 // --txn: every so many records of a topic are one transaction, --abort-percent of them aborted.
 // --lossy: goes on after a record that could not be delivered, and counts it. For tests that kill
 //   brokers: an idempotent producer whose first batch was lost with its leader can be refused for
@@ -70,7 +74,7 @@ public final class Load {
     public static void main(String[] argv) throws Exception {
         new Load(new Args(argv,
             Set.of("bootstrap", "topics", "create", "topic-config", "records", "rate", "size",
-                "txn", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "prop"),
+                "keys", "tombstone-percent", "age", "txn", "txn-id", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "prop"),
             Set.of("until-stdin", "plain", "lossy"))).run();
     }
 
@@ -145,7 +149,7 @@ public final class Load {
         config.put("request.timeout.ms", "10000");
         config.put("max.block.ms", "600000");
         config.put("max.request.size", "8388608");
-        if (args.has("txn")) config.put("transactional.id", "load-" + topic);
+        if (args.has("txn")) config.put("transactional.id", args.text("txn-id", "load") + "-" + topic);
         args.propsInto(config);
         return config;
     }
@@ -219,14 +223,18 @@ public final class Load {
     }
 
     private ProducerRecord<byte[], byte[]> mixedRecord(Lane lane, int partition) {
-        byte[] key = random.nextInt(8) == 0 ? null : utf8("key-" + random.nextInt(10_000));
+        long keys = args.number("keys", 0);
+        byte[] key = keys > 0 ? utf8("key-" + random.nextInt((int) keys))
+            : random.nextInt(8) == 0 ? null : utf8("key-" + random.nextInt(10_000));
         byte[] value = switch (random.nextInt(32)) {
-            case 0 -> null;
+            case 0 -> keys > 0 ? new byte[0] : null;
             case 1 -> new byte[0];
             default -> value(random.nextInt(2 * size + 1));
         };
-        var record = new ProducerRecord<>(lane.topic, partition, key, value);
-        addHeaders(record.headers());
+        if (random.nextInt(100) < args.number("tombstone-percent", 0)) value = null;
+        Long time = args.has("age") ? System.currentTimeMillis() - args.number("age", 0) : null;
+        var record = new ProducerRecord<>(lane.topic, partition, time, key, value);
+        if (!args.has("headerless")) addHeaders(record.headers());
         return record;
     }
 

@@ -249,7 +249,8 @@ impl TestCluster {
     }
 }
 
-fn stored(batch: &Batch) -> Stored {
+/// A batch with its records, where they can be read.
+pub fn stored(batch: &Batch) -> Stored {
     let records = match batch.header.map(|header| batch::look(&header, &batch.bytes)) {
         Some(Records::Read(records)) => Some(records),
         Some(_) => None,

@@ -381,7 +381,7 @@ impl Hand {
         let mut batches: Vec<Stored> = Vec::new();
         let mut at = start;
         while at < end {
-            let told = self.fetch(topic, partition, at)?;
+            let told = self.fetch(topic, partition, at, false)?;
             let found = stored(told.records.unwrap_or_default());
             batches.extend(found.into_iter().filter(|batch| batch.next > at));
             let next = batches.last().map_or(at, |batch| batch.next);
@@ -395,7 +395,14 @@ impl Hand {
         Ok(Dump { start, hwm: end, stable: end, end: at.max(end), batches, aborted })
     }
 
-    fn fetch(&self, topic: &str, partition: i32, at: i64) -> Result<PartitionData, RealError> {
+    /// What lies at an offset: batches up to a few MiB, the last one perhaps cut off.
+    pub(super) fn fetch(
+        &self,
+        topic: &str,
+        partition: i32,
+        at: i64,
+        is_committed: bool,
+    ) -> Result<PartitionData, RealError> {
         let one = FetchPartition::default()
             .with_partition(partition)
             .with_current_leader_epoch(-1)
@@ -410,6 +417,7 @@ impl Hand {
             .with_min_bytes(1)
             .with_max_bytes(FETCH_BYTES)
             .with_session_epoch(-1)
+            .with_isolation_level(i8::from(is_committed))
             .with_topics(vec![one]);
         let told = self.ask_leader((topic, partition), 12, &request, |answer| {
             answer.responses.first().map_or(answer.error_code, |one| one.partitions[0].error_code)

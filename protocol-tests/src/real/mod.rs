@@ -5,6 +5,7 @@
 
 mod cluster;
 mod hand;
+mod logs;
 mod peers;
 mod program;
 

@@ -143,8 +143,16 @@ impl Drop for Load {
 pub enum Reader {
     /// Kafka's own Java consumer.
     Java,
+    /// The same in a group of the new protocol (KIP-848), which is another implementation.
+    JavaNext,
     /// librdkafka, through `benches/peers`.
     Librdkafka,
+    /// franz-go; like the two below it reads what an earlier reading names in `ends`.
+    Franz,
+    /// Sarama.
+    Sarama,
+    /// aiokafka.
+    Aiokafka,
 }
 
 /// Which records a reader sees.
@@ -165,12 +173,22 @@ pub struct DumpSpec {
     pub isolation: Isolation,
     /// Read up to these ends; without them to each log's own.
     pub ends: Option<Vec<PartitionDigest>>,
+    /// Whose time a timestamp is stays out of the digest: a mirror topic is CreateTime always.
+    pub is_typeless: bool,
 }
 
 impl DumpSpec {
     /// Everything a `read_committed` consumer sees.
     pub fn committed(topics: &[String]) -> Self {
-        Self { topics: topics.to_vec(), isolation: Isolation::Committed, ends: None }
+        let isolation = Isolation::Committed;
+        Self { topics: topics.to_vec(), isolation, ends: None, is_typeless: false }
+    }
+
+    /// The same without whose time it is.
+    #[must_use]
+    pub fn typeless(mut self) -> Self {
+        self.is_typeless = true;
+        self
     }
 
     /// The same up to the ends of an earlier reading.
@@ -232,21 +250,13 @@ pub fn dump(
     bootstrap: &str,
     spec: &DumpSpec,
 ) -> Result<Vec<PartitionDigest>, RealError> {
-    let mut command = match reader {
-        Reader::Java => {
-            let mut java = script();
-            java.args(["java", "Dump"]);
-            java
-        }
-        Reader::Librdkafka => Command::new(peer("rk-dump")?),
-    };
-    command.args(["--bootstrap", bootstrap, "--topics", &spec.topics.join(",")]);
+    let ends = spec.ends.as_deref().map(ends_file).transpose()?;
+    let mut command = command_of(reader, bootstrap, spec)?;
     if spec.isolation == Isolation::Committed {
         command.args(["--isolation", "read_committed"]);
     }
-    let ends = spec.ends.as_deref().map(ends_file).transpose()?;
     if let Some(file) = &ends {
-        command.arg("--ends").arg(file);
+        command.arg(if reader.is_led() { "--until" } else { "--ends" }).arg(file);
     }
     let output = run(&mut command)?;
     if let Some(file) = ends {
@@ -258,6 +268,46 @@ pub fn dump(
             .ok_or_else(|| RealError::new(format!("{reader:?} printed no digest: {line}")))
     };
     text.lines().map(parse).collect()
+}
+
+static GROUPS: AtomicU32 = AtomicU32::new(0);
+
+impl Reader {
+    /// Whether it looks for no end by itself; such a one knows no types of timestamps either.
+    fn is_led(self) -> bool {
+        matches!(self, Self::Franz | Self::Sarama | Self::Aiokafka)
+    }
+}
+
+fn command_of(reader: Reader, bootstrap: &str, spec: &DumpSpec) -> Result<Command, RealError> {
+    let mut command = match reader {
+        Reader::Java | Reader::JavaNext => {
+            let mut java = script();
+            java.args(["java", "Dump"]);
+            java
+        }
+        Reader::Librdkafka => Command::new(peer("rk-dump")?),
+        Reader::Franz | Reader::Sarama | Reader::Aiokafka => {
+            Command::new(repo().join("protocol-tests/kafka/readers/run"))
+        }
+    };
+    match reader {
+        Reader::JavaNext => {
+            let group =
+                format!("next-{}-{}", process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
+            command.args(["--prop", "group.protocol=consumer", "--group", &group]);
+        }
+        Reader::Franz => drop(command.arg("franz")),
+        Reader::Sarama => drop(command.arg("sarama")),
+        Reader::Aiokafka => drop(command.arg("aio")),
+        Reader::Java | Reader::Librdkafka => {}
+    }
+    command.args(["--bootstrap", bootstrap]);
+    if !reader.is_led() {
+        command.args(["--topics", &spec.topics.join(",")]);
+        command.args(spec.is_typeless.then_some("--typeless"));
+    }
+    Ok(command)
 }
 
 /// Panics with the first partitions that differ, and only those.

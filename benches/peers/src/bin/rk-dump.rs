@@ -5,7 +5,7 @@
 //! It never commits, joins no group and writes nothing.
 //!
 //!   rk-dump --bootstrap B --topics a,b [--isolation read_committed] [--ends FILE] [--lines]
-//!           [--quiet-seconds 60]
+//!           [--quiet-seconds 60] [--typeless]
 
 use peers::Args;
 use rdkafka::Message;
@@ -44,7 +44,7 @@ struct Seen {
 
 fn main() -> Outcome<()> {
     let args =
-        Args::parse(&["bootstrap", "topics", "isolation", "ends", "quiet-seconds"], &["lines"]);
+        Args::parse(&["bootstrap", "topics", "isolation", "ends", "quiet-seconds"], &["lines", "typeless"]);
     let ends = asked_ends(&args)?;
     let mut topics: Vec<&str> = args.need("topics").split(',').collect();
     topics.sort_unstable();
@@ -125,7 +125,7 @@ fn read(
             Some(Ok(record)) => {
                 quiet_since = Instant::now();
                 let seen = all.get_mut(&record.partition()).ok_or("a partition not asked for")?;
-                seen.add(&record, args.has("lines"));
+                seen.add(&record, args.has("lines"), args.has("typeless"));
             }
             // It comes at the high watermark (or the stable offset), which is at or beyond the end
             // asked before: what is hidden below it can only be control or aborted records.
@@ -150,12 +150,12 @@ impl Seen {
         Self { start, end, digest, lines: Vec::new(), records: 0, first: -1, last: -1, done }
     }
 
-    fn add(&mut self, record: &BorrowedMessage<'_>, want_lines: bool) {
+    fn add(&mut self, record: &BorrowedMessage<'_>, want_lines: bool, typeless: bool) {
         if record.offset() >= self.end {
             self.done = true;
             return;
         }
-        let bytes = canonical(record);
+        let bytes = canonical(record, typeless);
         self.digest.update(&bytes);
         if want_lines {
             self.lines.push(format!("{} {:x}", record.offset(), Sha256::digest(&bytes)));
@@ -170,7 +170,7 @@ impl Seen {
 }
 
 /// offset, timestamp, its type, key, value, headers: lengths before bytes, big-endian.
-fn canonical(record: &BorrowedMessage<'_>) -> Vec<u8> {
+fn canonical(record: &BorrowedMessage<'_>, typeless: bool) -> Vec<u8> {
     let (timestamp, kind) = match record.timestamp() {
         Timestamp::NotAvailable => (-1, -1i8),
         Timestamp::CreateTime(ms) => (ms, 0),
@@ -179,7 +179,7 @@ fn canonical(record: &BorrowedMessage<'_>) -> Vec<u8> {
     let mut to = Vec::with_capacity(64 + record.payload_len() + record.key_len());
     to.extend(record.offset().to_be_bytes());
     to.extend(timestamp.to_be_bytes());
-    to.extend(kind.to_be_bytes());
+    to.extend(if typeless { 0i8 } else { kind }.to_be_bytes());
     put(&mut to, record.key());
     put(&mut to, record.payload());
     let headers = record.headers();
