@@ -52,7 +52,8 @@ pub fn batches_equal(source: &Dump, destination: &Dump, from: i64, to: i64) -> V
         .collect()
 }
 
-fn batch_differs(source: &Stored, copy: &Stored) -> Option<Difference> {
+/// What differs between a batch and its copy beyond what may.
+pub fn batch_differs(source: &Stored, copy: &Stored) -> Option<Difference> {
     let at = source.base;
     let (Some(theirs), Some(ours)) = (source.header, copy.header) else {
         return Some(format!("{at}: old format"));

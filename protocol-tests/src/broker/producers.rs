@@ -107,7 +107,8 @@ impl Producers {
             known.epoch = header.producer_epoch;
             known.seen.clear();
         }
-        let last = sequence_after(header.base_sequence, header.count.max(1) - 1);
+        // by the span: a cleaner leaves fewer records
+        let last = sequence_after(header.base_sequence, header.last_offset_delta);
         known.seen.push_back(Seen {
             first: header.base_sequence,
             last,
@@ -187,7 +188,7 @@ fn find_repeat(known: &Producer, header: &Header) -> Option<Seen> {
     if known.epoch != header.producer_epoch {
         return None;
     }
-    let last = sequence_after(header.base_sequence, header.count - 1);
+    let last = sequence_after(header.base_sequence, header.last_offset_delta);
     let same = |seen: &&Seen| (seen.first, seen.last) == (header.base_sequence, last);
     known.seen.iter().find(same).copied()
 }

@@ -203,7 +203,7 @@ pub fn assert_right(
     let partition = &topic.partitions[number as usize];
     let (log, copy) = (source.dump(&topic.name, number), destination.dump(&topic.name, number));
     let compacted = topic.kind.has(Trait::Compacted);
-    let rules = Rules { compacted, cleaned: partition.is_cleaned };
+    let rules = Rules { compacted, cleaned: partition.is_cleaned, merged: true };
     let mut found = judge(&log, &partition.history, &copy, rules);
     for cluster in [source, destination] {
         found.extend(cluster.uncleanable(&topic.name, number));

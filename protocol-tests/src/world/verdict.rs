@@ -9,8 +9,10 @@ use crate::broker::direct::Dump;
 use crate::broker::direct::Stored;
 use crate::check::Difference;
 use crate::check::Seen;
+use crate::check::batch_differs;
 use crate::check::batches_equal;
 use crate::check::holes;
+use crate::check::is_plain;
 use crate::check::visible;
 
 /// What committed records a partition ever showed: cleaners and retention take them away later.
@@ -39,6 +41,8 @@ pub struct Rules {
     pub compacted: bool,
     /// The destination was compacted as well: its log may have holes.
     pub cleaned: bool,
+    /// Small batches may have become one.
+    pub merged: bool,
 }
 
 /// Everything that does not hold between a source with its history and a copy that is level.
@@ -63,13 +67,34 @@ pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec
         }
     }
     found.extend(fillers(copy, rules));
-    if !rules.compacted {
+    if rules.merged && !rules.compacted {
+        found.extend(merged_equal(source, copy));
+    } else if !rules.compacted {
         found.extend(batches_equal(source, copy, source.start.max(copy.start), source.end));
     }
     if !rules.cleaned {
         found.extend(holes(copy));
     }
     found
+}
+
+/// Every plain batch of the source is in the copy as it was, or lies inside one batch of the same
+/// codec.
+fn merged_equal(source: &Dump, copy: &Dump) -> Vec<Difference> {
+    let from = source.start.max(copy.start);
+    let plain = source.batches.iter().filter(|batch| is_plain(batch, &source.aborted));
+    let one = |batch: &Stored| {
+        let at = copy.batches.partition_point(|other| other.next <= batch.base);
+        let Some(other) = copy.batches.get(at) else { return Some("nothing".to_owned()) };
+        if (other.base, other.next) == (batch.base, batch.next) {
+            return batch_differs(batch, other);
+        }
+        let codec = |one: &Stored| one.header.and_then(|header| header.codec());
+        let inside = other.base <= batch.base && batch.next <= other.next;
+        let is_same = inside && codec(batch) == codec(other);
+        (!is_same).then(|| format!("{}..{} is cut into {:?}", batch.base, batch.next, other.header))
+    };
+    plain.filter(|batch| batch.base >= from).filter_map(one).collect()
 }
 
 /// Fillers stand alone in their batches, uncompressed, and are never younger than the data before
@@ -131,7 +156,7 @@ mod tests {
 
     fn found(fill: &[Build], compacted: bool) -> Vec<Difference> {
         let (source, history, copy) = pair(fill);
-        judge(&source, &history, &copy, Rules { compacted, cleaned: false })
+        judge(&source, &history, &copy, Rules { compacted, cleaned: false, merged: false })
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,9 +184,9 @@ mod tests {
         let (source, mut history, mut copy) = pair(&[Build::fillers(1_000_001, 3, None)]);
         // keys k0 and k1 stand at 0, 1 and again at 5, 6
         copy.batches.remove(0);
-        let rules = Rules { compacted: true, cleaned: true };
+        let rules = Rules { compacted: true, cleaned: true, merged: false };
         assert_eq!(judge(&source, &history, &copy, rules), [""; 0]);
-        let strict = Rules { compacted: false, cleaned: true };
+        let strict = Rules { compacted: false, cleaned: true, merged: false };
         assert!(judge(&source, &history, &copy, strict)[0].contains("0 is missing"));
         copy.batches.pop();
         assert!(judge(&source, &history, &copy, rules)[0].contains("5 is missing"));

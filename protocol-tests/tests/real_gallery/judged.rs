@@ -68,7 +68,8 @@ pub fn judge(all: &[Exhibit], source: &Hand, copy: &Hand) -> usize {
         let mut history = History::default();
         history.note(&log);
         let cleaned = exhibit.is_compacted;
-        let found = judge_one(&log, &history, &theirs, Rules { compacted: cleaned, cleaned });
+        let found =
+            judge_one(&log, &history, &theirs, Rules { compacted: cleaned, cleaned, merged: true });
         assert!(found.is_empty(), "{name}-{partition}: {:#?}", &found[..found.len().min(20)]);
         fillers += theirs.batches.iter().map(hidden).sum::<usize>();
         writers.extend(chain(&theirs, name, partition));
