@@ -75,7 +75,7 @@ public final class Load {
         new Load(new Args(argv,
             Set.of("bootstrap", "topics", "create", "topic-config", "records", "rate", "size",
                 "keys", "tombstone-percent", "age", "txn", "txn-id", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "prop"),
-            Set.of("until-stdin", "plain", "lossy"))).run();
+            Set.of("until-stdin", "plain", "headerless", "lossy"))).run();
     }
 
     private Load(Args args) {

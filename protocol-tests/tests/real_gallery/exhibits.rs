@@ -12,15 +12,15 @@ use protocol_tests::broker::batch::Record;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
+use protocol_tests::world::kinds::ANSWERED;
+use protocol_tests::world::kinds::Trait;
 
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 2;
 /// Where the emptied topic ends.
 const EMPTIED_AT: usize = 37;
 /// For how long the producers may need to begin.
-const BEGIN_MAX: Duration = Duration::from_secs(90);
-/// Whether the mirror follows log starts: until it does, no exhibit has one above zero.
-const ANSWERS_STARTS: bool = false;
+const BEGIN_MAX: Duration = Duration::from_secs(180);
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
 
@@ -88,7 +88,7 @@ const EMPTIED: Row = ("g-emptied", "none", &[], false, false);
 
 fn exhibit(row: &Row) -> Exhibit {
     let (name, _, configs, is_compacted, is_trimmed) = *row;
-    let is_trimmed = is_trimmed && ANSWERS_STARTS;
+    let is_trimmed = is_trimmed && ANSWERED.contains(&Trait::Trimmed);
     Exhibit { name, configs: configs.to_vec(), is_compacted, is_trimmed }
 }
 
@@ -103,7 +103,7 @@ impl Exhibit {
     /// Every topic of a set.
     pub fn all(set: Set) -> Vec<Self> {
         let mut all: Vec<Self> = rows(set).into_iter().flatten().map(exhibit).collect();
-        all.extend(ANSWERS_STARTS.then(|| exhibit(&EMPTIED)));
+        all.extend(ANSWERED.contains(&Trait::Trimmed).then(|| exhibit(&EMPTIED)));
         all
     }
 
@@ -122,6 +122,15 @@ impl Exhibit {
             } else if self.is_trimmed {
                 let (_, end) = source.ends(self.name, partition).unwrap();
                 source.delete_records(self.name, partition, end / 2 + 1).unwrap();
+            }
+        }
+    }
+
+    /// What a mirror topic does not take over: it is cleaned as often as its source.
+    pub fn tune(&self, copy: &Hand) {
+        for (key, value) in self.configs.iter().filter(|_| self.is_compacted) {
+            if ["segment.ms", "min.cleanable.dirty.ratio"].contains(key) {
+                copy.alter(self.name, key, Some(value)).unwrap();
             }
         }
     }
@@ -175,6 +184,14 @@ pub fn wait_written(all: &[Exhibit], source: &Hand, records: i64) {
             sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// How many offsets the copies hold in all.
+pub fn copied(all: &[Exhibit], destination: &Hand) -> i64 {
+    let ends = all.iter().flat_map(|exhibit| {
+        (0..PARTITIONS).filter_map(|partition| destination.ends(exhibit.name, partition).ok())
+    });
+    ends.map(|(_, end)| end).sum()
 }
 
 /// Moves the starts of the trimmed topics on, never past what the copy holds.

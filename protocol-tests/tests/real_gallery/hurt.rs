@@ -4,6 +4,7 @@
 
 use std::thread::sleep;
 use std::time::Duration;
+use std::time::Instant;
 
 use protocol_tests::real::Isolog;
 use protocol_tests::real::RealCluster;
@@ -16,15 +17,29 @@ const AWAY_MS: (u64, u64) = (3_000, 15_000);
 /// How long a cluster rests after that.
 const REST_MS: u64 = 6_000;
 
+/// For how long a machine that is loaded may need to start isolog and to copy something.
+const PROGRESS_MAX: Duration = Duration::from_secs(60);
+
 /// Kills isolog at random moments: half of them in its first second, when it looks at the logs,
-/// builds what lies below their starts and fills.
-pub fn isolog(isolog: &mut Isolog, size: &Size, rng: &mut Rng, mut between: impl FnMut()) {
-    for _ in 0..size.kills {
-        let life_ms = match rng.chance(500) {
-            true => rng.between(50, 900),
-            false => rng.between(900, size.life_ms_max),
-        };
-        sleep(Duration::from_millis(life_ms));
+/// builds what lies below their starts and fills; half of them after it has copied something.
+pub fn isolog(
+    isolog: &mut Isolog,
+    size: &Size,
+    rng: &mut Rng,
+    copied: impl Fn() -> i64,
+    mut between: impl FnMut(),
+) {
+    for kill in 0..size.kills {
+        let before = copied();
+        if kill % 2 == 0 {
+            let until = Instant::now() + PROGRESS_MAX;
+            while copied() == before && Instant::now() < until {
+                sleep(Duration::from_millis(100));
+            }
+            sleep(Duration::from_millis(rng.between(0, size.life_ms_max)));
+        } else {
+            sleep(Duration::from_millis(rng.between(50, 900)));
+        }
         assert!(isolog.is_running(), "isolog ended by itself:\n{}", isolog.log());
         isolog.kill();
         between();

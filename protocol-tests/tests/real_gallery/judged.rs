@@ -54,7 +54,7 @@ pub fn wait_level(all: &[Exhibit], source: &Hand, copy: &Hand, isolog: &Isolog, 
             let log = isolog.log();
             let last: Vec<_> = log.lines().rev().take(20).collect();
             assert!(Instant::now() < until, "{why}\n{:#?}\n{last:#?}", isolog.partitions());
-            sleep(Duration::from_millis(500));
+            sleep(Duration::from_millis(if exhibit.is_compacted { 3_000 } else { 500 }));
         }
     }
 }
@@ -110,10 +110,13 @@ pub fn read_by_all(
         for reader in [Reader::Java, Reader::Librdkafka] {
             same(&ours, reader, destination, spec);
         }
-        let until = spec.clone().to_ends_of(&ours);
-        for reader in [Reader::Franz, Reader::Sarama, Reader::Aiokafka] {
-            same(&ours, reader, destination, &until);
-        }
+        let (ours, until) = (&ours, spec.clone().to_ends_of(&ours));
+        std::thread::scope(|scope| {
+            for reader in [Reader::Franz, Reader::Sarama, Reader::Aiokafka] {
+                let until = &until;
+                scope.spawn(move || same(ours, reader, destination, until));
+            }
+        });
     }
     // before 4.0 the new protocol has to be switched on
     if versions.1.starts_with('4') {

@@ -21,6 +21,7 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::turn;
 use protocol_tests::rng::Rng;
+use protocol_tests::world::kinds::ANSWERED;
 
 use crate::exhibits::Exhibit;
 use crate::exhibits::Set;
@@ -41,7 +42,7 @@ pub struct Size {
 }
 
 const CI: Size =
-    Size { brokers: 1, kills: 7, life_ms_max: 3_000, rate: 400, level_seconds_max: 120 };
+    Size { brokers: 1, kills: 6, life_ms_max: 2_500, rate: 150, level_seconds_max: 120 };
 const FULL: Size =
     Size { brokers: 1, kills: 30, life_ms_max: 6_000, rate: 600, level_seconds_max: 300 };
 
@@ -69,6 +70,9 @@ fn cluster(version: &str, brokers: u8) -> RealCluster {
 
 /// Shows a set of exhibits between two versions.
 fn show(set: Set, versions: (&str, &str), size: Size) {
+    if ANSWERED.is_empty() {
+        return;
+    }
     let _turn = turn();
     let mut rng = Rng::new(seed());
     let (source, destination) =
@@ -80,7 +84,7 @@ fn show(set: Set, versions: (&str, &str), size: Size) {
     }
     let began = Instant::now();
     let loads = exhibits::start_loads(set, source.bootstrap(), size.rate);
-    exhibits::wait_written(&all, &here, 100);
+    exhibits::wait_written(&all, &here, 40);
     all.iter().for_each(|exhibit| exhibit.prepare(&here));
 
     let mut spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["g-*"]);
@@ -91,7 +95,15 @@ fn show(set: Set, versions: (&str, &str), size: Size) {
         let clusters = [&source, &destination];
         let brokers =
             (size.brokers > 1).then(|| scope.spawn(move || hurt::brokers(clusters, &mut dice)));
-        hurt::isolog(&mut isolog, &size, &mut rng, || exhibits::trim(&all, &here, &there));
+        let copied = || exhibits::copied(&all, &there);
+        let mut is_tuned = false;
+        hurt::isolog(&mut isolog, &size, &mut rng, copied, || {
+            if !is_tuned && copied() > 0 {
+                all.iter().for_each(|exhibit| exhibit.tune(&there));
+                is_tuned = true;
+            }
+            exhibits::trim(&all, &here, &there);
+        });
         brokers.into_iter().for_each(|one| one.join().unwrap());
     });
     let hurt_for = began.elapsed();
