@@ -75,6 +75,7 @@ const TRANSACTIONAL: &[Row] = &[
     ("g-txn", "none", &[], false, false),
     ("g-txn-lz4-trimmed", "lz4", &[], false, true),
     ("g-txn-compacted", "gzip", COMPACT, true, false),
+    ("g-txn-brokers-time", "zstd", BROKERS_TIME, false, false),
 ];
 const OLD: &[Row] = &[
     ("g-old-0", "none", FORMAT_0, false, false),

@@ -43,8 +43,8 @@ struct Seen {
 }
 
 fn main() -> Outcome<()> {
-    let args =
-        Args::parse(&["bootstrap", "topics", "isolation", "ends", "quiet-seconds"], &["lines", "typeless"]);
+    let names = ["bootstrap", "topics", "isolation", "ends", "quiet-seconds"];
+    let args = Args::parse(&names, &["lines", "typeless"]);
     let ends = asked_ends(&args)?;
     let mut topics: Vec<&str> = args.need("topics").split(',').collect();
     topics.sort_unstable();
