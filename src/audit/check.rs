@@ -151,8 +151,11 @@ impl Check<'_> {
         let mut facts = self.configs(&topics, report).await?;
         self.ends(&topics, &mut facts).await?;
         let failed = self.look(&mut facts).await;
-        let around =
-            Surroundings { now_ms: now_ms(), producer_age_ms: self.producer_age_ms().await };
+        let around = Surroundings {
+            now_ms: now_ms(),
+            producer_age_ms: self.producer_age_ms().await,
+            policy: self.link.policy,
+        };
         for topic in &topics {
             let Some(known) = facts.get(&topic.name) else { continue };
             let mut judged = judge(known, &around);

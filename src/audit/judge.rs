@@ -8,10 +8,16 @@ use crate::audit::log::scan::Seen;
 use crate::cluster::ConfigEntries;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::mirror::facts::GapFill;
+use crate::mirror::facts::OldFormat;
+use crate::mirror::facts::Overtook;
+use crate::mirror::facts::Policy;
 use crate::wire::filler;
 
 /// What a hidden filler takes at the destination, in bytes (broker facts H9).
 pub const FILLER_BYTES: u64 = filler::HIDDEN_BYTES as u64;
+/// What a visible one takes, in bytes.
+const VISIBLE_BYTES: u64 = 42;
 /// Fillers a second, a cautious reading of 6 to 15 million (broker facts H9).
 const FILLERS_A_SECOND: u64 = 5_000_000;
 /// A duration in a config that is no limit.
@@ -96,6 +102,8 @@ pub struct Surroundings {
     pub now_ms: i64,
     /// `producer.id.expiration.ms` of the destination, where it is told.
     pub producer_age_ms: Option<i64>,
+    /// What the link does with gaps, and with what it cannot copy as it is.
+    pub policy: Policy,
 }
 
 /// How many offsets are to be filled.
@@ -134,15 +142,17 @@ pub fn judge(facts: &TopicFacts, around: &Surroundings) -> Judged {
         fillers.count += count;
         fillers.is_counted &= is_counted;
         offsets += left;
-        ends(partition, &mut findings);
+        ends(partition, around.policy, &mut findings);
     }
-    fillers.bytes = fillers.count * FILLER_BYTES;
+    let each = if around.policy.gap_fill == GapFill::Record { VISIBLE_BYTES } else { FILLER_BYTES };
+    fillers.bytes = fillers.count.saturating_mul(each);
     fillers.seconds = fillers.count.div_ceil(FILLERS_A_SECOND);
     let seen = facts.partitions.iter().fold(Seen::default(), |all, one| all.and(one.seen));
     sizes(facts, &seen, &mut findings);
     times(facts, &seen, around, &mut findings);
     compaction(facts, &fillers, &mut findings);
-    formats(&seen, &mut findings);
+    gaps(&fillers, around.policy.gap_fill, &mut findings);
+    formats(&seen, around.policy.old_format, &mut findings);
     let worst = findings.iter().map(|one| one.level).max().unwrap_or(Level::Exact);
     let filled = if fillers.count > 0 { Level::ExactWithFillers } else { Level::Exact };
     Judged { level: worst.max(filled), fillers, offsets, findings }
@@ -180,7 +190,7 @@ fn counts(facts: &TopicFacts, findings: &mut Vec<Finding>) {
     }
 }
 
-fn ends(facts: &PartitionFacts, findings: &mut Vec<Finding>) {
+fn ends(facts: &PartitionFacts, policy: Policy, findings: &mut Vec<Finding>) {
     let (id, (start, end)) = (facts.partition, facts.source);
     let held = end.distance_to(facts.source_hwm);
     if held > 0 {
@@ -196,10 +206,14 @@ fn ends(facts: &PartitionFacts, findings: &mut Vec<Finding>) {
              the source does not"
         )));
     } else if copied < start {
-        findings.push(Finding::impossible(format!(
+        let text = format!(
             "partition {id}: the source begins at {start}, the destination ends at {copied}: what \
              lies between is deleted at the source"
-        )));
+        );
+        findings.push(match policy.overtook {
+            Overtook::Fill => Finding::note(format!("{text}, and becomes a declared hole")),
+            Overtook::Halt => Finding::impossible(text),
+        });
     }
     if let Some(at) = facts.differs_at {
         findings.push(Finding::impossible(format!(
@@ -314,14 +328,35 @@ fn compaction(facts: &TopicFacts, fillers: &Fillers, findings: &mut Vec<Finding>
     }
 }
 
-fn formats(seen: &Seen, findings: &mut Vec<Finding>) {
+fn gaps(fillers: &Fillers, policy: GapFill, findings: &mut Vec<Finding>) {
+    match policy {
+        _ if fillers.count == 0 => {}
+        GapFill::Auto => {}
+        GapFill::Record => findings.push(Finding::note(
+            "gap.fill is record: readers see the fillers, as records with a header that names \
+             isolog",
+        )),
+        GapFill::Halt => findings.push(Finding::impossible(
+            "there are offsets without a record, and gap.fill is halt: set it to auto",
+        )),
+    }
+}
+
+fn formats(seen: &Seen, policy: OldFormat, findings: &mut Vec<Finding>) {
     if seen.log_append_time > 0 {
         findings.push(Finding::note(
             "LogAppendTime: batches are encoded anew, so that readers see the same times",
         ));
     }
     if seen.old_format > 0 {
-        findings.push(Finding::note("messages of format 0 or 1 are converted to format 2"));
+        findings.push(match policy {
+            OldFormat::Convert => {
+                Finding::note("messages of format 0 or 1 are converted to format 2")
+            }
+            OldFormat::Halt => Finding::impossible(
+                "there are messages of format 0 or 1, and message.format.old is halt",
+            ),
+        });
     }
 }
 
@@ -352,8 +387,10 @@ mod tests {
     use crate::cluster::ConfigEntry;
 
     const DAY_MS: i64 = 86_400_000;
-    const AROUND: Surroundings =
-        Surroundings { now_ms: 1_000 * DAY_MS, producer_age_ms: Some(DAY_MS) };
+    fn around() -> Surroundings {
+        let (now_ms, producer_age_ms) = (1_000 * DAY_MS, Some(DAY_MS));
+        Surroundings { now_ms, producer_age_ms, policy: Policy::default() }
+    }
 
     fn configs(rows: &[(&str, &str)]) -> Option<ConfigEntries> {
         let entry = |value: &str| ConfigEntry {
@@ -395,7 +432,7 @@ mod tests {
 
     #[track_caller]
     fn says(facts: &TopicFacts, level: Level, words: &[&str]) {
-        let judged = judge(facts, &AROUND);
+        let judged = judge(facts, &around());
         assert_eq!(judged.level, level, "{judged:?}");
         for word in words {
             let said = judged.findings.iter().any(|one| one.text.contains(word));
@@ -407,7 +444,7 @@ mod tests {
     #[test]
     fn fillers_are_counted_where_all_was_seen_and_scaled_where_a_part_was() {
         let check = |facts: PartitionFacts, count: u64, is_counted: bool| {
-            let judged = judge(&topic(facts), &AROUND);
+            let judged = judge(&topic(facts), &around());
             assert_eq!((judged.fillers.count, judged.fillers.is_counted), (count, is_counted));
             assert_eq!(judged.fillers.bytes, count * 11);
         };
@@ -419,7 +456,8 @@ mod tests {
         check(partition((40, 100), Some((0, 0)), all(60)), 40, true);
         check(partition((40, 100), Some((40, 80)), Seen { holes: 3, ..all(20) }), 3, true);
         check(partition((0, 0), None, all(0)), 0, true);
-        let slow = judge(&topic(partition((1_000_000_000, 1_000_000_000), None, all(0))), &AROUND);
+        let slow =
+            judge(&topic(partition((1_000_000_000, 1_000_000_000), None, all(0))), &around());
         assert_eq!((slow.fillers.seconds, slow.level), (200, Level::ExactWithFillers));
     }
 
@@ -461,6 +499,26 @@ mod tests {
         check(&[("retention.ms", "-1")], Level::Exact, "the backlog is up to 10 days old");
         let policy = [("retention.ms", "1"), ("cleanup.policy", "compact")];
         check(&policy, Level::Exact, "cleanup.policy is delete at the source");
+    }
+
+    #[test]
+    fn a_links_policies_count() {
+        let says = |facts: &TopicFacts, policy, level, word: &str| {
+            let judged = judge(facts, &Surroundings { policy, ..around() });
+            assert_eq!(judged.level, level, "{judged:?}");
+            assert!(judged.findings.iter().any(|one| one.text.contains(word)), "{judged:?}");
+        };
+        let auto = Policy::default();
+        let gaps = topic(partition((0, 100), None, Seen { holes: 1, old_format: 1, ..all(100) }));
+        let halt = Policy { gap_fill: GapFill::Halt, ..auto };
+        says(&gaps, halt, Level::Impossible, "gap.fill is halt");
+        let record = Policy { gap_fill: GapFill::Record, ..auto };
+        says(&gaps, record, Level::ExactWithFillers, "gap.fill is record");
+        let refuse = Policy { old_format: OldFormat::Halt, ..auto };
+        says(&gaps, refuse, Level::Impossible, "message.format.old is halt");
+        let overtaken = topic(partition((60, 100), Some((0, 50)), all(40)));
+        let fill = Policy { overtook: Overtook::Fill, ..auto };
+        says(&overtaken, fill, Level::ExactWithFillers, "a declared hole");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::cluster::error::ClusterError;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
+use crate::mirror::facts::Policy;
 
 /// Which topics a link mirrors; the rule itself is `config`'s.
 #[derive(Clone)]
@@ -94,6 +95,8 @@ pub struct LinkOptions {
     pub source_keys: &'static [&'static str],
     /// The topic in which it remembers what it mirrors.
     pub journal: TopicName,
+    /// What it does with gaps, and with what it cannot copy as it is.
+    pub policy: Policy,
     /// `isolation.level`: only committed records are mirrored.
     pub committed_only: bool,
 }

@@ -63,6 +63,7 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             source_keys: configs::keys_at_source(),
             journal: TopicName::new(journal::TOPIC).expect("a legal name"),
             committed_only: link.link.committed_only,
+            policy: link.link.policy,
         }
     };
     settings.links.iter().map(one).collect()

@@ -21,6 +21,10 @@ use crate::wire::record::RecordView;
 use crate::wire::record::Records;
 use crate::wire::record::take_varint;
 use crate::wire::record::take_varlong;
+use crate::wire::reframe::Bounds;
+use crate::wire::reframe::ReframeError;
+use crate::wire::reframe::Run;
+use crate::wire::reframe::reframe;
 use crate::wire::split::Piece;
 
 /// The largest batch that is opened, unpacked: a batch itself is at most 100 MiB.
@@ -61,6 +65,9 @@ pub enum Why {
     /// Its compression.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// A message of format 0 or 1.
+    #[error(transparent)]
+    Old(#[from] ReframeError),
 }
 
 /// Where a cursor stands.
@@ -224,17 +231,23 @@ impl Cursor {
     /// Opens the batch where it stands.
     pub fn open_batch(&mut self) -> Result<(), Unreadable> {
         let Some(piece) = self.queue.pop_front() else { return Ok(()) };
-        let batch = match piece {
-            Piece::Batch(batch) => batch,
-            Piece::OldFormat { offset, magic, .. } => {
-                let (what, value) = ("message format here", i64::from(magic));
-                let why = WireError::BadValue { what, value }.into();
-                return Err(Unreadable { base: offset, why });
-            }
-        };
+        let Piece::Batch(batch) = &piece else { return self.convert(&piece) };
         let base = batch.base_offset();
-        let opened = open(&batch).map_err(|why| Unreadable { base, why });
+        let opened = open(batch).map_err(|why| Unreadable { base, why });
         self.open = Some(opened?);
+        Ok(())
+    }
+
+    /// Puts what messages of format 0 or 1 hold in their place.
+    fn convert(&mut self, piece: &Piece) -> Result<(), Unreadable> {
+        let Piece::OldFormat { offset, .. } = piece else { return Ok(()) };
+        let runs = reframe(piece, self.from, &Bounds::default());
+        let runs = runs.map_err(|why| Unreadable { base: *offset, why: why.into() })?;
+        for run in runs.into_iter().rev() {
+            if let Run::Batch(batch) = run {
+                self.queue.push_front(Piece::Batch(batch));
+            }
+        }
         Ok(())
     }
 
