@@ -108,6 +108,11 @@ impl Exhibit {
         all
     }
 
+    /// Whether it holds format 0 or 1.
+    pub fn is_old(&self) -> bool {
+        self.configs.iter().any(|(key, _)| *key == "message.format.version")
+    }
+
     /// Makes the topic at the source.
     pub fn create(&self, source: &Hand, replicas: i16) {
         source.create(self.name, PARTITIONS, replicas, &self.configs).unwrap();

@@ -104,7 +104,10 @@ pub fn read_by_all(
     let committed = DumpSpec::committed(&names).typeless();
     let ours = dump(Reader::Java, source, &committed).unwrap();
     assert_eq!(ours.len(), names.len() * PARTITIONS as usize);
-    same(&ours, Reader::Librdkafka, source, &committed);
+    // librdkafka 2.12 reads formats 0 and 1 no more
+    if !all.iter().any(Exhibit::is_old) {
+        same(&ours, Reader::Librdkafka, source, &committed);
+    }
     let everything = DumpSpec { isolation: Isolation::Uncommitted, ..committed.clone() };
     for spec in [&committed, &everything] {
         for reader in [Reader::Java, Reader::Librdkafka] {
