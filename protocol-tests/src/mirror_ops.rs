@@ -134,6 +134,7 @@ impl<'a> World<'a> {
             batch_bytes_max: Some(1 << 20),
             is_compacted: Some(is_compacted),
             leaves_batches: Some(true),
+            is_staged: false,
         });
         // near the wrap the copy begins where the source does
         let end = if start > 1_000 { start } else { 0 };

@@ -21,6 +21,7 @@ use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
 
@@ -76,12 +77,37 @@ impl Cluster {
         asked: &[(TopicPartition, LeaderEpoch)],
         kind: EndKind,
     ) -> Result<Each<Listed>> {
-        let (timestamp, replica, isolation) = match kind {
+        let question = match kind {
             EndKind::Start => (EARLIEST, CONSUMER, 0),
             EndKind::HighWatermark => (LATEST, CONSUMER, 0),
             EndKind::Stable => (LATEST, CONSUMER, 1),
             EndKind::LogEnd => (LATEST, DEBUGGER, 0),
         };
+        let each = self.ask_offsets(leader, asked, question).await?;
+        let known = |one: Option<Listed>| one.ok_or(KafkaCode::UNKNOWN);
+        Ok(each.into_iter().map(|(tp, one)| (tp, one.and_then(known))).collect())
+    }
+
+    /// The first offset of each partition whose record is not older than `time`, from its leader;
+    /// `None` where all are older.
+    pub async fn list_times(
+        &self,
+        leader: BrokerId,
+        asked: &[(TopicPartition, LeaderEpoch)],
+        time: TimestampMs,
+    ) -> Result<Each<Option<Offset>>> {
+        let each = self.ask_offsets(leader, asked, (time.0.max(0), CONSUMER, 0)).await?;
+        let offset = |one: Option<Listed>| one.map(|listed| listed.offset);
+        Ok(each.into_iter().map(|(tp, one)| (tp, one.map(offset))).collect())
+    }
+
+    /// Asks for a timestamp, as a replica id, with an isolation level.
+    async fn ask_offsets(
+        &self,
+        leader: BrokerId,
+        asked: &[(TopicPartition, LeaderEpoch)],
+        (timestamp, replica, isolation): (i64, i32, i8),
+    ) -> Result<Each<Option<Listed>>> {
         let partition = |tp: &TopicPartition, epoch: &LeaderEpoch| {
             ListOffsetsPartition::default()
                 .with_partition_index(tp.partition.0)
@@ -105,7 +131,7 @@ impl Cluster {
             let offset = Offset::new(one.offset);
             let epoch = LeaderEpoch(one.leader_epoch);
             let listed = offset.map(|offset| Listed { offset, epoch });
-            (topic, id, KafkaCode(one.error_code), listed)
+            (topic, id, KafkaCode(one.error_code), Some(listed))
         })))
     }
 

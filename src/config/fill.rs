@@ -22,6 +22,7 @@ use crate::link::journal;
 use crate::service;
 use crate::sync::configs;
 use crate::sync::filter;
+use crate::sync::start::StartSpec;
 
 use super::check::Checked;
 use super::relations;
@@ -112,6 +113,7 @@ fn cluster_options(section: &Checked, side: Side, safe: &Safe) -> Option<cluster
 
 fn link_options(section: &Checked) -> Option<link::Options> {
     Some(link::Options {
+        start: StartSpec::parse(&text(section, "mirror.start.offset.spec")?)?,
         topics: relations::topics(section)?,
         paused: section.value("cluster.link.paused")? == &Value::Bool(true),
         replication_factor: number(section, "replication.factor")?,

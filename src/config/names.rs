@@ -20,7 +20,6 @@ const LATER: &[&str] = &[
     "consumer.offset.sync.",
     "link.mode",
     "local.",
-    "mirror.start.offset.spec",
     "num.cluster.link.fetchers",
     "replica.fetch.backoff.ms",
     "replica.socket.",

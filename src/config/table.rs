@@ -61,6 +61,8 @@ pub enum Kind {
     Secret(usize),
     /// Host names, domains and address ranges, separated by commas or as an array.
     Addresses,
+    /// Where a mirror begins.
+    Start,
     /// An address and port to listen on.
     Listen,
     /// The path of a `.properties` file, relative to the config file.
@@ -90,6 +92,9 @@ impl fmt::Display for Kind {
             Kind::Hosts => f.write_str("host:port, several separated by commas or as an array"),
             Kind::Topics => f.write_str("topic names, or prefixes ending in *, as an array"),
             Kind::TopicFilters => f.write_str("Cluster Linking's JSON, {\"topicFilters\": [...]}"),
+            Kind::Start => f.write_str(
+                "earliest, latest, or a time with its zone as text, such as 2026-11-21T09:30:00Z",
+            ),
             Kind::Listen => f.write_str("an address and port, such as 127.0.0.1:8472"),
             Kind::Path => f.write_str("the path of a .properties file"),
             Kind::File => f.write_str("the path of a file"),
@@ -290,6 +295,16 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Default::Is("-1"),
         "Replicas of the topics that the link creates at the destination; -1 is the destination's \
          own default.replication.factor, 0 is refused.",
+    ),
+    plain(
+        "mirror.start.offset.spec",
+        LINK,
+        Kind::Start,
+        Default::Is("earliest"),
+        "Where the mirror of a topic begins: earliest is the source's log start, latest its end, a \
+         time (ISO 8601, with its zone) the first record that is not older. Asked once per topic, \
+         when it is first mirrored and its mirror is empty, and then remembered; partitions added \
+         later begin at their start. Offsets stay equal: what lies below is filled and deleted.",
     ),
     plain(
         "isolation.level",

@@ -13,6 +13,7 @@ use crate::secure::Secret;
 use crate::sync::filter::Pattern;
 use crate::sync::filter::Rule;
 use crate::sync::filter::Verdict;
+use crate::sync::start::StartSpec;
 
 use super::table::Kind;
 
@@ -141,6 +142,11 @@ impl Value {
             Kind::Hosts => hosts(raw),
             Kind::Topics => topics(raw),
             Kind::TopicFilters => filters(raw),
+            Kind::Start => raw
+                .text()
+                .filter(|text| StartSpec::parse(text).is_some())
+                .map(Value::Text)
+                .ok_or_else(must),
             Kind::Listen => listen(raw),
             Kind::Words(known) => words(raw, known).ok_or_else(must),
             Kind::Secret(most) => match raw.text() {

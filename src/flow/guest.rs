@@ -14,6 +14,7 @@ use crate::flow::prepare::Case;
 use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
@@ -32,6 +33,8 @@ pub struct Wish {
     pub destination_id: TopicId,
     /// What the destination topic takes.
     pub takes: Takes,
+    /// Where the mirror begins, if that is above the source's log start.
+    pub start: Offset,
     /// A reason outside of the log to stand still.
     pub halt: Option<Halt>,
 }
@@ -112,6 +115,7 @@ pub(super) fn case(
         destination_id: wish.destination_id,
         source_epoch,
         destination_epoch,
+        start: wish.start,
         is_far,
         wants_tail,
     };

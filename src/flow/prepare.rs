@@ -50,6 +50,8 @@ pub struct Case {
     pub source_epoch: LeaderEpoch,
     /// The destination leader's epoch.
     pub destination_epoch: LeaderEpoch,
+    /// Where the mirror begins, if that is above the source's log start.
+    pub start: Offset,
     /// One equal batch at the tail is not proof enough.
     pub is_far: bool,
     /// The source's log may end in a hole.
@@ -178,6 +180,9 @@ async fn look(
     eyes: &mut Option<Eyes>,
 ) -> Result<Prepared, Trouble> {
     let mut facts = ends.of(&case.tp)?;
+    facts.source_start = facts.source_start.max(case.start);
+    // A log that holds nothing is all front, whatever it held.
+    facts.is_prefix = ends.starts(&case.tp)?.1 >= facts.destination_end;
     let end = facts.destination_end.min(facts.destination_hwm);
     if end < facts.destination_end {
         // The last batches cannot be read yet: neither their content nor their epoch is known.
@@ -203,7 +208,7 @@ async fn look(
         let found = looked.map_err(trouble)?;
         facts.tail = found.tail;
         facts.tail_timestamp = found.timestamp;
-        facts.is_prefix = found.is_prefix;
+        facts.is_prefix |= found.is_prefix;
     }
     if case.wants_tail && facts.source_start <= end && end < facts.source_end {
         let hole = source.hole_to(&case.tp, end).await.map_err(trouble)?;

@@ -1,13 +1,15 @@
-//! What a link must not forget: which topics it mirrors, by the ids both had at the beginning.
+//! What a link must not forget: which topics it mirrors, by the ids both had at the beginning, where
+//! it began, and which configs a topic gets once its front is gone.
 //!
 //! It never holds a position: the destination's log end is the position.
 //!
-//! One compacted topic at the destination, `__isolog`; a row per topic, written before the first
-//! byte of that topic is appended:
+//! One compacted topic at the destination, `__isolog`; up to three rows per topic, the first two
+//! written before the first byte of that topic is appended, the third before its configs change:
 //!
 //! ```text
-//! key    LINK/TOPIC
-//! value  {"source_cluster":…,"source_topic":…,"destination_topic":…}
+//! LINK/TOPIC         {"source_cluster":…,"source_topic":…,"destination_topic":…}
+//! LINK/TOPIC/starts  {"source_topic":…,"starts":{"0":17,…}}          mirror.start.offset.spec
+//! LINK/TOPIC/configs {"source_topic":…,"configs":{"cleanup.policy":"compact",…}}   sync::stage
 //! ```
 
 use std::collections::BTreeMap;
@@ -21,9 +23,13 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::sync::stage::Changes;
+use crate::sync::start::Starts;
 
 /// The journal's topic.
 pub const TOPIC: &str = "__isolog";
@@ -36,15 +42,44 @@ struct Row {
     destination_topic: String,
 }
 
+/// The value of a row of starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StartsRow {
+    source_topic: String,
+    starts: BTreeMap<i32, i64>,
+}
+
+/// The value of a row of configs; none left is none to set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ConfigsRow {
+    source_topic: String,
+    configs: Changes,
+}
+
+/// What follows a topic's name in the keys of its other rows; no legal name holds a slash.
+const STARTS: &str = "/starts";
+const CONFIGS: &str = "/configs";
+
 /// The two ids of a topic.
 pub type Ids = (TopicId, TopicId);
+
+/// All rows of one link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The ids of each topic.
+    pub ids: BTreeMap<TopicName, Ids>,
+    /// Where the mirror of a topic begins, of the source topic with that id.
+    pub starts: BTreeMap<TopicName, (TopicId, Starts)>,
+    /// Configs that are yet to be set, of the mirror of the source topic with that id.
+    pub configs: BTreeMap<TopicName, (TopicId, Changes)>,
+}
 
 /// The journal of one link.
 pub struct Journal {
     log: KeyedLog,
     link: LinkName,
     source: ClusterId,
-    saved: BTreeMap<TopicName, Ids>,
+    saved: Saved,
 }
 
 /// What cannot be gone on from.
@@ -91,7 +126,7 @@ impl Journal {
     }
 
     /// The topics of earlier runs.
-    pub fn saved(&self) -> &BTreeMap<TopicName, Ids> {
+    pub fn saved(&self) -> &Saved {
         &self.saved
     }
 
@@ -101,11 +136,48 @@ impl Journal {
         known: &BTreeMap<TopicName, Ids>,
         now: TimestampMs,
     ) -> Result<(), ClusterError> {
-        let new = known.iter().filter(|(name, ids)| self.saved.get(name) != Some(ids));
+        let new = known.iter().filter(|(name, ids)| self.saved.ids.get(name) != Some(ids));
         let rows: Vec<_> = new.map(|(name, ids)| self.row(name, *ids)).collect();
         if !rows.is_empty() {
             self.log.put(&rows, now).await?;
-            self.saved.extend(known.iter().map(|(name, ids)| (name.clone(), *ids)));
+            self.saved.ids.extend(known.iter().map(|(name, ids)| (name.clone(), *ids)));
+        }
+        Ok(())
+    }
+
+    /// Writes down where the mirrors of topics begin.
+    pub async fn save_starts(
+        &mut self,
+        new: BTreeMap<TopicName, (TopicId, Starts)>,
+        now: TimestampMs,
+    ) -> Result<(), ClusterError> {
+        let rows = new.iter().map(|(name, (id, starts))| {
+            let starts = starts.iter().map(|(partition, start)| (partition.0, start.get()));
+            let row = StartsRow { source_topic: id.to_string(), starts: starts.collect() };
+            (format!("{}/{name}{STARTS}", self.link), json(&row))
+        });
+        let rows: Vec<_> = rows.collect();
+        if !rows.is_empty() {
+            self.log.put(&rows, now).await?;
+            self.saved.starts.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Writes down which configs topics get later; none: nothing is left to be set.
+    pub async fn save_configs(
+        &mut self,
+        new: BTreeMap<TopicName, (TopicId, Changes)>,
+        now: TimestampMs,
+    ) -> Result<(), ClusterError> {
+        let rows = new.iter().map(|(name, (id, configs))| {
+            let row = ConfigsRow { source_topic: id.to_string(), configs: configs.clone() };
+            (format!("{}/{name}{CONFIGS}", self.link), json(&row))
+        });
+        let rows: Vec<_> = rows.collect();
+        if !rows.is_empty() {
+            self.log.put(&rows, now).await?;
+            self.saved.configs.extend(new);
         }
         Ok(())
     }
@@ -116,31 +188,51 @@ impl Journal {
             source_topic: source.to_string(),
             destination_topic: destination.to_string(),
         };
-        let value = serde_json::to_string(&row).expect("three strings can be written");
-        (format!("{}/{name}", self.link), value)
+        (format!("{}/{name}", self.link), json(&row))
     }
+}
+
+fn json(row: &impl Serialize) -> String {
+    serde_json::to_string(row).expect("texts and numbers can be written")
 }
 
 fn parse(
     rows: &BTreeMap<String, String>,
     link: &LinkName,
     source: &ClusterId,
-) -> Result<BTreeMap<TopicName, Ids>, Unreadable> {
-    let mut saved = BTreeMap::new();
+) -> Result<Saved, Unreadable> {
+    let mut saved = Saved::default();
     for (key, value) in rows {
-        let Some(topic) = key.strip_prefix(&*link.0).and_then(|rest| rest.strip_prefix('/')) else {
+        let Some(rest) = key.strip_prefix(&*link.0).and_then(|rest| rest.strip_prefix('/')) else {
             continue;
         };
         let unreadable = || Unreadable::Row { key: key.clone() };
-        let name = TopicName::new(topic).ok_or_else(unreadable)?;
-        let row: Row = serde_json::from_str(value).map_err(|_| unreadable())?;
-        if row.source_cluster != *source.0 {
-            return Err(Unreadable::Source { was: row.source_cluster, is: source.clone() });
+        if let Some(topic) = rest.strip_suffix(STARTS) {
+            let name = TopicName::new(topic).ok_or_else(unreadable)?;
+            saved.starts.insert(name, starts(value).ok_or_else(unreadable)?);
+        } else if let Some(topic) = rest.strip_suffix(CONFIGS) {
+            let name = TopicName::new(topic).ok_or_else(unreadable)?;
+            let row: ConfigsRow = serde_json::from_str(value).map_err(|_| unreadable())?;
+            let id = TopicId::parse(&row.source_topic).ok_or_else(unreadable)?;
+            saved.configs.insert(name, (id, row.configs));
+        } else {
+            let name = TopicName::new(rest).ok_or_else(unreadable)?;
+            let row: Row = serde_json::from_str(value).map_err(|_| unreadable())?;
+            if row.source_cluster != *source.0 {
+                return Err(Unreadable::Source { was: row.source_cluster, is: source.clone() });
+            }
+            let ids = TopicId::parse(&row.source_topic).zip(TopicId::parse(&row.destination_topic));
+            saved.ids.insert(name, ids.ok_or_else(unreadable)?);
         }
-        let ids = TopicId::parse(&row.source_topic).zip(TopicId::parse(&row.destination_topic));
-        saved.insert(name, ids.ok_or_else(unreadable)?);
     }
     Ok(saved)
+}
+
+fn starts(value: &str) -> Option<(TopicId, Starts)> {
+    let row: StartsRow = serde_json::from_str(value).ok()?;
+    let start = |(id, start): (i32, i64)| Some((PartitionId(id), Offset::new(start)?));
+    let starts: Option<Starts> = row.starts.into_iter().map(start).collect();
+    Some((TopicId::parse(&row.source_topic)?, starts?))
 }
 
 #[cfg(test)]
@@ -152,7 +244,7 @@ mod tests {
         format!(r#"{{"source_cluster":"{source}","source_topic":"{a}","destination_topic":"{b}"}}"#)
     }
 
-    fn parsed(rows: &[(&str, String)]) -> Result<BTreeMap<TopicName, Ids>, Unreadable> {
+    fn parsed(rows: &[(&str, String)]) -> Result<Saved, Unreadable> {
         let rows = rows.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
         parse(&rows, &LinkName("dr".into()), &ClusterId("s".into()))
     }
@@ -161,7 +253,24 @@ mod tests {
     fn only_the_links_own_rows_are_read() {
         let saved = parsed(&[("dr/orders", row("s")), ("drei/users", "?".into())]).unwrap();
         let orders = TopicName::new("orders").unwrap();
-        assert_eq!(saved, BTreeMap::from([(orders, (TopicId([1; 16]), TopicId([2; 16])))]));
+        assert_eq!(saved.ids, BTreeMap::from([(orders, (TopicId([1; 16]), TopicId([2; 16])))]));
+    }
+
+    #[test]
+    fn starts_and_configs_come_back_as_they_were_written() {
+        let (id, name) = (TopicId([1; 16]), TopicName::new("orders").unwrap());
+        let starts = BTreeMap::from([(0, 17), (3, 0)]);
+        let starts = json(&StartsRow { source_topic: id.to_string(), starts });
+        let real = [("cleanup.policy", Some("compact".to_owned())), ("retention.ms", None)];
+        let configs: Changes = real.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let row = json(&ConfigsRow { source_topic: id.to_string(), configs: configs.clone() });
+        let rows = [("dr/orders/starts", starts), ("dr/orders/configs", row)];
+        let saved = parsed(&rows).unwrap();
+        let at = |raw| Offset::new(raw).unwrap();
+        let starts = Starts::from([(PartitionId(0), at(17)), (PartitionId(3), at(0))]);
+        assert_eq!(saved.starts, BTreeMap::from([(name.clone(), (id, starts))]));
+        assert_eq!(saved.configs, BTreeMap::from([(name, (id, configs))]));
+        assert!(saved.ids.is_empty());
     }
 
     #[test]
@@ -170,5 +279,9 @@ mod tests {
         assert!(text(&[("dr/orders", "{}".into())]).contains("dr/orders"));
         assert!(text(&[("dr/or ders", row("s"))]).contains("dr/or ders"));
         assert!(text(&[("dr/orders", row("other"))]).contains("other"));
+        assert!(text(&[("dr/a/starts", "{}".into())]).contains("dr/a/starts"));
+        let below = r#"{"source_topic":"AQEBAQEBAQEBAQEBAQEBAQ","starts":{"0":-1}}"#;
+        assert!(text(&[("dr/a/starts", below.into())]).contains("dr/a/starts"));
+        assert!(text(&[("dr/a/configs", "[]".into())]).contains("dr/a/configs"));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It never speaks to people; `service` does.
 
+mod desk;
 pub mod journal;
 pub mod run;
 
@@ -16,6 +17,7 @@ pub use crate::mirror::facts::OldFormat;
 pub use crate::mirror::facts::Overtook;
 pub use crate::mirror::facts::Policy;
 use crate::sync::filter::TopicFilter;
+use crate::sync::start::StartSpec;
 
 /// What one link mirrors and how; filled by `config`.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Options {
     pub committed_only: bool,
     /// What the link does where there is more than one right answer.
     pub policy: Policy,
+    /// `mirror.start.offset.spec`: where the mirror of a partition begins.
+    pub start: StartSpec,
     /// `availability.check.ms`: how often a silent source is asked whether it is there.
     pub availability_interval: Duration,
     /// `availability.check.consecutive.failure.threshold`: so many failures mean unavailable.

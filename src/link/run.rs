@@ -2,6 +2,7 @@
 //!
 //! It never touches a partition itself: topics are `sync`'s, partitions are `flow`'s.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -11,6 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -29,11 +31,13 @@ use crate::flow::stats::Gauge;
 use crate::flow::writer;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::link::LinkSettings;
 use crate::link::Settings;
+use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
 use crate::mirror::facts::Limits;
@@ -41,7 +45,6 @@ use crate::mirror::halt::Halt;
 use crate::mirror::lag::Snapshot;
 use crate::sync::topics::MirrorTopic;
 use crate::sync::topics::Topics;
-use crate::sync::topics::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.
 const RECONNECT_MIN: Duration = Duration::from_millis(500);
@@ -56,6 +59,9 @@ const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
 /// The destination's bound.
 const PRODUCER_AGE: &str = "producer.id.expiration.ms";
+
+/// The state of a partition in which batches flow.
+const MIRRORING: &str = "Mirroring";
 
 /// What a link is doing, as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,16 +300,17 @@ impl Starting {
         &self,
         source: &Arc<Cluster>,
         destination: &Arc<Cluster>,
-        mut journal: Journal,
+        journal: Journal,
         orders: &mpsc::Sender<ToBelt>,
     ) {
         let link = &self.settings.link;
         let (filter, factor) = (link.topics.clone(), link.replication_factor);
-        let mut topics = Topics::new(filter, factor, journal.saved());
+        let topics = Topics::new(filter, factor, &journal.saved().ids);
+        let mut desk = Desk::new(link.start, topics, journal);
         let mut failures = 0;
         loop {
             let pass = tokio::select! {
-                pass = self.pass(&mut topics, &mut journal, source, destination) => pass,
+                pass = desk.pass(source, destination, self.world.wall.now()) => pass,
                 () = self.world.stop.cancelled() => return,
             };
             let pause = match pass {
@@ -324,24 +331,61 @@ impl Starting {
                     link.availability_interval.min(source.options().metadata_age_max)
                 }
             };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.world.stop.cancelled() => return,
+            if !self.keep_trimmed(&mut desk, source, destination, pause).await {
+                return;
             }
         }
     }
 
-    /// One look at the topics; what is new is written down before anybody hears of it.
-    async fn pass(
+    /// Compares log starts until the topics are due again; `false` when the link is stopped.
+    async fn keep_trimmed(
         &self,
-        topics: &mut Topics,
-        journal: &mut Journal,
+        desk: &mut Desk,
         source: &Cluster,
         destination: &Cluster,
-    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
-        let passed = topics.pass(source, destination).await?;
-        journal.save(&topics.ids(), self.world.wall.now()).await?;
-        Ok(passed)
+        pause: Duration,
+    ) -> bool {
+        let due = Instant::now() + pause;
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = sleep(left.min(desk.trim_pause())) => {}
+                () = self.world.stop.cancelled() => return false,
+            }
+            let copied = self.copied();
+            let trimmed = tokio::select! {
+                trimmed = desk.trim(source, destination, &copied, self.world.wall.now()) => trimmed,
+                () = self.world.stop.cancelled() => return false,
+            };
+            match trimmed {
+                Ok(troubles) => self.tell_untrimmed(troubles),
+                Err(error) => {
+                    tracing::info!(link = %self.link.name, %error, "log starts could not be compared");
+                }
+            }
+            if Instant::now() >= due {
+                return true;
+            }
+        }
+    }
+
+    /// Up to where each partition is confirmed, of those that are being mirrored.
+    fn copied(&self) -> BTreeMap<TopicPartition, Offset> {
+        let partitions = self.link.partitions().into_iter();
+        let flowing = partitions.filter(|(_, seen)| seen.state == MIRRORING);
+        flowing.filter_map(|(tp, seen)| Some((tp, seen.destination_hwm?))).collect()
+    }
+
+    fn tell_untrimmed(&self, troubles: Vec<String>) {
+        for text in troubles.iter().filter(|text| !self.link.status().troubles.contains(text)) {
+            tracing::warn!(link = %self.link.name, "{text}");
+        }
+        self.link.set(|status| {
+            let known = &mut status.troubles;
+            known.extend(
+                troubles.into_iter().filter(|text| !known.contains(text)).collect::<Vec<_>>(),
+            );
+        });
     }
 
     /// Reads the journal, again and again until it can be read or the link is stopped.
@@ -444,6 +488,7 @@ async fn producer_age_ms(destination: &Cluster) -> Option<i64> {
 
 fn wishes(topic: &MirrorTopic) -> impl Iterator<Item = Wish> {
     topic.partitions.iter().map(|partition| Wish {
+        start: topic.starts.get(partition).copied().unwrap_or(Offset::ZERO),
         tp: TopicPartition { topic: topic.name.clone(), partition: *partition },
         source_id: topic.source_id,
         destination_id: topic.destination_id,

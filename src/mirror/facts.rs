@@ -93,8 +93,11 @@ pub enum Merge {
 pub struct Takes {
     /// The smaller one of `max.message.bytes` and `segment.bytes`.
     pub batch_bytes_max: Option<usize>,
-    /// `cleanup.policy` contains `compact`.
+    /// `cleanup.policy` contains `compact`, or will.
     pub is_compacted: Option<bool>,
+    /// The topic gets its real policy when the part below its start is gone: until then no cleaner
+    /// works and no retention, and that part may be filled with anything (`sync::stage`).
+    pub is_staged: bool,
     /// `compression.type` leaves batches alone, without which fillers would be seen.
     pub leaves_batches: Option<bool>,
 }

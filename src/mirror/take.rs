@@ -315,6 +315,10 @@ impl PartitionMirror {
             (Some(_), GapFill::Halt) => Err(Halt::Hole { at: base, next: to }),
             (Some(false), GapFill::Auto) => Ok(Some((Kind::Hidden, to))),
             (Some(false), GapFill::Record) => Ok(Some((Kind::Visible, to))),
+            // It is gone before any cleaner works, so that it may reach beyond 2^31.
+            (Some(true), GapFill::Auto) if why == Why::Prefix && self.takes.is_staged => {
+                Ok(Some((Kind::HiddenKeyed, to)))
+            }
             (Some(true), GapFill::Auto) if base < COMPACTED_END && self.pending.is_none() => {
                 Ok(Some((Kind::HiddenKeyed, to.min(COMPACTED_END))))
             }

@@ -117,7 +117,8 @@ pub const POLICY: Policy = Policy {
 };
 
 pub fn takes(is_compacted: bool) -> Takes {
-    Takes { batch_bytes_max: None, is_compacted: Some(is_compacted), leaves_batches: Some(true) }
+    let is_compacted = Some(is_compacted);
+    Takes { is_compacted, leaves_batches: Some(true), ..Takes::default() }
 }
 
 pub fn mirroring(source_end: i64, end: i64) -> PartitionMirror {

@@ -63,6 +63,7 @@ pub fn takes(configs: &ConfigEntries) -> Takes {
     let bytes = |key: &str| value(key)?.parse::<usize>().ok();
     Takes {
         batch_bytes_max: bytes(BATCH_BYTES).into_iter().chain(bytes(SEGMENT_BYTES)).min(),
+        is_staged: false,
         is_compacted: value(CLEANUP).map(|policy| policy.contains("compact")),
         leaves_batches: value(COMPRESSION.0).map(|codec| codec == COMPRESSION.1),
     }

@@ -4,4 +4,7 @@
 
 pub mod configs;
 pub mod filter;
+pub mod stage;
+pub mod start;
 pub mod topics;
+pub mod trim;

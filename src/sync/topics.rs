@@ -11,18 +11,25 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::cluster::ConfigEntries;
 use crate::cluster::EachTopic;
+use crate::cluster::EndKind;
 use crate::cluster::NewTopic;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
+use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
 use crate::mirror::facts::Takes;
 use crate::mirror::halt::Halt;
 use crate::sync::configs;
 use crate::sync::filter::TopicFilter;
+use crate::sync::stage;
+use crate::sync::stage::Changes;
+use crate::sync::start::Starts;
+use crate::sync::trim;
 
 /// How many passes in a row a topic must be missing before it counts as deleted: a broker that
 /// has just started may not know it yet.
@@ -43,6 +50,8 @@ pub struct MirrorTopic {
     pub partitions: Vec<PartitionId>,
     /// What the destination takes.
     pub takes: Takes,
+    /// Where the mirror of a partition begins; the source's log start where it is not named.
+    pub starts: Starts,
     /// Why nothing of it may be appended.
     pub halt: Option<Halt>,
 }
@@ -61,6 +70,18 @@ impl Known {
     fn new(ids: (TopicId, TopicId)) -> Known {
         Known { ids, missing: (0, 0), partitions: Vec::new() }
     }
+}
+
+/// What the first half of a pass found.
+pub struct Survey {
+    matched: Vec<Arc<Topic>>,
+    /// Those to be made, and what the source has for configs.
+    new: Vec<Arc<Topic>>,
+    found: BTreeMap<TopicName, ConfigEntries>,
+    troubles: Vec<Trouble>,
+    /// Topics to be made with other configs than they will get, with the source's id and the
+    /// configs that they are to get later: to be written down before the second half.
+    pub staged: BTreeMap<TopicName, (TopicId, Changes)>,
 }
 
 /// The clerk of one link's topics.
@@ -97,19 +118,46 @@ impl Topics {
         self.known.iter().map(|(name, known)| (name.clone(), known.ids)).collect()
     }
 
-    /// Looks at both clusters, makes and grows what is missing, and says what is to be mirrored.
-    pub async fn pass(
+    /// Looks at both clusters: which topics there are and which are to be made. Where a link may
+    /// begin `anywhere`, it may begin above 0 everywhere.
+    pub async fn survey(
         &mut self,
         source: &Cluster,
         destination: &Cluster,
-    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
+        anywhere: bool,
+    ) -> Result<Survey, ClusterError> {
         source.refresh(Wanted::All).await?;
         destination.refresh(Wanted::All).await?;
         let matched: Vec<Arc<Topic>> =
             source.topics().into_iter().filter(|topic| self.is_wanted(topic)).collect();
         self.forget_started_anew(&matched, destination);
-        let mut troubles = Vec::new();
-        self.create(&matched, source, destination, &mut troubles).await?;
+        let mut survey = self.news(matched, source, destination).await?;
+        let compacted =
+            |topic: &&Arc<Topic>| survey.found.get(&topic.name).is_some_and(stage::is_compacted);
+        let compacted: Vec<Arc<Topic>> = survey.new.iter().filter(compacted).cloned().collect();
+        for topic in compacted {
+            if (anywhere || !starts_at_zero(source, &topic).await)
+                && let Some(found) = survey.found.get(&topic.name)
+            {
+                let real = stage::real_of_source(found);
+                survey.staged.insert(topic.name.clone(), (topic.id, real));
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Makes and grows what is missing, and says what is to be mirrored.
+    pub async fn pass(
+        &mut self,
+        survey: Survey,
+        destination: &Cluster,
+    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
+        let Survey { matched, new, found, mut troubles, staged } = survey;
+        if !new.is_empty() {
+            self.create_all(&new, &found, &staged, destination, &mut troubles).await?;
+            let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
+            destination.refresh(Wanted::Topics(&names)).await?;
+        }
         self.grow(&matched, destination, &mut troubles).await?;
         let mut topics = self.pair(&matched, destination);
         self.check_configs(&mut topics, destination).await?;
@@ -135,40 +183,52 @@ impl Topics {
         usable && self.filter.matches(&topic.name)
     }
 
-    async fn create(
-        &mut self,
-        matched: &[Arc<Topic>],
+    /// The topics to be made, those whose configs the source tells.
+    async fn news(
+        &self,
+        matched: Vec<Arc<Topic>>,
         source: &Cluster,
         destination: &Cluster,
-        troubles: &mut Vec<Trouble>,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<Survey, ClusterError> {
         // A mirror topic that was there and is gone is a halt, not a reason to begin anew.
         let is_new = |topic: &&Arc<Topic>| {
             destination.topic(&topic.name).is_none() && !self.known.contains_key(&topic.name)
         };
         let new: Vec<Arc<Topic>> = matched.iter().filter(is_new).cloned().collect();
-        if new.is_empty() {
-            return Ok(());
-        }
         let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
-        let keys = Some(configs::keys_at_source());
-        let found = source.describe_topic_configs(&names, keys).await?;
-        let (ready, refused) = parted(found);
-        troubles.extend(refused.into_iter().map(|(topic, text)| Trouble { topic, text }));
-        let new: Vec<_> = new.into_iter().filter(|one| ready.contains_key(&one.name)).collect();
-        self.create_all(&new, &ready, destination, troubles).await?;
-        let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
-        destination.refresh(Wanted::Topics(&names)).await
+        let (found, refused) = match names.is_empty() {
+            true => (BTreeMap::new(), Vec::new()),
+            false => {
+                let keys = Some(configs::keys_at_source());
+                parted(source.describe_topic_configs(&names, keys).await?)
+            }
+        };
+        let troubles = refused.into_iter().map(|(topic, text)| Trouble { topic, text }).collect();
+        let new = new.into_iter().filter(|one| found.contains_key(&one.name)).collect();
+        Ok(Survey { matched, new, found, troubles, staged: BTreeMap::new() })
     }
 
     async fn create_all(
         &mut self,
         new: &[Arc<Topic>],
         source: &BTreeMap<TopicName, ConfigEntries>,
+        staged: &BTreeMap<TopicName, (TopicId, Changes)>,
         destination: &Cluster,
         troubles: &mut Vec<Trouble>,
     ) -> Result<(), ClusterError> {
-        let asked = new.iter().map(|topic| self.new_topic(topic, source)).collect::<Vec<_>>();
+        let made = |topics: &Topics| -> Vec<NewTopic> {
+            let new = new.iter().map(|topic| {
+                let made = topics.new_topic(topic, source);
+                let is_staged = staged.contains_key(&topic.name);
+                if is_staged {
+                    NewTopic { configs: stage::for_new(made.configs), ..made }
+                } else {
+                    made
+                }
+            });
+            new.collect()
+        };
+        let asked = made(self);
         if asked.is_empty() {
             return Ok(());
         }
@@ -180,7 +240,7 @@ impl Topics {
         };
         if !self.is_old && answers.values().any(unknown_key) {
             self.is_old = true;
-            let again: Vec<_> = new.iter().map(|topic| self.new_topic(topic, source)).collect();
+            let again = made(self);
             answers = destination.create_topics(&again, false).await?;
         }
         for (topic, answer) in answers {
@@ -280,6 +340,7 @@ impl Topics {
             destination_id: was_destination,
             partitions: source.partitions.keys().filter(both).copied().collect(),
             takes: Takes::default(),
+            starts: Starts::new(),
             halt,
         }
     }
@@ -322,10 +383,22 @@ impl Topics {
                 destination_id: known.ids.1,
                 partitions: known.partitions.clone(),
                 takes: Takes::default(),
+                starts: Starts::new(),
                 halt: (*missing >= MISSING_MAX).then_some(Halt::Deleted { side }),
             });
         }
     }
+}
+
+/// Whether every partition is known to start at 0.
+async fn starts_at_zero(source: &Cluster, topic: &Topic) -> bool {
+    let tps = topic
+        .partitions
+        .keys()
+        .map(|partition| TopicPartition { topic: topic.name.clone(), partition: *partition });
+    let tps: Vec<TopicPartition> = tps.collect();
+    let starts = trim::list(source, &tps.iter().collect::<Vec<_>>(), EndKind::Start).await;
+    tps.iter().all(|tp| starts.get(tp) == Some(&Offset::ZERO))
 }
 
 /// Answers and refusals apart.

@@ -23,6 +23,7 @@ use isolog::mirror::lag::Snapshot;
 use isolog::sync::filter::Pattern;
 use isolog::sync::filter::Rule as TopicRule;
 use isolog::sync::filter::TopicFilter;
+use isolog::sync::start::StartSpec;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -143,6 +144,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
             paused: false,
             replication_factor: -1,
+            start: StartSpec::Earliest,
             committed_only: true,
             availability_interval: Duration::from_secs(5),
             availability_failures_max: 3,

@@ -1,0 +1,213 @@
+//! What a link does about its topics besides copying: which there are, where they begin, which
+//! configs they have meanwhile, and that their logs start where the source's do.
+//!
+//! It never tells a partition anything: `run` hands the belt what a pass finds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::ids::Offset;
+use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::link::journal::Journal;
+use crate::sync::stage;
+use crate::sync::stage::Changes;
+use crate::sync::start::StartSpec;
+use crate::sync::start::choose;
+use crate::sync::topics::MirrorTopic;
+use crate::sync::topics::Topics;
+use crate::sync::topics::Trouble;
+use crate::sync::trim::Part;
+use crate::sync::trim::Trimmer;
+
+/// The clerks of one link and their book.
+pub(super) struct Desk {
+    spec: StartSpec,
+    topics: Topics,
+    journal: Journal,
+    trimmer: Trimmer,
+    mirrored: Vec<MirrorTopic>,
+}
+
+impl Desk {
+    /// Clerks who know what the book says.
+    pub fn new(spec: StartSpec, topics: Topics, journal: Journal) -> Desk {
+        Desk { spec, topics, journal, trimmer: Trimmer::new(), mirrored: Vec::new() }
+    }
+
+    /// One look at the topics; what is new is written down before anybody hears of it, and what
+    /// will have to be changed back before it is made.
+    pub async fn pass(
+        &mut self,
+        source: &Cluster,
+        destination: &Cluster,
+        now: TimestampMs,
+    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
+        let anywhere = self.spec != StartSpec::Earliest;
+        let survey = self.topics.survey(source, destination, anywhere).await?;
+        self.journal.save_configs(survey.staged.clone(), now).await?;
+        let (mut topics, mut troubles) = self.topics.pass(survey, destination).await?;
+        self.journal.save(&self.topics.ids(), now).await?;
+        self.begin(&topics, source, destination, &mut troubles, now).await?;
+        topics.retain(|topic| topic.halt.is_some() || self.has_begun(topic));
+        for topic in &mut topics {
+            if let Some(owed) = self.owed(topic).filter(|owed| !owed.is_empty()) {
+                topic.takes.is_staged = true;
+                topic.takes.is_compacted = Some(stage::will_compact(owed));
+            }
+            if let Some((id, starts)) = self.journal.saved().starts.get(&topic.name)
+                && *id == topic.source_id
+            {
+                topic.starts.clone_from(starts);
+            }
+        }
+        self.mirrored.clone_from(&topics);
+        Ok((topics, troubles))
+    }
+
+    /// The configs that a topic is to get later.
+    fn owed(&self, topic: &MirrorTopic) -> Option<&Changes> {
+        let (id, owed) = self.journal.saved().configs.get(&topic.name)?;
+        (*id == topic.source_id).then_some(owed)
+    }
+
+    fn has_begun(&self, topic: &MirrorTopic) -> bool {
+        let row = self.journal.saved().starts.get(&topic.name);
+        self.spec == StartSpec::Earliest || row.is_some_and(|(id, _)| *id == topic.source_id)
+    }
+
+    /// Chooses where the mirrors of topics begin that are seen for the first time.
+    async fn begin(
+        &mut self,
+        topics: &[MirrorTopic],
+        source: &Cluster,
+        destination: &Cluster,
+        troubles: &mut Vec<Trouble>,
+        now: TimestampMs,
+    ) -> Result<(), ClusterError> {
+        let mut chosen = BTreeMap::new();
+        for topic in topics.iter().filter(|topic| topic.halt.is_none() && !self.has_begun(topic)) {
+            let (name, partitions) = (&topic.name, &topic.partitions[..]);
+            match choose(self.spec, source, destination, name, partitions).await {
+                Ok(starts) => {
+                    tracing::info!(topic = %name, spec = %self.spec, "begins where it was told");
+                    chosen.insert(name.clone(), (topic.source_id, starts));
+                }
+                Err(error) => {
+                    troubles.push(Trouble { topic: name.clone(), text: error.to_string() });
+                }
+            }
+        }
+        self.journal.save_starts(chosen, now).await
+    }
+
+    /// One comparison of all log starts. `copied`: up to where each partition is confirmed, of
+    /// those that are being mirrored. What could not be done comes back, for people.
+    pub async fn trim(
+        &mut self,
+        source: &Cluster,
+        destination: &Cluster,
+        copied: &BTreeMap<TopicPartition, Offset>,
+        now: TimestampMs,
+    ) -> Result<Vec<String>, ClusterError> {
+        let parts = self.parts(copied);
+        let round = self.trimmer.round(source, destination, &parts).await?;
+        for (tp, (from, to)) in &round.moved {
+            tracing::info!(partition = %tp, %from, %to, "the log start follows the source's");
+        }
+        let mut troubles: Vec<String> = round
+            .troubles
+            .iter()
+            .map(|(tp, code)| format!("{tp} is not trimmed: {code}"))
+            .collect();
+        troubles.extend(self.enter(destination, &round.compacted, now).await?);
+        troubles.extend(self.leave(destination, &round.settled, now).await?);
+        Ok(troubles)
+    }
+
+    /// How long to wait for the next comparison.
+    pub fn trim_pause(&self) -> Duration {
+        self.trimmer.pause()
+    }
+
+    fn parts(&self, copied: &BTreeMap<TopicPartition, Offset>) -> Vec<Part> {
+        let healthy = self.mirrored.iter().filter(|topic| topic.halt.is_none());
+        let parts = healthy.flat_map(|topic| {
+            topic.partitions.iter().map(|partition| {
+                let tp = TopicPartition { topic: topic.name.clone(), partition: *partition };
+                Part {
+                    ids: (topic.source_id, topic.destination_id),
+                    chosen: topic.starts.get(partition).copied().unwrap_or(Offset::ZERO),
+                    copied: copied.get(&tp).copied(),
+                    tp,
+                }
+            })
+        });
+        parts.collect()
+    }
+
+    fn source_id(&self, name: &TopicName) -> Option<TopicId> {
+        self.mirrored.iter().find(|topic| topic.name == *name).map(|topic| topic.source_id)
+    }
+
+    /// Takes topics on the stage that refuse to be trimmed.
+    async fn enter(
+        &mut self,
+        destination: &Cluster,
+        topics: &[TopicName],
+        now: TimestampMs,
+    ) -> Result<Vec<String>, ClusterError> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = destination.describe_topic_configs(topics, Some(&stage::KEYS)).await?;
+        let mut rows = BTreeMap::new();
+        for (name, configs) in found {
+            let owed = self.journal.saved().configs.get(&name);
+            let id = self.source_id(&name);
+            let is_new = owed.is_none_or(|(of, owed)| Some(*of) != id || owed.is_empty());
+            if let (Ok(configs), Some(id), true) = (configs, id, is_new) {
+                rows.insert(name, (id, stage::real_of_mirror(&configs)));
+            }
+        }
+        self.journal.save_configs(rows, now).await?;
+        let written = |name: &&TopicName| {
+            let row = self.journal.saved().configs.get(*name);
+            row.is_some_and(|(of, owed)| Some(*of) == self.source_id(name) && !owed.is_empty())
+        };
+        let ready: Vec<TopicName> = topics.iter().filter(written).cloned().collect();
+        Ok(texts(stage::enter(destination, &ready).await?))
+    }
+
+    /// Gives topics the configs that they are owed.
+    async fn leave(
+        &mut self,
+        destination: &Cluster,
+        topics: &[TopicName],
+        now: TimestampMs,
+    ) -> Result<Vec<String>, ClusterError> {
+        let owed = topics.iter().filter_map(|name| {
+            let (of, owed) = self.journal.saved().configs.get(name)?;
+            let due = Some(*of) == self.source_id(name) && !owed.is_empty();
+            due.then(|| (name.clone(), owed.clone()))
+        });
+        let owed: Vec<(TopicName, Changes)> = owed.collect();
+        let refused = stage::leave(destination, owed.clone()).await?;
+        let done = owed.into_iter().filter(|(name, _)| !refused.contains_key(name));
+        let done = done.filter_map(|(name, _)| {
+            tracing::info!(topic = %name, "has its own configs: what was filled below its start is gone");
+            Some((name.clone(), (self.source_id(&name)?, Changes::new())))
+        });
+        let done: BTreeMap<_, _> = done.collect();
+        self.journal.save_configs(done, now).await?;
+        Ok(texts(refused))
+    }
+}
+
+fn texts(refused: BTreeMap<TopicName, String>) -> Vec<String> {
+    refused.into_iter().map(|(name, text)| format!("{name}: {text}")).collect()
+}

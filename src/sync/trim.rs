@@ -1,0 +1,305 @@
+//! The clerk of log starts: where the source has deleted the front of a partition, so does the
+//! mirror; and what was filled below a partition's start goes the same way.
+//!
+//! It never deletes what is not copied, and nothing of a partition that is not being mirrored.
+//!
+//! Each round compares both sides anew, since a broker that crashes within a minute forgets a
+//! DeleteRecords (broker facts A6), and since an answer may be lost: the next round reads back.
+//! A start of the source counts only when it was seen in the round before as well and the topic
+//! still has its id then: ListOffsets knows names only, and another topic may have taken the name.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::cluster::EndKind;
+use crate::cluster::Wanted;
+use crate::cluster::error::ClusterError;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+
+/// The pause between two rounds while a start differs or was moved lately.
+pub const PAUSE_BUSY: Duration = Duration::from_secs(5);
+/// The pause between two rounds else.
+pub const PAUSE_IDLE: Duration = Duration::from_secs(30);
+/// A start that held for so long is on the broker's disk (`log.flush.start.offset.checkpoint.
+/// interval.ms`, 60 s, and a margin).
+pub const HELD: Duration = Duration::from_secs(75);
+/// POLICY_VIOLATION: the topic is compacted and nothing else.
+const POLICY_VIOLATION: i16 = 44;
+
+/// A partition of a topic that is mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which.
+    pub tp: TopicPartition,
+    /// Both topics' ids.
+    pub ids: (TopicId, TopicId),
+    /// Where the link began to mirror it (`mirror.start.offset.spec`), 0 for the source's start.
+    pub chosen: Offset,
+    /// Up to where the copy is confirmed, so that nothing behind is ever deleted; `None` where it
+    /// is not being mirrored now, so that nothing is deleted at all.
+    pub copied: Option<Offset>,
+}
+
+/// What a round found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Starts that were moved: from where, to where.
+    pub moved: BTreeMap<TopicPartition, (Offset, Offset)>,
+    /// Topics that refuse, for being compacted only.
+    pub compacted: Vec<TopicName>,
+    /// Topics all of whose partitions start where they should, and have for as long as it takes a
+    /// broker to write that down.
+    pub settled: Vec<TopicName>,
+    /// What could not be done, for people; it is tried again.
+    pub troubles: BTreeMap<TopicPartition, String>,
+}
+
+/// What is remembered of a topic.
+#[derive(Clone, Debug)]
+struct Memory {
+    /// The source's starts in the last round.
+    seen: BTreeMap<TopicPartition, Offset>,
+    /// Since when every start has been where it should be.
+    right_since: Option<Instant>,
+}
+
+/// The clerk of one link's log starts.
+#[derive(Debug, Default)]
+pub struct Trimmer {
+    topics: BTreeMap<TopicName, Memory>,
+}
+
+/// Starts or ends, of those partitions that answered.
+pub(super) type Offsets = BTreeMap<TopicPartition, Offset>;
+
+impl Trimmer {
+    /// Nothing was seen yet.
+    pub fn new() -> Trimmer {
+        Trimmer::default()
+    }
+
+    /// How long to wait for the next round.
+    pub fn pause(&self) -> Duration {
+        let held = |memory: &Memory| memory.right_since.is_some_and(|since| since.elapsed() > HELD);
+        if self.topics.values().all(held) { PAUSE_IDLE } else { PAUSE_BUSY }
+    }
+
+    /// One comparison of both sides; `parts` are all that are mirrored now.
+    pub async fn round(
+        &mut self,
+        source: &Cluster,
+        destination: &Cluster,
+        parts: &[Part],
+    ) -> Result<Round, ClusterError> {
+        let names = names(parts);
+        self.topics.retain(|name, _| names.contains(name));
+        if names.is_empty() {
+            return Ok(Round::default());
+        }
+        source.refresh(Wanted::Topics(&names)).await?;
+        destination.refresh(Wanted::Topics(&names)).await?;
+        let same = |part: &&Part| {
+            is_still(source, &part.tp, part.ids.0) && is_still(destination, &part.tp, part.ids.1)
+        };
+        let parts: Vec<&Part> = parts.iter().filter(same).collect();
+        let asked: Vec<&TopicPartition> = parts.iter().map(|part| &part.tp).collect();
+        let theirs = list(source, &asked, EndKind::Start).await;
+        let ours = list(destination, &asked, EndKind::Start).await;
+        let ends = list(destination, &asked, EndKind::HighWatermark).await;
+        let mut round = Round::default();
+        let cuts = self.cuts(&parts, &theirs, &ours, &ends);
+        self.cut(destination, cuts, &mut round).await;
+        self.remember(&parts, &theirs, &ours, &mut round);
+        Ok(round)
+    }
+
+    /// What is to be deleted: from where, to where.
+    fn cuts(
+        &self,
+        parts: &[&Part],
+        theirs: &Offsets,
+        ours: &Offsets,
+        ends: &Offsets,
+    ) -> BTreeMap<TopicPartition, (Offset, Offset)> {
+        let cut = |part: &&Part| {
+            let before = *self.topics.get(&part.tp.topic)?.seen.get(&part.tp)?;
+            let now = *theirs.get(&part.tp)?;
+            let (from, end) = (*ours.get(&part.tp)?, *ends.get(&part.tp)?);
+            let to = before.min(now).max(part.chosen).min(end).min(part.copied?);
+            (from < to).then(|| (part.tp.clone(), (from, to)))
+        };
+        parts.iter().filter_map(cut).collect()
+    }
+
+    async fn cut(
+        &self,
+        destination: &Cluster,
+        cuts: BTreeMap<TopicPartition, (Offset, Offset)>,
+        round: &mut Round,
+    ) {
+        let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, Offset)>> = BTreeMap::new();
+        for (tp, (_, to)) in &cuts {
+            if let Some(leader) = destination.partition(tp).and_then(|partition| partition.leader) {
+                by_leader.entry(leader).or_default().push((tp.clone(), *to));
+            }
+        }
+        for (leader, before) in by_leader {
+            match destination.delete_records(leader, &before).await {
+                Ok(each) => each.into_iter().for_each(|(tp, one)| match one {
+                    Ok(start) => {
+                        let from = cuts.get(&tp).map_or(start, |cut| cut.0);
+                        round.moved.insert(tp, (from, start));
+                    }
+                    Err(code) if code.0 == POLICY_VIOLATION => round.compacted.push(tp.topic),
+                    Err(code) => drop(round.troubles.insert(tp, code.to_string())),
+                }),
+                // Done or not: the next round reads back.
+                Err(error) => tracing::info!(%error, "a log start may or may not have moved"),
+            }
+        }
+        round.compacted.dedup();
+    }
+
+    fn remember(&mut self, parts: &[&Part], theirs: &Offsets, ours: &Offsets, round: &mut Round) {
+        let mut right: BTreeMap<&TopicName, bool> = BTreeMap::new();
+        let mut seen: BTreeMap<&TopicName, Offsets> = BTreeMap::new();
+        for part in parts {
+            let (name, start) = (&part.tp.topic, theirs.get(&part.tp));
+            let known = start.zip(ours.get(&part.tp));
+            let starts = known.is_some_and(|(start, ours)| *ours >= (*start).max(part.chosen));
+            let is_right = starts && part.copied.is_some();
+            *right.entry(name).or_insert(true) &= is_right;
+            let seen = seen.entry(name).or_default();
+            seen.extend(start.map(|start| (part.tp.clone(), *start)));
+        }
+        for (name, is_right) in right {
+            let memory = self.topics.entry(name.clone());
+            let memory = memory.or_insert(Memory { seen: Offsets::new(), right_since: None });
+            memory.seen = seen.remove(name).unwrap_or_default();
+            memory.right_since = match (is_right, memory.right_since) {
+                (true, None) => Some(Instant::now()),
+                (true, since) => since,
+                (false, _) => None,
+            };
+            if memory.right_since.is_some_and(|since| since.elapsed() >= HELD) {
+                round.settled.push(name.clone());
+            }
+        }
+    }
+}
+
+fn names(parts: &[Part]) -> Vec<TopicName> {
+    let mut names: Vec<TopicName> = parts.iter().map(|part| part.tp.topic.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn is_still(cluster: &Cluster, tp: &TopicPartition, id: TopicId) -> bool {
+    let found = cluster.topic(&tp.topic);
+    found.is_some_and(|topic| topic.error.is_none() && (topic.id == id || topic.id == TopicId::NIL))
+}
+
+/// One end of each partition, of those whose leader answers.
+pub(super) async fn list(cluster: &Cluster, asked: &[&TopicPartition], kind: EndKind) -> Offsets {
+    let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, LeaderEpoch)>> = BTreeMap::new();
+    for tp in asked {
+        let Some(partition) = cluster.partition(tp) else { continue };
+        let Some(leader) = partition.leader else { continue };
+        by_leader.entry(leader).or_default().push(((*tp).clone(), partition.epoch));
+    }
+    let mut found = Offsets::new();
+    for (leader, asked) in by_leader {
+        match cluster.list_offsets(leader, &asked, kind).await {
+            Ok(each) => {
+                let known = each.into_iter().filter_map(|(tp, one)| Some((tp, one.ok()?.offset)));
+                found.extend(known);
+            }
+            Err(error) => tracing::debug!(%error, "log starts could not be read"),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::PartitionId;
+
+    fn at(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    fn tp() -> TopicPartition {
+        TopicPartition { topic: TopicName::new("t").unwrap(), partition: PartitionId(0) }
+    }
+
+    fn part(chosen: i64, copied: i64) -> Part {
+        let ids = (TopicId([1; 16]), TopicId([2; 16]));
+        Part { tp: tp(), ids, chosen: at(chosen), copied: Offset::new(copied) }
+    }
+
+    fn offsets(raw: i64) -> Offsets {
+        Offsets::from([(tp(), at(raw))])
+    }
+
+    /// Source start in the round before and now, destination start and high watermark.
+    fn check(part: &Part, starts: [i64; 2], ours: [i64; 2], want: Option<(i64, i64)>) {
+        let memory = Memory { seen: offsets(starts[0]), right_since: None };
+        let trimmer = Trimmer { topics: BTreeMap::from([(tp().topic, memory)]) };
+        let cuts = trimmer.cuts(&[part], &offsets(starts[1]), &offsets(ours[0]), &offsets(ours[1]));
+        let want = want.map(|(from, to)| (tp(), (at(from), at(to))));
+        assert_eq!(cuts, want.into_iter().collect());
+    }
+
+    #[test]
+    fn a_start_follows_the_source_and_never_leads_the_copy() {
+        check(&part(0, 100), [40, 40], [0, 100], Some((0, 40)));
+        check(&part(0, 100), [40, 40], [40, 100], None);
+        check(&part(0, 100), [40, 40], [50, 100], None);
+        check(&part(0, 30), [40, 40], [0, 100], Some((0, 30)));
+        check(&part(0, 100), [40, 40], [0, 25], Some((0, 25)));
+        check(&part(70, 100), [40, 40], [0, 100], Some((0, 70)));
+        check(&part(0, 0), [40, 40], [0, 0], None);
+        check(&part(0, -1), [40, 40], [0, 100], None);
+    }
+
+    #[test]
+    fn a_start_counts_when_it_was_seen_before() {
+        check(&part(0, 100), [0, 40], [0, 100], None);
+        check(&part(0, 100), [30, 40], [0, 100], Some((0, 30)));
+        // another leader may be behind
+        check(&part(0, 100), [40, 30], [0, 100], Some((0, 30)));
+        let trimmer = Trimmer::new();
+        let (theirs, ours, ends) = (offsets(40), offsets(0), offsets(100));
+        assert!(trimmer.cuts(&[&part(0, 100)], &theirs, &ours, &ends).is_empty());
+    }
+
+    #[test]
+    fn a_topic_is_settled_when_every_start_held_for_long() {
+        let mut trimmer = Trimmer::new();
+        let part = part(0, 100);
+        let mut told = |ours: i64| {
+            let mut round = Round::default();
+            trimmer.remember(&[&part], &offsets(40), &offsets(ours), &mut round);
+            let memory = trimmer.topics.get_mut(&tp().topic).unwrap();
+            // as if it had been so for long
+            let long_ago = memory.right_since.and_then(|since| since.checked_sub(HELD));
+            memory.right_since = long_ago.or(memory.right_since);
+            round.settled.len()
+        };
+        assert_eq!(told(0), 0);
+        assert_eq!(told(40), 0, "not for long");
+        assert_eq!(told(40), 1);
+        assert_eq!(told(39), 0, "the broker has forgotten");
+        assert_eq!(told(40), 0);
+    }
+}
