@@ -13,6 +13,7 @@ use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::DeleteAclsRequest;
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::DeleteTopicsRequest;
+use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::ListOffsetsRequest;
@@ -27,6 +28,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_request::FetchTopic;
 use kafka_protocol::messages::fetch_response::PartitionData;
@@ -272,6 +274,20 @@ impl Hand {
         refused(topic, answer.responses.first().map_or(-1, |one| one.error_code))
     }
 
+    /// A topic's config, if it is told.
+    pub fn config(&self, topic: &str, key: &str) -> Result<Option<String>, RealError> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(topic))
+            .with_configuration_keys(Some(vec![text(key)]));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.ask(1, &request)?;
+        let first = answer.results.first();
+        refused(topic, first.map_or(-1, |one| one.error_code))?;
+        let one = first.and_then(|one| one.configs.first());
+        Ok(one.and_then(|one| one.value.as_ref().map(|value| value.to_string())))
+    }
+
     /// Allows a principal an operation on a topic; all others are refused it from then on.
     pub fn allow(&self, who: &str, operation: Operation, topic: &str) -> Result<(), RealError> {
         self.allow_on((TOPIC, topic, LITERAL), who, &[operation])
@@ -325,8 +341,17 @@ impl Hand {
 
     /// Produces one batch with acks=all; the offset that it got.
     pub fn produce(&self, topic: &str, partition: i32, batch: &Build) -> Result<i64, RealError> {
-        let data =
-            PartitionProduceData::default().with_index(partition).with_records(Some(batch.bytes()));
+        self.produce_bytes(topic, partition, batch.bytes())
+    }
+
+    /// The same of a batch that is made already.
+    pub fn produce_bytes(
+        &self,
+        topic: &str,
+        partition: i32,
+        batch: Bytes,
+    ) -> Result<i64, RealError> {
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         let one = TopicProduceData::default().with_name(name(topic));
         let request = ProduceRequest::default()
             .with_acks(-1)
