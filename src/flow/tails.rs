@@ -109,7 +109,7 @@ pub async fn compare(
         let Some(copy) = seen.batches.into_iter().next() else { break };
         if step == 0 {
             found.timestamp = copy.max_timestamp();
-            found.is_prefix = is_prefix(&copy, destination.start);
+            found.is_prefix = is_front(&copy) && destination.begins_with_front(tp).await?;
         }
         if last < source.start {
             // Nothing can vouch for what somebody else wrote there.
@@ -133,10 +133,10 @@ pub async fn compare(
 }
 
 /// The part below the source's log start has fillers without a time; behind the first record they
-/// carry its time. Once it is complete the destination's log does not begin at 0 any more.
-fn is_prefix(last: &BatchView, start: Offset) -> bool {
-    let is_hidden = kind_of(last).is_some_and(|kind| kind != Kind::Visible);
-    is_hidden && last.max_timestamp() == NO_TIMESTAMP && start == Offset::ZERO
+/// carry its time.
+fn is_front(batch: &BatchView) -> bool {
+    let is_hidden = kind_of(batch).is_some_and(|kind| kind != Kind::Visible);
+    is_hidden && batch.max_timestamp() == NO_TIMESTAMP
 }
 
 /// One answer of a look.
@@ -149,6 +149,14 @@ struct Seen {
 }
 
 impl LogEye<'_> {
+    /// Whether the log begins with fillers of the part below the source's start: where its last
+    /// batch is one too, nothing else was ever written. (Records of old formats have no time
+    /// either, and what is filled behind them has none.)
+    async fn begins_with_front(&mut self, tp: &TopicPartition) -> Result<bool, LookError> {
+        let seen = self.look(tp, self.start).await?;
+        Ok(seen.batches.first().is_some_and(is_front))
+    }
+
     /// What the source has at the offsets of `copy`, as far as one answer goes.
     async fn original(
         &mut self,

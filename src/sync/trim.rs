@@ -133,8 +133,10 @@ impl Trimmer {
             let before = *self.topics.get(&part.tp.topic)?.seen.get(&part.tp)?;
             let now = *theirs.get(&part.tp)?;
             let (from, end) = (*ours.get(&part.tp)?, *ends.get(&part.tp)?);
-            let to = before.min(now).max(part.chosen).min(end).min(part.copied?);
-            (from < to).then(|| (part.tp.clone(), (from, to)))
+            let to = before.min(now).max(part.chosen);
+            // Not piece by piece while the front is filled: by its first batch it is known for one.
+            let is_copied = to <= end.min(part.copied?);
+            (from < to && is_copied).then(|| (part.tp.clone(), (from, to)))
         };
         parts.iter().filter_map(cut).collect()
     }
@@ -265,8 +267,9 @@ mod tests {
         check(&part(0, 100), [40, 40], [0, 100], Some((0, 40)));
         check(&part(0, 100), [40, 40], [40, 100], None);
         check(&part(0, 100), [40, 40], [50, 100], None);
-        check(&part(0, 30), [40, 40], [0, 100], Some((0, 30)));
-        check(&part(0, 100), [40, 40], [0, 25], Some((0, 25)));
+        check(&part(0, 39), [40, 40], [0, 100], None);
+        check(&part(0, 40), [40, 40], [0, 40], Some((0, 40)));
+        check(&part(0, 100), [40, 40], [0, 25], None);
         check(&part(70, 100), [40, 40], [0, 100], Some((0, 70)));
         check(&part(0, 0), [40, 40], [0, 0], None);
         check(&part(0, -1), [40, 40], [0, 100], None);
