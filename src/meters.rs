@@ -183,6 +183,13 @@ pub const PARTITION_OVERTAKEN_OFFSETS: Meter = counter(
     "Offsets of records that the source deleted before they were copied, and over which the link \
      went on (retention.overtook=fill).",
 );
+/// Offsets of the front.
+pub const PARTITION_FRONT_OFFSETS: Meter = gauge(
+    "isolog_partition_front_offsets",
+    "offsets",
+    PARTITION,
+    "Offsets below the source's log start that are yet to be filled; nothing is copied before.",
+);
 /// Records held back.
 pub const PARTITION_HELD_RECORDS: Meter = gauge(
     "isolog_partition_held_records",
@@ -270,6 +277,7 @@ pub const METERS: &[Meter] = &[
     PARTITION_FILLED_OFFSETS,
     PARTITION_FILLER_BYTES,
     PARTITION_OVERTAKEN_OFFSETS,
+    PARTITION_FRONT_OFFSETS,
     PARTITION_HELD_RECORDS,
     CONNECTIONS,
     CONNECTIONS_OPENED,

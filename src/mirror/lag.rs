@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub lag_bytes: u64,
     /// The age of the oldest record that is not mirrored; 0 when there is none.
     pub lag_ms: Option<u64>,
+    /// Offsets below the source's log start that are yet to be filled.
+    pub front_offsets: u64,
     /// Records behind `source_end` that an open transaction of the source holds back.
     pub held_records: u64,
     /// That transaction, once the source has been asked.

@@ -434,6 +434,12 @@ impl PartitionMirror {
         self.copied
     }
 
+    fn front_offsets(&self) -> u64 {
+        let front = self.front.filter(|front| front.why == Why::Prefix);
+        let ahead = front.map_or(0, |front| self.window.read_end().distance_to(front.to));
+        ahead + self.window.front_offsets()
+    }
+
     /// What people see at wall time `now`.
     pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
         let (state, reason) = match &self.state {
@@ -449,6 +455,7 @@ impl PartitionMirror {
             destination_end: self.prepared.then(|| self.window.end()),
             destination_hwm: self.lag.destination_hwm,
             lag_records: self.lag.records(),
+            front_offsets: self.front_offsets(),
             held_records: self.lag.held,
             held_by: None,
             lag_bytes: self.window.bytes() as u64,

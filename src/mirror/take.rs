@@ -353,6 +353,7 @@ mod tests {
     use crate::mirror::facts::Overtook;
     use crate::mirror::facts::Policy;
     use crate::mirror::facts::Prepared;
+    use crate::mirror::facts::Takes;
     use crate::mirror::gap::LONG;
     use crate::mirror::tests::NOW;
     use crate::mirror::tests::POLICY;
@@ -552,9 +553,24 @@ mod tests {
     fn an_emptied_source_is_filled_up_to_its_start() {
         let mut mirror = fresh();
         mirror.handle_prepared(NOW, &facts((7, 7), 0));
+        assert_eq!(mirror.snapshot(NOW).front_offsets, 7);
         give(&mut mirror, &told(7, &[]), vec![]);
+        assert_eq!(mirror.snapshot(NOW).front_offsets, 7);
         assert_eq!(shape(&land(&mut mirror)), [(0, 7, Some(Kind::Hidden))]);
+        assert_eq!(mirror.snapshot(NOW).front_offsets, 0);
         assert_eq!(mirror.poll_fetch().unwrap().offset, at(7));
+    }
+
+    #[test]
+    fn on_the_stage_a_front_may_reach_beyond_what_a_cleaner_can_take() {
+        let (end, start) = ((1 << 31) - 3, (1 << 31) + 7);
+        let mut mirror = fresh();
+        mirror.set_takes(Takes { is_staged: true, ..takes(true) });
+        let facts = facts((start, start + 10), end);
+        mirror.handle_prepared(NOW, &Prepared { is_prefix: true, ..facts });
+        give(&mut mirror, &told(start + 10, &[]), vec![plain(start, 10)]);
+        let front = shape(&land(&mut mirror))[0];
+        assert_eq!(front, (end, start, Some(Kind::HiddenKeyed)));
     }
 
     #[test]

@@ -156,6 +156,17 @@ impl Window {
         matches!(self.waiting.back(), Some(Waiting::Gap(gap)) if gap.is_long())
     }
 
+    /// How many offsets in hand lie below the source's log start.
+    pub fn front_offsets(&self) -> u64 {
+        let units = self.in_flight.iter().filter(|unit| unit.made == Made::Filler(Why::Prefix));
+        let sent = units.map(|unit| unit.base.distance_to(unit.next)).sum::<u64>();
+        let waiting = self.waiting.iter().filter_map(|one| match one {
+            Waiting::Gap(gap) if gap.why == Why::Prefix => Some(gap.len()),
+            Waiting::Gap(_) | Waiting::Batch(..) => None,
+        });
+        sent + waiting.sum::<u64>()
+    }
+
     /// The time of the oldest record in hand.
     pub fn oldest(&self) -> Option<TimestampMs> {
         let waiting = self.waiting.iter().filter_map(|one| match one {

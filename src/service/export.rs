@@ -83,7 +83,7 @@ fn links(out: &mut String, links: &[LinkView]) {
 
 fn partitions(out: &mut String, partitions: &[PartitionView]) {
     type Number = fn(&PartitionView) -> Option<u64>;
-    let columns: [(&Meter, Number); 15] = [
+    let columns: [(&Meter, Number); 16] = [
         (&meters::PARTITION_LAG_RECORDS, |view| view.lag_records),
         (&meters::PARTITION_LAG_BYTES, |view| view.lag_bytes),
         (&meters::PARTITION_LAG_MS, |view| view.lag_ms),
@@ -98,6 +98,7 @@ fn partitions(out: &mut String, partitions: &[PartitionView]) {
         (&meters::PARTITION_FILLED_OFFSETS, |view| Some(view.filled_offsets)),
         (&meters::PARTITION_FILLER_BYTES, |view| Some(view.filler_bytes)),
         (&meters::PARTITION_OVERTAKEN_OFFSETS, |view| Some(view.overtaken_offsets)),
+        (&meters::PARTITION_FRONT_OFFSETS, |view| Some(view.front_offsets)),
         (&meters::PARTITION_HELD_RECORDS, |view| Some(view.held_records)),
     ];
     for (meter, number) in columns {

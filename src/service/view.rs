@@ -58,6 +58,9 @@ pub struct PartitionView {
     /// Offsets of records that the source deleted before they were copied.
     #[serde(default)]
     pub overtaken_offsets: u64,
+    /// Offsets below the source's log start that are yet to be filled.
+    #[serde(default)]
+    pub front_offsets: u64,
     /// Records of the source that wait behind an open transaction of its own.
     #[serde(default)]
     pub held_records: u64,
@@ -93,6 +96,7 @@ impl PartitionView {
             filled_offsets: snapshot.copied.filled,
             filler_bytes: snapshot.copied.filler_bytes,
             overtaken_offsets: snapshot.copied.overtaken,
+            front_offsets: snapshot.front_offsets,
             held_records: snapshot.held_records,
             held_by: snapshot.held_by.map(|held| HeldView {
                 producer_id: held.producer.0,
