@@ -199,7 +199,7 @@ impl Desk {
         let refused = stage::leave(destination, owed.clone()).await?;
         let done = owed.into_iter().filter(|(name, _)| !refused.contains_key(name));
         let done = done.filter_map(|(name, _)| {
-            tracing::info!(topic = %name, "has its own configs: what was filled below its start is gone");
+            tracing::info!(topic = %name, "has its own configs: its front is gone");
             Some((name.clone(), (self.source_id(&name)?, Changes::new())))
         });
         let done: BTreeMap<_, _> = done.collect();

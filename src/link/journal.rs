@@ -1,5 +1,5 @@
-//! What a link must not forget: which topics it mirrors, by the ids both had at the beginning, where
-//! it began, and which configs a topic gets once its front is gone.
+//! What a link must not forget: which topics it mirrors, by the ids both had at the beginning,
+//! where it began, and which configs a topic gets once its front is gone.
 //!
 //! It never holds a position: the destination's log end is the position.
 //!

@@ -360,7 +360,7 @@ impl Starting {
             match trimmed {
                 Ok(troubles) => self.tell_untrimmed(troubles),
                 Err(error) => {
-                    tracing::info!(link = %self.link.name, %error, "log starts could not be compared");
+                    tracing::info!(link = %self.link.name, %error, "log starts were not compared");
                 }
             }
             if Instant::now() >= due {

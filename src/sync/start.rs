@@ -1,4 +1,4 @@
-//! Where a link begins to mirror a partition: `mirror.start.offset.spec`, as Cluster Linking has it.
+//! Where a link begins to mirror a partition: `mirror.start.offset.spec` of Cluster Linking.
 //!
 //! It never chooses twice: what was chosen is written down (`link::journal`) before anything is
 //! appended, so that a restart at any instruction goes on with the same start.
