@@ -64,6 +64,8 @@ pub struct World<'a> {
     late: VecDeque<BatchView>,
     /// Whether all records are older than the broker's memory of writers.
     old: bool,
+    /// Whether, besides, something on the way delivers late whatever the mirror waits (H15).
+    proxy: bool,
     faults: bool,
     /// Whether the source's log is plain and nobody harms either log.
     tame: bool,
@@ -113,6 +115,7 @@ impl<'a> World<'a> {
     pub fn new(mut dice: Dice<'a>) -> World<'a> {
         let topic = TopicName::new("orders").expect("a legal name");
         let old = dice.roll(4) == 0;
+        let proxy = old && dice.roll(2) == 0;
         let tame = dice.roll(4) == 0;
         let start = match dice.roll(4) {
             0 => SEQUENCES - 20,
@@ -148,6 +151,7 @@ impl<'a> World<'a> {
             answers: VecDeque::new(),
             late: VecDeque::new(),
             old,
+            proxy,
             faults: true,
             tame,
             stale: 0,
@@ -314,7 +318,11 @@ impl<'a> World<'a> {
         if self.old && self.dice.roll(8) == 0 {
             self.broker.writer.clear();
         }
+        let end = self.broker.end % SEQUENCES;
         let answer = self.broker.append(&batch);
+        // a late copy of the same batch was first, and has been forgotten
+        let landed = answer.0 == 0 && !answer.2;
+        self.spoiled |= self.proxy && landed && end != i64::from(batch.base_sequence());
         self.answers.push_back(answer);
         self.note_wrong();
     }
@@ -358,7 +366,7 @@ impl<'a> World<'a> {
     /// The connection ends; some of what was sent arrives later, in order.
     fn lose_destination(&mut self) {
         let kept = self.dice.roll(1 + self.sent.len() as u64) as usize;
-        if !self.old {
+        if !self.old || self.proxy {
             self.late.extend(self.sent.drain(..kept));
         }
         self.sent.clear();
@@ -367,11 +375,19 @@ impl<'a> World<'a> {
     }
 
     fn deliver_late(&mut self) {
-        if let Some(batch) = self.late.pop_front()
-            && !self.broker.writer.is_empty()
+        if (self.proxy || !self.broker.writer.is_empty())
+            && let Some(batch) = self.late.pop_front()
         {
-            self.broker.append(&batch);
+            self.land_late(&batch);
         }
+    }
+
+    /// A broker that has forgotten the writer takes a late copy for something new: then a halt is
+    /// right, and going on as if nothing had happened is not.
+    fn land_late(&mut self, batch: &BatchView) {
+        let end = self.broker.end % SEQUENCES;
+        let (code, _, is_repeat) = self.broker.append(batch);
+        self.spoiled |= code == 0 && !is_repeat && end != i64::from(batch.base_sequence());
     }
 
     /// An unclean election loses the last batch, and others are written in its place.

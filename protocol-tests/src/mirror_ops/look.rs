@@ -22,7 +22,7 @@ impl World<'_> {
         if !self.mirror.is_preparing() || !self.sent.is_empty() || !self.answers.is_empty() {
             return;
         }
-        if self.broker.writer.is_empty() {
+        if self.broker.writer.is_empty() && !self.proxy {
             self.settle();
         }
         let mut end = self.broker.end;
@@ -59,7 +59,7 @@ impl World<'_> {
     /// Where the writer is forgotten the mirror waits until nothing can be on its way.
     fn settle(&mut self) {
         while let Some(batch) = self.late.pop_front() {
-            self.broker.append(&batch);
+            self.land_late(&batch);
         }
         self.note_wrong();
     }
