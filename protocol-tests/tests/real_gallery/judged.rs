@@ -93,7 +93,8 @@ fn chain(copy: &Dump, name: &str, partition: i32) -> Vec<i64> {
 }
 
 /// The same records for everybody: read_committed on both sides, and read_uncommitted of the copy,
-/// which holds nothing else; how many.
+/// which holds nothing else; how many. The clients in Go and Python come with the full size only:
+/// they want registries of their own (`.ci/tools full`).
 pub fn read_by_all(
     all: &[Exhibit],
     versions: (&str, &str),
@@ -112,6 +113,9 @@ pub fn read_by_all(
     for spec in [&committed, &everything] {
         for reader in [Reader::Java, Reader::Librdkafka] {
             same(&ours, reader, destination, spec);
+        }
+        if !crate::is_full() {
+            continue;
         }
         let (ours, until) = (&ours, spec.clone().to_ends_of(&ours));
         std::thread::scope(|scope| {

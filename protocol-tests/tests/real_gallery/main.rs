@@ -113,8 +113,8 @@ fn show(set: Set, versions: (&str, &str), size: Size) {
     let log = isolog.log();
     assert!(!log.contains("panicked"), "a panic:\n{log}");
     println!(
-        "gallery {} to {}, seed {}: {written} records written, {read} read by each of six clients \
-         on both sides and equal, {fillers} offsets filled; {} kills of isolog within {:.0} s, \
+        "gallery {} to {}, seed {}: {written} records written, {read} read by every client on \
+         both sides and equal, {fillers} offsets filled; {} kills of isolog within {:.0} s, \
          level at {:.0} s, read at {:.0} s",
         versions.0,
         versions.1,
