@@ -177,9 +177,10 @@ fn write_the_unit_seeds(dice: &mut Dice, put: impl Fn(&str, String, Vec<u8>)) {
     let batch = samples::batch(dice, 40, 9);
     for codec in Codec::ALL {
         let name = codec.name();
-        let section = codec::compress(codec, batch[61..].to_vec()).unwrap();
+        let section =
+            codec::compress(codec, batch[61..].to_vec()).expect("a section can be packed");
         put("codec", name.into(), [&[codec.number()][..], &section].concat());
-        let bomb = codec::compress(codec, vec![0; 100_000]).unwrap();
+        let bomb = codec::compress(codec, vec![0; 100_000]).expect("zeros can be packed");
         let bomb = [&[codec.number()][..], &bomb[..bomb.len().min(2_000)]].concat();
         put("codec", format!("{name}-bomb"), bomb);
         let mut header = batch[..61].to_vec();
@@ -197,7 +198,7 @@ fn write_the_unit_seeds(dice: &mut Dice, put: impl Fn(&str, String, Vec<u8>)) {
                 message[12..16].copy_from_slice(&right.to_be_bytes());
                 message
             });
-            let value = codec::compress(codec, set.concat()).unwrap();
+            let value = codec::compress(codec, set.concat()).expect("messages can be packed");
             let mut outer = samples::old_message(1_000, b"", &value);
             outer[17] = codec.number();
             put("reframe", format!("old-{name}"), [&[0; 8][..], &[3], &outer].concat());

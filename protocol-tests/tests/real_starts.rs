@@ -132,7 +132,7 @@ fn the_broker_forgets(stage: &Stage) {
     stage.sides.1.kill(1).unwrap();
     stage.sides.1.restart(1).unwrap();
     let starts = TOPICS.map(|topic| stage.destination.ends(topic, 0).unwrap().0);
-    assert!(starts.iter().any(|start| *start == 0), "nothing was forgotten: {starts:?}");
+    assert!(starts.contains(&0), "nothing was forgotten: {starts:?}");
     for topic in TOPICS {
         stage.wait_ends(topic, 90);
     }
@@ -183,6 +183,7 @@ fn logs_that_start_above_zero_are_copied_and_followed_4_3_1() {
 }
 
 #[test]
+#[ignore = "four minutes, and the same as on 4.3.1: run it when a rule of log starts changes"]
 fn logs_that_start_above_zero_are_copied_and_followed_3_9_1() {
     starts("3.9.1");
 }

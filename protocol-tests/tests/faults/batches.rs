@@ -29,7 +29,7 @@ async fn answered(filled: u64, reencoded: u64, spoil: impl Fn(&mut Lab)) {
             lab.world.start();
         }
         lab.level(BAD).await;
-        let copied = lab.seen(BAD).unwrap().copied;
+        let copied = lab.seen(BAD).expect("the partition is watched").copied;
         assert_eq!((copied.filled, copied.reencoded), (filled, reencoded), "{copied:?}");
         lab.append(BAD, 3);
         lab.level(BAD).await;

@@ -107,16 +107,12 @@ impl Tokens {
             // who waits here is served by the one fetch that is under way
             Source::Endpoint(endpoint) => {
                 let mut kept = self.kept.lock().await;
-                self.from_endpoint(endpoint, &mut kept).await
+                self.asked_of(endpoint, &mut kept).await
             }
         }
     }
 
-    async fn from_endpoint(
-        &self,
-        endpoint: &Endpoint,
-        kept: &mut Kept,
-    ) -> Result<Secret, LoginError> {
+    async fn asked_of(&self, endpoint: &Endpoint, kept: &mut Kept) -> Result<Secret, LoginError> {
         let now = Instant::now();
         if self.refused.swap(false, Ordering::Relaxed) {
             kept.token = None;
