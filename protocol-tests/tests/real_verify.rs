@@ -68,8 +68,10 @@ struct Pair {
 
 impl Pair {
     fn start(version: &str) -> Self {
-        let source = RealCluster::start(RealSpec::new(version, 1)).unwrap();
-        let destination = RealCluster::start(RealSpec::new(version, 1)).unwrap();
+        // the records of this test are older than any default retention
+        let cluster = || RealSpec::new(version, 1).prop("log.retention.ms", "-1");
+        let source = RealCluster::start(cluster()).unwrap();
+        let destination = RealCluster::start(cluster()).unwrap();
         let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
         let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["v-*"]);
         Self { _source: source, _destination: destination, hands, spec }

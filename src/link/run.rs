@@ -23,7 +23,6 @@ use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
 use crate::flow::assign::Belt;
 use crate::flow::guest::ToBelt;
-use crate::flow::guest::Wish;
 use crate::flow::held;
 use crate::flow::lane::Shared;
 use crate::flow::stats::Board;
@@ -40,10 +39,10 @@ use crate::link::Settings;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
+use crate::link::wish::cluster_changed;
+use crate::link::wish::wishes;
 use crate::mirror::facts::Limits;
-use crate::mirror::halt::Halt;
 use crate::mirror::lag::Snapshot;
-use crate::sync::topics::MirrorTopic;
 use crate::sync::topics::Topics;
 
 /// The first pause before a cluster that cannot be reached is tried again.
@@ -331,13 +330,26 @@ impl Starting {
                     link.availability_interval.min(source.options().metadata_age_max)
                 }
             };
-            if !self.keep_trimmed(&mut desk, source, destination, pause).await {
+            let goes_on = match failures {
+                0 => self.keep_trimmed(&mut desk, source, destination, pause).await,
+                _ => self.rest(pause).await,
+            };
+            if !goes_on {
                 return;
             }
         }
     }
 
-    /// Compares log starts until the topics are due again; `false` when the link is stopped.
+    /// `false` when the link is stopped meanwhile.
+    async fn rest(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = sleep(pause) => true,
+            () = self.world.stop.cancelled() => false,
+        }
+    }
+
+    /// Compares log starts until the topics are due again, or a side is away, which the look at the
+    /// topics tells; `false` when the link is stopped.
     async fn keep_trimmed(
         &self,
         desk: &mut Desk,
@@ -361,6 +373,7 @@ impl Starting {
                 Ok(troubles) => self.tell_untrimmed(troubles),
                 Err(error) => {
                     tracing::info!(link = %self.link.name, %error, "log starts were not compared");
+                    return true;
                 }
             }
             if Instant::now() >= due {
@@ -469,30 +482,9 @@ impl Starting {
     }
 }
 
-fn cluster_changed(error: &ClusterError) -> Option<Halt> {
-    match &error.kind {
-        crate::cluster::error::Kind::ClusterIdChanged { expected, got } => {
-            let (was, is) = (expected.clone(), got.clone());
-            Some(Halt::ClusterIdChanged { side: error.peer.side, was, is })
-        }
-        _ => None,
-    }
-}
-
 /// The destination's own bound, where we may read it.
 async fn producer_age_ms(destination: &Cluster) -> Option<i64> {
     let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
     let told = destination.describe_broker_configs(broker, Some(&[PRODUCER_AGE])).await;
     told.ok()?.ok()?.get(PRODUCER_AGE)?.value.as_ref()?.parse().ok()
-}
-
-fn wishes(topic: &MirrorTopic) -> impl Iterator<Item = Wish> {
-    topic.partitions.iter().map(|partition| Wish {
-        start: topic.starts.get(partition).copied().unwrap_or(Offset::ZERO),
-        tp: TopicPartition { topic: topic.name.clone(), partition: *partition },
-        source_id: topic.source_id,
-        destination_id: topic.destination_id,
-        takes: topic.takes.clone(),
-        halt: topic.halt.clone(),
-    })
 }
