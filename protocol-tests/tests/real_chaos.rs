@@ -52,7 +52,7 @@ const CI: Size = Size {
     life_ms_max: 5_000,
     brokers: 1,
     broker_ms: (3_000, 3_000),
-    catch_up_seconds_max: 60,
+    catch_up_seconds_max: 300,
 };
 
 const FULL: Size = Size {
