@@ -130,29 +130,20 @@ fn show(set: Set, versions: (&str, &str), size: Size) {
 #[test]
 fn every_kind_of_log_is_copied() {
     show(Set::Modern, ("4.3.1", "4.3.1"), size());
+    if is_full() {
+        show(Set::Modern, ("3.9.1", "4.3.1"), FULL);
+        show(Set::Modern, ("4.3.1", "3.9.1"), FULL);
+        show(Set::Modern, ("4.3.1", "2.8.2"), FULL);
+        // three brokers a side which die, freeze and lose their leaderships
+        show(Set::Modern, ("4.3.1", "4.3.1"), Size { brokers: 3, ..FULL });
+    }
 }
 
 /// Must show: formats 0 and 1, and 2.8's transactions and cleaner.
 #[test]
 fn old_formats_are_copied() {
     show(Set::Old, ("2.8.2", "3.9.1"), size());
-}
-
-/// Must show: the other pairs of versions.
-#[test]
-fn the_other_versions_are_copied() {
     if is_full() {
-        show(Set::Modern, ("3.9.1", "4.3.1"), FULL);
-        show(Set::Modern, ("4.3.1", "3.9.1"), FULL);
-        show(Set::Modern, ("4.3.1", "2.8.2"), FULL);
         show(Set::Old, ("2.8.2", "4.3.1"), FULL);
-    }
-}
-
-/// Must show: once more with three brokers a side which die, freeze and lose their leaderships.
-#[test]
-fn brokers_are_hurt_as_well() {
-    if is_full() {
-        show(Set::Modern, ("4.3.1", "4.3.1"), Size { brokers: 3, ..FULL });
     }
 }
