@@ -321,7 +321,10 @@ impl Starting {
                     if orders.send(ToBelt::Wanted(wishes)).await.is_err() {
                         return;
                     }
-                    held::ask(source, &self.link.board).await;
+                    tokio::select! {
+                        () = held::ask(source, &self.link.board) => {}
+                        () = self.world.stop.cancelled() => return,
+                    }
                     source.options().metadata_age_max
                 }
                 Err(error) => {
