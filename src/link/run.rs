@@ -43,6 +43,7 @@ use crate::link::wish::cluster_changed;
 use crate::link::wish::wishes;
 use crate::mirror::facts::Limits;
 use crate::mirror::lag::Snapshot;
+use crate::mirror::partition::MIRRORING;
 use crate::sync::topics::Topics;
 
 /// The first pause before a cluster that cannot be reached is tried again.
@@ -58,9 +59,6 @@ const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
 /// The destination's bound.
 const PRODUCER_AGE: &str = "producer.id.expiration.ms";
-
-/// The state of a partition in which batches flow.
-const MIRRORING: &str = "Mirroring";
 
 /// What a link is doing, as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

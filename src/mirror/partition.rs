@@ -47,6 +47,9 @@ pub const BATCHES_PER_FETCH: usize = 256;
 /// The least that one fetch asks of a partition, in bytes.
 pub const FETCH_BYTES_MIN: usize = 16 * 1024;
 
+/// What snapshots call the state in which batches flow.
+pub const MIRRORING: &str = "Mirroring";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Valid from the start, and after every fault.
@@ -444,7 +447,7 @@ impl PartitionMirror {
     pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
         let (state, reason) = match &self.state {
             State::Preparing => ("Preparing", self.fault.clone()),
-            State::Mirroring => ("Mirroring", None),
+            State::Mirroring => (MIRRORING, None),
             State::Draining => ("Draining", self.fault.clone()),
             State::Halted(halt) => ("Halted", Some((halt.label(), halt.to_string()))),
         };
