@@ -7,7 +7,6 @@
 
 use std::process::Command;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use protocol_tests::broker::batch::Build;
 use protocol_tests::real::CLUSTER;
@@ -21,16 +20,12 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::TOPIC;
 use protocol_tests::real::isolog_once;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::repo;
 use protocol_tests::real::turn;
 use serde_json::Value;
 
 const NO_LIMIT: &str = "9223372036854775807";
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    i64::try_from(since_1970.as_millis()).unwrap()
-}
 
 fn write(hand: &Hand, topic: &str, time_ms: i64, configs: &[(&str, &str)]) {
     hand.create(topic, 1, 1, configs).unwrap();

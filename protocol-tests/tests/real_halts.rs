@@ -7,7 +7,6 @@
 
 use std::thread;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::direct::Dump;
@@ -24,6 +23,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::turn;
 
 /// Records of one batch of a scene.
@@ -31,11 +31,6 @@ const BATCH: i64 = 10;
 /// What a changed cluster may take until isolog has seen it, and a little more.
 const A_WHILE: Duration = Duration::from_secs(4);
 const STOP_MAX: Duration = Duration::from_secs(20);
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    i64::try_from(since_1970.as_millis()).unwrap()
-}
 
 /// The two sides and the isolog between them.
 struct Stage {

@@ -7,7 +7,6 @@
 
 use std::thread::sleep;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use isolog::ids::Offset;
 use isolog::wire::filler;
@@ -22,6 +21,7 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::turn;
 
 /// Records of one batch.
@@ -30,11 +30,6 @@ const BATCH: i64 = 10;
 const SETTLED_SECONDS: u64 = 150;
 /// The front of the topic whose filling is interrupted.
 const LONG: i64 = 60 * filler::COUNT_MAX as i64;
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    i64::try_from(since_1970.as_millis()).unwrap()
-}
 
 struct Stage {
     source: Hand,

@@ -17,6 +17,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 pub use cluster::RealCluster;
 pub use cluster::RealSpec;
@@ -71,6 +72,12 @@ static TURN: Mutex<()> = Mutex::new(());
 /// One real-Kafka test of a process at a time: two cores carry six brokers, not twelve.
 pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The wall clock as brokers and records read it, in milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since_1970 = SystemTime::UNIX_EPOCH.elapsed().expect("this is after 1970");
+    i64::try_from(since_1970.as_millis()).expect("this is before the year 292 million")
 }
 
 /// The top of the repository.

@@ -5,13 +5,13 @@
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
+use protocol_tests::real::now_ms;
 use protocol_tests::world::kinds::ANSWERED;
 use protocol_tests::world::kinds::Trait;
 
@@ -148,11 +148,6 @@ impl Exhibit {
             source.produce(self.name, partition, &closing).unwrap();
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// Producers over the whole set: one for each manner of writing, two where transactions
