@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::broker::api::groups::Group;
 use crate::broker::api::sessions::Sessions;
 use crate::broker::configs::Configs;
 use crate::broker::configs::TopicConfig;
@@ -124,6 +125,8 @@ pub struct State {
     pub configs: Configs,
     /// Rights that everybody lacks, by topic name.
     pub denied: BTreeSet<(String, Right)>,
+    /// Consumer groups, by name.
+    pub groups: BTreeMap<String, Group>,
     /// Logs with an append in progress, by partition and broker.
     pub locked: BTreeSet<(Key, i32)>,
     started: Instant,
@@ -209,6 +212,7 @@ impl State {
             controls: Controls::default(),
             configs: Configs::new(),
             denied: BTreeSet::new(),
+            groups: BTreeMap::new(),
             locked: BTreeSet::new(),
             started: Instant::now(),
         }

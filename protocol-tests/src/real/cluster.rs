@@ -115,6 +115,11 @@ impl RealCluster {
         &self.dir
     }
 
+    /// Where a node keeps its logs.
+    pub fn data_dir(&self, node: u8) -> PathBuf {
+        self.dir.join(format!("node{node}/data"))
+    }
+
     /// SIGKILL to node 1, 2 or 3; returns when it is gone.
     pub fn kill(&self, node: u8) -> Result<(), RealError> {
         self.order("kill", node)

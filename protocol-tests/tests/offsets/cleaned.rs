@@ -38,16 +38,19 @@ const SEGMENT_MS: &str = "200000";
 const AHEAD_MS: i64 = 3_000_000;
 const RETENTION_MS: i64 = 86_400_000;
 
+/// Configs of a topic that the cleaner takes whenever it can.
+pub const COMPACTED: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.ms", SEGMENT_MS),
+    ("min.cleanable.dirty.ratio", "0.0001"),
+];
+
 async fn compacted(lab: &Lab) -> (Topic, Raw) {
-    let configs = [
-        ("cleanup.policy", "compact"),
-        ("segment.ms", SEGMENT_MS),
-        ("min.cleanable.dirty.ratio", "0.0001"),
-    ];
-    (lab.topic(&configs).await, lab.connect().await)
+    (lab.topic(COMPACTED).await, lab.connect().await)
 }
 
-fn keyed(lab: &Lab, keys: &[&str]) -> Build {
+/// A batch of these keys, older than what closes its segment.
+pub fn keyed(lab: &Lab, keys: &[&str]) -> Build {
     let records = keys.iter().map(|key| Record::new(key, "value"));
     Build::new(lab.now_ms() - AGE_MS, records.collect())
 }
@@ -64,20 +67,26 @@ async fn cleaned(
     topic: &Topic,
     is_done: impl Fn(&[Header]) -> bool,
 ) -> (Vec<Header>, Bytes) {
-    let roller = Build::new(lab.now_ms() + AHEAD_MS, vec![Record::new("roller", "x")]).bytes();
-    let at = lab.produce(raw, topic, roller).await;
-    assert_eq!(at.error, OK);
+    let at = close_segment(lab, raw, topic).await;
     for _ in 0..120 {
-        lab.clean(topic, at.base);
-        let stored = everything(lab, raw, topic, at.base + 1).await;
+        lab.clean(topic, at);
+        let stored = everything(lab, raw, topic, at + 1).await;
         let read = headers(&stored);
         if is_done(&read) {
-            assert_eq!(lab.end(raw, topic).await, at.base + 1);
+            assert_eq!(lab.end(raw, topic).await, at + 1);
             return (read, stored);
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     panic!("never cleaned: {:#?}", headers(&lab.stored(raw, topic, 0).await));
+}
+
+/// Appends a record from far ahead, which opens a segment; its offset.
+pub async fn close_segment(lab: &Lab, raw: &mut Raw, topic: &Topic) -> i64 {
+    let roller = Build::new(lab.now_ms() + AHEAD_MS, vec![Record::new("roller", "x")]).bytes();
+    let at = lab.produce(raw, topic, roller).await;
+    assert_eq!(at.error, OK);
+    at.base
 }
 
 /// All that is stored: a fetch ends where its segment does.
@@ -91,7 +100,8 @@ async fn everything(lab: &Lab, raw: &mut Raw, topic: &Topic, end: i64) -> Bytes 
     all.into()
 }
 
-fn spans(read: &[Header]) -> Vec<(i64, i64, i32)> {
+/// Base offset, next offset and count of each.
+pub fn spans(read: &[Header]) -> Vec<(i64, i64, i32)> {
     read.iter().map(|header| (header.base_offset, header.next(), header.count)).collect()
 }
 

@@ -292,6 +292,41 @@ impl Lab {
         self.led_topic(&mut raw, name, on[0]).await
     }
 
+    /// Fresh topics, led by broker 1, whose empty logs start (and end) at an offset. A real broker
+    /// is stopped for it: the name of an empty segment says where its log is.
+    pub async fn topics_from(&self, start: i64, configs: &[&[(&str, &str)]]) -> Vec<Topic> {
+        let mut topics = Vec::new();
+        for set in configs {
+            topics.push(self.topic(set).await);
+        }
+        match &self.place {
+            Place::Sim(cluster) => {
+                topics.iter().for_each(|topic| cluster.retain_from(&topic.name, 0, start));
+            }
+            Place::Real(cluster) => {
+                let (cluster, moved) = (cluster.clone(), topics.clone());
+                let done = tokio::task::spawn_blocking(move || {
+                    cluster.term(1).unwrap();
+                    moved.iter().for_each(|topic| move_up(&cluster, &topic.name, start));
+                    cluster.restart(1).unwrap();
+                });
+                done.await.unwrap();
+            }
+        }
+        for topic in &topics {
+            self.leads(topic).await;
+            let mut raw = self.connect().await;
+            assert_eq!(self.list(&mut raw, topic, -1, -1, -2).await.1, start);
+            assert_eq!(self.end(&mut raw, topic).await, start);
+        }
+        topics
+    }
+
+    /// Waits until broker 1 leads the topic (again).
+    pub async fn leads(&self, topic: &Topic) {
+        self.led_topic(&mut self.connect().await, &topic.name, 1).await;
+    }
+
     async fn led_topic(&self, raw: &mut Raw, name: &str, leader: i32) -> Topic {
         let asked = metadata_request::MetadataRequestTopic::default()
             .with_name(Some(TopicName(text(name))));
@@ -473,6 +508,26 @@ impl Lab {
         let answer = raw.call(2, &request).await.unwrap();
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.low_watermark)
+    }
+}
+
+/// Renames the files of a stopped broker's only, empty segment.
+fn move_up(cluster: &RealCluster, topic: &str, start: i64) {
+    let dir = cluster.data_dir(1).join(format!("{topic}-0"));
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.extension().map(|kind| kind.to_string_lossy().into_owned());
+        match (path.file_stem().and_then(|stem| stem.to_str()), kind.as_deref()) {
+            (Some("00000000000000000000"), Some("log")) => {
+                assert_eq!(path.metadata().unwrap().len(), 0, "{} is not empty", path.display());
+                std::fs::rename(&path, dir.join(format!("{start:020}.log"))).unwrap();
+            }
+            // built anew at the start
+            (Some(_), Some("index" | "timeindex" | "snapshot")) => {
+                std::fs::remove_file(&path).unwrap();
+            }
+            _ => {}
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 
 mod cleaned;
 mod fetch;
+mod groups;
+mod high;
 mod lab;
 mod left;
 mod produce;
@@ -127,6 +129,10 @@ rules! { simulated, SINGLE, 1,
     cleaned::h08_delete_records_into_fillers,
     cleaned::h09_ninety_five_thousand_in_a_batch,
     cleaned::a06_the_way_around_a_compacted_topic,
+    groups::a07_offsets_set_from_outside_are_stored_as_they_are,
+    groups::a07_an_active_group_refuses,
+    high::h02_fillers_at_any_offset_of_a_delete_topic,
+    high::h04_the_cleaner_and_fillers_above_two_to_the_31,
     state::s03_a_restart_thins_the_state,
     cleaned::a06_a_crash_forgets_delete_records,
 }

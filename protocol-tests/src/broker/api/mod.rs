@@ -7,6 +7,7 @@ pub mod api_versions;
 pub mod configs;
 pub mod delete_records;
 pub mod fetch;
+pub mod groups;
 pub mod leader_epoch;
 pub mod list_offsets;
 pub mod markers;
@@ -46,6 +47,12 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::DescribeConfigs => with(cluster, call, configs::describe_configs),
         ApiKey::IncrementalAlterConfigs => with(cluster, call, configs::alter_configs),
         ApiKey::DeleteRecords => with(cluster, call, delete_records::delete_records),
+        ApiKey::FindCoordinator => with(cluster, call, groups::find_coordinator),
+        ApiKey::JoinGroup => with(cluster, call, groups::join),
+        ApiKey::LeaveGroup => with(cluster, call, groups::leave),
+        ApiKey::ConsumerGroupHeartbeat => with(cluster, call, groups::heartbeat),
+        ApiKey::OffsetCommit => with(cluster, call, groups::commit),
+        ApiKey::OffsetFetch => with(cluster, call, groups::fetch),
         _ => Outcome::Close,
     }
 }
