@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::cluster::ConfigEntries;
@@ -34,6 +37,9 @@ use crate::sync::trim;
 /// How many passes in a row a topic must be missing before it counts as deleted: a broker that
 /// has just started may not know it yet.
 const MISSING_MAX: u32 = 3;
+/// How often the metadata of new topics are read until they are complete, and the pause between.
+const SETTLE_READS_MAX: u32 = 20;
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// INVALID_CONFIG: the destination does not know a key.
 const INVALID_CONFIG: i16 = 40;
 
@@ -155,8 +161,8 @@ impl Topics {
         let Survey { matched, new, found, mut troubles, staged } = survey;
         if !new.is_empty() {
             self.create_all(&new, &found, &staged, destination, &mut troubles).await?;
-            let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
-            destination.refresh(Wanted::Topics(&names)).await?;
+            let is_made = |topic: &&Arc<Topic>| troubles.iter().all(|t| t.topic != topic.name);
+            settle(new.iter().filter(is_made).cloned().collect(), destination).await?;
         }
         self.grow(&matched, destination, &mut troubles).await?;
         let mut topics = self.pair(&matched, destination);
@@ -276,7 +282,8 @@ impl Topics {
         let fewer = matched.iter().filter_map(|topic| {
             let there = destination.topic(&topic.name)?;
             let same = self.is_same(topic, &there);
-            let fewer = there.partitions.len() < topic.partitions.len();
+            // none at all: this broker has not heard of its partitions yet
+            let fewer = (1..topic.partitions.len()).contains(&there.partitions.len());
             let count = i32::try_from(topic.partitions.len()).ok()?;
             (same && fewer).then(|| (topic.name.clone(), count))
         });
@@ -388,6 +395,26 @@ impl Topics {
             });
         }
     }
+}
+
+/// Reads the metadata of new topics until a broker tells all their partitions: brokers learn of
+/// them one by one, and the next look may be minutes away.
+async fn settle(mut new: Vec<Arc<Topic>>, destination: &Cluster) -> Result<(), ClusterError> {
+    for _ in 0..SETTLE_READS_MAX {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
+        destination.refresh(Wanted::Topics(&names)).await?;
+        new.retain(|topic| {
+            let there = destination.topic(&topic.name).filter(|there| there.error.is_none());
+            there.is_none_or(|there| there.partitions.is_empty())
+        });
+        if !new.is_empty() {
+            sleep(SETTLE_PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 /// Whether every partition is known to start at 0.
