@@ -23,6 +23,8 @@ use protocol_tests::real::isolog_once;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::repo;
 use protocol_tests::real::turn;
+use protocol_tests::secure::ways::Safe;
+use protocol_tests::secure::ways::make_account;
 use serde_json::Value;
 
 const NO_LIMIT: &str = "9223372036854775807";
@@ -32,6 +34,12 @@ fn write(hand: &Hand, topic: &str, time_ms: i64, configs: &[(&str, &str)]) {
     for n in 0..5 {
         hand.produce(topic, 0, &Build::plain(time_ms, &format!("{topic}-{n}"), 10)).unwrap();
     }
+}
+
+/// `ISOLOG_CHECK=full`: the account that logs in loses each right once as well, which takes a
+/// minute and a half more.
+fn is_full() -> bool {
+    std::env::var("ISOLOG_CHECK").is_ok_and(|text| text == "full")
 }
 
 /// Exit code and report.
@@ -145,12 +153,27 @@ fn guarded() -> RealCluster {
 }
 
 const US: &str = "User:ANONYMOUS";
+const ALICE: &str = "User:alice";
 
 fn lock(hand: &Hand) {
     let ours = [Operation::Alter, Operation::ClusterAction, Operation::Describe];
     hand.allow_on((CLUSTER, "kafka-cluster", LITERAL), US, &ours).unwrap();
     hand.allow_on((TOPIC, "*", LITERAL), "User:nobody", &[Operation::Read]).unwrap();
 }
+
+/// A cluster in which the plaintext listener is the administrator's, and whoever logs in under TLS
+/// may do nothing but by a rule.
+fn guarded_logins(safe: &Safe) -> RealCluster {
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new("4.3.1", 1) };
+    let spec = spec.prop("authorizer.class.name", authorizer).prop("super.users", ADMIN);
+    let cluster = RealCluster::start(spec).unwrap();
+    make_account(&Hand::new(cluster.bootstrap())).unwrap();
+    cluster
+}
+
+/// Whom the plaintext listener takes us for.
+const ADMIN: &str = "User:ANONYMOUS";
 
 /// Runs a printed line with Kafka's own tool.
 fn obey(line: &str) {
@@ -188,17 +211,72 @@ fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
     let (code, report) = check(&spec, &[]);
     assert_eq!((code, grants(&report)), (0, vec![]), "{report}");
 
-    each_right_is_named_when_it_is_missing(&hands, &spec);
+    each_right_is_named_when_it_is_missing(&hands, &spec, US);
     let isolog = Isolog::start(&spec).unwrap();
     isolog.wait_copied("r-one", 0, 50);
     isolog.wait_copied("r-two", 0, 50);
     drop(isolog);
     // the same once the topics are there, when the broker itself tells the rights
-    each_right_is_named_when_it_is_missing(&hands, &spec);
+    each_right_is_named_when_it_is_missing(&hands, &spec, US);
+}
+
+/// The same for an account that logs in under TLS; and what it loses while isolog runs stops the
+/// topic that it was for, until it is given back (F38, F39 of checks.md).
+#[test]
+fn an_account_needs_what_is_printed_and_loses_a_topic_with_its_right() {
+    let _turn = turn();
+    let safe = Safe::new("rights").unwrap();
+    let clusters = [guarded_logins(&safe), guarded_logins(&safe)];
+    let hands = clusters.each_ref().map(|cluster| Hand::new(cluster.bootstrap()));
+    write(&hands[0], "r-one", now_ms(), &[]);
+    write(&hands[0], "r-two", now_ms(), &[]);
+    let ways = safe.ways();
+    let (_, port, lines) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
+    let at = clusters.each_ref().map(|one| format!("127.0.0.1:{}", one.secure_ports()[*port]));
+    let mut spec = IsologSpec::new(&at[0], &at[1], &["r-one", "r-two"]);
+    spec.link_more.push_str(lines);
+    spec.destination_more.push_str(lines);
+    let (code, report) = check(&spec, &[]);
+    assert_eq!(code, 5, "{report}");
+    let lines = grants(&report);
+    assert_eq!(lines.len(), 5, "two topics on each side, and the journal: {lines:#?}");
+    for line in lines {
+        assert!(line.contains(&format!("'{ALICE}'")), "{line}");
+        let side = usize::from(line.contains(&at[1]));
+        // where an administrator gets in
+        obey(&line.replace(&at[side], clusters[side].bootstrap()));
+    }
+    let (code, report) = check(&spec, &[]);
+    assert_eq!((code, grants(&report)), (0, vec![]), "{report}");
+    if is_full() {
+        each_right_is_named_when_it_is_missing(&hands, &spec, ALICE);
+    }
+
+    let isolog = Isolog::start(&spec).unwrap();
+    isolog.wait_copied("r-one", 0, 50);
+    isolog.wait_copied("r-two", 0, 50);
+    let mut end = 50;
+    for (side, operation) in [(0, Operation::Read), (1, Operation::Write)] {
+        let place = (TOPIC, "r-two", LITERAL);
+        hands[side].disallow_on(place, ALICE, operation).unwrap();
+        end += 10;
+        for topic in ["r-one", "r-two"] {
+            hands[0].produce(topic, 0, &Build::plain(now_ms(), "later", 10)).unwrap();
+        }
+        isolog.wait_for("r-two is refused", 60, |isolog| {
+            let seen = isolog.partition("r-two", 0)?;
+            seen.reason.contains("TOPIC_AUTHORIZATION_FAILED").then_some(())
+        });
+        isolog.wait_copied("r-one", 0, end);
+        assert_eq!(hands[1].ends("r-two", 0).unwrap().1, end - 10);
+        hands[side].allow_on(place, ALICE, &[operation]).unwrap();
+        isolog.wait_copied("r-two", 0, end);
+    }
+    assert!(!isolog.log().contains("alice-secret"));
 }
 
 /// Takes one right after the other away.
-fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec) {
+fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec, who: &str) {
     use Operation::*;
     let exists = hands[1].ends("r-one", 0).is_ok();
     let table: [(usize, &str, &[Operation]); 3] = [
@@ -209,12 +287,12 @@ fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec) 
     for (side, topic, operations) in table {
         for operation in operations {
             let place = (TOPIC, topic, LITERAL);
-            let taken = hands[side].disallow_on(place, US, *operation);
+            let taken = hands[side].disallow_on(place, who, *operation);
             taken.unwrap_or_else(|error| panic!("{side} {topic} {operation:?}: {error}"));
             std::thread::sleep(Duration::from_millis(300));
             let (code, report) = check(spec, &[]);
             let lines = grants(&report);
-            hands[side].allow_on(place, US, &[*operation]).unwrap();
+            hands[side].allow_on(place, who, &[*operation]).unwrap();
             if *operation == Create && exists {
                 assert!(lines.is_empty(), "what exists is not created: {lines:?}");
                 continue;

@@ -6,6 +6,7 @@
 //! failed half way is simply followed by another.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use crate::sync::stage;
 use crate::sync::stage::Changes;
 use crate::sync::start::Starts;
 use crate::sync::trim;
+use crate::wire::error::KafkaCode;
 
 /// How many passes in a row a topic must be missing before it counts as deleted: a broker that
 /// has just started may not know it yet.
@@ -40,6 +42,8 @@ const MISSING_MAX: u32 = 3;
 /// How often the metadata of new topics are read until they are complete, and the pause between.
 const SETTLE_READS_MAX: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+/// Nothing may be known of a topic, not even whether there is one.
+const TOPIC_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(29);
 /// INVALID_CONFIG: the destination does not know a key.
 const INVALID_CONFIG: i16 = 40;
 
@@ -85,6 +89,8 @@ pub struct Survey {
     new: Vec<Arc<Topic>>,
     found: BTreeMap<TopicName, ConfigEntries>,
     troubles: Vec<Trouble>,
+    /// Topics that are no longer listed because we may not see them.
+    hidden: BTreeSet<TopicName>,
     /// Topics to be made with other configs than they will get, with the source's id and the
     /// configs that they are to get later: to be written down before the second half.
     pub staged: BTreeMap<TopicName, (TopicId, Changes)>,
@@ -138,6 +144,7 @@ impl Topics {
             source.topics().into_iter().filter(|topic| self.is_wanted(topic)).collect();
         self.forget_started_anew(&matched, destination);
         let mut survey = self.news(matched, source, destination).await?;
+        self.find_hidden(&mut survey, source, destination).await?;
         let compacted =
             |topic: &&Arc<Topic>| survey.found.get(&topic.name).is_some_and(stage::is_compacted);
         let compacted: Vec<Arc<Topic>> = survey.new.iter().filter(compacted).cloned().collect();
@@ -158,7 +165,7 @@ impl Topics {
         survey: Survey,
         destination: &Cluster,
     ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
-        let Survey { matched, new, found, mut troubles, staged } = survey;
+        let Survey { matched, new, found, mut troubles, hidden, staged } = survey;
         if !new.is_empty() {
             self.create_all(&new, &found, &staged, destination, &mut troubles).await?;
             let is_made = |topic: &&Arc<Topic>| troubles.iter().all(|t| t.topic != topic.name);
@@ -167,7 +174,7 @@ impl Topics {
         self.grow(&matched, destination, &mut troubles).await?;
         let mut topics = self.pair(&matched, destination);
         self.check_configs(&mut topics, destination).await?;
-        self.miss(&matched, &mut topics);
+        self.miss(&matched, &hidden, &mut topics);
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((topics, troubles))
     }
@@ -182,6 +189,33 @@ impl Topics {
                 self.known.remove(&topic.name);
             }
         }
+    }
+
+    /// A list of all topics leaves out those that we may not describe. Asked for by name they are
+    /// refused, and that is no deletion: they come back with the right (KafkaApis, handleMetadata).
+    async fn find_hidden(
+        &self,
+        survey: &mut Survey,
+        source: &Cluster,
+        destination: &Cluster,
+    ) -> Result<(), ClusterError> {
+        let wanted = self.known.keys().filter(|name| self.filter.matches(name));
+        let is_there = |name: &TopicName| survey.matched.iter().any(|topic| topic.name == *name);
+        let (here, gone): (Vec<TopicName>, Vec<TopicName>) = wanted.cloned().partition(is_there);
+        let unseen = here.into_iter().filter(|name| destination.topic(name).is_none()).collect();
+        for (cluster, side, names) in
+            [(source, Side::Source, gone), (destination, Side::Destination, unseen)]
+        {
+            for topic in refused(cluster, &names).await? {
+                let text = format!(
+                    "the {side} does not show it to us any more: TOPIC_AUTHORIZATION_FAILED (29): \
+                     grant what `isolog check` prints"
+                );
+                survey.hidden.insert(topic.clone());
+                survey.troubles.push(Trouble { topic, text });
+            }
+        }
+        Ok(())
     }
 
     fn is_wanted(&self, topic: &Topic) -> bool {
@@ -211,7 +245,8 @@ impl Topics {
         };
         let troubles = refused.into_iter().map(|(topic, text)| Trouble { topic, text }).collect();
         let new = new.into_iter().filter(|one| found.contains_key(&one.name)).collect();
-        Ok(Survey { matched, new, found, troubles, staged: BTreeMap::new() })
+        let (hidden, staged) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Survey { matched, new, found, troubles, hidden, staged })
     }
 
     async fn create_all(
@@ -372,9 +407,15 @@ impl Topics {
     }
 
     /// Topics that were mirrored and are missing now: kept as they were, halted after a while.
-    fn miss(&mut self, matched: &[Arc<Topic>], topics: &mut Vec<MirrorTopic>) {
+    fn miss(
+        &mut self,
+        matched: &[Arc<Topic>],
+        hidden: &BTreeSet<TopicName>,
+        topics: &mut Vec<MirrorTopic>,
+    ) {
         for (name, known) in &mut self.known {
-            if topics.iter().any(|topic| topic.name == *name) {
+            let is_seen = topics.iter().any(|topic| topic.name == *name);
+            if is_seen || !self.filter.matches(name) {
                 continue;
             }
             let at_source = matched.iter().any(|topic| topic.name == *name);
@@ -383,7 +424,7 @@ impl Topics {
             } else {
                 (Side::Source, &mut known.missing.0)
             };
-            *missing += 1;
+            *missing = if hidden.contains(name) { 0 } else { *missing + 1 };
             topics.push(MirrorTopic {
                 name: name.clone(),
                 source_id: known.ids.0,
@@ -415,6 +456,18 @@ async fn settle(mut new: Vec<Arc<Topic>>, destination: &Cluster) -> Result<(), C
         }
     }
     Ok(())
+}
+
+/// Which of these topics a cluster refuses to tell us anything about.
+async fn refused(cluster: &Cluster, names: &[TopicName]) -> Result<Vec<TopicName>, ClusterError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    cluster.refresh(Wanted::Topics(names)).await?;
+    let is_refused = |name: &&TopicName| {
+        cluster.topic(name).is_some_and(|topic| topic.error == TOPIC_AUTHORIZATION_FAILED)
+    };
+    Ok(names.iter().filter(is_refused).cloned().collect())
 }
 
 /// Whether every partition is known to start at 0.

@@ -4,6 +4,7 @@
 
 use isolog::link::run::LinkState;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::spec::Version;
 use protocol_tests::world::CLIENT;
@@ -236,5 +237,33 @@ async fn new_partitions_and_topics_appear_by_themselves() {
         lab.append(place, 3);
         let took = lab.level(place).await;
         assert!(took < SECOND * 15, "{took:?}");
+    }
+}
+
+/// A list of all topics leaves out what may not be described: that is no deletion, whatever time
+/// it takes, and a grant is enough.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_hidden_from_us_is_not_gone() {
+    for version in VERSIONS {
+        for at_source in [true, false] {
+            let mut lab = Lab::single(version);
+            lab.begin().await;
+            let side = if at_source { lab.source() } else { lab.destination() }.clone();
+            let rights = [Right::Describe, Right::Read, Right::Write];
+            rights.iter().for_each(|right| side.deny(BAD.0, *right));
+            for _ in 0..30 {
+                sleep(SECOND).await;
+                lab.append(BAD, 1);
+                assert!(!lab.is_halted(BAD), "{version:?}: {:?}", lab.seen(BAD));
+            }
+            lab.others_go_on().await;
+            lab.exact_to(BAD, END);
+            let told = lab.world.isolog().link().status().troubles;
+            let word = if at_source { "source" } else { "destination" };
+            let is_told = |text: &String| text.contains(word) && text.contains(BAD.0);
+            assert!(told.iter().any(is_told), "{version:?}: {told:?}");
+            rights.iter().for_each(|right| side.grant(BAD.0, *right));
+            lab.level(BAD).await;
+        }
     }
 }

@@ -28,6 +28,12 @@ use super::lab::options;
 use super::lab::tls;
 use super::lab::trusting;
 
+/// A record of TLS 1.1 with a ServerHello (RFC 4346 7.4.1.3): version, random, no session,
+/// TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression.
+const HELLO_OF_1_1: &[u8] = &[
+    0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 0, 0xc0, 0x13, 0,
+];
 const LOOPBACK: &[&str] = &["localhost", "127.0.0.1"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +115,9 @@ async fn ports_that_speak_something_else_are_named() {
     says(b"HTTP/1.1 400 Bad Request\r\n\r\n", &["an HTTP server"]).await;
     // a handshake_failure alert, half a handshake, nothing
     says(&[0x15, 3, 3, 0, 2, 2, 40], &["no cipher suite or version in common"]).await;
+    // who speaks TLS 1.1 at most: by a protocol_version alert, or by a ServerHello of its own
+    says(&[0x15, 3, 2, 0, 2, 2, 70], &["none of our TLS versions", "TLSv1.2"]).await;
+    says(HELLO_OF_1_1, &["no TLS version or cipher suite in common", "TLSv1.2"]).await;
     says(&[0x16, 3, 3, 0x40, 0, 2], &["no TLS handshake within 1500 ms"]).await;
     says(&[], &["no TLS handshake within 1500 ms"]).await;
     says(&[0x7f; 70_000], &["does not speak TLS"]).await;
