@@ -136,13 +136,13 @@ impl RecordHash {
         self.gathered.clear();
     }
 
-    fn row(mut self, tp: &TopicPartition, from: i64, to: i64) -> Row {
+    fn row(mut self, tp: &TopicPartition, (from, to): (Offset, Offset)) -> Row {
         self.flush();
         Row {
             topic: tp.topic.to_string(),
             partition: tp.partition.0,
-            from,
-            to,
+            from: from.get(),
+            to: to.get(),
             records: self.records,
             bytes: self.bytes,
             digest: self.hash.finalize().to_hex().to_string(),
@@ -154,60 +154,64 @@ impl RecordHash {
 struct Ranges {
     tp: TopicPartition,
     /// Where the present range begins, and ends.
-    from: i64,
-    to: i64,
-    end: i64,
-    /// Offsets of a range; 0 where the ends are given.
-    step: i64,
+    from: Offset,
+    to: Offset,
+    end: Offset,
+    /// Offsets of a range, at least one.
+    step: u64,
     /// The given ends that are left.
-    ends: VecDeque<i64>,
+    ends: VecDeque<Offset>,
     hash: RecordHash,
     rows: Vec<Row>,
 }
 
 impl Ranges {
     fn new(job: &Job, step: u64) -> Ranges {
-        let (from, end) = (job.from.get(), job.to.get());
         let mut ranges = Ranges {
             tp: job.tp.clone(),
-            from,
-            to: from,
-            end,
-            step: i64::try_from(step).unwrap_or(i64::MAX),
+            from: job.from,
+            to: job.from,
+            end: job.to,
+            step: step.max(1),
             ends: job.ends.clone().into(),
             hash: RecordHash::new(),
             rows: Vec::new(),
         };
-        ranges.to = ranges.behind(from);
+        ranges.to = ranges.behind(job.from);
         ranges
     }
 
     /// Where the range ends that begins at an offset.
-    fn behind(&mut self, from: i64) -> i64 {
+    fn behind(&mut self, from: Offset) -> Offset {
         let next = match self.ends.pop_front() {
-            Some(end) => end,
-            // multiples, so that two sides whose logs begin apart have the same ranges
-            None => (from / self.step).saturating_add(1).saturating_mul(self.step),
+            Some(end) => Some(end),
+            None => self.multiple_below(from).plus(self.step),
         };
-        next.min(self.end)
+        next.map_or(self.end, |next| next.min(self.end))
+    }
+
+    /// Ranges end at multiples, so that two sides whose logs begin apart have the same ones.
+    fn multiple_below(&self, offset: Offset) -> Offset {
+        let count = Offset::ZERO.distance_to(offset) / self.step;
+        Offset::ZERO.plus(count * self.step).unwrap_or(offset)
     }
 
     fn put(&mut self, seen: &Seen<'_>) {
-        while seen.offset.get() >= self.to && self.to < self.end {
-            self.close(Some(seen.offset.get()));
+        while seen.offset >= self.to && self.to < self.end {
+            self.close(Some(seen.offset));
         }
         self.hash.put(seen);
     }
 
     /// Ends the present range. Where the next record is far away, what lies between is one range.
-    fn close(&mut self, next: Option<i64>) {
+    fn close(&mut self, next: Option<Offset>) {
         let hash = std::mem::replace(&mut self.hash, RecordHash::new());
         let is_given = !self.ends.is_empty();
-        self.rows.push(hash.row(&self.tp, self.from, self.to));
+        self.rows.push(hash.row(&self.tp, (self.from, self.to)));
         self.from = self.to;
-        let start = next.map_or(self.end, |next| next - next % self.step);
+        let start = next.map_or(self.end, |next| self.multiple_below(next));
         if !is_given && start > self.from {
-            self.rows.push(RecordHash::new().row(&self.tp, self.from, start));
+            self.rows.push(RecordHash::new().row(&self.tp, (self.from, start)));
             self.from = start;
         }
         self.to = self.behind(self.from);
@@ -228,7 +232,7 @@ struct Job {
     from: Offset,
     to: Offset,
     /// Where the ranges must end; none for the usual ones.
-    ends: Vec<i64>,
+    ends: Vec<Offset>,
 }
 
 /// Digests one side of a link.
@@ -314,7 +318,7 @@ async fn plan(
         match given.as_ref().map(|given| &given[&tp]) {
             None => jobs.push_back(Job { tp, from: start, to: end, ends: Vec::new() }),
             Some((from, cuts)) => {
-                let to = cuts.last().and_then(|to| Offset::new(*to)).unwrap_or(*from);
+                let to = cuts.last().copied().unwrap_or(*from);
                 if start > *from || end < to {
                     failed.push(format!("{tp}: it has {start}..{end}, compared is {from}..{to}"));
                     continue;
@@ -327,15 +331,16 @@ async fn plan(
 }
 
 /// The ranges of rows, by partition: the first offset, and where each range ends.
-fn given(rows: &[Row]) -> BTreeMap<TopicPartition, (Offset, Vec<i64>)> {
-    let mut found: BTreeMap<TopicPartition, (Offset, Vec<i64>)> = BTreeMap::new();
+fn given(rows: &[Row]) -> BTreeMap<TopicPartition, (Offset, Vec<Offset>)> {
+    let mut found: BTreeMap<TopicPartition, (Offset, Vec<Offset>)> = BTreeMap::new();
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by_key(|row| row.from);
     for row in rows {
         let Some(topic) = TopicName::new(&row.topic) else { continue };
         let tp = TopicPartition { topic, partition: crate::ids::PartitionId(row.partition) };
         let from = Offset::new(row.from).unwrap_or(Offset::ZERO);
-        found.entry(tp).or_insert((from, Vec::new())).1.push(row.to);
+        let to = Offset::new(row.to).unwrap_or(from);
+        found.entry(tp).or_insert((from, Vec::new())).1.push(to);
     }
     found
 }
@@ -414,7 +419,8 @@ mod tests {
     fn rows(batches: Vec<BatchView>, from: i64, to: i64, step: u64, ends: &[i64]) -> Vec<Row> {
         let topic = TopicName::new("a").unwrap();
         let tp = TopicPartition { topic, partition: PartitionId(0) };
-        let job = Job { tp, from: at(from), to: at(to), ends: ends.to_vec() };
+        let job =
+            Job { tp, from: at(from), to: at(to), ends: ends.iter().map(|end| at(*end)).collect() };
         let mut cursor = Cursor::new(job.from, job.to, true);
         let pieces = batches.into_iter().map(Piece::Batch).collect();
         cursor.feed(Portion { pieces, aborted: Vec::new(), next: job.to });
