@@ -35,7 +35,8 @@ fn fillers(lab: &Lab, at: i64, count: usize, value: Option<&'static str>) -> Byt
 }
 
 /// H2: under the delete policy they lie at any offset as anywhere: the batch is stored as it came,
-/// a repeat is recognised, data stands behind it, times lead to data, and a restart changes nothing.
+/// a repeat is recognised, data stands behind it, times lead to data, and a restart changes
+/// nothing.
 pub async fn h02_fillers_at_any_offset_of_a_delete_topic(lab: &Lab) {
     let [topic] = &lab.topics_from(BASE, &[&[]]).await[..] else { panic!() };
     let mut raw = lab.connect().await;
