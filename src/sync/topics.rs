@@ -34,7 +34,6 @@ use crate::sync::stage;
 use crate::sync::stage::Changes;
 use crate::sync::start::Starts;
 use crate::sync::trim;
-use crate::wire::error::KafkaCode;
 
 /// How many passes in a row a topic must be missing before it counts as deleted: a broker that
 /// has just started may not know it yet.
@@ -43,7 +42,7 @@ const MISSING_MAX: u32 = 3;
 const SETTLE_READS_MAX: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// Nothing may be known of a topic, not even whether there is one.
-const TOPIC_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(29);
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// INVALID_CONFIG: the destination does not know a key.
 const INVALID_CONFIG: i16 = 40;
 
@@ -465,7 +464,7 @@ async fn refused(cluster: &Cluster, names: &[TopicName]) -> Result<Vec<TopicName
     }
     cluster.refresh(Wanted::Topics(names)).await?;
     let is_refused = |name: &&TopicName| {
-        cluster.topic(name).is_some_and(|topic| topic.error == TOPIC_AUTHORIZATION_FAILED)
+        cluster.topic(name).is_some_and(|topic| topic.error.0 == TOPIC_AUTHORIZATION_FAILED)
     };
     Ok(names.iter().filter(is_refused).cloned().collect())
 }
