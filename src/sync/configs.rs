@@ -26,10 +26,25 @@ const LIMIT_BEFORE_3_6: &str = "message.timestamp.difference.max.ms";
 /// What a new mirror topic takes over from its source, whatever level the source has it from: the
 /// two brokers' defaults may differ, and retention decides which offsets are still there.
 const TAKEN_OVER: [&str; 4] = [CLEANUP, "retention.ms", "retention.bytes", BATCH_BYTES];
+/// What decides whether and when a log is cleaned, taken over where the source topic itself says
+/// so: else the copy might never be compacted where the source is.
+const TAKEN_IF_SET: [&str; 5] = [
+    "segment.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "max.compaction.lag.ms",
+    "delete.retention.ms",
+];
+/// The least `segment.bytes` that brokers since 4.1 take, in bytes.
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const KEYS_AT_SOURCE: [&str; 10] = {
+    let ([a, b, c, d], [e, f, g, h, i]) = (TAKEN_OVER, TAKEN_IF_SET);
+    [a, b, c, d, e, f, g, h, i, SEGMENT_BYTES]
+};
 
 /// The keys that are read at the source.
 pub fn keys_at_source() -> &'static [&'static str] {
-    &TAKEN_OVER
+    &KEYS_AT_SOURCE
 }
 
 /// The keys that are read at the destination.
@@ -43,10 +58,24 @@ pub fn for_new(source: &ConfigEntries, is_old: bool) -> BTreeMap<String, String>
         let value = source.get(*key)?.value.clone()?;
         Some((key.to_string(), value))
     });
+    let set = TAKEN_IF_SET.iter().filter_map(|key| {
+        let entry = source.get(*key).filter(|entry| entry.is_override)?;
+        Some((key.to_string(), entry.value.clone()?))
+    });
+    let segment = segment_bytes(source).map(|bytes| (SEGMENT_BYTES.to_owned(), bytes.to_string()));
+    let taken = taken.chain(set).chain(segment);
     let limits: &[&str] = if is_old { &[LIMIT_BEFORE_3_6] } else { &LIMITS };
     let fixed = [COMPRESSION, TIMESTAMPS].into_iter();
     let fixed = fixed.chain(limits.iter().map(|key| (*key, NO_LIMIT)));
     taken.chain(fixed.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+}
+
+/// The source topic's own size of segments, but never one that its largest batch does not fit into:
+/// a broker refuses such a batch (RECORD_LIST_TOO_LARGE, 18).
+fn segment_bytes(source: &ConfigEntries) -> Option<u64> {
+    let bytes = |key: &str| source.get(key)?.value.as_deref()?.parse::<u64>().ok();
+    source.get(SEGMENT_BYTES).filter(|entry| entry.is_override)?;
+    Some(bytes(SEGMENT_BYTES)?.max(bytes(BATCH_BYTES)?).max(SEGMENT_BYTES_MIN))
 }
 
 /// What of an existing topic's configs breaks exactness, if anything.
@@ -95,6 +124,50 @@ mod tests {
         check("message.timestamp.after.max.ms", NO_LIMIT);
         assert!(!new.contains_key(LIMIT_BEFORE_3_6));
         assert!(for_new(&source, true).contains_key(LIMIT_BEFORE_3_6));
+    }
+
+    #[test]
+    fn a_new_topic_is_cleaned_as_often_as_its_source_says() {
+        let mut source = entries(&[
+            ("max.message.bytes", "2000000"),
+            ("segment.bytes", "3000000"),
+            ("segment.ms", "3000"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("delete.retention.ms", "5"),
+        ]);
+        let new = for_new(&source, false);
+        let cleaning = |new: &BTreeMap<String, String>| {
+            let of = |key: &&str| Some((key.to_string(), new.get(*key)?.clone()));
+            TAKEN_IF_SET.iter().chain([&SEGMENT_BYTES]).filter_map(of).collect::<Vec<_>>()
+        };
+        assert!(cleaning(&new).is_empty(), "a broker's defaults are its own: {new:?}");
+        source.values_mut().for_each(|entry| entry.is_override = true);
+        let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let want = [
+            own("segment.ms", "3000"),
+            own("min.cleanable.dirty.ratio", "0.01"),
+            own("delete.retention.ms", "5"),
+            own("segment.bytes", "3000000"),
+        ];
+        assert_eq!(cleaning(&for_new(&source, false)), want);
+    }
+
+    #[test]
+    fn segments_are_never_smaller_than_batches() {
+        let check = |segment: &str, batch: &str, want: &str| {
+            let mut source = entries(&[("segment.bytes", segment), ("max.message.bytes", batch)]);
+            source.values_mut().for_each(|entry| entry.is_override = true);
+            assert_eq!(for_new(&source, false).get("segment.bytes").unwrap(), want);
+        };
+        check("16384", "1048588", "1048588");
+        check("16384", "1000", "1048576");
+        check("2000000", "1048588", "2000000");
+    }
+
+    #[test]
+    fn every_key_that_is_taken_over_is_read() {
+        let of = |key: &&str| keys_at_source().contains(key);
+        assert!(TAKEN_OVER.iter().chain(&TAKEN_IF_SET).chain([&SEGMENT_BYTES]).all(of));
     }
 
     #[test]

@@ -132,15 +132,6 @@ impl Exhibit {
         }
     }
 
-    /// What a mirror topic does not take over: it is cleaned as often as its source.
-    pub fn tune(&self, copy: &Hand) {
-        for (key, value) in self.configs.iter().filter(|_| self.is_compacted) {
-            if ["segment.ms", "min.cleanable.dirty.ratio"].contains(key) {
-                copy.alter(self.name, key, Some(value)).unwrap();
-            }
-        }
-    }
-
     /// Closes the last segment of a compacted topic, so that the cleaners take all before it.
     pub fn close(&self, source: &Hand) {
         for partition in (0..PARTITIONS).filter(|_| self.is_compacted) {

@@ -92,12 +92,7 @@ fn show(set: Set, versions: (&str, &str), size: Size) {
         let brokers =
             (size.brokers > 1).then(|| scope.spawn(move || hurt::brokers(clusters, &mut dice)));
         let copied = || exhibits::copied(&all, &there);
-        let mut is_tuned = false;
         hurt::isolog(&mut isolog, &size, &mut rng, copied, || {
-            if !is_tuned && copied() > 0 {
-                all.iter().for_each(|exhibit| exhibit.tune(&there));
-                is_tuned = true;
-            }
             exhibits::trim(&all, &here, &there);
         });
         brokers.into_iter().for_each(|one| one.join().unwrap());
