@@ -31,13 +31,16 @@ pub struct RealSpec {
     pub heap: String,
     /// Listeners with TLS and logins, their stores in this directory (`kafka/certs`).
     pub secure: Option<PathBuf>,
+    /// One port for each broker, where a proxy listens: one more listener sends clients there.
+    pub behind: Vec<u16>,
 }
 
 impl RealSpec {
     /// A cluster of `brokers` nodes of one version, nothing else set.
     pub fn new(version: &str, brokers: u8) -> Self {
         let (props, heap) = (Vec::new(), "384m".into());
-        Self { version: version.into(), brokers, props, heap, secure: None }
+        let (secure, behind) = (None, Vec::new());
+        Self { version: version.into(), brokers, props, heap, secure, behind }
     }
 
     /// The same with one more broker property.
@@ -57,6 +60,7 @@ pub struct RealCluster {
     bootstrap: String,
     ports: Vec<u16>,
     secure_ports: Vec<u16>,
+    behind_ports: Vec<u16>,
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -76,6 +80,10 @@ impl RealCluster {
         if let Some(certs) = &spec.secure {
             command.arg("--secure").arg(certs);
         }
+        if !spec.behind.is_empty() {
+            let ports: Vec<_> = spec.behind.iter().map(u16::to_string).collect();
+            command.args(["--behind", &ports.join(",")]);
+        }
         let cannot = |e: &dyn std::fmt::Display| {
             RealError::new(format!(
                 "This test needs Apache Kafka {}, which could not be started (JDK 17 and Maven \
@@ -86,13 +94,16 @@ impl RealCluster {
         let output = run(&mut command).map_err(|e| cannot(&e))?;
         let said: Value = serde_json::from_slice(&output.stdout).map_err(|e| cannot(&e))?;
         let nodes = said["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let port = |node: &Value| node["port"].as_u64().and_then(|p| u16::try_from(p).ok());
-        let ports = nodes.iter().filter_map(port).collect();
+        let port = |name: &'static str| {
+            move |node: &Value| node[name].as_u64().and_then(|p| u16::try_from(p).ok())
+        };
+        let ports = nodes.iter().filter_map(port("port")).collect();
+        let behind_ports = nodes.iter().filter_map(port("behind")).collect();
         let secure = nodes.first().and_then(|node| node["secure"].as_array());
         let secure = secure.map(Vec::as_slice).unwrap_or_default();
         let secure_ports = secure.iter().filter_map(|p| u16::try_from(p.as_u64()?).ok()).collect();
         let bootstrap = said["bootstrap"].as_str().unwrap_or_default().to_string();
-        Ok(Self { dir, bootstrap, ports, secure_ports })
+        Ok(Self { dir, bootstrap, ports, secure_ports, behind_ports })
     }
 
     /// `host:port` of every broker, with commas between.
@@ -108,6 +119,11 @@ impl RealCluster {
     /// Of node 1: the ports for TLS, TLS with client certificates, logins, and logins under TLS.
     pub fn secure_ports(&self) -> &[u16] {
         &self.secure_ports
+    }
+
+    /// Where a proxy must lead to, node 1 first.
+    pub fn behind_ports(&self) -> &[u16] {
+        &self.behind_ports
     }
 
     /// Where configs, logs and data lie.

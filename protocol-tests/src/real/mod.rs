@@ -6,8 +6,10 @@
 mod cluster;
 mod hand;
 mod logs;
+mod pair;
 mod peers;
 mod program;
+mod proxy;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ pub use hand::LITERAL;
 pub use hand::Operation;
 pub use hand::PREFIXED;
 pub use hand::TOPIC;
+pub use pair::Pair;
 pub use peers::DumpSpec;
 pub use peers::Isolation;
 pub use peers::Load;
@@ -43,6 +46,7 @@ pub use program::Seen;
 pub use program::free_port;
 pub use program::isolog_binary;
 pub use program::isolog_once;
+pub use proxy::Proxy;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.
 pub struct RealError(String);

@@ -1,0 +1,229 @@
+//! A TCP proxy that keeps what a client sends for up to two seconds, and delivers it all the same
+//! when the client has died meanwhile: never an abort goes through.
+//!
+//! It never loses, changes or reorders a byte of a connection.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+use tokio::time::timeout;
+
+use super::RealError;
+use crate::rng::Rng;
+
+/// The longest that a piece is kept, in ms.
+const DELAY_MS_MAX: u64 = 2_000;
+/// So many of a thousand pieces are kept for long.
+const LONG_PERMILLE: u64 = 250;
+/// The others, in ms.
+const SHORT_MS_MAX: u64 = 10;
+/// What is read at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How many pieces of a connection wait at most; then it is read no further.
+const PIECES_MAX: usize = 1_024;
+/// For how long a broker may still answer whom nobody hears any more.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What has gone through.
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    late_bytes: AtomicU64,
+    /// Bytes of dead clients that are yet to be delivered, and connections that linger.
+    pending: AtomicU64,
+}
+
+/// A port for each broker.
+pub struct Proxy {
+    runtime: Runtime,
+    listeners: Vec<std::net::TcpListener>,
+    rng: Arc<Mutex<Rng>>,
+    counts: Arc<Counts>,
+}
+
+impl Proxy {
+    /// Takes `count` ports; nothing is carried yet.
+    pub fn bind(count: u8, seed: u64) -> Result<Self, RealError> {
+        let bad = |e: io::Error| RealError::new(format!("the proxy: {e}"));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let bind = |_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        Ok(Self {
+            runtime: runtime.map_err(bad)?,
+            listeners: (0..count).map(bind).collect::<io::Result<_>>().map_err(bad)?,
+            rng: Arc::new(Mutex::new(Rng::new(seed))),
+            counts: Arc::default(),
+        })
+    }
+
+    /// The ports that clients come to.
+    pub fn ports(&self) -> Vec<u16> {
+        let port =
+            |listener: &std::net::TcpListener| listener.local_addr().map_or(0, |at| at.port());
+        self.listeners.iter().map(port).collect()
+    }
+
+    /// Carries from now on what comes, each port to the broker's port at the same place.
+    pub fn lead_to(&self, brokers: &[u16]) -> Result<(), RealError> {
+        assert_eq!(brokers.len(), self.listeners.len(), "a port for each broker");
+        for (listener, broker) in self.listeners.iter().zip(brokers) {
+            let bad = |e: io::Error| RealError::new(format!("the proxy: {e}"));
+            let listener = listener.try_clone().map_err(bad)?;
+            listener.set_nonblocking(true).map_err(bad)?;
+            let _inside = self.runtime.enter();
+            let listener = TcpListener::from_std(listener).map_err(bad)?;
+            let (rng, counts) = (Arc::clone(&self.rng), Arc::clone(&self.counts));
+            self.runtime.spawn(accept(listener, *broker, rng, counts));
+        }
+        Ok(())
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes were delivered after their client had died.
+    pub fn late_bytes(&self) -> u64 {
+        self.counts.late_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything of those who died is delivered.
+    pub fn is_drained(&self) -> bool {
+        self.counts.pending.load(Ordering::Relaxed) == 0
+    }
+}
+
+async fn accept(listener: TcpListener, broker: u16, rng: Arc<Mutex<Rng>>, counts: Arc<Counts>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let dice = rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        counts.connections.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(carry(client, broker, dice, Arc::clone(&counts)));
+    }
+}
+
+/// A piece on its way, and when it may arrive.
+struct Piece {
+    due: Instant,
+    bytes: Vec<u8>,
+}
+
+async fn carry(client: TcpStream, broker: u16, dice: Rng, counts: Arc<Counts>) {
+    let Ok(upstream) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
+    let _best_effort = (client.set_nodelay(true), upstream.set_nodelay(true));
+    let (from_client, to_client) = client.into_split();
+    let (from_broker, to_broker) = upstream.into_split();
+    let is_dead = Arc::new(AtomicBool::new(false));
+    let (send, wait) = mpsc::channel(PIECES_MAX);
+    let answers = tokio::spawn(answers(from_broker, to_client, Arc::clone(&is_dead)));
+    let reading =
+        tokio::spawn(keep(from_client, send, dice, Arc::clone(&is_dead), Arc::clone(&counts)));
+    let mut to_broker = deliver(wait, to_broker, &is_dead, &counts).await;
+    // only now, with everything delivered, may the broker hear of an end
+    let _gone = timeout(LINGER, answers).await;
+    let _best_effort = to_broker.shutdown().await;
+    reading.abort();
+    let _ended = reading.await;
+    if is_dead.load(Ordering::Relaxed) {
+        counts.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads what the client sends, until it dies, and throws for how long each piece is kept.
+async fn keep(
+    mut client: OwnedReadHalf,
+    send: Sender<Piece>,
+    mut dice: Rng,
+    is_dead: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+) {
+    let mut latest = Instant::now();
+    let mut buffer = vec![0; PIECE_BYTES];
+    while let Ok(count @ 1..) = client.read(&mut buffer).await {
+        let long = dice.chance(LONG_PERMILLE);
+        let delay_ms = dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX });
+        latest = latest.max(Instant::now() + Duration::from_millis(delay_ms));
+        let piece = Piece { due: latest, bytes: buffer[..count].to_vec() };
+        if send.send(piece).await.is_err() {
+            return;
+        }
+    }
+    counts.pending.fetch_add(1, Ordering::Relaxed);
+    is_dead.store(true, Ordering::Relaxed);
+}
+
+async fn deliver(
+    mut wait: Receiver<Piece>,
+    mut broker: OwnedWriteHalf,
+    is_dead: &AtomicBool,
+    counts: &Counts,
+) -> OwnedWriteHalf {
+    while let Some(Piece { due, bytes }) = wait.recv().await {
+        sleep_until(due).await;
+        if broker.write_all(&bytes).await.is_err() {
+            break;
+        }
+        if is_dead.load(Ordering::Relaxed) {
+            counts.late_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+    }
+    broker
+}
+
+/// Brings the broker's answers, and goes on reading them when nobody hears them any more.
+async fn answers(mut broker: OwnedReadHalf, mut client: OwnedWriteHalf, is_dead: Arc<AtomicBool>) {
+    let mut buffer = vec![0; PIECE_BYTES];
+    while let Ok(count @ 1..) = broker.read(&mut buffer).await {
+        if !is_dead.load(Ordering::Relaxed) {
+            let _nobody_hears = client.write_all(&buffer[..count]).await;
+        }
+    }
+    let _best_effort = client.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::io::Write;
+
+    #[test]
+    fn what_a_dead_client_sent_arrives_whole_and_in_order() {
+        let broker = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let proxy = Proxy::bind(1, 7).unwrap();
+        proxy.lead_to(&[broker.local_addr().unwrap().port()]).unwrap();
+        let sent: Vec<u8> = (0..300_000u32).map(|n| (n / 7) as u8).collect();
+        let mut client =
+            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.ports()[0])).unwrap();
+        let (mut there, _) = broker.accept().unwrap();
+        there.write_all(b"never read").unwrap();
+        let bytes = sent.clone();
+        client.write_all(&bytes).unwrap();
+        // an answer was never read, so this is an abort
+        drop(client);
+        let mut arrived = Vec::new();
+        there.read_to_end(&mut arrived).unwrap();
+        assert_eq!(arrived, sent);
+        assert_eq!(proxy.connections(), 1);
+        assert!(proxy.late_bytes() > 0, "the client died before everything had arrived");
+    }
+}
