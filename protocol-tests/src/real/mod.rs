@@ -90,6 +90,19 @@ pub fn repo() -> PathBuf {
     members.parent().expect("protocol-tests lies in the repository").to_path_buf()
 }
 
+/// Cargo as a person would call it. What it tells a test about its package must not reach it: the
+/// build script of `ring` asks for those very names, and everything above it would be built anew.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let is_told = |start: &str| name.to_string_lossy().starts_with(start);
+        if is_told("CARGO_PKG_") || is_told("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 pub(crate) fn script() -> Command {
     Command::new(repo().join("protocol-tests/kafka/cluster"))
 }

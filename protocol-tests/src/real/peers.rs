@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use super::RealError;
+use super::cargo;
 use super::repo;
 use super::run;
 use super::script;
@@ -336,7 +337,7 @@ pub fn peer(name: &str) -> Result<PathBuf, RealError> {
     let target = repo().join("target/peers");
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !*built {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        let mut cargo = cargo();
         cargo.args(["build", "--release", "--locked", "--quiet", "--target-dir"]).arg(&target);
         cargo.arg("--manifest-path").arg(repo().join("benches/peers/Cargo.toml"));
         run(&mut cargo)?;

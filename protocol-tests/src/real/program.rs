@@ -26,6 +26,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::RealError;
+use super::cargo;
 use super::repo;
 use super::run;
 use super::script;
@@ -323,7 +324,7 @@ pub fn isolog_binary() -> Result<PathBuf, RealError> {
     if let Some(path) = &*built {
         return Ok(path.clone());
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo();
     // The whole workspace's features, so that what the tests were built from is not built anew.
     cargo.args(["build", "--workspace", "--bin", "isolog", "--locked", "--quiet"]);
     cargo.arg("--manifest-path").arg(repo().join("Cargo.toml"));
