@@ -1,4 +1,4 @@
-//! What a topic of a world may hold, and which of it the mirror has an answer for.
+//! What a topic of a world may hold.
 //!
 //! It never decides what a right copy is: `verdict` does.
 
@@ -25,19 +25,13 @@ pub enum Trait {
     Trimmed,
 }
 
-/// Traits that the mirror answers: the dice of the others stay off, so that main is green.
-/// `ISOLOG_KINDS=all`, or some names with commas, throws others, to see what is missing.
-pub const ANSWERED: &[Trait] =
-    &[Trait::Transactional, Trait::Compacted, Trait::LogAppendTime, Trait::Old];
-
+/// Traits that are thrown: all of them, or what `ISOLOG_KINDS` names, with commas between.
 const TRAITS: [Trait; 5] =
     [Trait::Transactional, Trait::Compacted, Trait::LogAppendTime, Trait::Old, Trait::Trimmed];
 
-fn is_answered(one: &Trait) -> bool {
-    match std::env::var("ISOLOG_KINDS") {
-        Ok(asked) => asked == "all" || asked.split(',').any(|name| name == format!("{one:?}")),
-        Err(_) => ANSWERED.contains(one),
-    }
+fn is_thrown(one: &Trait) -> bool {
+    let asked = std::env::var("ISOLOG_KINDS").ok();
+    asked.is_none_or(|asked| asked.split(',').any(|name| name == format!("{one:?}")))
 }
 
 /// What one topic holds.
@@ -60,9 +54,9 @@ impl Kind {
         Self { traits: traits.to_vec(), keys }
     }
 
-    /// Some of the answered traits, mixed; a third of the topics is plain.
+    /// Some of the traits, mixed; a third of the topics is plain.
     pub fn throw(rng: &mut Rng) -> Self {
-        let mut traits: Vec<Trait> = TRAITS.into_iter().filter(is_answered).collect();
+        let mut traits: Vec<Trait> = TRAITS.into_iter().filter(is_thrown).collect();
         if traits.is_empty() || rng.chance(333) {
             return Self::plain();
         }

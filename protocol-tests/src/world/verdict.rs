@@ -27,6 +27,11 @@ impl History {
         self.shown.extend(visible(log, log.stable));
     }
 
+    /// The latest time below an offset, where anything is known of what stood there.
+    fn latest_before(&self, offset: i64) -> Option<i64> {
+        self.shown.range(..offset).map(|(_, (time, _))| *time).max()
+    }
+
     /// Whether a cleaner may have taken the record: its key came again, or it is a tombstone.
     fn is_superseded(&self, offset: i64, record: &Record) -> bool {
         let again = |later: &Seen| later.1.key == record.key;
@@ -66,7 +71,7 @@ pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec
             found.push(format!("{offset} is missing: {seen:?}"));
         }
     }
-    found.extend(fillers(copy, rules));
+    found.extend(fillers(history, copy, rules));
     if rules.merged && !rules.compacted {
         found.extend(merged_equal(source, copy));
     } else if !rules.compacted {
@@ -98,9 +103,14 @@ fn merged_equal(source: &Dump, copy: &Dump) -> Vec<Difference> {
 }
 
 /// Fillers stand alone in their batches, uncompressed, and are never younger than the data before
-/// them, nor from 1970 (broker-facts A10, H6).
-fn fillers(copy: &Dump, rules: Rules) -> Vec<Difference> {
-    let (mut found, mut latest) = (Vec::new(), -1);
+/// them, nor from 1970 (broker-facts A10, H6). Where that data was deleted the history tells its
+/// time, as far as it goes.
+fn fillers(history: &History, copy: &Dump, rules: Rules) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut latest = match copy.batches.first().map_or(0, |first| first.base) {
+        0 => Some(-1),
+        first => history.latest_before(first),
+    };
     for batch in &copy.batches {
         let Some(header) = batch.header else {
             found.push(format!("{}: an old format", batch.base));
@@ -108,13 +118,14 @@ fn fillers(copy: &Dump, rules: Rules) -> Vec<Difference> {
         };
         let count = hidden(batch);
         if count == 0 {
-            latest = latest.max(header.max_timestamp);
+            latest = latest.max(Some(header.max_timestamp));
             continue;
         }
         let whole = usize::try_from(header.count) == Ok(count) && header.attributes & 7 == 0;
-        let timely = header.max_timestamp != 0 && (header.max_timestamp <= latest || rules.cleaned);
+        let is_young = latest.is_some_and(|latest| header.max_timestamp > latest);
+        let timely = header.max_timestamp != 0 && (!is_young || rules.cleaned);
         if !whole || !timely {
-            found.push(format!("{}: fillers, latest time {latest}: {header:?}", batch.base));
+            found.push(format!("{}: fillers, latest time {latest:?}: {header:?}", batch.base));
         }
     }
     found
@@ -177,6 +188,30 @@ mod tests {
         let mut mixed = Build::fillers(1_000_001, 3, None);
         mixed.records[1].offset_delta = 1;
         wrong(&[mixed], "fillers");
+    }
+
+    /// What stood before the fillers is deleted on both sides.
+    #[tokio::test(start_paused = true)]
+    async fn fillers_at_the_start_are_judged_by_what_is_known_of_before() {
+        let judged = |is_known: bool, time: i64| {
+            let (mut source, mut history, mut copy) = pair(&[Build::fillers(time, 3, None)]);
+            source.batches.remove(0);
+            copy.batches.remove(0);
+            (source.start, copy.start) = (2, 2);
+            if !is_known {
+                history.shown.retain(|offset, _| *offset >= 2);
+            }
+            judge(
+                &source,
+                &history,
+                &copy,
+                Rules { compacted: false, cleaned: false, merged: false },
+            )
+        };
+        assert_eq!(judged(true, 1_000_001), [""; 0]);
+        assert_eq!(judged(false, 1_000_001), [""; 0]);
+        assert!(judged(true, 1_000_002)[0].contains("latest time Some"));
+        assert!(judged(false, 0)[0].contains("latest time None"));
     }
 
     #[tokio::test(start_paused = true)]
