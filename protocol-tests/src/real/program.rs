@@ -281,10 +281,14 @@ pub struct Seen {
     pub reason: String,
     /// Where the source ends.
     pub source_end: Option<i64>,
+    /// The next offset to be written.
+    pub destination_end: Option<i64>,
     /// What readers of the copy see.
     pub destination_hwm: Option<i64>,
     /// Records between the two.
     pub lag_records: Option<i64>,
+    /// Offsets below the source's log start that are yet to be filled.
+    pub front_offsets: i64,
 }
 
 impl Seen {
@@ -296,8 +300,10 @@ impl Seen {
             code: text(one, "reason_code"),
             reason: text(one, "reason"),
             source_end: one["source_end"].as_i64(),
+            destination_end: one["destination_end"].as_i64(),
             destination_hwm: one["destination_hwm"].as_i64(),
             lag_records: one["lag_records"].as_i64(),
+            front_offsets: one["front_offsets"].as_i64().unwrap_or(0),
         }
     }
 }

@@ -2,30 +2,36 @@
 //!
 //! It never waits for isolog.
 
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
+use isolog::ids::Offset;
+use isolog::wire::filler;
+use isolog::wire::filler::COUNT_MAX;
+use isolog::wire::filler::Kind;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
+use protocol_tests::broker::codec::Codec;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::now_ms;
-use protocol_tests::world::kinds::ANSWERED;
-use protocol_tests::world::kinds::Trait;
 
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 2;
 /// Where the emptied topic ends.
 const EMPTIED_AT: usize = 37;
-/// For how long the producers may need to begin.
+/// Records before the hole and behind the front.
+const FEW: i64 = 10;
+/// For how long the producers may need to begin, and the source's cleaner to make the hole.
 const BEGIN_MAX: Duration = Duration::from_secs(180);
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
 
 /// Which topics are shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Set {
     /// What today's brokers write.
     Modern,
@@ -85,11 +91,15 @@ const OLD: &[Row] = &[
     ("g-old-1-snappy", "snappy", FORMAT_1, false, false),
     ("g-old-1-brokers-time", "gzip", FORMAT_1_BROKERS_TIME, false, false),
 ];
+/// What is there before isolog, and what no producer writes to: a log that was emptied, one that
+/// starts far above zero, and one in whose middle compaction left a large hole.
+const STILL: &[Row] = &[EMPTIED, FRONT, HOLE];
 const EMPTIED: Row = ("g-emptied", "none", &[], false, false);
+const FRONT: Row = ("g-front", "none", &[], false, false);
+const HOLE: Row = ("g-hole", "none", COMPACT, true, false);
 
 fn exhibit(row: &Row) -> Exhibit {
     let (name, _, configs, is_compacted, is_trimmed) = *row;
-    let is_trimmed = is_trimmed && ANSWERED.contains(&Trait::Trimmed);
     Exhibit { name, configs: configs.to_vec(), is_compacted, is_trimmed }
 }
 
@@ -103,9 +113,16 @@ fn rows(set: Set) -> Vec<&'static [Row]> {
 impl Exhibit {
     /// Every topic of a set.
     pub fn all(set: Set) -> Vec<Self> {
-        let mut all: Vec<Self> = rows(set).into_iter().flatten().map(exhibit).collect();
-        all.extend(ANSWERED.contains(&Trait::Trimmed).then(|| exhibit(&EMPTIED)));
-        all
+        rows(set).into_iter().chain([STILL]).flatten().map(exhibit).collect()
+    }
+
+    fn is_still(&self) -> bool {
+        STILL.iter().any(|row| row.0 == self.name)
+    }
+
+    /// Whether a cleaner takes almost everything of it.
+    pub fn is_holed(&self) -> bool {
+        self.name == HOLE.0
     }
 
     /// Whether it holds format 0 or 1.
@@ -118,16 +135,65 @@ impl Exhibit {
         source.create(self.name, PARTITIONS, replicas, &self.configs).unwrap();
     }
 
-    /// What lies in the log before isolog sees it: starts above zero, also inside of a batch.
-    pub fn prepare(&self, source: &Hand) {
+    /// What lies in the log before isolog sees it: starts above zero, also inside of a batch, and a
+    /// hole; the front and the hole are `deep` times the offsets of the largest filler.
+    pub fn prepare(&self, source: &Hand, deep: u32) {
         for partition in 0..PARTITIONS {
-            if self.name == EMPTIED.0 {
-                let batch = Build::plain(now_ms(), "gone", EMPTIED_AT);
-                source.produce(self.name, partition, &batch).unwrap();
-                source.delete_records(self.name, partition, EMPTIED_AT as i64).unwrap();
-            } else if self.is_trimmed {
-                let (_, end) = source.ends(self.name, partition).unwrap();
-                source.delete_records(self.name, partition, end / 2 + 1).unwrap();
+            match self.name {
+                name if name == EMPTIED.0 => self.empty(source, partition),
+                name if name == FRONT.0 => self.cut_front(source, partition, deep),
+                name if name == HOLE.0 => self.write_hole(source, partition, deep),
+                name if self.is_trimmed => {
+                    let (_, end) = source.ends(name, partition).unwrap();
+                    source.delete_records(name, partition, end / 2 + 1).unwrap();
+                }
+                _ => {}
+            }
+        }
+        if self.is_holed() {
+            self.wait_hole(source);
+        }
+    }
+
+    fn write_few(&self, source: &Hand, partition: i32, tag: &str) {
+        let batch = Build::plain(now_ms(), tag, FEW as usize);
+        source.produce(self.name, partition, &batch).unwrap();
+    }
+
+    fn empty(&self, source: &Hand, partition: i32) {
+        let batch = Build::plain(now_ms(), "gone", EMPTIED_AT);
+        source.produce(self.name, partition, &batch).unwrap();
+        source.delete_records(self.name, partition, EMPTIED_AT as i64).unwrap();
+    }
+
+    fn cut_front(&self, source: &Hand, partition: i32, deep: u32) {
+        let gone = filler::filler(Kind::Hidden, Offset::ZERO, COUNT_MAX, filler::NO_TIMESTAMP);
+        for _ in 0..deep {
+            source.produce_bytes(self.name, partition, gone.to_bytes()).unwrap();
+        }
+        self.write_few(source, partition, "behind");
+        source.delete_records(self.name, partition, i64::from(deep * COUNT_MAX)).unwrap();
+    }
+
+    /// One key again and again: the cleaner leaves its last record.
+    fn write_hole(&self, source: &Hand, partition: i32, deep: u32) {
+        self.write_few(source, partition, "before");
+        let mut again = Build::new(now_ms(), vec![Record::new("x", ""); COUNT_MAX as usize]);
+        again.records.iter_mut().for_each(|record| record.timestamp_delta = 0);
+        let again = again.codec(Codec::Gzip).bytes();
+        for _ in 0..deep {
+            source.produce_bytes(self.name, partition, again.clone()).unwrap();
+        }
+        let closing = Build::new(now_ms() + AHEAD_MS, vec![Record::new("closing", "x")]);
+        source.produce(self.name, partition, &closing).unwrap();
+    }
+
+    fn wait_hole(&self, source: &Hand) {
+        let until = Instant::now() + BEGIN_MAX;
+        for partition in 0..PARTITIONS {
+            while source.log(self.name, partition).unwrap().batches.len() > 3 {
+                assert!(Instant::now() < until, "{} is not cleaned", self.name);
+                sleep(Duration::from_millis(500));
             }
         }
     }
@@ -167,10 +233,15 @@ pub fn start_loads(set: Set, bootstrap: &str, rate: u64) -> Vec<Load> {
     loads
 }
 
+/// The topic with the large hole, and where that lies.
+pub fn hole(deep: u32) -> (&'static str, Range<i64>) {
+    (HOLE.0, FEW..FEW + i64::from(deep * COUNT_MAX) - 1)
+}
+
 /// Waits until every topic that is written to has some records.
 pub fn wait_written(all: &[Exhibit], source: &Hand, records: i64) {
     let until = Instant::now() + BEGIN_MAX;
-    for exhibit in all.iter().filter(|one| one.name != EMPTIED.0) {
+    for exhibit in all.iter().filter(|one| !one.is_still()) {
         while source.ends(exhibit.name, 0).unwrap().1 < records {
             assert!(Instant::now() < until, "nothing is written to {}", exhibit.name);
             sleep(Duration::from_millis(200));
