@@ -80,6 +80,9 @@ pub struct World<'a> {
     /// How many batches lay at the destination when one of them was first wrong by what happened
     /// to a log, not by an append.
     wrong_from: Option<usize>,
+    /// How many changes of the truth there had been, and how many batches at the destination, when
+    /// all of these were found right.
+    found_right: (u64, usize),
     /// Milliseconds since the beginning.
     clock: i64,
     /// What has been done so far.
@@ -159,6 +162,7 @@ impl<'a> World<'a> {
             misled: false,
             spoiled: false,
             wrong_from: None,
+            found_right: (0, 0),
             clock: 0,
             dice,
             tally: Tally::default(),
@@ -239,22 +243,16 @@ impl<'a> World<'a> {
                     let kind = self.dice.roll(2) as i16;
                     self.end_txn(opened, kind);
                 }
-                None => self.source.mark(producer, 1),
+                None => self.end_txn(producer, 1),
             },
             10 if ANEW => self.source.write(span, Attributes::LOG_APPEND_TIME, -1),
             10 => self.source.write(span, 0, -1),
-            _ => self.source.mark(producer, 9),
+            _ => self.end_txn(producer, 9),
         }
     }
 
-    /// Where the link reads what is not committed, aborted records stay what they are.
     fn end_txn(&mut self, producer: i64, kind: i16) {
-        let before = (!self.committed).then(|| self.source.truth.clone());
-        self.source.mark(producer, kind);
-        if let Some(before) = before {
-            self.source.truth[..before.len()].copy_from_slice(&before);
-            self.source.aborted.clear();
-        }
+        self.source.mark(producer, kind, self.committed);
     }
 
     fn fetch(&mut self) {
@@ -349,9 +347,17 @@ impl<'a> World<'a> {
         self.note_wrong();
     }
 
+    /// What was found right stays so until the truth changes.
     fn note_wrong(&mut self) {
-        if self.spoiled && self.wrong_from.is_none() && self.first_wrong().is_some() {
-            self.wrong_from = Some(self.broker.log.len());
+        if !self.spoiled || self.wrong_from.is_some() {
+            return;
+        }
+        let (changes, count) = self.found_right;
+        let from = if changes == self.source.changes { count } else { 0 };
+        let end = self.broker.log.len();
+        match self.first_wrong(from) {
+            Some(_) => self.wrong_from = Some(end),
+            None => self.found_right = (self.source.changes, end),
         }
     }
 

@@ -50,9 +50,11 @@ impl World<'_> {
         })
     }
 
-    /// The first batch at the destination that is not what the source has there now.
-    pub(super) fn first_wrong(&self) -> Option<usize> {
-        self.broker.log.iter().position(|batch| !self.batch_is_right(batch))
+    /// The first batch at the destination, from the `from`th on, that is not what the source has
+    /// there now.
+    pub(super) fn first_wrong(&self, from: usize) -> Option<usize> {
+        let wrong = self.broker.log[from..].iter().position(|batch| !self.batch_is_right(batch));
+        wrong.map(|place| from + place)
     }
 
     /// What must hold at the end.
@@ -60,7 +62,7 @@ impl World<'_> {
         if self.spoiled {
             return self.verdict_spoiled();
         }
-        if let Some(first) = self.first_wrong() {
+        if let Some(first) = self.first_wrong(0) {
             let batch = &self.broker.log[first];
             let cells: Vec<_> = (batch.base..batch.next()).map(|at| self.source.cell(at)).collect();
             panic!("wrong at the destination: {batch:?}, the source has {cells:?}");
@@ -100,7 +102,7 @@ impl World<'_> {
     /// After a stranger's record, or a source that lost copied ones: at most what was in flight
     /// was appended after the first wrong batch, and the mirror has stopped, or was never touched.
     fn verdict_spoiled(&self) {
-        if let Some(first) = self.first_wrong() {
+        if let Some(first) = self.first_wrong(0) {
             let from = self.wrong_from.map_or(first, |from| from.max(first));
             let ours = self.broker.log[from..].iter().filter(|batch| !batch.is_foreign);
             let behind = ours.count();

@@ -81,6 +81,8 @@ pub struct Source {
     pub aborted: Vec<AbortedTxn>,
     /// Of every offset from `origin` on.
     pub truth: Vec<Cell>,
+    /// How often the truth about an offset became another one.
+    pub changes: u64,
     /// Numbers the records.
     ids: u64,
 }
@@ -127,13 +129,15 @@ impl Source {
         self.push(span, made(base, span, bits | txn, producer, self.epoch, times, &rows));
     }
 
-    /// Appends a control batch: type 0 aborts, 1 commits, others are known to nobody.
-    pub fn mark(&mut self, producer: i64, kind: i16) {
+    /// Appends a control batch: type 0 aborts, 1 commits, others are known to nobody. Where the
+    /// link reads what is not committed (`hides` is false), aborted records stay what they are.
+    pub fn mark(&mut self, producer: i64, kind: i16, hides: bool) {
         let base = self.end;
         self.truth.push(NOTHING);
         if kind < 2
             && let Some(first) = self.open.remove(&producer)
             && kind == 0
+            && hides
         {
             self.aborted.push(AbortedTxn { producer, first, last: base });
             self.hide(producer, first);
@@ -144,8 +148,11 @@ impl Source {
     /// The records of an aborted transaction are nobody's.
     fn hide(&mut self, producer: i64, first: i64) {
         let origin = self.origin;
-        let inside = |b: &&Batch| b.base >= first && b.view.producer_id().0 == producer;
-        for batch in self.log.iter().filter(inside).filter(|b| !b.has(Attributes::CONTROL)) {
+        self.changes += 1;
+        let from = self.log.partition_point(|batch| batch.base < first);
+        let inside = |b: &&Batch| b.view.producer_id().0 == producer;
+        for batch in self.log[from..].iter().filter(inside).filter(|b| !b.has(Attributes::CONTROL))
+        {
             for at in batch.base..batch.next() {
                 self.truth[(at - origin) as usize].record = None;
             }
@@ -192,8 +199,10 @@ impl Source {
         let batches: Vec<&Batch> =
             self.log[first..].iter().take(count).take_while(inside).collect();
         let end = batches.last().map_or(upper, |batch| batch.next());
-        let among = |txn: &&AbortedTxn| txn.last >= offset && txn.first < end;
-        let aborted = self.aborted.iter().filter(among).copied().collect();
+        // in the order of their markers
+        let later = self.aborted.partition_point(|txn| txn.last < offset);
+        let among = |txn: &&AbortedTxn| txn.first < end;
+        let aborted = self.aborted[later..].iter().filter(among).copied().collect();
         (batches.into_iter().map(|batch| batch.view.clone()).collect(), aborted)
     }
 
@@ -201,7 +210,7 @@ impl Source {
     pub fn clean(&mut self, nth: u64, keep: u64, whole: bool, last_too: bool) {
         let stable = self.stable();
         let upper = if last_too { self.log.len() } else { self.log.len().saturating_sub(1) };
-        let count = self.log[..upper].iter().take_while(|b| b.next() <= stable).count() as u64;
+        let count = self.log[..upper].partition_point(|batch| batch.next() <= stable) as u64;
         if count == 0 {
             return;
         }
@@ -227,10 +236,9 @@ impl Source {
         let txn = self.aborted.iter().position(|txn| txn.last == batch.base);
         if let Some(txn) = txn {
             let AbortedTxn { producer, first, last } = self.aborted[txn];
-            let needed = self.log.iter().any(|b| {
-                let inside = b.base >= first && b.base < last && b.view.count() > 0;
-                inside && b.view.producer_id().0 == producer
-            });
+            let from = self.log.partition_point(|b| b.base < first);
+            let mut inside = self.log[from..].iter().take_while(|b| b.base < last);
+            let needed = inside.any(|b| b.view.count() > 0 && b.view.producer_id().0 == producer);
             if needed {
                 return;
             }
@@ -255,6 +263,7 @@ impl Source {
         let batch = self.log.pop()?;
         self.end = batch.base;
         self.truth.truncate((batch.base - self.origin) as usize);
+        self.changes += 1;
         self.epochs.retain(|(_, start)| *start < batch.base);
         self.epoch += 1;
         Some(batch)
