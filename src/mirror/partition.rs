@@ -100,6 +100,8 @@ pub struct PartitionMirror {
     pub(super) refused: (Offset, u32),
     /// Epoch and timestamp of the last batch handed out.
     pub(super) sent: (LeaderEpoch, TimestampMs),
+    /// The timestamp of the last batch that is known to be in the destination's log.
+    pub(super) landed: TimestampMs,
     /// What a fetch must ask for to get the next batch whole.
     pub(super) need_bytes: usize,
     /// The usual size of a batch, in bytes.
@@ -140,6 +142,7 @@ impl PartitionMirror {
             doubt: (None, 0),
             refused: (Offset::ZERO, 0),
             sent: (LeaderEpoch::NONE, TimestampMs(-1)),
+            landed: TimestampMs(-1),
             need_bytes: 0,
             stale_leader: false,
             unplaced: false,
@@ -184,6 +187,7 @@ impl PartitionMirror {
         let is_unplaced = std::mem::take(&mut self.unplaced);
         self.history.restart(if is_unplaced { LeaderEpoch::NONE } else { epoch });
         self.sent = (epoch, facts.tail_timestamp);
+        self.landed = facts.tail_timestamp;
         self.ahead = None;
         self.pending = None;
         self.empty_since = None;
@@ -271,6 +275,7 @@ impl PartitionMirror {
         }
         self.window.ack();
         self.proven = true;
+        self.landed = front.timestamp;
         self.refused = (front.next, 0);
         self.confirmed = self.confirmed.max(front.next);
         self.lag.destination_hwm = Some(self.confirmed);
@@ -512,6 +517,21 @@ mod tests {
         mirror.poll_append(late).unwrap();
         assert!(mirror.poll_append(late).is_none());
         assert!(mirror.poll_append(NOW).is_some());
+    }
+
+    /// The batch of 20..30 may be refused, for one, because a flipped bit made it young.
+    #[test]
+    fn behind_an_old_record_a_young_one_must_land_before_the_window_opens() {
+        let mut mirror = mirroring(100, 0);
+        fetched(&mut mirror, 100, tens(0, 10));
+        // their times are 1000, 1010 and so on: the first two are old
+        let late = TimestampMs(86_400_000 + 1_015);
+        for base in [0, 10, 20] {
+            assert_eq!(mirror.poll_append(late).unwrap().base, at(base));
+            assert!(mirror.poll_append(late).is_none(), "behind {base}");
+            acked(&mut mirror, base);
+        }
+        assert_eq!(std::iter::from_fn(|| mirror.poll_append(late)).count(), 5);
     }
 
     #[test]

@@ -23,9 +23,11 @@ const OFFSET_OUT_OF_RANGE: KafkaCode = KafkaCode(1);
 impl PartitionMirror {
     /// One at a time until the broker has taken the first batch of a chain, and behind a batch so
     /// old that it may forget the writer at any moment: it would take a later batch for the
-    /// beginning of a new chain (P17, S2).
+    /// beginning of a new chain (P17, S2). What is in flight does not count as young before it has
+    /// landed: it may be refused, and what is behind it be that later batch.
     pub(super) fn in_flight_max(&self, now: TimestampMs) -> usize {
-        let old = now.0.saturating_sub(self.sent.1.0) > self.limits.producer_age_ms_max;
+        let last = self.sent.1.0.min(self.landed.0);
+        let old = now.0.saturating_sub(last) > self.limits.producer_age_ms_max;
         if self.proven && !old { IN_FLIGHT_MAX } else { 1 }
     }
 
