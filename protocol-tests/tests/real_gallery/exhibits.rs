@@ -111,9 +111,13 @@ fn rows(set: Set) -> Vec<&'static [Row]> {
 }
 
 impl Exhibit {
-    /// Every topic of a set.
-    pub fn all(set: Set) -> Vec<Self> {
-        rows(set).into_iter().chain([STILL]).flatten().map(exhibit).collect()
+    /// Every topic of a set; not `whole`, without those whose logs do not start at 0 or lie still.
+    pub fn all(set: Set, whole: bool) -> Vec<Self> {
+        let written: Vec<Self> = rows(set).into_iter().flatten().map(exhibit).collect();
+        if whole {
+            return written.into_iter().chain(STILL.iter().map(exhibit)).collect();
+        }
+        written.into_iter().map(|one| Self { is_trimmed: false, ..one }).collect()
     }
 
     fn is_still(&self) -> bool {
