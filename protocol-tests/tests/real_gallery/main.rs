@@ -1,11 +1,12 @@
 //! The gallery: every kind of log that a real cluster holds, mirrored while producers write and
 //! isolog is killed, and read back by clients that are not ours.
 //!
-//! It never skips. The first pair of each set is shown by default, without the logs that start above
-//! zero or have a large hole. `ISOLOG_GALLERY=pairs` shows everything between every pair of clusters,
-//! `ISOLOG_GALLERY=full` does so in the size that the issue asks for (30 kills),
-//! `ISOLOG_GALLERY_PAIR=4.3.1:2.8.2-kraft` shows one of `PAIRS` alone (`x3` behind it: three brokers a
-//! side, which die, freeze and lose their leaderships), `ISOLOG_GALLERY_SEED` replays the moments.
+//! It never skips. The first pair of each set is shown by default, without the logs that start
+//! above zero or have a large hole. `ISOLOG_GALLERY=pairs` shows everything between every pair of
+//! clusters, `ISOLOG_GALLERY=full` does so in the size that the issue asks for (30 kills),
+//! `ISOLOG_GALLERY_PAIR=4.3.1:2.8.2-kraft` shows one of `PAIRS` alone (`x3` behind it: three
+//! brokers a side, which die, freeze and lose their leaderships), `ISOLOG_GALLERY_SEED` replays
+//! the moments.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
