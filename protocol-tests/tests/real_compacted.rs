@@ -40,7 +40,7 @@ use protocol_tests::world::verdict::hidden;
 
 /// Segments are closed and cleaned as soon as may be; isolog gives the copy the same.
 const COMPACT: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.ms", "2000"), ("min.cleanable.dirty.ratio", "0.01")];
+    [("cleanup.policy", "compact"), ("segment.ms", "2000"), ("min.cleanable.dirty.ratio", "0")];
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
 /// The first offset at which hidden fillers would harm a compacted topic.
@@ -242,7 +242,7 @@ fn a_copy_is_compacted_again_and_again() {
         .sum();
     for topic in TOPICS {
         let ratio = sides.theirs.config(topic, "min.cleanable.dirty.ratio").unwrap();
-        assert_eq!(ratio.as_deref(), Some("0.01"), "taken over from the source");
+        assert_eq!(ratio.as_deref(), Some("0.0"), "taken over from the source");
     }
     let log = sides.cleaner_log();
     assert!(!isolog.log().contains("panicked"), "{}", isolog.log());

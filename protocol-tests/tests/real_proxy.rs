@@ -40,7 +40,7 @@ const KINDS: [(&str, &str, bool); 4] = [
     ("txn-keyed", "zstd", true),
 ];
 const COMPACT: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.ms", "3000"), ("min.cleanable.dirty.ratio", "0.01")];
+    [("cleanup.policy", "compact"), ("segment.ms", "3000"), ("min.cleanable.dirty.ratio", "0")];
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
 /// Two days.
