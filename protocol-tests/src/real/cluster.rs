@@ -4,6 +4,7 @@
 //! watchdog does.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process;
@@ -136,6 +137,17 @@ impl RealCluster {
         self.dir.join(format!("node{node}/data"))
     }
 
+    /// Lets the empty logs of these topics (their partition 0, on node 1) start and end at an
+    /// offset: the name of an empty segment says where its log is. The node is stopped for it.
+    pub fn begin_at(&self, topics: &[&str], start: i64) -> Result<(), RealError> {
+        self.term(1)?;
+        for topic in topics {
+            let dir = self.data_dir(1).join(format!("{topic}-0"));
+            move_up(&dir, start).map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
+        }
+        self.restart(1)
+    }
+
     /// SIGKILL to node 1, 2 or 3; returns when it is gone.
     pub fn kill(&self, node: u8) -> Result<(), RealError> {
         self.order("kill", node)
@@ -169,6 +181,25 @@ impl RealCluster {
     fn order(&self, word: &str, node: u8) -> Result<(), RealError> {
         run(script().arg(word).arg(&self.dir).arg(node.to_string())).map(drop)
     }
+}
+
+/// Renames the only segment of a log, which is empty; its indexes are built anew at the start.
+fn move_up(dir: &Path, start: i64) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        match (path.file_stem().and_then(|stem| stem.to_str()), kind) {
+            (Some("00000000000000000000"), Some("log")) => {
+                if path.metadata()?.len() > 0 {
+                    return Err(io::Error::other("the log is not empty"));
+                }
+                fs::rename(&path, dir.join(format!("{start:020}.log")))?;
+            }
+            (Some(_), Some("index" | "timeindex" | "snapshot")) => fs::remove_file(&path)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl Drop for RealCluster {

@@ -306,9 +306,8 @@ impl Lab {
             Place::Real(cluster) => {
                 let (cluster, moved) = (cluster.clone(), topics.clone());
                 let done = tokio::task::spawn_blocking(move || {
-                    cluster.term(1).unwrap();
-                    moved.iter().for_each(|topic| move_up(&cluster, &topic.name, start));
-                    cluster.restart(1).unwrap();
+                    let names: Vec<&str> = moved.iter().map(|topic| &*topic.name).collect();
+                    cluster.begin_at(&names, start).unwrap();
                 });
                 done.await.unwrap();
             }
@@ -508,26 +507,6 @@ impl Lab {
         let answer = raw.call(2, &request).await.unwrap();
         let one = &answer.topics[0].partitions[0];
         (one.error_code, one.low_watermark)
-    }
-}
-
-/// Renames the files of a stopped broker's only, empty segment.
-fn move_up(cluster: &RealCluster, topic: &str, start: i64) {
-    let dir = cluster.data_dir(1).join(format!("{topic}-0"));
-    for entry in std::fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        let kind = path.extension().map(|kind| kind.to_string_lossy().into_owned());
-        match (path.file_stem().and_then(|stem| stem.to_str()), kind.as_deref()) {
-            (Some("00000000000000000000"), Some("log")) => {
-                assert_eq!(path.metadata().unwrap().len(), 0, "{} is not empty", path.display());
-                std::fs::rename(&path, dir.join(format!("{start:020}.log"))).unwrap();
-            }
-            // built anew at the start
-            (Some(_), Some("index" | "timeindex" | "snapshot")) => {
-                std::fs::remove_file(&path).unwrap();
-            }
-            _ => {}
-        }
     }
 }
 

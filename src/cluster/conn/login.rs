@@ -50,7 +50,7 @@ use crate::wire::versions::ApiKey;
 const RENEW_PARTS: (u64, u64) = (75, 10);
 /// Later than this nothing else leaves before the renewal: the broker would end the connection.
 /// A renewal itself is taken at any time.
-const HOLD_PARTS: u32 = 93;
+const HOLD_PARTS: u32 = 87;
 /// A broker refuses renewals that follow each other within a second
 /// (`SaslServerAuthenticator`, MIN_REAUTH_INTERVAL_ONE_SECOND_NANOS).
 const RENEW_PAUSE_MIN: Duration = Duration::from_millis(1100);
