@@ -50,6 +50,8 @@ struct Counts {
     late_bytes: AtomicU64,
     /// Bytes of dead clients that are yet to be delivered, and connections that linger.
     pending: AtomicU64,
+    /// Nothing more is kept.
+    hurries: AtomicBool,
 }
 
 /// A port for each broker.
@@ -95,6 +97,11 @@ impl Proxy {
             self.runtime.spawn(accept(listener, *broker, rng, counts));
         }
         Ok(())
+    }
+
+    /// Passes on at once what comes from now on; what is kept already comes when it is due.
+    pub fn hurry(&self) {
+        self.counts.hurries.store(true, Ordering::Relaxed);
     }
 
     /// How many connections there were.
@@ -160,7 +167,10 @@ async fn keep(
     let mut buffer = vec![0; PIECE_BYTES];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let long = dice.chance(LONG_PERMILLE);
-        let delay_ms = dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX });
+        let delay_ms = match counts.hurries.load(Ordering::Relaxed) {
+            true => 0,
+            false => dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX }),
+        };
         latest = latest.max(Instant::now() + Duration::from_millis(delay_ms));
         let piece = Piece { due: latest, bytes: buffer[..count].to_vec() };
         if send.send(piece).await.is_err() {
