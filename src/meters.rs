@@ -205,7 +205,15 @@ pub const CONNECTIONS_OPENED: Meter = counter(
     "isolog_connections_opened_total",
     "connections",
     SIDE,
-    "Connections to brokers that were opened; it grows while connections are lost.",
+    "Connections to brokers that were opened; beyond those that were given up, it grows while they \
+     are lost.",
+);
+/// Connections that were given up for another broker.
+pub const CONNECTIONS_GIVEN_UP: Meter = counter(
+    "isolog_connections_given_up_total",
+    "connections",
+    SIDE,
+    "Healthy connections that were closed so that another broker is asked for metadata.",
 );
 /// Dials that failed.
 pub const DIAL_FAILURES: Meter = counter(
@@ -281,6 +289,7 @@ pub const METERS: &[Meter] = &[
     PARTITION_HELD_RECORDS,
     CONNECTIONS,
     CONNECTIONS_OPENED,
+    CONNECTIONS_GIVEN_UP,
     DIAL_FAILURES,
     TLS_HANDSHAKES,
     TLS_HANDSHAKE_MS,

@@ -18,6 +18,7 @@ use crate::cluster::Target;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Answer;
 use crate::cluster::conn::Conn;
+use crate::cluster::count;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
@@ -81,10 +82,15 @@ impl Cluster {
         let mut slot = slot.lock().await;
         // taken out meanwhile: who gives up waiting drops the connection with the request
         let mut idle = slot.conn.take();
-        if let Some(conn) = &mut idle
-            && (!conn.is_alive().await || (broker.is_none() && slot.asks >= ANY_ASKS_MAX))
-        {
-            idle = None;
+        if let Some(conn) = &mut idle {
+            let is_alive = conn.is_alive().await;
+            let is_worn = broker.is_none() && slot.asks >= ANY_ASKS_MAX;
+            if is_alive && is_worn {
+                count::given_up(self.options.side);
+            }
+            if !is_alive || is_worn {
+                idle = None;
+            }
         }
         let mut conn = match idle {
             Some(conn) => conn,

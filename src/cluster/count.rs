@@ -22,6 +22,11 @@ pub(super) fn dial_failed(side: Side) {
     metrics::counter!(meters::DIAL_FAILURES.name, "side" => label(side)).increment(1);
 }
 
+/// Notes that a healthy connection was closed, so that another broker is asked.
+pub(super) fn given_up(side: Side) {
+    metrics::counter!(meters::CONNECTIONS_GIVEN_UP.name, "side" => label(side)).increment(1);
+}
+
 /// Notes a TLS handshake: whether it led anywhere, from an earlier session, and how long it took.
 pub(super) fn tls_handshake(side: Side, ok: bool, resumed: bool, took: Duration) {
     let result = match (ok, resumed) {
