@@ -190,6 +190,8 @@ impl Topic {
         } else {
             pen.source.retain_from(&self.name, partition, to.min(hwm));
         }
+        // the new start too: a crash may take it back
+        self.note(partition, pen.source);
     }
 }
 

@@ -19,12 +19,16 @@ use crate::check::visible;
 #[derive(Clone, Debug, Default)]
 pub struct History {
     shown: BTreeMap<i64, Seen>,
+    /// The greatest log start that it had. A broker that crashes within a minute forgets it, and
+    /// shows again what was deleted (broker-facts A6); a copy need not have that.
+    start_max: i64,
 }
 
 impl History {
     /// Notes what a log shows now. What took the place of a lost record stands.
     pub fn note(&mut self, log: &Dump) {
         self.shown.extend(visible(log, log.stable));
+        self.start_max = self.start_max.max(log.start);
     }
 
     /// The latest time below an offset, where anything is known of what stood there.
@@ -65,7 +69,8 @@ pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec
             Some(_) => {}
         }
     }
-    let missing = theirs.range(copy.start..).filter(|(offset, _)| !ours.contains_key(offset));
+    let from = copy.start.max(source.start).max(history.start_max);
+    let missing = theirs.range(from..).filter(|(offset, _)| !ours.contains_key(offset));
     for (offset, seen) in missing {
         if !(rules.compacted && history.is_superseded(*offset, &seen.1)) {
             found.push(format!("{offset} is missing: {seen:?}"));
@@ -73,9 +78,9 @@ pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec
     }
     found.extend(fillers(history, copy, rules));
     if rules.merged && !rules.compacted {
-        found.extend(merged_equal(source, copy));
+        found.extend(merged_equal(source, copy, from));
     } else if !rules.compacted {
-        found.extend(batches_equal(source, copy, source.start.max(copy.start), source.end));
+        found.extend(batches_equal(source, copy, from, source.end));
     }
     if !rules.cleaned {
         found.extend(holes(copy));
@@ -85,8 +90,7 @@ pub fn judge(source: &Dump, history: &History, copy: &Dump, rules: Rules) -> Vec
 
 /// Every plain batch of the source is in the copy as it was, or lies inside one batch of the same
 /// codec.
-fn merged_equal(source: &Dump, copy: &Dump) -> Vec<Difference> {
-    let from = source.start.max(copy.start);
+fn merged_equal(source: &Dump, copy: &Dump, from: i64) -> Vec<Difference> {
     let plain = source.batches.iter().filter(|batch| is_plain(batch, &source.aborted));
     let one = |batch: &Stored| {
         let at = copy.batches.partition_point(|other| other.next <= batch.base);
