@@ -437,8 +437,8 @@ impl Topics {
     }
 }
 
-/// Reads the metadata of new topics until a broker tells all their partitions: brokers learn of
-/// them one by one, and the next look may be minutes away.
+/// Reads the metadata of new topics until a broker tells of their partitions: brokers learn of a
+/// topic one by one, and the next look may be minutes away.
 async fn settle(mut new: Vec<Arc<Topic>>, destination: &Cluster) -> Result<(), ClusterError> {
     for _ in 0..SETTLE_READS_MAX {
         if new.is_empty() {
