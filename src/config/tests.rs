@@ -204,6 +204,8 @@ fn each_side_has_its_own_security_and_says_what_is_missing() {
     check(&format!("{sasl}'OAUTHBEARER'\n{http}"), "https://");
     let ssl = "security.protocol = 'SSL'\n";
     check(&format!("{ssl}ssl.truststore.location = 'none.pem'"), "cannot read ./none.pem");
+    let crl = &format!("{ssl}ssl.crl.location = 'none.pem'");
+    check(crl, "ssl.crl.location: cannot read ./none.pem");
     check(&format!("{ssl}ssl.enabled.protocols = 'TLSv1.1'"), "TLSv1.2 and TLSv1.3");
     check(&format!("{ssl}ssl.cipher.suites = 'RC4'"), "TLS_AES_128_GCM_SHA256");
     check(

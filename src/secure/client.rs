@@ -18,10 +18,12 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
+use rustls::server::VerifierBuilderError;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 
 use super::files::Stamp;
+use super::revoked::RevocationLists;
 use super::store::KeyStore;
 use super::store::StoreError;
 use super::store::TrustStore;
@@ -46,6 +48,8 @@ pub enum Names {
 pub struct ClientOptions {
     /// Whom to trust; the system's authorities where it is absent.
     pub trust: Option<TrustStore>,
+    /// Whom not to trust any more; nothing is looked up where it is absent.
+    pub revoked: Option<RevocationLists>,
     /// Who we are, where the server asks.
     pub identity: Option<KeyStore>,
     /// Whether names are checked.
@@ -60,13 +64,13 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> ClientOptions {
-        let (trust, identity, cipher_suites) = (None, None, Vec::new());
+        let (trust, revoked, identity, cipher_suites) = (None, None, None, Vec::new());
         let names = Names::Checked;
-        ClientOptions { trust, identity, names, tls12: true, tls13: true, cipher_suites }
+        ClientOptions { trust, revoked, identity, names, tls12: true, tls13: true, cipher_suites }
     }
 }
 
-type Stamps = [Option<Stamp>; 2];
+type Stamps = [Option<Stamp>; 3];
 
 /// The settings of one cluster's connections, and what was made of them.
 #[derive(Debug)]
@@ -138,6 +142,7 @@ impl ClientTls {
 fn stamps(options: &ClientOptions) -> Stamps {
     [
         options.trust.as_ref().and_then(TrustStore::stamp),
+        options.revoked.as_ref().and_then(RevocationLists::stamp),
         options.identity.as_ref().and_then(KeyStore::stamp),
     ]
 }
@@ -146,8 +151,7 @@ fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
     let provider = Arc::new(provider(&options.cipher_suites)?);
     let versions = versions(options.tls12, options.tls13)?;
     let (roots, pinned) = roots(options.trust.as_ref())?;
-    let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let strict = strict.build().map_err(|error| StoreError::Unfit(error.to_string()))?;
+    let strict = strict(roots, options.revoked.as_ref(), provider.clone())?;
     let verifier = Arc::new(Verifier::new(strict, options.names, pinned));
     let unfit = |error: rustls::Error| StoreError::Unfit(error.to_string());
     let builder = ClientConfig::builder_with_provider(provider);
@@ -166,6 +170,27 @@ fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
     Ok(Arc::new(config))
 }
 
+/// The check of a chain. With revocation lists every certificate below the authority must be on
+/// the safe side of one: a missing list and one that is out of date refuse as well, as OpenSSL's
+/// `X509_V_FLAG_CRL_CHECK_ALL` does, for whoever revokes a certificate can withhold a list too.
+fn strict(
+    roots: RootCertStore,
+    revoked: Option<&RevocationLists>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
+    let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    if let Some(lists) = revoked {
+        let lists = lists.load().map_err(|error| StoreError::Lists(error.to_string()))?;
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    builder.build().map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(why) => {
+            StoreError::Lists(format!("a revocation list of the file is not taken: {why:?}"))
+        }
+        other => StoreError::Unfit(other.to_string()),
+    })
+}
+
 /// A client that trusts these certificates and nobody else.
 pub(super) fn trusting(
     all: Vec<CertificateDer<'static>>,
@@ -175,8 +200,7 @@ pub(super) fn trusting(
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(all.iter().cloned());
     let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(error.to_string());
-    let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let strict = strict.build().map_err(|error| unfit(&error))?;
+    let strict = strict(roots, None, provider.clone())?;
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_protocol_versions(&versions(true, true)?);
     let builder = builder.map_err(|error| unfit(&error))?.dangerous();

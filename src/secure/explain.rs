@@ -102,7 +102,22 @@ fn certificate(error: &CertificateError) -> String {
              authority of that name in the trust store"
                 .into()
         }
-        CertificateError::Revoked => "the broker's certificate is revoked".into(),
+        CertificateError::Revoked => {
+            "the broker's certificate, or one above it, is revoked by a list of ssl.crl.location: \
+             the broker needs a new one"
+                .into()
+        }
+        CertificateError::UnknownRevocationStatus => {
+            "ssl.crl.location holds no list of an authority that signed the broker's certificate \
+             or one above it: put that authority's list into the file"
+                .into()
+        }
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "a revocation list of ssl.crl.location is out of date (nextUpdate): put the \
+             authority's new one into the file"
+                .into()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the broker's certificate may not be used by servers (extended key usage)".into()
         }

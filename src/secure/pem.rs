@@ -1,4 +1,4 @@
-//! PEM text: certificates and one private key, encrypted or not.
+//! PEM text: certificates, revocation lists and one private key, encrypted or not.
 //!
 //! It never repeats a line of what it reads: a key may be in it. Kafka's users write PEM into one
 //! line of a `.properties` file, with blanks for line breaks (`DefaultSslEngineFactory.PemParser`),
@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
@@ -24,6 +25,8 @@ const DASHES: &str = "-----";
 pub struct Pem {
     /// Its certificates in order.
     pub certificates: Vec<CertificateDer<'static>>,
+    /// Its lists of revoked certificates.
+    pub revocation_lists: Vec<CertificateRevocationListDer<'static>>,
     /// Its first private key.
     pub key: Option<PemKey>,
 }
@@ -40,7 +43,7 @@ pub enum PemKey {
 type Why = &'static str;
 
 impl Pem {
-    /// Reads a text; sections that are neither certificate nor key are passed over.
+    /// Reads a text; sections of other kinds are passed over.
     pub fn read(text: &[u8]) -> Result<Pem, Why> {
         let mut left = std::str::from_utf8(text).map_err(|_| "it is no PEM text")?;
         let mut pem = Pem::default();
@@ -60,6 +63,7 @@ impl Pem {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 self.certificates.push(decode(body)?.to_vec().into());
             }
+            "X509 CRL" => self.revocation_lists.push(decode(body)?.to_vec().into()),
             _ if self.key.is_some() => {}
             "ENCRYPTED PRIVATE KEY" => self.key = Some(PemKey::Encrypted(decode(body)?)),
             "PRIVATE KEY" => self.plain(PrivateKeyDer::Pkcs8(decode(body)?.to_vec().into())),
@@ -117,6 +121,14 @@ mod tests {
             assert_eq!(pem.certificates, [CertificateDer::from(vec![1])], "{text}");
             assert!(pem.key.is_none());
         }
+    }
+
+    #[test]
+    fn revocation_lists_are_told_from_certificates() {
+        let text = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----";
+        let pem = Pem::read(text.as_bytes()).unwrap();
+        assert_eq!(pem.revocation_lists, [CertificateRevocationListDer::from(vec![0x30, 0])]);
+        assert!(pem.certificates.is_empty() && pem.key.is_none());
     }
 
     #[test]

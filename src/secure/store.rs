@@ -76,6 +76,9 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// The lists of `ssl.crl.location`.
+    #[error("{0}")]
+    Lists(String),
     /// What rustls says of a store or a setting.
     #[error("{0}")]
     Unfit(String),
@@ -146,7 +149,7 @@ impl KeyStore {
         let key_password = self.key_password.as_ref().map(Secret::expose).or(password);
         match Format::of(bytes)? {
             Format::Pem => {
-                let Pem { certificates, key } = Pem::read(bytes)?;
+                let Pem { certificates, key, .. } = Pem::read(bytes)?;
                 let key = key.ok_or("it holds no private key")?;
                 if certificates.is_empty() {
                     return Err("it holds no certificate".into());
@@ -185,7 +188,7 @@ impl Format {
     }
 }
 
-fn broken(place: &str, why: &str) -> StoreError {
+pub(super) fn broken(place: &str, why: &str) -> StoreError {
     StoreError::Broken { place: place.to_owned(), why: why.to_owned() }
 }
 

@@ -8,6 +8,7 @@
 mod canary;
 mod lab;
 mod login;
+mod revoked;
 mod service;
 mod stores;
 mod tls;

@@ -29,9 +29,11 @@ use crate::secure::KeyPlace;
 use crate::secure::KeyStore;
 use crate::secure::Names;
 use crate::secure::Place;
+use crate::secure::RevocationLists;
 use crate::secure::Secret;
 use crate::secure::ServerOptions;
 use crate::secure::ServerTls;
+use crate::secure::StoreError;
 use crate::secure::TrustStore;
 use crate::secure::jaas::Jaas;
 use crate::service::Access;
@@ -122,7 +124,10 @@ impl Desk<'_> {
         let options = client_options(lookup, self.dir)?;
         let key =
             if options.trust.is_some() { "ssl.truststore.location" } else { "security.protocol" };
-        let made = ClientTls::new(options).map_err(|error| (key, error.to_string()))?;
+        let made = ClientTls::new(options).map_err(|error| match error {
+            StoreError::Lists(why) => ("ssl.crl.location", why),
+            other => (key, other.to_string()),
+        })?;
         Ok(Arc::new(made))
     }
 
@@ -283,6 +288,7 @@ fn client_options(lookup: Lookup<'_>, dir: &Path) -> Result<ClientOptions, Wrong
     };
     Ok(ClientOptions {
         trust: trust_store(lookup, dir)?,
+        revoked: path(lookup, "crl", dir).map(|file| RevocationLists { file }),
         identity: key_store(lookup, dir)?,
         names,
         tls12: has("TLSv1.2"),

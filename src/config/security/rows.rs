@@ -172,6 +172,17 @@ pub const SECURITY: &[Property] = &[
         "The trusted certificates themselves, as PEM, instead of a file.",
     ),
     row(
+        "ssl.crl.location",
+        CLUSTERS,
+        Kind::File,
+        Default::None,
+        "A file of certificate revocation lists (X509 CRL): PEM, or one list as DER; the name is \
+         librdkafka's. With it every certificate of a broker's chain must be told good by a list \
+         of its authority: a revoked one, a missing list and one past its nextUpdate are refused. \
+         Read again when it changes; open connections stay. Nothing is fetched: distribution \
+         points and OCSP are not asked.",
+    ),
+    row(
         "ssl.keystore.type",
         STORES,
         Kind::Word(STORE_TYPES),
