@@ -51,11 +51,11 @@ pub struct Exhibit {
 }
 
 const COMPACT: &[(&str, &str)] =
-    &[("cleanup.policy", "compact"), ("segment.ms", "3000"), ("min.cleanable.dirty.ratio", "0.01")];
+    &[("cleanup.policy", "compact"), ("segment.ms", "3000"), ("min.cleanable.dirty.ratio", "0")];
 const COMPACT_DELETE: &[(&str, &str)] = &[
     ("cleanup.policy", "compact,delete"),
     ("segment.ms", "3000"),
-    ("min.cleanable.dirty.ratio", "0.01"),
+    ("min.cleanable.dirty.ratio", "0"),
 ];
 const BROKERS_TIME: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
 const FORMAT_0: &[(&str, &str)] = &[("message.format.version", "0.9.0")];
