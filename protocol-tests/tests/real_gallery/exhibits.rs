@@ -125,7 +125,7 @@ impl Exhibit {
     }
 
     /// Whether a cleaner takes almost everything of it.
-    pub fn is_holed(&self) -> bool {
+    fn is_holed(&self) -> bool {
         self.name == HOLE.0
     }
 

@@ -58,8 +58,8 @@ const FULL: Size = Size {
     kills: 30,
     life_ms_max: 6_000,
     fill_ms_max: 500,
-    deep: 100,
-    rate: 600,
+    deep: 40,
+    rate: 300,
     level_seconds_max: 600,
 };
 
