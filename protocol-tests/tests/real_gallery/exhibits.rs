@@ -26,7 +26,7 @@ const EMPTIED_AT: usize = 37;
 /// Records before the hole and behind the front.
 const FEW: i64 = 10;
 /// For how long the producers may need to begin, and the source's cleaner to make the hole.
-const BEGIN_MAX: Duration = Duration::from_secs(180);
+const BEGIN_MAX: Duration = Duration::from_secs(600);
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
 
