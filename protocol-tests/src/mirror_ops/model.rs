@@ -6,6 +6,7 @@ use super::World;
 use super::broker::Row;
 use super::broker::SEQUENCES;
 use super::broker::Stored;
+use super::source::Cell;
 use super::source::Source;
 use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Overtook;
@@ -17,9 +18,10 @@ pub fn is_right(source: &Source, at: i64, row: Row, repeats_from: i64) -> bool {
     match row {
         Some(_) if cell.record == row => true,
         Some(_) => {
-            at >= repeats_from && (cell.record.is_none() || cell.is_gone) && {
-                let open =
-                    |at: &i64| source.cell(*at).is_some_and(|c| c.record.is_none() || c.is_gone);
+            // what retention took before it was copied is a gap as well
+            let may = |at: i64, c: &Cell| c.record.is_none() || c.is_gone || at < source.start;
+            at >= repeats_from && may(at, cell) && {
+                let open = |at: &i64| source.cell(*at).is_some_and(|c| may(*at, c));
                 let next = (at..).find(|at| !open(at)).and_then(|at| source.cell(at));
                 next.is_none_or(|next| next.record == row)
                     || (at..source.end).any(|at| source.cell(at).is_some_and(|c| c.record == row))
