@@ -30,6 +30,7 @@ use isolog::mirror::facts::Policy;
 use isolog::mirror::facts::Takes;
 use isolog::mirror::partition::DOUBT_MAX;
 use isolog::mirror::partition::PartitionMirror;
+use isolog::mirror::partition::REFUSED_MAX;
 use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
 use isolog::wire::error::KafkaCode;
@@ -71,8 +72,10 @@ pub struct World<'a> {
     tame: bool,
     /// How often in a row a thawed old leader answered with its old end.
     stale: u32,
-    /// How often in a row a fetch brought a flipped bit.
-    flipped: u32,
+    /// Whether the last fetch brought a flipped bit.
+    flipped: bool,
+    /// How many bits were flipped of what is not copied yet, and up to where that is.
+    flips: (u32, i64),
     /// The last look was at such an answer: a halt upon it is safe, if needless.
     misled: bool,
     /// Whether a stranger wrote, or the source lost what was copied: a halt is right.
@@ -108,6 +111,7 @@ pub struct Tally {
 
 /// Fewer in a row than the machine believes.
 const STALE_MAX: u32 = DOUBT_MAX - 1;
+const FLIPS_MAX: u32 = REFUSED_MAX - 1;
 const AGE_MS_MAX: i64 = 86_400_000;
 /// What an idle moment takes, so that an empty answer is wondered about in the end.
 const IDLE_MS: i64 = 1_000;
@@ -158,7 +162,8 @@ impl<'a> World<'a> {
             faults: true,
             tame,
             stale: 0,
-            flipped: 0,
+            flipped: false,
+            flips: (0, 0),
             misled: false,
             spoiled: false,
             wrong_from: None,
@@ -281,11 +286,16 @@ impl<'a> World<'a> {
 
     /// A bit is wrong on the way, where a checksum covers it; not so often that it is believed.
     fn flip(&mut self, batches: &mut [BatchView]) {
-        let unlucky = self.faults && !self.tame && self.dice.roll(64) == 0 && self.flipped < 2;
-        self.flipped = if unlucky { self.flipped + 1 } else { 0 };
-        if !unlucky || batches.is_empty() {
+        if self.broker.end >= self.flips.1 {
+            self.flips = (0, 0);
+        }
+        let unlucky = self.faults && !self.tame && self.dice.roll(64) == 0;
+        self.flipped = unlucky && self.flips.0 < FLIPS_MAX && !batches.is_empty();
+        if !self.flipped {
             return;
         }
+        let reach = batches.iter().map(|batch| batch.base_offset().get() + batch.span() as i64);
+        self.flips = (self.flips.0 + 1, reach.fold(self.flips.1, i64::max));
         let nth = self.dice.roll(batches.len() as u64) as usize;
         let mut bytes = batches[nth].to_bytes().to_vec();
         let place = 17 + self.dice.roll(200) as usize % (bytes.len() - 17);
@@ -303,7 +313,7 @@ impl<'a> World<'a> {
         let sent = BatchView::from_parts(header, sendable.records).expect("rewritten whole");
         assert_eq!(sent.base_sequence(), append.base.sequence());
         let occupied = append.base.plus(sent.span());
-        assert!(occupied == Some(append.next) || self.flipped > 0 || append.base == append.next);
+        assert!(occupied == Some(append.next) || self.flipped || append.base == append.next);
         self.sent.push_back(sent);
     }
 
