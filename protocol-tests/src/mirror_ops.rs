@@ -80,6 +80,8 @@ pub struct World<'a> {
     misled: bool,
     /// Whether a stranger wrote, or the source lost what was copied: a halt is right.
     spoiled: bool,
+    /// Whether a request of a connection that was gone has been appended.
+    landed_late: bool,
     /// How many batches lay at the destination when one of them was first wrong by what happened
     /// to a log, not by an append.
     wrong_from: Option<usize>,
@@ -166,6 +168,7 @@ impl<'a> World<'a> {
             flips: (0, 0),
             misled: false,
             spoiled: false,
+            landed_late: false,
             wrong_from: None,
             found_right: (0, 0),
             clock: 0,
@@ -403,6 +406,7 @@ impl<'a> World<'a> {
     fn land_late(&mut self, batch: &BatchView) {
         let end = self.broker.end % SEQUENCES;
         let (code, _, is_repeat) = self.broker.append(batch);
+        self.landed_late |= code == 0 && !is_repeat;
         self.spoiled |= code == 0 && !is_repeat && end != i64::from(batch.base_sequence());
     }
 

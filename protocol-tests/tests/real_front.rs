@@ -182,7 +182,7 @@ fn make_gaps(hand: &Hand, gaps: i64, batches: i64) -> Vec<Range<i64>> {
         hand.produce(GAPS, 0, &Build::plain(time, tag, FEW)).unwrap();
         hand.ends(GAPS, 0).unwrap().1
     };
-    let mut again = Build::new(now_ms(), vec![Record::new("again", ""); COUNT_MAX as usize]);
+    let mut again = Build::new(now_ms(), vec![Record::new("x", ""); COUNT_MAX as usize]);
     again.records.iter_mut().for_each(|record| record.timestamp_delta = 0);
     let again = again.codec(Codec::Gzip).bytes();
     let mut made = Vec::new();
