@@ -42,8 +42,7 @@ fn unlevel(exhibit: &Exhibit, partition: i32, source: &Hand, copy: &Hand) -> Opt
     if !exhibit.is_compacted {
         return None;
     }
-    let policies = [source, copy].map(|hand| hand.config(name, "cleanup.policy").unwrap());
-    if policies[0] != policies[1] {
+    if let Some(policies) = other_policy(exhibit, source, copy) {
         return Some(format!("{what}: the front is not yet gone for good: {policies:?}"));
     }
     let logs = [source, copy].map(|hand| hand.read(name, partition).unwrap());
@@ -54,6 +53,24 @@ fn unlevel(exhibit: &Exhibit, partition: i32, source: &Hand, copy: &Hand) -> Opt
     }
     let counts = logs.map(|log| visible(&log, log.end).len());
     (counts[0] != counts[1]).then(|| format!("{what}: {counts:?} records are not yet cleaned"))
+}
+
+/// What both sides do about old records, where that is not the same.
+fn other_policy(exhibit: &Exhibit, source: &Hand, copy: &Hand) -> Option<[Option<String>; 2]> {
+    let policy = |hand: &Hand| hand.config(exhibit.name, "cleanup.policy").ok().flatten();
+    let policies = [policy(source), policy(copy)];
+    (policies[0].is_none() || policies[0] != policies[1]).then_some(policies)
+}
+
+/// Waits until the compacted copies are told to be compacted: their fronts are gone by then.
+pub fn wait_policies(all: &[Exhibit], source: &Hand, copy: &Hand, seconds_max: u64) {
+    let until = Instant::now() + Duration::from_secs(seconds_max);
+    for exhibit in all.iter().filter(|one| one.is_compacted) {
+        while let Some(policies) = other_policy(exhibit, source, copy) {
+            assert!(Instant::now() < until, "{}: {policies:?}", exhibit.name);
+            sleep(Duration::from_secs(1));
+        }
+    }
 }
 
 /// Waits until every copy has the source's bounds, and what is compacted is so on both sides.

@@ -188,6 +188,12 @@ fn show(pair: Pair, size: Size) {
     let hurt_after = began.elapsed();
     let written: u64 = loads.into_iter().map(|load| load.stop().unwrap().records).sum();
     all.iter().for_each(|exhibit| exhibit.close(&here));
+    if pair.destination.ends_with("-kraft") {
+        // the KRaft of 2.8 tells its logs of changed configs when it starts, and not before
+        judged::wait_policies(&all, &here, &there, size.level_seconds_max);
+        destination.term(1).unwrap();
+        destination.restart(1).unwrap();
+    }
     judged::wait_level(&all, &here, &there, &isolog, size.level_seconds_max);
     let level_after = began.elapsed();
     assert!(isolog.term(Duration::from_secs(20)).unwrap().success());
