@@ -1,6 +1,6 @@
-//! How fast the front of a log and the gaps in its middle are filled on a real broker: isolog beside
-//! the broker's own ceiling, a loop that does nothing but send the same filler batches, five in
-//! flight.
+//! How fast the front of a log and the gaps in its middle are filled on a real broker: isolog
+//! beside the broker's own ceiling, a loop that does nothing but send the same filler batches, five
+//! in flight.
 //!
 //! It never skips, and never judges a time: the rates are printed. The debug build fills 10^6
 //! offsets of front and two gaps of 10^5; for a number worth quoting:

@@ -1,10 +1,10 @@
 //! The broker rules that isolog leans on: each is one function, run on simulated and real brokers.
 //!
-//! Their names begin with those of broker-facts.md. What that paper tells of others than brokers has
-//! no rule here: the readers (M9, H10 to H12) are those of `real_gallery`, H11's slow ones with it;
-//! producers behind us (M12) `real_promoted`; us behind a proxy (H14, H15) `real_proxy`, and H16 is
-//! the sum of the rules a03. H13 is about a tool, and rates are no rules. M10 is a part of a09, and M8
-//! and M11 of m02 and m01. Of part B what isolog leans on is here (b07, b11, b13).
+//! Their names begin with those of broker-facts.md. What that paper tells of others than brokers
+//! has no rule here: of readers (M9, H10 to H12) `real_gallery` tells, of producers behind us (M12)
+//! `real_promoted`, of us behind a proxy (H14, H15) `real_proxy`; H16 is the sum of the rules a03.
+//! H13 is about a tool, and rates are no rules. M10 is a part of a09, and M8 and M11 of m02 and
+//! m01. Of part B what isolog leans on is here (b07, b11, b13).
 //!
 //! It never uses isolog itself: the rules are about brokers. A test that needs Kafka fails when
 //! it cannot start; it never skips.
