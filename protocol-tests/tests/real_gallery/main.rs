@@ -139,6 +139,10 @@ fn cluster(version: &str, brokers: u8) -> RealCluster {
         .prop("log.cleaner.threads", "1")
         .prop("log.retention.check.interval.ms", "3600000");
     let spec = if brokers > 1 { spec.prop("min.insync.replicas", "2") } else { spec };
+    // started again it waits for a minute until its old registration has ended, and no longer
+    let patient = ("initial.broker.registration.timeout.ms", "300000");
+    let is_early = version.ends_with("-kraft");
+    let spec = if is_early { spec.prop(patient.0, patient.1) } else { spec };
     RealCluster::start(spec).unwrap()
 }
 
