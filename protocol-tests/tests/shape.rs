@@ -42,6 +42,8 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// What reading takes besides the decoded values: reference counts of the frame.
 const HEAP_SLACK_BYTES: usize = 512;
+/// So often a reading above what was foretold is taken again: what a message takes it takes always.
+const MEASURED_MAX: usize = 3;
 /// How often each message of each version is made, and how often each one is spoilt.
 const MADE: u64 = 60;
 const SPOILT: u64 = 40;
@@ -390,20 +392,40 @@ fn accepted<R: Decodable + Encodable + PartialEq + std::fmt::Debug>(
     version: i16,
     body: Bytes,
 ) -> Result<R, WireError> {
-    let before = HEAP.current_usage();
-    HEAP.reset_peak_usage();
     let foretold = shape::check(api, version, &body)?;
     let max = body.len() * shape::MEMORY_PER_BYTE_MAX + shape::MEMORY_BYTES_BASE;
     assert!(foretold <= max, "{api} {version}: {foretold} for {} bytes", body.len());
+    let allowed = foretold + HEAP_SLACK_BYTES;
+    let both = || {
+        let walked = shape::check(api, version, &body);
+        (walked, decoded::<R>(api, version, &body)).1
+    };
+    let (mut read, mut taken) = measured(both);
+    for _ in 1..MEASURED_MAX {
+        if taken > allowed {
+            (read, taken) = measured(both);
+        }
+    }
+    assert!(taken <= allowed, "{api} {version}: {taken} bytes of heap, {foretold} were foretold");
+    Ok(read)
+}
+
+/// What some work takes of the heap at its peak; and at times what the harness does meanwhile,
+/// which starts and ends other tests in this very process.
+fn measured<T>(work: impl Fn() -> T) -> (T, usize) {
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let done = work();
+    (done, HEAP.peak_usage().saturating_sub(before))
+}
+
+fn decoded<R: Decodable>(api: ApiKey, version: i16, body: &Bytes) -> R {
     let mut left = body.clone();
     let read = R::decode(&mut left, version).unwrap_or_else(|error| {
         panic!("{api} {version}: the walker accepts {body:02x?}, the library says {error}")
     });
-    let taken = HEAP.peak_usage().saturating_sub(before);
-    let allowed = foretold + HEAP_SLACK_BYTES;
-    assert!(taken <= allowed, "{api} {version}: {taken} bytes of heap, {foretold} were foretold");
     assert_eq!(left.remaining(), 0, "{api} {version}");
-    Ok(read)
+    read
 }
 
 /// Bytes changed in one place, as a peer that means harm would: lengths above all.
