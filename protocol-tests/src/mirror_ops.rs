@@ -113,6 +113,7 @@ pub struct Tally {
 
 /// Fewer in a row than the machine believes.
 const STALE_MAX: u32 = DOUBT_MAX - 1;
+/// Fewer of one batch than make it corrupt for good.
 const FLIPS_MAX: u32 = REFUSED_MAX - 1;
 const AGE_MS_MAX: i64 = 86_400_000;
 /// What an idle moment takes, so that an empty answer is wondered about in the end.

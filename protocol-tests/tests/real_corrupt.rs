@@ -16,7 +16,6 @@ use protocol_tests::broker::batch::HEADER_BYTES;
 use protocol_tests::broker::batch::Header;
 use protocol_tests::broker::batch::Record;
 use protocol_tests::check::assert_copied;
-use protocol_tests::check::prefix_equal;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
@@ -119,7 +118,7 @@ fn a_bomb_is_refused_at_its_cap(stage: &Stage) {
     stage.others_go_on();
 }
 
-/// Only what the change breaks stands still: here what must be filled, behind an abort.
+/// Under another codec readers would see fillers (H5): the partition stands before it needs one.
 fn a_changed_config_halts_what_it_breaks(stage: &Stage) {
     stage.copied(CHANGED, 0);
     let (_, end) = stage.destination.ends(CHANGED, 0).unwrap();
@@ -157,7 +156,5 @@ fn damage_stops_its_own_partition_and_nothing_else() {
     a_bomb_is_refused_at_its_cap(&stage);
     a_changed_config_halts_what_it_breaks(&stage);
     a_flipped_bit_is_never_copied(&mut stage, &source);
-    let (ours, copy) = (stage.source.log(CHANGED, 0).unwrap(), stage.destination.log(CHANGED, 0));
-    assert_eq!(prefix_equal(&ours, &copy.unwrap(), ours.end), Vec::<String>::new());
     assert!(!stage.isolog.log().contains("panicked"), "{}", stage.isolog.log());
 }

@@ -183,9 +183,10 @@ fn strict(
         let lists = lists.load().map_err(|error| StoreError::Lists(error.to_string()))?;
         builder = builder.with_crls(lists).enforce_revocation_expiration();
     }
+    let file = revoked.map(|lists| lists.file.display().to_string()).unwrap_or_default();
     builder.build().map_err(|error| match error {
         VerifierBuilderError::InvalidCrl(why) => {
-            StoreError::Lists(format!("a revocation list of the file is not taken: {why:?}"))
+            StoreError::Lists(format!("a revocation list of {file} is not taken: {why:?}"))
         }
         other => StoreError::Unfit(other.to_string()),
     })

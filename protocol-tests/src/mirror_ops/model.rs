@@ -88,8 +88,7 @@ impl World<'_> {
             Halt::DestinationBehind { .. } | Halt::LogStartAbove { .. } | Halt::Hole { .. }
                 if self.misled => {}
             Halt::LogStartAbove { .. } => {
-                let is_above = end < self.source.start || self.landed_late;
-                assert!(is_above && self.policy.overtook == Overtook::Halt);
+                assert!(end < self.source.start && self.policy.overtook == Overtook::Halt);
             }
             Halt::Hole { at, .. } => {
                 // who sends nothing does not learn that a late request has moved the end
