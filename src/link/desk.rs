@@ -94,7 +94,6 @@ impl Desk {
             let (name, partitions) = (&topic.name, &topic.partitions[..]);
             match choose(self.spec, source, destination, name, partitions).await {
                 Ok(starts) => {
-                    tracing::info!(topic = %name, spec = %self.spec, "begins where it was told");
                     chosen.insert(name.clone(), (topic.source_id, starts));
                 }
                 Err(error) => {
@@ -102,7 +101,13 @@ impl Desk {
                 }
             }
         }
-        self.journal.save_starts(chosen, now).await
+        let names: Vec<_> = chosen.keys().cloned().collect();
+        self.journal.save_starts(chosen, now).await?;
+        // said only now: killed before this, the start would be chosen again
+        for name in names {
+            tracing::info!(topic = %name, spec = %self.spec, "begins where it was told");
+        }
+        Ok(())
     }
 
     /// One comparison of all log starts. `copied`: up to where each partition is confirmed, of
