@@ -4,7 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
 use protocol_tests::real::DumpSpec;
+use protocol_tests::real::Hand;
 use protocol_tests::real::Isolation;
 use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
@@ -14,6 +19,9 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::turn;
+
+/// The longest wait for a first record in every partition.
+const WRITTEN_WAIT: Duration = Duration::from_secs(60);
 
 fn readers_agree(version: &str) {
     let _turn = turn();
@@ -67,6 +75,24 @@ fn both_readers_agree_on_transactions_and_on_given_ends() {
     }
 }
 
+/// Waits until every partition has records that are replicated. A leader that knows nothing of a
+/// producer takes any sequence number (broker-facts P1): where the producer's first batch meets a
+/// dead broker and its second one a leader without a log, the first one is out of order for ever,
+/// and the stock producer gives it up after its delivery timeout.
+fn wait_written(cluster: &RealCluster, spec: &LoadSpec, partitions: i32) {
+    let hand = Hand::new(cluster.bootstrap());
+    let is_written = |topic: &str, partition| {
+        hand.ends(topic, partition).is_ok_and(|(_, high_watermark)| high_watermark > 0)
+    };
+    let until = Instant::now() + WRITTEN_WAIT;
+    for topic in spec.names() {
+        while !(0..partitions).all(|partition| is_written(&topic, partition)) {
+            assert!(Instant::now() < until, "{topic} has partitions without a record");
+            sleep(Duration::from_millis(100));
+        }
+    }
+}
+
 /// Three brokers lose each one in turn, by SIGKILL, freeze and SIGTERM; the producer goes on, and
 /// what was acknowledged is there.
 #[test]
@@ -76,6 +102,7 @@ fn a_load_outlives_every_broker_of_three() {
     let cluster = RealCluster::start(spec).unwrap();
     let spec = LoadSpec { rate: Some(2_000), ..LoadSpec::five_codecs("outlive", 3, 3) };
     let load = Load::start(cluster.bootstrap(), &spec).unwrap();
+    wait_written(&cluster, &spec, 3);
     cluster.kill(1).unwrap();
     assert!(cluster.kill(1).is_err(), "a dead node cannot be killed");
     cluster.restart(1).unwrap();
