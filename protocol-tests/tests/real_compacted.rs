@@ -44,8 +44,8 @@ const COMPACT: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.ms", "2000"), ("min.cleanable.dirty.ratio", "0")];
 /// How far ahead the record lies that closes the segment before it.
 const AHEAD_MS: i64 = 3_000_000;
-/// The first offset at which hidden fillers would harm a compacted topic.
-const FAR: i64 = 1 << 31;
+/// The first offset at which hidden fillers would stay in a compacted topic, or harm it.
+const FAR: i64 = (1 << 31) - 1;
 /// So many offsets before it a log begins whose start is moved up.
 const BEFORE: i64 = 2_000;
 

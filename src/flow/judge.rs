@@ -147,7 +147,7 @@ impl Opened<'_> {
         self.unpacked.codec() == Codec::Zstd && self.batch.count() == 1
     }
 
-    /// One record again and again, as gaps of compacted topics are filled from 2^31 on.
+    /// One record again and again, as gaps of compacted topics are filled from 2^31 - 1 on.
     fn is_repeats(&self) -> bool {
         let mut each = self.each().map(|(_, record)| record);
         let Some(first) = each.next() else { return false };

@@ -53,7 +53,7 @@ impl Default for Policy {
 /// What fills offsets that the source has no visible record for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum GapFill {
-    /// Hidden fillers; on compacted topics repeats from offset 2^31 on.
+    /// Hidden fillers; on compacted topics repeats from offset 2^31 - 1 on.
     Auto,
     /// Visible records; on compacted topics repeats.
     Record,

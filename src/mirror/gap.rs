@@ -32,7 +32,7 @@ pub const FILLER_BYTES_MAX: usize = 1_048_576;
 pub enum With {
     /// Fillers of one kind.
     Fillers(Kind),
-    /// The next real record, again and again: on compacted topics from offset 2^31 on.
+    /// The next real record, again and again: on compacted topics from offset 2^31 - 1 on.
     Repeats(Box<Template>),
 }
 

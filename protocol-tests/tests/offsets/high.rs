@@ -75,6 +75,30 @@ pub async fn h02_fillers_at_any_offset_of_a_delete_topic(lab: &Lab) {
     }
 }
 
+/// H3, H4: the cleaner takes a filler at 2^31 - 2, and keeps the one at 2^31 - 1 for good: its
+/// record has the offset -1, which is what the cleaner's map answers for an unknown key.
+pub async fn h04_the_last_place_of_hidden_fillers(lab: &Lab) {
+    let [taken, kept] = &lab.topics_from(BASE, &[COMPACTED, COMPACTED]).await[..] else { panic!() };
+    let mut raw = lab.connect().await;
+    for (topic, keys) in [(taken, &["a"][..]), (kept, &["a", "b"])] {
+        let at = BASE + keys.len() as i64;
+        let data = |at: i64| keyed(lab, keys).producer(PID, 0, (at & 0x7fff_ffff) as i32).bytes();
+        let batches =
+            [(BASE, data(BASE)), (at, fillers(lab, at, 1, Some(""))), (at + 1, data(at + 1))];
+        for (at, batch) in batches {
+            let answer = lab.produce(&mut raw, topic, batch).await;
+            assert_eq!((answer.error, answer.base), (OK, at));
+        }
+        close_segment(lab, &mut raw, topic).await;
+    }
+    let is_done = |read: &[Header]| read[0].base_offset > BASE;
+    let read = wait(lab, &mut raw, taken, BASE, is_done).await;
+    assert_eq!(spans(&read)[0], (BASE + 2, BASE + 3, 1), "the filler went");
+    let read = wait(lab, &mut raw, kept, BASE, is_done).await;
+    let stays = [(BASE + 2, BASE + 3, 1), (BASE + 3, BASE + 5, 2)];
+    assert_eq!(spans(&read)[..2], stays, "the filler stays");
+}
+
 /// H4: on a compacted topic fillers without a value end the cleaning of the partition (from 3.1
 /// on, where tombstones get a horizon), and with a value they are never removed.
 pub async fn h04_the_cleaner_and_fillers_above_two_to_the_31(lab: &Lab) {

@@ -6,8 +6,8 @@
 //! A *hidden* filler is an ordinary uncompressed batch in which every record has the offset delta
 //! -2^31: the broker counts one offset for each, and every reader drops the record, since its own
 //! offset lies below the place that is being read (H1, H10). It must never be compressed (a broker
-//! renumbers what it recompresses: H5), and on a compacted topic it must stay below offset 2^31
-//! (H4). A *visible* one is a record with a header that names isolog.
+//! renumbers what it recompresses: H5), and on a compacted topic it must begin below offset
+//! 2^31 - 1 (H4). A *visible* one is a record with a header that names isolog.
 
 pub mod repeat;
 
@@ -31,8 +31,10 @@ use crate::wire::record::RecordView;
 pub const COUNT_MAX: u32 = 95_000;
 /// A hidden filler record, keyed or not, in bytes.
 pub const HIDDEN_BYTES: usize = 11;
-/// The first offset at which a compacted topic must not get hidden fillers (H3, H4).
-pub const COMPACTED_END: Offset = Offset::new(1 << 31).expect("2^31 is an offset");
+/// The first offset at which a compacted topic must not get hidden fillers (H3, H4). A record of
+/// the filler at 2^31 - 1 has the offset -1 for the cleaner, which is what its map answers for a
+/// key that it does not know: it would keep that record for good (Cleaner.shouldRetainRecord).
+pub const COMPACTED_END: Offset = Offset::new((1 << 31) - 1).expect("2^31 - 1 is an offset");
 /// What a filler before the first record of a partition says for its timestamp (H6).
 pub const NO_TIMESTAMP: TimestampMs = TimestampMs(-1);
 
@@ -48,8 +50,8 @@ const VISIBLE_BYTES_MAX: usize = 42;
 pub enum Kind {
     /// Null key and value; no reader gets it.
     Hidden,
-    /// Key and value of no bytes, for topics that are compacted, below offset 2^31 only; no reader
-    /// gets it.
+    /// Key and value of no bytes, for topics that are compacted, below `COMPACTED_END` only; no
+    /// reader gets it.
     HiddenKeyed,
     /// Null key and value and a header that names isolog; readers get it (`gap.fill = record`).
     Visible,

@@ -1,5 +1,5 @@
 //! Repeats: the next real record of a compacted topic over and over, where hidden fillers must not
-//! be (offsets from 2^31 on, H4), or where a link asks for visible ones (`gap.fill = record`).
+//! be (offsets from 2^31 - 1 on, H4), or where a link asks for visible ones (`gap.fill = record`).
 //!
 //! It never changes key, value, headers or timestamp: to who reads the topic as a table they are
 //! harmless, and the next compaction takes all but the last.
