@@ -12,6 +12,7 @@ use std::time::Duration;
 use isolog::flow;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
+use kafka_protocol::messages::ApiKey;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
@@ -38,6 +39,8 @@ use crate::world::topics::has_leaders;
 pub const CLIENT: &str = "isolog";
 /// How long a world may take to become level once the faults have stopped, in its own time.
 const CALM_MAX: Duration = Duration::from_secs(900);
+/// What a client may fetch and append at a broker that throttles, in bytes a second.
+const QUOTA: i64 = 3_000;
 
 /// Three days, in ms: three times what a broker remembers a writer for.
 const OLD_MS: i64 = 3 * 86_400_000;
@@ -90,7 +93,7 @@ pub enum Fault {
     Grow,
     /// A topic appears.
     NewTopic,
-    /// Answers are throttled.
+    /// Clients may move only a few bytes a second.
     Throttle,
 }
 
@@ -351,7 +354,7 @@ impl World {
                 let kind = Kind::throw(&mut self.rng);
                 self.topic_of(&name, 2, kind);
             }
-            Fault::Throttle => cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 300),
+            Fault::Throttle => limit(&cluster, Some(QUOTA)),
         }
     }
 
@@ -397,7 +400,7 @@ impl World {
             for broker in 1..=cluster.look(|state| state.spec.brokers) {
                 self.net.clear_rule(CLIENT, &cluster.host(broker));
             }
-            cluster.throttle(kafka_protocol::messages::ApiKey::Fetch, 0);
+            limit(cluster, None);
         }
         while self.topics.iter().any(|topic| !has_leaders(&self.source, topic)) {
             sleep(Duration::from_millis(500)).await;
@@ -465,4 +468,10 @@ pub fn run_seed(seed: u64, steps: u64) -> Outcome {
         .build()
         .expect("a runtime without IO");
     runtime.block_on(async { World::new(seed).run(steps).await })
+}
+
+fn limit(cluster: &TestCluster, bytes_per_second: Option<i64>) {
+    for key in [ApiKey::Fetch, ApiKey::Produce] {
+        cluster.set_quota(key, bytes_per_second);
+    }
 }

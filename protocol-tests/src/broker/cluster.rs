@@ -224,6 +224,17 @@ impl TestCluster {
         self.change(|state| state.throttles.insert(key as i16, ms));
     }
 
+    /// Gives every client id so many bytes a second of Produce or Fetch at each broker.
+    pub fn set_quota(&self, key: ApiKey, bytes_per_second: Option<i64>) {
+        self.change(|state| state.quotas.set(key, bytes_per_second));
+    }
+
+    /// What came to connections that were not read: how long after the answer that told it, to a
+    /// request of which API and client.
+    pub fn early(&self) -> Vec<(ApiKey, String, Duration)> {
+        self.look(|state| state.early.clone())
+    }
+
     fn listen(&self, broker: i32) {
         let mut accept = self.shared.net.listen(&self.host(broker), PORT);
         let cluster = self.clone();

@@ -15,6 +15,7 @@ pub mod log;
 pub mod old;
 pub mod partition;
 pub mod producers;
+pub mod quota;
 pub mod rights;
 pub mod serve;
 pub mod spec;

@@ -18,6 +18,7 @@ use kafka_protocol::protocol::Encodable;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::broker::api;
 use crate::broker::cluster::TestCluster;
@@ -35,6 +36,8 @@ type StatusReceiver = watch::Receiver<(Status, u64)>;
 pub enum Outcome {
     /// The body of the answer.
     Answer(Bytes),
+    /// The same, and for how many ms the connection is not read behind it.
+    Throttled(Bytes, i32),
     /// Bytes in place of an answer.
     Raw(Bytes),
     /// No answer, the next request is read (acks=0).
@@ -50,13 +53,15 @@ struct Connection {
     broker: i32,
     stream: NetStream,
     status: StatusReceiver,
+    /// What came before it was wanted.
+    early: BytesMut,
 }
 
 /// Serves a connection until it ends or the broker dies.
 pub async fn serve(cluster: TestCluster, broker: i32, stream: NetStream) {
     let status = cluster.look(|state| state.broker(broker).status.subscribe());
     let (start, mut dies) = (*status.borrow(), status.clone());
-    let mut connection = Connection { cluster, broker, stream, status };
+    let mut connection = Connection { cluster, broker, stream, status, early: BytesMut::new() };
     tokio::select! {
         biased;
         _ = dies.wait_for(|now| now.0 == Status::Down || now.1 != start.1) => {}
@@ -77,11 +82,8 @@ impl Connection {
             let outcome = self.handle(&call).await;
             running(&mut self.status).await;
             match outcome {
-                Outcome::Answer(body) => {
-                    if let Err(error) = self.write_answer(&call, &body).await {
-                        return self.last_request(error).await;
-                    }
-                }
+                Outcome::Answer(body) => self.answer(&call, &body, 0).await?,
+                Outcome::Throttled(body, ms) => self.answer(&call, &body, ms).await?,
                 Outcome::Raw(bytes) => self.stream.write_all(&bytes).await?,
                 Outcome::Nothing => {}
                 Outcome::Never => std::future::pending().await,
@@ -90,14 +92,44 @@ impl Connection {
         }
     }
 
+    async fn answer(&mut self, call: &Call, body: &Bytes, throttle_ms: i32) -> io::Result<()> {
+        if let Err(error) = self.write_answer(call, body).await {
+            self.last_request().await?;
+            return Err(error);
+        }
+        let of_api = self.cluster.look(|state| state.throttles.get(&(call.key as i16)).copied());
+        let ms = throttle_ms.max(of_api.unwrap_or(0)).max(0);
+        self.mute(call, Duration::from_millis(ms as u64)).await
+    }
+
+    /// The channel is not read for the time that the answer told (B12); what comes nevertheless
+    /// is noted.
+    async fn mute(&mut self, call: &Call, time: Duration) -> io::Result<()> {
+        let (told, until) = (Instant::now(), Instant::now() + time);
+        while Instant::now() < until {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => {}
+                read = self.stream.read_buf(&mut self.early) => {
+                    if read? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    let early = (call.key, call.client_id.clone(), told.elapsed());
+                    self.cluster.quietly(|state| state.early.push(early));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A3: to a client that has closed the answer cannot be written, but one more of its requests
     /// is read and done; after an abort there is none to read.
-    async fn last_request(&mut self, error: io::Error) -> io::Result<()> {
+    async fn last_request(&mut self) -> io::Result<()> {
         let frame = self.read_frame().await?;
         if let Some(call) = self.read_call(frame) {
             self.handle(&call).await;
         }
-        Err(error)
+        Ok(())
     }
 
     async fn read_frame(&mut self) -> io::Result<Bytes> {
@@ -111,6 +143,7 @@ impl Connection {
 
     async fn read_exact(&mut self, len: usize) -> io::Result<BytesMut> {
         let mut bytes = BytesMut::with_capacity(len);
+        bytes.put(self.early.split_to(len.min(self.early.len())));
         while bytes.len() < len {
             running(&mut self.status).await;
             let left = len - bytes.len();
@@ -174,6 +207,7 @@ impl Connection {
             }
             Some(Act::Edit(edit)) => match api::answer(&self.cluster, call).await {
                 Outcome::Answer(body) => Outcome::Answer(edit(body)),
+                Outcome::Throttled(body, ms) => Outcome::Throttled(edit(body), ms),
                 other => other,
             },
         }
@@ -190,14 +224,7 @@ impl Connection {
         frame.put_slice(body);
         let len = (frame.len() - 4) as i32;
         frame[..4].copy_from_slice(&len.to_be_bytes());
-        self.stream.write_all(&frame).await?;
-        let throttle = self.cluster.look(|state| state.throttles.get(&(call.key as i16)).copied());
-        // the channel stays muted for the time that the answer named (B12)
-        let muted = Duration::from_millis(throttle.unwrap_or(0).max(0) as u64);
-        if !muted.is_zero() {
-            tokio::time::sleep(muted).await;
-        }
-        Ok(())
+        self.stream.write_all(&frame).await
     }
 }
 

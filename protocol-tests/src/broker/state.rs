@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::ApiKey;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -16,6 +18,7 @@ use crate::broker::api::sessions::Sessions;
 use crate::broker::configs::Configs;
 use crate::broker::configs::TopicConfig;
 use crate::broker::log::Log;
+use crate::broker::quota::Quotas;
 use crate::broker::rights::Right;
 use crate::broker::spec::Spec;
 use crate::broker::takeover::Controls;
@@ -119,6 +122,11 @@ pub struct State {
     pub replicas: BTreeMap<(Key, i32), Replica>,
     /// `throttle_time_ms` put into answers, by API key.
     pub throttles: BTreeMap<i16, i32>,
+    /// Bytes that clients may move.
+    pub quotas: Quotas,
+    /// Bytes that came to a connection that was not read: how long after the answer that told it,
+    /// to a request of which API and client.
+    pub early: Vec<(ApiKey, String, Duration)>,
     /// Tests that answer in a broker's place.
     pub controls: Controls,
     /// Cluster-wide dynamic broker configs.
@@ -209,6 +217,8 @@ impl State {
             brokers,
             replicas: BTreeMap::new(),
             throttles: BTreeMap::new(),
+            quotas: Quotas::default(),
+            early: Vec::new(),
             controls: Controls::default(),
             configs: Configs::new(),
             denied: BTreeSet::new(),

@@ -110,12 +110,33 @@ async fn a_throttled_broker_delays_its_own_partitions_only() {
     }
 }
 
+/// How long everything takes between us and the brokers in the tests of throttles.
+const WAY: Duration = Duration::from_millis(20);
+
+async fn far_lab() -> Lab {
+    let mut lab = Lab::single(Version::V4_3);
+    let way_ms = WAY.as_millis() as u64;
+    lab.world.net.set_default(Rule { delay_ms: (way_ms, way_ms), ..Rule::default() });
+    lab.begin().await;
+    lab
+}
+
+/// What was sent when a throttle was known comes two ways later or more; nothing does. The answer
+/// before may have let an append go in that very moment, as up to five are under way.
+fn assert_patient(cluster: &TestCluster) {
+    let is_late = |key: ApiKey, after: Duration| match key {
+        ApiKey::Produce => after > WAY * 2,
+        _ => after >= WAY * 2,
+    };
+    let early: Vec<_> = cluster.early().into_iter().filter(|one| is_late(one.0, one.2)).collect();
+    assert!(early.is_empty(), "asked while nobody listens: {early:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_asked_while_a_throttle_lasts() {
     for key in [ApiKey::Fetch, ApiKey::Produce] {
-        let mut lab = Lab::single(Version::V4_3);
-        lab.begin().await;
-        let cluster = if key == ApiKey::Fetch { lab.source() } else { lab.destination() };
+        let mut lab = far_lab().await;
+        let cluster = if key == ApiKey::Fetch { lab.source() } else { lab.destination() }.clone();
         let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = asked.clone();
         cluster.throttle(key, 1_500);
@@ -134,7 +155,26 @@ async fn nothing_is_asked_while_a_throttle_lasts() {
             let gap = two[1] - two[0];
             assert!(gap.is_zero() || gap >= SECOND * 14 / 10, "{key:?}: {gap:?}");
         }
+        assert_patient(&cluster);
     }
+}
+
+/// Both sides give us a few bytes a second: the mirror is slow, exact, and asks for nothing while
+/// it is not heard.
+#[tokio::test(start_paused = true)]
+async fn quotas_make_a_mirror_slow_and_nothing_else() {
+    let mut lab = far_lab().await;
+    for cluster in [lab.source(), lab.destination()] {
+        cluster.set_quota(ApiKey::Fetch, Some(1_000));
+        cluster.set_quota(ApiKey::Produce, Some(600));
+    }
+    let began = Instant::now();
+    for _ in 0..200 {
+        lab.append(BAD, 3);
+    }
+    lab.level(BAD).await;
+    assert!(began.elapsed() > SECOND * 10, "{:?}", began.elapsed());
+    [lab.source(), lab.destination()].into_iter().for_each(assert_patient);
 }
 
 #[tokio::test(start_paused = true)]

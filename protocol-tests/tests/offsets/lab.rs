@@ -191,6 +191,27 @@ impl Lab {
         }
     }
 
+    /// Gives every client so many bytes a second of Produce or Fetch; `None` ends it.
+    pub async fn quota(&self, key: ApiKey, bytes_per_second: Option<i64>) {
+        if let Place::Sim(cluster) = &self.place {
+            return cluster.set_quota(key, bytes_per_second);
+        }
+        let name = if key == ApiKey::Fetch { "consumer_byte_rate" } else { "producer_byte_rate" };
+        let everybody = alter_client_quotas_request::EntityData::default()
+            .with_entity_type(text("client-id"))
+            .with_entity_name(None);
+        let change = alter_client_quotas_request::OpData::default()
+            .with_key(text(name))
+            .with_value(bytes_per_second.unwrap_or(0) as f64)
+            .with_remove(bytes_per_second.is_none());
+        let entry = alter_client_quotas_request::EntryData::default()
+            .with_entity(vec![everybody])
+            .with_ops(vec![change]);
+        let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+        let answer = self.connect().await.call(1, &request).await.unwrap();
+        assert_eq!(answer.entries[0].error_code, OK, "{answer:?}");
+    }
+
     /// Stops broker 1 in order and starts it again.
     pub async fn restart(&self) {
         match &self.place {

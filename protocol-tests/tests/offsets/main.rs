@@ -4,7 +4,7 @@
 //! has no rule here: of readers (M9, H10 to H12) `real_gallery` tells, of producers behind us (M12)
 //! `real_promoted`, of us behind a proxy (H14, H15) `real_proxy`; H16 is the sum of the rules a03.
 //! H13 is about a tool, and rates are no rules. M10 is a part of a09, and M8 and M11 of m02 and
-//! m01. Of part B what isolog leans on is here (b07, b11, b13).
+//! m01. Of part B what isolog leans on is here (b07, b11, b12, b13).
 //!
 //! It never uses isolog itself: the rules are about brokers. A test that needs Kafka fails when
 //! it cannot start; it never skips.
@@ -19,6 +19,7 @@ mod high;
 mod lab;
 mod left;
 mod produce;
+mod quota;
 mod replicas;
 mod resetting;
 mod rights;
@@ -104,6 +105,9 @@ rules! { simulated, SINGLE, 1,
     fetch::b07_long_poll,
     fetch::b07_sessions,
     fetch::b07_unknown_topics,
+    quota::b12_a_throttled_append_is_done_and_its_connection_mute,
+    quota::b12_a_throttled_fetch_brings_nothing,
+    quota::b12_a_fetch_is_cut_to_its_quota,
     state::s01_producers_are_described,
     state::s02_old_records_are_forgotten,
     state::s05_delete_records_keeps_the_state,

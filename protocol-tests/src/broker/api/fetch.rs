@@ -36,6 +36,9 @@ const BY_ID: i16 = 13;
 /// The first version that tells who leads instead (KIP-951).
 const TELLS_LEADER: i16 = 16;
 
+/// About what a partition takes of an answer beside its records.
+const PARTITION_BYTES: usize = 60;
+
 /// Answers Fetch.
 pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
     let Some(request) = api::decode::<FetchRequest>(call) else { return Outcome::Close };
@@ -55,8 +58,30 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         }
     };
     let answers = read_when_ready(cluster, call, &request, &plan).await;
-    let response = cluster.quietly(|state| respond(state, call, &plan, answers));
-    api::encode(&response, call)
+    let (response, throttle_ms) = cluster.quietly(|state| match throttle(state, call, &answers) {
+        0 => (respond(state, call, &plan, answers), 0),
+        ms => (throttled(state, call, &plan, ms), ms),
+    });
+    api::throttled(api::encode(&response, call), throttle_ms)
+}
+
+/// For how long a fetch that would bring this is throttled.
+fn throttle(state: &mut State, call: &Call, answers: &[Told]) -> i32 {
+    let bytes: usize = answers.iter().map(|(_, data)| PARTITION_BYTES + records_len(data)).sum();
+    let now_ms = state.now_ms();
+    let by_bytes = state.quotas.note(call, bytes, now_ms);
+    let ms = by_bytes.max(api::throttle_ms(state, call));
+    if ms > 0 {
+        state.quotas.take_back(call, bytes);
+    }
+    ms
+}
+
+/// B12: a throttled fetch is answered at once, with nothing; it counts in its session, and a new
+/// session is not opened for it (`FetchContext.getThrottledResponse`).
+fn throttled(state: &mut State, call: &Call, plan: &Plan, ms: i32) -> FetchResponse {
+    let id = state.broker_mut(call.broker).sessions.throttled(plan);
+    FetchResponse::default().with_throttle_time_ms(ms).with_session_id(id)
 }
 
 /// The long poll: reads until there are enough bytes, something to say, or no time left.
@@ -89,8 +114,11 @@ fn records_len(data: &PartitionData) -> usize {
 }
 
 fn read_all(state: &State, call: &Call, request: &FetchRequest, plan: &Plan) -> Vec<Told> {
-    let broker_max = state.broker_config("fetch.max.bytes").and_then(|v| v.parse().ok());
-    let mut room = (request.max_bytes.max(0) as usize).min(broker_max.unwrap_or(usize::MAX));
+    let broker_max: Option<usize> =
+        state.broker_config("fetch.max.bytes").and_then(|v| v.parse().ok());
+    let maxima = [broker_max, state.quotas.fetch_bytes_max()];
+    let most = maxima.into_iter().flatten().min().unwrap_or(usize::MAX);
+    let mut room = (request.max_bytes.max(0) as usize).min(most);
     let mut first = true;
     let mut answers = Vec::new();
     for (place, asked) in &plan.partitions {
@@ -206,7 +234,6 @@ fn respond(state: &mut State, call: &Call, plan: &Plan, answers: Vec<Told>) -> F
         }
     }
     FetchResponse::default()
-        .with_throttle_time_ms(api::throttle_ms(state, call))
         .with_session_id(plan.id)
         .with_responses(topics)
         .with_node_endpoints(endpoints.into_values().collect())

@@ -87,6 +87,14 @@ fn encode(response: &impl Encodable, call: &Call) -> Outcome {
     Outcome::Answer(body.freeze())
 }
 
+/// What the answer of a throttled request becomes.
+fn throttled(outcome: Outcome, ms: i32) -> Outcome {
+    match outcome {
+        Outcome::Answer(body) if ms > 0 => Outcome::Throttled(body, ms),
+        other => other,
+    }
+}
+
 /// The throttle time that an answer tells.
 fn throttle_ms(state: &State, call: &Call) -> i32 {
     state.throttles.get(&(call.key as i16)).copied().unwrap_or(0)

@@ -57,8 +57,14 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
     }
     let wait = Duration::from_millis(request.timeout_ms.max(0) as u64);
     wait_replicated(cluster, call.broker, &mut results, wait).await;
+    let bytes = call.body.len();
+    let throttle_ms = cluster.quietly(|state| {
+        let by_bytes = state.quotas.note(call, bytes, state.now_ms());
+        by_bytes.max(api::throttle_ms(state, call))
+    });
     let response = cluster.look(|state| respond(state, call, results));
-    api::encode(&response, call)
+    let response = response.with_throttle_time_ms(throttle_ms);
+    api::throttled(api::encode(&response, call), throttle_ms)
 }
 
 /// The entries by partition: of two for one partition the last one counts (P7); `None` where
@@ -224,7 +230,6 @@ fn respond(state: &State, call: &Call, results: Vec<Entry>) -> ProduceResponse {
         topic.partition_responses.push(answer);
     }
     ProduceResponse::default()
-        .with_throttle_time_ms(api::throttle_ms(state, call))
         .with_responses(topics.into_values().collect())
         .with_node_endpoints(endpoints.into_values().collect())
 }

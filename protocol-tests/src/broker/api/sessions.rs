@@ -138,6 +138,15 @@ impl Sessions {
         id
     }
 
+    /// The session that a throttled answer names: none where it would be a new one.
+    pub fn throttled(&mut self, plan: &Plan) -> i32 {
+        if plan.incremental {
+            return plan.id;
+        }
+        self.open.remove(&plan.id);
+        0
+    }
+
     /// Notes what is told, and leaves out of an incremental answer what is not new.
     pub fn tell(&mut self, plan: &Plan, answers: Vec<(Place, PartitionData)>) -> Vec<Told> {
         let Some(session) = self.open.get_mut(&plan.id) else { return answers };
