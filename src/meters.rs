@@ -253,6 +253,14 @@ pub const LOGIN_MS: Meter = counter(
 /// Requests queued.
 pub const REQUESTS: Meter =
     counter("isolog_requests_total", "requests", SIDE, "Requests to brokers.");
+/// Throttles told to lanes.
+pub const THROTTLED_MS: Meter = counter(
+    "isolog_throttled_ms_total",
+    "milliseconds",
+    SIDE,
+    "Time for which brokers told us not to fetch or append, by their quotas, summed over \
+     connections.",
+);
 /// Memory of the process.
 pub const RESIDENT_BYTES: Meter =
     gauge("isolog_resident_bytes", "bytes", &[], "Memory of the process that is resident.");
@@ -296,6 +304,7 @@ pub const METERS: &[Meter] = &[
     LOGINS,
     LOGIN_MS,
     REQUESTS,
+    THROTTLED_MS,
     RESIDENT_BYTES,
     RESIDENT_BYTES_MAX,
 ];

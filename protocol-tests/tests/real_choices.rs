@@ -1,6 +1,6 @@
 //! What a link may choose for transactions, on real Kafka: to copy aborted records as well
 //! (`isolation.level`), to fill with records that readers see, or to fill nothing (`gap.fill`);
-//! and `isolog verify` beside the copy that goes on.
+//! and `isolog verify` beside the copy that goes on. Last, brokers that throttle us.
 //!
 //! It never skips. One source and one destination; each choice is a link and a topic of its own.
 
@@ -8,6 +8,9 @@
 
 use std::time::Duration;
 
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::batch::Record;
+use protocol_tests::broker::direct::Dump;
 use protocol_tests::check::visible;
 use protocol_tests::real::DumpSpec;
 use protocol_tests::real::Hand;
@@ -22,13 +25,17 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::isolog_once;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::turn;
 
 const UNCOMMITTED: &str = "x-uncommitted";
 const VISIBLE: &str = "x-visible";
 const NOTHING: &str = "x-nothing";
 const LIVE: &str = "x-live";
+const SLOW: &str = "x-slow";
 const RECORDS: u64 = 600;
+const SLOW_BATCHES: usize = 6;
+const SLOW_BYTES: usize = 8_000;
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 struct Stage {
@@ -160,6 +167,30 @@ fn a_live_copy_is_verified(stage: &Stage) {
     assert!(isolog.term(STOP_MAX).unwrap().success());
 }
 
+/// Brokers that give us few bytes a second make the copy late, and nothing else.
+fn quotas_make_a_copy_late(stage: &Stage) {
+    stage.hands[0].create(SLOW, 1, 1, &[]).unwrap();
+    for _ in 0..SLOW_BATCHES {
+        let record = Record::new("k", &"q".repeat(SLOW_BYTES));
+        stage.hands[0].produce(SLOW, 0, &Build::new(now_ms(), vec![record])).unwrap();
+    }
+    // ten seconds bring five of the six batches, and take three
+    let [read, taken] = [5, 3].map(|batches| (SLOW_BYTES * batches / 10) as f64);
+    stage.hands[0].quota("isolog", "consumer_byte_rate", read).unwrap();
+    stage.hands[1].quota("isolog", "producer_byte_rate", taken).unwrap();
+    let isolog = Isolog::start(&stage.link(SLOW, "")).unwrap();
+    stage.copied(&isolog, SLOW);
+    for side in ["source", "destination"] {
+        let ms = isolog.metric("isolog_throttled_ms_total", &format!("side=\"{side}\""));
+        assert!(ms > 0.0, "{side} throttled nobody");
+    }
+    let [theirs, copy] = stage.hands.each_ref().map(|hand| hand.log(SLOW, 0).unwrap());
+    let sections = |log: &Dump| {
+        log.batches.iter().map(|one| (one.base, one.section.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(sections(&theirs), sections(&copy));
+}
+
 #[test]
 fn links_do_with_transactions_what_they_were_told() {
     let _turn = turn();
@@ -168,4 +199,5 @@ fn links_do_with_transactions_what_they_were_told() {
     visible_fillers_say_what_they_are(&stage);
     nothing_is_filled_where_that_is_chosen(&stage);
     a_live_copy_is_verified(&stage);
+    quotas_make_a_copy_late(&stage);
 }

@@ -54,6 +54,7 @@ fn ms(took: Duration) -> u64 {
 pub(super) struct Counted {
     connections: Gauge,
     requests: Counter,
+    throttled_ms: Counter,
 }
 
 impl Counted {
@@ -61,9 +62,15 @@ impl Counted {
     pub fn open(side: Side) -> Counted {
         let connections = metrics::gauge!(meters::CONNECTIONS.name, "side" => label(side));
         let requests = metrics::counter!(meters::REQUESTS.name, "side" => label(side));
+        let throttled_ms = metrics::counter!(meters::THROTTLED_MS.name, "side" => label(side));
         connections.increment(1.0);
         metrics::counter!(meters::CONNECTIONS_OPENED.name, "side" => label(side)).increment(1);
-        Counted { connections, requests }
+        Counted { connections, requests, throttled_ms }
+    }
+
+    /// Notes that a broker told us not to ask for so long.
+    pub fn throttled(&self, wait: Duration) {
+        self.throttled_ms.increment(ms(wait));
     }
 
     /// Notes one more request.

@@ -331,7 +331,8 @@ impl Lane {
             Ok(answer) => answer,
             Err(error) => return self.lose_source(error),
         };
-        self.fetch_at = Instant::now() + throttled(answer.throttle_ms);
+        let wait = self.source.as_ref().map(|source| source.throttled(answer.throttle_ms));
+        self.fetch_at = Instant::now() + wait.unwrap_or_default();
         if !self.fetcher.handle_answer(&answer) {
             if !Fetcher::is_about_the_session(answer.code) {
                 let fault = Fault::FetchRefused(answer.code);
@@ -420,7 +421,7 @@ impl Lane {
                 return Err(misread(&self.destination, ApiKey::Produce, error));
             }
         };
-        self.append_at = Instant::now() + throttled(answer.throttle_ms);
+        self.append_at = Instant::now() + self.destination.throttled(answer.throttle_ms);
         for one in &answer.partitions {
             let id = self.seats.by_destination(&one.topic, one.partition);
             let seat = id.and_then(|id| self.seats.get_mut(id));
@@ -467,10 +468,6 @@ fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
 
 fn misread(conn: &Conn, api: ApiKey, error: WireError) -> ClusterError {
     ClusterError::new(conn.peer(), api.name(), error)
-}
-
-fn throttled(ms: u32) -> std::time::Duration {
-    std::time::Duration::from_millis(u64::from(ms))
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use super::RealError;
+use super::quota_request;
 use crate::broker::batch::Build;
 use crate::broker::batch::HEADER_BYTES;
 use crate::broker::batch::Header;
@@ -286,6 +287,12 @@ impl Hand {
         refused(topic, first.map_or(-1, |one| one.error_code))?;
         let one = first.and_then(|one| one.configs.first());
         Ok(one.and_then(|one| one.value.as_ref().map(|value| value.to_string())))
+    }
+
+    /// Gives a client id so many bytes a second of a quota at each broker.
+    pub fn quota(&self, client_id: &str, name: &str, value: f64) -> Result<(), RealError> {
+        let told = self.ask_any(1, &quota_request(Some(client_id), name, Some(value)))?;
+        refused("AlterClientQuotas", told.entries[0].error_code)
     }
 
     /// Allows a principal an operation on a topic; all others are refused it from then on.

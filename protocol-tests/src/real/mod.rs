@@ -10,6 +10,7 @@ mod pair;
 mod peers;
 mod program;
 mod proxy;
+mod quota;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub use program::free_port;
 pub use program::isolog_binary;
 pub use program::isolog_once;
 pub use proxy::Proxy;
+pub use quota::quota_request;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.
 pub struct RealError(String);

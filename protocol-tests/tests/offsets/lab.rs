@@ -19,6 +19,7 @@ use protocol_tests::broker::spec::PORT;
 use protocol_tests::net::Net;
 use protocol_tests::raw::Raw;
 use protocol_tests::real::RealCluster;
+use protocol_tests::real::quota_request;
 use tokio::net::TcpStream;
 
 use crate::resetting::Resetting;
@@ -197,17 +198,7 @@ impl Lab {
             return cluster.set_quota(key, bytes_per_second);
         }
         let name = if key == ApiKey::Fetch { "consumer_byte_rate" } else { "producer_byte_rate" };
-        let everybody = alter_client_quotas_request::EntityData::default()
-            .with_entity_type(text("client-id"))
-            .with_entity_name(None);
-        let change = alter_client_quotas_request::OpData::default()
-            .with_key(text(name))
-            .with_value(bytes_per_second.unwrap_or(0) as f64)
-            .with_remove(bytes_per_second.is_none());
-        let entry = alter_client_quotas_request::EntryData::default()
-            .with_entity(vec![everybody])
-            .with_ops(vec![change]);
-        let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+        let request = quota_request(None, name, bytes_per_second.map(|bytes| bytes as f64));
         let answer = self.connect().await.call(1, &request).await.unwrap();
         assert_eq!(answer.entries[0].error_code, OK, "{answer:?}");
     }

@@ -130,3 +130,23 @@ pub async fn b12_a_fetch_is_cut_to_its_quota(lab: &Lab) {
     }
     panic!("never cut");
 }
+
+/// A batch that is more than ten seconds may bring is brought to nobody, however long it is asked
+/// for: what was not brought is not counted, and it is too much each time.
+pub async fn b12_a_batch_larger_than_the_quota_never_comes(lab: &Lab) {
+    let (topic, mut raw) = (lab.topic(&[]).await, lab.connect().await);
+    assert_eq!(lab.produce(&mut raw, &topic, large(lab).await).await.error, OK);
+    lab.quota(ApiKey::Fetch, Some(BYTES as i64 / 12)).await;
+    let request = lab.fetch_request(&topic, fetch_partition(0, 1 << 20));
+    let (mut refused, mut tries) = (0, 0);
+    while refused < 4 {
+        let answer = raw.call(lab.fetch_version(), &request).await.unwrap();
+        let throttle_ms = answer.throttle_time_ms;
+        assert_eq!(throttle_ms > 0, answer.responses.is_empty());
+        assert!(refused == 0 || throttle_ms > 0, "it came after {refused} refusals");
+        refused += i32::from(throttle_ms > 0);
+        tries += 1;
+        assert!(tries < TRIES, "never throttled");
+    }
+    lab.quota(ApiKey::Fetch, None).await;
+}

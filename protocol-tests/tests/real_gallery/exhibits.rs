@@ -111,6 +111,11 @@ fn rows(set: Set) -> Vec<&'static [Row]> {
 }
 
 impl Exhibit {
+    /// Its copy is compacted only when what lies below its start is gone.
+    pub fn is_staged(&self) -> bool {
+        self.is_compacted && self.is_trimmed
+    }
+
     /// Every topic of a set; not `whole`, without those whose logs do not start at 0 or lie still.
     pub fn all(set: Set, whole: bool) -> Vec<Self> {
         let written: Vec<Self> = rows(set).into_iter().flatten().map(exhibit).collect();

@@ -2,10 +2,12 @@
 //!
 //! It never asks isolog, but to say what it shows when a copy does not get level.
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use protocol_tests::broker::batch::CONTROL;
 use protocol_tests::broker::batch::TRANSACTIONAL;
 use protocol_tests::broker::direct::Dump;
@@ -62,15 +64,35 @@ fn other_policy(exhibit: &Exhibit, source: &Hand, copy: &Hand) -> Option<[Option
     (policies[0].is_none() || policies[0] != policies[1]).then_some(policies)
 }
 
-/// Waits until the compacted copies are told to be compacted: their fronts are gone by then.
-pub fn wait_policies(all: &[Exhibit], source: &Hand, copy: &Hand, seconds_max: u64) {
+/// Judges copies that no cleaner goes over: the source's bounds and policy, each key's last value,
+/// and no filler that a reader can see.
+pub fn judge_uncleaned(all: &[Exhibit], source: &Hand, copy: &Hand, seconds_max: u64) {
     let until = Instant::now() + Duration::from_secs(seconds_max);
-    for exhibit in all.iter().filter(|one| one.is_compacted) {
-        while let Some(policies) = other_policy(exhibit, source, copy) {
-            assert!(Instant::now() < until, "{}: {policies:?}", exhibit.name);
+    for (exhibit, partition) in places(all) {
+        let name = exhibit.name;
+        let ends = |hand: &Hand| hand.ends(name, partition).unwrap();
+        while ends(source) != ends(copy) || other_policy(exhibit, source, copy).is_some() {
+            let seen = (ends(source), ends(copy), other_policy(exhibit, source, copy));
+            assert!(Instant::now() < until, "{name}-{partition}: {seen:?}");
             sleep(Duration::from_secs(1));
         }
+        let [ours, theirs] =
+            [source, copy].map(|hand| latest(&hand.read(name, partition).unwrap()));
+        assert!(!ours.is_empty(), "{name}-{partition} has no record");
+        assert_eq!(ours, theirs, "{name}-{partition}");
     }
+}
+
+/// The last value of each key that has one, and where it stands.
+fn latest(log: &Dump) -> BTreeMap<Option<Bytes>, (i64, Bytes)> {
+    let mut latest = BTreeMap::new();
+    for (offset, (_, record)) in visible(log, log.end).range(log.start..) {
+        match &record.value {
+            Some(value) => latest.insert(record.key.clone(), (*offset, value.clone())),
+            None => latest.remove(&record.key),
+        };
+    }
+    latest
 }
 
 /// Waits until every copy has the source's bounds, and what is compacted is so on both sides.

@@ -187,6 +187,14 @@ impl Conn {
         &self.versions
     }
 
+    /// Notes what an answer told in `throttle_time_ms`; for how long nothing shall be asked. The
+    /// broker does not read the connection meanwhile (KIP-219).
+    pub fn throttled(&self, ms: u32) -> Duration {
+        let wait = Duration::from_millis(u64::from(ms));
+        self.counted.throttled(wait);
+        wait
+    }
+
     /// How many requests have no answer yet.
     pub fn in_flight(&self) -> usize {
         let asked = self.in_flight.iter().filter(|one| !is_login(one.api)).count();
