@@ -4,6 +4,7 @@
 //! It never skips, and never takes a cleaner's silence for its work: the broker's own checkpoints
 //! must move on. With `ISOLOG_COMPACTED=full` the front of 2^31 offsets is written on both sides,
 //! which takes half an hour and 25 GB of disk; else the empty logs are moved up on the disk.
+//! `ISOLOG_COMPACTED_DESTINATION` names another Kafka than 4.3.1 to copy to.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -62,15 +63,17 @@ struct Sides {
 }
 
 impl Sides {
-    fn start(version: &str) -> Sides {
-        let start = || {
+    fn start() -> Sides {
+        let start = |version: &str| {
             let mut spec = RealSpec::new(version, 1)
                 .prop("log.cleaner.backoff.ms", "300")
                 .prop("log.retention.check.interval.ms", "5000");
             spec.heap = "640m".into();
             RealCluster::start(spec).unwrap()
         };
-        let (source, destination) = (start(), start());
+        let theirs = std::env::var("ISOLOG_COMPACTED_DESTINATION");
+        let theirs = theirs.unwrap_or_else(|_| "4.3.1".into());
+        let (source, destination) = (start("4.3.1"), start(&theirs));
         let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
         Sides { source, destination, ours, theirs }
     }
@@ -212,7 +215,7 @@ fn a_copy_is_compacted_again_and_again() {
     const PARTITIONS: i32 = 2;
     let _turn = turn();
     let passes_min = if is_full() { 15 } else { 4 };
-    let sides = Sides::start("4.3.1");
+    let sides = Sides::start();
     for topic in TOPICS {
         sides.ours.create(topic, PARTITIONS, 1, &COMPACT).unwrap();
     }
@@ -332,7 +335,7 @@ fn look(seen: &mut Seen, copy: &Dump) {
 fn beyond_2_to_the_31_gaps_are_filled_with_repeats() {
     const TOPIC: &str = "f-far";
     let _turn = turn();
-    let sides = Sides::start("4.3.1");
+    let sides = Sides::start();
     let began = Instant::now();
     let start = if is_full() { begun_far(&sides, TOPIC) } else { moved_far(&sides, TOPIC) };
     let made = began.elapsed().as_secs_f64();

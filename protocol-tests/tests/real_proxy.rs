@@ -3,7 +3,7 @@
 //!
 //! It never skips. A copy is exact, or its partition stands with the reason (docs/STATES.md): there
 //! is no third. `ISOLOG_PROXY=full` kills 40 times instead of 6, `ISOLOG_PROXY_SEED` replays the
-//! moments.
+//! moments, `ISOLOG_PROXY_DESTINATION` names another Kafka than 4.3.1 to copy to.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -63,8 +63,16 @@ fn seed() -> u64 {
     std::env::var("ISOLOG_PROXY_SEED").map_or(20_261_121, |text| text.parse().unwrap())
 }
 
-fn spec() -> RealSpec {
-    RealSpec::new("4.3.1", 1).prop("log.cleaner.backoff.ms", "400")
+fn source_cluster() -> RealCluster {
+    RealCluster::start(spec("4.3.1")).unwrap()
+}
+
+fn destination_spec() -> RealSpec {
+    spec(&std::env::var("ISOLOG_PROXY_DESTINATION").unwrap_or_else(|_| "4.3.1".into()))
+}
+
+fn spec(version: &str) -> RealSpec {
+    RealSpec::new(version, 1).prop("log.cleaner.backoff.ms", "400")
 }
 
 /// The topics behind one prefix.
@@ -293,8 +301,8 @@ fn stop(loads: Vec<Load>) {
 fn late_bytes_of_dead_clients_do_no_harm() {
     let _turn = turn();
     let (began, mut rng) = (Instant::now(), Rng::new(seed()));
-    let source = RealCluster::start(spec()).unwrap();
-    let (destination, proxy) = behind(spec(), rng.next_u64());
+    let source = source_cluster();
+    let (destination, proxy) = behind(destination_spec(), rng.next_u64());
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     let set = Set::create("late", &ours);
     let loads = Set::loads("late", source.bootstrap(), &[]);
@@ -314,8 +322,8 @@ fn late_bytes_of_dead_clients_do_no_harm() {
 fn old_records_are_copied_exactly_or_the_partition_stands() {
     let _turn = turn();
     let (began, mut rng) = (Instant::now(), Rng::new(seed()));
-    let source = RealCluster::start(spec()).unwrap();
-    let forgetful = spec()
+    let source = source_cluster();
+    let forgetful = destination_spec()
         .prop("producer.id.expiration.ms", "60000")
         .prop("producer.id.expiration.check.interval.ms", "2000");
     let (destination, proxy) = behind(forgetful, rng.next_u64());

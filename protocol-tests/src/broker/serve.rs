@@ -53,15 +53,13 @@ struct Connection {
     broker: i32,
     stream: NetStream,
     status: StatusReceiver,
-    /// What came before it was wanted.
-    early: BytesMut,
 }
 
 /// Serves a connection until it ends or the broker dies.
 pub async fn serve(cluster: TestCluster, broker: i32, stream: NetStream) {
     let status = cluster.look(|state| state.broker(broker).status.subscribe());
     let (start, mut dies) = (*status.borrow(), status.clone());
-    let mut connection = Connection { cluster, broker, stream, status, early: BytesMut::new() };
+    let mut connection = Connection { cluster, broker, stream, status };
     tokio::select! {
         biased;
         _ = dies.wait_for(|now| now.0 == Status::Down || now.1 != start.1) => {}
@@ -99,27 +97,21 @@ impl Connection {
         }
         let of_api = self.cluster.look(|state| state.throttles.get(&(call.key as i16)).copied());
         let ms = throttle_ms.max(of_api.unwrap_or(0)).max(0);
-        self.mute(call, Duration::from_millis(ms as u64)).await
+        self.mute(call, Duration::from_millis(ms as u64)).await;
+        Ok(())
     }
 
     /// The channel is not read for the time that the answer told (B12); what comes nevertheless
     /// is noted.
-    async fn mute(&mut self, call: &Call, time: Duration) -> io::Result<()> {
-        let (told, until) = (Instant::now(), Instant::now() + time);
-        while Instant::now() < until {
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(until) => {}
-                read = self.stream.read_buf(&mut self.early) => {
-                    if read? == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    let early = (call.key, call.client_id.clone(), told.elapsed());
-                    self.cluster.quietly(|state| state.early.push(early));
-                }
-            }
+    async fn mute(&mut self, call: &Call, time: Duration) {
+        if time.is_zero() {
+            return;
         }
-        Ok(())
+        let told = Instant::now();
+        tokio::time::sleep(time).await;
+        let arrived = self.stream.arrived().into_iter().filter(|at| *at > told);
+        let early = arrived.map(|at| (call.key, call.client_id.clone(), at - told));
+        self.cluster.quietly(|state| state.early.extend(early));
     }
 
     /// A3: to a client that has closed the answer cannot be written, but one more of its requests
@@ -143,7 +135,6 @@ impl Connection {
 
     async fn read_exact(&mut self, len: usize) -> io::Result<BytesMut> {
         let mut bytes = BytesMut::with_capacity(len);
-        bytes.put(self.early.split_to(len.min(self.early.len())));
         while bytes.len() < len {
             running(&mut self.status).await;
             let left = len - bytes.len();

@@ -304,6 +304,14 @@ enum Read {
 }
 
 impl NetStream {
+    /// When each piece came that waits to be read.
+    pub fn arrived(&self) -> Vec<Instant> {
+        let state = self.link.lock();
+        let now = Instant::now();
+        let queue = state.pipes[1 - self.out].queue.iter();
+        queue.map(|(at, _)| *at).filter(|at| *at <= now).collect()
+    }
+
     pub(super) fn pair(link: Arc<Link>) -> (Self, Self) {
         let near = Self { link: link.clone(), out: 0, sleep: None, done: false };
         (near, Self { link, out: 1, sleep: None, done: false })
