@@ -22,6 +22,8 @@ use tokio::io::AsyncWriteExt;
 
 /// The deadline of every answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
+/// For how long a frame that is not refused is waited for.
+const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
 /// Any stream.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -74,6 +76,18 @@ impl Raw {
         self.sent.push_back(self.correlation_id);
         self.stream.write_all(&frame).await?;
         self.stream.flush().await
+    }
+
+    /// Sends the length of a frame and nothing of it, then waits: whether the broker hangs up.
+    pub async fn is_refused(&mut self, frame_bytes: i32) -> io::Result<bool> {
+        self.stream.write_i32(frame_bytes).await?;
+        self.stream.flush().await?;
+        match tokio::time::timeout(REFUSAL_WAIT, self.stream.read_u8()).await {
+            Err(_) => Ok(false),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            Ok(read) => read.map(|_| false),
+        }
     }
 
     /// The next answer.

@@ -4,7 +4,7 @@
 //! has no rule here: of readers (M9, H10 to H12) `real_gallery` tells, of producers behind us (M12)
 //! `real_promoted`, of us behind a proxy (H14, H15) `real_proxy`; H16 is the sum of the rules a03.
 //! H13 is about a tool, and rates are no rules. M10 is a part of a09, and M8 and M11 of m02 and
-//! m01. Of part B what isolog leans on is here (b07, b11, b12, b13).
+//! m01. Of part B what isolog leans on is here (b07, b11, b12, b13; one request at a time is p18).
 //!
 //! It never uses isolog itself: the rules are about brokers. A test that needs Kafka fails when
 //! it cannot start; it never skips.
@@ -109,6 +109,7 @@ rules! { simulated, SINGLE, 1,
     quota::b12_a_throttled_fetch_brings_nothing,
     quota::b12_a_fetch_is_cut_to_its_quota,
     quota::b12_a_batch_larger_than_the_quota_never_comes,
+    quota::b12_a_request_above_100_mib_closes,
     state::s01_producers_are_described,
     state::s02_old_records_are_forgotten,
     state::s05_delete_records_keeps_the_state,

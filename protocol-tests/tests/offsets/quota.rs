@@ -1,4 +1,5 @@
-//! Rules B12 of broker-facts: what a client meets that moves more bytes than its quota.
+//! Rules B12 of broker-facts: what a client meets that moves more bytes than its quota, or sends
+//! a longer request than a broker reads.
 //!
 //! It never waits for a rate to fall: the quota is taken back when the rule has seen it.
 
@@ -149,4 +150,11 @@ pub async fn b12_a_batch_larger_than_the_quota_never_comes(lab: &Lab) {
         assert!(tries < TRIES, "never throttled");
     }
     lab.quota(ApiKey::Fetch, None).await;
+}
+
+/// `socket.request.max.bytes`: a longer frame ends the connection before it comes.
+pub async fn b12_a_request_above_100_mib_closes(lab: &Lab) {
+    const MAX: i32 = 100 << 20;
+    assert!(lab.connect().await.is_refused(MAX + 1).await.unwrap());
+    assert!(!lab.connect().await.is_refused(MAX).await.unwrap());
 }
