@@ -4,13 +4,15 @@
 
 use super::World;
 use super::broker::Row;
-use super::broker::SEQUENCES;
 use super::broker::Stored;
 use super::source::Cell;
 use super::source::Source;
 use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Overtook;
 use isolog::mirror::halt::Halt;
+
+/// The first place of a compacted topic where the cleaner keeps hidden fillers (the rules h04).
+const REPEATS_FROM: i64 = (1 << 31) - 1;
 
 /// The ten lines: whether `row` may stand at `at` in a copy of `source`.
 pub fn is_right(source: &Source, at: i64, row: Row, repeats_from: i64) -> bool {
@@ -36,7 +38,7 @@ impl World<'_> {
     fn repeats_from(&self) -> i64 {
         match (self.broker.is_compacted, self.policy.gap_fill) {
             (true, GapFill::Record) => 0,
-            (true, _) => SEQUENCES,
+            (true, _) => REPEATS_FROM,
             (false, _) => i64::MAX,
         }
     }
