@@ -19,6 +19,7 @@ use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
+use protocol_tests::real::PROXY_HOST;
 use protocol_tests::real::Pair;
 use protocol_tests::real::Proxy;
 use protocol_tests::real::Reader;
@@ -287,7 +288,7 @@ fn link(name: &str, source: &RealCluster, destination: &str) -> Isolog {
 }
 
 fn through(proxy: &Proxy) -> String {
-    format!("127.0.0.1:{}", proxy.ports()[0])
+    format!("{PROXY_HOST}:{}", proxy.ports()[0])
 }
 
 fn stop(loads: Vec<Load>) {

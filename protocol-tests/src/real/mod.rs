@@ -47,6 +47,7 @@ pub use program::Seen;
 pub use program::free_port;
 pub use program::isolog_binary;
 pub use program::isolog_once;
+pub use proxy::PROXY_HOST;
 pub use proxy::Proxy;
 pub use quota::quota_request;
 

@@ -30,6 +30,8 @@ use tokio::time::timeout;
 use super::RealError;
 use crate::rng::Rng;
 
+/// Where proxies listen: not where brokers do, so that a proxy may have the port of its broker.
+pub const PROXY_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// The longest that a piece is kept, in ms.
 const DELAY_MS_MAX: u64 = 2_000;
 /// So many of a thousand pieces are kept for long.
@@ -68,7 +70,7 @@ impl Proxy {
         let bad = |e: io::Error| RealError::new(format!("the proxy: {e}"));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let bind = |_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let bind = |_| std::net::TcpListener::bind((PROXY_HOST, 0));
         Ok(Self {
             runtime: runtime.map_err(bad)?,
             listeners: (0..count).map(bind).collect::<io::Result<_>>().map_err(bad)?,
@@ -222,8 +224,7 @@ mod tests {
         let proxy = Proxy::bind(1, 7).unwrap();
         proxy.lead_to(&[broker.local_addr().unwrap().port()]).unwrap();
         let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
-        let mut client =
-            std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.ports()[0])).unwrap();
+        let mut client = std::net::TcpStream::connect((PROXY_HOST, proxy.ports()[0])).unwrap();
         let (mut there, _) = broker.accept().unwrap();
         let reader = std::thread::spawn(move || {
             let mut arrived = Vec::new();
