@@ -34,6 +34,19 @@ fn fillers(lab: &Lab, at: i64, count: usize, value: Option<&'static str>) -> Byt
     build.producer(PID, 0, (at & 0x7fff_ffff) as i32).bytes()
 }
 
+/// Appends each batch where it is to stand.
+async fn append_each(
+    lab: &Lab,
+    raw: &mut Raw,
+    topic: &Topic,
+    batches: impl IntoIterator<Item = (i64, Bytes)>,
+) {
+    for (at, batch) in batches {
+        let answer = lab.produce(raw, topic, batch).await;
+        assert_eq!((answer.error, answer.base), (OK, at));
+    }
+}
+
 /// H2: under the delete policy they lie at any offset as anywhere: the batch is stored as it came,
 /// a repeat is recognised, data stands behind it, times lead to data, and a restart changes
 /// nothing.
@@ -47,14 +60,12 @@ pub async fn h02_fillers_at_any_offset_of_a_delete_topic(lab: &Lab) {
     };
     let run = fillers(lab, BASE + 2, 1000, None);
     let behind = BASE + 1002;
-    for (at, batch) in [
+    let batches = [
         (BASE, data(BASE, now - 200_000)),
         (BASE + 2, run.clone()),
         (behind, data(behind, now - 50_000)),
-    ] {
-        let answer = lab.produce(&mut raw, topic, batch).await;
-        assert_eq!((answer.error, answer.base), (OK, at));
-    }
+    ];
+    append_each(lab, &mut raw, topic, batches).await;
     for _ in 0..2 {
         assert_eq!(lab.end(&mut raw, topic).await, behind + 2);
         for from in [BASE + 2, BASE + 700] {
@@ -85,10 +96,7 @@ pub async fn h04_the_last_place_of_hidden_fillers(lab: &Lab) {
         let data = |at: i64| keyed(lab, keys).producer(PID, 0, (at & 0x7fff_ffff) as i32).bytes();
         let batches =
             [(BASE, data(BASE)), (at, fillers(lab, at, 1, Some(""))), (at + 1, data(at + 1))];
-        for (at, batch) in batches {
-            let answer = lab.produce(&mut raw, topic, batch).await;
-            assert_eq!((answer.error, answer.base), (OK, at));
-        }
+        append_each(lab, &mut raw, topic, batches).await;
         close_segment(lab, &mut raw, topic).await;
     }
     let is_done = |read: &[Header]| read[0].base_offset > BASE;
@@ -109,14 +117,12 @@ pub async fn h04_the_cleaner_and_fillers_above_two_to_the_31(lab: &Lab) {
         let data = |at: i64, keys: &[&str]| {
             keyed(lab, keys).producer(PID, 0, (at & 0x7fff_ffff) as i32).bytes()
         };
-        for (at, batch) in [
+        let batches = [
             (base, data(base, &["a", "b"])),
             (base + 2, fillers(lab, base + 2, 5, value)),
             (base + 7, data(base + 7, &["a", "b"])),
-        ] {
-            let answer = lab.produce(&mut raw, topic, batch).await;
-            assert_eq!((answer.error, answer.base), (OK, at));
-        }
+        ];
+        append_each(lab, &mut raw, topic, batches).await;
         close_segment(lab, &mut raw, topic).await;
     }
     let is_done = |read: &[Header]| read[0].base_offset > base;

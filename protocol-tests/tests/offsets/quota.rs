@@ -34,13 +34,13 @@ async fn large(lab: &Lab) -> bytes::Bytes {
 /// client at once.
 async fn is_mute(lab: &Lab, raw: &mut Raw, (told, throttle_ms): (Instant, i32)) {
     assert!(throttle_ms > 5_000, "{throttle_ms}");
-    let most = Duration::from_millis(throttle_ms as u64) * 3 / 4;
+    let surely_mute = Duration::from_millis(throttle_ms as u64) * 3 / 4;
     let asked = MetadataRequest::default().with_topics(Some(Vec::new()));
     raw.send(10, &asked).await.unwrap();
     lab.connect().await.call(10, &asked).await.unwrap();
-    assert!(told.elapsed() < most, "the other one waited for {:?} of it", told.elapsed());
+    assert!(told.elapsed() < surely_mute, "the other one waited for {:?} of it", told.elapsed());
     raw.receive::<MetadataRequest>(10).await.unwrap();
-    assert!(told.elapsed() >= most, "heard after {:?} of {throttle_ms} ms", told.elapsed());
+    assert!(told.elapsed() >= surely_mute, "heard after {:?} of {throttle_ms} ms", told.elapsed());
 }
 
 /// A throttled append is done as any other and answered at once; then its connection is mute.
