@@ -64,9 +64,10 @@ fn other_policy(exhibit: &Exhibit, source: &Hand, copy: &Hand) -> Option<[Option
     (policies[0].is_none() || policies[0] != policies[1]).then_some(policies)
 }
 
-/// Judges copies that no cleaner goes over: the source's bounds and policy, each key's last value,
-/// and no filler that a reader can see.
+/// Judges copies that no cleaner goes over: the source's bounds and policy, every record that the
+/// source still has, each key's last value, and one writer with the sequences of its offsets.
 pub fn judge_uncleaned(all: &[Exhibit], source: &Hand, copy: &Hand, seconds_max: u64) {
+    let mut writers = Vec::new();
     let until = Instant::now() + Duration::from_secs(seconds_max);
     for (exhibit, partition) in places(all) {
         let name = exhibit.name;
@@ -76,11 +77,21 @@ pub fn judge_uncleaned(all: &[Exhibit], source: &Hand, copy: &Hand, seconds_max:
             assert!(Instant::now() < until, "{name}-{partition}: {seen:?}");
             sleep(Duration::from_secs(1));
         }
-        let [ours, theirs] =
-            [source, copy].map(|hand| latest(&hand.read(name, partition).unwrap()));
-        assert!(!ours.is_empty(), "{name}-{partition} has no record");
-        assert_eq!(ours, theirs, "{name}-{partition}");
+        let [ours, theirs] = [source, copy].map(|hand| hand.read(name, partition).unwrap());
+        let shown = visible(&theirs, theirs.end);
+        let missing: Vec<_> = visible(&ours, ours.end)
+            .into_iter()
+            .filter(|(offset, seen)| *offset >= ours.start && shown.get(offset) != Some(seen))
+            .collect();
+        assert!(missing.is_empty(), "{name}-{partition}: {missing:#?}");
+        let last = latest(&ours);
+        assert!(!last.is_empty(), "{name}-{partition} has no record");
+        assert_eq!(last, latest(&theirs), "{name}-{partition}");
+        writers.extend(chain(&theirs, name, partition));
     }
+    writers.sort_unstable();
+    writers.dedup();
+    assert!(writers.len() <= 1, "one writer id: {writers:?}");
 }
 
 /// The last value of each key that has one, and where it stands.
