@@ -5,7 +5,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 demo:  ; protocol-tests/kafka/demo
 test:  check doc ; cargo test --workspace --locked --no-fail-fast
 check: ; cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
-sim:   ; cargo test --locked -p protocol-tests --test world_random --test mirror_ops
+sim:   ; cargo test --locked -p protocol-tests --test sim -- world_random:: mirror_ops::
 fuzz:  ; fuzz/run
 bench: ; benches/run
 doc:   ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

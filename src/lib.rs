@@ -1,7 +1,7 @@
 //! isolog keeps an offset-exact copy of Kafka topics in a second cluster.
 //!
 //! The map of the house, floor by floor; imports only point downwards (`docs/ARCHITECTURE.md`,
-//! checked by `protocol-tests/tests/tidy.rs`).
+//! checked by `protocol-tests/tests/tidy`).
 
 // floor 0: words
 pub mod ids;

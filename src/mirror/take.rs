@@ -369,7 +369,7 @@ mod tests {
     use crate::wire::codec::Codec;
     use crate::wire::filler::kind_of;
 
-    /// `COMPACTED_END`, as the rules h03 and h04 of tests/offsets have it of real brokers.
+    /// `COMPACTED_END`, as the rules h03 and h04 of tests/rules have it of real brokers.
     const HUGE: i64 = (1 << 31) - 1;
 
     fn told(source_end: i64, aborted: &[(i64, i64)]) -> Fetched {

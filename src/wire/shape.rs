@@ -4,7 +4,7 @@
 //! byte reaches it before this walker has seen that every count fits into the bytes left and that
 //! the whole answer takes no more than a small multiple of itself.
 //!
-//! The table is checked against the library by `protocol-tests/tests/shape.rs`.
+//! The table is checked against the library by `protocol-tests/tests/heap/shape.rs`.
 
 use bytes::Bytes;
 

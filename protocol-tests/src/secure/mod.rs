@@ -4,5 +4,6 @@
 
 pub mod authority;
 pub mod idp;
+pub mod lab;
 pub mod peer;
 pub mod ways;

@@ -1,5 +1,5 @@
-//! Units by hand, and what comes out of them; `protocol-tests/tests/reframe.rs` reads the same with
-//! another hand and the bytes of real brokers.
+//! Units by hand, and what comes out of them; `protocol-tests/tests/pure/reframe.rs` reads the
+//! same with another hand and the bytes of real brokers.
 
 use bytes::BufMut;
 use bytes::Bytes;

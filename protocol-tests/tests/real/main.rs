@@ -1,0 +1,22 @@
+//! Real Kafka: stock brokers, the real binary, and clients that are not ours.
+//!
+//! It never skips: a test whose brokers cannot start fails and says what is missing.
+
+mod bad_peers;
+mod chaos;
+mod check;
+mod choices;
+mod cluster;
+mod compacted;
+mod corrupt;
+mod front;
+mod gallery;
+mod halts;
+mod kafka;
+mod promoted;
+mod proxy;
+mod secure;
+mod starts;
+mod verify;
+mod versions;
+mod wire;

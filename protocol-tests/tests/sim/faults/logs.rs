@@ -1,0 +1,251 @@
+//! Halts that the two logs cause together: starts, ends, tails, lost and foreign records.
+//!
+//! It never asserts more of a spoilt destination than can be held: what was there stays.
+
+use isolog::flow::writer;
+use isolog::ids::ClusterId;
+use isolog::ids::LinkName;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::spec::Version;
+use protocol_tests::check::assert_copied;
+use protocol_tests::net::Rule;
+use protocol_tests::world::CLIENT;
+use tokio::time::Duration;
+use tokio::time::sleep;
+
+use super::lab::BAD;
+use super::lab::END;
+use super::lab::Lab;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_log_start_above_the_end_halts_with_the_lost_range() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    lab.append(BAD, 5);
+    lab.append(BAD, 5);
+    lab.source().retain_from(BAD.0, BAD.1, 15);
+    lab.world.start();
+    let words = ["starts at 15", "ends at 10"];
+    lab.halts(BAD, "LOG_START_ABOVE_DESTINATION_END", &words).await;
+    assert_eq!(lab.copy(BAD).end, END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_that_overtakes_a_running_copy_halts_and_jumps_nothing() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let host = lab.source().host(1);
+    lab.world.net.set_rule(CLIENT, &host, Rule { black_hole: true, ..Rule::default() });
+    lab.world.net.cut(CLIENT, &host);
+    lab.append(BAD, 5);
+    lab.append(BAD, 5);
+    lab.source().retain_from(BAD.0, BAD.1, 20);
+    sleep(SECOND).await;
+    lab.world.net.clear_rule(CLIENT, &host);
+    let words = ["starts at 20", "ends at 10"];
+    lab.halts(BAD, "LOG_START_ABOVE_DESTINATION_END", &words).await;
+    assert_eq!(lab.copy(BAD).end, END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delete_records_below_the_end_is_no_trouble() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.source().delete_records(BAD.0, BAD.1, 6); // inside the second batch
+    lab.append(BAD, 5);
+    lab.level(BAD).await;
+    lab.world.stop().await;
+    lab.append(BAD, 5);
+    lab.world.start();
+    lab.level(BAD).await;
+}
+
+/// The same batches on both sides, before isolog ever runs; the destination lacks the tail.
+fn copy_by_hand(lab: &Lab, batches: &[Build]) {
+    lab.destination().create_topic(BAD.0, 1, &[]);
+    for build in batches {
+        lab.destination().append(BAD.0, BAD.1, build);
+    }
+}
+
+/// A lab whose bad topic was deleted again, to be filled by the test.
+fn blank() -> Lab {
+    let lab = Lab::single(Version::V4_3);
+    lab.source().recreate_topic(BAD.0);
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_inside_a_thinned_batch_goes_on_with_its_rest() {
+    let mut lab = blank();
+    let (first, second) = (lab.batch(10), lab.batch(5));
+    // the link's own: somebody else's would be a divergence
+    let link = writer::of(
+        &ClusterId("source".into()),
+        &ClusterId("destination".into()),
+        &LinkName("dr".into()),
+    );
+    let half = Build::new(second.base_timestamp, second.records[..2].to_vec());
+    copy_by_hand(&lab, &[first.clone(), half.producer(link.id.0, link.epoch, 10)]);
+    lab.append_bad(&first);
+    lab.append_bad(&second);
+    lab.source().compact(BAD.0, BAD.1, false, |offset, _| offset != 13);
+    lab.world.start();
+    lab.level(BAD).await;
+    let copied = lab.seen(BAD).unwrap().copied;
+    assert_eq!((copied.filled, copied.reencoded), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_with_other_content_is_refused_before_the_first_byte() {
+    let mut lab = blank();
+    let (first, theirs, ours) = (lab.batch(10), lab.batch(3), lab.batch(3));
+    copy_by_hand(&lab, &[first.clone(), theirs]);
+    for build in [&first, &ours, &ours] {
+        lab.append_bad(build);
+    }
+    lab.world.start();
+    lab.halts(BAD, "DIVERGED", &["differ at offset 10", "not a copy"]).await;
+    assert_eq!(lab.copy(BAD).end, 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_copied_by_another_hand_is_taken_over() {
+    let mut lab = blank();
+    let (first, second) = (lab.batch(10), lab.batch(3));
+    copy_by_hand(&lab, std::slice::from_ref(&first));
+    lab.append_bad(&first);
+    lab.append_bad(&second);
+    lab.world.start();
+    lab.level(BAD).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_ahead_of_the_source_halts_with_both_ends() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let foreign = lab.batch(3);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    lab.world.start();
+    let words = ["destination ends at 13", "source at 10"];
+    lab.halts(BAD, "DESTINATION_AHEAD", &words).await;
+    assert_eq!(lab.copy(BAD).end, 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_record_while_isolog_is_down_is_a_divergence() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let foreign = lab.batch(3);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    for _ in 0..3 {
+        lab.append(BAD, 3);
+    }
+    lab.world.start();
+    lab.halts(BAD, "DIVERGED", &["differ at offset 10"]).await;
+    assert_eq!(lab.copy(BAD).end, 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_record_while_isolog_runs_is_named_with_its_offset() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let before = lab.source_dump(BAD);
+    let foreign = lab.batch(1);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    for _ in 0..20 {
+        lab.append(BAD, 3);
+    }
+    lab.halts(BAD, "UNEXPECTED_WRITER", &["offset 10 was due", "at 11"]).await;
+    let copy = lab.copy(BAD);
+    assert_copied(&before, &protocol_tests::broker::direct::Dump { end: END, ..copy.clone() }, END);
+    // a sequence does not tell of foreigners: what was in flight has landed, and no more
+    assert!(copy.end <= END + 1 + 5 * 3, "{}", copy.end);
+}
+
+/// Kills a follower of the bad partition, appends, and makes the follower the leader: what was
+/// appended meanwhile is lost at `cluster`.
+async fn lose_tail(lab: &mut Lab, at_source: bool) -> i64 {
+    let cluster: TestCluster = if at_source { lab.source() } else { lab.destination() }.clone();
+    let leader = cluster.leader(BAD.0, BAD.1);
+    let follower = leader % 3 + 1;
+    cluster.kill(follower);
+    sleep(SECOND * 15).await; // it is fenced, the others go on without it
+    lab.append(BAD, 3);
+    let end = lab.append(BAD, 4) + 4;
+    lab.level(BAD).await;
+    cluster.restart(follower);
+    cluster.elect_unclean(BAD.0, BAD.1, follower);
+    end
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_lost_copied_records_halts_and_keeps_the_copy() {
+    for version in [Version::V2_8, Version::V4_3] {
+        for is_down in [false, true] {
+            let mut lab = Lab::triple(version);
+            lab.begin().await;
+            let end = lose_tail(&mut lab, true).await;
+            if is_down {
+                lab.world.kill().await;
+                lab.world.start();
+            }
+            sleep(SECOND * 5).await;
+            for _ in 0..10 {
+                lab.append(BAD, 3);
+            }
+            lab.wait("a halt", |lab| lab.is_halted(BAD)).await;
+            let label = lab.seen(BAD).and_then(|seen| seen.reason).unwrap().0;
+            // who asks the source first decides the word; the numbers say where
+            let words: &[&str] = match label {
+                "SOURCE_TRUNCATED" => &["from 10 on", "up to 17"],
+                "DESTINATION_AHEAD" => &["destination ends at 17"],
+                "DIVERGED" => &["differ at offset 1"],
+                other => panic!("{other}"),
+            };
+            lab.halts(BAD, label, words).await;
+            assert_eq!(lab.copy(BAD).end, end);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_lost_before_anybody_saw_them_have_no_effect() {
+    for version in [Version::V2_8, Version::V4_3] {
+        let mut lab = Lab::triple(version);
+        lab.begin().await;
+        let leader = lab.source().leader(BAD.0, BAD.1);
+        lab.append(BAD, 3);
+        // no follower has them yet, so that no consumer sees them
+        lab.source().elect_unclean(BAD.0, BAD.1, leader % 3 + 1);
+        lab.append(BAD, 5);
+        let took = lab.level(BAD).await;
+        assert!(took < SECOND * 10, "{took:?}");
+        lab.exact_to(BAD, END + 5);
+        lab.others_go_on().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_lost_confirmed_records_halts_with_both_ends() {
+    for version in [Version::V2_8, Version::V4_3] {
+        let mut lab = Lab::triple(version);
+        lab.begin().await;
+        lose_tail(&mut lab, false).await;
+        sleep(SECOND * 5).await;
+        lab.append(BAD, 3);
+        let words = ["below 17", "ends at 10"];
+        lab.halts(BAD, "DESTINATION_BEHIND", &words).await;
+        lab.exact_to(BAD, END);
+        // a new process knows nothing of what was confirmed: the copy is made whole again
+        lab.world.kill().await;
+        lab.world.start();
+        lab.level(BAD).await;
+    }
+}

@@ -1,0 +1,12 @@
+//! One fault at a time, its name and numbers, and what must go on beside it.
+//!
+//! It never uses a real clock or socket: the whole program runs between two simulated clusters.
+
+mod answers;
+mod batches;
+mod brokers;
+mod lab;
+mod logs;
+mod produce;
+mod rivals;
+mod topics;

@@ -1,0 +1,38 @@
+//! The partition machine against a ten-line broker, over many seeds.
+//!
+//! It never reads a clock to judge; the rate that it prints is for people.
+
+use protocol_tests::mirror_ops::Tally;
+use protocol_tests::mirror_ops::run_seed;
+
+/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_copy_is_exact_whatever_fails() {
+    let one = number("ISOLOG_SEED");
+    let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let (mut sum, began) = (Tally::default(), std::time::Instant::now());
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| run_seed(seed, 3_000));
+        let Ok(tally) = run else {
+            panic!("replay: ISOLOG_SEED={seed} cargo test -p protocol-tests --test sim mirror_ops");
+        };
+        sum.steps += tally.steps;
+        sum.copied += tally.copied;
+        sum.filled += tally.filled;
+        sum.anew += tally.anew;
+        sum.halted += tally.halted;
+        sum.level += 1 - tally.halted;
+    }
+    let rate = sum.steps as f64 / began.elapsed().as_secs_f64();
+    println!("{sum:?}, {rate:.0} steps/s");
+    if one.is_none() {
+        assert!(
+            sum.copied > 10_000 && sum.halted > 0 && sum.level > 0,
+            "the worlds are too quiet: {sum:?}"
+        );
+    }
+}
