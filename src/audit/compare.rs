@@ -49,7 +49,7 @@ pub enum What {
     Headers,
 }
 
-/// One difference, with both records.
+/// One difference, with both records; with neither where they were shown by an earlier run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Where.
@@ -60,6 +60,13 @@ pub struct Difference {
     pub source: Option<Shown>,
     /// What the destination has there.
     pub destination: Option<Shown>,
+}
+
+impl Difference {
+    /// Where and what, without the records.
+    pub fn bare(&self) -> Difference {
+        Difference { offset: self.offset, what: self.what, source: None, destination: None }
+    }
 }
 
 /// What was compared, in records unless said.

@@ -1,11 +1,13 @@
 //! The file from which a verification goes on: what was compared, and up to where.
 //!
-//! It never holds more of a record than a difference shows, and is never half written: the new one
-//! takes the old one's place in one step.
+//! It never holds anything of a record, is nobody's but its owner's, and is never half written: a
+//! new file, whose name nobody knows beforehand, takes the old one's place in one step.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::io;
+use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -18,6 +20,8 @@ use crate::audit::compare::Tally;
 pub const FORM: u32 = 1;
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// How the name of a file begins that is yet to take the old one's place.
+const NEW_PREFIX: &str = ".isolog-state-";
 
 /// What was compared of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +38,7 @@ pub struct Saved {
     pub tally: Tally,
     /// Hidden fillers at the destination.
     pub fillers: u64,
-    /// The first differences.
+    /// The first differences, without their records.
     pub shown: Vec<Difference>,
 }
 
@@ -53,38 +57,50 @@ pub struct State {
 
 /// Reads the file; `None` when there is none.
 pub fn read(path: &Path) -> io::Result<Option<State>> {
-    let size = match fs::metadata(path) {
-        Ok(data) => data.len(),
+    let bad = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    // looked at before it is opened: opening a pipe would wait for its writer
+    match path.metadata() {
+        Ok(data) if data.is_file() => {}
+        Ok(_) => return Err(bad("is no regular file".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
-    };
-    let bad = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    if size > FILE_BYTES_MAX {
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
         return Err(bad(format!("larger than {FILE_BYTES_MAX} bytes")));
     }
-    let state: State = serde_json::from_slice(&fs::read(path)?)?;
+    let state: State = serde_json::from_slice(&text)?;
     match state.form {
         FORM => Ok(Some(state)),
         other => Err(bad(format!("of form {other}, this release writes {FORM}"))),
     }
 }
 
-/// Writes the file in place of the old one.
+/// Writes the file in place of the old one, readable by its owner alone. What stands at `path`,
+/// a link as well, is replaced and not followed.
 pub fn write(path: &Path, state: &State) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(state)?)?;
-    fs::rename(&new, path)
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    // made anew (O_EXCL, mode 0600) at a random name, and removed should anything fail
+    let mut new = tempfile::Builder::new().prefix(NEW_PREFIX).tempfile_in(parent)?;
+    new.write_all(&serde_json::to_vec(state)?)?;
+    new.as_file().sync_all()?;
+    new.persist(path).map_err(|error| error.error)?;
+    File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
-        let dir = std::env::temp_dir().join(format!("isolog-state-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("verify.json");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verify.json");
         assert_eq!(read(&path).unwrap(), None);
         let partitions = BTreeMap::from([("a-0".to_owned(), Saved { to: 7, ..Saved::default() })]);
         let state = State { form: FORM, link: "dr".into(), partitions, ..State::default() };
@@ -95,6 +111,25 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("form 2"));
         fs::write(&path, "{").unwrap();
         assert!(read(&path).is_err());
-        fs::remove_dir_all(&dir).unwrap();
+        assert!(read(dir.path()).unwrap_err().to_string().contains("no regular file"));
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("victim"), "untouched").unwrap();
+        for link in ["verify.new", "verify.json.new", "verify.json"] {
+            symlink(at("victim"), at(link)).unwrap();
+        }
+        write(&at("verify.json"), &State { form: FORM, ..State::default() }).unwrap();
+        assert_eq!(fs::read_to_string(at("victim")).unwrap(), "untouched");
+        let data = fs::symlink_metadata(at("verify.json")).unwrap();
+        assert!(data.is_file() && data.mode() & 0o7777 == 0o600, "{:o}", data.mode());
+        let left = fs::read_dir(dir.path()).unwrap();
+        let left = left.filter(|one| {
+            one.as_ref().unwrap().file_name().to_string_lossy().starts_with(NEW_PREFIX)
+        });
+        assert_eq!(left.count(), 0, "what was in between is left behind");
     }
 }

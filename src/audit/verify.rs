@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Dials;
 use crate::audit::LinkOptions;
 use crate::audit::compare::Compare;
+use crate::audit::compare::Difference;
 use crate::audit::compare::Failure;
 use crate::audit::compare::Step;
 use crate::audit::log::cursor::Cursor;
@@ -332,7 +333,8 @@ impl Shared {
             at: position.get(),
             tally: compare.tally,
             fillers: job.saved.fillers + compare.destination.passed().fillers,
-            shown: compare.shown.clone(),
+            // a file that outlives this run: what it shows of records stays with the run
+            shown: compare.shown.iter().map(Difference::bare).collect(),
             ..job.saved.clone()
         };
         drop(state);

@@ -202,6 +202,9 @@ fn summary(report: &Report) -> String {
 fn show(at: &str, difference: &Difference) -> String {
     let what = serde_json::to_value(difference.what).expect("a word");
     let what = what.as_str().unwrap_or_default().replace('_', " ");
+    if difference.source.is_none() && difference.destination.is_none() {
+        return format!("{at} offset {}: {what} (an earlier run showed it)\n", difference.offset);
+    }
     format!(
         "{at} offset {}: {what}\n  source:      {}\n  destination: {}\n",
         difference.offset,
