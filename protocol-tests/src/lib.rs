@@ -5,6 +5,7 @@
 pub mod bodies;
 pub mod broker;
 pub mod check;
+pub mod loopback;
 pub mod mirror_ops;
 pub mod net;
 pub mod net_dial;

@@ -9,6 +9,7 @@ mod digest;
 mod grid;
 mod lag;
 mod run;
+mod stop;
 mod table;
 mod verify;
 
@@ -18,6 +19,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use rustix::process::DumpableBehavior;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -108,14 +112,34 @@ struct ConfigFile {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    match leave_no_core() {
+        Ok(()) => exit_code(obey()),
+        Err(failure) => exit_code(Err(failure)),
+    }
+}
+
+/// What a password was in must not be left in a core file, whichever command crashes: so this comes
+/// before anything is read. Two ways, since a program that takes core files from a pipe does not
+/// ask for the limit.
+fn leave_no_core() -> Result<(), Failure> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let done = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| rustix::process::setrlimit(Resource::Core, none));
+    done.map_err(|error| Failure::Failed(format!("core files cannot be turned off: {error}")))
+}
+
+fn obey() -> Result<(), Failure> {
+    match Arguments::parse().command {
         Command::Run { config } => load(&config.path).and_then(run::run),
         Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
-    };
+    }
+}
+
+fn exit_code(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) | Err(Failure::Deaf) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(tell(&failure)),
@@ -165,21 +189,14 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
 /// Runs `work` to its end on a runtime of its own; a signal asks it to end soon.
 fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> Result<T, Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
+    // cut short, there is no report
+    let stop = stop::Stop::hear(FAILED)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let stop = CancellationToken::new();
-    runtime.map_err(failed)?.block_on(async {
-        let mut signals = run::Signals::listen()?;
-        let working = work(&stop);
-        tokio::pin!(working);
-        tokio::select! {
-            done = &mut working => return done,
-            _ = signals.next() => stop.cancel(),
-        }
-        tokio::select! {
-            done = working => done,
-            name = signals.next() => Err(Failure::Failed(format!("ended at once by {name}"))),
-        }
-    })
+    let runtime = runtime.map_err(failed)?;
+    let done = runtime.block_on(work(&stop.token));
+    // A name that is still being looked up must not keep the process alive.
+    runtime.shutdown_background();
+    done
 }
 
 /// Text of peers without what a terminal would obey.

@@ -20,6 +20,7 @@ use crate::broker::configs::TopicConfig;
 use crate::broker::log::Log;
 use crate::broker::quota::Quotas;
 use crate::broker::rights::Right;
+use crate::broker::spec::PORT;
 use crate::broker::spec::Spec;
 use crate::broker::takeover::Controls;
 use crate::rng::Rng;
@@ -92,6 +93,8 @@ pub struct Replica {
 pub struct Broker {
     /// Its name in the network.
     pub host: String,
+    /// The port that clients are told.
+    pub port: u16,
     /// Its rack.
     pub rack: Option<String>,
     /// Its status, with a number that grows with every start.
@@ -199,6 +202,7 @@ impl State {
             let host = format!("b{id}.{}", spec.cluster_id);
             let broker = Broker {
                 host,
+                port: PORT,
                 rack: Some(format!("rack{id}")),
                 status: watch::Sender::new((Status::Up, 0)),
                 meta: meta.clone(),

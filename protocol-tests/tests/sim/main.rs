@@ -1,10 +1,12 @@
 //! Simulated clusters in paused time: the partition machine, the whole program, single faults.
 //!
-//! It never uses a real clock or socket; a failing seed prints the command that replays it.
+//! It never uses a real clock or socket, but in `process`; a failing seed prints the command that
+//! replays it.
 
 mod cluster;
 mod dialled;
 mod faults;
 mod mirror_ops;
+mod process;
 mod simulation;
 mod world_random;

@@ -26,7 +26,6 @@ use crate::broker::api::sessions::Told;
 use crate::broker::cluster::TestCluster;
 use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
-use crate::broker::spec::PORT;
 use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
@@ -260,7 +259,7 @@ fn tell_leader(
         let endpoint = NodeEndpoint::default()
             .with_node_id(BrokerId(now.leader))
             .with_host(api::text(&leader.host))
-            .with_port(i32::from(PORT))
+            .with_port(i32::from(leader.port))
             .with_rack(leader.rack.as_deref().map(api::text));
         endpoints.insert(now.leader, endpoint);
     }

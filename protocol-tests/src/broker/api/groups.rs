@@ -25,7 +25,6 @@ use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponsePartitio
 use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopic;
 
 use crate::broker::api;
-use crate::broker::spec::PORT;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 
@@ -55,7 +54,7 @@ pub fn find_coordinator(
         .with_throttle_time_ms(api::throttle_ms(state, call))
         .with_node_id(BrokerId(1))
         .with_host(api::text(&state.broker(1).host))
-        .with_port(i32::from(PORT))
+        .with_port(i32::from(state.broker(1).port))
 }
 
 /// JoinGroup 3: whoever comes is the leader, and the group is being balanced.

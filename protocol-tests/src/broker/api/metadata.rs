@@ -18,7 +18,6 @@ use uuid::Uuid;
 use crate::broker::api;
 use crate::broker::configs::Configs;
 use crate::broker::rights::Right;
-use crate::broker::spec::PORT;
 use crate::broker::state::Meta;
 use crate::broker::state::PartitionMeta;
 use crate::broker::state::State;
@@ -81,7 +80,7 @@ fn broker(state: &State, id: i32) -> MetadataResponseBroker {
     MetadataResponseBroker::default()
         .with_node_id(BrokerId(id))
         .with_host(api::text(&broker.host))
-        .with_port(i32::from(PORT))
+        .with_port(i32::from(broker.port))
         .with_rack(broker.rack.as_deref().map(api::text))
 }
 
@@ -144,7 +143,7 @@ pub fn describe_cluster(
         DescribeClusterBroker::default()
             .with_broker_id(BrokerId(*id))
             .with_host(api::text(&broker.host))
-            .with_port(i32::from(PORT))
+            .with_port(i32::from(broker.port))
             .with_rack(broker.rack.as_deref().map(api::text))
     });
     DescribeClusterResponse::default()

@@ -1,0 +1,50 @@
+//! A simulated cluster behind a real loopback port, for the real binary.
+//!
+//! It never plays with time: the clock that brokers and the binary see is the machine's.
+
+use std::io;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpListener;
+
+use crate::broker::Spec;
+use crate::broker::TestCluster;
+use crate::broker::spec::PORT;
+use crate::net::Net;
+use crate::real::now_ms;
+
+/// One simulated broker that listens on a port of the machine.
+pub struct Loopback {
+    /// The cluster; its controls say how it lies.
+    pub cluster: TestCluster,
+    /// `bootstrap.servers`.
+    pub address: String,
+}
+
+impl Loopback {
+    /// Starts it in the present tokio runtime, whose time must not be paused.
+    pub async fn start(cluster_id: &str) -> io::Result<Self> {
+        let mut spec = Spec::single(cluster_id, 1);
+        spec.timing.start_wall_ms = now_ms();
+        let cluster = TestCluster::start(&Net::new(1), spec);
+        let inside = cluster.host(1);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        cluster.change(|state| {
+            let broker = state.broker_mut(1);
+            (broker.host, broker.port) = (address.ip().to_string(), address.port());
+        });
+        let net = cluster.net().clone();
+        tokio::spawn(async move {
+            while let Ok((mut outer, _)) = listener.accept().await {
+                let (net, inside) = (net.clone(), inside.clone());
+                tokio::spawn(async move {
+                    if let Ok(mut inner) = net.connect(&inside, PORT).await {
+                        let _whoever_ended_it = copy_bidirectional(&mut outer, &mut inner).await;
+                    }
+                });
+            }
+        });
+        Ok(Self { cluster, address: address.to_string() })
+    }
+}
