@@ -205,8 +205,8 @@ pub const CONNECTIONS_OPENED: Meter = counter(
     "isolog_connections_opened_total",
     "connections",
     SIDE,
-    "Connections to brokers that were opened; beyond those that were given up, it grows while they \
-     are lost.",
+    "Connections to brokers that were opened; beyond those that were given up, or closed for being \
+     idle, it grows while they are lost.",
 );
 /// Connections that were given up for another broker.
 pub const CONNECTIONS_GIVEN_UP: Meter = counter(
@@ -214,6 +214,14 @@ pub const CONNECTIONS_GIVEN_UP: Meter = counter(
     "connections",
     SIDE,
     "Healthy connections that were closed so that another broker is asked for metadata.",
+);
+/// Connections that were closed while idle.
+pub const CONNECTIONS_IDLE_CLOSED: Meter = counter(
+    "isolog_connections_idle_closed_total",
+    "connections",
+    SIDE,
+    "Connections that a broker closed while nothing was asked on them (connections.max.idle.ms); \
+     they are opened again at once, and no failure.",
 );
 /// Dials that failed.
 pub const DIAL_FAILURES: Meter = counter(
@@ -298,6 +306,7 @@ pub const METERS: &[Meter] = &[
     CONNECTIONS,
     CONNECTIONS_OPENED,
     CONNECTIONS_GIVEN_UP,
+    CONNECTIONS_IDLE_CLOSED,
     DIAL_FAILURES,
     TLS_HANDSHAKES,
     TLS_HANDSHAKE_MS,

@@ -85,10 +85,12 @@ impl Cluster {
         if let Some(conn) = &mut idle {
             let is_alive = conn.is_alive().await;
             let is_worn = broker.is_none() && slot.asks >= ANY_ASKS_MAX;
-            if is_alive && is_worn {
-                count::given_up(self.options.side);
+            match is_alive {
+                true if is_worn => count::given_up(self.options.side),
+                true => {}
+                false => self.note_idle_close(),
             }
-            if !is_alive || is_worn {
+            if !is_alive || is_worn || !conn.is_trusted() {
                 idle = None;
             }
         }

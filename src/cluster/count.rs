@@ -27,6 +27,11 @@ pub(super) fn given_up(side: Side) {
     metrics::counter!(meters::CONNECTIONS_GIVEN_UP.name, "side" => label(side)).increment(1);
 }
 
+/// Notes that a broker closed a connection on which nothing was asked.
+pub(super) fn idle_closed(side: Side) {
+    metrics::counter!(meters::CONNECTIONS_IDLE_CLOSED.name, "side" => label(side)).increment(1);
+}
+
 /// Notes a TLS handshake: whether it led anywhere, from an earlier session, and how long it took.
 pub(super) fn tls_handshake(side: Side, ok: bool, resumed: bool, took: Duration) {
     let result = match (ok, resumed) {

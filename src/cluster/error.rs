@@ -177,6 +177,11 @@ impl ClusterError {
         matches!(self.kind, Kind::Unknown(_))
     }
 
+    /// Whether the peer has ended the connection.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.kind, Kind::Closed(_))
+    }
+
     /// The code, where the broker refused the whole request.
     pub fn code(&self) -> Option<KafkaCode> {
         match self.kind {

@@ -196,6 +196,11 @@ impl Cluster {
         self.news.subscribe()
     }
 
+    /// Counts a connection that its broker closed while nothing was asked on it.
+    pub fn note_idle_close(&self) {
+        count::idle_closed(self.options.side);
+    }
+
     /// A leader that a fetch or produce answer told; `true` when that is news.
     pub fn note_leader(&self, tp: &TopicPartition, leader: BrokerId, epoch: LeaderEpoch) -> bool {
         // most answers repeat what is known: that needs no exclusive lock

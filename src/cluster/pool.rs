@@ -19,6 +19,7 @@ use crate::cluster::Target;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Conn;
 use crate::cluster::conn::Limits;
+use crate::cluster::conn::Silences;
 use crate::cluster::count;
 use crate::cluster::dial::DialError;
 use crate::cluster::dial::Stream;
@@ -76,13 +77,20 @@ pub(super) struct Pool {
     slots: Mutex<BTreeMap<Option<BrokerId>, Slot>>,
     /// By `host:port`: the addresses that failed last time.
     paces: Mutex<BTreeMap<Arc<str>, Pace>>,
+    /// By `host:port`, where there are connections.
+    silences: Mutex<BTreeMap<Arc<str>, Silences>>,
     handshakes: Semaphore,
 }
 
 impl Default for Pool {
     fn default() -> Pool {
         let handshakes = Semaphore::new(HANDSHAKES_MAX);
-        Pool { slots: Mutex::default(), paces: Mutex::default(), handshakes }
+        Pool {
+            slots: Mutex::default(),
+            paces: Mutex::default(),
+            silences: Mutex::default(),
+            handshakes,
+        }
     }
 }
 
@@ -103,6 +111,15 @@ struct Candidate {
 impl Pool {
     pub fn slot(&self, broker: Option<BrokerId>) -> Slot {
         lock(&self.slots).entry(broker).or_default().clone()
+    }
+
+    /// What the address has left unanswered.
+    fn silences(&self, address: &Arc<str>) -> Silences {
+        let mut all = lock(&self.silences);
+        if !all.contains_key(address) && all.len() >= PACES_MAX {
+            all.retain(|_, one| !one.is_alone());
+        }
+        all.entry(address.clone()).or_default().clone()
     }
 
     fn next_dial(&self, address: &Arc<str>) -> Option<Instant> {
@@ -210,6 +227,7 @@ impl Cluster {
         let failed = |error: DialError| ClusterError::new(&peer, "connect", error);
         let stream = self.dial_now(at).await.map_err(failed)?;
         let mut conn = Conn::new(stream, peer, &self.client_id, limits);
+        conn.share(self.pool.silences(&at.address));
         conn.greet(Instant::now() + self.options.request_timeout).await?;
         if let Some(login) = &self.options.security.login {
             let seed = lock(&self.dice).throw();

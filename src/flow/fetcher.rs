@@ -116,7 +116,8 @@ impl Fetcher {
         matches!(code, KafkaCode(70 | 71 | 106))
     }
 
-    fn restart(&mut self) {
+    /// The next fetch opens a session: the old one went with its connection.
+    pub fn restart(&mut self) {
         self.session = FetchSession::OPEN;
         self.known.clear();
     }

@@ -29,12 +29,16 @@ use crate::flow::fetcher::Bounds;
 use crate::flow::fetcher::FRAME_BYTES_MAX;
 use crate::flow::fetcher::Fetcher;
 use crate::flow::fetcher::STROKES;
+use crate::flow::line;
+use crate::flow::line::Line;
+use crate::flow::line::Turned;
 use crate::flow::seat::Naming;
 use crate::flow::seat::Seat;
 use crate::flow::seat::Seats;
 use crate::flow::stats::Gauge;
 use crate::flow::vouch;
 use crate::ids::BrokerId;
+use crate::ids::Side;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Fetched;
@@ -121,8 +125,8 @@ struct Lane {
     key: LaneKey,
     shared: Shared,
     /// `None` once it is lost: what is in flight is still answered.
-    source: Option<Conn>,
-    destination: Conn,
+    source: Option<Line>,
+    destination: Line,
     seats: Seats,
     fetcher: Fetcher,
     appender: Appender,
@@ -135,8 +139,8 @@ struct Lane {
 
 enum Event {
     Order(Option<ToLane>),
-    Fetched(Result<Answer, ClusterError>),
-    Appended(Result<Answer, ClusterError>),
+    Fetched(Result<Turned, ClusterError>),
+    Appended(Result<Turned, ClusterError>),
     Timer,
     Stop,
 }
@@ -171,15 +175,17 @@ fn left(mut seat: Seat) -> Seat {
 
 async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
     let fetch = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: STROKES };
-    let source = shared.source.open(key.source, fetch);
-    let destination = shared.destination.open(key.destination, Use::Append);
+    let source = Line::open(&shared.source, key.source, fetch);
+    let destination = Line::open(&shared.destination, key.destination, Use::Append);
     let (source, destination) = tokio::try_join!(source, destination)?;
     let by = |version: i16, ids_from: i16| {
         if version >= ids_from { Naming::ById } else { Naming::ByName }
     };
+    let fetch_version = source.version(ApiKey::Fetch)?;
+    let append_version = destination.version(ApiKey::Produce)?;
     let seats = Seats::new(
-        by(source.version(ApiKey::Fetch)?, crate::wire::fetch::IDS_FROM),
-        by(destination.version(ApiKey::Produce)?, crate::wire::produce::IDS_FROM),
+        by(fetch_version, crate::wire::fetch::IDS_FROM),
+        by(append_version, crate::wire::produce::IDS_FROM),
     );
     let bounds = Bounds {
         bytes_min: shared.options.fetch_bytes_min,
@@ -217,16 +223,35 @@ impl Lane {
             match self.wait(orders).await {
                 Event::Order(None) | Event::Stop => self.let_go(Fault::Moved),
                 Event::Order(Some(order)) => self.handle_order(order),
-                Event::Fetched(Ok(answer)) => self.handle_fetched(answer).await,
+                Event::Fetched(Ok(Turned::Answer(answer))) => self.handle_fetched(answer).await,
+                Event::Fetched(Ok(Turned::Reopened(_))) => self.fetcher.restart(),
+                Event::Fetched(Ok(Turned::Idle)) => self.reopen(Side::Source),
                 Event::Fetched(Err(error)) => {
                     self.source = None;
                     self.let_go(Fault::SourceLost);
                     lost = Err(error);
                 }
-                Event::Appended(Ok(answer)) => self.handle_appended(answer)?,
+                Event::Appended(Ok(Turned::Answer(answer))) => self.handle_appended(answer)?,
+                Event::Appended(Ok(Turned::Reopened(ends))) => {
+                    line::compare_ends(&mut self.seats, &ends);
+                }
+                Event::Appended(Ok(Turned::Idle)) => self.reopen(Side::Destination),
                 Event::Appended(Err(error)) => return Err(error),
                 Event::Timer => {}
             }
+        }
+    }
+
+    /// A connection was closed for being idle: no failure. A lane in which nobody sits ends.
+    fn reopen(&mut self, side: Side) {
+        self.stopping |= self.seats.len() == 0;
+        match (side, &mut self.source) {
+            (Side::Destination, _) => {
+                let logs = line::logs(&self.seats, &self.shared.destination);
+                self.destination.reopen(logs);
+            }
+            (Side::Source, Some(source)) => source.reopen(Vec::new()),
+            (Side::Source, None) => {}
         }
     }
 
@@ -291,9 +316,8 @@ impl Lane {
     }
 
     fn send_fetch(&mut self) -> Result<(), ClusterError> {
-        let Some(source) = self.source.as_mut().filter(|_| !self.stopping) else {
-            return Ok(());
-        };
+        let source = self.source.as_mut().filter(|_| !self.stopping);
+        let Some(source) = source.and_then(Line::conn) else { return Ok(()) };
         let ready = !self.fetcher.under_way && self.fetch_at <= Instant::now();
         if !ready || source.free_slabs() == 0 {
             return Ok(());
@@ -312,17 +336,17 @@ impl Lane {
         if self.append_at > Instant::now() {
             return Ok(());
         }
-        let version = self.destination.version(ApiKey::Produce)?;
+        let Some(destination) = self.destination.conn() else { return Ok(()) };
+        let version = destination.version(ApiKey::Produce)?;
         loop {
             let ask = self.appender.poll(&mut self.seats, version, self.shared.wall.now());
             let chain = match ask {
                 Ok(None) => return Ok(()),
                 Ok(Some(chain)) => chain,
-                Err(error) => return Err(misuse(&self.destination, ApiKey::Produce, &error)),
+                Err(error) => return Err(misuse(destination, ApiKey::Produce, &error)),
             };
             let deadline = Instant::now() + self.shared.destination.options().request_timeout;
-            let sent = self.destination.send(ApiKey::Produce, version, chain.pieces, deadline);
-            sent?;
+            destination.send(ApiKey::Produce, version, chain.pieces, deadline)?;
         }
     }
 
@@ -331,7 +355,7 @@ impl Lane {
             Ok(answer) => answer,
             Err(error) => return self.lose_source(error),
         };
-        let wait = self.source.as_ref().map(|source| source.throttled(answer.throttle_ms));
+        let wait = self.source.as_mut().map(|source| source.throttled(answer.throttle_ms));
         self.fetch_at = Instant::now() + wait.unwrap_or_default();
         if !self.fetcher.handle_answer(&answer) {
             if !Fetcher::is_about_the_session(answer.code) {
@@ -418,7 +442,7 @@ impl Lane {
         let answer = match decoded {
             Ok(answer) => answer,
             Err(error) => {
-                return Err(misread(&self.destination, ApiKey::Produce, error));
+                return Err(self.destination.misread(ApiKey::Produce, error));
             }
         };
         self.append_at = Instant::now() + self.destination.throttled(answer.throttle_ms);
@@ -432,7 +456,7 @@ impl Lane {
         let now = self.shared.wall.now();
         if self.appender.handle_answer(&mut self.seats, &answer, now).is_err() {
             let what = WireError::BadValue { what: "a produce answer's partitions", value: 0 };
-            return Err(misread(&self.destination, ApiKey::Produce, what));
+            return Err(self.destination.misread(ApiKey::Produce, what));
         }
         Ok(())
     }
@@ -464,10 +488,6 @@ fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
         api.name(),
         WireError::BadValue { what: "our request", value: 0 },
     )
-}
-
-fn misread(conn: &Conn, api: ApiKey, error: WireError) -> ClusterError {
-    ClusterError::new(conn.peer(), api.name(), error)
 }
 
 #[cfg(test)]

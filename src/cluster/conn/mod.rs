@@ -12,6 +12,7 @@ mod inbox;
 mod login;
 mod outbox;
 pub mod read;
+mod silences;
 mod slabs;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use crate::cluster::conn::inbox::Inbox;
 use crate::cluster::conn::login::Held;
 use crate::cluster::conn::login::Session;
 use crate::cluster::conn::outbox::Outbox;
+pub use crate::cluster::conn::silences::Silences;
 use crate::cluster::count::Counted;
 use crate::cluster::dial::Stream;
 use crate::cluster::error::ClusterError;
@@ -115,6 +117,10 @@ pub struct Conn {
     timer: Pin<Box<Sleep>>,
     /// Where there are logins.
     session: Option<Box<Session>>,
+    /// What the address has left unanswered, on whichever connection, and how much of that this
+    /// one has seen.
+    silences: Silences,
+    silences_seen: u64,
     /// How long one question of a login may take.
     login_wait: Duration,
     /// The first failure; every later turn tells the same.
@@ -140,6 +146,8 @@ impl Conn {
             phase: Phase::Greeting,
             timer: Box::pin(tokio::time::sleep(NEVER)),
             session: None,
+            silences: Silences::default(),
+            silences_seen: 0,
             login_wait: Duration::ZERO,
             dead: None,
         }
@@ -169,6 +177,18 @@ impl Conn {
         self.phase = Phase::Greeted;
         self.inbox.bytes_max = self.limits.frame_bytes_max;
         Ok(())
+    }
+
+    /// Shares what is known of the address with all connections to it.
+    pub fn share(&mut self, silences: Silences) {
+        self.silences_seen = silences.count();
+        self.silences = silences;
+    }
+
+    /// Whether no other connection to this address was left without an answer since this one's
+    /// last: something between may have forgotten all that were idle, and swallow what comes.
+    pub fn is_trusted(&self) -> bool {
+        self.silences_seen == self.silences.count()
     }
 
     /// Whom this connection leads to.
@@ -348,6 +368,7 @@ impl Conn {
         if asked.api != ApiKey::ApiVersions && !is_login(asked.api) {
             self.phase = Phase::Working;
         }
+        self.silences_seen = self.silences.count();
         let Asked { correlation, api, version, .. } = asked;
         Ok(Answer { correlation, api, version, body })
     }
@@ -391,6 +412,7 @@ impl Conn {
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             if first.deadline <= Instant::now() {
+                self.silences.note();
                 let kind = Kind::Deadline(first.given);
                 return Poll::Ready(ClusterError::new(&self.peer, first.api.name(), kind));
             }
