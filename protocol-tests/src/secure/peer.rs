@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -78,6 +79,10 @@ pub struct Peer {
     pub port: u16,
     /// Logins that came as far as a password or proof.
     pub logins: Arc<AtomicU32>,
+    /// Refuses every login from now on, whatever its manner.
+    pub refuses: Arc<AtomicBool>,
+    /// The cluster's other brokers, by id and port; this one is broker 1.
+    pub others: Arc<Mutex<Vec<(i32, u16)>>>,
     /// Handshakes of TLS that were done, and whether each was resumed.
     pub handshakes: Arc<Mutex<Vec<bool>>>,
     task: JoinHandle<()>,
@@ -96,6 +101,8 @@ struct Habits {
     lifetime_ms: i64,
     port: u16,
     logins: Arc<AtomicU32>,
+    refuses: Arc<AtomicBool>,
+    others: Arc<Mutex<Vec<(i32, u16)>>>,
 }
 
 impl Peer {
@@ -105,7 +112,15 @@ impl Peer {
         let port = listener.local_addr().expect("bound").port();
         let logins = Arc::new(AtomicU32::new(0));
         let handshakes = Arc::new(Mutex::new(Vec::new()));
-        let habits = Habits { manner, lifetime_ms, port, logins: logins.clone() };
+        let (refuses, others) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let habits = Habits {
+            manner,
+            lifetime_ms,
+            port,
+            logins: logins.clone(),
+            refuses: Arc::clone(&refuses),
+            others: Arc::clone(&others),
+        };
         let seen = handshakes.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -121,7 +136,7 @@ impl Peer {
                 });
             }
         });
-        Peer { port, logins, handshakes, task }
+        Peer { port, logins, refuses, others, handshakes, task }
     }
 }
 
@@ -135,7 +150,7 @@ async fn serve(mut stream: impl Io, habits: Habits) {
                 Some(answer) => answer,
                 None => return,
             },
-            3 => metadata(habits.port, version),
+            3 => metadata(&habits, version),
             _ => return,
         };
         let flexible = !matches!(api, 17 | 18);
@@ -191,13 +206,17 @@ fn handshake(manner: Manner) -> Vec<u8> {
     encoded(&answer.with_error_code(if other { 33 } else { 0 }), 1)
 }
 
-fn metadata(port: u16, version: i16) -> Vec<u8> {
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(BrokerId(1))
-        .with_host(StrBytes::from_static_str("127.0.0.1"))
-        .with_port(i32::from(port));
+fn metadata(habits: &Habits, version: i16) -> Vec<u8> {
+    let broker = |(id, port): (i32, u16)| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(id))
+            .with_host(StrBytes::from_static_str("127.0.0.1"))
+            .with_port(i32::from(port))
+    };
+    let others = habits.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let all = std::iter::once((1, habits.port)).chain(others);
     let answer = MetadataResponse::default()
-        .with_brokers(vec![broker])
+        .with_brokers(all.map(broker).collect())
         .with_controller_id(BrokerId(1))
         .with_cluster_id(Some(StrBytes::from_static_str("peer")));
     encoded(&answer, version)
@@ -220,6 +239,10 @@ fn no() -> Vec<u8> {
 /// `None` hangs up.
 async fn authenticate(habits: &Habits, scram: &mut Scram, body: Bytes) -> Option<Vec<u8>> {
     let message = &body[1..body.len() - 1];
+    if habits.refuses.load(Ordering::SeqCst) {
+        habits.logins.fetch_add(1, Ordering::SeqCst);
+        return Some(no());
+    }
     match habits.manner {
         Manner::HangUp => return None,
         Manner::Silent => std::future::pending().await,

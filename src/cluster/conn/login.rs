@@ -93,6 +93,7 @@ pub(super) enum Stuck {
 /// The login of one connection.
 pub(super) struct Session {
     login: Arc<Login>,
+    address: Arc<str>,
     stage: Stage,
     began: Instant,
     /// A login has succeeded on this connection.
@@ -109,11 +110,12 @@ pub(super) struct Session {
 
 impl Session {
     /// A login that begins at the next poll.
-    pub fn new(login: Arc<Login>, seed: u64) -> Session {
+    pub fn new(login: Arc<Login>, address: Arc<str>, seed: u64) -> Session {
         let now = Instant::now();
         Session {
-            stage: Stage::Preparing(login.begin()),
+            stage: Stage::Preparing(login.begin(&address, false)),
             login,
+            address,
             began: now,
             proven: false,
             due: None,
@@ -140,7 +142,7 @@ impl Session {
         let now = Instant::now();
         if matches!(self.stage, Stage::Resting) && self.due.is_some_and(|due| due <= now) {
             self.began = now;
-            self.stage = Stage::Preparing(self.login.begin());
+            self.stage = Stage::Preparing(self.login.begin(&self.address, true));
         }
     }
 
@@ -183,7 +185,7 @@ impl Session {
         if !self.proven || self.end.is_none_or(|end| end <= again) {
             return Err(Stuck::Login(error));
         }
-        tracing::warn!(%error, "a login cannot be renewed yet");
+        tracing::warn!(broker = %self.address, %error, "a login cannot be renewed yet");
         self.due = Some(again);
         Ok(())
     }
@@ -223,7 +225,7 @@ impl Session {
         match (std::mem::replace(&mut self.stage, Stage::Resting), api) {
             (Stage::Shaking(exchange, message), ApiKey::SaslHandshake) => {
                 let answer = HandshakeAnswer::read(body).map_err(Stuck::Wire)?;
-                self.login.shaken(&answer).map_err(Stuck::Login)?;
+                self.login.shaken(&self.address, &answer).map_err(Stuck::Login)?;
                 self.stage = Stage::Asking(exchange);
                 Ok(Some(Order::Ask(ApiKey::SaslAuthenticate, authenticate(&message))))
             }
@@ -242,7 +244,8 @@ impl Conn {
     /// is renewed by itself; `wait_max` bounds each of its questions, and the first login whole.
     pub async fn login(&mut self, login: &Arc<Login>, seed: u64, wait_max: Duration) -> Result<()> {
         self.login_wait = wait_max;
-        self.session = Some(Box::new(Session::new(login.clone(), seed)));
+        let address = self.peer.address.clone();
+        self.session = Some(Box::new(Session::new(login.clone(), address, seed)));
         let proven = poll_fn(|cx| {
             let turned = self.poll_turn(cx);
             match (turned, &self.session) {

@@ -81,10 +81,12 @@ pub enum LoginError {
     #[error("no OAuth token: {0}")]
     Token(Arc<str>),
     /// The last login was refused a moment ago.
-    #[error("{last}; the next login is tried in {wait_ms} ms")]
+    #[error("{last}; {by} says so; the next login is tried in {wait_ms} ms")]
     Paused {
         /// Why it was refused.
         last: Arc<LoginError>,
+        /// The address of the broker that refused it.
+        by: Arc<str>,
         /// For how long nothing is tried.
         wait_ms: u64,
     },
@@ -130,6 +132,8 @@ pub enum Step {
 /// One login under way.
 pub struct Exchange {
     login: Arc<Login>,
+    /// Where: refusals count by broker.
+    address: Arc<str>,
     state: State,
     /// Held while a login must be alone.
     _pass: Pass,
@@ -168,14 +172,22 @@ impl Login {
         }
     }
 
-    /// The first message, when it is this login's turn.
-    pub fn begin(self: &Arc<Login>) -> Thinking<(Exchange, Message)> {
-        let login = self.clone();
+    /// The first message to the broker at that address, when it is this login's turn. A renewal
+    /// waits for no other login.
+    pub fn begin(
+        self: &Arc<Login>,
+        address: &Arc<str>,
+        is_renewal: bool,
+    ) -> Thinking<(Exchange, Message)> {
+        let (login, address) = (self.clone(), address.clone());
         Box::pin(async move {
-            let pass = login.gate.enter().await?;
+            let pass = match is_renewal {
+                true => login.gate.renew(),
+                false => login.gate.enter(&address).await?,
+            };
             let begun = login.first().await;
             let (state, message) = begun?;
-            Ok((Exchange { login, state, _pass: pass }, message))
+            Ok((Exchange { login, address, state, _pass: pass }, message))
         })
     }
 
@@ -194,7 +206,7 @@ impl Login {
     }
 
     /// What the broker says to the mechanism.
-    pub fn shaken(&self, answer: &HandshakeAnswer) -> Result<(), LoginError> {
+    pub fn shaken(&self, address: &Arc<str>, answer: &HandshakeAnswer) -> Result<(), LoginError> {
         let mechanism = self.mechanism();
         let error = match answer.code {
             code if code.is_none() => return Ok(()),
@@ -205,7 +217,7 @@ impl Login {
             ILLEGAL_STATE => LoginError::NoSasl,
             code => LoginError::Refused { mechanism, code, message: None },
         };
-        self.gate.refused(&error);
+        self.gate.refused(address, &error);
         Err(error)
     }
 }
@@ -214,12 +226,12 @@ impl Exchange {
     /// What comes after the server's answer.
     pub fn answered(self: Box<Exchange>, answer: AuthenticateAnswer) -> Thinking<Step> {
         Box::pin(async move {
-            let login = self.login.clone();
+            let (login, address) = (self.login.clone(), self.address.clone());
             let stepped = self.step(answer).await;
             match &stepped {
-                Ok(Step::Done(_)) => login.gate.succeeded(),
+                Ok(Step::Done(_)) => login.gate.succeeded(&address),
                 Ok(Step::Send(..)) => {}
-                Err(error) => login.gate.refused(error),
+                Err(error) => login.gate.refused(&address, error),
             }
             stepped
         })
