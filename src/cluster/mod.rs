@@ -12,6 +12,7 @@ pub mod dial;
 mod ends;
 pub mod error;
 pub mod keyed;
+pub mod line;
 pub mod metadata;
 mod pool;
 mod producers;

@@ -22,6 +22,8 @@ use crate::cluster::Use;
 use crate::cluster::conn::Answer;
 use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
+use crate::cluster::line::Line;
+use crate::cluster::line::Turned;
 use crate::flow::Options;
 use crate::flow::Wall;
 use crate::flow::appender::Appender;
@@ -29,9 +31,6 @@ use crate::flow::fetcher::Bounds;
 use crate::flow::fetcher::FRAME_BYTES_MAX;
 use crate::flow::fetcher::Fetcher;
 use crate::flow::fetcher::STROKES;
-use crate::flow::line;
-use crate::flow::line::Line;
-use crate::flow::line::Turned;
 use crate::flow::seat::Naming;
 use crate::flow::seat::Seat;
 use crate::flow::seat::Seats;
@@ -232,9 +231,7 @@ impl Lane {
                     lost = Err(error);
                 }
                 Event::Appended(Ok(Turned::Answer(answer))) => self.handle_appended(answer)?,
-                Event::Appended(Ok(Turned::Reopened(ends))) => {
-                    line::compare_ends(&mut self.seats, &ends);
-                }
+                Event::Appended(Ok(Turned::Reopened(ends))) => self.seats.compare_ends(&ends),
                 Event::Appended(Ok(Turned::Idle)) => self.reopen(Side::Destination),
                 Event::Appended(Err(error)) => return Err(error),
                 Event::Timer => {}
@@ -247,7 +244,7 @@ impl Lane {
         self.stopping |= self.seats.len() == 0;
         match (side, &mut self.source) {
             (Side::Destination, _) => {
-                let logs = line::logs(&self.seats, &self.shared.destination);
+                let logs = self.seats.logs(&self.shared.destination);
                 self.destination.reopen(logs);
             }
             (Side::Source, Some(source)) => source.reopen(Vec::new()),

@@ -9,7 +9,6 @@ pub mod guest;
 pub mod held;
 pub mod judge;
 pub mod lane;
-mod line;
 mod prepare;
 mod seat;
 pub mod stats;

@@ -5,6 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cluster::Cluster;
+use crate::cluster::Each;
+use crate::cluster::Listed;
+use crate::flow::guest::leader;
 use crate::flow::stats::Cell;
 use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
@@ -12,6 +16,7 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Append;
+use crate::mirror::facts::Fault;
 use crate::mirror::partition::PartitionMirror;
 use crate::wire::topic::TopicRef;
 
@@ -181,6 +186,32 @@ impl Seats {
             }
         }
         self.stale.fill(false);
+    }
+
+    /// The destination logs of all, by the epochs under which they are written.
+    pub fn logs(&self, destination: &Cluster) -> Vec<(TopicPartition, LeaderEpoch)> {
+        let log = |tp: &TopicPartition| {
+            let (_, epoch) = leader(destination, tp)?;
+            Some((tp.clone(), epoch))
+        };
+        self.iter().filter_map(|(_, seat)| log(seat.mirror.tp())).collect()
+    }
+
+    /// A broker that was away for a moment may have lost a log: who does not end where its machine
+    /// believes leaves, and both logs are looked at.
+    pub fn compare_ends(&mut self, ends: &Each<Listed>) {
+        let is_wrong = |seat: &Seat| {
+            let end = ends.get(seat.mirror.tp());
+            let end = end.map(|end| end.as_ref().ok().map(|listed| listed.offset));
+            end.is_some_and(|end| end != seat.mirror.position())
+        };
+        let wrong: Vec<SeatId> =
+            self.iter().filter(|(_, seat)| is_wrong(seat)).map(|(id, _)| id).collect();
+        for id in wrong {
+            if let Some(seat) = self.get_mut(id) {
+                seat.mirror.handle_failed(Fault::DestinationLost);
+            }
+        }
     }
 
     /// How the source calls the seat's topic.

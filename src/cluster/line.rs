@@ -1,7 +1,7 @@
-//! One of a lane's two connections, opened anew when it ended while nothing was in flight.
+//! A connection for somebody's own use, opened anew when it ended while nothing was in flight.
 //!
-//! It never opens one anew with a request in flight: what may have been applied is a doubt, and
-//! doubts go back to the belt.
+//! It never opens one anew with a request in flight: what may have been applied is a doubt, and a
+//! doubt is its user's.
 //!
 //! ```text
 //!  Open ──idle, and closed or not trusted──▶ Closed ──reopen()──▶ Opening ──▶ Open
@@ -24,12 +24,9 @@ use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::cluster::error::Peer;
-use crate::flow::guest::leader;
-use crate::flow::seat::Seats;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::TopicPartition;
-use crate::mirror::facts::Fault;
 use crate::wire::error::WireError;
 use crate::wire::versions::ApiKey;
 
@@ -154,33 +151,6 @@ impl Line {
     pub fn close(self) {
         if let Some(conn) = self.conn {
             conn.close();
-        }
-    }
-}
-
-/// The destination logs of all seats, by the epochs under which they are written.
-pub fn logs(seats: &Seats, destination: &Cluster) -> Vec<(TopicPartition, LeaderEpoch)> {
-    let log = |tp: &TopicPartition| {
-        let (_, epoch) = leader(destination, tp)?;
-        Some((tp.clone(), epoch))
-    };
-    seats.iter().filter_map(|(_, seat)| log(seat.mirror.tp())).collect()
-}
-
-/// A broker that was away for a moment may have lost a log: who does not end where its machine
-/// believes leaves, and both logs are looked at.
-pub fn compare_ends(seats: &mut Seats, ends: &Each<Listed>) {
-    let wrong: Vec<_> = seats
-        .iter()
-        .filter(|(_, seat)| {
-            let end = ends.get(seat.mirror.tp()).map(|end| end.as_ref().ok().map(|it| it.offset));
-            end.is_some_and(|end| end != seat.mirror.position())
-        })
-        .map(|(id, _)| id)
-        .collect();
-    for id in wrong {
-        if let Some(seat) = seats.get_mut(id) {
-            seat.mirror.handle_failed(Fault::DestinationLost);
         }
     }
 }
