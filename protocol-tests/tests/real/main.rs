@@ -12,6 +12,7 @@ mod corrupt;
 mod front;
 mod gallery;
 mod halts;
+mod idle;
 mod kafka;
 mod promoted;
 mod proxy;

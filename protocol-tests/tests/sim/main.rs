@@ -4,6 +4,7 @@
 //! replays it.
 
 mod cluster;
+mod connections;
 mod dialled;
 mod faults;
 mod mirror_ops;

@@ -14,9 +14,9 @@ use protocol_tests::secure::peer::Peer;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
-use super::lab::connect;
-use super::lab::options;
-use super::lab::plain;
+use protocol_tests::secure::lab::connect;
+use protocol_tests::secure::lab::options;
+use protocol_tests::secure::lab::plain;
 
 /// How long logins hold, in ms.
 const LIFETIME_MS: i64 = 3_000;
