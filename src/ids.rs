@@ -5,6 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// The longest topic name a Kafka broker accepts, in bytes (`Topic` of its `common.internals`).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
@@ -124,7 +127,16 @@ impl TopicId {
     /// What a broker without topic ids says.
     pub const NIL: TopicId = TopicId([0; 16]);
 
-    /// Reads what `Display` writes: 32 hex digits, dashes wherever.
+    /// 32 hex digits with dashes, as the journal and state files have it since the first release.
+    pub fn hex(&self) -> String {
+        let digits = |(at, byte): (usize, &u8)| {
+            let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+            format!("{dash}{byte:02x}")
+        };
+        self.0.iter().enumerate().map(digits).collect()
+    }
+
+    /// Reads what `hex` writes: 32 hex digits, dashes wherever.
     pub fn parse(text: &str) -> Option<TopicId> {
         let digits: Vec<u32> =
             text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
@@ -134,15 +146,10 @@ impl TopicId {
     }
 }
 
+/// As Kafka's tools show it (`kafka-topics.sh --describe`): base64url without padding.
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
     }
 }
 
@@ -232,9 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_id_reads_back_what_it_shows() {
+    fn a_topic_id_is_shown_as_kafka_does_and_kept_as_hex() {
         let id = TopicId(std::array::from_fn(|at| at as u8 * 17));
-        assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        assert_eq!(TopicId::parse(&id.hex()), Some(id));
+        assert_eq!(id.hex(), "00112233-4455-6677-8899-aabbccddeeff");
+        // what java.util.UUID of those digits is as org.apache.kafka.common.Uuid
+        assert_eq!(id.to_string(), "ABEiM0RVZneImaq7zN3u_w");
         for bad in ["", "00", "zz", &"0".repeat(31), &"0".repeat(34), "é"] {
             assert_eq!(TopicId::parse(bad), None, "{bad}");
         }

@@ -122,6 +122,30 @@ pub const LINK_PARTITIONS_HALTED: Meter = gauge(
     LINK,
     "Partitions that a rule has stopped: each needs a person.",
 );
+/// Partitions whose lag is not known.
+pub const LINK_PARTITIONS_LAG_UNKNOWN: Meter = gauge(
+    "isolog_link_partitions_lag_unknown",
+    "partitions",
+    LINK,
+    "Partitions that the link mirrors, or is meant to, and whose lag is not known now: the \
+     source or the destination does not tell.",
+);
+/// Records held back, of a link.
+pub const LINK_HELD_RECORDS: Meter = gauge(
+    "isolog_link_held_records",
+    "records",
+    LINK,
+    "Records of the source that wait behind open transactions of its own: not copied, and not \
+     part of the lag; a failover now would lose them.",
+);
+/// Troubles of a link.
+pub const LINK_TROUBLES: Meter = gauge(
+    "isolog_link_troubles",
+    "topics",
+    &["link", "reason"],
+    "Topics and patterns of mirror.topics with which something is wrong; reason is one of the \
+     words of docs/STATES.md.",
+);
 /// Readiness.
 pub const READY: Meter =
     gauge("isolog_ready", "1", &[], "1 when /health/ready answers 200, otherwise 0.");
@@ -292,6 +316,9 @@ pub const METERS: &[Meter] = &[
     LINK_STATE,
     LINK_PARTITIONS,
     LINK_PARTITIONS_HALTED,
+    LINK_PARTITIONS_LAG_UNKNOWN,
+    LINK_HELD_RECORDS,
+    LINK_TROUBLES,
     READY,
     PARTITION_APPEND_BATCHES,
     PARTITION_APPEND_RECORDS,

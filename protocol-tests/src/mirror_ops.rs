@@ -280,6 +280,7 @@ impl<'a> World<'a> {
         }
         self.flip(&mut batches);
         let fetched = Fetched {
+            asked_at: self.now(),
             source_end: offset(self.visible_end()),
             high_watermark: offset(self.source.end),
             log_start: Some(offset(self.source.start)),

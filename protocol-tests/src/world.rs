@@ -4,6 +4,7 @@
 
 pub mod instance;
 pub mod kinds;
+pub mod status;
 pub mod topics;
 pub mod verdict;
 
@@ -28,6 +29,7 @@ use crate::world::instance::faithful;
 use crate::world::instance::small_belt;
 use crate::world::kinds::Kind;
 use crate::world::kinds::Trait;
+use crate::world::status::Truth;
 use crate::world::topics::Pen;
 use crate::world::topics::Topic;
 use crate::world::topics::assert_right;
@@ -39,6 +41,10 @@ use crate::world::topics::has_leaders;
 pub const CLIENT: &str = "isolog";
 /// How long a world may take to become level once the faults have stopped, in its own time.
 const CALM_MAX: Duration = Duration::from_secs(900);
+/// A name and a prefix of `mirror.topics` that no world ever has.
+pub const ABSENT: &str = "absent";
+/// See `ABSENT`.
+pub const IDLE: &str = "idle.*";
 /// What a client may fetch and append at a broker that throttles, in bytes a second.
 const QUOTA: i64 = 3_000;
 
@@ -59,7 +65,10 @@ pub struct World {
     pub flow: flow::Options,
     /// The choices of every isolog that is started.
     pub policy: Policy,
+    /// `mirror.topics` of every isolog that is started.
+    pub patterns: Vec<&'static str>,
     running: Option<Instance>,
+    truth: Truth,
     began: Instant,
     /// Which faults this world knows.
     faults: Vec<Fault>,
@@ -95,9 +104,11 @@ pub enum Fault {
     NewTopic,
     /// Clients may move only a few bytes a second.
     Throttle,
+    /// Something happens to a topic that is never mended: it is deleted, or written into.
+    Doom,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::KillIsolog,
     Fault::StopIsolog,
     Fault::KillBroker,
@@ -110,6 +121,7 @@ const FAULTS: [Fault; 12] = [
     Fault::Grow,
     Fault::NewTopic,
     Fault::Throttle,
+    Fault::Doom,
 ];
 
 /// What came of a run.
@@ -157,7 +169,9 @@ impl World {
             topics: Vec::new(),
             flow: small_belt(),
             policy: faithful(),
+            patterns: vec!["*"],
             running: None,
+            truth: Truth::default(),
             began: Instant::now(),
             faults: Vec::new(),
             is_old: false,
@@ -201,7 +215,8 @@ impl World {
     pub fn instance(&mut self, client: &str) -> Instance {
         let seed = self.rng.next_u64();
         let (flow, policy) = (&self.flow, self.policy);
-        Instance::start(&self.source, &self.destination, client, flow, policy, seed)
+        let how = (seed, &self.patterns[..]);
+        Instance::start(&self.source, &self.destination, client, flow, policy, how)
     }
 
     /// The isolog that runs.
@@ -277,6 +292,7 @@ impl World {
             let kind = Kind::throw(&mut self.rng);
             self.topic_of(topic, partitions, kind);
         }
+        self.patterns = vec!["*", ABSENT, IDLE];
         self.start();
         let mut strikes = 0;
         for _ in 0..steps {
@@ -294,8 +310,10 @@ impl World {
                 strikes += 1;
                 self.strike().await;
             }
+            self.compare_status();
         }
         self.calm().await;
+        self.settle_status().await;
         self.stop().await;
         Outcome { records: self.written, strikes, trace: self.verdict() }
     }
@@ -347,7 +365,7 @@ impl World {
             }
             Fault::LateBytes => self.late(&host),
             // a cluster that lacks a broker makes no replicas
-            Fault::Grow | Fault::NewTopic if !self.source_is_whole() => {}
+            Fault::Grow | Fault::NewTopic | Fault::Doom if !self.source_is_whole() => {}
             Fault::Grow => self.grow(),
             Fault::NewTopic => {
                 let name = format!("new{}", self.topics.len());
@@ -355,6 +373,7 @@ impl World {
                 self.topic_of(&name, 2, kind);
             }
             Fault::Throttle => limit(&cluster, Some(QUOTA)),
+            Fault::Doom => self.doom(),
         }
     }
 
@@ -413,6 +432,7 @@ impl World {
             let running = self.running.as_ref();
             let seen = running.map(|one| (one.link().status(), one.link().partitions()));
             assert!(Instant::now() < until, "{unlevel} never got level; isolog shows {seen:#?}");
+            self.compare_status();
             sleep(Duration::from_millis(500)).await;
         }
     }

@@ -250,7 +250,7 @@ pub async fn plan(
 
 fn fresh(ids: [TopicId; 2], from: Offset, to: Offset) -> Saved {
     Saved {
-        ids: (ids[0].to_string(), ids[1].to_string()),
+        ids: (ids[0].hex(), ids[1].hex()),
         from: from.get(),
         at: from.get(),
         to: to.get(),

@@ -46,7 +46,7 @@ impl Board {
         for view in &views[..rows] {
             table.add_row(self.row(view));
         }
-        for column in table.column_iter_mut().skip(2).take(6) {
+        for column in table.column_iter_mut().skip(2).take(7) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
@@ -54,7 +54,7 @@ impl Board {
     }
 
     fn head(&self) -> Vec<&'static str> {
-        let mut head = vec!["LINK", "TOPIC", "PARTITION", "LAG", "LAG MS", "SOURCE END"];
+        let mut head = vec!["LINK", "TOPIC", "PARTITION", "LAG", "HELD", "LAG MS", "SOURCE END"];
         head.extend(["DESTINATION END", "HWM", "STATE"]);
         head.extend(self.bars.then_some("CATCHING UP"));
         head.push("REASON");
@@ -64,7 +64,9 @@ impl Board {
     fn row(&self, view: &PartitionView) -> Vec<String> {
         let number = |number: Option<u64>| number.map_or("?".to_owned(), |n| n.to_string());
         let mut row = vec![plain(&view.link), plain(&view.topic), view.partition.to_string()];
-        row.extend([view.lag_records, view.lag_ms, view.source_end].map(number));
+        // behind an unknown end nobody knows what is held
+        let held = view.source_end.map(|_| view.held_records);
+        row.extend([view.lag_records, held, view.lag_ms, view.source_end].map(number));
         row.extend([view.destination_end, view.destination_hwm].map(number));
         row.push(plain(&view.state));
         row.extend(self.bars.then(|| self.bar(view)));
@@ -100,9 +102,9 @@ fn place(view: &PartitionView) -> Place {
     (view.link.clone(), view.topic.clone(), view.partition)
 }
 
-/// Unknown lag first: it may be any.
+/// Unknown lag first: it may be any. What is held back is not copied either.
 fn urgency(view: &PartitionView) -> u64 {
-    view.lag_records.map_or(u64::MAX, |lag| lag)
+    view.lag_records.map_or(u64::MAX, |lag| lag.saturating_add(view.held_records))
 }
 
 fn summary(views: &[PartitionView], rows: usize) -> String {
@@ -110,11 +112,12 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     let behind = views.iter().filter(|view| view.lag_records.is_some_and(|lag| lag > 0)).count();
     let unknown = views.iter().filter(|view| view.lag_records.is_none()).count();
     let halted = views.iter().filter(|view| view.state == "Halted").count();
+    let held: u64 = views.iter().map(|view| view.held_records).fold(0, u64::saturating_add);
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
     format!(
-        "{more}{} partitions, {behind} behind by {known} records, {unknown} unknown, {halted} \
-         halted\n",
+        "{more}{} partitions, {behind} behind by {known} records, {held} more held by open \
+         transactions, {unknown} unknown, {halted} halted\n",
         views.len()
     )
 }
@@ -142,8 +145,21 @@ mod tests {
         assert_eq!(lines[0][..4], ["LINK", "TOPIC", "PARTITION", "LAG"]);
         assert_eq!(lines[1][..4], ["dr", "orders", "2", "?"]);
         assert_eq!(lines[2][..4], ["dr", "orders", "1", "9"]);
-        let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, 1 unknown, 0 halted\n";
+        let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, 0 more held by open \
+                   transactions, 1 unknown, 0 halted\n";
         assert!(drawn.ends_with(end), "{drawn}");
+    }
+
+    #[test]
+    fn what_is_held_back_is_shown_and_counted() {
+        let held = PartitionView { held_records: 15, source_end: Some(0), ..view(1, Some(0)) };
+        let drawn = Board::new(0, false).draw(vec![view(0, Some(9)), held]);
+        let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(lines[0][4], "HELD");
+        assert_eq!(lines[1][..5], ["dr", "orders", "1", "0", "15"]);
+        // its source end is unknown, so is what lies behind it
+        assert_eq!(lines[2][..5], ["dr", "orders", "0", "9", "?"]);
+        assert!(drawn.contains("15 more held by open transactions"), "{drawn}");
     }
 
     #[test]

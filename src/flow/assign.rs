@@ -172,6 +172,7 @@ impl Belt {
         let mut mirror = Box::new(PartitionMirror::new(wish.tp.clone(), self.limits.clone()));
         mirror.set_takes(wish.takes.clone());
         let cell = self.board.cell(&wish.tp);
+        cell.follow(wish.source_id);
         let until = Instant::now();
         if let Some(halt) = &wish.halt {
             mirror.handle_halt(halt.clone());
@@ -189,6 +190,7 @@ impl Belt {
         let halt = wish.halt.clone();
         let was_halted = std::mem::replace(&mut guest.wish, wish).halt;
         let takes = guest.wish.takes.clone();
+        guest.cell.follow(guest.wish.source_id);
         match &mut guest.place {
             Place::Seated(key) => {
                 let order = match halt {
@@ -320,7 +322,11 @@ impl Belt {
         for (tp, why) in stuck {
             let Some(mut mirror) = self.take(&tp) else { continue };
             match why {
-                NotNow::Leaderless(side) => self.refresh(side),
+                NotNow::Leaderless(side) => {
+                    let text = format!("the {side} names no leader of it");
+                    mirror.note_trouble("LEADER_NOT_AVAILABLE", text);
+                    self.refresh(side);
+                }
                 NotNow::Never(halt) => mirror.handle_halt(halt),
             }
             self.rest(&tp, mirror);
@@ -388,10 +394,7 @@ impl Belt {
             let Some(mut mirror) = self.take(&tp) else { continue };
             match one {
                 Ok(facts) => mirror.handle_prepared(self.shared.wall.now(), &facts),
-                Err(failed) => {
-                    mirror.note_source_end(self.shared.wall.now(), failed.source_end);
-                    self.handle_trouble(&mut mirror, &failed.trouble);
-                }
+                Err(trouble) => self.handle_trouble(&mut mirror, &trouble),
             }
             if mirror.is_mirroring() {
                 self.seat(key, &tp, mirror);

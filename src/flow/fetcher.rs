@@ -96,6 +96,11 @@ impl Fetcher {
         Ok(Some(body.freeze()))
     }
 
+    /// The partitions of the last fetch.
+    pub fn asked(&self) -> impl Iterator<Item = &(TopicRef, PartitionId)> {
+        self.known.keys()
+    }
+
     /// An answer came; `false` when its session is of no more use and it brings nothing.
     pub fn handle_answer(&mut self, answer: &FetchAnswer) -> bool {
         self.under_way = false;

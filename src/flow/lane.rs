@@ -38,6 +38,7 @@ use crate::flow::stats::Gauge;
 use crate::flow::vouch;
 use crate::ids::BrokerId;
 use crate::ids::Side;
+use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Fetched;
@@ -129,6 +130,8 @@ struct Lane {
     seats: Seats,
     fetcher: Fetcher,
     appender: Appender,
+    /// When the fetch under way was sent.
+    fetch_sent: TimestampMs,
     /// No fetch before: the broker throttles us, or a fetch was refused.
     fetch_at: Instant,
     /// No append before: the broker throttles us.
@@ -200,6 +203,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
         fetcher: Fetcher::new(bounds),
         appender: Appender::new(shared.writer, shared.options.append_bytes_max, timeout),
         shared: shared.clone(),
+        fetch_sent: shared.wall.now(),
         fetch_at: Instant::now(),
         append_at: Instant::now(),
         stopping: false,
@@ -326,6 +330,7 @@ impl Lane {
         let Some(body) = body else { return Ok(()) };
         let timeout = self.shared.source.options().request_timeout;
         let deadline = Instant::now() + self.shared.options.fetch_wait_max + timeout;
+        self.fetch_sent = self.shared.wall.now();
         source.send(ApiKey::Fetch, version, [body], deadline).map(|_| ())
     }
 
@@ -363,6 +368,8 @@ impl Lane {
         }
         let (source, stop) = (&self.shared.source, &self.shared.stop);
         let strange = vouch::strangers(source, self.key.source, &self.seats, &answer, stop).await;
+        let named = answer.partitions.iter().map(|one| (&one.topic, one.partition)).collect();
+        self.seats.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
         for one in answer.partitions {
             let fault = match &one.topic {
                 TopicRef::Name(name) => strange.get(name),
@@ -408,6 +415,7 @@ impl Lane {
         };
         let Some(source_end) = end else { return };
         let fetched = Fetched {
+            asked_at: self.fetch_sent,
             source_end,
             high_watermark: one.high_watermark.unwrap_or(source_end),
             log_start: one.log_start,

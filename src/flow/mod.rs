@@ -3,10 +3,10 @@
 //! It never creates topics, changes configs or takes orders from outside.
 
 mod appender;
+pub mod ask;
 pub mod assign;
 mod fetcher;
 pub mod guest;
-pub mod held;
 pub mod judge;
 pub mod lane;
 mod prepare;

@@ -26,6 +26,7 @@ use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::Side;
+use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Prepared;
@@ -67,65 +68,25 @@ pub enum Trouble {
     Code(Side, KafkaCode),
 }
 
-/// Why, and how far the source has come meanwhile, where it could be asked: lag grows while the
-/// destination is away.
-#[derive(Clone, Debug)]
-pub struct Failed {
-    /// Why.
-    pub trouble: Trouble,
-    /// The source's end.
-    pub source_end: Option<Offset>,
-}
-
 /// What was found, by partition.
-pub type Found = BTreeMap<TopicPartition, Result<Prepared, Failed>>;
+pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
 
 /// Looks at all `cases`, whose leaders are the two of `key`.
 pub async fn prepare(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
-    let found: Tried = match try_prepare(shared, key, &cases).await {
+    match try_prepare(shared, key, &cases).await {
         Ok(found) => found,
         Err(error) => {
             let failed = |case: &Case| (case.tp.clone(), Err(Trouble::Cluster(error.clone())));
             cases.iter().map(failed).collect()
         }
-    };
-    let away = |one: &Result<_, Trouble>| one.as_ref().is_err_and(Trouble::is_at_destination);
-    let ends = match found.values().any(away) {
-        true => source_ends(shared, key, &cases).await.unwrap_or_default(),
-        false => Answers::new(),
-    };
-    let told = found.into_iter().map(|(tp, one)| {
-        let source_end = ends.get(&tp).and_then(|end| end.ok());
-        (tp, one.map_err(|trouble| Failed { trouble, source_end }))
-    });
-    told.collect()
-}
-
-async fn source_ends(
-    shared: &Shared,
-    key: LaneKey,
-    cases: &[Case],
-) -> Result<Answers, ClusterError> {
-    let asked: Vec<_> = cases.iter().map(|case| (case.tp.clone(), case.source_epoch)).collect();
-    list(&shared.source, key.source, &asked, visible(shared)).await
+    }
 }
 
 fn visible(shared: &Shared) -> EndKind {
     if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark }
 }
 
-impl Trouble {
-    fn is_at_destination(&self) -> bool {
-        match self {
-            Trouble::Cluster(error) => error.peer.side == Side::Destination,
-            Trouble::Code(side, _) => *side == Side::Destination,
-        }
-    }
-}
-
-type Tried = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
-
-async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Tried, ClusterError> {
+async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
     let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
     let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
     let mut ends = Ends::read(shared, key, cases).await?;
@@ -140,7 +101,7 @@ async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Tr
         ends = Ends::read(shared, key, cases).await?;
     }
     let mut eyes = None;
-    let mut found = Tried::new();
+    let mut found = Found::new();
     for case in cases {
         let states = match writers.remove(&case.tp) {
             Some(Ok(states)) => Some(states),
@@ -180,6 +141,9 @@ async fn look(
     eyes: &mut Option<Eyes>,
 ) -> Result<Prepared, Trouble> {
     let mut facts = ends.of(&case.tp)?;
+    if shared.committed_only {
+        facts.source_held = facts.source_end.distance_to(facts.source_log_end);
+    }
     facts.source_start = facts.source_start.max(case.start);
     // A log that holds nothing is all front, whatever it held.
     facts.is_prefix = ends.starts(&case.tp)?.1 >= facts.destination_end;
@@ -260,6 +224,7 @@ type Answers = BTreeMap<TopicPartition, Result<Offset, KafkaCode>>;
 
 /// All ends and starts of a group.
 struct Ends {
+    asked_at: TimestampMs,
     source_start: Answers,
     source_end: Answers,
     source_log_end: Answers,
@@ -273,9 +238,11 @@ impl Ends {
         let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
         let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
         let (source, destination) = (&shared.source, &shared.destination);
+        let asked_at = shared.wall.now();
         // The destination's end before the source's: a source that grows meanwhile is no doubt.
         let destination_end = list(destination, key.destination, &there, EndKind::LogEnd).await?;
         Ok(Ends {
+            asked_at,
             destination_end,
             destination_hwm: list(destination, key.destination, &there, EndKind::HighWatermark)
                 .await?,
@@ -301,6 +268,8 @@ impl Ends {
         Ok(Prepared {
             source_start: at_source(&self.source_start)?,
             source_end: at_source(&self.source_end)?,
+            asked_at: Some(self.asked_at),
+            source_held: 0,
             source_log_end: at_source(&self.source_log_end)?,
             destination_end: there(&self.destination_end)?,
             destination_hwm: there(&self.destination_hwm)?,

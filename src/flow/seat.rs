@@ -3,6 +3,7 @@
 //! It never decides what a partition does.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
@@ -136,6 +137,22 @@ impl Seats {
         let append = self.seats.get_mut(id.0)?.as_mut()?.mirror.poll_append(now)?;
         self.stale[id.0] = true;
         Some(append)
+    }
+
+    /// A fetch that was sent at `sent` has been answered: of those it `asked` for, the ones that
+    /// the answer does not name are as they were.
+    pub fn note_unchanged<'a>(
+        &self,
+        asked: impl Iterator<Item = &'a (TopicRef, PartitionId)>,
+        named: &BTreeSet<(&TopicRef, PartitionId)>,
+        sent: TimestampMs,
+    ) {
+        for address in asked.filter(|(topic, partition)| !named.contains(&(topic, *partition))) {
+            let seat = self.by_source.get(address).and_then(|id| self.seats.get(id.0)?.as_ref());
+            if let Some(seat) = seat {
+                seat.cell.note_unchanged(sent);
+            }
+        }
     }
 
     /// How the destination calls the seat's partition.

@@ -5,44 +5,115 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::ids::TimestampMs;
+use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::lag::HeldBy;
 use crate::mirror::lag::Snapshot;
+use crate::mirror::lag::SourceEnd;
+
+/// What the source said longer ago than this is not shown any more, in ms: the lag is unknown.
+pub const SOURCE_AGE_MS_MAX: i64 = 15_000;
 
 /// One partition's last copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cell {
     snapshot: Mutex<Option<Snapshot>>,
+    told: Mutex<Told>,
+    /// When a fetch answer last left the partition out: nothing has changed at the source.
+    unchanged_ms: AtomicI64,
+}
+
+/// What was learnt beside the lanes.
+#[derive(Debug)]
+struct Told {
+    /// The source topic's id: another topic's ends say nothing.
+    source_id: TopicId,
+    /// What the source said when it was asked because no lane knows.
+    end: Option<SourceEnd>,
+    /// Since when that is ahead of the copy.
+    ahead_since: Option<TimestampMs>,
     /// What the source said when it was asked who holds the partition back.
-    held_by: Mutex<Option<HeldBy>>,
+    held_by: Option<HeldBy>,
+}
+
+impl Default for Cell {
+    fn default() -> Cell {
+        let told = Told { source_id: TopicId::NIL, end: None, ahead_since: None, held_by: None };
+        let (snapshot, told) = (Mutex::default(), Mutex::new(told));
+        Cell { snapshot, told, unchanged_ms: AtomicI64::new(-1) }
+    }
 }
 
 impl Cell {
     /// Puts a newer copy in.
     pub fn publish(&self, snapshot: Snapshot) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        *lock(&self.snapshot) = Some(snapshot);
+    }
+
+    /// The partition is one of the source topic with this id.
+    pub fn follow(&self, source_id: TopicId) {
+        let mut told = lock(&self.told);
+        if told.source_id != source_id {
+            (told.source_id, told.end, told.ahead_since) = (source_id, None, None);
+        }
+    }
+
+    /// The id of the source topic.
+    pub fn source_id(&self) -> TopicId {
+        lock(&self.told).source_id
+    }
+
+    /// A fetch was answered at `now` and the answer left the partition out.
+    pub fn note_unchanged(&self, now: TimestampMs) {
+        self.unchanged_ms.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Puts in where the source ends.
+    pub fn tell_end(&self, end: SourceEnd) {
+        let copied = lock(&self.snapshot).as_ref().and_then(|snapshot| snapshot.destination_hwm);
+        let mut told = lock(&self.told);
+        let is_ahead = copied.is_some_and(|copied| copied < end.end);
+        let since = told.ahead_since.unwrap_or(end.at);
+        told.ahead_since = is_ahead.then_some(since);
+        told.end = Some(end);
     }
 
     /// Puts in who holds the partition back.
     pub fn tell_held(&self, held_by: Option<HeldBy>) {
-        *self.held_by.lock().unwrap_or_else(PoisonError::into_inner) = held_by;
+        lock(&self.told).held_by = held_by;
     }
 
-    /// The last copy; `None` before the first.
-    pub fn read(&self) -> Option<Snapshot> {
-        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let held_by = *self.held_by.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What is known at wall time `now`; `None` before the first copy.
+    pub fn read(&self, now: TimestampMs) -> Option<Snapshot> {
+        let mut snapshot = lock(&self.snapshot).clone()?;
+        let unchanged = TimestampMs(self.unchanged_ms.load(Ordering::Relaxed));
+        snapshot.source_seen = snapshot.source_seen.map(|seen| seen.max(unchanged));
+        let told = lock(&self.told);
+        if let Some(end) = told.end {
+            snapshot = snapshot.with_source(end, told.ahead_since);
+        }
+        let is_old = |seen: TimestampMs| now.0.saturating_sub(seen.0) > SOURCE_AGE_MS_MAX;
+        if snapshot.source_seen.is_none_or(is_old) {
+            snapshot = snapshot.without_source();
+        }
         // One that has ended since holds nothing.
         let holds =
             |by: &HeldBy| snapshot.held_records > 0 && snapshot.source_end == Some(by.since);
-        snapshot.held_by = held_by.filter(holds);
-        Some(snapshot)
+        snapshot.held_by = told.held_by.filter(holds);
+        Some(snapshot.at(now))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All partitions of one link.
@@ -63,11 +134,22 @@ impl Board {
         self.cells.write().unwrap_or_else(PoisonError::into_inner).remove(tp);
     }
 
-    /// All partitions in order, those that were published.
-    pub fn read(&self) -> Vec<(TopicPartition, Snapshot)> {
+    /// All partitions in order, those that were published, as they are known at wall time `now`.
+    pub fn read(&self, now: TimestampMs) -> Vec<(TopicPartition, Snapshot)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-        let rows = cells.iter().filter_map(|(tp, cell)| Some((tp.clone(), cell.read()?)));
+        let rows = cells.iter().filter_map(|(tp, cell)| Some((tp.clone(), cell.read(now)?)));
         rows.collect()
+    }
+
+    /// The partitions of whose source nothing was heard since `since`.
+    pub fn silent(&self, since: TimestampMs) -> Vec<(TopicPartition, Arc<Cell>)> {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let is_silent = |cell: &Cell| {
+            let seen = cell.read(since).and_then(|snapshot| snapshot.source_seen);
+            seen.is_none_or(|seen| seen < since)
+        };
+        let silent = cells.iter().filter(|(_, cell)| is_silent(cell));
+        silent.map(|(tp, cell)| (tp.clone(), cell.clone())).collect()
     }
 }
 
@@ -88,5 +170,74 @@ impl Gauge {
     /// Reads it.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Offset;
+
+    const START: TimestampMs = TimestampMs(1_000_000);
+
+    fn later(ms: i64) -> TimestampMs {
+        TimestampMs(START.0 + ms)
+    }
+
+    fn end(end: i64, at: TimestampMs) -> SourceEnd {
+        SourceEnd { end: Offset::new(end).unwrap(), held: 0, at }
+    }
+
+    /// A copy of ten records of ten, as a lane published it at the start.
+    fn level() -> Cell {
+        let cell = Cell::default();
+        let seen =
+            Snapshot { destination_hwm: Offset::new(10), ..Snapshot::unknown("", String::new()) };
+        cell.publish(seen.with_source(end(10, START), None));
+        cell
+    }
+
+    fn lag(cell: &Cell, now: TimestampMs) -> Option<u64> {
+        cell.read(now).unwrap().lag_records
+    }
+
+    #[test]
+    fn an_end_that_nobody_heard_of_for_long_is_unknown() {
+        let cell = level();
+        assert_eq!(lag(&cell, later(SOURCE_AGE_MS_MAX)), Some(0));
+        let old = cell.read(later(SOURCE_AGE_MS_MAX + 1)).unwrap();
+        assert_eq!((old.lag_records, old.lag_ms, old.source_end), (None, None, None));
+        cell.note_unchanged(later(10));
+        assert_eq!(lag(&cell, later(SOURCE_AGE_MS_MAX + 1)), Some(0));
+    }
+
+    #[test]
+    fn the_end_that_was_asked_for_is_shown_while_no_lane_knows() {
+        let cell = level();
+        cell.tell_end(end(110, later(5_000)));
+        cell.tell_end(end(120, later(9_000)));
+        let seen = cell.read(later(10_000)).unwrap();
+        assert_eq!((seen.lag_records, seen.lag_ms), (Some(110), Some(5_000)));
+        // another topic under the name: what was told is not its
+        cell.follow(TopicId([1; 16]));
+        assert_eq!(lag(&cell, later(10_000)), Some(0));
+    }
+
+    #[test]
+    fn who_has_been_silent_is_asked() {
+        let board = Board::default();
+        let tp = TopicPartition {
+            topic: crate::ids::TopicName::new("a").unwrap(),
+            partition: crate::ids::PartitionId(0),
+        };
+        let silent = |since| board.silent(since).len();
+        board.cell(&tp).publish(Snapshot::unknown("", String::new()));
+        assert_eq!(silent(START), 1);
+        board.cell(&tp).tell_end(end(10, START));
+        assert_eq!((silent(START), silent(later(1))), (0, 1));
+        let mine = Snapshot::unknown("", String::new()).with_source(end(10, START), None);
+        board.cell(&tp).publish(mine);
+        board.cell(&tp).note_unchanged(later(1));
+        assert_eq!(silent(later(1)), 0);
     }
 }

@@ -18,11 +18,13 @@ use crate::sync::stage;
 use crate::sync::stage::Changes;
 use crate::sync::start::StartSpec;
 use crate::sync::start::choose;
+use crate::sync::topics::Found;
 use crate::sync::topics::MirrorTopic;
 use crate::sync::topics::Topics;
-use crate::sync::topics::Trouble;
 use crate::sync::trim::Part;
 use crate::sync::trim::Trimmer;
+use crate::sync::trouble::Kind;
+use crate::sync::trouble::Trouble;
 
 /// The clerks of one link and their book.
 pub(super) struct Desk {
@@ -30,6 +32,7 @@ pub(super) struct Desk {
     topics: Topics,
     journal: Journal,
     trimmer: Trimmer,
+    /// By name, in order.
     mirrored: Vec<MirrorTopic>,
 }
 
@@ -46,11 +49,12 @@ impl Desk {
         source: &Cluster,
         destination: &Cluster,
         now: TimestampMs,
-    ) -> Result<(Vec<MirrorTopic>, Vec<Trouble>), ClusterError> {
+    ) -> Result<Found, ClusterError> {
         let anywhere = self.spec != StartSpec::Earliest;
         let survey = self.topics.survey(source, destination, anywhere).await?;
         self.journal.save_configs(survey.staged.clone(), now).await?;
-        let (mut topics, mut troubles) = self.topics.pass(survey, destination).await?;
+        let found = self.topics.pass(survey, destination).await?;
+        let Found { mut topics, mut troubles, wanted } = found;
         self.journal.save(&self.topics.ids(), now).await?;
         self.begin(&topics, source, destination, &mut troubles, now).await?;
         topics.retain(|topic| topic.halt.is_some() || self.has_begun(topic));
@@ -66,7 +70,7 @@ impl Desk {
             }
         }
         self.mirrored.clone_from(&topics);
-        Ok((topics, troubles))
+        Ok(Found { topics, troubles, wanted })
     }
 
     /// The configs that a topic is to get later.
@@ -97,7 +101,8 @@ impl Desk {
                     chosen.insert(name.clone(), (topic.source_id, starts));
                 }
                 Err(error) => {
-                    troubles.push(Trouble { topic: name.clone(), text: error.to_string() });
+                    let text = format!("where its mirror begins is not known: {error}");
+                    troubles.push(Trouble::new(name, Kind::Refused, text));
                 }
             }
         }
@@ -118,17 +123,17 @@ impl Desk {
         destination: &Cluster,
         copied: &BTreeMap<TopicPartition, Offset>,
         now: TimestampMs,
-    ) -> Result<Vec<String>, ClusterError> {
+    ) -> Result<Vec<Trouble>, ClusterError> {
         let parts = self.parts(copied);
         let round = self.trimmer.round(source, destination, &parts).await?;
         for (tp, (from, to)) in &round.moved {
             tracing::info!(partition = %tp, %from, %to, "the log start follows the source's");
         }
-        let mut troubles: Vec<String> = round
-            .troubles
-            .iter()
-            .map(|(tp, code)| format!("{tp} is not trimmed: {code}"))
-            .collect();
+        let untrimmed = round.troubles.iter().map(|(tp, code)| {
+            let text = format!("the log start of {tp} does not follow the source's: {code}");
+            Trouble::new(&tp.topic, Kind::LogStart, text)
+        });
+        let mut troubles: Vec<Trouble> = untrimmed.collect();
         troubles.extend(self.enter(destination, &round.compacted, now).await?);
         troubles.extend(self.leave(destination, &round.settled, now).await?);
         Ok(troubles)
@@ -156,7 +161,8 @@ impl Desk {
     }
 
     fn source_id(&self, name: &TopicName) -> Option<TopicId> {
-        self.mirrored.iter().find(|topic| topic.name == *name).map(|topic| topic.source_id)
+        let at = self.mirrored.binary_search_by(|topic| topic.name.cmp(name)).ok()?;
+        Some(self.mirrored[at].source_id)
     }
 
     /// Takes topics on the stage that refuse to be trimmed.
@@ -165,7 +171,7 @@ impl Desk {
         destination: &Cluster,
         topics: &[TopicName],
         now: TimestampMs,
-    ) -> Result<Vec<String>, ClusterError> {
+    ) -> Result<Vec<Trouble>, ClusterError> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
@@ -194,7 +200,7 @@ impl Desk {
         destination: &Cluster,
         topics: &[TopicName],
         now: TimestampMs,
-    ) -> Result<Vec<String>, ClusterError> {
+    ) -> Result<Vec<Trouble>, ClusterError> {
         let owed = topics.iter().filter_map(|name| {
             let (of, owed) = self.journal.saved().configs.get(name)?;
             let due = Some(*of) == self.source_id(name) && !owed.is_empty();
@@ -213,6 +219,6 @@ impl Desk {
     }
 }
 
-fn texts(refused: BTreeMap<TopicName, String>) -> Vec<String> {
-    refused.into_iter().map(|(name, text)| format!("{name}: {text}")).collect()
+fn texts(refused: BTreeMap<TopicName, String>) -> Vec<Trouble> {
+    refused.into_iter().map(|(name, text)| Trouble::new(&name, Kind::LogStart, text)).collect()
 }

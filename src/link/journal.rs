@@ -153,7 +153,7 @@ impl Journal {
     ) -> Result<(), ClusterError> {
         let rows = new.iter().map(|(name, (id, starts))| {
             let starts = starts.iter().map(|(partition, start)| (partition.0, start.get()));
-            let row = StartsRow { source_topic: id.to_string(), starts: starts.collect() };
+            let row = StartsRow { source_topic: id.hex(), starts: starts.collect() };
             (format!("{}/{name}{STARTS}", self.link), json(&row))
         });
         let rows: Vec<_> = rows.collect();
@@ -171,7 +171,7 @@ impl Journal {
         now: TimestampMs,
     ) -> Result<(), ClusterError> {
         let rows = new.iter().map(|(name, (id, configs))| {
-            let row = ConfigsRow { source_topic: id.to_string(), configs: configs.clone() };
+            let row = ConfigsRow { source_topic: id.hex(), configs: configs.clone() };
             (format!("{}/{name}{CONFIGS}", self.link), json(&row))
         });
         let rows: Vec<_> = rows.collect();
@@ -185,8 +185,8 @@ impl Journal {
     fn row(&self, name: &TopicName, (source, destination): Ids) -> (String, String) {
         let row = Row {
             source_cluster: self.source.to_string(),
-            source_topic: source.to_string(),
-            destination_topic: destination.to_string(),
+            source_topic: source.hex(),
+            destination_topic: destination.hex(),
         };
         (format!("{}/{name}", self.link), json(&row))
     }
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn row(source: &str) -> String {
-        let (a, b) = (TopicId([1; 16]), TopicId([2; 16]));
+        let (a, b) = (TopicId([1; 16]).hex(), TopicId([2; 16]).hex());
         format!(r#"{{"source_cluster":"{source}","source_topic":"{a}","destination_topic":"{b}"}}"#)
     }
 
@@ -260,10 +260,10 @@ mod tests {
     fn starts_and_configs_come_back_as_they_were_written() {
         let (id, name) = (TopicId([1; 16]), TopicName::new("orders").unwrap());
         let starts = BTreeMap::from([(0, 17), (3, 0)]);
-        let starts = json(&StartsRow { source_topic: id.to_string(), starts });
+        let starts = json(&StartsRow { source_topic: id.hex(), starts });
         let real = [("cleanup.policy", Some("compact".to_owned())), ("retention.ms", None)];
         let configs: Changes = real.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        let row = json(&ConfigsRow { source_topic: id.to_string(), configs: configs.clone() });
+        let row = json(&ConfigsRow { source_topic: id.hex(), configs: configs.clone() });
         let rows = [("dr/orders/starts", starts), ("dr/orders/configs", row)];
         let saved = parsed(&rows).unwrap();
         let at = |raw| Offset::new(raw).unwrap();

@@ -5,6 +5,7 @@
 mod desk;
 pub mod journal;
 pub mod run;
+mod status;
 mod wish;
 
 use std::time::Duration;

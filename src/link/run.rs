@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -21,15 +19,13 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
+use crate::flow::ask::ends;
+use crate::flow::ask::held;
 use crate::flow::assign::Belt;
 use crate::flow::guest::ToBelt;
-use crate::flow::held;
 use crate::flow::lane::Shared;
-use crate::flow::stats::Board;
 use crate::flow::stats::Gauge;
 use crate::flow::writer;
-use crate::ids::ClusterId;
-use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -39,12 +35,16 @@ use crate::link::Settings;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
+pub use crate::link::status::Link;
+pub use crate::link::status::LinkState;
+pub use crate::link::status::LinkStatus;
 use crate::link::wish::cluster_changed;
 use crate::link::wish::wishes;
 use crate::mirror::facts::Limits;
-use crate::mirror::lag::Snapshot;
 use crate::mirror::partition::MIRRORING;
+use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
+pub use crate::sync::trouble::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.
 const RECONNECT_MIN: Duration = Duration::from_millis(500);
@@ -57,59 +57,10 @@ const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 /// Sooner than the destination's own bound by its checking interval and a margin
 /// (`producer.id.expiration.check.interval.ms`).
 const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
+/// How often a topic that is missing is looked for, until it is there or counts as deleted.
+const MISSING_LOOK: Duration = Duration::from_secs(5);
 /// The destination's bound.
 const PRODUCER_AGE: &str = "producer.id.expiration.ms";
-
-/// What a link is doing, as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// Reaching both clusters.
-    Connecting,
-    /// Mirroring.
-    Active,
-    /// Told to do nothing.
-    Paused,
-    /// A cluster does not answer.
-    Unavailable(String),
-    /// A person must act.
-    Halted(String),
-}
-
-/// What people see of a link.
-#[derive(Clone, Debug)]
-pub struct LinkStatus {
-    /// Its state.
-    pub state: LinkState,
-    /// Both clusters' ids, once known.
-    pub clusters: Option<(ClusterId, ClusterId)>,
-    /// What the last pass over the topics could not do.
-    pub troubles: Vec<String>,
-}
-
-/// A handle to a running link.
-#[derive(Clone)]
-pub struct Link {
-    /// Its name.
-    pub name: LinkName,
-    status: Arc<Mutex<LinkStatus>>,
-    board: Arc<Board>,
-}
-
-impl Link {
-    /// What it is doing.
-    pub fn status(&self) -> LinkStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// All its partitions.
-    pub fn partitions(&self) -> Vec<(TopicPartition, Snapshot)> {
-        self.board.read()
-    }
-
-    fn set(&self, change: impl FnOnce(&mut LinkStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
 
 /// What all links of the process share.
 #[derive(Clone)]
@@ -170,13 +121,7 @@ impl Starting {
         destination: crate::cluster::Options,
         world: World,
     ) -> Starting {
-        let status =
-            LinkStatus { state: LinkState::Connecting, clusters: None, troubles: Vec::new() };
-        let link = Link {
-            name: settings.name.clone(),
-            status: Arc::new(Mutex::new(status)),
-            board: Arc::new(Board::default()),
-        };
+        let link = Link::new(settings.name.clone(), &settings.link.topics, world.wall);
         Starting { settings, destination, world, link }
     }
 
@@ -265,6 +210,7 @@ impl Starting {
             back,
             stop: self.world.stop.clone(),
         };
+        let mut asking = self.keep_asking(&source);
         let belt = Belt::new(shared, reports, self.link.board.clone(), limits);
         // In a set, so that the belt ends with this task, however it ends.
         let mut running = JoinSet::new();
@@ -276,7 +222,18 @@ impl Starting {
         while let Some(Err(error)) = running.join_next().await {
             tracing::error!(link = %self.link.name, %error, "the belt ended in a panic");
         }
+        asking.abort_all();
         self.tell_ends();
+    }
+
+    /// What is asked beside the belt, so that what is shown is never older than it looks.
+    fn keep_asking(&self, source: &Arc<Cluster>) -> JoinSet<()> {
+        let (board, wall) = (&self.link.board, self.world.wall);
+        let mut asking = JoinSet::new();
+        let committed_only = self.settings.link.committed_only;
+        asking.spawn(ends::keep(source.clone(), board.clone(), wall, committed_only));
+        asking.spawn(held::keep(source.clone(), board.clone(), wall));
+        asking
     }
 
     async fn limits(&self, destination: &Cluster) -> Limits {
@@ -303,6 +260,8 @@ impl Starting {
         let link = &self.settings.link;
         let (filter, factor) = (link.topics.clone(), link.replication_factor);
         let topics = Topics::new(filter, factor, &journal.saved().ids);
+        let remembered = journal.saved().ids.keys().filter(|name| link.topics.matches(name));
+        self.link.set(|status| status.wanted.extend(remembered.cloned()));
         let mut desk = Desk::new(link.start, topics, journal);
         let mut failures = 0;
         loop {
@@ -311,19 +270,16 @@ impl Starting {
                 () = self.world.stop.cancelled() => return,
             };
             let pause = match pass {
-                Ok((mirrored, troubles)) => {
+                Ok(Found { topics, troubles, wanted }) => {
                     failures = 0;
-                    let troubles = troubles.into_iter().map(|t| format!("{}: {}", t.topic, t.text));
-                    self.tell_active(troubles.collect());
-                    let wishes = mirrored.iter().flat_map(wishes).collect();
+                    self.link.tell_looked(troubles, wanted);
+                    let wishes = topics.iter().flat_map(wishes).collect();
                     if orders.send(ToBelt::Wanted(wishes)).await.is_err() {
                         return;
                     }
-                    tokio::select! {
-                        () = held::ask(source, &self.link.board) => {}
-                        () = self.world.stop.cancelled() => return,
-                    }
-                    source.options().metadata_age_max
+                    let pause = source.options().metadata_age_max;
+                    let is_missing = topics.iter().any(|topic| topic.missing.is_some());
+                    if is_missing { pause.min(MISSING_LOOK) } else { pause }
                 }
                 Err(error) => {
                     failures += 1;
@@ -371,7 +327,7 @@ impl Starting {
                 () = self.world.stop.cancelled() => return false,
             };
             match trimmed {
-                Ok(troubles) => self.tell_untrimmed(troubles),
+                Ok(troubles) => self.link.tell_starts(troubles),
                 Err(error) => {
                     tracing::info!(link = %self.link.name, %error, "log starts were not compared");
                     return true;
@@ -388,18 +344,6 @@ impl Starting {
         let partitions = self.link.partitions().into_iter();
         let flowing = partitions.filter(|(_, seen)| seen.state == MIRRORING);
         flowing.filter_map(|(tp, seen)| Some((tp, seen.destination_hwm?))).collect()
-    }
-
-    fn tell_untrimmed(&self, troubles: Vec<String>) {
-        for text in troubles.iter().filter(|text| !self.link.status().troubles.contains(text)) {
-            tracing::warn!(link = %self.link.name, "{text}");
-        }
-        self.link.set(|status| {
-            let known = &mut status.troubles;
-            known.extend(
-                troubles.into_iter().filter(|text| !known.contains(text)).collect::<Vec<_>>(),
-            );
-        });
     }
 
     /// Reads the journal, again and again until it can be read or the link is stopped.
@@ -436,16 +380,6 @@ impl Starting {
                 Unreadable::Cluster(_) => LinkState::Unavailable(text),
                 _ => LinkState::Halted(text),
             }
-        });
-    }
-
-    fn tell_active(&self, troubles: Vec<String>) {
-        for text in &troubles {
-            tracing::warn!(link = %self.link.name, "{text}");
-        }
-        self.link.set(|status| {
-            status.state = LinkState::Active;
-            status.troubles = troubles;
         });
     }
 

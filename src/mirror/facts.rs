@@ -105,6 +105,8 @@ pub struct Takes {
 /// What a fetch answer says beside its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
+    /// When it was asked: what it says of the source may be as old as that.
+    pub asked_at: TimestampMs,
     /// The source's end as the link may see it: high watermark, or last stable offset.
     pub source_end: Offset,
     /// The source's high watermark.
@@ -130,12 +132,16 @@ pub enum Tail {
 /// Both logs as they were found before the first append, and after every doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
+    /// When the ends were asked for, where that is not now.
+    pub asked_at: Option<TimestampMs>,
     /// The source's log start.
     pub source_start: Offset,
     /// The source's high watermark, or last stable offset.
     pub source_end: Offset,
     /// The source's log end offset.
     pub source_log_end: Offset,
+    /// Records behind `source_end` that an open transaction may hold back.
+    pub source_held: u64,
     /// The destination's log end offset: where the copy goes on.
     pub destination_end: Offset,
     /// The destination's high watermark.

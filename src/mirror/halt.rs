@@ -137,6 +137,13 @@ pub enum Halt {
         /// What it must be.
         needs: String,
     },
+    /// A hole of the source must be filled, and the destination topic's configs do not allow it.
+    CannotFill {
+        /// The first offset to be filled.
+        at: Offset,
+        /// Which config stands in the way, and what to do.
+        why: &'static str,
+    },
     /// The address answers with another cluster's id.
     ClusterIdChanged {
         /// At which side.
@@ -181,7 +188,7 @@ impl Halt {
             Halt::Diverged { .. } => "DIVERGED",
             Halt::Corrupt { .. } => "CORRUPT_BATCH",
             Halt::Refused { .. } => "REFUSED_BY_DESTINATION",
-            Halt::Config { .. } => "DESTINATION_CONFIG",
+            Halt::Config { .. } | Halt::CannotFill { .. } => "DESTINATION_CONFIG",
             Halt::ClusterIdChanged { .. } => "CLUSTER_ID_CHANGED",
             Halt::Panicked => "PANICKED",
             Halt::Invariant { .. } => "INVARIANT",
@@ -190,7 +197,19 @@ impl Halt {
 
     /// Whether a later look can find the reason gone without anybody's order.
     pub fn may_resolve_itself(&self) -> bool {
-        matches!(self, Halt::TooLarge { .. } | Halt::Config { .. } | Halt::Corrupt { .. })
+        let is_config = matches!(self, Halt::Config { .. } | Halt::CannotFill { .. });
+        is_config || matches!(self, Halt::TooLarge { .. } | Halt::Corrupt { .. })
+    }
+
+    /// Whether the topic at that side is no longer the one that was mirrored: what was known of its
+    /// log says nothing any more.
+    pub fn loses(&self, which: Side) -> bool {
+        match self {
+            Halt::Recreated { side, .. }
+            | Halt::Deleted { side }
+            | Halt::ClusterIdChanged { side, .. } => *side == which,
+            _ => false,
+        }
     }
 
     fn source_content(&self, f: &mut fmt::Formatter<'_>) -> Option<fmt::Result> {
@@ -240,14 +259,27 @@ impl Halt {
                 f,
                 "the {side} topic was deleted and created anew: it had id {was} and has {is}"
             ),
-            Halt::Deleted { side } => write!(f, "the {side} topic is gone"),
+            Halt::Deleted { side: Side::Source } => f.write_str(
+                "the source topic is gone; the copy is kept as it is: make the topic again to \
+                 begin anew (delete the copy first), or take it out of mirror.topics",
+            ),
+            Halt::Deleted { side: Side::Destination } => f.write_str(
+                "the destination topic is gone, and all that was copied: to copy anew, stop \
+                 isolog, write a null value under the topic's key in __isolog, and start it",
+            ),
             Halt::PartitionsDecreased { source, destination } => write!(
                 f,
-                "the source topic has {source} partitions, the destination topic {destination}"
+                "the source topic has {source} partitions now, the destination topic \
+                 {destination}: the source topic was created anew; delete the copy to begin anew"
             ),
             Halt::Config { key, is, needs } => {
                 write!(f, "the destination topic has {key}={is}, the copy needs {key}={needs}")
             }
+            Halt::CannotFill { at, why } => write!(
+                f,
+                "the source has no record at {at}, and the destination topic does not take what \
+                 fills it: {why}"
+            ),
             Halt::ClusterIdChanged { side, was, is } => {
                 write!(f, "the {side}'s address answered as cluster {was} and now as {is}")
             }

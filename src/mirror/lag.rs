@@ -1,6 +1,6 @@
 //! How far a partition is behind: records, bytes as far as they are known, milliseconds.
 //!
-//! It never guesses: what is not known is `None`.
+//! It never guesses: what is not known is `None`, and so is what was known too long ago.
 
 use crate::ids::Offset;
 use crate::ids::ProducerId;
@@ -8,6 +8,9 @@ use crate::ids::TimestampMs;
 use crate::mirror::gap::Why;
 use crate::mirror::window::Made;
 use crate::mirror::window::Unit;
+
+/// What snapshots call the state of a partition that is not ready yet.
+pub const PREPARING: &str = "Preparing";
 
 /// What people see of a partition; a copy, taken when somebody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct Snapshot {
     pub reason: Option<(&'static str, String)>,
     /// The source's high watermark (or last stable offset, by the link's isolation level).
     pub source_end: Option<Offset>,
+    /// When the source said so, or that nothing has changed since.
+    pub source_seen: Option<TimestampMs>,
     /// The destination's log end offset, as last confirmed.
     pub destination_end: Option<Offset>,
     /// The destination's high watermark, as last confirmed.
@@ -26,6 +31,8 @@ pub struct Snapshot {
     pub lag_records: Option<u64>,
     /// Bytes fetched and not confirmed yet: the known part of the lag.
     pub lag_bytes: u64,
+    /// The time of the oldest record that is not mirrored, or since when there is one.
+    pub behind_since: Option<TimestampMs>,
     /// The age of the oldest record that is not mirrored; 0 when there is none.
     pub lag_ms: Option<u64>,
     /// Offsets below the source's log start that are yet to be filled.
@@ -36,6 +43,80 @@ pub struct Snapshot {
     pub held_by: Option<HeldBy>,
     /// What the destination confirmed since the start.
     pub copied: Copied,
+}
+
+/// What the source says of a partition's end.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SourceEnd {
+    /// The source's high watermark (or last stable offset, by the link's isolation level).
+    pub end: Offset,
+    /// Records behind it that an open transaction holds back.
+    pub held: u64,
+    /// When it was asked.
+    pub at: TimestampMs,
+}
+
+impl Snapshot {
+    /// A partition of which nothing is known but why.
+    pub fn unknown(label: &'static str, text: String) -> Snapshot {
+        Snapshot {
+            state: PREPARING,
+            reason: Some((label, text)),
+            source_end: None,
+            source_seen: None,
+            destination_end: None,
+            destination_hwm: None,
+            lag_records: None,
+            lag_bytes: 0,
+            behind_since: None,
+            lag_ms: None,
+            front_offsets: 0,
+            held_records: 0,
+            held_by: None,
+            copied: Copied::default(),
+        }
+    }
+
+    /// With what the source said, unless something newer is known; `since` is when it was first
+    /// seen ahead.
+    pub fn with_source(mut self, told: SourceEnd, since: Option<TimestampMs>) -> Snapshot {
+        if self.source_seen.is_some_and(|seen| seen >= told.at) {
+            return self;
+        }
+        self.source_end = Some(told.end);
+        self.source_seen = Some(told.at);
+        self.held_records = told.held;
+        self.lag_records = self.destination_hwm.map(|hwm| hwm.distance_to(told.end));
+        self.behind_since = self.behind_since.or(since);
+        self
+    }
+
+    /// The source's log is not known any more, and so the lag is not.
+    pub fn without_source(self) -> Snapshot {
+        let nothing = Snapshot::unknown("", String::new());
+        Snapshot { source_end: None, source_seen: None, held_records: 0, ..self }.unlagged(&nothing)
+    }
+
+    /// The destination's log is not known any more, and so the lag is not.
+    pub fn without_destination(self) -> Snapshot {
+        let nothing = Snapshot::unknown("", String::new());
+        Snapshot { destination_end: None, destination_hwm: None, ..self }.unlagged(&nothing)
+    }
+
+    fn unlagged(self, nothing: &Snapshot) -> Snapshot {
+        let Snapshot { lag_records, behind_since, lag_ms, .. } = *nothing;
+        Snapshot { lag_records, behind_since, lag_ms, ..self }
+    }
+
+    /// As it is at wall time `now`: what is behind grows older by itself.
+    pub fn at(mut self, now: TimestampMs) -> Snapshot {
+        let age = |since: TimestampMs| u64::try_from(now.0 - since.0).unwrap_or(0);
+        self.lag_ms = self.lag_records.map(|records| match records {
+            0 => 0,
+            _ => self.behind_since.map_or(0, age),
+        });
+        self
+    }
 }
 
 /// The open transaction at the source's last stable offset.
@@ -103,6 +184,8 @@ impl Copied {
 pub struct Lag {
     /// The source's end that consumers see; written by every fetch answer.
     pub source_end: Option<Offset>,
+    /// When that was so.
+    pub source_seen: Option<TimestampMs>,
     /// Records of the source behind it; written by every fetch answer.
     pub held: u64,
     /// The destination's high watermark; written by every acknowledgement.
@@ -112,6 +195,14 @@ pub struct Lag {
 }
 
 impl Lag {
+    /// The source said at wall time `now` where it ends, and what is held back behind that.
+    pub fn see_source(&mut self, now: TimestampMs, end: Offset, held: u64) {
+        self.source_end = Some(end);
+        self.source_seen = Some(now);
+        self.held = held;
+        self.note(now);
+    }
+
     /// Notes at wall time `now` that the two ends may have moved.
     pub fn note(&mut self, now: TimestampMs) {
         match self.records() {
@@ -127,16 +218,13 @@ impl Lag {
         Some(self.destination_hwm?.distance_to(self.source_end?))
     }
 
-    /// Milliseconds at wall time `now`: by the timestamp of the oldest batch in hand where there
+    /// Since when it is behind, if it is: by the timestamp of the oldest batch in hand where there
     /// is one, else since when the source is known to be ahead. A timestamp in the future or of
     /// nothing (-1) says nothing and is not used.
-    pub fn ms(&self, now: TimestampMs, oldest: Option<TimestampMs>) -> Option<u64> {
-        if self.records()? == 0 {
-            return Some(0);
-        }
+    pub fn since(&self, now: TimestampMs, oldest: Option<TimestampMs>) -> Option<TimestampMs> {
+        self.records().filter(|records| *records > 0)?;
         let oldest = oldest.filter(|time| time.0 >= 0 && time.0 <= now.0);
-        let since = oldest.or(self.behind_since).unwrap_or(now);
-        Some(u64::try_from(now.0 - since.0).unwrap_or(0))
+        Some(oldest.or(self.behind_since).unwrap_or(now))
     }
 }
 
@@ -144,26 +232,61 @@ impl Lag {
 mod tests {
     use super::*;
 
+    const fn at(raw: i64) -> Option<Offset> {
+        Offset::new(raw)
+    }
+
     #[test]
     fn lag_is_zero_only_when_the_ends_are_equal() {
-        let at = |raw| Offset::new(raw);
         let mut lag = Lag::default();
         lag.note(TimestampMs(5));
-        assert_eq!((lag.records(), lag.ms(TimestampMs(9), None)), (None, None));
+        assert_eq!((lag.records(), lag.since(TimestampMs(9), None)), (None, None));
         lag.source_end = at(10);
         lag.destination_hwm = at(4);
         lag.note(TimestampMs(100));
         lag.note(TimestampMs(200));
         assert_eq!(lag.records(), Some(6));
-        assert_eq!(lag.ms(TimestampMs(250), None), Some(150));
-        assert_eq!(lag.ms(TimestampMs(250), Some(TimestampMs(50))), Some(200));
-        assert_eq!(lag.ms(TimestampMs(250), Some(TimestampMs(-1))), Some(150));
-        assert_eq!(lag.ms(TimestampMs(250), Some(TimestampMs(900))), Some(150));
+        let since = |oldest: Option<i64>| lag.since(TimestampMs(250), oldest.map(TimestampMs));
+        assert_eq!(since(None), Some(TimestampMs(100)));
+        assert_eq!(since(Some(50)), Some(TimestampMs(50)));
+        assert_eq!(since(Some(-1)), Some(TimestampMs(100)));
+        assert_eq!(since(Some(900)), Some(TimestampMs(100)));
         lag.destination_hwm = at(10);
         lag.note(TimestampMs(300));
-        assert_eq!(lag.ms(TimestampMs(400), None), Some(0));
+        assert_eq!(lag.since(TimestampMs(400), None), None);
         // a destination ahead of what the source shows is not a negative lag
         lag.destination_hwm = at(11);
         assert_eq!(lag.records(), Some(0));
+    }
+
+    fn told(end: i64, held: u64, time: i64) -> SourceEnd {
+        SourceEnd { end: Offset::new(end).unwrap(), held, at: TimestampMs(time) }
+    }
+
+    #[test]
+    fn what_the_source_said_last_counts() {
+        let seen = Snapshot {
+            source_end: at(10),
+            source_seen: Some(TimestampMs(100)),
+            destination_hwm: at(10),
+            lag_records: Some(0),
+            ..Snapshot::unknown("", String::new())
+        };
+        let old = seen.clone().with_source(told(70, 3, 100), None);
+        assert_eq!(old, seen);
+        let new = seen.with_source(told(70, 3, 101), Some(TimestampMs(90)));
+        assert_eq!((new.lag_records, new.held_records), (Some(60), 3));
+        assert_eq!((new.at(TimestampMs(150)).lag_ms), Some(60));
+    }
+
+    #[test]
+    fn a_lag_needs_both_ends() {
+        let seen = Snapshot { destination_hwm: at(10), ..Snapshot::unknown("", String::new()) };
+        let seen = seen.with_source(told(70, 3, 1), Some(TimestampMs(1)));
+        for lost in [seen.clone().without_source(), seen.clone().without_destination()] {
+            let lost = lost.at(TimestampMs(9));
+            assert_eq!((lost.lag_records, lost.lag_ms), (None, None));
+        }
+        assert_eq!(seen.at(TimestampMs(9)).lag_ms, Some(8));
     }
 }

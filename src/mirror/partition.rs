@@ -14,6 +14,7 @@
 
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Acked;
@@ -161,9 +162,8 @@ impl PartitionMirror {
         if self.state != State::Preparing {
             return;
         }
-        self.lag.source_end = Some(facts.source_end);
         self.lag.destination_hwm = Some(facts.destination_hwm.min(facts.destination_end));
-        self.lag.note(now);
+        self.lag.see_source(facts.asked_at.unwrap_or(now), facts.source_end, facts.source_held);
         if let Some(halt) = self.contradiction(facts) {
             return self.doubt(halt);
         }
@@ -293,12 +293,6 @@ impl PartitionMirror {
             while self.window.drop_front().is_some() {}
         }
         self.drain();
-    }
-
-    /// How far the source has come, where it could be asked while nothing flows.
-    pub fn note_source_end(&mut self, now: TimestampMs, end: Option<Offset>) {
-        self.lag.source_end = end.or(self.lag.source_end);
-        self.lag.note(now);
     }
 
     /// Both logs could not be looked at; for people.
@@ -456,10 +450,12 @@ impl PartitionMirror {
             State::Draining => ("Draining", self.fault.clone()),
             State::Halted(halt) => ("Halted", Some((halt.label(), halt.to_string()))),
         };
-        Snapshot {
+        let loses = |side| self.halted().is_some_and(|halt| halt.loses(side));
+        let seen = Snapshot {
             state,
             reason,
             source_end: self.lag.source_end,
+            source_seen: self.lag.source_seen,
             destination_end: self.prepared.then(|| self.window.end()),
             destination_hwm: self.lag.destination_hwm,
             lag_records: self.lag.records(),
@@ -467,9 +463,13 @@ impl PartitionMirror {
             held_records: self.lag.held,
             held_by: None,
             lag_bytes: self.window.bytes() as u64,
-            lag_ms: self.lag.ms(now, self.window.oldest()),
+            behind_since: self.lag.since(now, self.window.oldest()),
+            lag_ms: None,
             copied: self.copied,
-        }
+        };
+        let seen = if loses(Side::Source) { seen.without_source() } else { seen };
+        let seen = if loses(Side::Destination) { seen.without_destination() } else { seen };
+        seen.at(now)
     }
 }
 

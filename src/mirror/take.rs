@@ -56,9 +56,8 @@ impl PartitionMirror {
         fetched: &Fetched,
         pieces: impl IntoIterator<Item = Piece>,
     ) {
-        self.lag.source_end = Some(fetched.source_end);
-        self.lag.held = fetched.source_end.distance_to(fetched.high_watermark);
-        self.lag.note(now);
+        let held = fetched.source_end.distance_to(fetched.high_watermark);
+        self.lag.see_source(fetched.asked_at, fetched.source_end, held);
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
         let mut is_empty = true;
         for piece in pieces {
@@ -294,11 +293,7 @@ impl PartitionMirror {
 
     /// What fills the offsets from `base` on, and how far; `None` for repeats of the next record.
     fn filling(&self, base: Offset, to: Offset, why: Why) -> Result<Option<(Kind, Offset)>, Halt> {
-        let needs = |key: &str, needs: &str| Halt::Config {
-            key: key.to_owned(),
-            is: "unknown or another value".to_owned(),
-            needs: needs.to_owned(),
-        };
+        let unfit = |why: &'static str| Err(Halt::CannotFill { at: base, why });
         // What is below the source's log start is deleted again before anybody reads it.
         let policy = match why {
             Why::Prefix => GapFill::Auto,
@@ -307,11 +302,13 @@ impl PartitionMirror {
         if policy == GapFill::Halt {
             return Err(Halt::Hole { at: base, next: to });
         }
-        if self.takes.leaves_batches != Some(true) {
-            return Err(needs("compression.type", "producer"));
+        match self.takes.leaves_batches {
+            Some(true) => {}
+            Some(false) => return unfit("compression.type there is not producer: set it to that"),
+            None => return unfit("compression.type there is not told: grant DescribeConfigs"),
         }
         match (self.takes.is_compacted, policy) {
-            (None, _) => Err(needs("cleanup.policy", "to be readable: grant DescribeConfigs")),
+            (None, _) => unfit("cleanup.policy there is not told: grant DescribeConfigs"),
             (Some(_), GapFill::Halt) => Err(Halt::Hole { at: base, next: to }),
             (Some(false), GapFill::Auto) => Ok(Some((Kind::Hidden, to))),
             (Some(false), GapFill::Record) => Ok(Some((Kind::Visible, to))),
@@ -375,6 +372,7 @@ mod tests {
     fn told(source_end: i64, aborted: &[(i64, i64)]) -> Fetched {
         let row = |(id, first): &(i64, i64)| (ProducerId(*id), at(*first));
         Fetched {
+            asked_at: NOW,
             source_end: at(source_end),
             high_watermark: at(source_end),
             log_start: Some(at(0)),

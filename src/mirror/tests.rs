@@ -81,6 +81,8 @@ pub fn at(raw: i64) -> Offset {
 
 pub fn facts(source: (i64, i64), destination_end: i64) -> Prepared {
     Prepared {
+        asked_at: None,
+        source_held: 0,
         source_start: at(source.0),
         source_end: at(source.1),
         source_log_end: at(source.1),
@@ -130,6 +132,7 @@ pub fn mirroring(source_end: i64, end: i64) -> PartitionMirror {
 
 pub fn fetched(mirror: &mut PartitionMirror, source_end: i64, batches: Vec<BatchView>) {
     let fetched = Fetched {
+        asked_at: NOW,
         source_end: at(source_end),
         high_watermark: at(source_end),
         log_start: None,

@@ -3,6 +3,7 @@
 //! It never keeps a series of its own: lag is rendered from the views of the moment, so what is
 //! gone is gone from the answer too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::OnceLock;
 
@@ -71,13 +72,26 @@ fn links(out: &mut String, links: &[LinkView]) {
     for link in links {
         line(out, &meters::LINK_STATE, &[&link.name, &link.state], 1);
     }
-    head(out, &meters::LINK_PARTITIONS);
-    for link in links {
-        line(out, &meters::LINK_PARTITIONS, &[&link.name], link.partitions);
+    type Number = fn(&LinkView) -> u64;
+    let columns: [(&Meter, Number); 4] = [
+        (&meters::LINK_PARTITIONS, |link| link.partitions),
+        (&meters::LINK_PARTITIONS_HALTED, |link| link.halted),
+        (&meters::LINK_PARTITIONS_LAG_UNKNOWN, |link| link.lag_unknown),
+        (&meters::LINK_HELD_RECORDS, |link| link.held_records),
+    ];
+    for (meter, number) in columns {
+        head(out, meter);
+        for link in links {
+            line(out, meter, &[&link.name], number(link));
+        }
     }
-    head(out, &meters::LINK_PARTITIONS_HALTED);
+    head(out, &meters::LINK_TROUBLES);
     for link in links {
-        line(out, &meters::LINK_PARTITIONS_HALTED, &[&link.name], link.halted);
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        link.troubles.iter().for_each(|one| *counts.entry(&one.code).or_default() += 1);
+        for (reason, count) in counts {
+            line(out, &meters::LINK_TROUBLES, &[&link.name, reason], count);
+        }
     }
 }
 

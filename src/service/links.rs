@@ -4,10 +4,16 @@
 
 use crate::link::run::Link;
 use crate::link::run::LinkState;
+use crate::link::run::Trouble;
+use crate::mirror::lag::Snapshot;
 use crate::service::view::Check;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
+use crate::service::view::TroubleView;
+
+/// How many troubles are told one by one where there is room for one reason.
+const NAMED_MAX: usize = 5;
 
 /// All links of the process.
 pub struct Links(pub Vec<Link>);
@@ -27,7 +33,7 @@ impl Sight for Links {
     }
 
     fn readiness(&self) -> Vec<Check> {
-        self.0.iter().map(check).collect()
+        self.0.iter().flat_map(checks).collect()
     }
 }
 
@@ -44,28 +50,59 @@ fn words(state: &LinkState) -> (&'static str, String) {
 fn view(link: &Link) -> LinkView {
     let status = link.status();
     let partitions = link.partitions();
-    let halted = partitions.iter().filter(|(_, seen)| seen.state == "Halted").count();
+    let count = |is: fn(&Snapshot) -> bool| partitions.iter().filter(|(_, seen)| is(seen)).count();
     let (state, mut reason) = words(&status.state);
     if reason.is_empty() {
-        reason = status.troubles.join("; ");
+        reason = summary(status.all_troubles());
     }
-    let ids = status.clusters.map(|(source, destination)| (source.0, destination.0));
+    let ids = status.clusters.as_ref().map(|(source, destination)| (&source.0, &destination.0));
     LinkView {
         name: link.name.to_string(),
         state: state.to_owned(),
-        source_cluster_id: ids.as_ref().map(|(source, _)| source.to_string()),
-        destination_cluster_id: ids.as_ref().map(|(_, destination)| destination.to_string()),
+        source_cluster_id: ids.map(|(source, _)| source.to_string()),
+        destination_cluster_id: ids.map(|(_, destination)| destination.to_string()),
         partitions: partitions.len() as u64,
-        halted: halted as u64,
+        halted: count(|seen| seen.state == "Halted") as u64,
+        lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
+        held_records: partitions.iter().map(|(_, seen)| seen.held_records).sum(),
+        troubles: status.all_troubles().map(trouble).collect(),
         reason,
     }
 }
 
-/// A link is ready when it mirrors, or was told not to: what halted needs a person, not traffic
-/// taken away from this process.
-fn check(link: &Link) -> Check {
-    let (state, reason) = words(&link.status().state);
+fn trouble(one: &Trouble) -> TroubleView {
+    TroubleView {
+        topic: one.subject.clone(),
+        code: one.kind.label().to_owned(),
+        reason: one.text.clone(),
+    }
+}
+
+/// The first few, and how many more there are.
+fn summary<'a>(troubles: impl Iterator<Item = &'a Trouble>) -> String {
+    let mut texts: Vec<String> =
+        troubles.map(|one| format!("{}: {}", one.subject, one.text)).collect();
+    let more = texts.len().saturating_sub(NAMED_MAX);
+    texts.truncate(NAMED_MAX);
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
+}
+
+/// Two conditions: the link mirrors, or was told not to; and everything that it is meant to mirror
+/// can be. A partition that halted for what its log holds needs a person, and no traffic taken
+/// away from this process; a topic of which nothing is copied is not what was asked for.
+fn checks(link: &Link) -> [Check; 2] {
+    let status = link.status();
+    let (state, reason) = words(&status.state);
     let ok = matches!(state, "Active" | "Paused");
     let reason = if ok { String::new() } else { format!("{state}: {reason}") };
-    Check { name: format!("link {}", link.name), ok, reason }
+    let stopped = || status.all_troubles().filter(|one| one.kind.stops_copying());
+    let topics = Check {
+        name: format!("topics of link {}", link.name),
+        ok: stopped().next().is_none(),
+        reason: summary(stopped()),
+    };
+    [Check { name: format!("link {}", link.name), ok, reason }, topics]
 }

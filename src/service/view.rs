@@ -133,14 +133,34 @@ pub struct LinkView {
     pub partitions: u64,
     /// How many of them stand halted.
     pub halted: u64,
+    /// Of how many of them the lag is not known now.
+    #[serde(default)]
+    pub lag_unknown: u64,
+    /// Records of the source that wait behind open transactions of its own: not copied.
+    #[serde(default)]
+    pub held_records: u64,
+    /// What is wrong with topics, or could not be done for them.
+    #[serde(default)]
+    pub troubles: Vec<TroubleView>,
     /// Why it is in that state; empty when all is well.
+    pub reason: String,
+}
+
+/// What is wrong with a topic or a pattern, as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleView {
+    /// The topic, or the pattern as it stands in `mirror.topics`.
+    pub topic: String,
+    /// A word of docs/STATES.md.
+    pub code: String,
+    /// What is wrong, and what to do.
     pub reason: String,
 }
 
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is asked, such as `link dr`.
+    /// What is asked, such as `link dr` or `topics of link dr`.
     pub name: String,
     /// Whether it holds.
     pub ok: bool,

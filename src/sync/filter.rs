@@ -2,6 +2,8 @@
 //!
 //! It never asks a cluster; a filter is a value, and matching is a pure function of a name.
 
+use std::fmt;
+
 use crate::ids::TopicName;
 
 /// The brokers' own logs: a copy of one of them would be obeyed by the destination.
@@ -35,7 +37,10 @@ impl Pattern {
             return Err(format!("{name:?} is the brokers' own log and is never mirrored"));
         }
         let legal = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'";
-        let bad = || format!("{name:?} is no topic name ({legal}) and no prefix ending in *");
+        let bad = || {
+            let hint = expression(name);
+            format!("{name:?} is no topic name ({legal}) and no prefix ending in *{hint}")
+        };
         TopicName::new(name).map(Pattern::Literal).ok_or_else(bad)
     }
 
@@ -44,7 +49,7 @@ impl Pattern {
         let legal = start.is_empty() || start == "." || start == ".." || is_topic(start);
         legal
             .then(|| Pattern::Prefix(start.to_owned()))
-            .ok_or_else(|| format!("no topic name begins with {start:?}"))
+            .ok_or_else(|| format!("no topic name begins with {start:?}{}", expression(start)))
     }
 
     fn matches(&self, name: &TopicName) -> bool {
@@ -60,6 +65,25 @@ impl Pattern {
             Pattern::Literal(_) => true,
             Pattern::Prefix(start) => is_internal(start),
         }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Literal(topic) => write!(f, "{topic}"),
+            Pattern::Prefix(start) => write!(f, "{start}*"),
+        }
+    }
+}
+
+/// What to say of something that is meant for a regular expression, as MirrorMaker has them.
+fn expression(text: &str) -> &'static str {
+    match text.contains(['\\', '[', ']', '(', ')', '|', '^', '$', '+', '?', '*']) {
+        true => {
+            "; regular expressions are not taken: name each topic, or write how names begin and a *"
+        }
+        false => "",
     }
 }
 
@@ -192,6 +216,10 @@ mod tests {
     fn what_is_no_topic_and_no_prefix_is_refused() {
         for bad in ["", "a b", "a*b", "a**", "é*", ".", "__consumer_offsets"] {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+        for expression in ["orders\\..*", "orders|users", "^orders", "orders\\.eu", "[a-z]*"] {
+            let text = Pattern::parse(expression).unwrap_err();
+            assert!(text.contains("regular expressions are not taken"), "{expression}: {text}");
         }
         let text = Pattern::parse("__transaction_state").unwrap_err();
         assert_eq!(text, "\"__transaction_state\" is the brokers' own log and is never mirrored");

@@ -4,7 +4,10 @@
 
 pub mod configs;
 pub mod filter;
+pub mod make;
 pub mod stage;
 pub mod start;
+mod survey;
 pub mod topics;
 pub mod trim;
+pub mod trouble;

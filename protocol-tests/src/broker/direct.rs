@@ -218,6 +218,16 @@ impl TestCluster {
         self.each_log(topic, partition, |log| log.producers.expire_now(now_ms, old));
     }
 
+    /// The high watermark that a dump would have.
+    pub fn hwm(&self, topic: &str, partition: i32) -> i64 {
+        let (key, leader) = (self.key(topic, partition), self.leader(topic, partition));
+        self.look(|state| {
+            let known = state.meta.partition(key);
+            let first = known.and_then(|known| known.replicas.first().copied()).unwrap_or(-1);
+            state.replica(key, if leader < 0 { first } else { leader }).hwm
+        })
+    }
+
     /// The leader's log, or that of the first replica where there is no leader.
     pub fn dump(&self, topic: &str, partition: i32) -> Dump {
         let (key, leader) = (self.key(topic, partition), self.leader(topic, partition));

@@ -35,6 +35,8 @@ impl World<'_> {
         let timestamp = last.map_or(TimestampMs(-1), |batch| batch.view.max_timestamp());
         let is_hidden = last.is_some_and(|batch| kind_of(&batch.view).is_some());
         let facts = Prepared {
+            asked_at: None,
+            source_held: 0,
             source_start: offset(self.source.start),
             source_end: offset(self.visible_end()),
             source_log_end: offset(self.source.end),

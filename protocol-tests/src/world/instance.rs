@@ -46,7 +46,7 @@ impl Instance {
         client: &str,
         flow: &flow::Options,
         policy: Policy,
-        seed: u64,
+        (seed, topics): (u64, &[&str]),
     ) -> Instance {
         let stop = CancellationToken::new();
         let dial = |net: &crate::net::Net| {
@@ -62,6 +62,8 @@ impl Instance {
         };
         let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
         settings.link.policy = policy;
+        let rule = |text: &&str| TopicRule::include(Pattern::parse(text).expect("a pattern"));
+        settings.link.topics = TopicFilter::new(topics.iter().map(rule).collect());
         let starting = Starting::new(settings, options(Side::Destination, destination), world);
         let link = starting.link();
         Instance { task: tokio::spawn(starting.run()), link, stop }

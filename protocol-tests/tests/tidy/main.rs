@@ -124,19 +124,22 @@ fn capital_words(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn states_md_has_every_reason_to_halt_and_no_other() {
-    let label = read(&top().join("src/mirror/halt.rs"));
-    let label = label.split("pub fn label").nth(1).expect("halts have labels");
-    let words = capital_words(label.split("pub fn").next().unwrap_or_default());
+fn states_md_has_every_reason_to_halt_and_every_trouble_and_no_other() {
+    let mut words = Vec::new();
+    for path in ["src/mirror/halt.rs", "src/sync/trouble.rs"] {
+        let text = read(&top().join(path));
+        let label = text.split("pub fn label").nth(1).expect("they have labels");
+        let label = label.split("pub fn").next().unwrap_or_default();
+        words.extend(capital_words(label).into_iter().map(str::to_owned));
+    }
     let page = read(&top().join("docs/STATES.md"));
     let told = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
     let rows = page.lines().filter_map(told).filter(|word| word.to_uppercase() == *word);
     let mut rows: Vec<String> = rows.collect();
-    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     rows.sort();
     words.sort();
     assert!(words.len() > 10, "the labels were not found");
-    assert_eq!(rows, words, "docs/STATES.md and src/mirror/halt.rs");
+    assert_eq!(rows, words, "docs/STATES.md, src/mirror/halt.rs and src/sync/trouble.rs");
 }
 
 #[test]

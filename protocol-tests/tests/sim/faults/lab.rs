@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use isolog::link::run::LinkState;
+use isolog::link::run::Trouble;
 use isolog::mirror::lag::Snapshot;
+use isolog::service::links::Links;
+use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
 use protocol_tests::broker::cluster::TestCluster;
@@ -187,6 +190,18 @@ impl Lab {
     fn copy_end(&self, place: (&str, i32)) -> Option<i64> {
         let there = self.destination().look(|state| state.meta.topics.contains_key(place.0));
         there.then(|| self.copy(place).end)
+    }
+
+    /// What is told to be wrong with topics.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.world.isolog().link().status().troubles
+    }
+
+    /// The conditions of readiness that do not hold, by name, with their reasons.
+    pub fn unready(&self) -> Vec<(String, String)> {
+        let links = Links(vec![self.world.isolog().link().clone()]);
+        let failed = links.readiness().into_iter().filter(|check| !check.ok);
+        failed.map(|check| (check.name, check.reason)).collect()
     }
 
     pub fn link_state(&self) -> LinkState {

@@ -9,4 +9,5 @@ mod lab;
 mod logs;
 mod produce;
 mod rivals;
+mod status;
 mod topics;

@@ -6,26 +6,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
+use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
 use crate::ids::Offset;
+use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::mirror::lag::HeldBy;
 
 /// What one broker may take to say who it is.
 const ASK_MAX: Duration = Duration::from_secs(5);
+/// The pause between two rounds.
+const PAUSE: Duration = Duration::from_secs(5);
 
 type Asked = BTreeMap<TopicPartition, (Offset, Arc<Cell>)>;
 
+/// Asks round after round, until it is dropped.
+pub async fn keep(source: Arc<Cluster>, board: Arc<Board>, wall: Wall) {
+    loop {
+        sleep(PAUSE).await;
+        ask(&source, &board, wall.now()).await;
+    }
+}
+
 /// Asks the source about every partition that is held back (DescribeProducers, which needs no
 /// right beyond that to read), and puts what it says where the partition is shown.
-pub async fn ask(source: &Cluster, board: &Board) {
+async fn ask(source: &Cluster, board: &Board, now: TimestampMs) {
     let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
-    for (tp, seen) in board.read() {
+    for (tp, seen) in board.read(now) {
         let stable = seen.source_end.filter(|_| seen.held_records > 0);
         let leader = source.partition(&tp).and_then(|partition| partition.leader);
         if let (Some(stable), Some(leader)) = (stable, leader) {

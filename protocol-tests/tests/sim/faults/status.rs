@@ -1,0 +1,167 @@
+//! What is wanted and not copied is shown, with the reason, and with its lag or as unknown.
+//!
+//! It never asserts what is copied: the other scenes do.
+
+use isolog::ids::Side;
+use isolog::link::run::LinkState;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::rights::Right;
+use protocol_tests::broker::spec::Version;
+use protocol_tests::net::Rule;
+use protocol_tests::world::CLIENT;
+use tokio::time::Duration;
+use tokio::time::sleep;
+
+use crate::faults::lab::BAD;
+use crate::faults::lab::END;
+use crate::faults::lab::GOOD;
+use crate::faults::lab::Lab;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn is_told(lab: &Lab, subject: &str, code: &str) -> bool {
+    let is_it = |one: &isolog::link::run::Trouble| {
+        one.subject == subject && one.kind.label() == code && !one.text.is_empty()
+    };
+    lab.troubles().iter().any(is_it)
+}
+
+fn is_unready(lab: &Lab, subject: &str) -> bool {
+    let unready = lab.unready();
+    let names =
+        |(name, reason): &(String, String)| name == "topics of link dr" && reason.contains(subject);
+    unready.len() == 1 && unready.iter().all(names)
+}
+
+/// S1: what a process showed before it ended, the next one shows too.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_went_while_isolog_was_down_is_shown_and_halts() {
+    for side in [Side::Source, Side::Destination] {
+        let mut lab = Lab::single(Version::V4_3);
+        lab.begin().await;
+        lab.world.stop().await;
+        let cluster = match side {
+            Side::Source => lab.source(),
+            Side::Destination => lab.destination(),
+        };
+        cluster.change(|state| state.delete_topic(BAD.0)).unwrap();
+        lab.world.start();
+        lab.wait("the link is active", |lab| lab.link_state() == LinkState::Active).await;
+        let seen = lab.seen(BAD).expect("a row from the first look on");
+        assert_eq!(seen.lag_records, None, "{seen:?}");
+        assert!(is_unready(&lab, BAD.0), "{:?}", lab.unready());
+        let code = match side {
+            Side::Source => "SOURCE_TOPIC_DELETED",
+            Side::Destination => "DESTINATION_TOPIC_DELETED",
+        };
+        lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+        lab.halts(BAD, code, &["topic is gone"]).await;
+        let seen = lab.seen(BAD).unwrap();
+        assert_eq!(seen.lag_records, None, "{seen:?}");
+        assert!(is_told(&lab, BAD.0, code), "{:?}", lab.troubles());
+        assert!(is_unready(&lab, BAD.0), "{:?}", lab.unready());
+    }
+}
+
+/// S1 too: while the source is away, what the journal remembers has rows all the same.
+#[tokio::test(start_paused = true)]
+async fn what_was_mirrored_has_rows_while_the_source_is_away() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.world.stop().await;
+    let host = lab.source().host(1);
+    lab.world.start();
+    lab.wait("the link is connected", |lab| lab.world.isolog().link().status().clusters.is_some())
+        .await;
+    lab.world.net.set_rule(CLIENT, &host, Rule { black_hole: true, ..Rule::default() });
+    lab.world.net.cut(CLIENT, &host);
+    sleep(SECOND * 60).await;
+    for place in [BAD, GOOD[0]] {
+        let seen = lab.seen(place).expect("a row");
+        assert_eq!((seen.lag_records, seen.source_end), (None, None), "{seen:?}");
+        assert!(seen.reason.is_some());
+    }
+}
+
+/// S2: names and prefixes that match nothing.
+#[tokio::test(start_paused = true)]
+async fn what_matches_nothing_is_told_until_it_matches() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.patterns = vec!["good", "bad", "never.there", ".*", "good.*"];
+    lab.begin().await;
+    assert!(is_told(&lab, "never.there", "SOURCE_TOPIC_NOT_FOUND"), "{:?}", lab.troubles());
+    let hint = |subject: &str| {
+        let troubles = lab.troubles();
+        troubles.into_iter().find(|one| one.subject == subject).expect("it is told").text
+    };
+    assert!(hint(".*").contains("write * for every topic"), "{}", hint(".*"));
+    assert!(hint("good.*").contains("write good* for"), "{}", hint("good.*"));
+    let seen = lab.seen(("never.there", 0)).expect("a row");
+    assert_eq!(seen.reason.map(|(code, _)| code), Some("SOURCE_TOPIC_NOT_FOUND"));
+    assert_eq!((seen.state, seen.lag_records), ("Preparing", None));
+    for subject in ["never.there", ".*", "good.*"] {
+        assert!(is_unready(&lab, subject), "{subject}: {:?}", lab.unready());
+    }
+    for name in ["never.there", "good.x", ".x"] {
+        lab.source().create_topic(name, 1, &[]);
+    }
+    lab.append(("never.there", 0), 3);
+    lab.level(("never.there", 0)).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty() && lab.troubles().is_empty()).await;
+}
+
+/// S3: a halted partition's lag goes on, and is unknown when nobody can be asked.
+#[tokio::test(start_paused = true)]
+async fn the_lag_of_what_stands_still_goes_on_or_is_unknown() {
+    let mut lab = Lab::triple(Version::V4_3);
+    lab.begin().await;
+    let foreign = Build::plain(lab.now_ms(), "foreign", 1);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    lab.append(BAD, 1);
+    lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    lab.append(BAD, 100);
+    let end = END as u64 + 101;
+    sleep(SECOND * 11).await; // a pause and an answer
+    let seen = lab.seen(BAD).unwrap();
+    assert_eq!(seen.source_end.map(|end| end.get() as u64), Some(end), "{seen:?}");
+    assert_eq!(seen.lag_records, Some(101), "{seen:?}");
+    assert!(seen.lag_ms.is_some_and(|ms| ms >= 5_000), "{seen:?}");
+    for broker in 1..=3 {
+        let host = lab.source().host(broker);
+        lab.world.net.set_rule(CLIENT, &host, Rule { black_hole: true, ..Rule::default() });
+        lab.world.net.cut(CLIENT, &host);
+    }
+    lab.append(BAD, 7);
+    lab.append(GOOD[0], 7);
+    sleep(SECOND * 21).await;
+    for place in [BAD, GOOD[0]] {
+        let seen = lab.seen(place).unwrap();
+        assert_eq!((seen.lag_records, seen.source_end), (None, None), "{seen:?}");
+    }
+    for broker in 1..=3 {
+        let host = lab.source().host(broker);
+        lab.world.net.clear_rule(CLIENT, &host);
+    }
+    lab.wait("the lag", |lab| lab.seen(BAD).unwrap().lag_records == Some(108)).await;
+}
+
+/// S6: what is refused is told, holds nothing else up, and ends when it is mended.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_refused_holds_no_other_and_is_told() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().deny("late.refused", Right::Create);
+    for name in ["late.fine", "late.refused"] {
+        lab.source().create_topic(name, 2, &[]);
+        lab.append((name, 1), 3);
+    }
+    lab.level(("late.fine", 1)).await;
+    assert!(is_told(&lab, "late.refused", "TOPIC_REFUSED"), "{:?}", lab.troubles());
+    let seen = lab.seen(("late.refused", 0)).expect("a row");
+    assert_eq!(seen.reason.map(|(code, _)| code), Some("TOPIC_REFUSED"));
+    assert_eq!(seen.lag_records, None);
+    assert!(is_unready(&lab, "late.refused"), "{:?}", lab.unready());
+    lab.destination().grant("late.refused", Right::Create);
+    lab.level(("late.refused", 1)).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+}

@@ -1,0 +1,172 @@
+//! What people see of a link: its state, its partitions, and what is wrong with its topics.
+//!
+//! It never asks a cluster: the running link publishes here, readers take copies.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::flow::Wall;
+use crate::flow::stats::Board;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::ids::PartitionId;
+use crate::ids::Side;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::mirror::lag::Snapshot;
+use crate::sync::filter::TopicFilter;
+use crate::sync::trouble::Kind;
+use crate::sync::trouble::Trouble;
+
+/// The reason of a topic that is meant to be mirrored and that no look at the clusters has seen.
+const NOT_SEEN: &str = "NOT_SEEN_YET";
+
+/// What a link is doing, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Reaching both clusters.
+    Connecting,
+    /// Mirroring.
+    Active,
+    /// Told to do nothing.
+    Paused,
+    /// A cluster does not answer.
+    Unavailable(String),
+    /// A person must act.
+    Halted(String),
+}
+
+/// What people see of a link beside its partitions.
+#[derive(Clone, Debug)]
+pub struct LinkStatus {
+    /// Its state.
+    pub state: LinkState,
+    /// Both clusters' ids, once known.
+    pub clusters: Option<(ClusterId, ClusterId)>,
+    /// What the last look at the topics could not do, or found wrong.
+    pub troubles: Vec<Trouble>,
+    /// What the last comparison of log starts could not do.
+    pub behind_starts: Vec<Trouble>,
+    /// Every topic that is meant to be mirrored, as far as that is known: by name, by the journal,
+    /// by what the source has.
+    pub wanted: BTreeSet<TopicName>,
+}
+
+impl LinkStatus {
+    /// All troubles, those with topics first.
+    pub fn all_troubles(&self) -> impl Iterator<Item = &Trouble> {
+        self.troubles.iter().chain(&self.behind_starts)
+    }
+}
+
+/// A handle to a running link.
+#[derive(Clone)]
+pub struct Link {
+    /// Its name.
+    pub name: LinkName,
+    status: Arc<Mutex<LinkStatus>>,
+    pub(super) board: Arc<Board>,
+    wall: Wall,
+}
+
+impl Link {
+    /// A link that has not looked at anything yet: what its filter names is all that is known.
+    pub(super) fn new(name: LinkName, filter: &TopicFilter, wall: Wall) -> Link {
+        let status = LinkStatus {
+            state: LinkState::Connecting,
+            clusters: None,
+            troubles: Vec::new(),
+            behind_starts: Vec::new(),
+            wanted: filter.literals().cloned().collect(),
+        };
+        let status = Arc::new(Mutex::new(status));
+        Link { name, status, board: Arc::new(Board::default()), wall }
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> LinkStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All its partitions, in order; a topic that is meant to be mirrored and has none yet is
+    /// shown by its partition 0, of which nothing is known but why.
+    pub fn partitions(&self) -> Vec<(TopicPartition, Snapshot)> {
+        let status = self.status();
+        let mut rows = self.board.read(self.wall.now());
+        let shown: BTreeSet<&TopicName> = rows.iter().map(|(tp, _)| &tp.topic).collect();
+        let unseen = status.wanted.iter().filter(|name| !shown.contains(name));
+        let why: BTreeMap<&str, &Trouble> =
+            status.troubles.iter().map(|trouble| (trouble.subject.as_str(), trouble)).collect();
+        let unseen = unseen.map(|name| {
+            let tp = TopicPartition { topic: name.clone(), partition: PartitionId(0) };
+            let (label, text) = match why.get(name.as_str()) {
+                Some(trouble) => (trouble.kind.label(), trouble.text.clone()),
+                None => (NOT_SEEN, not_seen(&status.state)),
+            };
+            (tp, Snapshot::unknown(label, text))
+        });
+        let unseen: Vec<_> = unseen.collect();
+        for (tp, seen) in &mut rows {
+            if let Some(Kind::Missing(side)) = why.get(tp.topic.as_str()).map(|one| one.kind) {
+                *seen = without(seen.clone(), side);
+            }
+        }
+        if !unseen.is_empty() {
+            rows.extend(unseen);
+            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        rows
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut LinkStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The topics were looked at: says once what is new.
+    pub(super) fn tell_looked(&self, troubles: Vec<Trouble>, wanted: BTreeSet<TopicName>) {
+        self.warn_of_news(&self.status().troubles, &troubles);
+        self.set(|status| {
+            status.state = LinkState::Active;
+            status.troubles = troubles;
+            status.wanted = wanted;
+        });
+    }
+
+    /// Log starts were compared: says once what is new.
+    pub(super) fn tell_starts(&self, troubles: Vec<Trouble>) {
+        self.warn_of_news(&self.status().behind_starts, &troubles);
+        self.set(|status| status.behind_starts = troubles);
+    }
+
+    fn warn_of_news(&self, before: &[Trouble], now: &[Trouble]) {
+        let before: BTreeSet<(&str, &str)> =
+            before.iter().map(|one| (one.subject.as_str(), one.text.as_str())).collect();
+        for one in now.iter().filter(|one| !before.contains(&(&one.subject, &one.text))) {
+            let reason = one.kind.label();
+            tracing::warn!(link = %self.name, topic = %one.subject, reason, "{}", one.text);
+        }
+        for one in before.iter().filter(|(subject, _)| now.iter().all(|n| n.subject != *subject)) {
+            tracing::info!(link = %self.name, topic = %one.0, "nothing is wrong with it any more");
+        }
+    }
+}
+
+/// What was known of a log says nothing once its topic is missing there.
+fn without(seen: Snapshot, side: Side) -> Snapshot {
+    match side {
+        Side::Source => seen.without_source(),
+        Side::Destination => seen.without_destination(),
+    }
+}
+
+fn not_seen(state: &LinkState) -> String {
+    match state {
+        LinkState::Connecting => "the link has not reached both clusters yet".to_owned(),
+        LinkState::Active => "it has not been looked at yet".to_owned(),
+        LinkState::Paused => "the link is paused (cluster.link.paused)".to_owned(),
+        LinkState::Unavailable(why) | LinkState::Halted(why) => why.clone(),
+    }
+}

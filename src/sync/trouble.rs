@@ -1,0 +1,166 @@
+//! What a link could not do for a topic, or found wrong with what it is to mirror.
+//!
+//! It never decides what follows from it: who shows it does.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::ids::Side;
+use crate::ids::TopicName;
+use crate::sync::filter::Pattern;
+use crate::sync::topics::MirrorTopic;
+
+/// Which trouble; the word for API and metric follows from it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A name of `mirror.topics` that the source does not have.
+    NotFound,
+    /// A prefix of `mirror.topics` that matches no topic of the source.
+    MatchesNothing,
+    /// A topic that was mirrored is missing at that side; it halts when it stays so.
+    Missing(Side),
+    /// We may not see it.
+    Hidden,
+    /// It could not be made, grown, described or begun.
+    Refused,
+    /// All of it is halted, for the reason with this label.
+    Halted(&'static str),
+    /// The destination has more partitions of it than the source.
+    Surplus,
+    /// Its log start, or a config that it is owed, does not follow the source's.
+    LogStart,
+}
+
+impl Kind {
+    /// The bounded word for API and metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::NotFound => "SOURCE_TOPIC_NOT_FOUND",
+            Kind::MatchesNothing => "PATTERN_MATCHES_NOTHING",
+            Kind::Missing(Side::Source) => "SOURCE_TOPIC_MISSING",
+            Kind::Missing(Side::Destination) => "DESTINATION_TOPIC_MISSING",
+            Kind::Hidden => "TOPIC_AUTHORIZATION_FAILED",
+            Kind::Refused => "TOPIC_REFUSED",
+            Kind::Halted(label) => label,
+            Kind::Surplus => "DESTINATION_PARTITIONS_SURPLUS",
+            Kind::LogStart => "LOG_START_BEHIND",
+        }
+    }
+
+    /// Whether something that is wanted is not copied because of it.
+    pub fn stops_copying(self) -> bool {
+        !matches!(self, Kind::Surplus | Kind::LogStart)
+    }
+}
+
+/// One of them, for people; it is looked at again in the next pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The topic, or the pattern as it is written in `mirror.topics`.
+    pub subject: String,
+    /// Which trouble.
+    pub kind: Kind,
+    /// What went wrong, and what to do.
+    pub text: String,
+}
+
+impl Trouble {
+    /// Trouble with a topic.
+    pub fn new(topic: &TopicName, kind: Kind, text: impl Into<String>) -> Trouble {
+        Trouble { subject: topic.to_string(), kind, text: text.into() }
+    }
+}
+
+/// What is to be said of a topic as a whole.
+pub(super) fn of_topic(topic: &MirrorTopic) -> Option<Trouble> {
+    if let Some(halt) = &topic.halt {
+        return Some(Trouble::new(&topic.name, Kind::Halted(halt.label()), halt.to_string()));
+    }
+    let side = topic.missing?;
+    let text = format!(
+        "the {side} does not list it, though it was mirrored: it is looked for again, and halts \
+         when it stays away"
+    );
+    Some(Trouble::new(&topic.name, Kind::Missing(side), text))
+}
+
+/// The destination topic has partitions that nothing is copied into.
+pub(super) fn surplus(name: &TopicName, ours: usize, theirs: usize) -> Trouble {
+    let text = format!(
+        "the destination has {theirs} partitions of it, the source {ours}: those that both have \
+         are copied; producers that come to the destination would use all {theirs}: grow the \
+         source, or delete the topic at the destination to begin it anew"
+    );
+    Trouble::new(name, Kind::Surplus, text)
+}
+
+/// A name of `mirror.topics` that the source does not have, and what it says instead.
+pub(super) fn not_found(name: &TopicName, told: Option<impl fmt::Display>) -> Trouble {
+    let told = told.map_or(String::new(), |code| format!(" ({code})"));
+    let text = format!(
+        "mirror.topics names it and the source has no such topic{told}: create it there, or \
+         correct the name"
+    );
+    Trouble::new(name, Kind::NotFound, text)
+}
+
+/// Whether one of the names begins so.
+pub(super) fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
+    // names are in order of their letters
+    let from = match TopicName::new(start) {
+        Some(start) => names.range(start..),
+        None => return names.iter().any(|name| name.as_str().starts_with(start)),
+    };
+    from.take(1).any(|name| name.as_str().starts_with(start))
+}
+
+/// A prefix that matches nothing is often meant for a regular expression, as MirrorMaker has them.
+pub(super) fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> Trouble {
+    let subject = pattern.to_string();
+    let mut text = "no topic of the source begins so, or none that may be described".to_owned();
+    match subject.strip_suffix(".*") {
+        None => {}
+        Some("") => text.push_str("; it is no regular expression: write * for every topic"),
+        Some(start) => {
+            text.push_str(&format!(
+                "; it is no regular expression, but means names that begin with \"{start}.\""
+            ));
+            if begins(all, start) {
+                text.push_str(&format!(": write {start}* for those that begin with \"{start}\""));
+            }
+        }
+    }
+    Trouble { subject, kind: Kind::MatchesNothing, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(all: &[&str]) -> BTreeSet<TopicName> {
+        all.iter().map(|name| TopicName::new(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_prefix_that_is_meant_for_an_expression_is_told_what_it_is() {
+        let told = |pattern: &str, all: &[&str]| {
+            matches_nothing(&Pattern::parse(pattern).unwrap(), &names(all)).text
+        };
+        assert!(told(".*", &["orders"]).ends_with("write * for every topic"));
+        let text = told("orders.*", &["a", "orders", "z"]);
+        assert!(text.contains("begin with \"orders.\": write orders* for"), "{text}");
+        assert!(told("orders.*", &["a", "order"]).ends_with("begin with \"orders.\""));
+        assert!(told("orders*", &["a"]).ends_with("described"));
+    }
+
+    #[test]
+    fn a_prefix_is_looked_up_in_order() {
+        let all = names(&["a", "orders", "orders.eu", "z"]);
+        for (start, is) in
+            [("orders", true), ("orders.", true), ("ord", true), ("", true), (".", false)]
+        {
+            assert_eq!(begins(&all, start), is, "{start:?}");
+        }
+        assert!(!begins(&all, "orders.f") && !begins(&all, "zz") && !begins(&names(&[]), ""));
+    }
+}
