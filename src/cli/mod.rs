@@ -131,7 +131,10 @@ fn leave_no_core() -> Result<(), Failure> {
 fn obey() -> Result<(), Failure> {
     match Arguments::parse().command {
         Command::Run { config } => load(&config.path).and_then(run::run),
-        Command::Config { config, json } => load(&config.path).and_then(|c| show(&c, json)),
+        Command::Config { config, json } => load(&config.path).and_then(|config| {
+            config.notes.iter().for_each(|note| eprintln!("isolog: note: {note}"));
+            show(&config, json)
+        }),
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),

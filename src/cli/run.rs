@@ -18,6 +18,9 @@ const LATE: u8 = 0;
 /// Mirrors until a signal comes.
 pub fn run(config: Config) -> Result<(), Failure> {
     start_log(&config.service);
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
     let stop = Stop::hear(LATE)?;
     let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

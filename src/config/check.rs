@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::secure::FileError;
+
 use super::file;
 use super::file::Entry;
 use super::file::Section;
@@ -20,6 +22,12 @@ use super::table::Property;
 use super::table::Scope;
 use super::value::Raw;
 use super::value::Value;
+use super::value::left_out;
+
+/// The most names that a note tells.
+const NAMES_SHOWN_MAX: usize = 20;
+/// A longer name is none: a line of something else stands there.
+const NAME_BYTES_MAX: usize = 100;
 
 /// Where a value was said.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +63,8 @@ pub struct Checked {
     settings: BTreeMap<&'static str, Setting>,
     /// Files that references led to, and stores with a key: none should be open to everybody.
     pub secret_files: Vec<PathBuf>,
+    /// What is no mistake and good to know.
+    pub notes: Vec<Problem>,
 }
 
 impl Checked {
@@ -84,6 +94,17 @@ impl Checked {
         })
     }
 
+    /// Whether the section logs in or holds a secret, also one by reference.
+    pub fn has_secret(&self) -> bool {
+        let said = |setting: &Setting| setting.origin != Origin::Default;
+        self.settings.values().any(|setting| said(setting) && setting.property.sensitive)
+    }
+
+    /// Where a value was said.
+    pub fn origin(&self, name: &str) -> Option<Origin> {
+        self.settings.get(name).map(|setting| setting.origin)
+    }
+
     /// Where a problem of this section is.
     pub fn place(&self) -> Option<&str> {
         (!self.name.is_empty()).then_some(self.name.as_str())
@@ -94,7 +115,7 @@ impl Checked {
 pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
     let Section { scope, name, entries } = section;
     let (settings, secret_files) = (BTreeMap::new(), Vec::new());
-    let checked = Checked { scope, name, settings, secret_files };
+    let checked = Checked { scope, name, settings, secret_files, notes: Vec::new() };
     let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new(), dir };
     desk.properties_file(&entries, dir);
     for entry in &entries {
@@ -123,24 +144,68 @@ impl Desk<'_> {
             return;
         };
         match file::properties(&dir.join(path)) {
-            Ok(inner) => {
+            Ok((inner, everybody)) => {
+                let place = dir.join(path);
+                if everybody.writes && inner.iter().any(|entry| self.is_sensitive(entry)) {
+                    self.refuse(reference, FileError::WorldWritable(place).to_string());
+                    return;
+                }
                 if inner.iter().any(|entry| self.is_secret(entry)) {
-                    self.checked.secret_files.push(dir.join(path));
+                    self.checked.secret_files.push(place);
                 }
                 let said = |key: &str| entries.iter().any(|entry| entry.key == key);
                 let nested = |key: &str| key == reference.key;
-                for entry in inner.iter().filter(|e| nested(&e.key) || !said(&e.key)) {
+                let (known, strange): (Vec<&Entry>, Vec<&Entry>) =
+                    inner.iter().partition(|entry| self.is_for_us(entry));
+                for entry in known.into_iter().filter(|e| nested(&e.key) || !said(&e.key)) {
                     self.take(entry, Origin::Properties);
                 }
+                self.passed_over(reference, &strange);
             }
             Err(text) => self.refuse(reference, text),
         }
     }
 
+    fn is_for_us(&self, entry: &Entry) -> bool {
+        let scope = self.checked.scope;
+        table::find(scope, &entry.key).is_some() || !names::is_passed_over(scope, &entry.key)
+    }
+
+    /// Names only: nobody knows which values are secrets.
+    fn passed_over(&mut self, reference: &Entry, strange: &[&Entry]) {
+        let scope = self.checked.scope;
+        let is_prefixed = |entry: &&&Entry| names::explain(scope, &entry.key) == Stranger::Prefixed;
+        let (prefixed, others): (Vec<&Entry>, Vec<&Entry>) = strange.iter().partition(is_prefixed);
+        if !others.is_empty() {
+            let text = format!(
+                "isolog has no use for these of the file and passes them over: {}",
+                listed(&others)
+            );
+            self.note(reference, text);
+        }
+        if !prefixed.is_empty() {
+            let text = format!(
+                "Connect and MirrorMaker 2 read these of the file, isolog passes them over as Kafka's \
+                 clients do; write one without its prefix where it shall hold: {}",
+                listed(&prefixed)
+            );
+            self.note(reference, text);
+        }
+    }
+
+    fn note(&mut self, entry: &Entry, text: String) {
+        let note = self.problem(entry, text);
+        self.checked.notes.push(note);
+    }
+
+    fn is_sensitive(&self, entry: &Entry) -> bool {
+        self.row(&entry.key).is_some_and(|property| property.sensitive)
+    }
+
     /// Whether a secret stands there, and no reference to one.
     fn is_secret(&self, entry: &Entry) -> bool {
-        let secret = self.row(&entry.key).is_some_and(|property| property.sensitive);
-        secret && !entry.raw.to_string().contains("${")
+        let led = references::resolve(&entry.raw, self.dir).is_ok_and(|resolved| resolved.used);
+        self.is_sensitive(entry) && !led
     }
 
     fn row(&self, name: &str) -> Option<&'static Property> {
@@ -154,13 +219,18 @@ impl Desk<'_> {
                 self.refuse(entry, "has no place inside a .properties file");
             }
             Some(property) => self.read(property, entry, origin),
-            None => self.stranger(entry, inside),
+            None => self.stranger(entry),
         }
     }
 
     fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {
         let resolved = references::resolve(&entry.raw, self.dir);
         let used = resolved.as_ref().is_ok_and(|resolved| resolved.used);
+        if resolved.as_ref().is_ok_and(|resolved| resolved.odd) {
+            let text = "holds a ${ that is no reference: it stays as it is, as in Kafka's clients \
+                        (a variable of the environment would be ${env:NAME})";
+            self.note(entry, text.to_owned());
+        }
         let value = resolved.and_then(|resolved| {
             self.checked.secret_files.extend(resolved.files);
             // what a reference led to may be a secret: the problem must not repeat it
@@ -169,6 +239,9 @@ impl Desk<'_> {
         });
         match value {
             Ok(value) => {
+                if let Some(text) = left_out(property.kind, &entry.raw) {
+                    self.note(entry, text);
+                }
                 if let ("ssl.keystore.location", Value::Text(path)) = (property.name, &value) {
                     self.checked.secret_files.push(self.dir.join(path));
                 }
@@ -186,10 +259,14 @@ impl Desk<'_> {
     }
 
     /// The value is left out: nobody knows whether it is a secret.
-    fn stranger(&mut self, entry: &Entry, inside: bool) {
+    fn stranger(&mut self, entry: &Entry) {
         let text = match names::explain(self.checked.scope, &entry.key) {
-            Stranger::Unused if inside => return,
-            Stranger::Unused => "is a property of Kafka clients that isolog has no use for".into(),
+            Stranger::Unused => "is a property of Kafka clients that isolog has no use for: leave \
+                                 it out (in a properties.file it may stay)"
+                .into(),
+            Stranger::Prefixed => "is read by Connect and MirrorMaker 2: write it without the \
+                                   prefix where it shall hold"
+                .into(),
             Stranger::Later => "comes with a later release".into(),
             Stranger::Elsewhere(scopes) => {
                 let headings: Vec<_> = scopes.iter().map(|scope| scope.heading()).collect();
@@ -230,6 +307,18 @@ impl Desk<'_> {
 
     fn problem(&self, entry: &Entry, text: impl Into<String>) -> Problem {
         Problem::at(self.checked.place(), Some(&entry.key), text).found(Some(entry.spot.clone()))
+    }
+}
+
+/// The names, as far as they are ones and not too many.
+fn listed(entries: &[&Entry]) -> String {
+    let legal = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let is_name = |key: &&str| key.len() <= NAME_BYTES_MAX && key.chars().all(legal);
+    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).filter(is_name).collect();
+    let shown = names.iter().take(NAMES_SHOWN_MAX).copied().collect::<Vec<_>>();
+    match entries.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more", shown.join(", ")),
     }
 }
 

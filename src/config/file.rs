@@ -3,18 +3,21 @@
 //! It never knows which properties there are inside a section, and it never repeats a line of the
 //! file in a problem: there may be a secret in it.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use crate::secure::Everybody;
+use crate::secure::FileError;
+use crate::secure::read_any;
 
 use super::problem::Problem;
 use super::problem::Spot;
+use super::properties;
 use super::table::Scope;
 use super::table::of;
 use super::value::Raw;
@@ -46,17 +49,12 @@ pub struct Section {
     pub entries: Vec<Entry>,
 }
 
-/// Reads a file of at most `FILE_BYTES_MAX` as text.
-pub fn read_text(path: &Path) -> Result<String, String> {
-    let failed = |why: std::io::Error| format!("cannot read {}: {why}", path.display());
-    let file = File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    let mut bounded = file.take(FILE_BYTES_MAX + 1);
-    bounded.read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("{} is larger than {FILE_BYTES_MAX} bytes", path.display()));
-    }
-    Ok(text)
+/// Reads a file of at most `FILE_BYTES_MAX` as text, and sees who may write it.
+pub fn read_text(path: &Path) -> Result<(Zeroizing<String>, Everybody), String> {
+    let (bytes, everybody) = read_any(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    let text = std::str::from_utf8(&bytes);
+    let text = text.map_err(|_| FileError::NotText(path.to_owned()).to_string())?;
+    Ok((Zeroizing::new(text.to_owned()), everybody))
 }
 
 /// Takes the text of a config file apart into its sections.
@@ -172,23 +170,19 @@ fn flatten(
     }
 }
 
-/// Reads a `.properties` file as Kafka's clients do; a key that stands twice keeps its last value.
-pub fn properties(path: &Path) -> Result<Vec<Entry>, String> {
-    properties_in(&read_text(path)?, path)
+/// Reads a `.properties` file as Kafka's clients do, and sees who may write it.
+pub fn properties(path: &Path) -> Result<(Vec<Entry>, Everybody), String> {
+    let (bytes, everybody) = read_any(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    Ok((properties_in(&bytes, path)?, everybody))
 }
 
-/// The same of a text that was read from `path`.
-pub fn properties_in(text: &str, path: &Path) -> Result<Vec<Entry>, String> {
-    let read = java_properties::read(text.as_bytes());
-    // The error's own text may repeat the line, and a secret with it.
-    let map = read.map_err(|error| {
-        let line = error.line_number().map_or(String::new(), |line| format!(" (line {line})"));
-        format!("{} is not a .properties file{line}", path.display())
-    })?;
-    let sorted: BTreeMap<String, String> = map.into_iter().collect();
+/// The same of bytes that were read from `path`; what is wrong is told without the line itself.
+pub fn properties_in(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, String> {
+    let read = properties::of_bytes(bytes);
+    let map = read.map_err(|broken| broken.words(path))?;
     let spot = Spot::File(path.display().to_string());
     let entry = |(key, value)| Entry { key, raw: Raw::Text(value), spot: spot.clone() };
-    Ok(sorted.into_iter().map(entry).collect())
+    Ok(map.into_iter().map(entry).collect())
 }
 
 /// Where each line of a text begins.
@@ -304,7 +298,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("client.properties");
         std::fs::write(&path, "# c\nclient.id : a\\\n   b\nx=1\nx = 2\n").unwrap();
-        let read = properties(&path).unwrap();
+        let (read, _) = properties(&path).unwrap();
         let pairs: Vec<_> = read.iter().map(|e| (e.key.as_str(), e.raw.clone())).collect();
         assert_eq!(pairs, [("client.id", Raw::Text("ab".into())), ("x", Raw::Text("2".into()))]);
         std::fs::write(&path, "x=\\uhunter2\n").unwrap();

@@ -29,6 +29,13 @@ use super::relations;
 use super::table::Scope;
 use super::value::Value;
 
+/// The longest time there is, a year: Kafka's clients take 292 million.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Metadata is not asked for more often than this.
+const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
+/// Who we are where the file says nothing.
+const CLIENT_ID: &str = "isolog";
+
 /// What `security` made of the sections.
 #[derive(Debug, Default)]
 pub struct Safe {
@@ -95,17 +102,20 @@ fn link_settings(
 
 fn cluster_options(section: &Checked, side: Side, safe: &Safe) -> Option<cluster::Options> {
     let Value::Hosts(bootstrap) = section.value("bootstrap.servers")? else { return None };
+    let pauses = |first, most| relations::pauses_of(section, first, most);
+    let redial = pauses("reconnect.backoff.ms", "reconnect.backoff.max.ms")?;
+    let retry = pauses("retry.backoff.ms", "retry.backoff.max.ms")?;
     Some(cluster::Options {
         side,
         bootstrap: bootstrap.clone(),
-        client_id: text(section, "client.id")?,
+        client_id: client_id(section)?,
         request_timeout: millis(section, "request.timeout.ms")?,
         dial_timeout: millis(section, "socket.connection.setup.timeout.ms")?,
-        metadata_age_max: millis(section, "metadata.max.age.ms")?,
-        redial_pause: millis(section, "reconnect.backoff.ms")?,
-        redial_pause_max: millis(section, "reconnect.backoff.max.ms")?,
-        retry_pause: millis(section, "retry.backoff.ms")?,
-        retry_pause_max: millis(section, "retry.backoff.max.ms")?,
+        metadata_age_max: millis(section, "metadata.max.age.ms")?.max(METADATA_AGE_MIN),
+        redial_pause: bounded(redial.first_ms),
+        redial_pause_max: bounded(redial.max_ms),
+        retry_pause: bounded(retry.first_ms),
+        retry_pause_max: bounded(retry.max_ms),
         rack: text(section, "client.rack")?,
         security: safe.clusters.get(&section.name)?.clone(),
     })
@@ -169,7 +179,18 @@ fn number<N: TryFrom<i64>>(section: &Checked, name: &str) -> Option<N> {
 }
 
 fn millis(section: &Checked, name: &str) -> Option<Duration> {
-    number(section, name).map(Duration::from_millis)
+    section.int(name).map(bounded)
+}
+
+/// So that no sum of times can overflow.
+fn bounded(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(TIME_MAX)
+}
+
+/// An empty name is none: Kafka's clients make one up then.
+fn client_id(section: &Checked) -> Option<String> {
+    let said = text(section, "client.id")?;
+    Some(if said.is_empty() { CLIENT_ID.to_owned() } else { said })
 }
 
 fn text(section: &Checked, name: &str) -> Option<String> {

@@ -8,6 +8,7 @@ mod fill;
 mod names;
 mod page;
 mod problem;
+mod properties;
 mod relations;
 mod security;
 mod show;
@@ -21,6 +22,7 @@ use crate::audit;
 use crate::ids::Side;
 use crate::link;
 use crate::secure::Exposed;
+use crate::secure::FileError;
 use crate::secure::exposed;
 use crate::service;
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub service: service::Options,
     /// Files with secrets in them that every user of this machine can read.
     pub exposed: Vec<Exposed>,
+    /// What is no mistake and good to know: what was passed over, and what counts as something else.
+    pub notes: Vec<Problem>,
     sections: Vec<Checked>,
 }
 
@@ -65,8 +69,10 @@ impl Config {
 
 /// Reads a config file; the error holds every mistake in it, never an empty list.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let text = file::read_text(path).map_err(|text| vec![Problem::general(text)])?;
-    let mut config = load_text(&text, path.parent().unwrap_or(Path::new(".")))?;
+    let read = file::read_text(path).map_err(|text| vec![Problem::general(text)])?;
+    let (text, everybody) = read;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut config = load_from(&text, dir, everybody.writes.then_some(path))?;
     if config.sections.iter().any(Checked::has_inline_secret) {
         config.exposed.extend(exposed(path));
     }
@@ -75,6 +81,12 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 
 /// Reads the text of a config file; paths in it are relative to `dir`.
 pub fn load_text(text: &str, dir: &Path) -> Result<Config, Vec<Problem>> {
+    load_from(text, dir, None)
+}
+
+/// `open` is the file itself where every user of this machine can write it: then it may not log in
+/// anywhere, or whoever writes it could have the login sent to an address of his own.
+fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<Problem>> {
     let (found, mut problems) = file::sections(text);
     if found.is_empty() {
         return Err(problems);
@@ -85,12 +97,18 @@ pub fn load_text(text: &str, dir: &Path) -> Result<Config, Vec<Problem>> {
         sections.push(checked);
         problems.extend(wrong);
     }
+    if let Some(path) = open.filter(|_| sections.iter().any(Checked::has_secret)) {
+        problems.push(Problem::general(FileError::WorldWritable(path.to_owned()).to_string()));
+    }
     problems.extend(relations::check(&sections));
     let safe = secured(&sections, dir, &mut problems);
     match fill::fill(&sections, &safe) {
         Some((links, service)) if problems.is_empty() => {
             let exposed = all_exposed(&sections);
-            Ok(Config { links, service, exposed, sections })
+            let mut notes: Vec<Problem> =
+                sections.iter().flat_map(|section| section.notes.clone()).collect();
+            notes.extend(relations::notes(&sections));
+            Ok(Config { links, service, exposed, notes, sections })
         }
         _ => Err(problems),
     }

@@ -14,7 +14,6 @@ const LATER: &[&str] = &[
     "cluster.link.prefix",
     "cluster.link.retry.timeout.ms",
     "connection.mode",
-    "connections.max.idle.ms",
     "consumer.group.prefix.enable",
     "consumer.offset.group.filters",
     "consumer.offset.sync.",
@@ -45,6 +44,7 @@ const UNUSED: &[&str] = &[
     "compression.zstd.level",
     "config.providers",
     "config.providers.",
+    "connections.max.idle.ms",
     "default.api.timeout.ms",
     "delivery.timeout.ms",
     "enable.auto.commit",
@@ -107,6 +107,16 @@ const UNUSED: &[&str] = &[
     "value.serializer",
 ];
 
+/// Beginnings that Kafka Connect and MirrorMaker 2 put before a client's names.
+const PREFIXES: &[&str] = &["admin.", "consumer.", "producer."];
+
+/// Properties of a link that Kafka's clients have too: in another section's file they mean nothing.
+const CLIENTS_TOO: &[&str] = &["isolation.level", "max.request.size"];
+
+/// So many wrong letters make a name of a client file a misspelt one; what is further away belongs
+/// to somebody else, and Kafka's clients pass it over.
+const MISSPELT_LETTERS_MAX: usize = 2;
+
 /// What is known of a name that is no property of a section.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stranger {
@@ -114,6 +124,8 @@ pub enum Stranger {
     Later,
     /// Kafka's clients have it, isolog has no use for it.
     Unused,
+    /// Connect or MirrorMaker 2 reads it, with its prefix.
+    Prefixed,
     /// It is a property of these other parts of the file.
     Elsewhere(&'static [Scope]),
     /// Nobody knows it; this one is near.
@@ -128,6 +140,9 @@ pub fn explain(scope: Scope, name: &str) -> Stranger {
     if LATER.iter().any(named) {
         return Stranger::Later;
     }
+    if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Stranger::Prefixed;
+    }
     if let Some(property) = table::all().find(|property| property.name == name) {
         return Stranger::Elsewhere(property.scopes);
     }
@@ -137,9 +152,24 @@ pub fn explain(scope: Scope, name: &str) -> Stranger {
     nearest(name, of(scope).map(|property| property.name)).map_or(Stranger::Unknown, Stranger::Near)
 }
 
+/// Whether a name in a client file is somebody else's, so that it is passed over there.
+pub fn is_passed_over(scope: Scope, name: &str) -> bool {
+    match explain(scope, name) {
+        Stranger::Unused | Stranger::Prefixed | Stranger::Unknown => true,
+        Stranger::Elsewhere(_) => CLIENTS_TOO.contains(&name),
+        Stranger::Near(right) => edits(&plain(name), right) > MISSPELT_LETTERS_MAX,
+        Stranger::Later => false,
+    }
+}
+
+/// In small letters, with points only.
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '-'], ".")
+}
+
 /// The name at the smallest edit distance, if a third of the letters or fewer are wrong.
 fn nearest(wrong: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let wrong: String = wrong.to_ascii_lowercase().replace(['_', '-'], ".");
+    let wrong = plain(wrong);
     let worst = (wrong.chars().count() / 3).max(1);
     names
         .map(|name| (edits(&wrong, name), name))
@@ -187,8 +217,31 @@ mod tests {
         check(Scope::Link, "acl.sync.enable", Stranger::Later);
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
+        check(Scope::Link, "producer.acks", Stranger::Prefixed);
+        check(Scope::Link, "consumer.offset.sync.enable", Stranger::Later);
         check(Scope::Destination, "colour", Stranger::Unknown);
         check(Scope::Destination, "", Stranger::Unknown);
+    }
+
+    #[test]
+    fn only_what_may_be_meant_for_isolog_is_refused_in_a_client_file() {
+        for (name, passed) in [
+            ("acks", true),
+            ("schema.registry.url", true),
+            ("basic.auth.user.info", true),
+            ("replication.policy.class", true),
+            ("consumer.sasl.jaas.config", true),
+            ("connections.max.idle.ms", true),
+            ("max.request.size", true),
+            ("ssl.keystore.alias", true),
+            ("ssl.keystore.locaton", false),
+            ("sasl.jass.config", false),
+            ("bootstrap_server", false),
+            ("acl.sync.enable", false),
+            ("mirror.topics", false),
+        ] {
+            assert_eq!(is_passed_over(Scope::Destination, name), passed, "{name}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::ids::TopicName;
 use crate::sync::filter::TopicFilter;
 
 use super::check::Checked;
+use super::check::Origin;
 use super::problem::Problem;
 use super::table::Scope;
 use super::value::Value;
@@ -16,9 +17,6 @@ use super::value::Value;
 pub fn check(sections: &[Checked]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
-    for section in of(Scope::Destination).chain(of(Scope::Link)) {
-        problems.extend(pauses(section));
-    }
     for link in of(Scope::Link) {
         problems.extend(of(Scope::Process).filter_map(|process| memory(process, link)));
         problems.extend(of(Scope::Destination).filter_map(|there| same_cluster(there, link)));
@@ -59,11 +57,50 @@ fn ordered(section: &Checked, key: &str, bound: &str, strictly: bool) -> Option<
     (!holds).then(|| broken(section, key, format!("must be {word} {bound}, which is {most}")))
 }
 
-fn pauses(section: &Checked) -> impl Iterator<Item = Problem> {
-    let reconnect = ordered(section, "reconnect.backoff.ms", "reconnect.backoff.max.ms", false);
-    let retry = ordered(section, "retry.backoff.ms", "retry.backoff.max.ms", false);
-    reconnect.into_iter().chain(retry)
+/// Pauses that begin beyond their end, which Kafka's clients take.
+pub fn notes(sections: &[Checked]) -> Vec<Problem> {
+    let clusters = |section: &&Checked| matches!(section.scope, Scope::Destination | Scope::Link);
+    sections.iter().filter(clusters).flat_map(pauses).collect()
 }
+
+fn pauses(section: &Checked) -> Vec<Problem> {
+    let longer = |first: &str, most: &str| {
+        let Pauses { is_cut: true, max_ms, .. } = pauses_of(section, first, most)? else {
+            return None;
+        };
+        let text = format!("is beyond {most} and counts as that, {max_ms}, as in Kafka's clients");
+        Some(broken(section, first, text))
+    };
+    let reconnect = longer("reconnect.backoff.ms", "reconnect.backoff.max.ms");
+    let retry = longer("retry.backoff.ms", "retry.backoff.max.ms");
+    reconnect.into_iter().chain(retry).collect()
+}
+
+/// The first pause and the longest one, in ms.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Pauses {
+    /// At most `max_ms`.
+    pub first_ms: i64,
+    /// At least 1.
+    pub max_ms: i64,
+    /// Whether the first one was said to be longer.
+    pub is_cut: bool,
+}
+
+/// As Kafka's clients read them: `reconnect.backoff.ms` raises a longest pause that nobody set
+/// (`CommonClientConfigs.postProcessReconnectBackoffConfigs`), every other one is bounded by it.
+pub fn pauses_of(section: &Checked, first: &str, most: &str) -> Option<Pauses> {
+    let (first_ms, mut max_ms) = (section.int(first)?, section.int(most)?);
+    if first == "reconnect.backoff.ms" && section.origin(most) == Some(Origin::Default) {
+        max_ms = max_ms.max(first_ms);
+    }
+    let is_cut = first_ms > max_ms;
+    let max_ms = max_ms.max(PAUSE_MS_MIN);
+    Some(Pauses { first_ms: first_ms.clamp(PAUSE_MS_MIN, max_ms), max_ms, is_cut })
+}
+
+/// Kafka's clients may ask again at once; a pause of nothing is no pause.
+const PAUSE_MS_MIN: i64 = 1;
 
 fn fetching(link: &Checked) -> impl Iterator<Item = Problem> {
     let response = "replica.fetch.response.max.bytes";

@@ -57,6 +57,8 @@ pub enum Kind {
     TopicFilters,
     /// Words separated by commas or as an array: these, or any where none are named.
     Words(&'static [&'static str]),
+    /// As `Words`; those of the second list are known to be too old, and left out.
+    WordsButOld(&'static [&'static str], &'static [&'static str]),
     /// Text of up to so many bytes that is never shown.
     Secret(usize),
     /// Host names, domains and address ranges, separated by commas or as an array.
@@ -84,7 +86,7 @@ impl fmt::Display for Kind {
                 f.write_str(&quoted.collect::<Vec<_>>().join(" or "))
             }
             Kind::Words([]) => f.write_str("names, separated by commas or as an array"),
-            Kind::Words(words) => {
+            Kind::Words(words) | Kind::WordsButOld(words, _) => {
                 write!(f, "{}, separated by commas or as an array", words.join(" and "))
             }
             Kind::Secret(most) => write!(f, "text of at most {most} bytes"),
@@ -137,8 +139,10 @@ const LINK: &[Scope] = &[Scope::Link];
 const SERVICE: &[Scope] = &[Scope::Service];
 const PROCESS: &[Scope] = &[Scope::Process];
 
-/// The longest time a property may ask for: a week.
+/// The longest time that a property of isolog's own may ask for: a week.
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+/// What Kafka's clients take for a deadline; they have whole numbers of 32 bits there.
+const INT_MAX: i64 = i32::MAX as i64;
 /// The largest answer a broker is asked for; brokers cap a fetch at 55 MB of their own accord.
 const FETCH_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// A broker refuses longer requests unless told otherwise (`socket.request.max.bytes`).
@@ -176,8 +180,9 @@ const ADDRESSES: &[Property] = &[
         Kind::Path,
         Default::None,
         "An existing Kafka client file whose properties hold in this section; what the section \
-         itself says goes before it. Properties of Kafka clients that isolog has no use for are \
-         passed over there.",
+         itself says goes before it. It is read as Kafka's clients do (Latin-1, docs/CLIENT-FILES.md). \
+         What isolog has no use for is passed over with a note; a name that looks like a misspelt one \
+         is refused.",
     ),
     plain(
         "bootstrap.servers",
@@ -192,14 +197,16 @@ const ADDRESSES: &[Property] = &[
         CLUSTERS,
         Kind::Text(249),
         Default::Is("isolog"),
-        "The name by which the brokers' logs, quotas and metrics know isolog.",
+        "The name by which the brokers' logs, quotas and metrics know isolog; an empty one is the \
+         default, as Kafka's clients make up theirs.",
     ),
     plain(
         "client.rack",
         CLUSTERS,
         Kind::Text(249),
         Default::Is(""),
-        "The rack isolog runs in; empty for none.",
+        "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: every \
+         fetch goes to the leader. Fetching from a near follower comes with a later release.",
     ),
 ];
 
@@ -208,50 +215,55 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "request.timeout.ms",
         CLUSTERS,
-        Kind::Millis(100, 3_600_000),
+        Kind::Millis(100, INT_MAX),
         Default::Is("30000"),
         "The deadline of every request. A connection that misses it is given up.",
     ),
     plain(
         "socket.connection.setup.timeout.ms",
         CLUSTERS,
-        Kind::Millis(100, 3_600_000),
+        Kind::Millis(100, i64::MAX),
         Default::Is("10000"),
         "The deadline of a dial.",
     ),
     plain(
         "metadata.max.age.ms",
         CLUSTERS,
-        Kind::Millis(100, WEEK_MS),
+        Kind::Millis(0, i64::MAX),
         Default::Is("30000"),
         "Metadata older than this is asked for again. In a link it is also the time within which \
-         new topics and partitions of the source appear; Kafka's own default is 300000.",
+         new topics and partitions of the source appear; Kafka's own default is 300000. \
+         Less than 100 counts as 100, and in all properties of Kafka's clients more than a year as \
+         a year.",
     ),
     plain(
         "reconnect.backoff.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("50"),
-        "The pause before a broker is dialled again; it doubles with each failure.",
+        "The pause before a broker is dialled again; it doubles with each failure. 0 counts as 1. \
+         One beyond reconnect.backoff.max.ms counts as that, or, where that is not set, raises it: \
+         all as in Kafka's clients.",
     ),
     plain(
         "reconnect.backoff.max.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("1000"),
         "The longest such pause.",
     ),
     plain(
         "retry.backoff.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("100"),
-        "The pause before a failed request is asked again; it doubles with each failure.",
+        "The pause before a failed request is asked again; it doubles with each failure. 0 counts \
+         as 1, and one beyond retry.backoff.max.ms as that, as in Kafka's clients.",
     ),
     plain(
         "retry.backoff.max.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("1000"),
         "The longest such pause.",
     ),
@@ -323,7 +335,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Default::Is("auto"),
         "What occupies offsets at which the source has no record for readers: transaction markers, \
          aborted records, what compaction took. auto: hidden fillers, which no reader gets; on \
-         compacted topics from offset 2147483648 on the next record again and again. record: \
+         compacted topics from offset 2147483647 on the next record again and again. record: \
          visible records without key and value whose header names isolog; on compacted topics the \
          next record. halt: nothing, the partition stops there.",
     ),

@@ -60,7 +60,7 @@ impl Raw {
     /// The value as text, numbers and words too, as a `.properties` file would have it.
     fn text(&self) -> Option<String> {
         match self {
-            Raw::Text(text) => Some(text.trim().to_owned()),
+            Raw::Text(text) => Some(trimmed(text).to_owned()),
             Raw::Int(number) => Some(number.to_string()),
             Raw::Bool(yes) => Some(yes.to_string()),
             Raw::List(_) | Raw::Odd(_) => None,
@@ -69,14 +69,20 @@ impl Raw {
 
     /// The items of a list, or of a text that separates them by commas.
     fn items(&self) -> Option<Vec<String>> {
-        let trimmed = |item: &str| item.trim().to_owned();
+        let owned = |item: &str| trimmed(item).to_owned();
         match self {
-            Raw::List(items) => Some(items.iter().map(|item| trimmed(item)).collect()),
-            Raw::Text(text) if text.trim().is_empty() => Some(Vec::new()),
-            Raw::Text(text) => Some(text.split(',').map(trimmed).collect()),
+            Raw::List(items) => Some(items.iter().map(|item| owned(item)).collect()),
+            Raw::Text(text) if trimmed(text).is_empty() => Some(Vec::new()),
+            Raw::Text(text) => Some(text.split(',').map(owned).collect()),
             _ => None,
         }
     }
+}
+
+/// As `String.trim` of Java, which Kafka's `ConfigDef` does to every value; a no-break space at the
+/// end of a password stays.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|letter| letter <= ' ')
 }
 
 impl fmt::Display for Raw {
@@ -149,17 +155,35 @@ impl Value {
                 .ok_or_else(must),
             Kind::Listen => listen(raw),
             Kind::Words(known) => words(raw, known).ok_or_else(must),
+            Kind::WordsButOld(known, old) => words_but(raw, known, old).ok_or_else(must),
             Kind::Secret(most) => match raw.text() {
                 Some(text) if text.len() <= most => Ok(Value::Secret(Secret::new(text))),
                 _ => Err(must()),
             },
             Kind::Addresses => addresses(raw),
             Kind::Path | Kind::File => match raw {
-                Raw::Text(path) if !path.is_empty() => Ok(Value::Text(path.clone())),
+                Raw::Text(path) if !trimmed(path).is_empty() => {
+                    Ok(Value::Text(trimmed(path).to_owned()))
+                }
                 _ => Err(must()),
             },
         }
     }
+}
+
+/// What was left out of a value that is taken, if anything was.
+pub fn left_out(kind: Kind, raw: &Raw) -> Option<String> {
+    let Kind::WordsButOld(_, old) = kind else { return None };
+    let items = raw.items()?.into_iter().filter(|item| is_one_of(item, old));
+    let items: Vec<String> = items.collect();
+    (!items.is_empty()).then(|| {
+        let which = items.join(", ");
+        format!("leaves out {which}: isolog speaks no version before TLSv1.2")
+    })
+}
+
+fn is_one_of(item: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(item))
 }
 
 fn text(raw: &Raw, most: usize) -> Option<Value> {
@@ -194,6 +218,17 @@ fn words(raw: &Raw, known: &[&str]) -> Option<Value> {
     all.filter(|all| all.iter().all(|word| !word.is_empty())).map(Value::Words)
 }
 
+/// The known words, without the old ones; there must be another one, or none at all.
+fn words_but(raw: &Raw, known: &[&str], old: &[&str]) -> Option<Value> {
+    let mut items = raw.items()?;
+    let said = items.len();
+    items.retain(|item| !is_one_of(item, old));
+    if items.is_empty() && said > 0 {
+        return None;
+    }
+    words(&Raw::List(items), known)
+}
+
 fn addresses(raw: &Raw) -> Result<Value, String> {
     let items = raw.items().ok_or_else(|| format!("must be {}", Kind::Addresses))?;
     let rules: Result<Vec<AddressRule>, _> = items.iter().map(|item| item.parse()).collect();
@@ -207,8 +242,14 @@ fn hosts(raw: &Raw) -> Result<Value, String> {
     all.map(Value::Hosts)
 }
 
-/// `host:port` or `[v6]:port`; a listener's scheme is a common mistake and said so.
+/// `host:port` or `[v6]:port`; Java takes an IPv6 address without brackets too, with the port behind
+/// its last colon. A listener's scheme is a common mistake and said so.
 fn host(item: &str) -> Result<(String, u16), String> {
+    if item.is_empty() {
+        let text = "a comma has no host:port beside it: leave the comma out (Kafka's clients of \
+                    3.9 passed over it, those of 4.3 refuse it)";
+        return Err(text.into());
+    }
     if item.contains("://") {
         return Err(format!("{item:?} must be host:port, without a scheme"));
     }
@@ -218,6 +259,9 @@ fn host(item: &str) -> Result<(String, u16), String> {
     let port = number.ok_or_else(|| bad("the port is a number, 1 to 65535"))?;
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(|_| v6.to_owned()),
+        None if host.contains(':') => {
+            host.parse::<std::net::Ipv6Addr>().ok().map(|_| host.to_ascii_lowercase())
+        }
         None => is_host(host).then(|| host.to_ascii_lowercase()),
     };
     host.map(|host| (host, port)).ok_or_else(|| bad("that is no host name or address"))
@@ -312,8 +356,13 @@ mod tests {
         };
         check("A:1, b.c:9092", &[("a", 1), ("b.c", 9092)]);
         check("[::1]:65535", &[("::1", 65535)]);
-        for bad in ["", "a", "a:", "a:0", "a:65536", ":1", "a b:1", "::1:9", "a:1,", "[x]:1"] {
+        check("2001:DB8::5:9092,::1:9", &[("2001:db8::5", 9092), ("::1", 9)]);
+        for bad in ["", "a", "a:", "a:0", "a:65536", ":1", "a b:1", "a:1,", "[x]:1", "a:b:1"] {
             assert!(read(Kind::Hosts, bad).is_err(), "{bad:?}");
+        }
+        for comma in ["a:1,", ",a:1", "a:1,,b:2", "a:1, ,b:2"] {
+            let said = read(Kind::Hosts, comma).unwrap_err();
+            assert!(said.contains("leave the comma out"), "{said}");
         }
         let said = read(Kind::Hosts, "PLAINTEXT://a:1").unwrap_err();
         assert_eq!(said, "\"PLAINTEXT://a:1\" must be host:port, without a scheme");
@@ -352,6 +401,16 @@ mod tests {
         let both = Value::Words(vec!["TLSv1.3".into(), "TLSv1.2".into()]);
         assert_eq!(read(known, "tlsv1.3, TLSv1.2"), Ok(both));
         assert!(read(known, "TLSv1.1").is_err());
+        let but_old = Kind::WordsButOld(&["TLSv1.2", "TLSv1.3"], &["TLSv1", "TLSv1.1"]);
+        let new = Value::Words(vec!["TLSv1.2".into()]);
+        assert_eq!(read(but_old, "TLSv1.2,TLSv1.1,tlsv1"), Ok(new));
+        assert!(read(but_old, "TLSv1.1").is_err() && read(but_old, "TLSv1.2,TLSv9").is_err());
+        assert_eq!(read(but_old, ""), Ok(Value::Words(Vec::new())));
+        let raw = Raw::Text("TLSv1.2,TLSv1.1,tlsv1".into());
+        assert!(left_out(but_old, &raw).unwrap().starts_with("leaves out TLSv1.1, tlsv1:"));
+        assert_eq!(read(Kind::File, " a b.pem \t"), Ok(Value::Text("a b.pem".into())));
+        let kept = read(Kind::Secret(9), " a\u{a0}\n").unwrap();
+        assert_eq!(kept, Value::Secret(Secret::new("a\u{a0}".into())));
         assert!(read(Kind::Words(&[]), "any,,thing").is_err());
         let secret = read(Kind::Secret(9), "a\nb").unwrap();
         assert_eq!(secret, Value::Secret(Secret::new("a\nb".into())));

@@ -11,11 +11,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 /// The largest store or secret that is read; a bundle of all public authorities has 250 KB.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// For how long a pipe or a device may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Everybody may write.
 const WORLD_WRITES: u32 = 0o002;
 /// Everybody may read.
@@ -33,8 +37,18 @@ pub enum FileError {
         cause: Arc<io::Error>,
     },
     /// It is too large.
-    #[error("{} is larger than {FILE_BYTES_MAX} bytes", .0.display())]
-    TooLarge(PathBuf),
+    #[error("{} is larger than {} bytes", .0.display(), .1)]
+    TooLarge(PathBuf, u64),
+    /// It is a directory.
+    #[error("{} is a directory: name a file in it", .0.display())]
+    Directory(PathBuf),
+    /// It is no file, and nothing comes from it.
+    #[error(
+        "{} is a pipe or a device, and it was not read to its end within {SILENCE_MAX:?}: does \
+         anybody write into it?",
+        .0.display()
+    )]
+    Silent(PathBuf),
     /// Everybody may change it.
     #[error("{} can be written by every user of this machine: chmod o-w it", .0.display())]
     WorldWritable(PathBuf),
@@ -73,22 +87,61 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     Some(Stamp { device: meta.dev(), inode: meta.ino(), size: meta.size(), changed })
 }
 
+/// What all users of the machine may do with a file.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Everybody {
+    /// They may change it.
+    pub writes: bool,
+}
+
+/// A whole file of at most so many bytes, and who may write it; links are followed. The caller
+/// decides whether the file may be open to everybody: what nobody would gain by is no secret.
+pub fn read_any(path: &Path, bytes_max: u64) -> Result<(Zeroizing<Vec<u8>>, Everybody), FileError> {
+    let meta = std::fs::metadata(path).map_err(|cause| io_error(path, cause))?;
+    match () {
+        () if meta.is_file() => bounded(path, bytes_max),
+        () if meta.is_dir() => Err(FileError::Directory(path.to_owned())),
+        () => patiently(path, bytes_max, SILENCE_MAX),
+    }
+}
+
 /// A whole file. One that everybody may write is refused: its content says nothing.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let failed = |cause: io::Error| {
-        let cause = Arc::new(cause);
-        FileError::Io { path: path.to_owned(), cause }
-    };
+    match read_any(path, FILE_BYTES_MAX)? {
+        (_, Everybody { writes: true }) => Err(FileError::WorldWritable(path.to_owned())),
+        (bytes, _) => Ok(bytes),
+    }
+}
+
+fn io_error(path: &Path, cause: io::Error) -> FileError {
+    FileError::Io { path: path.to_owned(), cause: Arc::new(cause) }
+}
+
+fn bounded(path: &Path, bytes_max: u64) -> Result<(Zeroizing<Vec<u8>>, Everybody), FileError> {
+    let failed = |cause: io::Error| io_error(path, cause);
     let file = File::open(path).map_err(failed)?;
-    if mode(&file.metadata().map_err(failed)?) & WORLD_WRITES != 0 {
-        return Err(FileError::WorldWritable(path.to_owned()));
-    }
+    let writes = mode(&file.metadata().map_err(failed)?) & WORLD_WRITES != 0;
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(FileError::TooLarge(path.to_owned()));
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(FileError::TooLarge(path.to_owned(), bytes_max));
     }
-    Ok(bytes)
+    Ok((bytes, Everybody { writes }))
+}
+
+/// A pipe or a device: opening it may wait, reading it too, and nothing ends that but a writer. So
+/// another thread waits, and is left behind when it takes too long.
+fn patiently(
+    path: &Path,
+    bytes_max: u64,
+    wait_max: Duration,
+) -> Result<(Zeroizing<Vec<u8>>, Everybody), FileError> {
+    let (done, wait) = mpsc::sync_channel(1);
+    let there = path.to_owned();
+    let reader = std::thread::Builder::new().name("isolog-file".to_owned());
+    let spawned = reader.spawn(move || drop(done.send(bounded(&there, bytes_max))));
+    spawned.map_err(|cause| io_error(path, cause))?;
+    wait.recv_timeout(wait_max).unwrap_or_else(|_| Err(FileError::Silent(path.to_owned())))
 }
 
 /// A whole file of text with a secret in it.
@@ -135,7 +188,38 @@ mod tests {
         let before = stamp(&path);
         std::fs::write(&path, "hunter22").unwrap();
         assert_ne!(stamp(&path), before);
+        set(0o622);
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(read(&link), Err(FileError::WorldWritable(_))), "a link hides nothing");
+        assert!(read_any(&link, 8).unwrap().1.writes);
+        set(0o660);
+        assert!(!read_any(&path, 8).unwrap().1.writes, "a group is as good as the owner");
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn what_is_no_file_neither_hangs_nor_fills_the_memory() {
+        let dir = std::env::temp_dir().join(format!("isolog-pipes-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let said = |path: &str| read(Path::new(path)).unwrap_err().to_string();
+        assert_eq!(said("/dev/zero"), "/dev/zero is larger than 8388608 bytes");
+        assert!(said("/proc").ends_with("is a directory: name a file in it"));
+        assert_eq!(read(Path::new("/dev/null")).unwrap().len(), 0);
+        let pipe = dir.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let said = patiently(&pipe, 8, Duration::from_millis(1)).unwrap_err().to_string();
+        assert!(said.contains("is a pipe or a device"), "{said}");
+        let fed = dir.join("fed");
+        assert!(std::process::Command::new("mkfifo").arg(&fed).status().unwrap().success());
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&fed, "hunter2").unwrap());
+            assert_eq!(read(&fed).unwrap().as_slice(), b"hunter2");
+        });
+        let long = dir.join("long");
+        std::fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(read(&long), Err(FileError::TooLarge(..))), "a file with a hole of 1 TiB");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

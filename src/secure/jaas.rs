@@ -6,8 +6,9 @@
 //!  org.apache.kafka.common.security.plain.PlainLoginModule required username="a" password="b";
 //! ```
 //!
-//! Quotes and escapes are those of Java's `StreamTokenizer`, which `JaasConfig` of Kafka's clients
-//! reads the line with.
+//! Java's `JaasConfig` reads the line with a `StreamTokenizer`; `Words` does the same, quirk by
+//! quirk, so that a password reaches the broker as it does from Java. The test
+//! `jaas_lines_reach_the_broker_as_from_java` asks Java.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,11 +44,10 @@ impl Jaas {
         if line.len() > LINE_BYTES_MAX {
             return Err("it is too long");
         }
-        let mut words = Words { left: line };
-        let class =
-            words.next()?.plain().ok_or("it must begin with the class of a login module")?;
+        let mut words = Words::of(line);
+        let class = words.next()?.text().ok_or("it must begin with the class of a login module")?;
         let module = class.rsplit('.').next().unwrap_or_default().to_owned();
-        let flag = words.next()?.plain().unwrap_or_default();
+        let flag = words.next()?.text().unwrap_or_default();
         let flags = ["required", "requisite", "sufficient", "optional"];
         if !flags.iter().any(|known| known.eq_ignore_ascii_case(&flag)) {
             return Err("behind the login module must stand \"required\"");
@@ -55,13 +55,10 @@ impl Jaas {
         let mut options = BTreeMap::new();
         loop {
             match words.next()? {
-                Word::End => break,
+                Word::Sign(';') => break,
                 Word::Nothing => return Err("it must end with a semicolon"),
-                Word::Equals | Word::Quoted(_) => return Err("an option is name=\"value\""),
-                Word::Plain(name) => {
-                    let value = words.option()?;
-                    options.insert(name, Secret::new(value));
-                }
+                Word::Sign(_) | Word::Number => return Err(OPTION),
+                Word::Text(name) => drop(options.insert(name, Secret::new(words.option()?))),
             }
             if options.len() > OPTIONS_MAX {
                 return Err("it has too many options");
@@ -79,83 +76,162 @@ impl Jaas {
     }
 }
 
+const OPTION: Why = "an option is name=\"value\"";
+
 enum Word {
-    Plain(String),
-    Quoted(String),
-    Equals,
-    /// The semicolon.
-    End,
+    /// A bare word, or what stood in quotes.
+    Text(String),
+    /// What begins like a number: Java has no text for it.
+    Number,
+    /// Any other letter.
+    Sign(char),
     Nothing,
 }
 
 impl Word {
-    fn plain(self) -> Option<String> {
+    fn text(self) -> Option<String> {
         match self {
-            Word::Plain(text) => Some(text),
+            Word::Text(text) => Some(text),
             _ => None,
         }
     }
 }
 
+/// What `StreamTokenizer` does, set up as `JaasConfig` does: `//` and `/* */` are comments and so is
+/// a `/` alone; `-`, `_` and `$` belong to words; numbers are read as such.
 struct Words<'a> {
-    left: &'a str,
+    letters: std::iter::Peekable<std::str::Chars<'a>>,
 }
 
-impl Words<'_> {
-    fn next(&mut self) -> Result<Word, Why> {
-        self.left = self.left.trim_start();
-        let Some(first) = self.left.chars().next() else { return Ok(Word::Nothing) };
-        match first {
-            '=' => Ok(self.skip(1, Word::Equals)),
-            ';' => Ok(self.skip(1, Word::End)),
-            '"' | '\'' => self.quoted(first).map(Word::Quoted),
-            _ => {
-                let ends = |letter: char| letter.is_whitespace() || "=;\"'".contains(letter);
-                let end = self.left.find(ends).unwrap_or(self.left.len());
-                let word = self.left[..end].to_owned();
-                Ok(self.skip(end, Word::Plain(word)))
-            }
-        }
+impl<'a> Words<'a> {
+    fn of(line: &'a str) -> Words<'a> {
+        Words { letters: line.chars().peekable() }
     }
 
-    fn skip(&mut self, count: usize, word: Word) -> Word {
-        self.left = &self.left[count..];
-        word
+    fn next(&mut self) -> Result<Word, Why> {
+        while let Some(&first) = self.letters.peek() {
+            match first {
+                '\0'..=' ' => drop(self.letters.next()),
+                '/' => self.comment(),
+                '"' | '\'' => return self.quoted(first).map(Word::Text),
+                '0'..='9' | '.' | '-' => return Ok(self.number()),
+                _ if is_of_word(first) => {
+                    let mut word = String::new();
+                    while let Some(letter) = self.letters.next_if(|one| is_within_word(*one)) {
+                        word.push(letter);
+                    }
+                    return Ok(Word::Text(word));
+                }
+                sign => {
+                    self.letters.next();
+                    return Ok(Word::Sign(sign));
+                }
+            }
+        }
+        Ok(Word::Nothing)
     }
 
     /// What stands behind an option's name.
     fn option(&mut self) -> Result<String, Why> {
-        let Word::Equals = self.next()? else { return Err("an option is name=\"value\"") };
+        let Word::Sign('=') = self.next()? else { return Err(OPTION) };
         match self.next()? {
-            Word::Plain(text) | Word::Quoted(text) => Ok(text),
-            _ => Err("an option has no value"),
+            Word::Text(text) => Ok(text),
+            Word::Number => Err("a value that begins with a digit, '.' or '-' needs quotes"),
+            Word::Sign(_) | Word::Nothing => Err("an option has no value"),
         }
     }
 
-    fn quoted(&mut self, quote: char) -> Result<String, Why> {
-        let mut text = String::new();
-        let mut letters = self.left.char_indices().skip(1);
-        while let Some((at, letter)) = letters.next() {
-            match letter {
-                '\n' | '\r' => break,
-                '\\' => {
-                    let (_, escaped) = letters.next().ok_or(OPEN)?;
-                    text.push(unescaped(escaped));
+    fn comment(&mut self) {
+        self.letters.next();
+        // Java takes this letter unseen, a line break too
+        if self.letters.next() != Some('*') {
+            while self.letters.next_if(|letter| !matches!(letter, '\n' | '\r')).is_some() {}
+            return;
+        }
+        let mut before = '\0';
+        while let Some(letter) = self.letters.next() {
+            if letter == '/' && before == '*' {
+                return;
+            }
+            before = match letter {
+                // Java looks at the letter behind a line break only as the one before the next
+                '\n' => self.letters.next().unwrap_or_default(),
+                '\r' => {
+                    let behind = self.letters.next();
+                    let behind = if behind == Some('\n') { self.letters.next() } else { behind };
+                    behind.unwrap_or_default()
                 }
-                _ if letter == quote => {
-                    self.left = &self.left[at + 1..];
+                other => other,
+            };
+        }
+    }
+
+    /// A minus sign without a number is a sign.
+    fn number(&mut self) -> Word {
+        let begins = |letter: &char| letter.is_ascii_digit() || *letter == '.';
+        if self.letters.next_if_eq(&'-').is_some() && !self.letters.peek().is_some_and(begins) {
+            return Word::Sign('-');
+        }
+        let mut points = 0;
+        let mut belongs = |letter: &char| {
+            points += usize::from(*letter == '.');
+            letter.is_ascii_digit() || (*letter == '.' && points == 1)
+        };
+        while self.letters.next_if(&mut belongs).is_some() {}
+        Word::Number
+    }
+
+    /// A line break ends a text in quotes as its quote does.
+    fn quoted(&mut self, quote: char) -> Result<String, Why> {
+        self.letters.next();
+        let mut text = String::new();
+        loop {
+            match self.letters.peek() {
+                None => return Err(OPEN),
+                Some('\n' | '\r') => return Ok(text),
+                Some(letter) if *letter == quote => {
+                    self.letters.next();
                     return Ok(text);
                 }
-                _ => text.push(letter),
+                Some('\\') => {
+                    self.letters.next();
+                    text.push(self.escaped()?);
+                }
+                Some(letter) => {
+                    text.push(*letter);
+                    self.letters.next();
+                }
             }
         }
-        Err(OPEN)
+    }
+
+    /// What stands behind a backslash: up to three octal digits (377 at most), or a letter.
+    fn escaped(&mut self) -> Result<char, Why> {
+        let first = self.letters.next().ok_or(OPEN)?;
+        let Some(mut value) = first.to_digit(8) else { return Ok(unescaped(first)) };
+        let most = if first <= '3' { 3 } else { 2 };
+        for _ in 1..most {
+            let digit = self.letters.peek().and_then(|letter| letter.to_digit(8));
+            let Some(digit) = digit else { break };
+            self.letters.next();
+            value = value * 8 + digit;
+        }
+        Ok(char::from_u32(value).unwrap_or_default())
     }
 }
 
 const OPEN: Why = "a quote is not closed";
 
-/// `StreamTokenizer`'s escapes; octal ones are not taken, as nobody writes them.
+/// Letters that begin a word. Those between 0x80 and 0x9f are none, and stand alone.
+fn is_of_word(letter: char) -> bool {
+    letter.is_ascii_alphabetic() || matches!(letter, '_' | '$') || letter >= '\u{a0}'
+}
+
+fn is_within_word(letter: char) -> bool {
+    is_of_word(letter) || letter.is_ascii_digit() || matches!(letter, '.' | '-')
+}
+
+/// `StreamTokenizer`'s letters behind a backslash.
 fn unescaped(letter: char) -> char {
     match letter {
         'n' => '\n',
@@ -192,6 +268,12 @@ mod tests {
             &[("password", "h"), ("tokenauth", "true"), ("username", "t")],
         );
         check("OAuthBearerLoginModule required ;\n", "OAuthBearerLoginModule", &[]);
+        check(
+            "\"x.Y\" // one\n/* two\n * / */ 'required' p=\"\\101\\x\\477\\8\" \
+             \"q\"=a-1.$_\u{e9};/ three",
+            "Y",
+            &[("p", "Ax'78"), ("q", "a-1.$_\u{e9}")],
+        );
     }
 
     #[test]
@@ -203,6 +285,10 @@ mod tests {
             ("x.PlainLoginModule required password=\"hunter2;", "not closed"),
             ("x.PlainLoginModule required password;", "name=\"value\""),
             ("x.PlainLoginModule required \"hunter2\";", "name=\"value\""),
+            ("x.PlainLoginModule required password=1hunter2;", "needs quotes"),
+            ("x.PlainLoginModule required password=/hunter2;", "no value"),
+            ("x.PlainLoginModule required /\npassword=hunter2;", "semicolon"),
+            ("x.PlainLoginModule required -password=hunter2;", "name=\"value\""),
             ("x.PlainLoginModule required password=;", "no value"),
             ("x.PlainLoginModule required; y required;", "behind the semicolon"),
         ] {

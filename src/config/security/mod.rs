@@ -39,6 +39,7 @@ use crate::secure::jaas::Jaas;
 use crate::service::Access;
 
 use super::check::Checked;
+use super::fill::TIME_MAX;
 use super::problem::Problem;
 use super::value::Value;
 
@@ -232,7 +233,7 @@ impl Desk<'_> {
 
     fn millis(&self, name: &str) -> Duration {
         let ms = self.section.int(name).and_then(|ms| u64::try_from(ms).ok());
-        Duration::from_millis(ms.unwrap_or(0))
+        Duration::from_millis(ms.unwrap_or(0)).min(TIME_MAX)
     }
 }
 
@@ -253,7 +254,8 @@ fn account(jaas: Option<Jaas>, module: &str) -> Result<(String, Secret, bool), W
     {
         return Err((KEY, "its username is empty, or a value holds a zero byte".into()));
     }
-    let is_token = jaas.get("tokenauth").is_some_and(|value| value.expose() == "true");
+    let is_yes = |value: &Secret| value.expose().eq_ignore_ascii_case("true");
+    let is_token = jaas.get("tokenauth").is_some_and(is_yes);
     Ok((user.expose().to_owned(), password, is_token))
 }
 

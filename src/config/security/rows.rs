@@ -86,28 +86,28 @@ pub const SECURITY: &[Property] = &[
     row(
         "sasl.login.connect.timeout.ms",
         CLUSTERS,
-        Kind::Millis(100, 600_000),
+        Kind::Millis(100, i32::MAX as i64),
         Default::Is("10000"),
         "The deadline of a connection to the token endpoint.",
     ),
     row(
         "sasl.login.read.timeout.ms",
         CLUSTERS,
-        Kind::Millis(100, 600_000),
+        Kind::Millis(100, i32::MAX as i64),
         Default::Is("10000"),
         "The deadline of its answer.",
     ),
     row(
         "sasl.login.retry.backoff.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("100"),
         "The pause before a failed token endpoint is asked again; it doubles with each failure.",
     ),
     row(
         "sasl.login.retry.backoff.max.ms",
         CLUSTERS,
-        Kind::Millis(1, 600_000),
+        Kind::Millis(0, i64::MAX),
         Default::Is("10000"),
         "The longest such pause.",
     ),
@@ -129,9 +129,13 @@ pub const SECURITY: &[Property] = &[
     row(
         "ssl.enabled.protocols",
         CLUSTERS,
-        Kind::Words(&["TLSv1.2", "TLSv1.3"]),
+        Kind::WordsButOld(
+            &["TLSv1.2", "TLSv1.3"],
+            &["SSL", "SSLv2Hello", "SSLv3", "TLSv1", "TLSv1.1"],
+        ),
         Default::Is("TLSv1.2,TLSv1.3"),
-        "The TLS versions that are spoken. Older ones are not safe, and not there.",
+        "The TLS versions that are spoken. Older ones are not safe, and not there: they are left out \
+         with a note where a newer one stands beside them, and refused alone.",
     ),
     row(
         "ssl.cipher.suites",
