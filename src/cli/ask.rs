@@ -40,8 +40,22 @@ async fn ask(address: &str, path: &str, access: &Access) -> std::io::Result<Vec<
     let Some(tls) = &access.tls else { return exchange(stream, address, path, &head).await };
     let config = tls.client_config().map_err(std::io::Error::other)?;
     let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
-    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(worded)?;
     exchange(stream, address, path, &head).await
+}
+
+/// Only the certificate of the config is believed: the service may still have an older one.
+fn worded(error: std::io::Error) -> std::io::Error {
+    use rustls::CertificateError::ApplicationVerificationFailure;
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(ApplicationVerificationFailure)) => {
+            std::io::Error::other(
+                "who answers there has another certificate than [service] ssl.keystore.location \
+                 (start isolog again if that file has changed)",
+            )
+        }
+        _ => error,
+    }
 }
 
 /// HTTP/1.0, so that the answer comes in one piece and ends with the connection.

@@ -10,29 +10,44 @@ use std::time::Instant;
 
 use rustls::CipherSuite;
 use rustls::ClientConfig;
+use rustls::InconsistentKeys;
 use rustls::RootCertStore;
 use rustls::SupportedCipherSuite;
 use rustls::SupportedProtocolVersion;
+use rustls::client::ResolvesClientCert;
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::VerifierBuilderError;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 
 use super::files::Stamp;
+use super::p521;
+use super::revoked::LISTS;
 use super::revoked::RevocationLists;
 use super::store::KeyStore;
 use super::store::StoreError;
 use super::store::TrustStore;
+use super::store::broken;
+use super::store::unfit;
+use super::verify::OnlyThis;
 use super::verify::Verifier;
 
 /// So often the files are looked at, at most.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Sessions that are kept for resumption; one per broker is enough.
 const SESSIONS_MAX: usize = 1024;
+
+const SUITES: &str = "ssl.cipher.suites";
+const TRUST: &str = "ssl.truststore.location";
+const KEYS: &str = "ssl.keystore.location";
+/// What webpki calls a certificate without a version.
+pub(super) const VERSION_1: &str = "UnsupportedCertVersion";
 
 /// Whether a server must have the name by which it was dialled.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -153,21 +168,52 @@ fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
     let (roots, pinned) = roots(options.trust.as_ref())?;
     let strict = strict(roots, options.revoked.as_ref(), provider.clone())?;
     let verifier = Arc::new(Verifier::new(strict, options.names, pinned));
-    let unfit = |error: rustls::Error| StoreError::Unfit(error.to_string());
-    let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_protocol_versions(&versions).map_err(unfit)?;
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_protocol_versions(&versions);
+    let builder = builder.map_err(|error| unfit(SUITES, error))?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match &options.identity {
-        Some(store) => {
-            let (chain, key) = store.load()?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| {
-                StoreError::Unfit(format!("the key store's key or certificate is unfit: {error}"))
-            })?
-        }
+        Some(store) => builder.with_client_cert_resolver(ours(store, &provider)?),
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Ok(Arc::new(config))
+}
+
+/// Our own certificate and key. rustls reads no certificate of X.509 version 1, and `openssl x509
+/// -req` makes such ones unless it is given extensions; whether one will do is for the broker to say.
+/// So of these only that key and certificate belong together is looked at: the certificate holds the
+/// key's public half as it stands (RFC 5280 4.1: SubjectPublicKeyInfo).
+fn ours(
+    store: &KeyStore,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn ResolvesClientCert>, StoreError> {
+    let (chain, key) = store.load()?;
+    let property = store.property();
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        let text = "the key of the key store is of a kind that isolog cannot sign with: RSA, EC on \
+                    P-256 or P-384, and Ed25519 will do";
+        unfit(property, text)
+    })?;
+    let leaf = chain.first().cloned();
+    let certified = CertifiedKey::new(chain, key);
+    let public = certified.key.public_key();
+    let holds = |leaf: CertificateDer<'_>, public: &[u8]| {
+        leaf.windows(public.len().max(1)).any(|part| part == public)
+    };
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(error) if error.to_string().contains(VERSION_1) => {
+            if !leaf.zip(public).is_some_and(|(leaf, public)| holds(leaf, &public)) {
+                return Err(unfit(property, "the key store's key is not that of its certificate"));
+            }
+        }
+        Err(error) => {
+            let text = format!("the key store's key or certificate is unfit: {error}");
+            return Err(unfit(property, text));
+        }
+    }
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
 /// The check of a chain. With revocation lists every certificate below the authority must be on
@@ -180,32 +226,30 @@ fn strict(
 ) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
     let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
     if let Some(lists) = revoked {
-        let lists = lists.load().map_err(|error| StoreError::Lists(error.to_string()))?;
-        builder = builder.with_crls(lists).enforce_revocation_expiration();
+        builder = builder.with_crls(lists.load()?).enforce_revocation_expiration();
     }
     let file = revoked.map(|lists| lists.file.display().to_string()).unwrap_or_default();
     builder.build().map_err(|error| match error {
         VerifierBuilderError::InvalidCrl(why) => {
-            StoreError::Lists(format!("a revocation list of {file} is not taken: {why:?}"))
+            broken(LISTS, &file, &format!("a list of it is not taken ({why:?})"))
         }
-        other => StoreError::Unfit(other.to_string()),
+        other => unfit(TRUST, other),
     })
 }
 
-/// A client that trusts these certificates and nobody else.
-pub(super) fn trusting(
-    all: Vec<CertificateDer<'static>>,
-    names: Names,
-) -> Result<Arc<ClientConfig>, StoreError> {
+/// A client that talks to the server of this chain and to nobody else: not to another one whose
+/// certificate an authority of the chain signed, nor to one that its own key signed.
+pub(super) fn only(chain: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, StoreError> {
+    let leaf = chain.first().cloned().ok_or_else(|| unfit(KEYS, "it holds no certificate"))?;
     let provider = Arc::new(provider(&[])?);
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(all.iter().cloned());
-    let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(error.to_string());
+    roots.add_parsable_certificates(chain.iter().cloned());
     let strict = strict(roots, None, provider.clone())?;
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_protocol_versions(&versions(true, true)?);
-    let builder = builder.map_err(|error| unfit(&error))?.dangerous();
-    let verifier = Arc::new(Verifier::new(strict, names, all));
+    let builder = builder.map_err(|error| unfit(KEYS, error))?.dangerous();
+    let inner = Verifier::new(strict, Names::Ignored, chain);
+    let verifier = Arc::new(OnlyThis { leaf, inner });
     Ok(Arc::new(builder.with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
@@ -219,7 +263,7 @@ fn roots(
         roots.add_parsable_certificates(found.certs);
         let none = "this machine has no certificate authorities: set ssl.truststore.location";
         return match roots.is_empty() {
-            true => Err(StoreError::Unfit(none.into())),
+            true => Err(unfit("security.protocol", none)),
             false => Ok((roots, Vec::new())),
         };
     };
@@ -227,7 +271,7 @@ fn roots(
     let (good, bad) = roots.add_parsable_certificates(all.iter().cloned());
     if good == 0 {
         let text = format!("none of the trust store's {bad} certificates can be read");
-        return Err(StoreError::Unfit(text));
+        return Err(unfit(store.property(), text));
     }
     Ok((roots, all))
 }
@@ -239,21 +283,23 @@ pub(super) fn versions(
     let wanted = [(tls13, &TLS13), (tls12, &TLS12)];
     let all: Vec<_> = wanted.iter().filter(|row| row.0).map(|row| row.1).collect();
     match all.is_empty() {
-        true => Err(StoreError::Unfit("neither TLSv1.2 nor TLSv1.3 is enabled".into())),
+        true => Err(unfit("ssl.enabled.protocols", "neither TLSv1.2 nor TLSv1.3 is enabled")),
         false => Ok(all),
     }
 }
 
-/// ring's own, with these suites only; an unknown suite is refused with the list of known ones.
+/// ring's own and P-521, with these suites only; an unknown suite is refused with the list of known
+/// ones.
 pub(super) fn provider(suites: &[String]) -> Result<CryptoProvider, StoreError> {
     let mut provider = ring::default_provider();
+    provider.signature_verification_algorithms = p521::beside_ring();
     if suites.is_empty() {
         return Ok(provider);
     }
     let known = provider.cipher_suites;
     let find = |name: &String| {
         let found = known.iter().find(|suite| same(suite.suite(), name)).copied();
-        found.ok_or_else(|| StoreError::Unfit(unknown(name, &known)))
+        found.ok_or_else(|| unfit(SUITES, unknown(name, &known)))
     };
     let chosen: Result<Vec<SupportedCipherSuite>, StoreError> = suites.iter().map(find).collect();
     provider.cipher_suites = chosen?;
@@ -262,7 +308,7 @@ pub(super) fn provider(suites: &[String]) -> Result<CryptoProvider, StoreError> 
 
 fn unknown(name: &str, known: &[SupportedCipherSuite]) -> String {
     let known: Vec<String> = known.iter().map(|suite| java_name(suite.suite())).collect();
-    format!("ssl.cipher.suites: {name} is not there; there are {}", known.join(", "))
+    format!("{name} is not there; there are {}", known.join(", "))
 }
 
 fn same(suite: CipherSuite, name: &str) -> bool {

@@ -8,6 +8,8 @@ use rustls::AlertDescription;
 use rustls::CertificateError;
 use rustls::Error;
 
+use super::client::VERSION_1;
+
 /// What a peer said first that is not TLS.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum NoTls {
@@ -121,6 +123,17 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the broker's certificate may not be used by servers (extended key usage)".into()
         }
+        other if other.to_string().contains(VERSION_1) => {
+            "a certificate that the broker shows is of X.509 version 1, which says nothing about \
+             what it may be used for and has no names: sign it anew with extensions (openssl x509 \
+             -req -extfile with a subjectAltName)"
+                .into()
+        }
+        other if is_algorithm(other) => format!(
+            "the broker's certificate, or one above it, has a key or a signature of a kind that \
+             isolog cannot check ({other}): RSA of 2048 bits and more, EC on P-256, P-384 or P-521, \
+             and Ed25519 will do, with SHA-256 or longer (on P-521 with SHA-384 or SHA-512)"
+        ),
         other if other.to_string().contains("CaUsedAsEndEntity") => {
             "the broker shows an authority's certificate (CA:TRUE) as its own, and the trust store \
              does not hold that very certificate"
@@ -128,6 +141,11 @@ fn certificate(error: &CertificateError) -> String {
         }
         other => format!("the broker's certificate is refused: {other}"),
     }
+}
+
+fn is_algorithm(error: &CertificateError) -> bool {
+    let words = format!("{error:?}");
+    words.contains("UnsupportedSignatureAlgorithm")
 }
 
 /// The names that a certificate has, as far as rustls tells them.
@@ -172,7 +190,8 @@ fn received(alert: AlertDescription) -> String {
         AlertDescription::CertificateRevoked => "our certificate is revoked: renew it".into(),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
             "the broker ended the handshake: no cipher suite or version in common, or it requires \
-             a client certificate"
+             a client certificate, or its own key is of a kind that isolog does not ask for (on \
+             P-521 the broker must speak TLSv1.3)"
                 .into()
         }
         AlertDescription::ProtocolVersion => {

@@ -13,6 +13,8 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
+use super::pbe;
+use super::pbe::Opened;
 use super::secret::Secret;
 
 /// The most sections of one text; all public authorities together are 150.
@@ -45,7 +47,9 @@ type Why = &'static str;
 impl Pem {
     /// Reads a text; sections of other kinds are passed over.
     pub fn read(text: &[u8]) -> Result<Pem, Why> {
-        let mut left = std::str::from_utf8(text).map_err(|_| "it is no PEM text")?;
+        // comments may be in any encoding; what matters is ASCII
+        let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
+        let mut left = text.as_str();
         let mut pem = Pem::default();
         for _ in 0..SECTIONS_MAX {
             let Some((_, rest)) = left.split_once(BEGIN) else { return Ok(pem) };
@@ -63,6 +67,7 @@ impl Pem {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 self.certificates.push(decode(body)?.to_vec().into());
             }
+            "TRUSTED CERTIFICATE" => self.certificates.push(without_trust(&decode(body)?)?.into()),
             "X509 CRL" => self.revocation_lists.push(decode(body)?.to_vec().into()),
             _ if self.key.is_some() => {}
             "ENCRYPTED PRIVATE KEY" => self.key = Some(PemKey::Encrypted(decode(body)?)),
@@ -91,11 +96,64 @@ impl PemKey {
             PemKey::Encrypted(sealed) => sealed,
         };
         let password = password.ok_or("its key is encrypted: set ssl.key.password")?;
-        let info = EncryptedPrivateKeyInfoRef::try_from(sealed.as_slice());
-        let info = info.map_err(|_| "its encrypted key is broken")?;
-        let opened = info.decrypt(password.expose());
-        let opened = opened.map_err(|_| "its key does not open: is ssl.key.password right?")?;
+        match pbe::open(&sealed, password.expose()) {
+            Opened::Key(key) => return Ok(PrivatePkcs8KeyDer::from(key.to_vec()).into()),
+            Opened::Wrong => return Err(WRONG),
+            Opened::NotOurs => {}
+        }
+        let info = EncryptedPrivateKeyInfoRef::try_from(sealed.as_slice()).map_err(|_| UNKNOWN)?;
+        let opened = info.decrypt(password.expose()).map_err(|_| WRONG)?;
         Ok(PrivatePkcs8KeyDer::from(opened.as_bytes().to_vec()).into())
+    }
+}
+
+const WRONG: Why = "its key does not open: is ssl.key.password right?";
+const UNKNOWN: Why = "its encrypted key is broken, or protected in a way that isolog does not open: \
+                      protect it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc";
+
+/// The certificate of `openssl x509 -trustout`: behind it stands what it is trusted for, which Java
+/// does not look at. One that is marked as not to be trusted for something (`reject`, tag `[0]`
+/// of OpenSSL's `X509_CERT_AUX`) is refused all the same.
+fn without_trust(bytes: &[u8]) -> Result<Vec<u8>, Why> {
+    let (certificate, rest) = element(bytes).ok_or(BROKEN)?;
+    let mut aux = match element(rest) {
+        Some((aux, _)) => content(aux).ok_or(BROKEN)?,
+        None => &[],
+    };
+    while let Some((part, next)) = element(aux) {
+        if part.first() == Some(&REJECT) {
+            return Err("a TRUSTED CERTIFICATE of it is marked as rejected for some use: take it \
+                        out, or write it as a plain one with openssl x509");
+        }
+        aux = next;
+    }
+    Ok(certificate.to_vec())
+}
+
+/// `[0]` in a sequence.
+const REJECT: u8 = 0xa0;
+
+/// The first DER element, and what stands behind it.
+fn element(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, size) = measure(bytes)?;
+    bytes.split_at_checked(head.checked_add(size)?)
+}
+
+fn content(element: &[u8]) -> Option<&[u8]> {
+    element.get(measure(element)?.0..)
+}
+
+/// Bytes of an element's head and of its content.
+fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes.get(1)? {
+        short @ 0..=0x7f => Some((2, usize::from(short))),
+        long @ 0x81..=0x83 => {
+            let count = usize::from(long & 0x7f);
+            let digits = bytes.get(2..2 + count)?;
+            let size = digits.iter().fold(0, |size, byte| size << 8 | usize::from(*byte));
+            Some((2 + count, size))
+        }
+        _ => None,
     }
 }
 
@@ -138,7 +196,28 @@ mod tests {
             let said = Pem::read(text.as_bytes()).err().unwrap();
             assert!(!said.contains("hunter2"), "{said}");
         }
-        assert!(Pem::read(&[0xff]).is_err());
         assert!(Pem::read(b"").is_ok_and(|pem| pem.certificates.is_empty()));
+        assert!(Pem::read(&[0xff]).is_ok_and(|pem| pem.certificates.is_empty()));
+    }
+
+    #[test]
+    fn comments_may_be_latin_1_and_certificates_may_say_what_they_are_trusted_for() {
+        let text = b"# f\xfcr\n-----BEGIN CERTIFICATE-----\nAQ==\n-----END CERTIFICATE-----\xe9";
+        assert_eq!(Pem::read(text).unwrap().certificates, [CertificateDer::from(vec![1])]);
+        let in_key = b"-----BEGIN PRIVATE KEY-----\n\xfc\n-----END PRIVATE KEY-----";
+        assert_eq!(Pem::read(in_key).err(), Some(BROKEN));
+        let trusted = |der: &[u8]| {
+            let body = STANDARD.encode(der);
+            let label = "TRUSTED CERTIFICATE-----";
+            Pem::read(format!("-----BEGIN {label}\n{body}\n-----END {label}").as_bytes())
+        };
+        let certificate: &[u8] = &[0x30, 2, 5, 0];
+        let alone = trusted(certificate).unwrap().certificates;
+        assert_eq!(alone, [CertificateDer::from(certificate.to_vec())]);
+        let purposes = trusted(&[certificate, &[0x30, 4, 0x30, 2, 6, 0]].concat()).unwrap();
+        assert_eq!(purposes.certificates, alone);
+        let rejected = trusted(&[certificate, &[0x30, 4, 0xa0, 2, 6, 0]].concat());
+        assert!(rejected.err().unwrap().contains("rejected"));
+        assert_eq!(trusted(&[0x30, 9, 1]).err(), Some(BROKEN));
     }
 }

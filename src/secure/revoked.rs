@@ -10,10 +10,14 @@ use super::files;
 use super::files::Stamp;
 use super::pem::Pem;
 use super::store::StoreError;
+use super::store::at;
 use super::store::broken;
 
 /// The first byte of every list as DER (X.690 8.9: a sequence).
 const DER: u8 = 0x30;
+
+/// The property, by the name that librdkafka has for it.
+pub(super) const LISTS: &str = "ssl.crl.location";
 
 /// Who is not believed any more although an authority signed (RFC 5280 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +29,8 @@ pub struct RevocationLists {
 impl RevocationLists {
     /// The lists, at least one; whether each is well-formed is for rustls to say.
     pub(super) fn load(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, StoreError> {
-        let bytes = files::read(&self.file)?;
-        let broken = |why: &str| broken(&self.file.display().to_string(), why);
+        let bytes = files::read(&self.file).map_err(|why| at(LISTS, why))?;
+        let broken = |why: &str| broken(LISTS, &self.file.display().to_string(), why);
         if bytes.first() == Some(&DER) {
             return Ok(vec![bytes.to_vec().into()]);
         }

@@ -10,13 +10,14 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
-use super::client::Names;
+use super::client::VERSION_1;
+use super::client::only;
 use super::client::provider;
-use super::client::trusting;
 use super::client::versions;
 use super::store::KeyStore;
 use super::store::StoreError;
 use super::store::TrustStore;
+use super::store::unfit;
 
 /// Which clients are let in.
 #[derive(Clone, Debug)]
@@ -46,11 +47,11 @@ pub struct ServerTls {
 impl ServerTls {
     /// Reads the stores.
     pub fn new(options: &ServerOptions) -> Result<ServerTls, StoreError> {
-        let unfit = |error: &dyn std::fmt::Display| StoreError::Unfit(error.to_string());
+        let own = options.identity.property();
         let provider = Arc::new(provider(&[])?);
         let builder = ServerConfig::builder_with_provider(provider.clone());
         let builder = builder.with_protocol_versions(&versions(true, true)?);
-        let builder = builder.map_err(|error| unfit(&error))?;
+        let builder = builder.map_err(|error| unfit(own, error))?;
         let builder = match &options.clients {
             ClientAuth::None => builder.with_no_client_auth(),
             ClientAuth::Required(trust) => {
@@ -58,11 +59,17 @@ impl ServerTls {
                 roots.add_parsable_certificates(trust.load()?);
                 let roots = Arc::new(roots);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| unfit(&error))?)
+                let verifier = verifier.map_err(|error| unfit(trust.property(), error))?;
+                builder.with_client_cert_verifier(verifier)
             }
         };
         let (chain, key) = options.identity.load()?;
-        let config = builder.with_single_cert(chain.clone(), key).map_err(|error| unfit(&error))?;
+        let config = builder.with_single_cert(chain.clone(), key).map_err(|error| {
+            let is_old = error.to_string().contains(VERSION_1);
+            let text = "its certificate is of X.509 version 1: sign it anew with extensions \
+                        (openssl x509 -req -extfile with a subjectAltName)";
+            if is_old { unfit(own, text) } else { unfit(own, error) }
+        })?;
         Ok(ServerTls { config: Arc::new(config), chain })
     }
 
@@ -71,8 +78,8 @@ impl ServerTls {
         self.config.clone()
     }
 
-    /// For a client on this machine that shares our config: it trusts this very server.
+    /// For a client on this machine that shares our config: it talks to this very server only.
     pub fn client_config(&self) -> Result<Arc<ClientConfig>, StoreError> {
-        trusting(self.chain.clone(), Names::Ignored)
+        only(self.chain.clone())
     }
 }

@@ -3,6 +3,7 @@
 //! It never asks which kind a store is said to be when its first bytes say which it is: Java too
 //! opens PKCS12 under the name JKS.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use p12_keystore::Pkcs12Archive;
@@ -62,9 +63,19 @@ pub enum KeyPlace {
     },
 }
 
-/// Why a store does not open; never with anything that is in it.
+/// Why a store does not open, and the property that is at fault.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
+#[error("{why}")]
+pub struct StoreError {
+    /// By its own name, such as `ssl.keystore.location`.
+    pub property: &'static str,
+    /// What is wrong.
+    pub why: StoreFault,
+}
+
+/// What is wrong with a store or a setting; never with anything that is in it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreFault {
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -76,9 +87,6 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
-    /// The lists of `ssl.crl.location`.
-    #[error("{0}")]
-    Lists(String),
     /// What rustls says of a store or a setting.
     #[error("{0}")]
     Unfit(String),
@@ -90,17 +98,28 @@ pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>
 impl TrustStore {
     /// The certificates, at least one.
     pub(super) fn load(&self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-        let (name, bytes) = match &self.place {
-            Place::File(path) => (path.display().to_string(), files::read(path)?),
-            Place::Inline(text) => ("ssl.truststore.certificates".to_owned(), plain(text)),
+        let (property, name, bytes) = match &self.place {
+            Place::File(path) => {
+                let bytes = files::read(path).map_err(|why| at(TRUST_FILE, why))?;
+                (TRUST_FILE, path.display().to_string(), bytes)
+            }
+            Place::Inline(text) => (TRUST_TEXT, TRUST_TEXT.to_owned(), plain(text)),
         };
-        let broken = |why: &str| broken(&name, why);
+        let broken = |why: &str| broken(property, &name, why);
         let password = self.password.as_ref().map(Secret::expose);
         let found = trusted(&bytes, password).map_err(|why| broken(&why))?;
         if found.is_empty() {
             return Err(broken("it holds no certificate"));
         }
         Ok(found)
+    }
+
+    /// Its own property.
+    pub(super) fn property(&self) -> &'static str {
+        match &self.place {
+            Place::File(_) => TRUST_FILE,
+            Place::Inline(_) => TRUST_TEXT,
+        }
     }
 
     pub(super) fn stamp(&self) -> Option<Stamp> {
@@ -116,11 +135,19 @@ impl KeyStore {
     pub(super) fn load(&self) -> Result<Identity, StoreError> {
         match &self.place {
             KeyPlace::File(path) => {
-                let bytes = files::read(path)?;
+                let bytes = files::read(path).map_err(|why| at(KEY_FILE, why))?;
                 let found = self.identity(&bytes);
-                found.map_err(|why| broken(&path.display().to_string(), &why))
+                found.map_err(|why| broken(property_of(&why), &path.display().to_string(), &why))
             }
             KeyPlace::Inline { key, chain } => self.inline(key, chain),
+        }
+    }
+
+    /// The property of its certificates.
+    pub(super) fn property(&self) -> &'static str {
+        match &self.place {
+            KeyPlace::File(_) => KEY_FILE,
+            KeyPlace::Inline { .. } => CHAIN_TEXT,
         }
     }
 
@@ -132,8 +159,11 @@ impl KeyStore {
     }
 
     fn inline(&self, key: &Secret, chain: &Secret) -> Result<Identity, StoreError> {
-        let in_key = |why: &str| broken("ssl.keystore.key", why);
-        let in_chain = |why: &str| broken("ssl.keystore.certificate.chain", why);
+        let in_key = |why: &str| match property_of(why) {
+            KEY_FILE => broken(KEY_TEXT, KEY_TEXT, why),
+            other => broken(other, KEY_TEXT, why),
+        };
+        let in_chain = |why: &str| broken(CHAIN_TEXT, CHAIN_TEXT, why);
         let read = Pem::read(key.expose().as_bytes()).map_err(in_key)?;
         let key = read.key.ok_or_else(|| in_key("it holds no private key"))?;
         let key = key.open(self.key_password.as_ref()).map_err(in_key)?;
@@ -167,7 +197,21 @@ impl KeyStore {
     }
 }
 
+const TRUST_FILE: &str = "ssl.truststore.location";
+const TRUST_TEXT: &str = "ssl.truststore.certificates";
+const KEY_FILE: &str = "ssl.keystore.location";
+const KEY_TEXT: &str = "ssl.keystore.key";
+const CHAIN_TEXT: &str = "ssl.keystore.certificate.chain";
 const NO_PASSWORD: &str = "ssl.keystore.password is missing";
+
+/// What is wrong with a key store may be a password that is none of its own.
+fn property_of(why: &str) -> &'static str {
+    match why {
+        NO_PASSWORD => "ssl.keystore.password",
+        _ if why.contains("ssl.key.password") => "ssl.key.password",
+        _ => KEY_FILE,
+    }
+}
 
 enum Format {
     Pem,
@@ -188,8 +232,20 @@ impl Format {
     }
 }
 
-pub(super) fn broken(place: &str, why: &str) -> StoreError {
-    StoreError::Broken { place: place.to_owned(), why: why.to_owned() }
+/// A store that was read and does not open.
+pub(super) fn broken(property: &'static str, place: &str, why: &str) -> StoreError {
+    let why = StoreFault::Broken { place: place.to_owned(), why: why.to_owned() };
+    StoreError { property, why }
+}
+
+/// A file that cannot be read.
+pub(super) fn at(property: &'static str, why: FileError) -> StoreError {
+    StoreError { property, why: why.into() }
+}
+
+/// What rustls says of it.
+pub(super) fn unfit(property: &'static str, why: impl fmt::Display) -> StoreError {
+    StoreError { property, why: StoreFault::Unfit(why.to_string()) }
 }
 
 fn plain(text: &Secret) -> Zeroizing<Vec<u8>> {

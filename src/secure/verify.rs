@@ -55,6 +55,13 @@ impl Verifier {
     }
 }
 
+/// As a `Verifier`, for one server alone: nothing but the certificate that it has will do.
+#[derive(Debug)]
+pub(super) struct OnlyThis {
+    pub leaf: CertificateDer<'static>,
+    pub inner: Verifier,
+}
+
 /// What webpki says of a certificate that stands alone: its dates were right, and only the way to
 /// an authority is missing, which a pinned certificate does not need.
 fn is_of_chain(error: &Error) -> bool {
@@ -120,5 +127,43 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.strict.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for OnlyThis {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if *end_entity != self.leaf {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
     }
 }

@@ -33,7 +33,6 @@ use crate::secure::RevocationLists;
 use crate::secure::Secret;
 use crate::secure::ServerOptions;
 use crate::secure::ServerTls;
-use crate::secure::StoreError;
 use crate::secure::TrustStore;
 use crate::secure::jaas::Jaas;
 use crate::service::Access;
@@ -45,6 +44,8 @@ use super::value::Value;
 
 /// `sasl.login.refresh.window.factor` as Kafka has it by default: 0.8 of a token's life.
 const REFRESH_AFTER_THOUSANDTHS: u32 = 800;
+/// A pause of nothing, which Kafka takes, would be no pause.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The shortest token of the service port.
 const TOKEN_BYTES_MIN: usize = 16;
 /// Names that a JAAS line may have for the token endpoint's TLS.
@@ -107,7 +108,7 @@ impl Desk<'_> {
         let tls = match identity {
             Some(identity) => {
                 let made = ServerTls::new(&ServerOptions { identity, clients });
-                Some(made.map_err(|error| ("ssl.keystore.location", error.to_string()))?)
+                Some(made.map_err(|error| (error.property, error.to_string()))?)
             }
             None if required => {
                 return Err(("ssl.client.auth", "needs ssl.keystore.location".into()));
@@ -122,14 +123,8 @@ impl Desk<'_> {
     }
 
     fn tls(&self, lookup: Lookup<'_>) -> Result<Arc<ClientTls>, Wrong> {
-        let options = client_options(lookup, self.dir)?;
-        let key =
-            if options.trust.is_some() { "ssl.truststore.location" } else { "security.protocol" };
-        let made = ClientTls::new(options).map_err(|error| match error {
-            StoreError::Lists(why) => ("ssl.crl.location", why),
-            other => (key, other.to_string()),
-        })?;
-        Ok(Arc::new(made))
+        let made = ClientTls::new(client_options(lookup, self.dir)?);
+        Ok(Arc::new(made.map_err(|error| (error.property, error.to_string()))?))
     }
 
     fn means(&self) -> Result<Means, Wrong> {
@@ -168,7 +163,7 @@ impl Desk<'_> {
         }
         let refresh = Refresh {
             after_thousandths: REFRESH_AFTER_THOUSANDTHS,
-            pause: self.millis("sasl.login.retry.backoff.ms"),
+            pause: self.millis("sasl.login.retry.backoff.ms").max(PAUSE_MIN),
             pause_max: self.millis("sasl.login.retry.backoff.max.ms"),
         };
         let extensions = extensions(jaas)?;
