@@ -116,7 +116,7 @@ pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
     let Section { scope, name, entries } = section;
     let (settings, secret_files) = (BTreeMap::new(), Vec::new());
     let checked = Checked { scope, name, settings, secret_files, notes: Vec::new() };
-    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new(), dir };
+    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new(), is_blind: false, dir };
     desk.properties_file(&entries, dir);
     for entry in &entries {
         desk.take(entry, Origin::Config);
@@ -132,6 +132,8 @@ struct Desk<'a> {
     problems: Vec<Problem>,
     /// Properties that were said and are wrong: they get no default.
     wrong: Vec<&'static str>,
+    /// The section's file was not read: what is missing may stand there.
+    is_blind: bool,
 }
 
 impl Desk<'_> {
@@ -148,6 +150,7 @@ impl Desk<'_> {
                 let place = dir.join(path);
                 if everybody.writes && inner.iter().any(|entry| self.is_sensitive(entry)) {
                     self.refuse(reference, FileError::WorldWritable(place).to_string());
+                    self.is_blind = true;
                     return;
                 }
                 if inner.iter().any(|entry| self.is_secret(entry)) {
@@ -162,7 +165,10 @@ impl Desk<'_> {
                 }
                 self.passed_over(reference, &strange);
             }
-            Err(text) => self.refuse(reference, text),
+            Err(text) => {
+                self.refuse(reference, text);
+                self.is_blind = true;
+            }
         }
     }
 
@@ -185,8 +191,8 @@ impl Desk<'_> {
         }
         if !prefixed.is_empty() {
             let text = format!(
-                "Connect and MirrorMaker 2 read these of the file, isolog passes them over as Kafka's \
-                 clients do; write one without its prefix where it shall hold: {}",
+                "Connect and MirrorMaker 2 read these of the file, isolog passes them over as \
+                 Kafka's clients do; write one without its prefix where it shall hold: {}",
                 listed(&prefixed)
             );
             self.note(reference, text);
@@ -288,6 +294,7 @@ impl Desk<'_> {
                 Default::None => Value::Absent,
                 Default::Is(text) => Value::read(property.kind, &Raw::Text(text.into()))
                     .expect("a test reads every default of the table"),
+                Default::Required if self.is_blind => continue,
                 Default::Required => {
                     let place = self.checked.place();
                     self.problems.push(Problem::at(place, Some(name), "is missing"));

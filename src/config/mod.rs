@@ -45,7 +45,7 @@ pub struct Config {
     pub service: service::Options,
     /// Files with secrets in them that every user of this machine can read.
     pub exposed: Vec<Exposed>,
-    /// What is no mistake and good to know: what was passed over, and what counts as something else.
+    /// What is no mistake and good to know: what was passed over or counts as something else.
     pub notes: Vec<Problem>,
     sections: Vec<Checked>,
 }

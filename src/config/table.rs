@@ -180,9 +180,9 @@ const ADDRESSES: &[Property] = &[
         Kind::Path,
         Default::None,
         "An existing Kafka client file whose properties hold in this section; what the section \
-         itself says goes before it. It is read as Kafka's clients do (Latin-1, docs/CLIENT-FILES.md). \
-         What isolog has no use for is passed over with a note; a name that looks like a misspelt one \
-         is refused.",
+         itself says goes before it. It is read as Kafka's clients do (Latin-1; \
+         see CLIENT-FILES.md). What isolog has no use for is passed over with a note; a name that \
+         looks like a misspelt one is refused.",
     ),
     plain(
         "bootstrap.servers",
@@ -205,8 +205,8 @@ const ADDRESSES: &[Property] = &[
         CLUSTERS,
         Kind::Text(249),
         Default::Is(""),
-        "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: every \
-         fetch goes to the leader. Fetching from a near follower comes with a later release.",
+        "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: \
+         every fetch goes to the leader. Fetching from a near follower comes with a later release.",
     ),
 ];
 

@@ -265,3 +265,119 @@ fn the_effective_settings_load_again() {
     assert_eq!(listen["value"], "127.0.0.1:8472");
     assert_eq!((&listen["section"], &listen["origin"]), (&"service".into(), &"config".into()));
 }
+
+#[test]
+fn files_with_secrets_that_everybody_can_write_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = std::env::temp_dir().join(format!("isolog-open-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let login = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config=\
+                 x.PlainLoginModule required username=\"a\" password=\"${env:CARGO_PKG_NAME}\";\n";
+    let inline: String = login
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| format!("{name} = '''{value}'''\n"))
+        .collect();
+    let (config, client) = (dir.join("isolog.toml"), dir.join("client.properties"));
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let said = |path: &Path| match load(path) {
+        Ok(config) => config.exposed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    };
+    std::fs::write(&config, format!("{ISSUE}{inline}")).unwrap();
+    for (bits, refused) in
+        [(0o600, false), (0o660, false), (0o644, false), (0o622, true), (0o666, true)]
+    {
+        mode(&config, bits);
+        let refusals = said(&config);
+        let word = format!("{} can be written by every user", config.display());
+        assert_eq!(refusals.iter().any(|text| text.starts_with(&word)), refused, "{bits:o}");
+    }
+    mode(&config, 0o666);
+    // without a secret nobody gains by writing it but who may start isolog
+    std::fs::write(&config, ISSUE).unwrap();
+    assert_eq!(said(&config), [""; 0]);
+    mode(&config, 0o600);
+    std::fs::write(&config, format!("{ISSUE}properties.file = 'client.properties'\n")).unwrap();
+    std::fs::write(&client, login).unwrap();
+    for (bits, parts) in [
+        (0o600, &[][..]),
+        (0o622, &["client.properties can be written by every user"]),
+        (0o666, &["client.properties can be written by every user"]),
+    ] {
+        mode(&client, bits);
+        let refusals = said(&config);
+        assert_eq!(refusals.len(), parts.len(), "{bits:o}: {refusals:?}");
+        assert!(refusals.iter().zip(parts).all(|(text, part)| text.contains(part)), "{refusals:?}");
+    }
+    std::fs::write(&client, login.replace("${env:CARGO_PKG_NAME}", "hunter2")).unwrap();
+    mode(&client, 0o644);
+    let [warned] = said(&config).try_into().unwrap();
+    assert!(
+        warned.contains("can be read by every user") && !warned.contains("hunter2"),
+        "{warned}"
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn what_is_taken_in_another_way_is_noted_without_a_value() {
+    let dir = std::env::temp_dir().join(format!("isolog-notes-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let text = "bootstrap.servers=a:1\nbasic.auth.user.info=hunter2\nproducer.acks=all\n\
+                isolation.level=read_uncommitted\nclient.id=\nreconnect.backoff.max.ms=10\n\
+                retry.backoff.ms=0\nmetadata.max.age.ms=9223372036854775807\nhunter2,=x\n";
+    std::fs::write(dir.join("c.properties"), text).unwrap();
+    let config = "[destination]\nproperties.file = 'c.properties'\n[link.a]\n\
+                  bootstrap.servers = 'b:1'\nmirror.topics = '*'";
+    let config = load_text(config, &dir).unwrap();
+    let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+    let [passed, prefixed, pause] = notes.as_slice() else { panic!("{notes:?}") };
+    assert!(
+        passed.ends_with("over: basic.auth.user.info, isolation.level, and 1 more"),
+        "{passed}"
+    );
+    assert!(prefixed.ends_with("where it shall hold: producer.acks"), "{prefixed}");
+    assert!(pause.contains("reconnect.backoff.ms = 50: is beyond"), "{pause}");
+    assert!(!notes.concat().contains("hunter2"));
+    let destination = &config.links.destination;
+    assert_eq!(destination.client_id, "isolog");
+    assert_eq!(destination.redial_pause, Duration::from_millis(10));
+    assert_eq!(destination.retry_pause, Duration::from_millis(1));
+    assert_eq!(destination.metadata_age_max, Duration::from_secs(365 * 24 * 3600));
+    let raised = load_here(&format!("{ISSUE}reconnect.backoff.ms = 5000\n")).unwrap();
+    assert_eq!(raised.links.links[0].source.redial_pause_max, Duration::from_secs(5));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_fault_of_a_store_is_told_at_its_own_property() {
+    let check = |lines: &str, key: &str, part: &str| {
+        let said = problems(&format!("{ISSUE}security.protocol = 'SSL'\n{lines}"));
+        let [said] = said.as_slice() else { panic!("{said:?}") };
+        assert!(said.starts_with(&format!("[link.dr] {key}: ")), "{key}: {said}");
+        assert!(said.contains(part), "{part}: {said}");
+    };
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/stores/key-pbe-sha1-3des.pem");
+    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/client-properties/ca.pem");
+    let keystore = |file: &str| format!("ssl.keystore.location = '{file}'\n");
+    check("ssl.truststore.location = '/dev/null'", "ssl.truststore.location", "no certificate");
+    check("ssl.truststore.certificates = 'x'", "ssl.truststore.certificates", "no certificate");
+    check(&keystore("none.pem"), "ssl.keystore.location", "cannot read");
+    check(&keystore(ca), "ssl.keystore.location", "no private key");
+    check(&keystore(key), "ssl.key.password", "set ssl.key.password");
+    let wrong = format!("{}ssl.key.password = 'x'", keystore(key));
+    check(&wrong, "ssl.key.password", "does not open");
+    check(
+        "ssl.keystore.key = 'x'\nssl.keystore.certificate.chain = 'y'",
+        "ssl.keystore.key",
+        "no private key",
+    );
+    check("ssl.crl.location = '/dev/null'", "ssl.crl.location", "no revocation list");
+    check("ssl.cipher.suites = 'RC4'", "ssl.cipher.suites", "RC4 is not there");
+    let service = ISSUE.replace("[link.dr]", "ssl.keystore.location = 'none.pem'\n[link.dr]");
+    let said = problems(&service);
+    assert!(said[0].starts_with("[service] ssl.keystore.location: cannot read"), "{said:?}");
+}

@@ -242,8 +242,8 @@ fn hosts(raw: &Raw) -> Result<Value, String> {
     all.map(Value::Hosts)
 }
 
-/// `host:port` or `[v6]:port`; Java takes an IPv6 address without brackets too, with the port behind
-/// its last colon. A listener's scheme is a common mistake and said so.
+/// `host:port` or `[v6]:port`; Java takes an IPv6 address without brackets too, with the port
+/// behind its last colon. A listener's scheme is a common mistake and said so.
 fn host(item: &str) -> Result<(String, u16), String> {
     if item.is_empty() {
         let text = "a comma has no host:port beside it: leave the comma out (Kafka's clients of \

@@ -181,9 +181,9 @@ fn build(options: &ClientOptions) -> Result<Arc<ClientConfig>, StoreError> {
 }
 
 /// Our own certificate and key. rustls reads no certificate of X.509 version 1, and `openssl x509
-/// -req` makes such ones unless it is given extensions; whether one will do is for the broker to say.
-/// So of these only that key and certificate belong together is looked at: the certificate holds the
-/// key's public half as it stands (RFC 5280 4.1: SubjectPublicKeyInfo).
+/// -req` makes such ones unless it is given extensions; whether one will do is for the broker to
+/// say. So of these only that key and certificate belong together is looked at: the certificate
+/// holds the key's public half as it stands (RFC 5280 4.1: SubjectPublicKeyInfo).
 fn ours(
     store: &KeyStore,
     provider: &CryptoProvider,

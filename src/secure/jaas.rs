@@ -97,8 +97,8 @@ impl Word {
     }
 }
 
-/// What `StreamTokenizer` does, set up as `JaasConfig` does: `//` and `/* */` are comments and so is
-/// a `/` alone; `-`, `_` and `$` belong to words; numbers are read as such.
+/// What `StreamTokenizer` does, set up as `JaasConfig` does: `//` and `/* */` are comments and so
+/// is a `/` alone; `-`, `_` and `$` belong to words; numbers are read as such.
 struct Words<'a> {
     letters: std::iter::Peekable<std::str::Chars<'a>>,
 }
@@ -136,7 +136,9 @@ impl<'a> Words<'a> {
         let Word::Sign('=') = self.next()? else { return Err(OPTION) };
         match self.next()? {
             Word::Text(text) => Ok(text),
-            Word::Number => Err("a value that begins with a digit, '.' or '-' needs quotes"),
+            Word::Number | Word::Sign('-') => {
+                Err("a value that begins with a digit, '.' or '-' needs quotes")
+            }
             Word::Sign(_) | Word::Nothing => Err("an option has no value"),
         }
     }

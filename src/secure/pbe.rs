@@ -1,4 +1,4 @@
-//! Private keys under the old PKCS#12 protection: what `openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES` makes.
+//! Private keys under PKCS#12's old protection, as `openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES` makes.
 //!
 //! It never opens what is weaker than that (RC2 and single DES): such a key is as good as open.
 //! Everything of PKCS#5 version 2 is for `pkcs8`.

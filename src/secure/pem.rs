@@ -108,8 +108,8 @@ impl PemKey {
 }
 
 const WRONG: Why = "its key does not open: is ssl.key.password right?";
-const UNKNOWN: Why = "its encrypted key is broken, or protected in a way that isolog does not open: \
-                      protect it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc";
+const UNKNOWN: Why = "its encrypted key is broken, or protected in a way that isolog does not \
+                      open: protect it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc";
 
 /// The certificate of `openssl x509 -trustout`: behind it stands what it is trusted for, which Java
 /// does not look at. One that is marked as not to be trusted for something (`reject`, tag `[0]`
@@ -187,6 +187,19 @@ mod tests {
         let pem = Pem::read(text.as_bytes()).unwrap();
         assert_eq!(pem.revocation_lists, [CertificateRevocationListDer::from(vec![0x30, 0])]);
         assert!(pem.certificates.is_empty() && pem.key.is_none());
+    }
+
+    /// What `openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES` made.
+    #[test]
+    fn a_key_under_the_old_protection_opens() {
+        let text = include_bytes!("../../testdata/stores/key-pbe-sha1-3des.pem");
+        let open = |password: &str| {
+            let key = Pem::read(text).unwrap().key.unwrap();
+            key.open(Some(&Secret::new(password.to_owned())))
+        };
+        let key = open("changeit").unwrap();
+        assert!(rustls::crypto::ring::sign::any_supported_type(&key).is_ok());
+        assert_eq!(open("changei").err(), Some(WRONG));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod hand;
+mod judge;
 mod logs;
 mod pair;
 mod peers;
@@ -30,6 +31,10 @@ pub use hand::LITERAL;
 pub use hand::Operation;
 pub use hand::PREFIXED;
 pub use hand::TOPIC;
+pub use judge::Judged;
+pub use judge::hex;
+pub use judge::judge_files;
+pub use judge::judge_lines;
 pub use pair::Pair;
 pub use peers::DumpSpec;
 pub use peers::Isolation;

@@ -6,6 +6,7 @@ mod bad_peers;
 mod chaos;
 mod check;
 mod choices;
+mod client_files;
 mod cluster;
 mod compacted;
 mod corrupt;

@@ -134,8 +134,8 @@ pub const SECURITY: &[Property] = &[
             &["SSL", "SSLv2Hello", "SSLv3", "TLSv1", "TLSv1.1"],
         ),
         Default::Is("TLSv1.2,TLSv1.3"),
-        "The TLS versions that are spoken. Older ones are not safe, and not there: they are left out \
-         with a note where a newer one stands beside them, and refused alone.",
+        "The TLS versions that are spoken. Older ones are not safe, and not there: they are left \
+         out with a note where a newer one stands beside them, and refused alone.",
     ),
     row(
         "ssl.cipher.suites",
