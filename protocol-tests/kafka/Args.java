@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.apache.kafka.common.utils.Exit;
 
 final class Args {
     private final Map<String, List<String>> given = new LinkedHashMap<>();
@@ -19,7 +20,7 @@ final class Args {
                 given.computeIfAbsent(name, n -> new ArrayList<>()).add(args[++i]);
             } else {
                 System.err.println("what is " + args[i] + "? known: " + names + " " + flags);
-                System.exit(2);
+                Exit.exit(2);
             }
         }
     }
@@ -35,7 +36,7 @@ final class Args {
     String need(String name) {
         if (!has(name)) {
             System.err.println("--" + name + " is needed");
-            System.exit(2);
+            Exit.exit(2);
         }
         return text(name, null);
     }

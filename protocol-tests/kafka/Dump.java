@@ -37,8 +37,6 @@ public final class Dump {
     private static final Pattern END_LINE = Pattern.compile(
         "\\{\"topic\":\"([^\"]+)\",\"partition\":(\\d+),\"start\":\\d+,\"end\":(\\d+),.*");
 
-    private static boolean typeless;
-
     /** What was seen of one partition. */
     private static final class Seen {
         final long start;
@@ -56,10 +54,10 @@ public final class Dump {
             this.done = start >= end;
         }
 
-        void add(ConsumerRecord<byte[], byte[]> record, boolean wantLines) {
-            byte[] bytes = canonical(record);
+        void add(ConsumerRecord<byte[], byte[]> record, Args args) {
+            byte[] bytes = canonical(record, args.has("typeless"));
             digest.update(bytes);
-            if (wantLines) lines.add(record.offset() + " " + hex(sha256().digest(bytes)));
+            if (args.has("lines")) lines.add(record.offset() + " " + hex(sha256().digest(bytes)));
             if (first < 0) first = record.offset();
             last = record.offset();
             records++;
@@ -71,10 +69,9 @@ public final class Dump {
             Set.of("bootstrap", "topics", "isolation", "ends", "quiet-seconds", "group",
                 "prop"),
             Set.of("lines", "typeless"));
-        typeless = args.has("typeless");
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config(args))) {
             TreeMap<String, Seen> all = plan(consumer, args);
-            read(consumer, all, args.has("lines"), args.number("quiet-seconds", 60));
+            read(consumer, all, args, args.number("quiet-seconds", 60));
             all.forEach(Dump::print);
         }
     }
@@ -150,7 +147,7 @@ public final class Dump {
     }
 
     private static void read(KafkaConsumer<byte[], byte[]> consumer, TreeMap<String, Seen> all,
-            boolean lines, long quietSeconds) throws Exception {
+            Args args, long quietSeconds) throws Exception {
         settle(consumer, all);
         long quietSince = System.nanoTime();
         while (all.values().stream().anyMatch(seen -> !seen.done)) {
@@ -158,7 +155,7 @@ public final class Dump {
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
                 got++;
                 Seen seen = all.get(key(new TopicPartition(record.topic(), record.partition())));
-                if (record.offset() < seen.end) seen.add(record, lines);
+                if (record.offset() < seen.end) seen.add(record, args);
             }
             boolean moved = settle(consumer, all) || got > 0;
             if (moved) quietSince = System.nanoTime();
@@ -196,7 +193,7 @@ public final class Dump {
     }
 
     /** offset, timestamp, its type, key, value, headers: lengths before bytes, big-endian. */
-    private static byte[] canonical(ConsumerRecord<byte[], byte[]> record) {
+    private static byte[] canonical(ConsumerRecord<byte[], byte[]> record, boolean typeless) {
         int size = 8 + 8 + 1 + sized(record.key()) + sized(record.value()) + 4;
         for (Header header : record.headers()) {
             size += sized(utf8(header.key())) + sized(header.value());

@@ -39,6 +39,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.header.Headers;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.Exit;
 
 public final class Load {
     private static final int POOL = 512; // ready-made plain values
@@ -96,7 +97,7 @@ public final class Load {
         write(records, start);
         for (Lane lane : lanes) close(lane);
         report((System.nanoTime() - start) / 1e9);
-        if (errors.get() > 0 && !args.has("lossy")) System.exit(1);
+        if (errors.get() > 0 && !args.has("lossy")) Exit.exit(1);
     }
 
     private void create() throws Exception {

@@ -107,6 +107,21 @@ impl RealCluster {
         Ok(Self { dir, bootstrap, ports, secure_ports, behind_ports })
     }
 
+    /// A source and a destination, which start at the same time.
+    pub fn both(source: RealSpec, destination: RealSpec) -> Result<(Self, Self), RealError> {
+        thread::scope(|scope| {
+            let source = scope.spawn(|| Self::start(source));
+            let destination = Self::start(destination);
+            let source = source.join().map_err(|_| RealError::new("the start panicked"))?;
+            Ok((source?, destination?))
+        })
+    }
+
+    /// Source and destination of one version and one broker each, nothing else set.
+    pub fn plain_pair(version: &str) -> Result<(Self, Self), RealError> {
+        Self::both(RealSpec::new(version, 1), RealSpec::new(version, 1))
+    }
+
     /// `host:port` of every broker, with commas between.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap

@@ -21,6 +21,7 @@ use super::cargo;
 use super::repo;
 use super::run;
 use super::script;
+use super::tool;
 
 /// What to write: one entry of `topics` per topic, with its codec as Kafka names it.
 #[derive(Clone, Debug)]
@@ -252,18 +253,24 @@ pub fn dump(
     spec: &DumpSpec,
 ) -> Result<Vec<PartitionDigest>, RealError> {
     let ends = spec.ends.as_deref().map(ends_file).transpose()?;
-    let mut command = command_of(reader, bootstrap, spec)?;
+    let mut words = words_of(reader, bootstrap, spec);
     if spec.isolation == Isolation::Committed {
-        command.args(["--isolation", "read_committed"]);
+        words.extend(["--isolation".into(), "read_committed".into()]);
     }
     if let Some(file) = &ends {
-        command.arg(if reader.is_led() { "--until" } else { "--ends" }).arg(file);
+        let name = if reader.is_led() { "--until" } else { "--ends" };
+        words.extend([name.into(), file.display().to_string()]);
     }
-    let output = run(&mut command)?;
+    let text = match reader {
+        Reader::Java | Reader::JavaNext => tool("Dump", &words)?,
+        Reader::Librdkafka => said(Command::new(peer("rk-dump")?).args(words))?,
+        Reader::Franz | Reader::Sarama | Reader::Aiokafka => {
+            said(Command::new(repo().join("protocol-tests/kafka/readers/run")).args(words))?
+        }
+    };
     if let Some(file) = ends {
         fs::remove_file(&file).map_err(|e| RealError::new(format!("{}: {e}", file.display())))?;
     }
-    let text = String::from_utf8_lossy(&output.stdout);
     let parse = |line: &str| {
         PartitionDigest::parse(line)
             .ok_or_else(|| RealError::new(format!("{reader:?} printed no digest: {line}")))
@@ -280,35 +287,28 @@ impl Reader {
     }
 }
 
-fn command_of(reader: Reader, bootstrap: &str, spec: &DumpSpec) -> Result<Command, RealError> {
-    let mut command = match reader {
-        Reader::Java | Reader::JavaNext => {
-            let mut java = script();
-            java.args(["java", "Dump"]);
-            java
-        }
-        Reader::Librdkafka => Command::new(peer("rk-dump")?),
-        Reader::Franz | Reader::Sarama | Reader::Aiokafka => {
-            Command::new(repo().join("protocol-tests/kafka/readers/run"))
-        }
-    };
-    match reader {
+fn words_of(reader: Reader, bootstrap: &str, spec: &DumpSpec) -> Vec<String> {
+    let mut words: Vec<String> = match reader {
         Reader::JavaNext => {
-            let group =
-                format!("next-{}-{}", process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
-            command.args(["--prop", "group.protocol=consumer", "--group", &group]);
+            let group = GROUPS.fetch_add(1, Ordering::Relaxed);
+            let group = format!("next-{}-{group}", process::id());
+            vec!["--prop".into(), "group.protocol=consumer".into(), "--group".into(), group]
         }
-        Reader::Franz => drop(command.arg("franz")),
-        Reader::Sarama => drop(command.arg("sarama")),
-        Reader::Aiokafka => drop(command.arg("aio")),
-        Reader::Java | Reader::Librdkafka => {}
-    }
-    command.args(["--bootstrap", bootstrap]);
+        Reader::Franz => vec!["franz".into()],
+        Reader::Sarama => vec!["sarama".into()],
+        Reader::Aiokafka => vec!["aio".into()],
+        Reader::Java | Reader::Librdkafka => Vec::new(),
+    };
+    words.extend(["--bootstrap".into(), bootstrap.into()]);
     if !reader.is_led() {
-        command.args(["--topics", &spec.topics.join(",")]);
-        command.args(spec.is_typeless.then_some("--typeless"));
+        words.extend(["--topics".into(), spec.topics.join(",")]);
+        words.extend(spec.is_typeless.then(|| "--typeless".into()));
     }
-    Ok(command)
+    words
+}
+
+fn said(command: &mut Command) -> Result<String, RealError> {
+    Ok(String::from_utf8_lossy(&run(command)?.stdout).into_owned())
 }
 
 /// Panics with the first partitions that differ, and only those.
@@ -332,8 +332,12 @@ fn ends_file(ends: &[PartitionDigest]) -> Result<PathBuf, RealError> {
 
 static BUILT: Mutex<bool> = Mutex::new(false);
 
-/// The path of a program of `benches/peers`, built on first use (a minute, then cached).
+/// The path of a program of `benches/peers`: in `ISOLOG_PEERS`, or built on first use (a minute,
+/// then cached).
 pub fn peer(name: &str) -> Result<PathBuf, RealError> {
+    if let Some(given) = std::env::var_os("ISOLOG_PEERS") {
+        return Ok(PathBuf::from(given).join(name));
+    }
     let target = repo().join("target/peers");
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !*built {

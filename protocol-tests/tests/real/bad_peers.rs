@@ -30,7 +30,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::free_port;
 use protocol_tests::real::isolog_binary;
 use protocol_tests::real::repo;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// The deadline of a request in these tests, and how long a message about a peer may take.
 const REQUEST_MS: u64 = 2_000;
@@ -173,7 +173,7 @@ fn destinations_that_are_wrong(plain: &str, other: &str, tls: &str) {
 /// Bad input: peers that are unreachable, not Kafka, TLS only, the same, or another than before.
 #[test]
 fn a_wrong_peer_is_named_and_a_right_one_is_taken() {
-    let _turn = turn();
+    let _room = room(2);
     let port = || free_port().unwrap();
     let (there, other, tls, source, controller) = (port(), port(), port(), port(), port());
     let destination = RealCluster::start(with_tls([there, other, tls, port()])).unwrap();
@@ -208,7 +208,7 @@ fn a_wrong_peer_is_named_and_a_right_one_is_taken() {
 /// is enough.
 #[test]
 fn missing_rights_stop_their_topic_only() {
-    let _turn = turn();
+    let _room = room(2);
     let guarded = || {
         RealSpec::new("4.3.1", 1)
             .prop(
@@ -217,8 +217,7 @@ fn missing_rights_stop_their_topic_only() {
             )
             .prop("allow.everyone.if.no.acl.found", "true")
     };
-    let source = RealCluster::start(guarded()).unwrap();
-    let destination = RealCluster::start(guarded()).unwrap();
+    let (source, destination) = RealCluster::both(guarded(), guarded()).unwrap();
     let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
     for topic in ["u-fine", "u-noread", "u-nowrite"] {
         hands[0].create(topic, 1, 1, &[]).unwrap();

@@ -23,7 +23,7 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 use protocol_tests::rng::Rng;
 
 const TOPIC_PARTITIONS: [i32; 5] = [5, 5, 5, 5, 4];
@@ -184,11 +184,10 @@ fn compare_records(names: &[String], source: &str, destination: &str) -> Vec<Par
 /// Must show: the copy is equal after everything has been killed while producers wrote.
 #[test]
 fn the_copy_is_equal_after_everything_was_killed() {
-    let _turn = turn();
+    let _room = room(6);
     let (size, mut rng) = (size(), Rng::new(seed()));
     let cluster = || RealSpec::new("4.3.1", 3).prop("min.insync.replicas", "2");
-    let source = RealCluster::start(cluster()).unwrap();
-    let destination = RealCluster::start(cluster()).unwrap();
+    let (source, destination) = RealCluster::both(cluster(), cluster()).unwrap();
     let hand = Hand::new(source.bootstrap());
     let mut load = LoadSpec::five_codecs("chaos", 5, 3);
     for (name, partitions) in load.names().iter().zip(TOPIC_PARTITIONS) {

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::process::Command;
 use std::time::Duration;
 
 use protocol_tests::broker::batch::Build;
@@ -21,8 +20,8 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::TOPIC;
 use protocol_tests::real::isolog_once;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::repo;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
+use protocol_tests::real::tool;
 use protocol_tests::secure::ways::Safe;
 use protocol_tests::secure::ways::make_account;
 use serde_json::Value;
@@ -87,8 +86,7 @@ fn prepare(hands: &[Hand; 2]) {
 }
 
 fn topics_are_judged(version: &str) {
-    let source = RealCluster::start(RealSpec::new(version, 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new(version, 1)).unwrap();
+    let (source, destination) = RealCluster::plain_pair(version).unwrap();
     let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
     prepare(&hands);
     let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["c-*"]);
@@ -123,7 +121,7 @@ fn topics_are_judged(version: &str) {
 
 #[test]
 fn every_topic_is_judged_before_anything_is_written() {
-    let _turn = turn();
+    let _room = room(2);
     topics_are_judged("4.3.1");
     topics_are_judged("3.9.1");
 }
@@ -131,7 +129,6 @@ fn every_topic_is_judged_before_anything_is_written() {
 /// Who cannot be reached is unknown, and says so.
 #[test]
 fn a_cluster_that_is_not_there_is_unknown() {
-    let _turn = turn();
     let mut spec = IsologSpec::new("127.0.0.1:1", "127.0.0.1:2", &["c-*"]);
     spec.link_more.push_str("socket.connection.setup.timeout.ms = 500\n");
     let (code, report) = check(&spec, &[]);
@@ -142,14 +139,11 @@ fn a_cluster_that_is_not_there_is_unknown() {
 
 /// A cluster with rights, in which nobody may do anything with topics but by a rule. The brokers
 /// and we ourselves are the same anonymous principal: the cluster's own rights are given first.
-fn guarded() -> RealCluster {
+fn guarded() -> RealSpec {
     let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
-    RealCluster::start(
-        RealSpec::new("4.3.1", 1)
-            .prop("authorizer.class.name", authorizer)
-            .prop("allow.everyone.if.no.acl.found", "true"),
-    )
-    .unwrap()
+    RealSpec::new("4.3.1", 1)
+        .prop("authorizer.class.name", authorizer)
+        .prop("allow.everyone.if.no.acl.found", "true")
 }
 
 const US: &str = "User:ANONYMOUS";
@@ -163,13 +157,14 @@ fn lock(hand: &Hand) {
 
 /// A cluster in which the plaintext listener is the administrator's, and whoever logs in under TLS
 /// may do nothing but by a rule.
-fn guarded_logins(safe: &Safe) -> RealCluster {
+fn guarded_logins(safe: &Safe) -> (RealCluster, RealCluster) {
     let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
     let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new("4.3.1", 1) };
     let spec = spec.prop("authorizer.class.name", authorizer).prop("super.users", ADMIN);
-    let cluster = RealCluster::start(spec).unwrap();
-    make_account(&Hand::new(cluster.bootstrap())).unwrap();
-    cluster
+    let both = RealCluster::both(spec.clone(), spec).unwrap();
+    make_account(&Hand::new(both.0.bootstrap())).unwrap();
+    make_account(&Hand::new(both.1.bootstrap())).unwrap();
+    both
 }
 
 /// Whom the plaintext listener takes us for.
@@ -180,10 +175,8 @@ fn obey(line: &str) {
     let words = line.replace('\'', "");
     let mut words = words.split_whitespace();
     assert_eq!(words.next(), Some("kafka-acls.sh"));
-    let mut command = Command::new(repo().join("protocol-tests/kafka/cluster"));
-    command.args(["java", "--version", "4.3.1", "org.apache.kafka.tools.AclCommand"]);
-    let done = command.args(words).output().unwrap();
-    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    let words: Vec<&str> = words.collect();
+    tool("org.apache.kafka.tools.AclCommand", &words).unwrap();
 }
 
 fn grants(report: &Value) -> Vec<String> {
@@ -195,8 +188,8 @@ fn grants(report: &Value) -> Vec<String> {
 /// With exactly the rights that are printed isolog runs, and each one that is taken away is named.
 #[test]
 fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
-    let _turn = turn();
-    let (source, destination) = (guarded(), guarded());
+    let _room = room(2);
+    let (source, destination) = RealCluster::both(guarded(), guarded()).unwrap();
     let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
     write(&hands[0], "r-one", now_ms(), &[]);
     write(&hands[0], "r-two", now_ms(), &[]);
@@ -224,9 +217,9 @@ fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
 /// topic that it was for, until it is given back (F38, F39 of checks.md).
 #[test]
 fn an_account_needs_what_is_printed_and_loses_a_topic_with_its_right() {
-    let _turn = turn();
+    let _room = room(2);
     let safe = Safe::new("rights").unwrap();
-    let clusters = [guarded_logins(&safe), guarded_logins(&safe)];
+    let clusters: [RealCluster; 2] = guarded_logins(&safe).into();
     let hands = clusters.each_ref().map(|cluster| Hand::new(cluster.bootstrap()));
     write(&hands[0], "r-one", now_ms(), &[]);
     write(&hands[0], "r-two", now_ms(), &[]);
@@ -310,8 +303,8 @@ fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec, 
 /// Rights beyond need are named; a prefix is granted as a prefix.
 #[test]
 fn rights_in_excess_are_named_and_prefixes_are_granted_as_such() {
-    let _turn = turn();
-    let (source, destination) = (guarded(), guarded());
+    let _room = room(2);
+    let (source, destination) = RealCluster::both(guarded(), guarded()).unwrap();
     let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
     write(&hands[0], "r-one", now_ms(), &[]);
     hands.iter().for_each(lock);

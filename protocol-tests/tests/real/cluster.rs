@@ -29,7 +29,7 @@ use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const DIAL: Duration = Duration::from_secs(3);
 
@@ -187,7 +187,7 @@ async fn ends(cluster: &Cluster, topic: &str, records: u64) {
 }
 
 fn every_call(version: &str) {
-    let _turn = turn();
+    let _room = room(1);
     let real = RealCluster::start(RealSpec::new(version, 1)).unwrap();
     let spec = LoadSpec { records: Some(500), ..LoadSpec::five_codecs("load", 2, 1) };
     let loaded = Load::start(real.bootstrap(), &spec).unwrap().wait().unwrap();
@@ -244,7 +244,7 @@ fn every_call_on_3_9_1() {
 /// 2.8's KRaft is a preview without producers and partition growth: the calls that it has.
 #[test]
 fn the_calls_that_a_2_8_2_preview_has() {
-    let _turn = turn();
+    let _room = room(1);
     let real = RealCluster::start(RealSpec::new("2.8.2", 1)).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -37,7 +37,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 use protocol_tests::world::verdict::hidden;
 
 /// Segments are closed and cleaned as soon as may be; isolog gives the copy the same.
@@ -64,16 +64,16 @@ struct Sides {
 
 impl Sides {
     fn start() -> Sides {
-        let start = |version: &str| {
+        let cleaned = |version: &str| {
             let mut spec = RealSpec::new(version, 1)
                 .prop("log.cleaner.backoff.ms", "300")
                 .prop("log.retention.check.interval.ms", "5000");
             spec.heap = "640m".into();
-            RealCluster::start(spec).unwrap()
+            spec
         };
         let theirs = std::env::var("ISOLOG_COMPACTED_DESTINATION");
         let theirs = theirs.unwrap_or_else(|_| "4.3.1".into());
-        let (source, destination) = (start("4.3.1"), start(&theirs));
+        let (source, destination) = RealCluster::both(cleaned("4.3.1"), cleaned(&theirs)).unwrap();
         let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
         Sides { source, destination, ours, theirs }
     }
@@ -213,7 +213,7 @@ fn same(sides: &Sides, topics: &[&str]) -> u64 {
 fn a_copy_is_compacted_again_and_again() {
     const TOPICS: [&str; 3] = ["c-keyed", "c-txn", "c-txn-zstd"];
     const PARTITIONS: i32 = 2;
-    let _turn = turn();
+    let _room = room(2);
     let passes_min = if is_full() { 15 } else { 4 };
     let sides = Sides::start();
     for topic in TOPICS {
@@ -334,7 +334,7 @@ fn look(seen: &mut Seen, copy: &Dump) {
 #[test]
 fn beyond_2_to_the_31_gaps_are_filled_with_repeats() {
     const TOPIC: &str = "f-far";
-    let _turn = turn();
+    let _room = room(2);
     let sides = Sides::start();
     let began = Instant::now();
     let start = if is_full() { begun_far(&sides, TOPIC) } else { moved_far(&sides, TOPIC) };

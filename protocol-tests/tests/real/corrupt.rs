@@ -20,9 +20,8 @@ use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
-use protocol_tests::real::RealSpec;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// Records of one batch.
 const BATCH: usize = 10;
@@ -137,9 +136,8 @@ fn a_changed_config_halts_what_it_breaks(stage: &Stage) {
 
 #[test]
 fn damage_stops_its_own_partition_and_nothing_else() {
-    let _turn = turn();
-    let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let _room = room(2);
+    let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
     let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
     for topic in [DAMAGED, CHANGED] {
         hands[0].create(topic, 2, 1, &[]).unwrap();

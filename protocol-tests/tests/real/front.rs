@@ -52,7 +52,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const TOPIC: &str = "front";
 const GAPS: &str = "gaps";
@@ -143,12 +143,11 @@ fn copy(isolog: &Isolog, hand: &Hand, front: i64) -> f64 {
 
 #[test]
 fn a_front_is_filled_and_what_stands_behind_it_is_copied() {
-    let _turn = turn();
+    let _room = room(2);
     let wanted = std::env::var("ISOLOG_FRONT").ok().and_then(|text| text.parse::<f64>().ok());
     let batches = (wanted.unwrap_or(1e6) / f64::from(COUNT_MAX)).ceil() as i64;
     let front = batches * i64::from(COUNT_MAX);
-    let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     ours.create(TOPIC, 1, 1, &[("compression.type", "producer")]).unwrap();
     let ceiling = ceiling(&source, TOPIC, Kind::Hidden, batches);
@@ -221,13 +220,12 @@ fn told(isolog: &Isolog, name: &str) -> f64 {
 /// Must show: gaps of 10^6 offsets in the middle, with their time and bytes.
 #[test]
 fn gaps_in_the_middle_are_filled() {
-    let _turn = turn();
+    let _room = room(2);
     let wanted = std::env::var("ISOLOG_GAPS").ok().and_then(|text| text.parse::<i64>().ok());
     // a gap of a million, or of two fillers where nobody wants a number
     let (gaps, batches) = wanted.map_or((2, 2), |gaps| (gaps, 11));
     let cleaned = || RealSpec::new("4.3.1", 1).prop("log.cleaner.backoff.ms", "400");
-    let source = RealCluster::start(cleaned()).unwrap();
-    let destination = RealCluster::start(cleaned()).unwrap();
+    let (source, destination) = RealCluster::both(cleaned(), cleaned()).unwrap();
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     let compacted = [
         ("cleanup.policy", "compact"),

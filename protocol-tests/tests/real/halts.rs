@@ -19,12 +19,11 @@ use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
-use protocol_tests::real::RealSpec;
 use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// Records of one batch of a scene.
 const BATCH: i64 = 10;
@@ -254,9 +253,8 @@ fn a_stop_under_load_is_clean(stage: &mut Stage, source: &str, destination: &str
 /// content is refused before the first byte.
 #[test]
 fn what_must_stand_still_does_and_the_others_go_on() {
-    let _turn = turn();
-    let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let _room = room(2);
+    let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
     let hands = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     make(&hands.0, &["m-fine", "m-anew", "m-anew-longer", "m-gone"]);
     make(&hands.0, &["m-there-gone", "m-there-anew"]);

@@ -10,7 +10,7 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealError;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const TOPIC: &str = "quiet";
 /// How many idle closes at the destination are waited for.
@@ -23,8 +23,8 @@ fn idle() -> RealSpec {
 /// C1.
 #[test]
 fn brokers_may_close_idle_connections() -> Result<(), RealError> {
-    let _turn = turn();
-    let (source, destination) = (RealCluster::start(idle())?, RealCluster::start(idle())?);
+    let _room = room(2);
+    let (source, destination) = RealCluster::both(idle(), idle())?;
     let hand = Hand::new(source.bootstrap());
     hand.create(TOPIC, 1, 1, &[])?;
     hand.produce(TOPIC, 0, &Build::plain(now_ms(), "before", 10))?;

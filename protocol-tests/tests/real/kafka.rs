@@ -18,13 +18,13 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// The longest wait for a first record in every partition.
 const WRITTEN_WAIT: Duration = Duration::from_secs(60);
 
 fn readers_agree(version: &str) {
-    let _turn = turn();
+    let _room = room(1);
     let cluster = RealCluster::start(RealSpec::new(version, 1)).unwrap();
     let spec = LoadSpec { records: Some(5_000), ..LoadSpec::five_codecs("agree", 4, 1) };
     let loaded = Load::start(cluster.bootstrap(), &spec).unwrap().wait().unwrap();
@@ -51,7 +51,7 @@ fn both_readers_agree_on_five_codecs_3_9_1() {
 /// Aborted records and control batches: both readers hide the same ones, and both stop at `ends`.
 #[test]
 fn both_readers_agree_on_transactions_and_on_given_ends() {
-    let _turn = turn();
+    let _room = room(1);
     let cluster = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
     let mut spec = LoadSpec { records: Some(2_000), ..LoadSpec::five_codecs("txn", 2, 1) };
     spec.more = ["--txn", "50", "--abort-percent", "40"].map(String::from).into();
@@ -97,7 +97,7 @@ fn wait_written(cluster: &RealCluster, spec: &LoadSpec, partitions: i32) {
 /// what was acknowledged is there.
 #[test]
 fn a_load_outlives_every_broker_of_three() {
-    let _turn = turn();
+    let _room = room(3);
     let spec = RealSpec::new("4.3.1", 3).prop("min.insync.replicas", "2");
     let cluster = RealCluster::start(spec).unwrap();
     let spec = LoadSpec { rate: Some(2_000), ..LoadSpec::five_codecs("outlive", 3, 3) };

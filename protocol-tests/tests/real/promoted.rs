@@ -28,8 +28,8 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::peer;
+use protocol_tests::real::room;
 use protocol_tests::real::run;
-use protocol_tests::real::turn;
 use protocol_tests::world::verdict::hidden;
 
 const PARTITIONS: i32 = 2;
@@ -163,11 +163,10 @@ fn librdkafka_writes(source: &str, destination: &str) {
 }
 
 fn promoted(version: &str) {
-    let _turn = turn();
-    let start = |version: &str| {
-        RealCluster::start(RealSpec::new(version, 1).prop("log.cleaner.backoff.ms", "300")).unwrap()
-    };
-    let (source, destination) = (start("4.3.1"), start(version));
+    let _room = room(2);
+    let cleaned = |version: &str| RealSpec::new(version, 1).prop("log.cleaner.backoff.ms", "300");
+    let both = RealCluster::both(cleaned("4.3.1"), cleaned(version));
+    let (source, destination) = both.unwrap();
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     for topic in TOPICS {
         let configs = if [KEYED, TXN_KEYED].contains(&topic) { &COMPACT[..] } else { &[] };

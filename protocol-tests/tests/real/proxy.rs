@@ -29,7 +29,7 @@ use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 use protocol_tests::rng::Rng;
 
 const PARTITIONS: i32 = 2;
@@ -300,7 +300,7 @@ fn stop(loads: Vec<Load>) {
 /// Must show: a proxy that delays and outlives its clients brings no duplicate, gap or reorder.
 #[test]
 fn late_bytes_of_dead_clients_do_no_harm() {
-    let _turn = turn();
+    let _room = room(2);
     let (began, mut rng) = (Instant::now(), Rng::new(seed()));
     let source = source_cluster();
     let (destination, proxy) = behind(destination_spec(), rng.next_u64());
@@ -321,7 +321,7 @@ fn late_bytes_of_dead_clients_do_no_harm() {
 /// exact on a direct connection; behind the proxy never silently wrong.
 #[test]
 fn old_records_are_copied_exactly_or_the_partition_stands() {
-    let _turn = turn();
+    let _room = room(2);
     let (began, mut rng) = (Instant::now(), Rng::new(seed()));
     let source = source_cluster();
     let forgetful = destination_spec()

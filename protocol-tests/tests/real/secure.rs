@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -20,9 +19,8 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
-use protocol_tests::real::repo;
-use protocol_tests::real::run;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
+use protocol_tests::real::tool;
 use protocol_tests::secure::ways::Safe;
 use protocol_tests::secure::ways::make_account;
 
@@ -35,11 +33,13 @@ fn renew_seconds() -> u64 {
     said.and_then(|text| text.parse().ok()).unwrap_or(25)
 }
 
-fn start(version: &str, safe: &Safe) -> RealCluster {
-    let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(version, 1) };
-    let cluster = RealCluster::start(spec).unwrap();
-    make_account(&Hand::new(cluster.bootstrap())).unwrap();
-    cluster
+fn start(safe: &Safe, from: &str, to: &str) -> (RealCluster, RealCluster) {
+    let secure = Some(safe.dir.clone());
+    let spec = |version| RealSpec { secure: secure.clone(), ..RealSpec::new(version, 1) };
+    let both = RealCluster::both(spec(from), spec(to)).unwrap();
+    make_account(&Hand::new(both.0.bootstrap())).unwrap();
+    make_account(&Hand::new(both.1.bootstrap())).unwrap();
+    both
 }
 
 fn spec(
@@ -60,9 +60,9 @@ fn spec(
 
 /// Each way in on each side once: ten links, one after the other.
 fn matrix(from: &str, to: &str) {
-    let _turn = turn();
-    let safe = Safe::new("matrix").unwrap();
-    let (source, destination) = (start(from, &safe), start(to, &safe));
+    let _room = room(2);
+    let safe = Safe::new(&format!("matrix-{from}")).unwrap();
+    let (source, destination) = start(&safe, from, to);
     let ways = safe.ways();
     let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
     let topics = (0..ways.len()).map(|n| (format!("way-{n}"), codecs[n % 5].to_owned()));
@@ -102,12 +102,12 @@ fn delegated(safe: &Safe, cluster: &RealCluster) -> (&'static str, usize, String
     let plain = safe.ways().into_iter().find(|way| way.0 == "SASL_PLAINTEXT-PLAIN").unwrap();
     let file = safe.dir.join("alice.properties");
     std::fs::write(&file, plain.2.replace(" = '", "=").replace("'\n", "\n")).unwrap();
-    let mut command = Command::new(repo().join("protocol-tests/kafka/cluster"));
-    command.args(["java", "org.apache.kafka.tools.DelegationTokenCommand", "--create"]);
     let address = format!("127.0.0.1:{}", cluster.secure_ports()[plain.1]);
-    command.args(["--bootstrap-server", &address, "--max-life-time-period", "-1"]);
-    command.args(["--renewer-principal", "User:alice", "--command-config"]).arg(&file);
-    let said = String::from_utf8(run(&mut command).unwrap().stdout).unwrap();
+    let asked = ["--create", "--bootstrap-server", &address, "--max-life-time-period", "-1"];
+    let file = file.display().to_string();
+    let by = ["--renewer-principal", "User:alice", "--command-config", &file];
+    let words = [&asked[..], &by].concat();
+    let said = tool("org.apache.kafka.tools.DelegationTokenCommand", &words).unwrap();
     let row = said.lines().rfind(|line| line.contains("User:alice")).unwrap();
     let (id, hmac) = row.split_once(' ').unwrap();
     let hmac = hmac.split_whitespace().next().unwrap();
@@ -122,9 +122,9 @@ fn delegated(safe: &Safe, cluster: &RealCluster) -> (&'static str, usize, String
 /// Brokers end each login after 5 s, tokens last 12 s: the copy is exact, no connection is lost.
 #[test]
 fn logins_are_renewed_under_load() {
-    let _turn = turn();
+    let _room = room(2);
     let safe = Safe::new("renew").unwrap();
-    let (source, destination) = (start("3.9.1", &safe), start("4.3.1", &safe));
+    let (source, destination) = start(&safe, "3.9.1", "4.3.1");
     let ways = safe.ways();
     let find = |name: &str| ways.iter().find(|way| way.0 == name).unwrap();
     let (from, to) = (&delegated(&safe, &source), find("SASL_SSL-OAUTHBEARER"));

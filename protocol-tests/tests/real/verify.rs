@@ -15,7 +15,7 @@ use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::isolog_once;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 use serde_json::Value;
 
 /// The time of the first record.
@@ -60,7 +60,7 @@ fn write(hand: &Hand, topic: &str, batches: &[Build]) {
 }
 
 struct Pair {
-    _source: RealCluster,
+    source: RealCluster,
     _destination: RealCluster,
     hands: [Hand; 2],
     spec: IsologSpec,
@@ -70,11 +70,10 @@ impl Pair {
     fn start(version: &str) -> Self {
         // the records of this test are older than any default retention
         let cluster = || RealSpec::new(version, 1).prop("log.retention.ms", "-1");
-        let source = RealCluster::start(cluster()).unwrap();
-        let destination = RealCluster::start(cluster()).unwrap();
+        let (source, destination) = RealCluster::both(cluster(), cluster()).unwrap();
         let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
         let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["v-*"]);
-        Self { _source: source, _destination: destination, hands, spec }
+        Self { source, _destination: destination, hands, spec }
     }
 
     /// Exit code and the report of one topic.
@@ -185,7 +184,7 @@ fn a_true_copy_is_equal(pair: &Pair) {
     drop(isolog);
     // the source goes on and nobody copies: the rest is told and not counted
     pair.hands[0].produce(topic, 0, &batches(Codec::None, |_, r| Some(r))[0]).unwrap();
-    let state = std::env::temp_dir().join(format!("isolog-verify-{}.json", std::process::id()));
+    let state = pair.source.dir().join("verify.json");
     let _old = std::fs::remove_file(&state);
     let (code, report) = pair.verify(topic, &["--state", state.to_str().unwrap()]);
     let one = &report["partitions"][0];
@@ -205,7 +204,7 @@ fn digests_tell_the_same(pair: &Pair) {
         let output = isolog_once(&pair.spec, &args).unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
-    let file = std::env::temp_dir().join(format!("isolog-digest-{}", std::process::id()));
+    let file = pair.source.dir().join("digest");
     let path = file.to_str().unwrap();
     for (topic, want, said) in [
         ("v-packed-none", 0, "3 ranges equal, 0 different"),
@@ -223,14 +222,14 @@ fn digests_tell_the_same(pair: &Pair) {
 
 #[test]
 fn verify_finds_what_is_wrong_in_a_copy_on_an_older_broker() {
-    let _turn = turn();
+    let _room = room(2);
     let pair = Pair::start("3.9.1");
     every_fault_is_found(&pair, "older", [Codec::Lz4, Codec::Snappy]);
 }
 
 #[test]
 fn verify_finds_what_is_wrong_in_a_copy() {
-    let _turn = turn();
+    let _room = room(2);
     let pair = Pair::start("4.3.1");
     every_fault_is_found(&pair, "plain", [Codec::None; 2]);
     every_fault_is_found(&pair, "packed", [Codec::Gzip, Codec::Zstd]);

@@ -21,7 +21,7 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const RECORDS: u64 = 3_000;
 const PARTITIONS: i32 = 2;
@@ -94,7 +94,7 @@ fn made_anew_at_an_old_source(source: &RealCluster, destination: &RealCluster, i
 
 #[test]
 fn plain_topics_are_copied_between_versions() {
-    let _turn = turn();
+    let _room = room(4);
     let start = |version: &str| RealCluster::start(RealSpec::new(version, 1)).unwrap();
     let (new, mid, old) = (start("4.3.1"), start("3.9.1"), start("2.8.2"));
     let pairs = [

@@ -53,7 +53,7 @@ use protocol_tests::real::LoadSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::repo;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const WRITER: Writer = Writer { id: ProducerId((1 << 62) + 7), epoch: 0 };
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -335,7 +335,7 @@ fn transactions(peer: &mut Peer, cluster: &RealCluster) {
 }
 
 fn run(kafka: &str, produce: i16) {
-    let _turn = turn();
+    let _room = room(1);
     let cluster = RealCluster::start(RealSpec::new(kafka, 1)).expect("Kafka starts");
     let peer = &mut Peer::dial(cluster.bootstrap(), kafka);
     let mut topics = Vec::new();

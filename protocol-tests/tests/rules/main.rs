@@ -33,7 +33,7 @@ use std::sync::Arc;
 use protocol_tests::broker::Version;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 use crate::lab::Lab;
 
@@ -174,7 +174,7 @@ fn on_real_brokers(number: &str, version: Version, brokers: u8, rules: &[Rule]) 
 }
 
 fn on_real_cluster(spec: RealSpec, version: Version, rules: &[Rule]) {
-    let _turn = turn();
+    let _room = room(u32::from(spec.brokers));
     let number = spec.version.clone();
     let spec = spec
         .prop("auto.create.topics.enable", "false")
