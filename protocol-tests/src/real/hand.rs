@@ -289,9 +289,14 @@ impl Hand {
         Ok(one.and_then(|one| one.value.as_ref().map(|value| value.to_string())))
     }
 
-    /// Gives a client id so many bytes a second of a quota at each broker.
-    pub fn quota(&self, client_id: &str, name: &str, value: f64) -> Result<(), RealError> {
-        let told = self.ask_any(1, &quota_request(Some(client_id), name, Some(value)))?;
+    /// Gives a client id so many bytes a second of a quota at each broker; `None` takes it away.
+    pub fn quota(
+        &self,
+        client_id: &str,
+        name: &str,
+        bytes_per_second: Option<f64>,
+    ) -> Result<(), RealError> {
+        let told = self.ask_any(1, &quota_request(Some(client_id), name, bytes_per_second))?;
         refused("AlterClientQuotas", told.entries[0].error_code)
     }
 

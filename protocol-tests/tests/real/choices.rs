@@ -21,12 +21,11 @@ use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
-use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::isolog_once;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const UNCOMMITTED: &str = "x-uncommitted";
 const VISIBLE: &str = "x-visible";
@@ -46,8 +45,7 @@ struct Stage {
 
 impl Stage {
     fn start() -> Stage {
-        let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
-        let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+        let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
         let hands = [Hand::new(source.bootstrap()), Hand::new(destination.bootstrap())];
         Stage { source, destination, hands }
     }
@@ -176,8 +174,8 @@ fn quotas_make_a_copy_late(stage: &Stage) {
     }
     // ten seconds bring five of the six batches, and take three
     let [read, taken] = [5, 3].map(|batches| (SLOW_BYTES * batches / 10) as f64);
-    stage.hands[0].quota("isolog", "consumer_byte_rate", read).unwrap();
-    stage.hands[1].quota("isolog", "producer_byte_rate", taken).unwrap();
+    stage.hands[0].quota("isolog", "consumer_byte_rate", Some(read)).unwrap();
+    stage.hands[1].quota("isolog", "producer_byte_rate", Some(taken)).unwrap();
     let isolog = Isolog::start(&stage.link(SLOW, "")).unwrap();
     stage.copied(&isolog, SLOW);
     for side in ["source", "destination"] {
@@ -193,7 +191,7 @@ fn quotas_make_a_copy_late(stage: &Stage) {
 
 #[test]
 fn links_do_with_transactions_what_they_were_told() {
-    let _turn = turn();
+    let _room = room(2);
     let stage = Stage::start();
     aborted_records_are_copied_where_that_is_chosen(&stage);
     visible_fillers_say_what_they_are(&stage);

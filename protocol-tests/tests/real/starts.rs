@@ -5,9 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::thread::sleep;
-use std::time::Duration;
-
+use bytes::Bytes;
 use isolog::ids::Offset;
 use isolog::wire::filler;
 use isolog::wire::filler::Kind;
@@ -18,11 +16,10 @@ use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
-use protocol_tests::real::RealSpec;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// Records of one batch.
 const BATCH: i64 = 10;
@@ -30,6 +27,10 @@ const BATCH: i64 = 10;
 const SETTLED_SECONDS: u64 = 150;
 /// The front of the topic whose filling is interrupted.
 const LONG: i64 = 60 * filler::COUNT_MAX as i64;
+/// The destination takes it in no less than this, however quick the machine: a quota.
+const LONG_SECONDS: usize = 120;
+/// How often isolog is killed meanwhile.
+const KILLS: u32 = 4;
 
 struct Stage {
     source: Hand,
@@ -91,6 +92,11 @@ impl Stage {
 
 const TOPICS: [&str; 5] = ["s-trimmed", "s-emptied", "s-inside", "s-compacted", "s-long"];
 
+fn part_of_front() -> Bytes {
+    let part = filler::filler(Kind::Hidden, Offset::ZERO, filler::COUNT_MAX, filler::NO_TIMESTAMP);
+    part.to_bytes()
+}
+
 fn make(source: &Hand) {
     trimmed(source, "s-trimmed", 5, 2 * BATCH);
     trimmed(source, "s-emptied", 5, 5 * BATCH);
@@ -98,28 +104,29 @@ fn make(source: &Hand) {
     trimmed(source, "s-compacted", 5, 2 * BATCH + 3);
     source.alter("s-compacted", "cleanup.policy", Some("compact")).unwrap();
     source.create("s-long", 1, 1, &[]).unwrap();
-    let front = filler::filler(Kind::Hidden, Offset::ZERO, filler::COUNT_MAX, filler::NO_TIMESTAMP);
+    let front = part_of_front();
     for _ in 0..LONG / i64::from(filler::COUNT_MAX) {
-        source.produce_bytes("s-long", 0, front.to_bytes()).unwrap();
+        source.produce_bytes("s-long", 0, front.clone()).unwrap();
     }
     write(source, "s-long", 2);
     source.delete_records("s-long", 0, LONG).unwrap();
 }
 
-/// Killed again and again while the long front is filled; it goes on where it was.
+/// Killed again and again while the long front is filled; it goes on where it was. The front cannot
+/// be full before the last kill: the broker takes so little of it a second.
 fn killed_inside_the_front(stage: &mut Stage) {
-    let mut inside = 0;
-    for _ in 0..20 {
+    let mut filled = 0;
+    for _ in 0..KILLS {
+        stage.isolog.wait_for("more of the front is filled", 60, |_| {
+            let end = stage.destination.ends("s-long", 0).ok()?.1;
+            (end > filled).then_some(())
+        });
         stage.isolog.kill();
-        let end = stage.destination.ends("s-long", 0).map_or(0, |ends| ends.1);
-        inside += u32::from(0 < end && end < LONG);
+        filled = stage.destination.ends("s-long", 0).unwrap().1;
+        assert!(filled < LONG, "the quota does not hold: {filled} of {LONG} are filled");
         stage.isolog.start_again().unwrap();
-        if end >= LONG {
-            break;
-        }
-        sleep(Duration::from_millis(2_500));
     }
-    assert!(inside > 0, "no kill came while the front was filled");
+    stage.destination.quota("isolog", "producer_byte_rate", None).unwrap();
 }
 
 /// The broker forgets DeleteRecords when it crashes within a minute, single as it is.
@@ -134,17 +141,18 @@ fn the_broker_forgets(stage: &Stage) {
 }
 
 fn starts(version: &str) {
-    let _turn = turn();
-    let source = RealCluster::start(RealSpec::new(version, 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new(version, 1)).unwrap();
+    let _room = room(2);
+    let (source, destination) = RealCluster::plain_pair(version).unwrap();
     let hands = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     make(&hands.0);
+    let front_bytes = part_of_front().len() * (LONG / i64::from(filler::COUNT_MAX)) as usize;
+    let rate = front_bytes / LONG_SECONDS;
+    hands.1.quota("isolog", "producer_byte_rate", Some(rate as f64)).unwrap();
     let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["s-*"]);
     let isolog = Isolog::start(&spec).unwrap();
     let sides = (source, destination);
     let mut stage = Stage { source: hands.0, destination: hands.1, isolog, sides };
 
-    sleep(Duration::from_secs(2));
     killed_inside_the_front(&mut stage);
     for topic in TOPICS {
         stage.wait_ends(topic, 120);
@@ -205,9 +213,8 @@ fn wait_copy(stage: (&Hand, &Hand), isolog: &Isolog, topic: &str, (start, end): 
 /// The start is chosen once: what the source gets afterwards, and kills, do not change it.
 #[test]
 fn a_mirror_begins_where_it_was_told_and_remembers() {
-    let _turn = turn();
-    let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let _room = room(2);
+    let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     let hands = (&ours, &theirs);
     let sides = (source, destination);

@@ -207,9 +207,9 @@ impl Exhibit {
         }
     }
 
-    /// Closes the last segment of a compacted topic, so that the cleaners take all before it.
-    pub fn close(&self, source: &Hand) {
-        for partition in (0..PARTITIONS).filter(|_| self.is_compacted) {
+    /// Closes the last segment of a compacted partition, so that the cleaners take all before it.
+    pub fn close(&self, source: &Hand, partition: i32) {
+        if self.is_compacted {
             let closing = Build::new(now_ms() + AHEAD_MS, vec![Record::new("closing", "x")]);
             source.produce(self.name, partition, &closing).unwrap();
         }

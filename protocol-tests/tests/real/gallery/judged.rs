@@ -29,7 +29,8 @@ use protocol_tests::world::verdict::judge as judge_one;
 use super::exhibits::Exhibit;
 use super::exhibits::PARTITIONS;
 
-fn places(all: &[Exhibit]) -> impl Iterator<Item = (&Exhibit, i32)> {
+/// Every partition of every topic.
+pub fn places(all: &[Exhibit]) -> impl Iterator<Item = (&Exhibit, i32)> {
     all.iter().flat_map(|exhibit| (0..PARTITIONS).map(move |partition| (exhibit, partition)))
 }
 
@@ -51,6 +52,9 @@ fn unlevel(exhibit: &Exhibit, partition: i32, source: &Hand, copy: &Hand) -> Opt
     // where a segment holds nothing but fillers Sarama does not get on (H11) until it is cleaned
     let fillers: usize = logs[1].batches.iter().map(hidden).sum();
     if fillers > 0 {
+        // A segment that begins with fillers has no time of its own: it is rolled by what is
+        // appended `segment.ms` after it was made, and a quick copy is whole before that.
+        exhibit.close(source, partition);
         return Some(format!("{what}: {fillers} fillers are not yet cleaned"));
     }
     let counts = logs.map(|log| visible(&log, log.end).len());

@@ -22,7 +22,7 @@ use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 use protocol_tests::rng::Rng;
 
 use self::exhibits::Exhibit;
@@ -133,13 +133,12 @@ fn seed() -> u64 {
 }
 
 /// A cluster whose cleaner does not wait.
-fn cluster(version: &str, brokers: u8) -> RealCluster {
+fn cluster(version: &str, brokers: u8) -> RealSpec {
     let spec = RealSpec::new(version, brokers)
         .prop("log.cleaner.backoff.ms", "400")
         .prop("log.cleaner.threads", "1")
         .prop("log.retention.check.interval.ms", "3600000");
-    let spec = if brokers > 1 { spec.prop("min.insync.replicas", "2") } else { spec };
-    RealCluster::start(spec).unwrap()
+    if brokers > 1 { spec.prop("min.insync.replicas", "2") } else { spec }
 }
 
 /// Producers write, and everything that can be killed is; what isolog was doing when it was.
@@ -166,11 +165,12 @@ fn hurt(
 
 /// Shows a set of exhibits between two clusters.
 fn show(pair: Pair, size: Size) {
-    let _turn = turn();
+    let _room = room(2 * u32::from(pair.brokers));
     let mut rng = Rng::new(seed());
     let began = Instant::now();
-    let source = cluster(pair.source, pair.brokers);
-    let destination = cluster(pair.destination, pair.brokers);
+    let specs = [pair.source, pair.destination].map(|version| cluster(version, pair.brokers));
+    let [source, destination] = specs;
+    let (source, destination) = RealCluster::both(source, destination).unwrap();
     let (here, there) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     let all = Exhibit::all(pair.set, is_whole());
     for exhibit in &all {
@@ -187,7 +187,7 @@ fn show(pair: Pair, size: Size) {
     let hits = hurt(&all, &mut isolog, &size, [&source, &destination], &mut rng);
     let hurt_after = began.elapsed();
     let written: u64 = loads.into_iter().map(|load| load.stop().unwrap().records).sum();
-    all.iter().for_each(|exhibit| exhibit.close(&here));
+    judged::places(&all).for_each(|(exhibit, partition)| exhibit.close(&here, partition));
     // The KRaft of 2.8.2 tells its logs of changed configs when it starts, and never starts twice
     // (docs/OFFSETS.md): it cleans nothing that became compacted when its front was gone.
     let never_cleaned = |one: &Exhibit| pair.destination.ends_with("-kraft") && one.is_staged();
