@@ -15,4 +15,5 @@ pub mod rng;
 pub mod samples;
 pub mod scripted;
 pub mod secure;
+pub mod seeds;
 pub mod world;

@@ -2,6 +2,7 @@
 //!
 //! It never asserts a time; a failing seed prints the one command that replays it.
 
+use protocol_tests::seeds::on_all_cores;
 use protocol_tests::world::Outcome;
 use protocol_tests::world::run_seed;
 
@@ -25,8 +26,7 @@ fn every_world_ends_with_equal_logs() {
     let one = number("ISOLOG_SEED");
     let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
     let (mut records, mut strikes) = (0, 0);
-    for seed in seeds {
-        let outcome = run(seed);
+    for outcome in on_all_cores(seeds, run) {
         records += outcome.records;
         strikes += outcome.strikes;
     }

@@ -1,0 +1,48 @@
+//! Many seeds on all cores.
+//!
+//! It never lets one seed see another: what came of each is a function of the seed alone.
+
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+/// What came of each seed, in any order. A seed that panics ends all of it with its own panic.
+pub fn on_all_cores<T: Send>(seeds: Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return done;
+            }
+            done.push(run(seed));
+        }
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::on_all_cores;
+
+    #[test]
+    fn each_seed_runs_once() {
+        let mut seen = on_all_cores(3..50, |seed| seed);
+        seen.sort_unstable();
+        assert_eq!(seen, (3..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    #[should_panic(expected = "seed 7")]
+    fn a_seed_that_fails_is_told() {
+        on_all_cores(0..20, |seed| assert!(seed != 7, "seed {seed}"));
+    }
+}
