@@ -1,12 +1,14 @@
 # Names only. What each does is written where it is done.
-.PHONY: demo test check sim fuzz bench doc dist
+.PHONY: demo test check sim soak fuzz bench audit doc dist
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 demo:  ; protocol-tests/kafka/demo
-test:  check doc ; cargo test --workspace --locked --no-fail-fast
+test:  ; .ci/test
 check: ; cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
 sim:   ; cargo test --locked -p protocol-tests --test sim -- world_random:: mirror_ops::
+soak:  ; .ci/soak
 fuzz:  ; fuzz/run
 bench: ; benches/run
+audit: ; command -v cargo-deny >/dev/null || cargo install cargo-deny --locked; cargo deny check
 doc:   ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 dist:  ; .ci/dist
