@@ -8,7 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::StatusCode;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
@@ -16,8 +23,6 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +30,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::secure::ServerTls;
 
-/// Connections that are open at once; the next client waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 64;
-/// Bytes of a request's line and headers together.
+use super::flow::Sliced;
+use super::flow::Watched;
+use super::seats::Limits;
+use super::seats::Seat;
+use super::seats::Seats;
+
+/// Bytes of a request's line and headers together, and of an answer that wait in a connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// For how long a client may take over them.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +53,7 @@ pub struct Door {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<ServerTls>,
+    limits: Limits,
 }
 
 impl Door {
@@ -51,7 +61,7 @@ impl Door {
     pub async fn open(address: SocketAddr, tls: Option<ServerTls>) -> io::Result<Door> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Door { listener, address, tls })
+        Ok(Door { listener, address, tls, limits: Limits::PORT })
     }
 
     /// The address with the port that was really taken.
@@ -59,42 +69,37 @@ impl Door {
         self.address
     }
 
+    /// The same with other bounds.
+    #[cfg(test)]
+    pub fn with(self, limits: Limits) -> Door {
+        Door { limits, ..self }
+    }
+
     /// Serves until `shutdown`, then lets the answers that are under way end.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let seats = Seats::new(self.limits);
         let talks = TaskTracker::new();
-        while let Some((stream, seat)) = self.next(&seats, &shutdown).await {
-            let (tls, router, shutdown) = (self.tls.clone(), router.clone(), shutdown.clone());
+        while let Some(stream) = shutdown.run_until_cancelled(self.accept()).await {
+            // whoever comes next waits in the kernel's queue
+            let Some(taken) = shutdown.run_until_cancelled(seats.take()).await else { break };
+            let host = Host { router: router.clone(), seats: seats.clone(), limits: self.limits };
+            let (tls, shutdown) = (self.tls.clone(), shutdown.clone());
             talks.spawn(async move {
-                match tls {
-                    None => converse(stream, router, shutdown).await,
-                    Some(tls) => {
-                        if let Some(stream) = shake(stream, &tls, &shutdown).await {
-                            converse(stream, router, shutdown).await;
-                        }
-                    }
+                let seat = &taken.seat;
+                tokio::select! {
+                    () = host.receive(stream, tls, seat, shutdown) => {}
+                    () = seat.given_up(&host.limits) => {}
                 }
-                drop(seat);
             });
         }
         talks.close();
         talks.wait().await;
     }
 
-    /// The next client that has a seat; `None` at the end.
-    async fn next(
-        &self,
-        seats: &Arc<Semaphore>,
-        shutdown: &CancellationToken,
-    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        shutdown.run_until_cancelled(self.admit(seats)).await
-    }
-
-    async fn admit(&self, seats: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-        let seat = seats.clone().acquire_owned().await.expect("nobody closes the semaphore");
+    async fn accept(&self) -> TcpStream {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, seat),
+                Ok((stream, _)) => return stream,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the service port");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -122,31 +127,73 @@ async fn shake(
     }
 }
 
-/// One connection from its first byte to its last.
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+/// What every connection is served with.
+struct Host {
     router: Router,
-    shutdown: CancellationToken,
-) {
-    let talk = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::pin!(talk);
-    let ended = tokio::select! {
-        result = &mut talk => Some(result),
-        () = shutdown.cancelled() => None,
-        () = tokio::time::sleep(CONNECTION_AGE_MAX) => None,
-    };
-    let ended = match ended {
-        Some(result) => Ok(result),
-        None => {
-            talk.as_mut().graceful_shutdown();
-            tokio::time::timeout(LINGER_MAX, talk).await
+    seats: Arc<Seats>,
+    limits: Limits,
+}
+
+impl Host {
+    async fn receive(
+        &self,
+        stream: TcpStream,
+        tls: Option<ServerTls>,
+        seat: &Arc<Seat>,
+        shutdown: CancellationToken,
+    ) {
+        match tls {
+            None => self.converse(stream, seat, shutdown).await,
+            Some(tls) => {
+                if let Some(stream) = shake(stream, &tls, &shutdown).await {
+                    self.converse(stream, seat, shutdown).await;
+                }
+            }
         }
-    };
-    if let Ok(Err(error)) = ended {
-        tracing::debug!(%error, "a connection to the service port broke");
+    }
+
+    /// One connection from its first byte to its last.
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        seat: &Arc<Seat>,
+        shutdown: CancellationToken,
+    ) {
+        let talk = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(
+                TokioIo::new(Watched::new(stream, seat.clone())),
+                service_fn(|request| self.answer(request, seat.clone())),
+            );
+        tokio::pin!(talk);
+        let ended = tokio::select! {
+            result = &mut talk => Some(result),
+            () = shutdown.cancelled() => None,
+            () = tokio::time::sleep(CONNECTION_AGE_MAX) => None,
+        };
+        let ended = match ended {
+            Some(result) => Ok(result),
+            None => {
+                talk.as_mut().graceful_shutdown();
+                tokio::time::timeout(LINGER_MAX, talk).await
+            }
+        };
+        if let Ok(Err(error)) = ended {
+            tracing::debug!(%error, "a connection to the service port broke");
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        seat: Arc<Seat>,
+    ) -> Result<Response<Sliced<Body>>, std::convert::Infallible> {
+        seat.ask();
+        let answer = TowerToHyperService::new(self.router.clone()).call(request).await?;
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        seat.answer(!refused.contains(&answer.status()));
+        Ok(answer.map(|body| Sliced::new(body, seat, self.seats.clone())))
     }
 }

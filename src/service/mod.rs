@@ -3,9 +3,12 @@
 //! It shows and never does.
 
 mod export;
+mod flow;
 mod http;
+mod kept;
 pub mod links;
 mod routes;
+mod seats;
 pub mod view;
 
 use std::net::SocketAddr;

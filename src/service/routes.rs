@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware;
@@ -18,13 +20,17 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::secure::Secret;
 
 use super::export;
+use super::kept::Kept;
+use super::kept::Turn;
 use super::view::Check;
 use super::view::PartitionView;
 use super::view::Sight;
@@ -34,40 +40,74 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The content type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The status of what is refused because too much is going on.
+const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+/// The content type of JSON.
+const JSON_TYPE: &str = "application/json";
+/// How many large answers (all but health) may be prepared or on their way at once. The seats
+/// beyond them are for health.
+pub const LARGE_MAX: usize = 48;
+
 #[derive(Clone)]
 struct Counter {
     sight: Arc<dyn Sight>,
     recorder: PrometheusHandle,
+    large: Turn,
+    small: Turn,
+    metrics: Kept<Bytes>,
+    partitions: Kept<Arc<Vec<PartitionView>>>,
 }
 
 /// All routes over one view of the links.
 pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle, guard: Guard) -> Router {
+    let counter = Counter {
+        sight,
+        recorder,
+        large: Turn::new(),
+        small: Turn::new(),
+        metrics: Kept::default(),
+        partitions: Kept::default(),
+    };
+    let large = Arc::new(Semaphore::new(LARGE_MAX));
+    let health = Router::new().route("/health/live", get(live)).route("/health/ready", get(ready));
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
         .route("/v1/links", get(links))
         .route("/v1/partitions", get(partitions))
+        .layer(middleware::from_fn_with_state(large, beside_health))
+        .merge(health)
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_reading)
         .layer(middleware::from_fn(within_time))
         .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
-        .with_state(Counter { sight, recorder })
+        .with_state(counter)
 }
 
 /// Prepares an answer where it may take its time: 50,000 partitions are a few hundred ms.
 async fn aside<T: Send + 'static>(
-    counter: Counter,
-    work: impl FnOnce(&Counter) -> T + Send + 'static,
+    turn: &Turn,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    let joined = tokio::task::spawn_blocking(move || work(&counter)).await;
-    joined.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed"))
+    let failed = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
+    turn.aside(work).await.map_err(failed)
 }
 
 async fn metrics(State(counter): State<Counter>) -> Result<Response, Refusal> {
-    let render = |counter: &Counter| export::render(&counter.recorder, &*counter.sight);
-    let text = aside(counter, render).await?;
+    let text = match counter.metrics.fresh() {
+        Some(fresh) => fresh,
+        None => {
+            let Counter { sight, recorder, metrics, large, .. } = counter;
+            let render = move || metrics.get(|| export::render(&recorder, &*sight).into());
+            aside(&large, render).await?
+        }
+    };
     Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
+}
+
+/// An answer that was made to JSON aside.
+fn json(text: Result<Vec<u8>, serde_json::Error>) -> Result<Response, Refusal> {
+    let failed = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
+    Ok(([(header::CONTENT_TYPE, JSON_TYPE)], text.map_err(failed)?).into_response())
 }
 
 #[derive(Serialize)]
@@ -87,16 +127,21 @@ struct Ready {
 }
 
 async fn ready(State(counter): State<Counter>) -> Result<Response, Refusal> {
-    let checks = aside(counter, |counter| counter.sight.readiness()).await?;
+    let sight = counter.sight;
+    let checks = aside(&counter.small, move || sight.readiness()).await?;
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(Ready { ready, checks })).into_response())
 }
 
 async fn links(State(counter): State<Counter>) -> Result<Response, Refusal> {
-    let mut links = aside(counter, |counter| counter.sight.links()).await?;
-    links.sort_by(|left, right| left.name.cmp(&right.name));
-    Ok(Json(links).into_response())
+    let sight = counter.sight;
+    let all = move || {
+        let mut links = sight.links();
+        links.sort_by(|left, right| left.name.cmp(&right.name));
+        serde_json::to_vec(&links)
+    };
+    json(aside(&counter.large, all).await?)
 }
 
 #[derive(Deserialize)]
@@ -112,16 +157,25 @@ async fn partitions(
 ) -> Result<Response, Refusal> {
     let bad = "the query takes link=NAME and topic=NAME";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
-    let body = aside(counter, move |counter| chosen(&*counter.sight, &which)).await?;
-    Ok(Json(body).into_response())
+    let Counter { sight, partitions, large, .. } = counter;
+    let text = move || {
+        let all = partitions.get(|| Arc::new(sorted(&*sight)));
+        serde_json::to_vec(&chosen(&all, &which))
+    };
+    json(aside(&large, text).await?)
 }
 
-fn chosen(sight: &dyn Sight, which: &Which) -> Vec<PartitionView> {
-    let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+fn sorted(sight: &dyn Sight) -> Vec<PartitionView> {
     let mut all = sight.partitions();
-    all.retain(|view| fits(&which.link, &view.link) && fits(&which.topic, &view.topic));
     all.sort_by(|left, right| place(left).cmp(&place(right)));
     all
+}
+
+fn chosen<'a>(all: &'a [PartitionView], which: &Which) -> Vec<&'a PartitionView> {
+    let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+    let fits =
+        |view: &&PartitionView| fits(&which.link, &view.link) && fits(&which.topic, &view.topic);
+    all.iter().filter(fits).collect()
 }
 
 fn place(view: &PartitionView) -> (&str, &str, i32) {
@@ -140,7 +194,12 @@ struct RefusalBody {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = RefusalBody { error_code: self.0.as_u16(), message: self.1 };
-        (self.0, Json(body)).into_response()
+        let mut answer = (self.0, Json(body)).into_response();
+        // who is not let in, or came too often, keeps no seat
+        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, TOO_MANY].contains(&self.0) {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 
@@ -151,6 +210,24 @@ async fn nothing_here() -> Refusal {
 
 async fn only_reading() -> Refusal {
     Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are taken here")
+}
+
+/// Large answers leave seats for health: each counts until its last byte is handed over.
+async fn beside_health(
+    State(large): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(permit) = large.try_acquire_owned() else {
+        return Refusal(TOO_MANY, "too many answers are being read: try again").into_response();
+    };
+    let answer = next.run(request).await;
+    answer.map(|body| {
+        axum::body::Body::new(body.map_frame(move |frame| {
+            let _lasts_as_long = &permit;
+            frame
+        }))
+    })
 }
 
 async fn within_time(request: Request, next: Next) -> Response {

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+use super::seats::Limits;
 use super::view::Check;
 use super::view::LinkView;
 use super::view::PartitionView;
@@ -46,11 +47,16 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
+    start_with(Arc::new(Three), Access::default(), Limits::PORT).await
+}
+
+async fn start_with(sight: Arc<dyn Sight>, access: Access, limits: Limits) -> Running {
+    let listen = Listen::new("127.0.0.1:0".parse().unwrap(), access).unwrap();
     let options = Options { listen, log_json: false, log_level: "info".into() };
     let counter = Counter::open(&options).await.unwrap();
+    let counter = Counter { door: counter.door.with(limits), ..counter };
     let (address, shutdown) = (counter.address(), CancellationToken::new());
-    let task = tokio::spawn(counter.serve(Arc::new(Three), shutdown.clone()));
+    let task = tokio::spawn(counter.serve(sight, shutdown.clone()));
     Running { address, shutdown, task }
 }
 
@@ -63,6 +69,13 @@ impl Running {
         let read = stream.read_to_string(&mut answer);
         tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
         answer
+    }
+
+    /// Sends bytes and keeps the connection.
+    async fn open(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -137,4 +150,131 @@ async fn a_port_that_is_taken_is_named() {
     let options = Options { listen, log_json: false, log_level: "info".into() };
     let said = Counter::open(&options).await.unwrap_err().to_string();
     assert!(said.starts_with(&format!("cannot listen on {}: ", running.address)), "{said}");
+}
+
+/// Waits for a little of the answer.
+async fn hear(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 12];
+    let read = stream.read_exact(&mut bytes);
+    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// H3: clients that are served, and those that begin to ask, hold no seat that others want.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stay_give_way_to_new_ones() {
+    let running = start().await;
+    for request in ["GET /health/live HTTP/1.1\r\n\r\n", "GET /health"] {
+        let mut staying = Vec::new();
+        for _ in 0..Limits::PORT.connections_max + 8 {
+            let mut stream = running.open(request).await;
+            if request.ends_with("\r\n\r\n") {
+                assert_eq!(hear(&mut stream).await, "HTTP/1.1 200");
+            }
+            staying.push(stream);
+        }
+        assert_eq!(running.get("/health/live").await.0, 200);
+    }
+}
+
+/// H3: who is not let in keeps no seat.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_clients_are_closed() {
+    let token = Some(Secret::new("a token of sixteen bytes".to_owned()));
+    let access = Access { token, ..Access::default() };
+    let running = start_with(Arc::new(Three), access, Limits::PORT).await;
+    let ask = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n";
+    // read to the end: the other side closes
+    let answer = running.send(&format!("{ask}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    let answer = running.send("GET /health/live HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("connection: close"), "{answer}");
+    let known = "Authorization: Bearer a token of sixteen bytes\r\n\r\n";
+    let mut stream = running.open(&format!("{ask}{known}")).await;
+    assert_eq!(hear(&mut stream).await, "HTTP/1.1 200");
+}
+
+/// So many rows that their text fits into no socket's buffer.
+struct Many;
+
+impl Sight for Many {
+    fn partitions(&self) -> Vec<PartitionView> {
+        let view = |partition| PartitionView { partition, ..Three.partitions()[0].clone() };
+        (0..20_000).map(view).collect()
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        Vec::new()
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
+/// H2: a client that does not read its answer holds neither its seat nor the answer for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_give_way_and_end() {
+    let patience = Duration::from_millis(100);
+    let ask = "GET /v1/partitions HTTP/1.1\r\n\r\n";
+    let limits = Limits { connections_max: 4, patience, ..Limits::PORT };
+    let running = start_with(Arc::new(Many), Access::default(), limits).await;
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut stream = running.open(ask).await;
+        assert_eq!(hear(&mut stream).await, "HTTP/1.1 200");
+        deaf.push(stream);
+    }
+    assert_eq!(running.get("/health/live").await.0, 200);
+
+    // nobody gives way here: the answer itself comes to its end
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { connections_max: 1, patience: hour, flow_max: patience, ..Limits::PORT };
+    let running = start_with(Arc::new(Many), Access::default(), limits).await;
+    let mut deaf = running.open(ask).await;
+    assert_eq!(hear(&mut deaf).await, "HTTP/1.1 200");
+    assert_eq!(running.get("/health/live").await.0, 200);
+}
+
+/// Holds back its partitions until the other end is dropped.
+struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Sight for Slow {
+    fn partitions(&self) -> Vec<PartitionView> {
+        assert!(self.0.lock().unwrap().recv().is_err(), "nothing is ever sent");
+        Vec::new()
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        Vec::new()
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
+/// However many large answers are asked for, health has seats, and is not behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_leave_seats_for_health() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let running = start_with(
+        Arc::new(Slow(std::sync::Mutex::new(released))),
+        Access::default(),
+        Limits::PORT,
+    )
+    .await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..=routes::LARGE_MAX {
+        let mut stream = running.open("GET /v1/partitions HTTP/1.1\r\n\r\n").await;
+        asked.spawn(async move { hear(&mut stream).await });
+    }
+    // only the one that is too many has an answer
+    assert_eq!(asked.join_next().await.unwrap().unwrap(), "HTTP/1.1 429");
+    assert_eq!(running.get("/health/ready").await.0, 200);
+    assert_eq!(running.get("/health/live").await.0, 200);
+    drop(release);
+    for said in asked.join_all().await {
+        assert_ne!(said, "HTTP/1.1 429");
+    }
 }

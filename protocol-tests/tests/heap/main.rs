@@ -5,6 +5,7 @@
 mod hostile;
 mod idle;
 mod logins;
+mod scrapes;
 mod shape;
 
 use std::sync::Mutex;
