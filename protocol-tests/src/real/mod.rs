@@ -55,6 +55,7 @@ pub use proxy::PROXY_HOST;
 pub use proxy::Proxy;
 pub use quota::quota_request;
 pub use room::Room;
+pub use room::long_room;
 pub use room::room;
 pub use room::turn;
 pub use tools::tool;

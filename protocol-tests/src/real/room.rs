@@ -1,7 +1,9 @@
 //! Room for brokers: how many of them run at once on this machine, over all tests of a process.
 //!
-//! It never lets a test overtake one that came before it, so that one of six brokers gets its turn.
+//! It never lets a test overtake one that came before it, so that one of six brokers gets its turn;
+//! but those that take minutes go in before all others.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::File;
 use std::io::Write;
@@ -14,15 +16,15 @@ use std::time::Instant;
 /// So many brokers run at once unless `ISOLOG_BROKERS` says otherwise: what two cores carry.
 const BROKERS_MAX: u32 = 6;
 
-#[derive(Default)]
 struct Taken {
     brokers: u32,
-    /// The number that the next test to come gets, and that of the next one to go in.
+    /// The number that the next test to come gets.
     next_comer: u64,
-    next_inside: u64,
+    /// Who waits: whether it is short, and its number.
+    line: BTreeSet<(bool, u64)>,
 }
 
-static TAKEN: Mutex<Taken> = Mutex::new(Taken { brokers: 0, next_comer: 0, next_inside: 0 });
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { brokers: 0, next_comer: 0, line: BTreeSet::new() });
 static LEFT: Condvar = Condvar::new();
 
 fn taken() -> MutexGuard<'static, Taken> {
@@ -45,15 +47,25 @@ pub struct Room {
 /// Waits until `brokers` more may run. A test takes it once, before its first cluster, for as many
 /// as will ever run at the same time.
 pub fn room(brokers: u32) -> Room {
+    enter(brokers, true)
+}
+
+/// The same for a test that takes minutes, most of them waiting: begun last, it would end alone.
+pub fn long_room(brokers: u32) -> Room {
+    enter(brokers, false)
+}
+
+fn enter(brokers: u32, is_short: bool) -> Room {
     let came = Instant::now();
     let max = brokers_max().max(brokers);
     let mut now = taken();
-    let number = now.next_comer;
+    let me = (is_short, now.next_comer);
     now.next_comer += 1;
-    while now.next_inside != number || now.brokers + brokers > max {
+    now.line.insert(me);
+    while now.line.first() != Some(&me) || now.brokers + brokers > max {
         now = LEFT.wait(now).unwrap_or_else(PoisonError::into_inner);
     }
-    now.next_inside += 1;
+    now.line.remove(&me);
     now.brokers += brokers;
     LEFT.notify_all();
     Room { brokers, came, began: Instant::now() }
@@ -94,31 +106,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_needs_much_is_not_overtaken() {
+    fn who_needs_much_is_not_overtaken_but_by_who_takes_long() {
         let first = room(BROKERS_MAX - 1);
         let (sender, entered) = mpsc::channel();
-        let wait_queued = |number: u64| {
-            while taken().next_comer < number {
-                thread::yield_now();
-            }
-        };
-        let enter = |name: &'static str, brokers: u32| {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                let room = room(brokers);
+        let come = |name: &'static str, brokers: u32, is_short: bool| {
+            let (sender, before) = (sender.clone(), taken().line.len());
+            let one = thread::spawn(move || {
+                let room = enter(brokers, is_short);
                 sender.send(name).expect("the test listens");
                 drop(room);
-            })
+            });
+            while taken().line.len() == before {
+                thread::yield_now();
+            }
+            one
         };
-        let large = enter("large", BROKERS_MAX);
-        wait_queued(2);
-        let small = enter("small", 1);
-        wait_queued(3);
+        let all = [
+            come("large", BROKERS_MAX, true),
+            come("small", 1, true),
+            come("long", BROKERS_MAX, false),
+        ];
         assert_eq!(taken().brokers, BROKERS_MAX - 1, "there was room for the small one");
         assert!(entered.try_recv().is_err());
         drop(first);
-        assert_eq!([entered.recv(), entered.recv()], [Ok("large"), Ok("small")]);
-        large.join().and(small.join()).expect("both end");
+        let order: Vec<_> = all.iter().map(|_| entered.recv().expect("all go in")).collect();
+        assert_eq!(order, ["long", "large", "small"]);
+        all.into_iter().for_each(|one| one.join().expect("it ends"));
         assert_eq!(taken().brokers, 0);
     }
 }

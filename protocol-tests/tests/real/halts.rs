@@ -22,8 +22,8 @@ use protocol_tests::real::RealCluster;
 use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::room;
 
 /// Records of one batch of a scene.
 const BATCH: i64 = 10;
@@ -253,7 +253,7 @@ fn a_stop_under_load_is_clean(stage: &mut Stage, source: &str, destination: &str
 /// content is refused before the first byte.
 #[test]
 fn what_must_stand_still_does_and_the_others_go_on() {
-    let _room = room(2);
+    let _room = long_room(2);
     let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
     let hands = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     make(&hands.0, &["m-fine", "m-anew", "m-anew-longer", "m-gone"]);

@@ -28,6 +28,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use protocol_tests::rng::Rng;
@@ -321,7 +322,7 @@ fn late_bytes_of_dead_clients_do_no_harm() {
 /// exact on a direct connection; behind the proxy never silently wrong.
 #[test]
 fn old_records_are_copied_exactly_or_the_partition_stands() {
-    let _room = room(2);
+    let _room = long_room(2);
     let (began, mut rng) = (Instant::now(), Rng::new(seed()));
     let source = source_cluster();
     let forgetful = destination_spec()

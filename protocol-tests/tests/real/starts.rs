@@ -18,6 +18,7 @@ use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 
@@ -141,7 +142,7 @@ fn the_broker_forgets(stage: &Stage) {
 }
 
 fn starts(version: &str) {
-    let _room = room(2);
+    let _room = long_room(2);
     let (source, destination) = RealCluster::plain_pair(version).unwrap();
     let hands = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     make(&hands.0);
