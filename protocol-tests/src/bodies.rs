@@ -3,11 +3,14 @@
 //! It never accepts "no panic" as the only property, but for bytes that are refused.
 
 pub mod secrets;
+pub mod stores;
 pub mod units;
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use isolog::cli::ask;
+use isolog::secure::jks::Jks;
 use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
 use isolog::wire::batch::HEADER_BYTES;
@@ -52,6 +55,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("jaas", secrets::jaas),
     ("properties", secrets::properties),
     ("pem", secrets::pem),
+    ("jks", stores::jks),
+    ("pkcs12", stores::pkcs12),
+    ("revoked", stores::revoked),
+    ("http_head", stores::http_head),
     ("guarded", guarded_answer),
     ("mirror_ops", crate::mirror_ops::run_bytes),
 ];
@@ -77,7 +84,9 @@ pub fn decode(target: &str, input: Bytes) {
         "login" => secrets::decode_login(&input),
         "jaas" | "pem" => secrets::decode_text(target, &input),
         // a file of the operator's, read by a library
-        "properties" => {}
+        "properties" | "pkcs12" | "revoked" => {}
+        "jks" => drop(Jks::read(&input, None)),
+        "http_head" => drop(ask::body(input.to_vec())),
         "codec" => units::decode_codec(&input),
         "reframe" => units::decode_unit(&input),
         // reads nothing but a header

@@ -19,6 +19,9 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The largest answer: 50,000 partitions are about 15 MB of JSON.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// The most letters of a foreign answer that are shown.
+const SHOWN_CHARS_MAX: usize = 200;
+
 /// Gets `path` from `address` (host:port) as one whom `access` lets in; the error says what failed
 /// and what to try.
 pub async fn get(address: &str, path: &str, access: &Access) -> Result<Vec<u8>, String> {
@@ -73,7 +76,7 @@ async fn exchange(
 }
 
 /// The body of an answer with status 200.
-fn body(mut answer: Vec<u8>) -> Result<Vec<u8>, String> {
+pub fn body(mut answer: Vec<u8>) -> Result<Vec<u8>, String> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.ok_or("the answer is not HTTP")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
@@ -84,7 +87,9 @@ fn body(mut answer: Vec<u8>) -> Result<Vec<u8>, String> {
     }
     let body = answer.split_off(end + 4);
     if status.split(' ').nth(1) != Some("200") {
-        let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+        // four bytes a letter at most, and one letter cut in two
+        let shown = &body[..body.len().min(4 * SHOWN_CHARS_MAX + 4)];
+        let text = String::from_utf8_lossy(shown);
         return Err(format!("it answered {} {}", plain(status), plain(&text)));
     }
     if length(lines).is_some_and(|length| length != body.len() as u64) {
@@ -102,7 +107,7 @@ fn length<'a>(lines: impl Iterator<Item = &'a str>) -> Option<u64> {
 
 /// A peer's text without what a terminal would obey.
 fn plain(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
+    text.chars().filter(|letter| !letter.is_control()).take(SHOWN_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! It never reaches below `service`.
 
-mod ask;
+pub mod ask;
 mod bar;
 mod check;
 mod digest;

@@ -132,7 +132,7 @@ fn certificate(error: &CertificateError) -> String {
         other if is_algorithm(other) => format!(
             "the broker's certificate, or one above it, has a key or a signature of a kind that \
              isolog cannot check ({other}): RSA of 2048 bits and more, EC on P-256, P-384 or \
-             P-521, and Ed25519 will do, with SHA-256 or longer (on P-521 with SHA-384 or SHA-512)"
+             P-521, and Ed25519 will do, with SHA-256 or longer"
         ),
         other if other.to_string().contains("CaUsedAsEndEntity") => {
             "the broker shows an authority's certificate (CA:TRUE) as its own, and the trust store \

@@ -21,14 +21,17 @@ use rustls::pki_types::alg_id;
 /// A row of rustls's table.
 type Row = (SignatureScheme, &'static [&'static dyn SignatureVerificationAlgorithm]);
 
-/// SHA-256 is not there: RustCrypto's ECDSA takes no hash of less than half the curve's bits.
 static SHA512: P521 = P521 { hash: &digest::SHA512, signature: alg_id::ECDSA_SHA512 };
 static SHA384: P521 = P521 { hash: &digest::SHA384, signature: alg_id::ECDSA_SHA384 };
+/// What `openssl req -x509` signs with unless it is told otherwise.
+static SHA256: P521 = P521 { hash: &digest::SHA256, signature: alg_id::ECDSA_SHA256 };
+/// Bytes of a number on the curve.
+const FIELD_BYTES: usize = 66;
 
 static BESIDE_RING: LazyLock<WebPkiSupportedAlgorithms> = LazyLock::new(|| {
     let ring = default_provider().signature_verification_algorithms;
     let mut all = ring.all.to_vec();
-    all.extend([&SHA512 as &dyn SignatureVerificationAlgorithm, &SHA384]);
+    all.extend([&SHA512 as &dyn SignatureVerificationAlgorithm, &SHA384, &SHA256]);
     let mut mapping: Vec<Row> = ring.mapping.to_vec();
     let only: &'static [&'static dyn SignatureVerificationAlgorithm] =
         vec![all[ring.all.len()]].leak();
@@ -58,8 +61,13 @@ impl SignatureVerificationAlgorithm for P521 {
     ) -> Result<(), InvalidSignature> {
         let key = VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
         let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
+        // every hash is a shorter number than the curve's: zeros before it change nothing (FIPS
+        // 186-5, 6.4.2), and the crate takes none that is shorter than half of it
+        let mut number = [0; FIELD_BYTES];
         let hash = digest::digest(self.hash, message);
-        key.verify_prehash(hash.as_ref(), &signature).map_err(|_| InvalidSignature)
+        let (_, low) = number.split_at_mut(FIELD_BYTES - hash.as_ref().len());
+        low.copy_from_slice(hash.as_ref());
+        key.verify_prehash(&number, &signature).map_err(|_| InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {

@@ -31,17 +31,22 @@ impl RevocationLists {
     pub(super) fn load(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, StoreError> {
         let bytes = files::read(&self.file).map_err(|why| at(LISTS, why))?;
         let broken = |why: &str| broken(LISTS, &self.file.display().to_string(), why);
-        if bytes.first() == Some(&DER) {
-            return Ok(vec![bytes.to_vec().into()]);
-        }
-        let lists = Pem::read(&bytes).map_err(broken)?.revocation_lists;
-        match lists.is_empty() {
-            true => Err(broken("it holds no revocation list (X509 CRL)")),
-            false => Ok(lists),
-        }
+        lists_in(&bytes).map_err(broken)
     }
 
     pub(super) fn stamp(&self) -> Option<Stamp> {
         files::stamp(&self.file)
+    }
+}
+
+/// The lists of a file's bytes, at least one.
+pub fn lists_in(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, &'static str> {
+    if bytes.first() == Some(&DER) {
+        return Ok(vec![bytes.to_vec().into()]);
+    }
+    let lists = Pem::read(bytes)?.revocation_lists;
+    match lists.is_empty() {
+        true => Err("it holds no revocation list (X509 CRL)"),
+        false => Ok(lists),
     }
 }

@@ -18,6 +18,7 @@ use super::files::Stamp;
 use super::jks;
 use super::jks::Jks;
 use super::pem::Pem;
+use super::pem::is_bounded;
 use super::secret::Secret;
 
 /// Where a store is.
@@ -274,7 +275,23 @@ fn trusted(bytes: &[u8], password: Option<&str>) -> Result<Vec<CertificateDer<'s
     }
 }
 
+/// What a trust store's bytes make trusted; for whoever tries what hostile bytes do.
+pub fn certificates_in(
+    bytes: &[u8],
+    password: Option<&str>,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    trusted(bytes, password)
+}
+
+/// The chain of a PKCS#12 key store's bytes, if its key opens; for the same purpose.
+pub fn identity_in(bytes: &[u8], password: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    Ok(pkcs12_identity(bytes, password)?.0)
+}
+
 fn pkcs12(bytes: &[u8], password: &str) -> Result<Pkcs12Archive, String> {
+    if !is_bounded(bytes) {
+        return Err("it is protected by scrypt or by more than 10,000,000 rounds".to_owned());
+    }
     let opened = Pkcs12Archive::from_pkcs12(bytes, password);
     opened.map_err(|error| match error {
         p12_keystore::error::Error::MacError(_) => {

@@ -63,6 +63,11 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem, der, above: Vec::new(), serial: 0 }
     }
 
+    /// Its certificate, DER.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     /// One below this one: its pairs show the chain of both.
     pub fn below(&self, name: &str) -> Authority {
         let (mut params, key) = authority(name);

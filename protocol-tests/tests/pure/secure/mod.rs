@@ -8,6 +8,7 @@
 mod brokers;
 mod canary;
 mod login;
+mod old_keys;
 mod revoked;
 mod service;
 mod stores;

@@ -176,8 +176,16 @@ async fn lag_asks_a_service_that_is_guarded() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         asked = run("lag").arg("--json").output().unwrap();
     }
+    let rows: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(rows[0]["link"], "l", "{rows}");
+    // the running service still has the old one
+    let other = Authority::new("ours").sign(&["kafka.example"], Dates::Valid);
+    std::fs::write(dir.join("key.pem"), format!("{}{}", other.key, other.certificate)).unwrap();
+    let refused = run("lag").stderr(std::process::Stdio::piped()).output().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(String::from_utf8_lossy(&asked.stdout), "[]\n");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let words = "has another certificate than [service] ssl.keystore.location";
+    assert!(!refused.status.success() && said.contains(words), "{said}");
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -61,8 +61,10 @@ async fn stores_of_openssl_and_keytool_open_as_they_are() {
         ("client.jks", store, store),
         ("client.pem", None, None),
         ("client-enc.pem", None, Some(KEY_PASSWORD)),
+        ("client-old.pem", None, Some(KEY_PASSWORD)),
+        ("client-des3.pem", None, Some(KEY_PASSWORD)),
     ];
-    let theirs = ["ca.pem", "trust.p12", "trust.jks", "trust-openssl.p12"];
+    let theirs = ["ca.pem", "trust.p12", "trust.jks", "trust-openssl.p12", "trusted.pem"];
     for (at, (file, password, key_password)) in ours.into_iter().enumerate() {
         let theirs = theirs[at % theirs.len()];
         println!("{file} {theirs}");

@@ -4,6 +4,9 @@
 //! line of a `.properties` file, with blanks for line breaks (`DefaultSslEngineFactory.PemParser`),
 //! which the readers of `rustls-pki-types` do not take: so the sections are found here.
 
+mod elements;
+mod pbe;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pkcs8::EncryptedPrivateKeyInfoRef;
@@ -13,8 +16,10 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
-use super::pbe;
-use super::pbe::Opened;
+use self::elements::content;
+use self::elements::element;
+pub(super) use self::elements::is_bounded;
+use self::pbe::Opened;
 use super::secret::Secret;
 
 /// The most sections of one text; all public authorities together are 150.
@@ -96,6 +101,9 @@ impl PemKey {
             PemKey::Encrypted(sealed) => sealed,
         };
         let password = password.ok_or("its key is encrypted: set ssl.key.password")?;
+        if !is_bounded(&sealed) {
+            return Err(UNBOUNDED);
+        }
         match pbe::open(&sealed, password.expose()) {
             Opened::Key(key) => return Ok(PrivatePkcs8KeyDer::from(key.to_vec()).into()),
             Opened::Wrong => return Err(WRONG),
@@ -108,6 +116,8 @@ impl PemKey {
 }
 
 const WRONG: Why = "its key does not open: is ssl.key.password right?";
+const UNBOUNDED: Why = "its key is protected by scrypt or by more than 10,000,000 rounds: protect \
+                        it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc";
 const UNKNOWN: Why = "its encrypted key is broken, or protected in a way that isolog does not \
                       open: protect it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc";
 
@@ -132,30 +142,6 @@ fn without_trust(bytes: &[u8]) -> Result<Vec<u8>, Why> {
 
 /// `[0]` in a sequence.
 const REJECT: u8 = 0xa0;
-
-/// The first DER element, and what stands behind it.
-fn element(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, size) = measure(bytes)?;
-    bytes.split_at_checked(head.checked_add(size)?)
-}
-
-fn content(element: &[u8]) -> Option<&[u8]> {
-    element.get(measure(element)?.0..)
-}
-
-/// Bytes of an element's head and of its content.
-fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
-    match *bytes.get(1)? {
-        short @ 0..=0x7f => Some((2, usize::from(short))),
-        long @ 0x81..=0x83 => {
-            let count = usize::from(long & 0x7f);
-            let digits = bytes.get(2..2 + count)?;
-            let size = digits.iter().fold(0, |size, byte| size << 8 | usize::from(*byte));
-            Some((2 + count, size))
-        }
-        _ => None,
-    }
-}
 
 const BROKEN: Why = "a PEM section of it is broken";
 
@@ -192,7 +178,7 @@ mod tests {
     /// What `openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES` made.
     #[test]
     fn a_key_under_the_old_protection_opens() {
-        let text = include_bytes!("../../testdata/stores/key-pbe-sha1-3des.pem");
+        let text = include_bytes!("../../../testdata/stores/key-pbe-sha1-3des.pem");
         let open = |password: &str| {
             let key = Pem::read(text).unwrap().key.unwrap();
             key.open(Some(&Secret::new(password.to_owned())))

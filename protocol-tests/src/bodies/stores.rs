@@ -1,0 +1,83 @@
+//! Files of the operator's, and heads of HTTP: JKS, PKCS#12, revocation lists, answers and URLs.
+//!
+//! It never opens a socket or a file. Requests to the service port are read by hyper, which has
+//! fuzzers of its own; what is ours of them (names, tokens) is text by then.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use isolog::cli::ask;
+use isolog::cluster::sasl::http::Place;
+use isolog::secure::certificates_in;
+use isolog::secure::identity_in;
+use isolog::secure::jks::Jks;
+use isolog::secure::lists_in;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+
+use crate::secure::authority::Authority;
+
+/// What the seeds' stores are under.
+const PASSWORD: &str = "changeit";
+
+/// A JKS store, with its password and without: it holds no more than its bytes, and no key opens
+/// under another password.
+pub fn jks(data: &[u8]) {
+    for password in [None, Some(PASSWORD)] {
+        let Ok(jks) = Jks::read(data, password) else { continue };
+        let chains = jks.keys.iter().flat_map(|key| &key.chain);
+        let held: usize = jks.trusted.iter().chain(chains).map(Vec::len).sum();
+        assert!(held <= data.len(), "more certificate than store");
+        for key in &jks.keys {
+            drop(key.open(PASSWORD));
+            assert!(key.open("hunter2").is_err(), "a wrong password opens a key");
+        }
+    }
+}
+
+/// A PKCS#12 store, as trust store and as key store.
+pub fn pkcs12(data: &[u8]) {
+    // what does not begin so is for the other readers
+    if data.first() != Some(&0x30) {
+        return;
+    }
+    if let Ok(all) = certificates_in(data, Some(PASSWORD)) {
+        assert!(all.iter().map(|one| one.len()).sum::<usize>() <= data.len());
+    }
+    if let Err(said) = identity_in(data, PASSWORD) {
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
+}
+
+/// A file of revocation lists, read and handed to the check of chains.
+pub fn revoked(data: &[u8]) {
+    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add(Authority::new("fuzz").der().clone()).expect("an authority");
+        Arc::new(roots)
+    });
+    let Ok(lists) = lists_in(data) else { return };
+    assert!(!lists.is_empty() && lists.iter().map(|one| one.len()).sum::<usize>() <= data.len());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = WebPkiServerVerifier::builder_with_provider(ROOTS.clone(), provider);
+    drop(builder.with_crls(lists).build());
+}
+
+/// The answer of a service that `isolog lag` asks, or the URL of a token endpoint.
+pub fn http_head(data: &[u8]) {
+    match ask::body(data.to_vec()) {
+        Ok(body) => {
+            assert!(data.starts_with(b"HTTP/1.") && data.ends_with(&body));
+            assert!(data.len() >= body.len() + 12, "an answer without a status");
+        }
+        Err(said) => {
+            assert!(said.len() <= 4 * 500, "{} bytes", said.len());
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
+    }
+    let Ok(url) = std::str::from_utf8(data) else { return };
+    if let Ok(place) = Place::parse(url) {
+        assert!(!place.host.is_empty() && !url.contains('@') | place.path.contains('@'));
+        assert!(place.is_https || url.to_ascii_lowercase().starts_with("http:"));
+    }
+}
