@@ -11,6 +11,7 @@ pub mod secure;
 pub mod wire;
 // floor 2: rules (pure), and one cluster (IO, no opinion about mirroring)
 pub mod cluster;
+pub mod control;
 pub mod mirror;
 // floor 3: the belt and the clerks
 pub mod flow;

@@ -5,6 +5,7 @@
 pub mod bodies;
 pub mod broker;
 pub mod check;
+pub mod control_ops;
 pub mod loopback;
 pub mod mirror_ops;
 pub mod net;

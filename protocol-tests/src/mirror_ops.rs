@@ -475,10 +475,10 @@ fn policy(dice: &mut Dice<'_>) -> Policy {
 
 /// One run with `seed`; panics where a rule is broken.
 pub fn run_seed(seed: u64, steps: u64) -> Tally {
-    World::new(Dice { bytes: [].iter(), state: seed }).run(steps)
+    World::new(Dice::seeded(seed)).run(steps)
 }
 
 /// The fuzzer's run: its bytes are the dice.
 pub fn run_bytes(data: &[u8]) {
-    World::new(Dice { bytes: data.iter(), state: 0 }).run(data.len() as u64);
+    World::new(Dice::of(data)).run(data.len() as u64);
 }

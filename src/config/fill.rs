@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::audit;
 use crate::cluster;
+use crate::control::filter;
+use crate::control::start::StartSpec;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -21,8 +23,6 @@ use crate::link::Policy;
 use crate::link::journal;
 use crate::service;
 use crate::sync::configs;
-use crate::sync::filter;
-use crate::sync::start::StartSpec;
 
 use super::check::Checked;
 use super::relations;

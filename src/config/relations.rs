@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::filter::TopicFilter;
 use crate::ids::TopicName;
-use crate::sync::filter::TopicFilter;
 
 use super::check::Checked;
 use super::check::Origin;

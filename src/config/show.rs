@@ -6,9 +6,9 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::sync::filter::Pattern;
-use crate::sync::filter::Rule;
-use crate::sync::filter::Verdict;
+use crate::control::filter::Pattern;
+use crate::control::filter::Rule;
+use crate::control::filter::Verdict;
 
 use super::check::Checked;
 use super::check::Origin;

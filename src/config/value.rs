@@ -9,11 +9,11 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use crate::cluster::dial::allow::Rule as AddressRule;
+use crate::control::filter::Pattern;
+use crate::control::filter::Rule;
+use crate::control::filter::Verdict;
+use crate::control::start::StartSpec;
 use crate::secure::Secret;
-use crate::sync::filter::Pattern;
-use crate::sync::filter::Rule;
-use crate::sync::filter::Verdict;
-use crate::sync::start::StartSpec;
 
 use super::table::Kind;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
+use crate::control::start::StartSpec;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
@@ -16,7 +17,6 @@ use crate::ids::TopicPartition;
 use crate::link::journal::Journal;
 use crate::sync::stage;
 use crate::sync::stage::Changes;
-use crate::sync::start::StartSpec;
 use crate::sync::start::choose;
 use crate::sync::topics::Found;
 use crate::sync::topics::MirrorTopic;

@@ -11,6 +11,8 @@ mod wish;
 use std::time::Duration;
 
 use crate::cluster;
+use crate::control::filter::TopicFilter;
+use crate::control::start::StartSpec;
 use crate::flow;
 use crate::ids::LinkName;
 pub use crate::mirror::facts::GapFill;
@@ -18,8 +20,6 @@ pub use crate::mirror::facts::Merge;
 pub use crate::mirror::facts::OldFormat;
 pub use crate::mirror::facts::Overtook;
 pub use crate::mirror::facts::Policy;
-use crate::sync::filter::TopicFilter;
-use crate::sync::start::StartSpec;
 
 /// What one link mirrors and how; filled by `config`.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::ids::ClusterId;
@@ -17,7 +18,6 @@ use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::lag::Snapshot;
-use crate::sync::filter::TopicFilter;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 

@@ -3,7 +3,6 @@
 //! It never touches record bytes and does not know the belt.
 
 pub mod configs;
-pub mod filter;
 pub mod make;
 pub mod stage;
 pub mod start;

@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::control::filter::Pattern;
 use crate::ids::Side;
 use crate::ids::TopicName;
-use crate::sync::filter::Pattern;
 use crate::sync::topics::MirrorTopic;
 
 /// Which trouble; the word for API and metric follows from it.

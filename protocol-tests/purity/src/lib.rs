@@ -1,4 +1,6 @@
 //! The pure floors compiled alone, so that the compiler guards them; it never adds code.
+#[path = "../../../src/control/mod.rs"]
+pub mod control;
 #[path = "../../../src/ids.rs"]
 pub mod ids;
 #[path = "../../../src/mirror/mod.rs"]

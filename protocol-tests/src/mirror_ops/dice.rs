@@ -8,7 +8,17 @@ pub struct Dice<'a> {
     pub(super) state: u64,
 }
 
-impl Dice<'_> {
+impl<'a> Dice<'a> {
+    /// Dice that a seed throws.
+    pub fn seeded(seed: u64) -> Dice<'a> {
+        Dice { bytes: [].iter(), state: seed }
+    }
+
+    /// Dice that a fuzzer's bytes throw.
+    pub fn of(data: &'a [u8]) -> Dice<'a> {
+        Dice { bytes: data.iter(), state: 0 }
+    }
+
     /// A number below `below`.
     pub fn roll(&mut self, below: u64) -> u64 {
         if let Some(byte) = self.bytes.next() {

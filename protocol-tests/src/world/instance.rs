@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isolog::cluster;
+use isolog::control::filter::Pattern;
+use isolog::control::filter::Rule as TopicRule;
+use isolog::control::filter::TopicFilter;
+use isolog::control::start::StartSpec;
 use isolog::flow;
 use isolog::flow::Wall;
 use isolog::flow::stats::Gauge;
@@ -20,10 +24,6 @@ use isolog::link::run::Starting;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
-use isolog::sync::filter::Pattern;
-use isolog::sync::filter::Rule as TopicRule;
-use isolog::sync::filter::TopicFilter;
-use isolog::sync::start::StartSpec;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod connections;
+mod control_ops;
 mod dialled;
 mod faults;
 mod mirror_ops;

@@ -22,14 +22,18 @@ const DOORS: &[(&str, &[&str])] = &[
     ("meters", &["ids"]),
     ("wire", &["ids"]),
     ("mirror", &["ids", "wire"]),
+    ("control", &["ids", "mirror"]),
     ("secure", &[]),
     ("cluster", &["ids", "meters", "secure", "wire"]),
     ("flow", &["ids", "meters", "wire", "mirror", "cluster"]),
-    ("sync", &["ids", "meters", "mirror", "cluster"]),
-    ("link", &["ids", "meters", "mirror", "cluster", "flow", "sync"]),
+    ("sync", &["ids", "meters", "mirror", "control", "cluster"]),
+    ("link", &["ids", "meters", "mirror", "control", "cluster", "flow", "sync"]),
     ("audit", &["ids", "meters", "wire", "mirror", "cluster"]),
     ("service", &["ids", "meters", "secure", "mirror", "link", "audit"]),
-    ("config", &["ids", "secure", "cluster", "flow", "sync", "link", "audit", "service"]),
+    (
+        "config",
+        &["ids", "secure", "control", "cluster", "flow", "sync", "link", "audit", "service"],
+    ),
     ("cli", &["ids", "config", "service", "audit"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
@@ -66,7 +70,7 @@ const IMPURE: &[&str] = &[
     "rand",
     "socket2",
 ];
-const PURE: &[&str] = &["ids", "wire", "mirror"];
+const PURE: &[&str] = &["ids", "wire", "mirror", "control"];
 
 /// Everything in the tree that breaks a rule, a line each.
 pub fn faults(tree: &Tree) -> Vec<String> {

@@ -1,0 +1,457 @@
+//! The control machine against two clusters that are maps: random orders, observations, conflicts
+//! at the journal, crashes between any two polls, lost results, and two instances with stale tails.
+//!
+//! It never uses a socket or a clock; a run is a pure function of its dice.
+
+mod checks;
+mod clusters;
+mod flow;
+mod instance;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use isolog::control::facts::Reach;
+use isolog::control::filter::Pattern;
+use isolog::control::filter::Rule;
+use isolog::control::filter::TopicFilter;
+use isolog::control::journal::Fold;
+use isolog::control::journal::Stamp;
+use isolog::control::journal::TailBatch;
+use isolog::control::journal::TailRecord;
+use isolog::control::journal::WriterTag;
+use isolog::control::link::LinkSettings;
+use isolog::control::machine::Write;
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::NewLink;
+use isolog::control::order::NewMirror;
+use isolog::control::order::Order;
+use isolog::control::order::Ticket;
+use isolog::control::order::Verb;
+use isolog::control::row::LinkMode;
+use isolog::control::start::StartSpec;
+use isolog::control::topic::Fault;
+use isolog::control::topic::How;
+use isolog::ids::ClusterId;
+use isolog::ids::LinkName;
+use isolog::ids::Offset;
+use isolog::ids::TimestampMs;
+use isolog::ids::TopicName;
+
+use crate::mirror_ops::Dice;
+use clusters::Clusters;
+use instance::Instance;
+
+/// How often a link looks at all topics.
+const LOOK_EVERY_MS: i64 = 10_000;
+/// So many rounds, of a second each, that links have looked at all topics often enough.
+const CALM_ROUNDS_MIN: u32 = 120;
+/// How many rows a write has at most: fewer than topics in an order.
+const ROWS_MAX: usize = 2;
+/// How many rounds of calm the machines may need to settle.
+const CALM_ROUNDS_MAX: u32 = 4_000;
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Steps.
+    pub steps: u64,
+    /// Batches of the journal that counted.
+    pub counted: u64,
+    /// Batches of the journal that did not.
+    pub skipped: u64,
+    /// Orders that were obeyed.
+    pub obeyed: u64,
+    /// Orders that were refused.
+    pub refused: u64,
+    /// Instances that were killed.
+    pub crashes: u64,
+    /// Partitions that were sealed.
+    pub sealed: u64,
+}
+
+/// One run and what came of it.
+pub struct World<'a> {
+    dice: Dice<'a>,
+    clock: i64,
+    /// The journal's log, batch by batch.
+    log: Vec<TailBatch>,
+    /// What the log says, by a model of ten lines.
+    truth: BTreeMap<String, String>,
+    clusters: Clusters,
+    instances: Vec<Instance>,
+    /// Tickets that have not been answered, and what they asked for.
+    open: BTreeMap<Ticket, Order>,
+    tickets: u64,
+    tags: u64,
+    faults: bool,
+    tally: Tally,
+}
+
+fn link_names() -> [LinkName; 2] {
+    ["dr", "eu"].map(|name| LinkName(name.into()))
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("a legal name")
+}
+
+/// The names that the source may have topics of.
+const NAMES: [&str; 5] = ["a", "b", "c", "orders", "orders.x"];
+
+impl<'a> World<'a> {
+    /// A world with some topics and one or two instances.
+    pub fn new(mut dice: Dice<'a>) -> World<'a> {
+        let mut clusters = Clusters::default();
+        for name in NAMES {
+            if dice.roll(2) == 0 {
+                clusters.create_source(&topic(name), 1 + dice.roll(3) as i32);
+            }
+            if dice.roll(8) == 0 {
+                clusters.create_mirror(&topic(name), 1 + dice.roll(3) as i32, false);
+            }
+        }
+        let mut world = World {
+            dice,
+            clock: 1_700_000_000_000,
+            log: Vec::new(),
+            truth: BTreeMap::new(),
+            clusters,
+            instances: Vec::new(),
+            open: BTreeMap::new(),
+            tickets: 0,
+            tags: 0,
+            faults: true,
+            tally: Tally::default(),
+        };
+        for _ in 0..1 + world.dice.roll(2) {
+            let instance = world.start_instance();
+            world.instances.push(instance);
+        }
+        world.give_role(0);
+        world
+    }
+
+    /// `steps` random steps, then calm, then the verdict.
+    pub fn run(mut self, steps: u64) -> Tally {
+        for _ in 0..steps {
+            self.step();
+        }
+        self.calm();
+        self.verdict();
+        self.tally
+    }
+
+    fn now(&self) -> TimestampMs {
+        TimestampMs(self.clock)
+    }
+
+    fn end(&self) -> i64 {
+        self.log.last().map_or(0, |batch| batch.next.get())
+    }
+
+    fn start_instance(&mut self) -> Instance {
+        self.tags += 1;
+        let now = self.now();
+        let mut instance = Instance::new(WriterTag(self.tags), self.log.len());
+        let [declared, _] = link_names();
+        let new = NewLink {
+            id: "declared".into(),
+            mode: LinkMode::Destination,
+            source: None,
+            configs: BTreeMap::new(),
+            is_declared: true,
+        };
+        instance.machine.handle_declared(now, BTreeMap::from([(declared.clone(), new)]));
+        let settings = settings(&declared);
+        instance.machine.handle_settings(now, &declared, Some(settings));
+        if self.log.is_empty() {
+            instance.machine.handle_level(now);
+            instance.is_level = true;
+        }
+        instance
+    }
+
+    fn give_role(&mut self, nth: usize) {
+        let now = self.now();
+        for (at, instance) in self.instances.iter_mut().enumerate() {
+            // the one that had it may not have heard
+            if at == nth || !self.faults || self.dice.roll(2) == 0 {
+                instance.set_role(now, at == nth);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.tally.steps += 1;
+        self.clock += self.dice.roll(200) as i64;
+        let nth = self.dice.roll(self.instances.len() as u64) as usize;
+        match self.dice.roll(32) {
+            0..=2 => self.order(nth),
+            3..=9 => self.read_tail(nth),
+            10..=14 => self.write(nth),
+            15..=18 => self.look(nth),
+            19..=22 => self.act(nth),
+            23..=27 => self.flow(nth),
+            28 => self.pass_time(nth),
+            29 => self.reach(nth),
+            _ if self.faults => self.disturb(nth),
+            _ => {}
+        }
+        self.collect(nth);
+    }
+
+    fn pass_time(&mut self, nth: usize) {
+        self.clock += self.dice.roll(5_000) as i64;
+        let now = self.now();
+        self.instances[nth].machine.handle_timeout(now);
+    }
+
+    fn reach(&mut self, nth: usize) {
+        let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
+        let reach = match self.dice.roll(8) {
+            0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
+            1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
+            _ => Reach::Available(ClusterId("source".into())),
+        };
+        let link = self.any_link();
+        let now = self.now();
+        self.instances[nth].machine.handle_reach(now, &link, reach);
+    }
+
+    fn any_link(&mut self) -> LinkName {
+        let [first, second] = link_names();
+        if self.dice.roll(2) == 0 { first } else { second }
+    }
+
+    fn any_topics(&mut self) -> Vec<TopicName> {
+        let count = 1 + self.dice.roll(3);
+        let names: BTreeSet<_> =
+            (0..count).map(|_| NAMES[self.dice.roll(NAMES.len() as u64) as usize]).collect();
+        names.into_iter().map(topic).collect()
+    }
+
+    fn order(&mut self, nth: usize) {
+        let link = self.any_link();
+        let prefix = settings(&link).prefix;
+        let mirrors = |topics: Vec<TopicName>| -> Vec<TopicName> {
+            topics.iter().map(|name| topic(&format!("{prefix}{name}"))).collect()
+        };
+        let topics = mirrors(self.any_topics());
+        let verb = match self.dice.roll(16) {
+            0 => Verb::CreateLink(NewLink {
+                id: format!("id{}", self.tickets),
+                mode: LinkMode::Destination,
+                source: None,
+                configs: BTreeMap::new(),
+                is_declared: false,
+            }),
+            1 => Verb::AlterLink {
+                configs: BTreeMap::from([("k".into(), Some("v".into()))]),
+                checked: self.dice.roll(3),
+            },
+            2 => Verb::PauseLink(true),
+            3 | 4 => Verb::PauseLink(false),
+            5 => Verb::DeleteLink { is_forced: self.dice.roll(2) == 0 },
+            6 | 7 => Verb::CreateMirror(NewMirror {
+                source: topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]),
+                mirror: None,
+                start: None,
+                replicas: None,
+                configs: BTreeMap::new(),
+            }),
+            8 | 9 => Verb::Mirrors(topics, MirrorVerb::Pause),
+            10 | 11 => Verb::Mirrors(topics, MirrorVerb::Resume),
+            12 => {
+                let timed = self.dice.roll(2) == 0;
+                let deadline_ms = timed.then_some(self.clock + 3_000);
+                Verb::Mirrors(topics, MirrorVerb::Stop { how: How::Promote, deadline_ms })
+            }
+            13 => {
+                let stop = MirrorVerb::Stop { how: How::Failover, deadline_ms: None };
+                Verb::Mirrors(topics, stop)
+            }
+            _ => {
+                let topic = self.dice.roll(2) == 0;
+                Verb::Mirrors(topics, MirrorVerb::Delete { topic })
+            }
+        };
+        let is_dry = self.dice.roll(6) == 0;
+        self.give_order(nth, Order { link, verb, is_dry });
+    }
+
+    fn give_order(&mut self, nth: usize, order: Order) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let now = self.now();
+        self.open.insert(ticket, order.clone());
+        self.instances[nth].tickets.insert(ticket);
+        self.instances[nth].machine.handle_order(now, ticket, order);
+        ticket
+    }
+
+    /// An instance reads the journal's next batch.
+    fn read_tail(&mut self, nth: usize) {
+        let now = self.now();
+        let instance = &mut self.instances[nth];
+        if let Some(batch) = self.log.get(instance.read) {
+            instance.read += 1;
+            checks::apply(&mut instance.truth, batch);
+            instance.machine.handle_batch(now, batch.clone());
+        }
+        if !instance.is_level && instance.read >= instance.level_at {
+            instance.is_level = true;
+            instance.machine.handle_level(now);
+        }
+        self.settle_settings(nth);
+        self.check_fold(nth);
+    }
+
+    /// The driver types the settings of links that it sees in the journal.
+    fn settle_settings(&mut self, nth: usize) {
+        let now = self.now();
+        let [_, commanded] = link_names();
+        let instance = &mut self.instances[nth];
+        let is_there = instance.truth.contains_key(&format!("link/{commanded}"));
+        let settings = is_there.then(|| settings(&commanded));
+        let is_known = instance.machine.link_track(&commanded);
+        let is_known = is_known.is_some_and(|track| track.settings.is_some());
+        if is_there != is_known {
+            instance.machine.handle_settings(now, &commanded, settings);
+        }
+    }
+
+    /// A write reaches the broker. It is appended where the log ends if that is where it was
+    /// decided; or, by a broker that has forgotten the writer, wherever the log ends.
+    fn write(&mut self, nth: usize) {
+        let forgets = self.faults && self.dice.roll(32) == 0;
+        let Some(write) = self.instances[nth].writes.pop_front() else { return };
+        if self.faults && self.dice.roll(16) == 0 {
+            return self.instances[nth].writes.push_back(write); // lost, and sent again
+        }
+        if self.faults && self.dice.roll(64) == 0 {
+            let fault = Fault { code: "TOPIC_AUTHORIZATION_FAILED".into(), text: "no".into() };
+            let now = self.now();
+            return self.instances[nth].machine.handle_refused(now, write.id, fault);
+        }
+        if write.stamp.at.get() == self.end() || forgets {
+            self.append(Some(write.stamp), &write);
+        }
+    }
+
+    fn append(&mut self, stamp: Option<Stamp>, write: &Write) {
+        let record = |(key, value): &(String, Option<String>)| TailRecord {
+            key: Some(key.clone()),
+            value: value.clone(),
+            stamp,
+        };
+        let base = self.end();
+        let next = base + write.rows.len() as i64;
+        let offset = |raw| Offset::new(raw).expect("not negative");
+        let records = write.rows.iter().map(record).collect();
+        let batch = TailBatch { base: offset(base), next: offset(next), records };
+        let before = self.truth.clone();
+        match checks::apply(&mut self.truth, &batch) {
+            true => self.tally.counted += 1,
+            false => self.tally.skipped += 1,
+        }
+        checks::transitions(&before, &self.truth);
+        self.log.push(batch);
+    }
+
+    /// Somebody writes into the journal with a console producer.
+    fn intrude(&mut self) {
+        let keys: Vec<String> = self.truth.keys().cloned().collect();
+        let key = match keys.len() {
+            0 => "link/x".to_owned(),
+            count => keys[self.dice.roll(count as u64) as usize].clone(),
+        };
+        let value = (self.dice.roll(2) == 0).then(|| "{\"v\":1}".to_owned());
+        let stamp = Stamp { at: Offset::ZERO, writer: WriterTag(0), number: 0 };
+        let id = isolog::control::facts::WriteId(0);
+        self.append(None, &Write { id, stamp, rows: vec![(key, value)] });
+    }
+
+    fn disturb(&mut self, nth: usize) {
+        match self.dice.roll(24) {
+            0 => self.intrude(),
+            1 => self.crash(nth),
+            2 => self.give_role(nth),
+            3..=5 => {
+                let name = topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]);
+                self.clusters.change_source(&name, self.dice.roll(6));
+            }
+            6 => {
+                let name = topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]);
+                self.clusters.mirror.remove(&name);
+            }
+            _ => {}
+        }
+    }
+
+    /// The process is gone: its writes may be on their way still, and so may what it was doing.
+    fn crash(&mut self, nth: usize) {
+        self.tally.crashes += 1;
+        let lost = self.instances[nth].tickets.clone();
+        self.open.retain(|ticket, _| !lost.contains(ticket));
+        let writes = std::mem::take(&mut self.instances[nth].writes);
+        let dos = std::mem::take(&mut self.instances[nth].dos);
+        let had_role = self.instances[nth].is_holder;
+        for write in writes {
+            if self.dice.roll(2) == 0 && write.stamp.at.get() == self.end() {
+                self.append(Some(write.stamp), &write);
+            }
+        }
+        for (_, action) in dos {
+            if self.dice.roll(2) == 0 {
+                let _ = self.clusters.act(&action);
+            }
+        }
+        self.instances[nth] = self.start_instance();
+        if had_role {
+            let now = self.now();
+            self.instances[nth].set_role(now, true);
+        }
+    }
+}
+
+/// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
+/// second is commanded and has a prefix.
+fn settings(link: &LinkName) -> LinkSettings {
+    let [first, _] = link_names();
+    let is_first = *link == first;
+    let rules: Vec<Rule> = match is_first {
+        true => vec![
+            Rule::include(Pattern::parse("orders*").expect("a pattern")),
+            Rule::include(Pattern::parse("a").expect("a pattern")),
+        ],
+        false => Vec::new(),
+    };
+    LinkSettings {
+        prefix: if is_first { String::new() } else { "p.".to_owned() },
+        topics: TopicFilter::new(rules),
+        start: StartSpec::Earliest,
+        replicas: None,
+        look_every_ms: LOOK_EVERY_MS,
+        is_paused: false,
+    }
+}
+
+/// The fold of a whole log, by the product's own hand.
+fn fold_of(log: &[TailBatch]) -> Fold {
+    let mut fold = Fold::default();
+    for batch in log {
+        fold.apply(batch.clone());
+    }
+    fold
+}
+
+/// One run with `seed`; panics where a rule is broken.
+pub fn run_seed(seed: u64, steps: u64) -> Tally {
+    World::new(Dice::seeded(seed)).run(steps)
+}
+
+/// The fuzzer's run: its bytes are the dice.
+pub fn run_bytes(data: &[u8]) {
+    World::new(Dice::of(data)).run(data.len() as u64);
+}

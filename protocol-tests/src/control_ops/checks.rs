@@ -1,0 +1,407 @@
+//! What must hold: after each step, and when the world has been calm.
+//!
+//! It never asks the machine what is right: a model of ten lines folds the log.
+
+use std::collections::BTreeMap;
+
+use isolog::control::facts::Do;
+use isolog::control::facts::MirrorKey;
+use isolog::control::facts::Mode;
+use isolog::control::facts::TopicSpec;
+use isolog::control::journal::TailBatch;
+use isolog::control::journal::WriterTag;
+use isolog::control::machine::Control;
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::Order;
+use isolog::control::order::Outcome;
+use isolog::control::order::Verb;
+use isolog::control::row::Key;
+use isolog::control::row::LinkRow;
+use isolog::control::row::MirrorRow;
+use isolog::control::row::Row;
+use isolog::control::topic::How;
+use isolog::control::topic::Stage;
+use isolog::control::topic::Status;
+use isolog::ids::LinkName;
+use isolog::ids::TopicName;
+
+use super::CALM_ROUNDS_MAX;
+use super::CALM_ROUNDS_MIN;
+use super::ROWS_MAX;
+use super::World;
+use super::fold_of;
+use super::link_names;
+use super::topic;
+
+type Truth = BTreeMap<String, String>;
+
+/// The ten lines: a batch counts where it was decided. Says whether it does.
+pub fn apply(truth: &mut Truth, batch: &TailBatch) -> bool {
+    let stamps: Vec<_> = batch.records.iter().map(|record| record.stamp).collect();
+    let counts = stamps
+        .iter()
+        .all(|stamp| stamp.is_some_and(|stamp| stamp.at == batch.base) && *stamp == stamps[0]);
+    for record in batch.records.iter().filter(|_| counts) {
+        let key = record.key.clone().expect("each has one");
+        match &record.value {
+            Some(value) => drop(truth.insert(key, value.clone())),
+            None => drop(truth.remove(&key)),
+        }
+    }
+    counts
+}
+
+fn mirror(truth: &Truth, (link, name): &MirrorKey) -> Option<MirrorRow> {
+    let key = Key::Mirror(link.clone(), name.clone());
+    match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
+        Row::Mirror(row) => Some(row),
+        Row::Link(_) => None,
+    }
+}
+
+fn link(truth: &Truth, link: &LinkName) -> Option<LinkRow> {
+    let key = Key::Link(link.clone());
+    match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
+        Row::Link(row) => Some(row),
+        Row::Mirror(_) => None,
+    }
+}
+
+/// Every transition stands in the table.
+pub fn transitions(before: &Truth, after: &Truth) {
+    let stage = |truth: &Truth, key: &MirrorKey| mirror(truth, key).map(|row| row.stage);
+    let keys = before.keys().chain(after.keys()).filter_map(|text| Key::parse(text));
+    for key in keys {
+        let Key::Mirror(link, name) = key else { continue };
+        let key = (link, name);
+        let text = Key::Mirror(key.0.clone(), key.1.clone()).to_string();
+        if before.get(&text) == after.get(&text) {
+            continue;
+        }
+        let (was, is) = (stage(before, &key), stage(after, &key));
+        assert!(Stage::may_follow(was, is), "{key:?}: {was:?} became {is:?}");
+    }
+    for key in after.keys().filter_map(|text| Key::parse(text)) {
+        let owner = Key::Link(key.link().clone()).to_string();
+        assert!(after.contains_key(&owner), "{key} is an orphan: its link has no row");
+    }
+}
+
+/// Nothing is wanted that is not written, and nothing sealed is wanted to be copied.
+pub fn spec(truth: &Truth, key: &MirrorKey, spec: Option<&TopicSpec>) {
+    let Some(spec) = spec else { return };
+    let row = mirror(truth, key).unwrap_or_else(|| panic!("{key:?} is wanted and has no row"));
+    let fits = match spec.mode {
+        Mode::Mirror => row.stage == Stage::Mirroring && !row.is_paused,
+        Mode::Drain => row.stage == Stage::Stopping,
+        Mode::Seal => matches!(row.stage, Stage::Sealing(_) | Stage::Stopped(How::Failover)),
+    };
+    assert!(fits, "{key:?} is wanted as {:?} in {:?}", spec.mode, row.stage);
+    assert_eq!(row.mirror_id, Some(spec.mirror_id), "{key:?}");
+    for partition in spec.partitions.keys() {
+        assert!(!row.sealed.contains_key(partition), "{key:?}-{partition} is sealed");
+        assert!(partition.0 < row.partitions, "{key:?}-{partition} is not written");
+    }
+}
+
+/// Nothing is done before its row is read back.
+pub fn action(truth: &Truth, action: &Do) {
+    let key = action.mirror();
+    let row = mirror(truth, key).unwrap_or_else(|| panic!("{action:?} without a row"));
+    let fits = match action {
+        Do::Create { .. } | Do::Compare { .. } => row.stage == Stage::Setup,
+        Do::Grow { .. } => row.stage == Stage::Mirroring,
+        Do::GiveBack { .. } => matches!(row.stage, Stage::Sealing(_)),
+        Do::Delete { .. } => row.stage == Stage::Leaving { topic: true },
+    };
+    assert!(fits, "{action:?} in {:?}", row.stage);
+}
+
+/// Nothing is answered before it is so; the answer is how many topics obeyed.
+pub fn answer(truth: &Truth, order: &Order, outcomes: &[Outcome]) -> u64 {
+    // what takes several writes is answered when the last one is read back
+    let is_one_write = outcomes.len() <= ROWS_MAX;
+    for outcome in outcomes.iter().filter(|_| !order.is_dry && is_one_write) {
+        match &order.verb {
+            Verb::Mirrors(_, verb) => {
+                if let Some(name) = &outcome.topic {
+                    let key = (order.link.clone(), name.clone());
+                    mirror_answer(mirror(truth, &key).as_ref(), *verb, outcome);
+                }
+            }
+            Verb::CreateMirror(_) if outcome.result.is_ok() => {
+                let name = outcome.topic.clone().expect("it is about a topic");
+                let row = mirror(truth, &(order.link.clone(), name));
+                assert!(row.is_some_and(|row| row.stage != Stage::Setup), "{order:?}");
+            }
+            Verb::CreateLink(_) if outcome.result.is_ok() => {
+                assert!(link(truth, &order.link).is_some(), "{order:?}");
+            }
+            Verb::PauseLink(is_paused) if outcome.result.is_ok() => {
+                let row = link(truth, &order.link);
+                assert!(row.is_some_and(|row| row.is_paused == *is_paused), "{order:?}");
+            }
+            Verb::DeleteLink { .. } if outcome.result.is_ok() => {
+                let row = link(truth, &order.link);
+                assert!(row.is_none_or(|row| row.is_leaving), "{order:?}");
+            }
+            _ => {}
+        }
+    }
+    outcomes.iter().filter(|outcome| outcome.result.is_ok()).count() as u64
+}
+
+fn mirror_answer(row: Option<&MirrorRow>, verb: MirrorVerb, outcome: &Outcome) {
+    let told = format!("{verb:?}: {outcome:?}, {row:?}");
+    let Some(row) = row else {
+        let gone = matches!(verb, MirrorVerb::Delete { .. }) || outcome.result.is_err();
+        return assert!(gone, "{told}");
+    };
+    match (&outcome.result, verb) {
+        (Ok(()), MirrorVerb::Pause) => assert!(row.is_paused, "{told}"),
+        (Ok(()), MirrorVerb::Resume) => assert!(!row.is_paused, "{told}"),
+        (Ok(()), MirrorVerb::Stop { .. }) => assert!(row.stage.is_ending(), "{told}"),
+        (Ok(()), MirrorVerb::Delete { .. }) => {
+            assert!(matches!(row.stage, Stage::Leaving { .. }), "{told}");
+        }
+        (Err(refusal), MirrorVerb::Stop { .. }) if matches!(row.stage, Stage::Stopped(_)) => {
+            // 404 or 503 where the role or the link was away
+            let text = "has already stopped its mirror from";
+            assert!(refusal.status != 400 || refusal.text.contains(text), "{told}");
+        }
+        (Err(_), _) => {}
+    }
+}
+
+impl World<'_> {
+    /// The machine's fold is the model's, and its rows are the fold's.
+    pub(super) fn check_fold(&self, nth: usize) {
+        let instance = &self.instances[nth];
+        assert_eq!(instance.machine.fold().rows(), &instance.truth);
+    }
+
+    /// Faults stop, one instance has the role, and everything that is on its way arrives.
+    pub(super) fn calm(&mut self) {
+        self.faults = false;
+        self.give_role(0);
+        for link in link_names() {
+            for nth in 0..self.instances.len() {
+                let reach = isolog::control::facts::Reach::Available(isolog::ids::ClusterId(
+                    "source".into(),
+                ));
+                let now = self.now();
+                self.instances[nth].machine.handle_reach(now, &link, reach);
+            }
+        }
+        for round in 0.. {
+            assert!(round < CALM_ROUNDS_MAX, "it does not settle:\n{}", self.told());
+            let before = self.busy();
+            self.resume_links();
+            self.round();
+            if before == 0 && self.busy() == 0 && round > CALM_ROUNDS_MIN {
+                break;
+            }
+        }
+    }
+
+    /// Nothing ends on a link that rests.
+    fn resume_links(&mut self) {
+        for link in link_names() {
+            let row = self::link(&self.truth, &link);
+            if row.is_some_and(|row| row.is_paused && !row.is_leaving) && self.open.is_empty() {
+                let verb = Verb::PauseLink(false);
+                self.give_order(0, Order { link, verb, is_dry: false });
+            }
+        }
+    }
+
+    /// Everything once, at each instance.
+    fn round(&mut self) {
+        for nth in 0..self.instances.len() {
+            self.tally.steps += 10;
+            self.clock += 1_000;
+            let now = self.now();
+            self.instances[nth].machine.handle_timeout(now);
+            self.read_tail(nth);
+            self.collect(nth);
+            self.write(nth);
+            self.read_tail(nth);
+            self.look(nth);
+            self.act(nth);
+            for _ in 0..4 {
+                self.flow(nth);
+                self.collect(nth);
+            }
+        }
+    }
+
+    /// What is still to come.
+    fn busy(&self) -> usize {
+        let pending = |text: &String| {
+            Key::parse(text).is_some_and(|key| match key {
+                Key::Mirror(link, name) => {
+                    let key = (link, name);
+                    let row = mirror(&self.truth, &key).expect("it is there");
+                    // a promote waits for its source as long as that is away, and says so
+                    let track = self.instances[0].machine.track(&key);
+                    let waits = track.is_some_and(|track| track.fault.is_some());
+                    row.stage.is_pending() && !(row.stage == Stage::Stopping && waits)
+                }
+                Key::Link(name) => link(&self.truth, &name).expect("it is there").is_leaving,
+            })
+        };
+        let on_the_way: usize = (0..self.instances.len())
+            .map(|nth| {
+                let one = &self.instances[nth];
+                let unread = self.log.len() - one.read;
+                unread + one.writes.len() + one.dos.len() + self.leaving(nth)
+            })
+            .sum();
+        on_the_way + self.open.len() + self.truth.keys().filter(|text| pending(text)).count()
+    }
+
+    fn told(&self) -> String {
+        let rows: Vec<String> = self.truth.iter().map(|(k, v)| format!("{k} {v}")).collect();
+        let tracks = self.instances[0].machine.mirrors().map(|(key, _, status)| {
+            format!("{key:?} {status:?} {:?}", self.instances[0].machine.track(key))
+        });
+        let tracks: Vec<String> = tracks.collect();
+        format!("{}\n{}\n{:?}", rows.join("\n"), tracks.join("\n"), self.open)
+    }
+
+    /// When all is calm.
+    pub(super) fn verdict(&mut self) {
+        for nth in 0..self.instances.len() {
+            assert_eq!(self.instances[nth].truth, self.truth, "all fold to the same state");
+            self.check_fold(nth);
+        }
+        self.same_after_a_restart();
+        self.same_after_a_cleaner();
+        self.nobody_is_forgotten();
+        self.dry_runs_do_nothing();
+        self.a_second_promote_is_refused();
+    }
+
+    /// The fold of the rows is the machine.
+    fn same_after_a_restart(&mut self) {
+        let now = self.now();
+        let mut anew = Control::new(WriterTag(u64::MAX), ROWS_MAX);
+        for batch in &self.log {
+            anew.handle_batch(now, batch.clone());
+        }
+        let rows = |machine: &Control| -> Vec<(MirrorKey, MirrorRow)> {
+            machine.mirrors().map(|(key, row, _)| (key.clone(), row.clone())).collect()
+        };
+        assert_eq!(rows(&anew), rows(&self.instances[0].machine));
+        anew.handle_level(now);
+        let wanted = |machine: &Control| -> Vec<(MirrorKey, Mode)> {
+            machine.wanted().iter().map(|(key, spec)| (key.clone(), spec.mode)).collect()
+        };
+        assert_eq!(wanted(&anew), [], "it has no role");
+        for link in link_names() {
+            let there = self.truth.contains_key(&format!("link/{link}"));
+            let settings = there.then(|| super::settings(&link));
+            anew.handle_settings(now, &link, settings);
+        }
+        anew.handle_role(now, true);
+        // what the sources hold now is a fact that has yet to come
+        let has_fault = |key: &MirrorKey| {
+            self.instances[0].machine.track(key).is_some_and(|track| track.fault.is_some())
+        };
+        let mut fresh = wanted(&anew);
+        fresh.retain(|(key, _)| !has_fault(key));
+        assert_eq!(fresh, wanted(&self.instances[0].machine));
+    }
+
+    /// A cleaner leaves the newest record of each key, whoever wrote it.
+    fn same_after_a_cleaner(&self) {
+        let mut newest = BTreeMap::new();
+        for (nth, batch) in self.log.iter().enumerate() {
+            for record in &batch.records {
+                newest.insert(record.key.clone(), nth);
+            }
+        }
+        let cleaned = self.log.iter().enumerate().map(|(nth, batch)| {
+            let mut left = batch.clone();
+            left.records.retain(|record| newest[&record.key] == nth);
+            left
+        });
+        let cleaned: Vec<TailBatch> = cleaned.filter(|batch| !batch.records.is_empty()).collect();
+        assert_eq!(fold_of(&cleaned).rows(), &self.truth, "a cleaner loses nothing");
+    }
+
+    /// Each topic that is mirrored has an owner, and nothing is held that is not.
+    fn nobody_is_forgotten(&self) {
+        let machine = &self.instances[0].machine;
+        let mut wanted = 0;
+        for (key, row, status) in machine.mirrors() {
+            let spec = machine.wanted().get(key);
+            wanted += spec.map_or(0, |spec| spec.partitions.len());
+            let is_active = status == Status::Active;
+            let has_fault = machine.track(key).is_some_and(|track| track.fault.is_some());
+            assert!(!is_active || spec.is_some(), "{key:?} is ACTIVE and nobody copies it");
+            assert!(is_active || spec.is_none() || status == Status::Failed && !has_fault);
+            let there = self.clusters.mirror.get(&key.1);
+            if is_active {
+                let is_there = there.map(|topic| Some(topic.id));
+                assert_eq!(is_there, Some(row.mirror_id), "{key:?}\n{}", self.told());
+            }
+            let is_ours = there.is_some_and(|topic| Some(topic.id) == row.mirror_id);
+            if matches!(row.stage, Stage::Stopped(_)) && is_ours {
+                assert_eq!(row.sealed.len() as i32, row.partitions, "{key:?}");
+                assert!(there.is_some_and(|topic| topic.is_given_back), "{key:?}");
+            }
+        }
+        assert_eq!(self.holds(0), wanted);
+        assert_eq!((1..self.instances.len()).map(|nth| self.holds(nth)).sum::<usize>(), 0);
+    }
+
+    fn dry_runs_do_nothing(&mut self) {
+        let verbs = [
+            Verb::PauseLink(true),
+            Verb::DeleteLink { is_forced: true },
+            Verb::Mirrors(vec![topic("a"), topic("orders")], MirrorVerb::Pause),
+            Verb::Mirrors(
+                vec![topic("a"), topic("orders")],
+                MirrorVerb::Stop { how: How::Failover, deadline_ms: None },
+            ),
+            Verb::Mirrors(vec![topic("a")], MirrorVerb::Delete { topic: true }),
+        ];
+        for verb in verbs {
+            let [link, _] = link_names();
+            let ticket = self.give_order(0, Order { link, verb, is_dry: true });
+            let now = self.now();
+            let machine = &mut self.instances[0].machine;
+            assert_eq!(machine.poll_write(now), None, "a dry run writes nothing");
+            assert_eq!(machine.poll_do(), None, "a dry run does nothing");
+            assert_eq!(machine.poll_spec(), None, "a dry run moves nothing");
+            self.collect(0);
+            assert!(!self.open.contains_key(&ticket), "a dry run is answered");
+        }
+    }
+
+    fn a_second_promote_is_refused(&mut self) {
+        let stopped = |(key, row, _): (&MirrorKey, &MirrorRow, Status)| {
+            matches!(row.stage, Stage::Stopped(_)).then(|| key.clone())
+        };
+        let Some((link, name)) = self.instances[0].machine.mirrors().find_map(stopped) else {
+            return;
+        };
+        let told = format!("Topic '{name}' has already stopped its mirror from '{link}'.");
+        let text = |name: TopicName, how| {
+            Verb::Mirrors(vec![name], MirrorVerb::Stop { how, deadline_ms: None })
+        };
+        for how in [How::Promote, How::Failover] {
+            let verb = text(name.clone(), how);
+            let ticket = self.give_order(0, Order { link: link.clone(), verb, is_dry: false });
+            let now = self.now();
+            let machine = &mut self.instances[0].machine;
+            assert_eq!(machine.poll_write(now), None);
+            let (answered, outcomes) = machine.poll_answer().expect("it is answered at once");
+            assert_eq!(answered, ticket);
+            let refusal = outcomes[0].result.clone().expect_err("it has stopped");
+            assert_eq!((refusal.status, refusal.text), (400, told.clone()));
+            self.open.remove(&ticket);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Two clusters as maps of topics, and what looks and actions find there.
+//!
+//! It never knows what a machine wants.
+
+use std::collections::BTreeMap;
+
+use isolog::control::facts::Asked;
+use isolog::control::facts::Do;
+use isolog::control::facts::Done;
+use isolog::control::facts::Failed;
+use isolog::control::facts::Look;
+use isolog::control::facts::Metadata;
+use isolog::control::facts::Observed;
+use isolog::control::facts::Seen;
+use isolog::control::facts::TopicFacts;
+use isolog::control::facts::Topics;
+use isolog::control::topic::Fault;
+use isolog::ids::TopicId;
+use isolog::ids::TopicName;
+
+/// A topic.
+#[derive(Clone, Debug)]
+pub struct SimTopic {
+    pub id: TopicId,
+    pub partitions: i32,
+    /// Somebody wrote into it before we came.
+    pub is_foreign: bool,
+    /// Its configs are those that it was owed.
+    pub is_given_back: bool,
+}
+
+/// Both.
+#[derive(Clone, Debug, Default)]
+pub struct Clusters {
+    pub source: BTreeMap<TopicName, SimTopic>,
+    pub mirror: BTreeMap<TopicName, SimTopic>,
+    ids: u64,
+}
+
+impl Clusters {
+    fn new_topic(&mut self, partitions: i32, is_foreign: bool) -> SimTopic {
+        self.ids += 1;
+        let mut id = [1; 16];
+        id[..8].copy_from_slice(&self.ids.to_be_bytes());
+        SimTopic { id: TopicId(id), partitions, is_foreign, is_given_back: false }
+    }
+
+    pub fn create_source(&mut self, name: &TopicName, partitions: i32) {
+        let topic = self.new_topic(partitions, false);
+        self.source.insert(name.clone(), topic);
+    }
+
+    pub fn create_mirror(&mut self, name: &TopicName, partitions: i32, is_foreign: bool) {
+        let topic = self.new_topic(partitions, is_foreign);
+        self.mirror.insert(name.clone(), topic);
+    }
+
+    /// Created, grown, deleted, or made anew.
+    pub fn change_source(&mut self, name: &TopicName, how: u64) {
+        match (self.source.get_mut(name), how) {
+            (None, _) => self.create_source(name, 1 + how as i32 % 3),
+            (Some(topic), 0..=2) if topic.partitions < 6 => topic.partitions += 1,
+            (Some(_), 3) => drop(self.source.remove(name)),
+            (Some(_), 4) => self.create_source(name, 2),
+            _ => {}
+        }
+    }
+
+    pub fn look(&self, look: &Look) -> Observed {
+        let seen =
+            |topic: &SimTopic| Metadata::There(Seen { id: topic.id, partitions: topic.partitions });
+        let all = |topics: &BTreeMap<TopicName, SimTopic>| -> BTreeMap<TopicName, Metadata> {
+            topics.iter().map(|(name, topic)| (name.clone(), seen(topic))).collect()
+        };
+        let Asked::Topics(wanted) = &look.what else {
+            let (source, mirror) = (all(&self.source), all(&self.mirror));
+            return Observed::All(Topics { source, mirror });
+        };
+        let facts = wanted.iter().map(|wanted| {
+            let at = |topics: &BTreeMap<TopicName, SimTopic>, name: &TopicName| {
+                topics.get(name).map_or(Metadata::Absent, seen)
+            };
+            let mirror = self.mirror.get(&wanted.mirror);
+            let facts = TopicFacts {
+                source: at(&self.source, &wanted.source),
+                mirror: at(&self.mirror, &wanted.mirror),
+                is_empty: mirror.is_none_or(|topic| !topic.is_foreign),
+                starts: BTreeMap::new(),
+                configs: BTreeMap::from([("compression.type".into(), "producer".into())]),
+                owed: BTreeMap::from([("compression.type".into(), None)]),
+            };
+            (wanted.mirror.clone(), facts)
+        });
+        Observed::Topics(facts.collect())
+    }
+
+    pub fn act(&mut self, action: &Do) -> Result<Done, Failed> {
+        match action {
+            Do::Create { mirror, partitions, .. } => match self.mirror.get(&mirror.1) {
+                Some(topic) if topic.is_foreign || topic.partitions != *partitions => {
+                    Err(failed("TOPIC_EXISTS_ERROR", true))
+                }
+                Some(topic) => Ok(Done::Created(topic.id)),
+                None => {
+                    self.create_mirror(&mirror.1, *partitions, false);
+                    Ok(Done::Created(self.mirror[&mirror.1].id))
+                }
+            },
+            Do::Compare { mirror, mirror_id, .. } => match self.mirror.get(&mirror.1) {
+                Some(topic) if topic.id == *mirror_id && !topic.is_foreign => Ok(Done::IsPrefix),
+                _ => Err(failed("DIVERGED", true)),
+            },
+            Do::Grow { mirror, partitions } => match self.mirror.get_mut(&mirror.1) {
+                Some(topic) => {
+                    topic.partitions = topic.partitions.max(*partitions);
+                    Ok(Done::Grown(topic.partitions))
+                }
+                None => Err(failed("UNKNOWN_TOPIC_OR_PARTITION_ERROR", false)),
+            },
+            Do::GiveBack { mirror, mirror_id, .. } => {
+                if let Some(topic) = self.mirror.get_mut(&mirror.1).filter(|t| t.id == *mirror_id) {
+                    topic.is_given_back = true;
+                }
+                Ok(Done::GivenBack)
+            }
+            Do::Delete { mirror, mirror_id } => {
+                if self.mirror.get(&mirror.1).is_some_and(|topic| topic.id == *mirror_id) {
+                    self.mirror.remove(&mirror.1);
+                }
+                Ok(Done::Deleted)
+            }
+        }
+    }
+}
+
+pub fn failed(code: &str, is_final: bool) -> Failed {
+    Failed { fault: Fault { code: code.into(), text: code.into() }, is_final }
+}

@@ -1,0 +1,133 @@
+//! One instance: its machine, how far it has read, and what is on its way for it.
+//!
+//! It never decides what happens next; the world's dice do.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+use isolog::control::facts::Do;
+use isolog::control::facts::DoId;
+use isolog::control::facts::Look;
+use isolog::control::facts::LookId;
+use isolog::control::journal::WriterTag;
+use isolog::control::machine::Control;
+use isolog::control::machine::Write;
+use isolog::control::order::Ticket;
+use isolog::control::topic::Fault;
+use isolog::ids::TimestampMs;
+
+use super::ROWS_MAX;
+use super::World;
+use super::checks;
+use super::clusters;
+use super::flow::Flow;
+
+/// One instance.
+pub struct Instance {
+    pub machine: Control,
+    /// How many batches of the log it has read, and what they say.
+    pub read: usize,
+    pub truth: BTreeMap<String, String>,
+    /// Where the log ended when it began to read.
+    pub level_at: usize,
+    pub is_level: bool,
+    pub is_holder: bool,
+    pub writes: VecDeque<Write>,
+    pub looks: VecDeque<(LookId, Look)>,
+    pub dos: VecDeque<(DoId, Do)>,
+    pub flow: Flow,
+    pub tickets: BTreeSet<Ticket>,
+}
+
+impl Instance {
+    pub fn new(tag: WriterTag, level_at: usize) -> Instance {
+        Instance {
+            machine: Control::new(tag, ROWS_MAX),
+            read: 0,
+            truth: BTreeMap::new(),
+            level_at,
+            is_level: false,
+            is_holder: false,
+            writes: VecDeque::new(),
+            looks: VecDeque::new(),
+            dos: VecDeque::new(),
+            flow: Flow::default(),
+            tickets: BTreeSet::new(),
+        }
+    }
+
+    pub fn set_role(&mut self, now: TimestampMs, is_holder: bool) {
+        self.is_holder = is_holder;
+        self.machine.handle_role(now, is_holder);
+        if !is_holder {
+            self.looks.clear();
+            self.dos.clear();
+        }
+    }
+}
+
+impl World<'_> {
+    /// Takes everything that a machine has to say, and checks each word of it.
+    pub(super) fn collect(&mut self, nth: usize) {
+        let now = self.now();
+        let instance = &mut self.instances[nth];
+        while let Some((key, spec)) = instance.machine.poll_spec() {
+            checks::spec(&instance.truth, &key, spec.as_ref());
+            instance.flow.obey(&key, spec.as_ref());
+        }
+        if let Some(write) = instance.machine.poll_write(now) {
+            let end = instance.machine.fold().end();
+            assert_eq!(write.stamp.at, end, "a write is decided on what was read");
+            instance.writes.push_back(write);
+        }
+        while let Some(look) = instance.machine.poll_look() {
+            instance.looks.push_back(look);
+        }
+        while let Some((id, action)) = instance.machine.poll_do() {
+            checks::action(&instance.truth, &action);
+            let is_held = instance.flow.holds_any(action.mirror());
+            assert!(
+                !is_held || !matches!(action, Do::Delete { .. }),
+                "{action:?} while it is held"
+            );
+            instance.dos.push_back((id, action));
+        }
+        while let Some((ticket, outcomes)) = self.instances[nth].machine.poll_answer() {
+            let Some(order) = self.open.remove(&ticket) else {
+                panic!("{ticket:?} is answered twice, or was never given");
+            };
+            self.instances[nth].tickets.remove(&ticket);
+            let obeyed = checks::answer(&self.instances[nth].truth, &order, &outcomes);
+            self.tally.obeyed += obeyed;
+            self.tally.refused += outcomes.len() as u64 - obeyed;
+        }
+    }
+
+    pub(super) fn look(&mut self, nth: usize) {
+        let Some((id, look)) = self.instances[nth].looks.pop_front() else { return };
+        let lost = self.faults && self.dice.roll(8) == 0;
+        let observed = match lost {
+            true => Err(Fault { code: "TIMEOUT_ERROR".into(), text: "no answer".into() }),
+            false => Ok(self.clusters.look(&look)),
+        };
+        let now = self.now();
+        self.instances[nth].machine.handle_observed(now, id, observed);
+    }
+
+    /// Something is done, or not, or done without an answer.
+    pub(super) fn act(&mut self, nth: usize) {
+        let Some((id, action)) = self.instances[nth].dos.pop_front() else { return };
+        let result = match self.faults.then(|| self.dice.roll(12)) {
+            Some(0) => Err(clusters::failed("POLICY_VIOLATION_ERROR", true)),
+            Some(1) => Err(clusters::failed("TIMEOUT_ERROR", false)),
+            Some(2) => {
+                let _ = self.clusters.act(&action);
+                Err(clusters::failed("TIMEOUT_ERROR", false))
+            }
+            _ => self.clusters.act(&action),
+        };
+        let now = self.now();
+        self.instances[nth].machine.handle_done(now, id, result);
+    }
+}

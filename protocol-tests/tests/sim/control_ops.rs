@@ -1,0 +1,39 @@
+//! The control machine against two clusters of maps and a journal, over many seeds.
+//!
+//! It never reads a clock to judge; the rate that it prints is for people.
+
+use protocol_tests::control_ops::Tally;
+use protocol_tests::control_ops::run_seed;
+
+/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn what_is_ordered_ends_as_it_was_written() {
+    let one = number("ISOLOG_SEED");
+    let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let (mut sum, began) = (Tally::default(), std::time::Instant::now());
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| run_seed(seed, 3_000));
+        let Ok(tally) = run else {
+            panic!(
+                "replay: ISOLOG_SEED={seed} cargo test -p protocol-tests --test sim control_ops"
+            );
+        };
+        sum.steps += tally.steps;
+        sum.counted += tally.counted;
+        sum.skipped += tally.skipped;
+        sum.obeyed += tally.obeyed;
+        sum.refused += tally.refused;
+        sum.crashes += tally.crashes;
+        sum.sealed += tally.sealed;
+    }
+    let rate = sum.steps as f64 / began.elapsed().as_secs_f64();
+    println!("{sum:?}, {rate:.0} steps/s");
+    if one.is_none() {
+        let least = [sum.counted, sum.skipped, sum.obeyed, sum.refused, sum.crashes, sum.sealed];
+        assert!(least.iter().all(|count| *count > 100), "the worlds are too quiet: {sum:?}");
+    }
+}

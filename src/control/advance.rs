@@ -1,0 +1,215 @@
+//! What is due for one mirror topic, from its row and what is known of it: another row, something
+//! to do, and what flow is to hold.
+//!
+//! It never remembers: asked twice with the same facts it answers the same, so a crash, a lost
+//! answer and a conflict at the journal are all followed by asking again.
+
+use std::collections::BTreeMap;
+
+use crate::control::facts::Do;
+use crate::control::facts::MirrorKey;
+use crate::control::facts::Mode;
+use crate::control::facts::TopicSpec;
+use crate::control::link::LinkTrack;
+use crate::control::row::Before;
+use crate::control::row::LinkRow;
+use crate::control::row::MirrorRow;
+use crate::control::topic::How;
+use crate::control::topic::Stage;
+use crate::control::topic::Track;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
+
+/// How many looks in a row a topic must be missing before it counts as deleted: a broker that has
+/// just started may not know it yet.
+pub const MISSING_MAX: u32 = 3;
+
+/// What becomes of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// It is as it should be.
+    Keep,
+    /// This one stands in its place.
+    Put(Box<MirrorRow>),
+    /// It goes.
+    Delete,
+}
+
+/// A mirror topic with all that is known of it.
+#[derive(Copy, Clone)]
+pub struct Topic<'a> {
+    /// Its link and its name.
+    pub key: &'a MirrorKey,
+    /// Its row.
+    pub row: &'a MirrorRow,
+    /// What is known beside it.
+    pub track: &'a Track,
+    /// Its link.
+    pub link: &'a LinkRow,
+    /// What is known of that.
+    pub link_track: &'a LinkTrack,
+}
+
+impl Topic<'_> {
+    /// The row that should stand in the journal now.
+    pub fn rewrite(&self, now: TimestampMs) -> Rewrite {
+        if self.link.is_leaving && !matches!(self.row.stage, Stage::Leaving { .. }) {
+            return self.put(now, |row| row.stage = Stage::Leaving { topic: false });
+        }
+        match self.row.stage {
+            Stage::Setup => self.set_up(now),
+            Stage::Mirroring => match self.track.grown.filter(|count| *count > self.row.partitions)
+            {
+                Some(count) => self.put_same_stage(|row| row.partitions = count),
+                None => Rewrite::Keep,
+            },
+            Stage::Stopping if self.is_level() => {
+                self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
+            }
+            Stage::Stopping if self.row.deadline.is_some_and(|deadline| deadline <= now) => self
+                .put(now, |row| {
+                    row.stage = Stage::Mirroring;
+                    row.deadline = None;
+                }),
+            Stage::Stopping => Rewrite::Keep,
+            Stage::Sealing(how) => self.sealing(how, now),
+            Stage::Stopped(_) if self.has_new_seals() => self.put_same_stage(|row| {
+                row.sealed.extend(&self.track.seals);
+            }),
+            Stage::Stopped(_) if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
+            Stage::Stopped(_) => Rewrite::Keep,
+            Stage::Leaving { topic } => {
+                let track = self.track;
+                let is_held = !track.held.partitions.is_empty() || track.doing.is_some();
+                let is_there = topic && self.row.mirror_id.is_some() && !self.track.is_deleted;
+                if is_held || is_there { Rewrite::Keep } else { Rewrite::Delete }
+            }
+        }
+    }
+
+    fn set_up(&self, now: TimestampMs) -> Rewrite {
+        let failed = self.track.failure.as_ref().is_some_and(|failed| failed.is_final);
+        match self.track.made {
+            Some(id) => self.put(now, |row| {
+                row.stage = Stage::Mirroring;
+                row.mirror_id = Some(id);
+            }),
+            None if failed => Rewrite::Delete,
+            None => Rewrite::Keep,
+        }
+    }
+
+    fn sealing(&self, how: How, now: TimestampMs) -> Rewrite {
+        if self.has_new_seals() {
+            return self.put_same_stage(|row| row.sealed.extend(&self.track.seals));
+        }
+        let is_given_back = self.row.owed.is_empty() || self.track.is_given_back;
+        if self.all_are_sealed() && is_given_back {
+            return self.put(now, |row| {
+                row.stage = Stage::Stopped(how);
+                row.owed.clear();
+            });
+        }
+        Rewrite::Keep
+    }
+
+    fn put(&self, now: TimestampMs, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {
+        self.put_same_stage(|row| {
+            change(row);
+            row.since = now;
+        })
+    }
+
+    fn put_same_stage(&self, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {
+        let mut row = Box::new(self.row.clone());
+        change(&mut row);
+        Rewrite::Put(row)
+    }
+
+    fn has_new_seals(&self) -> bool {
+        self.track.seals.keys().any(|partition| !self.row.sealed.contains_key(partition))
+    }
+
+    fn unsealed(&self) -> impl Iterator<Item = PartitionId> {
+        let all = (0..self.row.partitions).map(PartitionId);
+        all.filter(|partition| !self.row.sealed.contains_key(partition))
+    }
+
+    /// A promote seals each partition; a failover goes on where one has no leader, and seals it
+    /// when it has one again.
+    fn all_are_sealed(&self) -> bool {
+        let may_wait = self.row.stage == Stage::Sealing(How::Failover);
+        self.unsealed().all(|partition| may_wait && self.track.leaderless.contains(&partition))
+    }
+
+    fn is_level(&self) -> bool {
+        self.track.fault.is_none()
+            && self.unsealed().all(|partition| self.track.level.contains(&partition))
+    }
+
+    /// What is to be done at a cluster now, with the row as it stands.
+    pub fn action(&self) -> Option<Do> {
+        let mirror = self.key.clone();
+        match self.row.stage {
+            Stage::Setup if self.link_track.failed(self.link).is_some() => None,
+            Stage::Setup => Some(self.make(mirror)),
+            Stage::Mirroring if self.link_track.may_copy(self.link) => {
+                let partitions = self.track.source_partitions?;
+                let is_due = partitions > self.row.partitions && self.track.fault.is_none();
+                is_due.then_some(Do::Grow { mirror, partitions })
+            }
+            Stage::Sealing(_) if self.all_are_sealed() && !self.row.owed.is_empty() => {
+                let (mirror_id, owed) = (self.row.mirror_id?, self.row.owed.clone());
+                Some(Do::GiveBack { mirror, mirror_id, owed })
+            }
+            Stage::Leaving { topic: true } if self.track.held.partitions.is_empty() => {
+                let mirror_id = self.row.mirror_id?;
+                (!self.track.is_deleted).then_some(Do::Delete { mirror, mirror_id })
+            }
+            _ => None,
+        }
+    }
+
+    fn make(&self, mirror: MirrorKey) -> Do {
+        match self.row.before {
+            Before::Absent => Do::Create {
+                mirror,
+                partitions: self.row.partitions,
+                replicas: self.row.replicas,
+                configs: self.row.configs.clone(),
+            },
+            Before::Adopted(mirror_id) => {
+                let source = (self.row.source_topic.clone(), self.row.source_id);
+                Do::Compare { mirror, mirror_id, source }
+            }
+        }
+    }
+
+    /// What flow is to hold of the topic; the number under which it holds it is the machine's.
+    pub fn spec(&self) -> Option<TopicSpec> {
+        let may_copy = self.link_track.may_copy(self.link) && self.track.fault.is_none();
+        let mode = match self.row.stage {
+            Stage::Mirroring if may_copy && !self.row.is_paused => Mode::Mirror,
+            Stage::Stopping if may_copy => Mode::Drain,
+            // whatever the link does: a failover works from every state
+            Stage::Sealing(_) | Stage::Stopped(How::Failover) => Mode::Seal,
+            _ => return None,
+        };
+        let begins = |partition: PartitionId| {
+            let start = self.row.starts.get(&partition).copied();
+            (partition, start.unwrap_or(Offset::ZERO))
+        };
+        let known = |partition: &PartitionId| !self.track.seals.contains_key(partition);
+        let partitions: BTreeMap<_, _> = self.unsealed().filter(known).map(begins).collect();
+        (!partitions.is_empty()).then_some(TopicSpec {
+            incarnation: self.track.held.incarnation,
+            source: (self.row.source_topic.clone(), self.row.source_id),
+            mirror_id: self.row.mirror_id?,
+            generation: self.row.generation,
+            partitions,
+            mode,
+            attempt: self.track.attempt,
+        })
+    }
+}

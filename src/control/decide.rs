@@ -1,0 +1,617 @@
+//! What becomes of an order, from the rows as they are: other rows, or a refusal.
+//!
+//! It never acts; asked again after a conflict at the journal, it decides on the newer rows.
+
+use std::collections::BTreeMap;
+
+use crate::control::facts::Metadata;
+use crate::control::facts::MirrorKey;
+use crate::control::facts::TopicFacts;
+use crate::control::order::MirrorVerb;
+use crate::control::order::NewLink;
+use crate::control::order::Refusal;
+use crate::control::order::Verb;
+use crate::control::row::Before;
+use crate::control::row::Key;
+use crate::control::row::LinkRow;
+use crate::control::row::MadeBy;
+use crate::control::row::MirrorRow;
+use crate::control::row::Origin;
+use crate::control::row::Row;
+use crate::control::topic::How;
+use crate::control::topic::Stage;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+use crate::ids::TopicName;
+
+/// The rows of one write, on their way.
+pub type Rows = BTreeMap<Key, Option<Row>>;
+
+/// The rows as they are once `over` is written too.
+#[derive(Copy, Clone)]
+pub struct View<'a> {
+    /// Written and read back.
+    pub links: &'a BTreeMap<LinkName, LinkRow>,
+    /// Written and read back.
+    pub mirrors: &'a BTreeMap<MirrorKey, MirrorRow>,
+    /// Which links have which mirror topic.
+    pub owners: &'a BTreeMap<TopicName, Vec<LinkName>>,
+    /// Decided before, in the same write.
+    pub over: &'a Rows,
+}
+
+impl<'a> View<'a> {
+    /// A link's row.
+    pub fn link(&self, name: &LinkName) -> Option<&'a LinkRow> {
+        match self.over.get(&Key::Link(name.clone())) {
+            Some(Some(Row::Link(row))) => Some(row),
+            Some(_) => None,
+            None => self.links.get(name),
+        }
+    }
+
+    /// A mirror topic's row.
+    pub fn mirror(&self, key: &MirrorKey) -> Option<&'a MirrorRow> {
+        match self.over.get(&Key::Mirror(key.0.clone(), key.1.clone())) {
+            Some(Some(Row::Mirror(row))) => Some(row),
+            Some(_) => None,
+            None => self.mirrors.get(key),
+        }
+    }
+
+    /// The mirror topics of a link.
+    pub fn mirrors_of(&self, link: &LinkName) -> impl Iterator<Item = (TopicName, &'a MirrorRow)> {
+        let written = self.mirrors.range(first_of(link)..);
+        let written = written.take_while(|((of, _), _)| of == link).map(|((_, name), _)| name);
+        let fresh = self.over.keys().filter_map(|key| match key {
+            Key::Mirror(of, name) if of == link => Some(name),
+            _ => None,
+        });
+        let names: std::collections::BTreeSet<TopicName> = written.chain(fresh).cloned().collect();
+        let (this, link) = (*self, link.clone());
+        names.into_iter().filter_map(move |name| {
+            let row = this.mirror(&(link.clone(), name.clone()))?;
+            Some((name, row))
+        })
+    }
+
+    /// Another link that mirrors into this name, and has not stopped.
+    fn other_owner(&self, key: &MirrorKey) -> Option<&'a LinkName> {
+        let is_other = |link: &LinkName| {
+            let row = self.mirror(&(link.clone(), key.1.clone()));
+            *link != key.0 && row.is_some_and(|row| !matches!(row.stage, Stage::Stopped(_)))
+        };
+        let written = self.owners.get(&key.1).into_iter().flatten();
+        let fresh = self.over.keys().filter_map(|fresh| match fresh {
+            Key::Mirror(link, name) if *name == key.1 => Some(link),
+            _ => None,
+        });
+        written.chain(fresh).find(|link| is_other(link))
+    }
+}
+
+/// The smallest key of a link's mirror topics: no name is smaller.
+fn first_of(link: &LinkName) -> MirrorKey {
+    (link.clone(), TopicName::new("-").expect("a legal name"))
+}
+
+/// What one topic's part of an order comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// This row is written first.
+    Put(Box<MirrorRow>),
+    /// It is so already.
+    Already,
+    /// It is tried again.
+    TryAgain,
+}
+
+/// A link that is not there, in Cluster Linking's words.
+pub fn no_link(link: &LinkName) -> Refusal {
+    Refusal::unknown(format!("Cluster link '{link}' does not exist."))
+}
+
+fn leaving(link: &LinkName) -> Refusal {
+    Refusal::conflict(format!("Cluster link '{link}' is being deleted."))
+}
+
+/// The link's own row after an order about the link; `None` where it is so already.
+pub fn link_order(
+    view: View<'_>,
+    name: &LinkName,
+    verb: &Verb,
+) -> Result<Option<LinkRow>, Refusal> {
+    if let Verb::CreateLink(new) = verb {
+        return match view.link(name) {
+            Some(_) => Err(Refusal::conflict(format!("Cluster link '{name}' already exists."))),
+            None => Ok(Some(new_link(new))),
+        };
+    }
+    let row = view.link(name).ok_or_else(|| no_link(name))?;
+    if row.is_leaving {
+        let again = matches!(verb, Verb::DeleteLink { .. });
+        return if again { Ok(None) } else { Err(leaving(name)) };
+    }
+    match verb {
+        Verb::PauseLink(is_paused) if *is_paused == row.is_paused => Ok(None),
+        Verb::PauseLink(is_paused) => Ok(Some(LinkRow { is_paused: *is_paused, ..row.clone() })),
+        Verb::AlterLink { configs, checked } => alter(name, row, configs, *checked).map(Some),
+        Verb::DeleteLink { is_forced } => delete_link(view, name, row, *is_forced).map(Some),
+        Verb::CreateLink(_) | Verb::CreateMirror(_) | Verb::Mirrors(..) => Ok(None),
+    }
+}
+
+/// The row of a link that is new.
+pub fn new_link(new: &NewLink) -> LinkRow {
+    LinkRow {
+        id: new.id.clone(),
+        mode: new.mode,
+        origin: if new.is_declared { Origin::Declared } else { Origin::Commanded },
+        source: new.source.clone(),
+        configs: if new.is_declared { BTreeMap::new() } else { new.configs.clone() },
+        generation: 0,
+        is_paused: false,
+        is_leaving: false,
+    }
+}
+
+fn alter(
+    name: &LinkName,
+    row: &LinkRow,
+    changes: &BTreeMap<String, Option<String>>,
+    checked: u64,
+) -> Result<LinkRow, Refusal> {
+    if row.origin == Origin::Declared {
+        return Err(Refusal::bad(format!(
+            "Cluster link '{name}' is declared in the config file, which wins: change its lines \
+             under [link.{name}] there; they are read again by themselves."
+        )));
+    }
+    if row.generation != checked {
+        return Err(Refusal::conflict(format!(
+            "The configs of cluster link '{name}' were changed meanwhile: look at them, then try \
+             again."
+        )));
+    }
+    let mut configs = row.configs.clone();
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(configs.insert(key.clone(), value.clone())),
+            None => drop(configs.remove(key)),
+        }
+    }
+    Ok(LinkRow { configs, generation: row.generation + 1, ..row.clone() })
+}
+
+fn delete_link(
+    view: View<'_>,
+    name: &LinkName,
+    row: &LinkRow,
+    is_forced: bool,
+) -> Result<LinkRow, Refusal> {
+    if row.origin == Origin::Declared {
+        return Err(Refusal::bad(format!(
+            "Cluster link '{name}' is declared in the config file: take [link.{name}] out of it."
+        )));
+    }
+    let alive: Vec<String> = view
+        .mirrors_of(name)
+        .filter(|(_, mirror)| !matches!(mirror.stage, Stage::Stopped(_)))
+        .map(|(topic, _)| topic.to_string())
+        .take(4)
+        .collect();
+    if !alive.is_empty() && !is_forced {
+        return Err(Refusal::bad(format!(
+            "Cluster link '{name}' still has mirror topics that are not STOPPED ({}): promote, \
+             fail over or delete them first, or delete the link with force.",
+            alive.join(", ")
+        )));
+    }
+    Ok(LinkRow { is_leaving: true, ..row.clone() })
+}
+
+/// What becomes of one topic of an order.
+pub fn mirror_order(
+    view: View<'_>,
+    key: &MirrorKey,
+    verb: MirrorVerb,
+    now: TimestampMs,
+) -> Result<Decided, Refusal> {
+    let (link, topic) = key;
+    let link_row = view.link(link).ok_or_else(|| no_link(link))?;
+    let unknown = || {
+        Refusal::unknown(format!("Topic '{topic}' is not a mirror topic of cluster link '{link}'."))
+    };
+    let row = view.mirror(key).ok_or_else(unknown)?;
+    if let Stage::Leaving { .. } = row.stage {
+        let again = matches!(verb, MirrorVerb::Delete { .. });
+        let text = format!("Mirror topic '{topic}' is being deleted from cluster link '{link}'.");
+        return if again { Ok(Decided::Already) } else { Err(Refusal::conflict(text)) };
+    }
+    if link_row.is_leaving {
+        return Err(leaving(link));
+    }
+    match verb {
+        MirrorVerb::Delete { topic: and_topic } => {
+            let stage = Stage::Leaving { topic: and_topic };
+            Ok(put(row, |row| (row.stage, row.since) = (stage, now)))
+        }
+        MirrorVerb::Stop { how, deadline_ms } => stop(key, row, how, deadline_ms, now),
+        MirrorVerb::Pause | MirrorVerb::Resume => pause(key, row, verb, now),
+    }
+}
+
+fn put(row: &MirrorRow, change: impl FnOnce(&mut MirrorRow)) -> Decided {
+    let mut row = Box::new(row.clone());
+    change(&mut row);
+    Decided::Put(row)
+}
+
+/// What Cluster Linking answers to every order about a topic that is one of its own no more.
+fn has_stopped(key: &MirrorKey) -> Refusal {
+    Refusal::bad(format!("Topic '{}' has already stopped its mirror from '{}'.", key.1, key.0))
+}
+
+fn pause(
+    key: &MirrorKey,
+    row: &MirrorRow,
+    verb: MirrorVerb,
+    now: TimestampMs,
+) -> Result<Decided, Refusal> {
+    let is_paused = verb == MirrorVerb::Pause;
+    match row.stage {
+        Stage::Stopped(_) => Err(has_stopped(key)),
+        Stage::Stopping | Stage::Sealing(_) => Err(Refusal::bad(format!(
+            "Topic '{}' is stopping its mirror from '{}': wait until it is STOPPED, or fail it \
+             over.",
+            key.1, key.0
+        ))),
+        _ if row.is_paused != is_paused => {
+            Ok(put(row, |row| (row.is_paused, row.since) = (is_paused, now)))
+        }
+        _ if is_paused => Ok(Decided::Already),
+        _ => Ok(Decided::TryAgain),
+    }
+}
+
+fn stop(
+    key: &MirrorKey,
+    row: &MirrorRow,
+    how: How,
+    deadline_ms: Option<i64>,
+    now: TimestampMs,
+) -> Result<Decided, Refusal> {
+    let promote = |row: &mut MirrorRow| {
+        (row.stage, row.since) = (Stage::Stopping, now);
+        row.deadline = deadline_ms.map(TimestampMs);
+        row.is_paused = false;
+    };
+    let fail_over = |row: &mut MirrorRow| {
+        (row.stage, row.since) = (Stage::Sealing(How::Failover), now);
+        row.deadline = None;
+        row.is_paused = false;
+    };
+    match (row.stage, how) {
+        (Stage::Setup, _) => Err(Refusal::bad(format!(
+            "Mirror topic '{}' of cluster link '{}' is still being set up: there is nothing to \
+             {} yet; delete it, or wait until it is ACTIVE.",
+            key.1,
+            key.0,
+            if how == How::Promote { "promote" } else { "fail over" }
+        ))),
+        (Stage::Stopped(_), _) => Err(has_stopped(key)),
+        (Stage::Mirroring, How::Promote) => Ok(put(row, promote)),
+        (Stage::Mirroring | Stage::Stopping, How::Failover) => Ok(put(row, fail_over)),
+        (Stage::Sealing(How::Promote), How::Failover) => Ok(put(row, fail_over)),
+        (Stage::Stopping | Stage::Sealing(_), _) => Ok(Decided::Already),
+        (Stage::Leaving { .. }, _) => Ok(Decided::Already),
+    }
+}
+
+/// A topic that is to become a mirror, and what the look at both clusters found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// At the source.
+    pub source: TopicName,
+    /// Who wants it.
+    pub made_by: MadeBy,
+    /// `replication.factor`.
+    pub replicas: Option<i16>,
+    /// Over what the source has.
+    pub configs: BTreeMap<String, String>,
+    /// What was found.
+    pub facts: TopicFacts,
+}
+
+/// The first row of a topic that becomes a mirror.
+pub fn begin(
+    view: View<'_>,
+    key: &MirrorKey,
+    begin: &Begin,
+    now: TimestampMs,
+) -> Result<MirrorRow, Refusal> {
+    let (link, mirror) = key;
+    let link_row = view.link(link).ok_or_else(|| no_link(link))?;
+    if link_row.is_leaving {
+        return Err(leaving(link));
+    }
+    if let Some(row) = view.mirror(key) {
+        return Err(match row.stage {
+            Stage::Stopped(_) => has_stopped(key),
+            _ => Refusal::conflict(format!(
+                "Topic '{mirror}' is a mirror topic of cluster link '{link}' already."
+            )),
+        });
+    }
+    if let Some(other) = view.other_owner(key) {
+        return Err(Refusal::conflict(format!(
+            "Topic '{mirror}' is a mirror topic of cluster link '{other}' already: give this link \
+             a cluster.link.prefix, or take the topic out of one of them."
+        )));
+    }
+    let source = match &begin.facts.source {
+        Metadata::There(seen) => seen,
+        Metadata::Absent => {
+            let text = format!("Topic '{}' does not exist at the source cluster.", begin.source);
+            return Err(Refusal::unknown(text));
+        }
+        Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
+    };
+    let (before, partitions) = before(mirror, begin, source.partitions)?;
+    let mut configs = begin.facts.configs.clone();
+    configs.extend(begin.configs.clone());
+    Ok(MirrorRow {
+        source_topic: begin.source.clone(),
+        source_id: source.id,
+        mirror_id: None,
+        partitions,
+        generation: 0,
+        stage: Stage::Setup,
+        since: now,
+        is_paused: false,
+        made_by: begin.made_by,
+        before,
+        starts: begin.facts.starts.clone(),
+        owed: begin.facts.owed.clone(),
+        configs,
+        replicas: begin.replicas,
+        sealed: BTreeMap::new(),
+        deadline: None,
+    })
+}
+
+fn before(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before, i32), Refusal> {
+    match &begin.facts.mirror {
+        Metadata::Absent => Ok((Before::Absent, partitions)),
+        Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
+        Metadata::There(_) if begin.made_by == MadeBy::Filter && !begin.facts.is_empty => {
+            Err(Refusal::conflict(format!(
+                "Topic '{mirror}' exists at the destination already, and a filter adopts no topic \
+                 that holds records: name it in mirror.topics, or create the mirror by hand, and \
+                 its log is compared first."
+            )))
+        }
+        Metadata::There(seen) if seen.partitions > partitions => Err(Refusal::conflict(format!(
+            "Topic '{mirror}' has {} partitions at the destination and {partitions} at the \
+             source: a topic cannot lose partitions, so delete it there, or give the source as \
+             many.",
+            seen.partitions
+        ))),
+        Metadata::There(seen) => Ok((Before::Adopted(seen.id), seen.partitions)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::facts::Seen;
+    use crate::control::row::LinkMode;
+    use crate::ids::TopicId;
+
+    const NOW: TimestampMs = TimestampMs(1_000);
+
+    fn name(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    fn link(text: &str) -> LinkName {
+        LinkName(text.into())
+    }
+
+    fn key() -> MirrorKey {
+        (link("dr"), name("orders"))
+    }
+
+    fn new(is_declared: bool) -> NewLink {
+        NewLink {
+            id: "id".into(),
+            mode: LinkMode::Destination,
+            source: None,
+            configs: BTreeMap::from([("a".into(), "1".into())]),
+            is_declared,
+        }
+    }
+
+    fn there(partitions: i32) -> Metadata {
+        Metadata::There(Seen { id: TopicId([partitions as u8; 16]), partitions })
+    }
+
+    fn facts(mirror: Metadata, is_empty: bool) -> Begin {
+        let facts = TopicFacts {
+            source: there(3),
+            mirror,
+            is_empty,
+            starts: BTreeMap::new(),
+            configs: BTreeMap::from([("c".into(), "source".into())]),
+            owed: BTreeMap::new(),
+        };
+        Begin {
+            source: name("orders"),
+            made_by: MadeBy::Order,
+            replicas: None,
+            configs: BTreeMap::from([("c".into(), "ordered".into())]),
+            facts,
+        }
+    }
+
+    /// Rows of a link and of one mirror topic in a stage.
+    struct Book {
+        links: BTreeMap<LinkName, LinkRow>,
+        mirrors: BTreeMap<MirrorKey, MirrorRow>,
+        owners: BTreeMap<TopicName, Vec<LinkName>>,
+        over: Rows,
+    }
+
+    impl Book {
+        fn new(stage: Option<Stage>, is_paused: bool) -> Book {
+            let mut rows = Book {
+                links: BTreeMap::from([(link("dr"), new_link(&new(false)))]),
+                mirrors: BTreeMap::new(),
+                owners: BTreeMap::new(),
+                over: Rows::new(),
+            };
+            if let Some(stage) = stage {
+                let row = begin(rows.view(), &key(), &facts(Metadata::Absent, true), NOW).unwrap();
+                rows.mirrors.insert(key(), MirrorRow { stage, is_paused, ..row });
+                rows.owners.insert(name("orders"), vec![link("dr")]);
+            }
+            rows
+        }
+
+        fn view(&self) -> View<'_> {
+            let Book { links, mirrors, owners, over } = self;
+            View { links, mirrors, owners, over }
+        }
+    }
+
+    const STAGES: [Option<Stage>; 8] = [
+        None,
+        Some(Stage::Setup),
+        Some(Stage::Mirroring),
+        Some(Stage::Stopping),
+        Some(Stage::Sealing(How::Promote)),
+        Some(Stage::Sealing(How::Failover)),
+        Some(Stage::Stopped(How::Promote)),
+        Some(Stage::Leaving { topic: false }),
+    ];
+
+    /// What is decided in one letter: a row is `w`ritten, it is so `a`lready, `t`ried again, or
+    /// the status of the refusal.
+    fn letter(stage: Option<Stage>, is_paused: bool, verb: MirrorVerb) -> String {
+        let rows = Book::new(stage, is_paused);
+        match mirror_order(rows.view(), &key(), verb, NOW) {
+            Ok(Decided::Put(row)) => {
+                assert!(Stage::may_follow(stage, Some(row.stage)), "{stage:?} {verb:?}");
+                "w".into()
+            }
+            Ok(Decided::Already) => "a".into(),
+            Ok(Decided::TryAgain) => "t".into(),
+            Err(refusal) => refusal.status.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_cell_of_state_and_order() {
+        let stop = |how| MirrorVerb::Stop { how, deadline_ms: None };
+        let check = |verb: MirrorVerb, is_paused: bool, cells: &str| {
+            let told: Vec<String> =
+                STAGES.iter().map(|stage| letter(*stage, is_paused, verb)).collect();
+            assert_eq!(told.join(" "), cells, "{verb:?}, paused {is_paused}");
+        };
+        // no row, setup, mirroring, stopping, sealing by promote and failover, stopped, leaving
+        check(MirrorVerb::Pause, false, "404 w w 400 400 400 400 409");
+        check(MirrorVerb::Pause, true, "404 a a 400 400 400 400 409");
+        check(MirrorVerb::Resume, false, "404 t t 400 400 400 400 409");
+        check(MirrorVerb::Resume, true, "404 w w 400 400 400 400 409");
+        check(stop(How::Promote), false, "404 400 w a a a 400 409");
+        check(stop(How::Promote), true, "404 400 w a a a 400 409");
+        check(stop(How::Failover), false, "404 400 w w w a 400 409");
+        check(MirrorVerb::Delete { topic: true }, false, "404 w w w w w w a");
+    }
+
+    #[test]
+    fn orders_of_a_link_in_each_of_its_states() {
+        let check = |verb: Verb, cells: [&str; 4]| {
+            let leaving = LinkRow { is_leaving: true, ..new_link(&new(false)) };
+            let states =
+                [None, Some(new_link(&new(false))), Some(new_link(&new(true))), Some(leaving)];
+            for (state, cell) in states.into_iter().zip(cells) {
+                let mut rows = Book::new(None, false);
+                rows.links = state.clone().map(|row| (link("dr"), row)).into_iter().collect();
+                let told = match link_order(rows.view(), &link("dr"), &verb) {
+                    Ok(Some(_)) => "w".to_owned(),
+                    Ok(None) => "a".to_owned(),
+                    Err(refusal) => refusal.status.to_string(),
+                };
+                assert_eq!(told, cell, "{verb:?} of {state:?}");
+            }
+        };
+        let configs = BTreeMap::from([("a".to_owned(), None)]);
+        // no row, commanded, declared, leaving
+        check(Verb::CreateLink(new(false)), ["w", "409", "409", "409"]);
+        check(Verb::PauseLink(true), ["404", "w", "w", "409"]);
+        check(Verb::PauseLink(false), ["404", "a", "a", "409"]);
+        check(Verb::AlterLink { configs: configs.clone(), checked: 0 }, ["404", "w", "400", "409"]);
+        check(Verb::AlterLink { configs, checked: 4 }, ["404", "409", "400", "409"]);
+        check(Verb::DeleteLink { is_forced: false }, ["404", "w", "400", "a"]);
+    }
+
+    #[test]
+    fn a_link_with_mirror_topics_goes_only_by_force() {
+        let delete = |stage, is_forced| {
+            let rows = Book::new(Some(stage), false);
+            link_order(rows.view(), &link("dr"), &Verb::DeleteLink { is_forced })
+        };
+        let refusal = delete(Stage::Mirroring, false).unwrap_err();
+        assert!(refusal.text.contains("orders") && refusal.text.contains("force"), "{refusal:?}");
+        assert!(delete(Stage::Mirroring, true).unwrap().is_some_and(|row| row.is_leaving));
+        assert!(delete(Stage::Stopped(How::Promote), false).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_stands_at_the_mirrors_name_decides_how_it_begins() {
+        let rows = Book::new(None, false);
+        let check = |mirror: Metadata, is_empty, made_by, want: Result<Before, u16>| {
+            let wanted = Begin { made_by, ..facts(mirror, is_empty) };
+            let told = begin(rows.view(), &key(), &wanted, NOW);
+            let told = told.map(|row| row.before).map_err(|refusal| refusal.status);
+            assert_eq!(told, want);
+        };
+        let id = TopicId([2; 16]);
+        check(Metadata::Absent, true, MadeBy::Filter, Ok(Before::Absent));
+        check(there(2), true, MadeBy::Filter, Ok(Before::Adopted(id)));
+        check(there(2), false, MadeBy::Filter, Err(409));
+        check(there(2), false, MadeBy::Name, Ok(Before::Adopted(id)));
+        check(there(2), false, MadeBy::Order, Ok(Before::Adopted(id)));
+        check(there(4), true, MadeBy::Order, Err(409));
+    }
+
+    #[test]
+    fn what_is_ordered_stands_over_what_the_source_has() {
+        let rows = Book::new(None, false);
+        let row = begin(rows.view(), &key(), &facts(Metadata::Absent, true), NOW).unwrap();
+        assert_eq!(row.configs, BTreeMap::from([("c".into(), "ordered".into())]));
+        let absent = TopicFacts { source: Metadata::Absent, ..facts(there(3), true).facts };
+        let absent = Begin { facts: absent, ..facts(there(3), true) };
+        assert_eq!(begin(rows.view(), &key(), &absent, NOW).unwrap_err().status, 404);
+    }
+
+    #[test]
+    fn one_name_has_one_link() {
+        let mut rows = Book::new(Some(Stage::Mirroring), false);
+        rows.links.insert(link("eu"), new_link(&new(false)));
+        let other = (link("eu"), name("orders"));
+        let told = |rows: &Book| begin(rows.view(), &other, &facts(Metadata::Absent, true), NOW);
+        let refusal = told(&rows).unwrap_err();
+        assert!(refusal.status == 409 && refusal.text.contains("'dr'"), "{refusal:?}");
+        // decided before in the same write
+        let row = rows.mirrors.remove(&key()).unwrap();
+        rows.owners.clear();
+        rows.over.insert(Key::Mirror(link("dr"), name("orders")), Some(Row::Mirror(row.clone())));
+        assert_eq!(told(&rows).unwrap_err().status, 409);
+        // one that has stopped leaves an ordinary topic
+        let stopped = MirrorRow { stage: Stage::Stopped(How::Promote), ..row };
+        rows.over.insert(Key::Mirror(link("dr"), name("orders")), Some(Row::Mirror(stopped)));
+        assert!(told(&rows).is_ok());
+    }
+}

@@ -1,0 +1,284 @@
+//! The words between the machine and what carries it: questions, things to do, and what came of
+//! them.
+//!
+//! It never holds a rule.
+
+use std::collections::BTreeMap;
+
+use crate::control::row::Changes;
+use crate::control::row::Sealed;
+use crate::control::start::StartSpec;
+use crate::control::topic::Fault;
+use crate::control::topic::Incarnation;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+
+/// Numbers questions.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LookId(pub u64);
+
+/// Numbers things to do.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DoId(pub u64);
+
+/// Numbers writes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WriteId(pub u64);
+
+/// A mirror topic of one destination: its link and its name there.
+pub type MirrorKey = (LinkName, TopicName);
+
+/// A question to both clusters of a link; whatever is answered, nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whose clusters.
+    pub link: LinkName,
+    /// What about.
+    pub what: Asked,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Which topics there are on both sides: name, id, partition count.
+    All,
+    /// All that must be known to set these topics up.
+    Topics(Vec<Wanted>),
+}
+
+/// A topic that may become a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// At the source.
+    pub source: TopicName,
+    /// At the destination.
+    pub mirror: TopicName,
+    /// Where its partitions would begin.
+    pub start: StartSpec,
+}
+
+/// A topic as metadata show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
+
+/// What metadata say of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// It is there.
+    There(Seen),
+    /// The cluster knows no such topic.
+    Absent,
+    /// The cluster does not say: a right is missing, or it answers with an error.
+    Hidden(Fault),
+}
+
+impl Metadata {
+    /// The topic, if it is there.
+    pub fn seen(&self) -> Option<&Seen> {
+        match self {
+            Metadata::There(seen) => Some(seen),
+            _ => None,
+        }
+    }
+}
+
+/// All topics of both sides; what is in neither map is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// At the source.
+    pub source: BTreeMap<TopicName, Metadata>,
+    /// At the destination.
+    pub mirror: BTreeMap<TopicName, Metadata>,
+}
+
+/// What must be known to set a topic up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// The source topic.
+    pub source: Metadata,
+    /// What stands at the mirror's name.
+    pub mirror: Metadata,
+    /// Nothing was ever written into what stands there.
+    pub is_empty: bool,
+    /// Where partitions begin that do not begin at 0.
+    pub starts: BTreeMap<PartitionId, Offset>,
+    /// What the mirror topic is created with.
+    pub configs: BTreeMap<String, String>,
+    /// What it is to get when it is given back, or its prefix is gone.
+    pub owed: Changes,
+}
+
+/// An answer to a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// To `Asked::All`.
+    All(Topics),
+    /// To `Asked::Topics`, by the mirror's name; a topic that is missing was not answered for.
+    Topics(BTreeMap<TopicName, TopicFacts>),
+}
+
+/// Something that changes a cluster. Each may be done twice: names come with ids, and what is
+/// there already is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// Create the mirror topic, unless it is there.
+    Create {
+        /// Which.
+        mirror: MirrorKey,
+        /// How many partitions.
+        partitions: i32,
+        /// `None` is the destination's default.
+        replicas: Option<i16>,
+        /// With which configs.
+        configs: BTreeMap<String, String>,
+    },
+    /// Compare everything that both topics hold: the mirror's log must be a prefix.
+    Compare {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// Its id.
+        mirror_id: TopicId,
+        /// The source topic.
+        source: (TopicName, TopicId),
+    },
+    /// Give the mirror topic as many partitions as the source has.
+    Grow {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// How many.
+        partitions: i32,
+    },
+    /// Give the topic the configs that it is owed.
+    GiveBack {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// Its id.
+        mirror_id: TopicId,
+        /// What it gets.
+        owed: Changes,
+    },
+    /// Delete the mirror topic, by its id.
+    Delete {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// Its id.
+        mirror_id: TopicId,
+    },
+}
+
+impl Do {
+    /// The mirror topic that it is done to.
+    pub fn mirror(&self) -> &MirrorKey {
+        match self {
+            Do::Create { mirror, .. }
+            | Do::Compare { mirror, .. }
+            | Do::Grow { mirror, .. }
+            | Do::GiveBack { mirror, .. }
+            | Do::Delete { mirror, .. } => mirror,
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The mirror topic is there now and empty, with this id and as many partitions as asked.
+    Created(TopicId),
+    /// The mirror's log is a prefix of the source's.
+    IsPrefix,
+    /// It has so many partitions now.
+    Grown(i32),
+    /// It has its configs.
+    GivenBack,
+    /// It is gone, or another topic has its name.
+    Deleted,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Kafka's word or ours, and what to do.
+    pub fault: Fault,
+    /// Trying again will not help: what was asked is wrong, or the logs differ.
+    pub is_final: bool,
+}
+
+/// What flow is told of a mirror topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Under which number its partitions are held.
+    pub incarnation: Incarnation,
+    /// The topic at the source.
+    pub source: (TopicName, TopicId),
+    /// The mirror topic's id.
+    pub mirror_id: TopicId,
+    /// How often the topic has become a mirror.
+    pub generation: u32,
+    /// Which partitions, and where those begin that do not begin at 0.
+    pub partitions: BTreeMap<PartitionId, Offset>,
+    /// What is to become of them.
+    pub mode: Mode,
+    /// Grows with each order to try again.
+    pub attempt: u64,
+}
+
+/// What is to become of a partition.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Copied.
+    Mirror,
+    /// Copied until it is level, holes at the tail filled.
+    Drain,
+    /// Sealed where it ends, then let go.
+    Seal,
+}
+
+/// What flow tells of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowFact {
+    /// Which mirror topic.
+    pub mirror: MirrorKey,
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Under which number it was wanted; a fact of an older one is late.
+    pub incarnation: Incarnation,
+    /// What about it.
+    pub what: Flowed,
+}
+
+/// What has become of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flowed {
+    /// Nothing of it is on its way any more, and nobody holds it.
+    Released,
+    /// A rule stopped it.
+    Halted(Fault),
+    /// It goes on.
+    Going,
+    /// It drains and has all that the source has, looked at twice; or no longer.
+    Level(bool),
+    /// It is sealed and nobody holds it.
+    IsSealed(Sealed),
+    /// It has no leader at the destination to seal at, and nothing of it is on its way.
+    Leaderless,
+}
+
+/// How the source of a link answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It does, as this cluster.
+    Available(ClusterId),
+    /// Too often in a row it did not.
+    Unavailable(Fault),
+    /// It must not be gone on with: another cluster, a refused login.
+    Failed(Fault),
+}

@@ -1,0 +1,125 @@
+//! What is known of a link beside its row: how its source answers, and how its tasks do.
+//!
+//! It never decides about topics.
+
+use std::collections::BTreeMap;
+
+use crate::control::facts::Reach;
+use crate::control::filter::TopicFilter;
+use crate::control::row::LinkRow;
+use crate::control::row::Origin;
+use crate::control::row::Unreadable;
+use crate::control::start::StartSpec;
+use crate::control::topic::Fault;
+use crate::ids::TimestampMs;
+
+/// What people see of a link: `link_state` of Cluster Linking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not asked yet.
+    Unknown,
+    /// Mirroring.
+    Active,
+    /// Paused, by an order or by its settings.
+    Paused,
+    /// The source does not answer.
+    Unavailable(Fault),
+    /// A person must act.
+    Failed(Fault),
+}
+
+impl LinkState {
+    /// The word that REST, CLI and metrics show.
+    pub fn word(&self) -> &'static str {
+        match self {
+            LinkState::Unknown => "UNKNOWN",
+            LinkState::Active => "ACTIVE",
+            LinkState::Paused => "PAUSED",
+            LinkState::Unavailable(_) => "UNAVAILABLE",
+            LinkState::Failed(_) => "FAILED",
+        }
+    }
+}
+
+/// What the machine must know of a link's settings, typed and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// `cluster.link.prefix`; may be empty.
+    pub prefix: String,
+    /// `mirror.topics` and `auto.create.mirror.topics.filters`.
+    pub topics: TopicFilter,
+    /// `mirror.start.offset.spec`.
+    pub start: StartSpec,
+    /// `replication.factor`; `None` is the destination's default.
+    pub replicas: Option<i16>,
+    /// `metadata.max.age.ms`: how often both clusters are looked at.
+    pub look_every_ms: i64,
+    /// `cluster.link.paused` of a declared link.
+    pub is_paused: bool,
+}
+
+/// What is known of a link beside its row; gone with the process.
+#[derive(Clone, Debug, Default)]
+pub struct LinkTrack {
+    /// Nothing is looked at or copied before they are there.
+    pub settings: Option<LinkSettings>,
+    /// How the source answers; `None` until it has been asked.
+    pub reach: Option<Reach>,
+    /// Rows of the link that cannot be read stop it, by key.
+    pub unreadable: BTreeMap<String, Unreadable>,
+    /// When both clusters are looked at next.
+    pub look_at: Option<TimestampMs>,
+    /// A look at all topics is under way.
+    pub is_looking: bool,
+    /// What the last look could not do, by topic: the `AutoCreateMirror` task's errors.
+    pub troubles: Vec<(String, Fault)>,
+}
+
+impl LinkTrack {
+    /// What people see.
+    pub fn state(&self, row: &LinkRow) -> LinkState {
+        if let Some(fault) = self.failed(row) {
+            return LinkState::Failed(fault);
+        }
+        if self.is_paused(row) {
+            return LinkState::Paused;
+        }
+        match &self.reach {
+            Some(Reach::Unavailable(fault)) => LinkState::Unavailable(fault.clone()),
+            Some(Reach::Available(_)) => LinkState::Active,
+            Some(Reach::Failed(_)) | None => LinkState::Unknown,
+        }
+    }
+
+    /// Why a person must act.
+    pub fn failed(&self, row: &LinkRow) -> Option<Fault> {
+        if let Some(unreadable) = self.unreadable.values().next() {
+            let code = "JOURNAL_ROW_UNREADABLE".to_owned();
+            return Some(Fault { code, text: unreadable.to_string() });
+        }
+        match (&self.reach, &row.source) {
+            (Some(Reach::Failed(fault)), _) => Some(fault.clone()),
+            (Some(Reach::Available(is)), Some(was)) if is != was => Some(Fault {
+                code: "CLUSTER_ID_CHANGED".to_owned(),
+                text: format!(
+                    "bootstrap.servers lead to cluster {is}, the link mirrors cluster {was}: \
+                     correct the address, or name the new cluster with \
+                     `isolog link update --accept-new-cluster`"
+                ),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Paused by an order, by the file, since it leaves, or since no file has it any more.
+    pub fn is_paused(&self, row: &LinkRow) -> bool {
+        let by_file = self.settings.as_ref().is_some_and(|settings| settings.is_paused);
+        let is_undeclared = row.origin == Origin::Declared && self.settings.is_none();
+        row.is_paused || row.is_leaving || by_file || is_undeclared
+    }
+
+    /// Whether its topics may be copied: an unavailable source is tried all the time.
+    pub fn may_copy(&self, row: &LinkRow) -> bool {
+        self.settings.is_some() && self.failed(row).is_none() && !self.is_paused(row)
+    }
+}

@@ -1,0 +1,481 @@
+//! The machine of one destination: its links and mirror topics, what is ordered of them, and what
+//! is on its way.
+//!
+//! It never does anything: `poll_*` says what is to be written, asked, done, told and answered.
+//!
+//! ```text
+//!  order ──▶ queue ──▶ decided on the rows of now ──▶ pending write ──▶ read back ──▶ answered
+//!              ▲                                           │
+//!              └──────────── somebody else wrote ──────────┘
+//! ```
+//!
+//! One write is under way at a time. It has come true when the journal's tail brings it where it
+//! was decided; if the tail brings anything else there first, all of it is decided again.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+use crate::control::advance::Rewrite;
+use crate::control::advance::Topic;
+use crate::control::decide::Begin;
+use crate::control::decide::Rows;
+use crate::control::decide::View;
+use crate::control::facts::Do;
+use crate::control::facts::DoId;
+use crate::control::facts::Look;
+use crate::control::facts::LookId;
+use crate::control::facts::MirrorKey;
+use crate::control::facts::TopicSpec;
+use crate::control::facts::Wanted;
+use crate::control::facts::WriteId;
+use crate::control::journal::Applied;
+use crate::control::journal::Fold;
+use crate::control::journal::Stamp;
+use crate::control::journal::TailBatch;
+use crate::control::journal::WriterTag;
+use crate::control::link::LinkSettings;
+use crate::control::link::LinkState;
+use crate::control::link::LinkTrack;
+use crate::control::order::NewLink;
+use crate::control::order::NewMirror;
+use crate::control::order::Order;
+use crate::control::order::Outcome;
+use crate::control::order::Ticket;
+use crate::control::row::Key;
+use crate::control::row::LinkRow;
+use crate::control::row::MadeBy;
+use crate::control::row::MirrorRow;
+use crate::control::row::Row;
+use crate::control::topic::Status;
+use crate::control::topic::Track;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+use crate::ids::TopicName;
+
+mod hands;
+mod queue;
+mod tell;
+
+/// How many rows one write has at most: far below a broker's default limit of a batch.
+pub const ROWS_MAX: usize = 200;
+/// How many things are being done at once.
+pub const DOS_MAX: usize = 1_000;
+/// How many topics one look asks about.
+pub const LOOK_TOPICS_MAX: usize = 200;
+/// How many orders wait at most.
+pub const ORDERS_MAX: usize = 1_000;
+
+/// Rows that are to be appended where the journal ended when they were decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Numbers it.
+    pub id: WriteId,
+    /// What makes it count; `stamp.at` is the end that is expected.
+    pub stamp: Stamp,
+    /// Keys and values; `None` deletes.
+    pub rows: Vec<(String, Option<String>)>,
+}
+
+/// What waits to be decided.
+#[derive(Clone, Debug)]
+enum Intent {
+    /// An order, and what came of its topics so far.
+    Order(Ticket, Order, Vec<Outcome>),
+    /// A topic that is to become a mirror; by an order, perhaps a dry one.
+    Begin(MirrorKey, Box<Begin>, Option<(Ticket, bool)>),
+}
+
+/// A write that is not read back yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    write: Write,
+    is_handed_out: bool,
+    /// What it stands for, to be decided again after a conflict.
+    intents: Vec<Intent>,
+    /// What is to be decided when it has come true.
+    rest: Option<Intent>,
+    /// What becomes true with it.
+    answers: Vec<(Ticket, Vec<Outcome>)>,
+    /// Who waits for which topic to be set up.
+    waiting: Vec<(MirrorKey, Ticket)>,
+}
+
+/// What a look is for.
+#[derive(Clone, Debug)]
+enum Looking {
+    /// The link's own look at all topics.
+    All(LinkName),
+    /// Topics that a look at all found.
+    Found(LinkName, BTreeMap<TopicName, (Wanted, MadeBy)>),
+    /// An order.
+    Order(Ticket, Box<(Order, NewMirror, MirrorKey)>),
+}
+
+/// Something that is due at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Link(LinkName),
+    Mirror(MirrorKey),
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Control {
+    tag: WriterTag,
+    rows_max: usize,
+    fold: Fold,
+    links: BTreeMap<LinkName, LinkRow>,
+    mirrors: BTreeMap<MirrorKey, MirrorRow>,
+    /// Which links have which mirror topic.
+    owners: BTreeMap<TopicName, Vec<LinkName>>,
+    link_tracks: BTreeMap<LinkName, LinkTrack>,
+    tracks: BTreeMap<MirrorKey, Track>,
+    /// What the config file declares, once it is known.
+    declared: Option<BTreeMap<LinkName, NewLink>>,
+    /// The tail has been read up to where it ended at the start.
+    is_level: bool,
+    /// This instance has the control role.
+    is_holder: bool,
+    intents: VecDeque<Intent>,
+    pending: Option<Pending>,
+    /// The journal refused a write: none before this time.
+    write_after: Option<TimestampMs>,
+    numbers: u64,
+    doing: BTreeMap<DoId, MirrorKey>,
+    looking: BTreeMap<LookId, Looking>,
+    /// Topics that must be looked through.
+    dirty: BTreeSet<MirrorKey>,
+    /// Links that must be looked through.
+    dirty_links: BTreeSet<LinkName>,
+    /// Topics whose row must be written.
+    stale: BTreeSet<MirrorKey>,
+    /// Links whose row must be written.
+    stale_links: BTreeSet<LinkName>,
+    /// Topics with something to do that has not been handed out.
+    able: BTreeSet<MirrorKey>,
+    specs: BTreeMap<MirrorKey, TopicSpec>,
+    changed_specs: BTreeSet<MirrorKey>,
+    due: BTreeSet<(TimestampMs, Due)>,
+    looks: VecDeque<(LookId, Look)>,
+    answers: VecDeque<(Ticket, Vec<Outcome>)>,
+}
+
+impl Control {
+    /// A machine that knows nothing; `tag` is another one in each process, `rows_max` is
+    /// [`ROWS_MAX`] but where less is to be tried, and at least 1.
+    pub fn new(tag: WriterTag, rows_max: usize) -> Control {
+        Control {
+            tag,
+            rows_max: rows_max.max(1),
+            fold: Fold::default(),
+            links: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            link_tracks: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            declared: None,
+            is_level: false,
+            is_holder: false,
+            intents: VecDeque::new(),
+            pending: None,
+            write_after: None,
+            numbers: 0,
+            doing: BTreeMap::new(),
+            looking: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            dirty_links: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            stale_links: BTreeSet::new(),
+            able: BTreeSet::new(),
+            specs: BTreeMap::new(),
+            changed_specs: BTreeSet::new(),
+            due: BTreeSet::new(),
+            looks: VecDeque::new(),
+            answers: VecDeque::new(),
+        }
+    }
+
+    /// The next batch of the journal, in order.
+    pub fn handle_batch(&mut self, now: TimestampMs, batch: TailBatch) {
+        let applied = self.fold.apply(batch);
+        if let Applied::Counted(_, keys) = &applied {
+            keys.iter().for_each(|key| self.reload(key));
+        }
+        let Some(pending) = &self.pending else { return self.look_through(now) };
+        let ours = pending.write.stamp;
+        match applied {
+            Applied::Counted(stamp, _) if stamp == ours => self.come_true(),
+            _ if self.fold.end() > ours.at => self.decide_again(),
+            _ => {}
+        }
+        self.look_through(now);
+    }
+
+    /// The tail has been read up to the end that the journal had when reading began: from now on
+    /// what is decided is decided on what is.
+    pub fn handle_level(&mut self, now: TimestampMs) {
+        self.is_level = true;
+        self.dirty_links.extend(self.links.keys().cloned());
+        self.dirty.extend(self.mirrors.keys().cloned());
+        self.look_through(now);
+    }
+
+    /// This instance gets the control role, or loses it: then nothing is wanted, written or done.
+    pub fn handle_role(&mut self, now: TimestampMs, is_holder: bool) {
+        if self.is_holder == is_holder {
+            return;
+        }
+        self.is_holder = is_holder;
+        if !is_holder {
+            self.drop_work();
+        }
+        self.dirty_links.extend(self.links.keys().cloned());
+        self.dirty.extend(self.mirrors.keys().cloned());
+        self.look_through(now);
+    }
+
+    /// What the config file declares now; a link that it has no more is not deleted, it rests.
+    pub fn handle_declared(&mut self, now: TimestampMs, declared: BTreeMap<LinkName, NewLink>) {
+        self.dirty_links.extend(self.links.keys().chain(declared.keys()).cloned());
+        self.declared = Some(declared);
+        self.look_through(now);
+    }
+
+    /// The typed settings of a link; `None` where it has none, or wrong ones.
+    pub fn handle_settings(
+        &mut self,
+        now: TimestampMs,
+        link: &LinkName,
+        settings: Option<LinkSettings>,
+    ) {
+        let track = self.link_tracks.entry(link.clone()).or_default();
+        if track.settings != settings {
+            track.settings = settings;
+            track.look_at = Some(now);
+            self.touch_link(link);
+        }
+        self.look_through(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: TimestampMs) {
+        self.write_after.take_if(|at| *at <= now);
+        while let Some((at, due)) = self.due.pop_first() {
+            if at > now {
+                self.due.insert((at, due));
+                break;
+            }
+            match due {
+                Due::Link(link) => drop(self.dirty_links.insert(link)),
+                Due::Mirror(key) => drop(self.dirty.insert(key)),
+            }
+        }
+        self.look_through(now);
+    }
+
+    /// When time must be told next.
+    pub fn poll_timeout(&self) -> Option<TimestampMs> {
+        self.due.first().map(|(at, _)| *at).into_iter().chain(self.write_after).min()
+    }
+
+    /// The next question.
+    pub fn poll_look(&mut self) -> Option<(LookId, Look)> {
+        self.looks.pop_front()
+    }
+
+    /// The next thing to do; nothing is done before its row is read back.
+    pub fn poll_do(&mut self) -> Option<(DoId, Do)> {
+        while self.doing.len() < DOS_MAX {
+            let key = self.able.pop_first()?;
+            let Some(action) = self.topic(&key).and_then(|topic| topic.action()) else { continue };
+            let id = DoId(self.number());
+            if let Some(track) = self.tracks.get_mut(&key) {
+                track.doing = Some(id);
+            }
+            self.doing.insert(id, key);
+            return Some((id, action));
+        }
+        None
+    }
+
+    /// The next answer.
+    pub fn poll_answer(&mut self) -> Option<(Ticket, Vec<Outcome>)> {
+        self.answers.pop_front()
+    }
+
+    /// The next change of what flow is to hold: all of it for one topic, or nothing more.
+    pub fn poll_spec(&mut self) -> Option<(MirrorKey, Option<TopicSpec>)> {
+        let key = self.changed_specs.pop_first()?;
+        let spec = self.specs.get(&key).cloned();
+        // held from now on: what was wanted and not told of has nobody to come back from
+        if let (Some(spec), Some(track)) = (&spec, self.tracks.get_mut(&key)) {
+            track.held.partitions.extend(spec.partitions.keys());
+        }
+        Some((key, spec))
+    }
+
+    /// All that flow is to hold.
+    pub fn wanted(&self) -> &BTreeMap<MirrorKey, TopicSpec> {
+        &self.specs
+    }
+
+    /// The rows that count.
+    pub fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
+    /// All links, with what people see of them.
+    pub fn links(&self) -> impl Iterator<Item = (&LinkName, &LinkRow, LinkState)> {
+        self.links.iter().map(|(name, row)| (name, row, self.state_of(name, row)))
+    }
+
+    /// All mirror topics, with what people see of them.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&MirrorKey, &MirrorRow, Status)> {
+        self.mirrors.iter().filter_map(|(key, row)| {
+            let link = self.links.get(&key.0)?;
+            let status = self.tracks.get(key)?.status(row, &self.state_of(&key.0, link));
+            Some((key, row, status))
+        })
+    }
+
+    /// What is known of a mirror topic beside its row.
+    pub fn track(&self, key: &MirrorKey) -> Option<&Track> {
+        self.tracks.get(key)
+    }
+
+    /// What is known of a link beside its row.
+    pub fn link_track(&self, name: &LinkName) -> Option<&LinkTrack> {
+        self.link_tracks.get(name)
+    }
+
+    fn state_of(&self, name: &LinkName, row: &LinkRow) -> LinkState {
+        self.link_tracks.get(name).map_or(LinkState::Unknown, |track| track.state(row))
+    }
+
+    fn view<'a>(&'a self, over: &'a Rows) -> View<'a> {
+        View { links: &self.links, mirrors: &self.mirrors, owners: &self.owners, over }
+    }
+
+    fn topic<'a>(&'a self, key: &'a MirrorKey) -> Option<Topic<'a>> {
+        Some(Topic {
+            key,
+            row: self.mirrors.get(key)?,
+            track: self.tracks.get(key)?,
+            link: self.links.get(&key.0)?,
+            link_track: self.link_tracks.get(&key.0)?,
+        })
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Everything of a link must be looked through.
+    fn touch_link(&mut self, link: &LinkName) {
+        self.dirty_links.insert(link.clone());
+        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
+        let keys = self.mirrors.range(first..).map(|(key, _)| key);
+        self.dirty.extend(keys.take_while(|key| key.0 == *link).cloned());
+    }
+
+    /// A key of the journal has changed.
+    fn reload(&mut self, text: &str) {
+        let Some(key) = Key::parse(text) else { return };
+        let row = self.fold.get(text).map(|json| Row::parse(&key, json));
+        let track = self.link_tracks.entry(key.link().clone()).or_default();
+        let was_unreadable = track.unreadable.remove(text).is_some();
+        let row = match row {
+            Some(Err(unreadable)) => {
+                track.unreadable.insert(text.to_owned(), unreadable);
+                return self.touch_link(key.link());
+            }
+            Some(Ok(row)) => Some(row),
+            None => None,
+        };
+        if was_unreadable {
+            self.touch_link(key.link());
+        }
+        match (key, row) {
+            (Key::Link(link), Some(Row::Link(row))) => {
+                self.links.insert(link.clone(), row);
+                self.touch_link(&link);
+            }
+            (Key::Link(link), _) => {
+                self.links.remove(&link);
+                self.touch_link(&link);
+            }
+            (Key::Mirror(link, topic), Some(Row::Mirror(row))) => {
+                self.put_mirror((link, topic), row);
+            }
+            (Key::Mirror(link, topic), _) => self.remove_mirror(&(link, topic)),
+        }
+    }
+
+    fn put_mirror(&mut self, key: MirrorKey, row: MirrorRow) {
+        let owners = self.owners.entry(key.1.clone()).or_default();
+        if !owners.contains(&key.0) {
+            owners.push(key.0.clone());
+        }
+        let track = self.tracks.entry(key.clone()).or_default();
+        if !self.mirrors.contains_key(&key) {
+            track.failure = None; // of an earlier topic of that name
+        }
+        track.take_over(&row);
+        self.mirrors.insert(key.clone(), row);
+        self.dirty.insert(key);
+    }
+
+    fn remove_mirror(&mut self, key: &MirrorKey) {
+        self.mirrors.remove(key);
+        if let Some(track) = self.tracks.get_mut(key) {
+            // what flow holds must come back whatever becomes of the name
+            let kept = std::mem::take(track);
+            let (held, tickets, failure) = (kept.held, kept.tickets, kept.failure);
+            *track = Track { held, tickets, failure, ..Track::default() };
+        }
+        if let Some(owners) = self.owners.get_mut(&key.1) {
+            owners.retain(|link| *link != key.0);
+            if owners.is_empty() {
+                self.owners.remove(&key.1);
+            }
+        }
+        self.dirty.insert(key.clone());
+        self.dirty_links.insert(key.0.clone());
+    }
+
+    /// Looks through everything that may have changed.
+    fn look_through(&mut self, now: TimestampMs) {
+        while let Some(link) = self.dirty_links.pop_first() {
+            self.look_through_link(now, &link);
+        }
+        while let Some(key) = self.dirty.pop_first() {
+            self.look_through_topic(now, &key);
+        }
+    }
+
+    fn look_through_topic(&mut self, now: TimestampMs, key: &MirrorKey) {
+        self.stale.remove(key);
+        self.able.remove(key);
+        self.settle_spec(key);
+        self.answer_set_up(key);
+        let Some(topic) = self.topic(key) else { return self.forget_track(key) };
+        if !self.is_holder || !self.is_level {
+            return;
+        }
+        if topic.rewrite(now) != Rewrite::Keep {
+            self.stale.insert(key.clone());
+            return;
+        }
+        let rests = topic.track.retry_at.filter(|at| *at > now);
+        let deadline = topic.row.deadline.filter(|at| *at > now);
+        let is_free = topic.track.doing.is_none() && rests.is_none();
+        let is_able = is_free && topic.action().is_some();
+        let due = rests.into_iter().chain(deadline);
+        self.due.extend(due.map(|at| (at, Due::Mirror(key.clone()))));
+        if is_able {
+            self.able.insert(key.clone());
+        }
+    }
+}

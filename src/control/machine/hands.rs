@@ -1,0 +1,244 @@
+//! What comes back from those who look, do and copy.
+//!
+//! It never writes a row: it notes what is known now and has the topic looked through.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::control::decide::Begin;
+use crate::control::discover;
+use crate::control::discover::Plan;
+use crate::control::facts::Asked;
+use crate::control::facts::DoId;
+use crate::control::facts::Done;
+use crate::control::facts::Failed;
+use crate::control::facts::FlowFact;
+use crate::control::facts::Flowed;
+use crate::control::facts::LookId;
+use crate::control::facts::MirrorKey;
+use crate::control::facts::Observed;
+use crate::control::facts::Reach;
+use crate::control::facts::TopicFacts;
+use crate::control::facts::Topics;
+use crate::control::facts::Wanted;
+use crate::control::machine::Control;
+use crate::control::machine::Intent;
+use crate::control::machine::LOOK_TOPICS_MAX;
+use crate::control::machine::Looking;
+use crate::control::order::NewMirror;
+use crate::control::order::Order;
+use crate::control::order::Outcome;
+use crate::control::order::Refusal;
+use crate::control::order::Ticket;
+use crate::control::row::Before;
+use crate::control::row::MadeBy;
+use crate::control::row::MirrorRow;
+use crate::control::topic::Fault;
+use crate::control::topic::Stage;
+use crate::control::topic::Track;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+use crate::ids::TopicName;
+
+/// The first pause after something was not done, in ms; it doubles.
+const RETRY_MS_MIN: i64 = 500;
+/// The longest.
+const RETRY_MS_MAX: i64 = 30_000;
+/// The pause after a look that failed, in ms, unless the link looks more often.
+const LOOK_RETRY_MS_MAX: i64 = 10_000;
+
+impl Track {
+    /// Another row stands in the journal: what it says already need not be known besides.
+    pub(super) fn take_over(&mut self, row: &MirrorRow) {
+        if row.stage != Stage::Stopping {
+            self.level.clear();
+        }
+        if row.stage != Stage::Setup {
+            self.made = None;
+            self.failure = None;
+            (self.failures, self.retry_at) = (0, None);
+        }
+        if self.grown.is_some_and(|count| count <= row.partitions) {
+            self.grown = None;
+        }
+    }
+}
+
+impl Control {
+    /// What a look found; `Err` where a cluster did not answer.
+    pub fn handle_observed(
+        &mut self,
+        now: TimestampMs,
+        id: LookId,
+        observed: Result<Observed, Fault>,
+    ) {
+        match (self.looking.remove(&id), observed) {
+            (Some(Looking::All(link)), Ok(Observed::All(topics))) => {
+                self.take_in(now, &link, &topics);
+            }
+            (Some(Looking::All(link)), _) => self.look_again(now, &link),
+            (Some(Looking::Found(link, wanted)), Ok(Observed::Topics(facts))) => {
+                self.begin_found(&link, &wanted, facts);
+            }
+            (Some(Looking::Order(ticket, order)), Ok(Observed::Topics(mut facts))) => {
+                let facts = facts.remove(&order.2.1);
+                self.begin_ordered(ticket, *order, facts);
+            }
+            (Some(Looking::Order(ticket, order)), Err(fault)) => {
+                let result = Err(Refusal::unavailable(fault.text));
+                let outcome = Outcome { topic: Some(order.2.1), result };
+                self.answers.push_back((ticket, vec![outcome]));
+            }
+            // tried again after the next look at all topics
+            (Some(Looking::Found(..) | Looking::Order(..)), _) | (None, _) => {}
+        }
+        self.look_through(now);
+    }
+
+    fn take_in(&mut self, now: TimestampMs, link: &LinkName, topics: &Topics) {
+        let Some(track) = self.link_tracks.get_mut(link) else { return };
+        track.is_looking = false;
+        let Some(settings) = track.settings.clone() else { return };
+        track.look_at = Some(TimestampMs(now.0.saturating_add(settings.look_every_ms)));
+        self.dirty_links.insert(link.clone());
+        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
+        let own = self.mirrors.range(first..).take_while(|((of, _), _)| of == link);
+        let mut known = BTreeSet::new();
+        for (key, row) in own {
+            known.insert(&key.1);
+            if let Some(track) = self.tracks.get_mut(key) {
+                discover::observe(track, row, &key.1, topics);
+                self.dirty.insert(key.clone());
+            }
+        }
+        let Plan { begin, troubles } = discover::plan(&settings, &known, topics);
+        if let Some(track) = self.link_tracks.get_mut(link) {
+            track.troubles = troubles;
+        }
+        for some in begin.chunks(LOOK_TOPICS_MAX) {
+            let asked = some.iter().map(|(wanted, _)| wanted.clone()).collect();
+            let by_name = some.iter().map(|one| (one.0.mirror.clone(), one.clone())).collect();
+            self.look(link, Asked::Topics(asked), Looking::Found(link.clone(), by_name));
+        }
+    }
+
+    fn look_again(&mut self, now: TimestampMs, link: &LinkName) {
+        let Some(track) = self.link_tracks.get_mut(link) else { return };
+        track.is_looking = false;
+        let every = track.settings.as_ref().map_or(0, |settings| settings.look_every_ms);
+        let pause = every.clamp(RETRY_MS_MIN, LOOK_RETRY_MS_MAX);
+        track.look_at = Some(TimestampMs(now.0.saturating_add(pause)));
+        self.dirty_links.insert(link.clone());
+    }
+
+    fn begin_found(
+        &mut self,
+        link: &LinkName,
+        wanted: &BTreeMap<TopicName, (Wanted, MadeBy)>,
+        facts: BTreeMap<TopicName, TopicFacts>,
+    ) {
+        let settings = self.link_tracks.get(link).and_then(|track| track.settings.as_ref());
+        let replicas = settings.and_then(|settings| settings.replicas);
+        for (mirror, facts) in facts {
+            let Some((wanted, made_by)) = wanted.get(&mirror) else { continue };
+            let (source, configs) = (wanted.source.clone(), BTreeMap::new());
+            let begin = Begin { source, made_by: *made_by, replicas, configs, facts };
+            self.intents.push_back(Intent::Begin((link.clone(), mirror), Box::new(begin), None));
+        }
+    }
+
+    fn begin_ordered(
+        &mut self,
+        ticket: Ticket,
+        (order, new, key): (Order, NewMirror, MirrorKey),
+        facts: Option<TopicFacts>,
+    ) {
+        let Some(facts) = facts else {
+            let text = format!("Topic '{}' could not be looked at: try again.", new.source);
+            let result = Err(Refusal::unavailable(text));
+            return self.answers.push_back((ticket, vec![Outcome { topic: Some(key.1), result }]));
+        };
+        let begin = Begin {
+            source: new.source,
+            made_by: MadeBy::Order,
+            replicas: new.replicas,
+            configs: new.configs,
+            facts,
+        };
+        let by = Some((ticket, order.is_dry));
+        self.intents.push_back(Intent::Begin(key, Box::new(begin), by));
+    }
+
+    /// What came of something that was to be done.
+    pub fn handle_done(&mut self, now: TimestampMs, id: DoId, result: Result<Done, Failed>) {
+        let Some(key) = self.doing.remove(&id) else { return };
+        let adopted = self.mirrors.get(&key).map(|row| row.before);
+        let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
+            return self.look_through(now);
+        };
+        track.doing = None;
+        if result.is_ok() {
+            (track.failure, track.failures, track.retry_at) = (None, 0, None);
+        }
+        match result {
+            Ok(Done::Created(topic)) => track.made = Some(topic),
+            Ok(Done::IsPrefix) => {
+                if let Some(Before::Adopted(topic)) = adopted {
+                    track.made = Some(topic);
+                }
+            }
+            Ok(Done::Grown(count)) => track.grown = Some(count),
+            Ok(Done::GivenBack) => track.is_given_back = true,
+            Ok(Done::Deleted) => track.is_deleted = true,
+            Err(failed) => {
+                let pause = RETRY_MS_MIN.saturating_mul(1 << track.failures.min(16));
+                track.retry_at = Some(TimestampMs(now.0 + pause.min(RETRY_MS_MAX)));
+                track.failures += 1;
+                track.failure = Some(failed);
+            }
+        }
+        self.dirty.insert(key);
+        self.look_through(now);
+    }
+
+    /// What has become of a partition. A fact under an older number is late, and nothing more.
+    pub fn handle_flow(&mut self, now: TimestampMs, fact: FlowFact) {
+        let FlowFact { mirror, partition, incarnation, what } = fact;
+        let Some(track) = self.tracks.get_mut(&mirror) else { return };
+        let held = &mut track.held;
+        if held.incarnation != incarnation || !held.partitions.contains(&partition) {
+            return;
+        }
+        match what {
+            Flowed::Released | Flowed::IsSealed(_) => {
+                held.partitions.remove(&partition);
+                track.halted.remove(&partition);
+                track.level.remove(&partition);
+                track.leaderless.remove(&partition);
+                if let Flowed::IsSealed(sealed) = what {
+                    track.seals.insert(partition, sealed);
+                }
+            }
+            Flowed::Halted(fault) => drop(track.halted.insert(partition, fault)),
+            Flowed::Going => {
+                track.halted.remove(&partition);
+                track.leaderless.remove(&partition);
+            }
+            Flowed::Level(true) => drop(track.level.insert(partition)),
+            Flowed::Level(false) => drop(track.level.remove(&partition)),
+            Flowed::Leaderless => drop(track.leaderless.insert(partition)),
+        }
+        self.dirty.insert(mirror);
+        self.look_through(now);
+    }
+
+    /// How a link's source answers.
+    pub fn handle_reach(&mut self, now: TimestampMs, link: &LinkName, reach: Reach) {
+        let Some(track) = self.link_tracks.get_mut(link) else { return };
+        if track.reach.as_ref() != Some(&reach) {
+            track.reach = Some(reach);
+            self.touch_link(link);
+        }
+        self.look_through(now);
+    }
+}

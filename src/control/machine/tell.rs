@@ -1,0 +1,177 @@
+//! What the machine tells: flow, who waits for a topic, and who does what is due.
+//!
+//! It never decides what becomes of a row.
+
+use crate::control::facts::Asked;
+use crate::control::facts::Look;
+use crate::control::facts::LookId;
+use crate::control::facts::MirrorKey;
+use crate::control::facts::Reach;
+use crate::control::facts::TopicSpec;
+use crate::control::machine::Control;
+use crate::control::machine::Due;
+use crate::control::machine::Intent;
+use crate::control::machine::Looking;
+use crate::control::order::Outcome;
+use crate::control::order::Refusal;
+use crate::control::order::Ticket;
+use crate::control::topic::Incarnation;
+use crate::control::topic::Stage;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+
+impl Control {
+    pub(super) fn look_through_link(&mut self, now: TimestampMs, link: &LinkName) {
+        self.stale_links.remove(link);
+        let is_declared = self.declared.as_ref().is_some_and(|all| all.contains_key(link));
+        let Some(row) = self.links.get(link) else {
+            let track = self.link_tracks.get(link);
+            if is_declared && track.is_none_or(|track| track.unreadable.is_empty()) {
+                self.stale_links.insert(link.clone());
+            } else if track
+                .is_some_and(|track| track.unreadable.is_empty() && track.settings.is_none())
+            {
+                self.link_tracks.remove(link);
+            }
+            return;
+        };
+        let Some(track) = self.link_tracks.get(link) else { return };
+        let is_reached = matches!(track.reach, Some(Reach::Available(_)));
+        let is_found = row.source.is_none() && is_reached && !row.is_leaving;
+        let is_empty = row.is_leaving && self.is_without_mirrors(link);
+        if is_found || is_empty {
+            self.stale_links.insert(link.clone());
+        }
+        let looks = self.is_holder && self.is_level && track.may_copy(row) && !track.is_looking;
+        if !looks {
+            return;
+        }
+        match track.look_at.filter(|at| *at > now) {
+            Some(at) => drop(self.due.insert((at, Due::Link(link.clone())))),
+            None => {
+                if let Some(track) = self.link_tracks.get_mut(link) {
+                    track.is_looking = true;
+                }
+                self.look(link, Asked::All, Looking::All(link.clone()));
+            }
+        }
+    }
+
+    pub(super) fn is_without_mirrors(&self, link: &LinkName) -> bool {
+        let first = (link.clone(), crate::ids::TopicName::new("-").expect("a legal name"));
+        self.mirrors.range(first..).next().is_none_or(|((of, _), _)| of != link)
+    }
+
+    pub(super) fn look(&mut self, link: &LinkName, what: Asked, purpose: Looking) {
+        let id = LookId(self.number());
+        self.looking.insert(id, purpose);
+        self.looks.push_back((id, Look { link: link.clone(), what }));
+    }
+
+    /// Tells flow what it is to hold of a topic. What was held under other terms comes back first:
+    /// two of one partition must never be there at once.
+    pub(super) fn settle_spec(&mut self, key: &MirrorKey) {
+        let may_hold = self.is_holder && self.is_level;
+        let desired = self.topic(key).filter(|_| may_hold).and_then(|topic| topic.spec());
+        match (self.specs.get(key), desired) {
+            (None, None) => {}
+            (None, Some(spec)) => {
+                let number = Incarnation(self.number());
+                let Some(track) = self.tracks.get_mut(key) else { return };
+                if track.held.partitions.is_empty() {
+                    track.held.incarnation = number;
+                    self.hold(key, TopicSpec { incarnation: number, ..spec });
+                }
+            }
+            (Some(told), Some(spec)) if is_same(told, &spec) => {
+                if *told != spec {
+                    self.hold(key, spec);
+                }
+            }
+            (Some(_), _) => {
+                self.specs.remove(key);
+                self.changed_specs.insert(key.clone());
+            }
+        }
+    }
+
+    fn hold(&mut self, key: &MirrorKey, spec: TopicSpec) {
+        self.specs.insert(key.clone(), spec);
+        self.changed_specs.insert(key.clone());
+    }
+
+    /// Tells those who wait for a topic to be set up that it is, or why it will not be.
+    pub(super) fn answer_set_up(&mut self, key: &MirrorKey) {
+        let row = self.mirrors.get(key);
+        let is_set_up = row.is_some_and(|row| row.stage != Stage::Setup);
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if track.tickets.is_empty() || row.is_some() && !is_set_up {
+            return;
+        }
+        let result = match (&track.failure, is_set_up) {
+            (_, true) => Ok(()),
+            (Some(failed), false) => Err(Refusal::bad(failed.fault.text.clone())),
+            (None, false) => Err(Refusal::conflict(format!(
+                "Mirror topic '{}' was deleted before it was set up.",
+                key.1
+            ))),
+        };
+        let outcome = Outcome { topic: Some(key.1.clone()), result };
+        for ticket in std::mem::take(&mut track.tickets) {
+            self.answers.push_back((ticket, vec![outcome.clone()]));
+        }
+    }
+
+    /// A topic without a row is remembered only while flow holds some of it.
+    pub(super) fn forget_track(&mut self, key: &MirrorKey) {
+        let is_idle = |held: &crate::control::topic::Held| held.partitions.is_empty();
+        if self.tracks.get(key).is_some_and(|track| is_idle(&track.held))
+            && !self.mirrors.contains_key(key)
+        {
+            self.tracks.remove(key);
+        }
+    }
+
+    /// The control role is another instance's now.
+    pub(super) fn drop_work(&mut self) {
+        let pending = self.pending.take();
+        let decided = pending.into_iter().flat_map(|pending| pending.intents);
+        let intents: Vec<Intent> = decided.chain(std::mem::take(&mut self.intents)).collect();
+        for intent in intents {
+            let ticket = match intent {
+                Intent::Order(ticket, ..) => Some(ticket),
+                Intent::Begin(_, _, ticket) => ticket.map(|(ticket, _)| ticket),
+            };
+            ticket.into_iter().for_each(|ticket| self.refuse_role(ticket));
+        }
+        for purpose in std::mem::take(&mut self.looking).into_values() {
+            if let Looking::Order(ticket, _) = purpose {
+                self.refuse_role(ticket);
+            }
+        }
+        for track in self.tracks.values_mut() {
+            track.doing = None;
+        }
+        self.link_tracks.values_mut().for_each(|track| track.is_looking = false);
+        self.doing.clear();
+        self.looks.clear();
+        self.able.clear();
+        self.stale.clear();
+        self.stale_links.clear();
+    }
+
+    pub(super) fn refuse_role(&mut self, ticket: Ticket) {
+        let text = "Another instance of isolog holds the control role for this destination: \
+                    order it there, or look in a moment whether it was done.";
+        let result = Err(Refusal::unavailable(text));
+        self.answers.push_back((ticket, vec![Outcome { topic: None, result }]));
+    }
+}
+
+/// Whether flow can go from one to the other without letting go.
+fn is_same(told: &TopicSpec, spec: &TopicSpec) -> bool {
+    told.source == spec.source
+        && told.mirror_id == spec.mirror_id
+        && told.generation == spec.generation
+        && told.mode <= spec.mode
+}

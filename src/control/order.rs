@@ -1,0 +1,143 @@
+//! What people order, and what they are answered.
+//!
+//! It never decides; the texts are Cluster Linking's where scripts know them.
+
+use std::collections::BTreeMap;
+
+use crate::control::row::LinkMode;
+use crate::control::start::StartSpec;
+use crate::control::topic::How;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::ids::TopicName;
+
+/// Numbers orders; who gave one waits for its answer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// An order, with `is_dry` for one that only asks what would come of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Which link.
+    pub link: LinkName,
+    /// What is to be done.
+    pub verb: Verb,
+    /// Nothing is written and nothing is done.
+    pub is_dry: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Create the link.
+    CreateLink(NewLink),
+    /// Change configs of a commanded link: a value, or `None` for the default.
+    AlterLink {
+        /// By name.
+        configs: BTreeMap<String, Option<String>>,
+        /// The generation that the changes were checked against.
+        checked: u64,
+    },
+    /// Pause or resume the link.
+    PauseLink(bool),
+    /// Delete the link; with `is_forced` while it has mirror topics.
+    DeleteLink {
+        /// Its mirror topics are let go.
+        is_forced: bool,
+    },
+    /// Make a topic a mirror.
+    CreateMirror(NewMirror),
+    /// The same of several topics.
+    Mirrors(Vec<TopicName>, MirrorVerb),
+}
+
+/// A link that is to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLink {
+    /// `cluster_link_id`.
+    pub id: String,
+    /// `link.mode`.
+    pub mode: LinkMode,
+    /// The source cluster, where it is known.
+    pub source: Option<ClusterId>,
+    /// Its properties, checked already.
+    pub configs: BTreeMap<String, String>,
+    /// The config file has it.
+    pub is_declared: bool,
+}
+
+/// A mirror topic that is to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMirror {
+    /// The topic at the source.
+    pub source: TopicName,
+    /// Its name here; `None` is the link's prefix and the source's name.
+    pub mirror: Option<TopicName>,
+    /// Where it begins; `None` as the link has it.
+    pub start: Option<StartSpec>,
+    /// `replication.factor`; `None` as the link has it.
+    pub replicas: Option<i16>,
+    /// Over what the source has.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// What is ordered of mirror topics that are there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum MirrorVerb {
+    /// Copy nothing until it is resumed.
+    Pause,
+    /// Go on; a topic that failed is tried again.
+    Resume,
+    /// Make it an ordinary topic, planned or without its source.
+    Stop {
+        /// Which of the two.
+        how: How,
+        /// A promote that is not level by then goes back to mirroring, in ms since 1970.
+        deadline_ms: Option<i64>,
+    },
+    /// Let go of it, and forget it.
+    Delete {
+        /// Delete the topic as well.
+        topic: bool,
+    },
+}
+
+/// Why an order is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status that says so.
+    pub status: u16,
+    /// For people, with what to do.
+    pub text: String,
+}
+
+impl Refusal {
+    /// What was asked is wrong as things are.
+    pub fn bad(text: impl Into<String>) -> Refusal {
+        Refusal { status: 400, text: text.into() }
+    }
+
+    /// There is no such thing.
+    pub fn unknown(text: impl Into<String>) -> Refusal {
+        Refusal { status: 404, text: text.into() }
+    }
+
+    /// Something is there already.
+    pub fn conflict(text: impl Into<String>) -> Refusal {
+        Refusal { status: 409, text: text.into() }
+    }
+
+    /// Not now.
+    pub fn unavailable(text: impl Into<String>) -> Refusal {
+        Refusal { status: 503, text: text.into() }
+    }
+}
+
+/// What came of an order, for one topic or for the link (`None`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which topic.
+    pub topic: Option<TopicName>,
+    /// Whether it is obeyed.
+    pub result: Result<(), Refusal>,
+}

@@ -1,0 +1,485 @@
+//! The rows of the journal: what is remembered of links and mirror topics, typed and versioned.
+//!
+//! It never holds a position of records: the destination's end is the position.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `link/NAME` | [`LinkRow`] |
+//! | `mirror/LINK/TOPIC` | [`MirrorRow`]; the topic is the mirror topic |
+//!
+//! Values are JSON with `"v":1`; null deletes. A value of a later version is never guessed at.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::control::topic::Stage;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+
+/// The version of rows that this isolog writes.
+pub const VERSION: u32 = 1;
+
+/// Config keys and what they get: a value, or `None` for the broker's default.
+pub type Changes = BTreeMap<String, Option<String>>;
+
+/// Which row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Of a link.
+    Link(LinkName),
+    /// Of a mirror topic: its link, and its name at the destination.
+    Mirror(LinkName, TopicName),
+}
+
+impl Key {
+    /// Reads what `Display` writes; `None` for keys of other kinds. No topic's name holds a slash,
+    /// so a link's may.
+    pub fn parse(text: &str) -> Option<Key> {
+        if let Some(link) = text.strip_prefix("link/").filter(|link| !link.is_empty()) {
+            return Some(Key::Link(LinkName(link.into())));
+        }
+        let (link, topic) = text.strip_prefix("mirror/")?.rsplit_once('/')?;
+        let topic = TopicName::new(topic)?;
+        (!link.is_empty()).then(|| Key::Mirror(LinkName(link.into()), topic))
+    }
+
+    /// The link that the row belongs to.
+    pub fn link(&self) -> &LinkName {
+        match self {
+            Key::Link(link) | Key::Mirror(link, _) => link,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Link(link) => write!(f, "link/{link}"),
+            Key::Mirror(link, topic) => write!(f, "mirror/{link}/{topic}"),
+        }
+    }
+}
+
+/// A row's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Of a link.
+    Link(LinkRow),
+    /// Of a mirror topic.
+    Mirror(MirrorRow),
+}
+
+/// Who keeps a link's settings.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The config file: it wins, and the row holds no configs.
+    Declared,
+    /// REST and CLI: the row holds its configs.
+    Commanded,
+}
+
+/// `link.mode`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LinkMode {
+    /// Records come from the remote cluster to this one.
+    Destination,
+    /// Both ways, topic by topic.
+    Bidirectional,
+}
+
+/// What is remembered of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRow {
+    /// `cluster_link_id`: 22 letters, thrown when the link was created.
+    pub id: String,
+    /// `link.mode`.
+    pub mode: LinkMode,
+    /// Who keeps its settings.
+    pub origin: Origin,
+    /// The source cluster, once it has been reached or named.
+    pub source: Option<ClusterId>,
+    /// The properties of a commanded link, by name; secrets are references or sealed.
+    pub configs: BTreeMap<String, String>,
+    /// Grows with each change of the configs.
+    pub generation: u64,
+    /// Paused by an order.
+    pub is_paused: bool,
+    /// Being deleted: its mirror topics are let go, then its rows go.
+    pub is_leaving: bool,
+}
+
+/// How a mirror topic came to be.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MadeBy {
+    /// By an order.
+    Order,
+    /// Named in `mirror.topics`.
+    Name,
+    /// Matched by `auto.create.mirror.topics.filters` or a prefix of `mirror.topics`.
+    Filter,
+}
+
+/// What stood at the mirror's name when it was decided to be set up.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: the topic is ours to create.
+    Absent,
+    /// This topic, whose log must be a prefix of the source's.
+    Adopted(TopicId),
+}
+
+/// Where a sealed partition ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The offset of the seal: everything below it was mirrored.
+    pub end: Offset,
+    /// `last_source_fetch_offset`: the first offset of the source that was *not* mirrored.
+    pub source_next: Option<Offset>,
+}
+
+/// What is remembered of a mirror topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRow {
+    /// Its topic at the source.
+    pub source_topic: TopicName,
+    /// The id that the source topic had when it was first mirrored.
+    pub source_id: TopicId,
+    /// The mirror topic's own id, once it is there.
+    pub mirror_id: Option<TopicId>,
+    /// How many partitions are mirrored.
+    pub partitions: i32,
+    /// How often the topic has become a mirror again: an id is dead behind its seal.
+    pub generation: u32,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// Since when it is in that stage or pause.
+    pub since: TimestampMs,
+    /// Paused by an order.
+    pub is_paused: bool,
+    /// How it came to be.
+    pub made_by: MadeBy,
+    /// What stood there before.
+    pub before: Before,
+    /// Where partitions begin that do not begin at 0.
+    pub starts: BTreeMap<PartitionId, Offset>,
+    /// Configs that are to be set when the topic is given back, or its prefix is gone.
+    pub owed: Changes,
+    /// What the topic is created with, beyond what its source has.
+    pub configs: BTreeMap<String, String>,
+    /// `replication.factor`; `None` is the destination's default.
+    pub replicas: Option<i16>,
+    /// Partitions that are sealed.
+    pub sealed: BTreeMap<PartitionId, Sealed>,
+    /// When a promote that still drains gives the topic back to mirroring.
+    pub deadline: Option<TimestampMs>,
+}
+
+/// Why a row cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by a later isolog.
+    #[error(
+        "row {key} of the journal was written by a later isolog (version {version}): start that one"
+    )]
+    Newer {
+        /// Its key.
+        key: String,
+        /// Its version.
+        version: u32,
+    },
+    /// It is not what it must be.
+    #[error(
+        "row {key} of the journal cannot be read ({why}): restore it with `isolog journal import`, \
+         or delete it with `isolog journal delete {key}`"
+    )]
+    Wrong {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Row {
+    /// As the journal has it.
+    pub fn to_json(&self) -> String {
+        match self {
+            Row::Link(row) => json(&LinkText::from(row)),
+            Row::Mirror(row) => json(&MirrorText::from(row)),
+        }
+    }
+
+    /// Reads the value under a key.
+    pub fn parse(key: &Key, text: &str) -> Result<Row, Unreadable> {
+        let wrong = |why: String| Unreadable::Wrong { key: key.to_string(), why };
+        let version: Version = serde_json::from_str(text).map_err(|e| wrong(told(&e)))?;
+        if version.v != VERSION {
+            return Err(Unreadable::Newer { key: key.to_string(), version: version.v });
+        }
+        let row = match key {
+            Key::Link(_) => serde_json::from_str::<LinkText>(text)
+                .map_err(|e| told(&e))
+                .map(|text| Row::Link(text.into())),
+            Key::Mirror(..) => serde_json::from_str::<MirrorText>(text)
+                .map_err(|e| told(&e))
+                .and_then(|text| Ok(Row::Mirror(text.try_into()?))),
+        };
+        row.map_err(wrong)
+    }
+}
+
+/// serde's words without the text that it read.
+fn told(error: &serde_json::Error) -> String {
+    format!("it is no such JSON at line {}, column {}", error.line(), error.column())
+}
+
+fn json(row: &impl Serialize) -> String {
+    serde_json::to_string(row).expect("texts and numbers can be written")
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LinkText {
+    v: u32,
+    id: String,
+    mode: LinkMode,
+    origin: Origin,
+    source_cluster: Option<String>,
+    configs: BTreeMap<String, String>,
+    generation: u64,
+    paused: bool,
+    leaving: bool,
+}
+
+impl From<&LinkRow> for LinkText {
+    fn from(row: &LinkRow) -> LinkText {
+        LinkText {
+            v: VERSION,
+            id: row.id.clone(),
+            mode: row.mode,
+            origin: row.origin,
+            source_cluster: row.source.as_ref().map(ClusterId::to_string),
+            configs: row.configs.clone(),
+            generation: row.generation,
+            paused: row.is_paused,
+            leaving: row.is_leaving,
+        }
+    }
+}
+
+impl From<LinkText> for LinkRow {
+    fn from(text: LinkText) -> LinkRow {
+        LinkRow {
+            id: text.id,
+            mode: text.mode,
+            origin: text.origin,
+            source: text.source_cluster.map(|id| ClusterId(id.into())),
+            configs: text.configs,
+            generation: text.generation,
+            is_paused: text.paused,
+            is_leaving: text.leaving,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SealedText {
+    end: i64,
+    source_next: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MirrorText {
+    v: u32,
+    source_topic: String,
+    source_id: String,
+    mirror_id: Option<String>,
+    partitions: i32,
+    generation: u32,
+    stage: Stage,
+    since_ms: i64,
+    paused: bool,
+    made_by: MadeBy,
+    adopted: Option<String>,
+    starts: BTreeMap<i32, i64>,
+    owed: Changes,
+    configs: BTreeMap<String, String>,
+    replicas: Option<i16>,
+    sealed: BTreeMap<i32, SealedText>,
+    deadline_ms: Option<i64>,
+}
+
+impl From<&MirrorRow> for MirrorText {
+    fn from(row: &MirrorRow) -> MirrorText {
+        let adopted = match row.before {
+            Before::Absent => None,
+            Before::Adopted(id) => Some(id.to_string()),
+        };
+        let sealed = row.sealed.iter().map(|(partition, sealed)| {
+            let source_next = sealed.source_next.map(Offset::get);
+            (partition.0, SealedText { end: sealed.end.get(), source_next })
+        });
+        MirrorText {
+            v: VERSION,
+            source_topic: row.source_topic.to_string(),
+            source_id: row.source_id.to_string(),
+            mirror_id: row.mirror_id.map(|id| id.to_string()),
+            partitions: row.partitions,
+            generation: row.generation,
+            stage: row.stage,
+            since_ms: row.since.0,
+            paused: row.is_paused,
+            made_by: row.made_by,
+            adopted,
+            starts: row.starts.iter().map(|(at, start)| (at.0, start.get())).collect(),
+            owed: row.owed.clone(),
+            configs: row.configs.clone(),
+            replicas: row.replicas,
+            sealed: sealed.collect(),
+            deadline_ms: row.deadline.map(|at| at.0),
+        }
+    }
+}
+
+impl TryFrom<MirrorText> for MirrorRow {
+    type Error = String;
+
+    fn try_from(text: MirrorText) -> Result<MirrorRow, String> {
+        let id = |text: String| TopicId::parse(&text).ok_or(format!("{text:?} is no topic id"));
+        let offset = |raw: i64| Offset::new(raw).ok_or(format!("{raw} is no offset"));
+        let mut starts = BTreeMap::new();
+        for (partition, start) in text.starts {
+            starts.insert(PartitionId(partition), offset(start)?);
+        }
+        let mut sealed = BTreeMap::new();
+        for (partition, one) in text.sealed {
+            let source_next = one.source_next.map(offset).transpose()?;
+            sealed.insert(PartitionId(partition), Sealed { end: offset(one.end)?, source_next });
+        }
+        let source_topic = TopicName::new(&text.source_topic);
+        Ok(MirrorRow {
+            source_topic: source_topic.ok_or("its source topic is no topic name")?,
+            source_id: id(text.source_id)?,
+            mirror_id: text.mirror_id.map(id).transpose()?,
+            partitions: text.partitions,
+            generation: text.generation,
+            stage: text.stage,
+            since: TimestampMs(text.since_ms),
+            is_paused: text.paused,
+            made_by: text.made_by,
+            before: text.adopted.map(id).transpose()?.map_or(Before::Absent, Before::Adopted),
+            starts,
+            owed: text.owed,
+            configs: text.configs,
+            replicas: text.replicas,
+            sealed,
+            deadline: text.deadline_ms.map(TimestampMs),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::topic::How;
+
+    fn name(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    fn mirror() -> MirrorRow {
+        let offset = |raw| Offset::new(raw).unwrap();
+        let sealed = Sealed { end: offset(12), source_next: None };
+        MirrorRow {
+            source_topic: name("orders"),
+            source_id: TopicId([1; 16]),
+            mirror_id: Some(TopicId([2; 16])),
+            partitions: 3,
+            generation: 1,
+            stage: Stage::Sealing(How::Failover),
+            since: TimestampMs(1_700_000_000_000),
+            is_paused: true,
+            made_by: MadeBy::Filter,
+            before: Before::Adopted(TopicId([2; 16])),
+            starts: BTreeMap::from([(PartitionId(2), offset(40))]),
+            owed: Changes::from([("retention.ms".into(), None)]),
+            configs: BTreeMap::from([("a".into(), "b".into())]),
+            replicas: Some(3),
+            sealed: BTreeMap::from([(PartitionId(0), sealed)]),
+            deadline: Some(TimestampMs(5)),
+        }
+    }
+
+    #[test]
+    fn keys_read_back_what_they_show() {
+        let link = |text: &str| LinkName(text.into());
+        for key in [
+            Key::Link(link("dr")),
+            Key::Link(link("a b/ü")),
+            Key::Mirror(link("dr"), name("orders.v1")),
+            Key::Mirror(link("a/b"), name("x")),
+        ] {
+            assert_eq!(Key::parse(&key.to_string()), Some(key));
+        }
+        for other in ["", "link/", "mirror/dr", "mirror//x", "mirror/dr/", "mirror/dr/a b", "dr/x"]
+        {
+            assert_eq!(Key::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn rows_read_back_what_they_write() {
+        let link = LinkRow {
+            id: "AAAAAAAAQACAAAAAAAAAAA".into(),
+            mode: LinkMode::Bidirectional,
+            origin: Origin::Commanded,
+            source: Some(ClusterId("s".into())),
+            configs: BTreeMap::from([("bootstrap.servers".into(), "a:9092".into())]),
+            generation: 7,
+            is_paused: true,
+            is_leaving: false,
+        };
+        let check = |key: &str, row: Row| {
+            let key = Key::parse(key).unwrap();
+            assert_eq!(Row::parse(&key, &row.to_json()), Ok(row));
+        };
+        check("link/dr", Row::Link(link));
+        check("mirror/dr/orders", Row::Mirror(mirror()));
+        let fresh = MirrorRow { mirror_id: None, before: Before::Absent, ..mirror() };
+        check("mirror/dr/orders", Row::Mirror(fresh));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_says_which_and_what_to_do() {
+        let key = Key::parse("mirror/dr/orders").unwrap();
+        let text = |json: &str| Row::parse(&key, json).unwrap_err().to_string();
+        let good = Row::Mirror(mirror()).to_json();
+        assert!(text(&good.replace("\"v\":1", "\"v\":2")).contains("a later isolog (version 2)"));
+        for bad in [
+            "".to_owned(),
+            "{}".to_owned(),
+            "{\"v\":1}".to_owned(),
+            good.replace("\"orders\"", "\"or ders\""),
+            good.replace("\"end\":12", "\"end\":-1"),
+            good.replace("sealing", "dancing"),
+        ] {
+            let told = text(&bad);
+            assert!(told.contains("mirror/dr/orders") && told.contains("isolog journal"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The life of a mirror topic: its stages, what may follow on what, and the words people see.
+//!
+//! It never decides when; it says what may be.
+//!
+//! ```text
+//!                        ┌────────────── promote's deadline, nothing sealed ─────────────┐
+//!                        ▼                                                               │
+//!  ─ create ─▶ Setup ─▶ Mirroring ── promote ─▶ Stopping(Promote) ── level ─▶ Sealing(Promote) ─┐
+//!                │        │  │                     │ failover overtakes          │              │
+//!                │        │  └────── failover ─────┴──────▶ Sealing(Failover) ◀──┘              │
+//!                │        │                                   │ all sealed                      │
+//!                └────────┴─ delete ─▶ Leaving ─▶ (no row)     ▼                                │
+//!                                       ▲                    Stopped ◀─────────────────────────┘
+//!                                       └───── delete ─────────┘
+//! ```
+//!
+//! Pause is no stage: a topic is paused *in* its stage, and nothing of it is wanted then.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::control::facts::DoId;
+use crate::control::facts::Failed;
+use crate::control::link::LinkState;
+use crate::control::order::Ticket;
+use crate::control::row::MirrorRow;
+use crate::control::row::Sealed;
+use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+
+/// How a mirror ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Planned: level with the source first.
+    Promote,
+    /// Without the source.
+    Failover,
+}
+
+/// Where a mirror topic is in its life.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Being created, or compared with what is there.
+    Setup,
+    /// Copied.
+    Mirroring,
+    /// Promoted: copied until it is level.
+    Stopping,
+    /// Each partition gets its seal.
+    Sealing(How),
+    /// An ordinary topic.
+    Stopped(How),
+    /// Let go; then its row goes, and with `topic` the mirror topic too.
+    Leaving {
+        /// Whether the mirror topic is deleted as well.
+        topic: bool,
+    },
+}
+
+impl Stage {
+    /// Whether a row may change from one stage to the other; `None` is "no row".
+    pub fn may_follow(from: Option<Stage>, to: Option<Stage>) -> bool {
+        use Stage::*;
+        match (from, to) {
+            (None, Some(Setup)) => true,
+            (Some(Setup), None | Some(Setup | Mirroring)) => true,
+            (Some(Mirroring), Some(Mirroring | Stopping | Sealing(How::Failover))) => true,
+            (Some(_), Some(Leaving { .. })) => true,
+            (Some(Stopping), Some(Stopping | Mirroring | Sealing(_))) => true,
+            (Some(Sealing(How::Promote)), Some(Sealing(_) | Stopped(_))) => true,
+            (Some(Sealing(How::Failover)), Some(Sealing(How::Failover))) => true,
+            (Some(Sealing(How::Failover)), Some(Stopped(How::Failover))) => true,
+            (Some(Stopped(a)), Some(Stopped(b))) => a == b,
+            (Some(Stopped(_)), None) => true,
+            (Some(Leaving { .. }), None) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing more is to come unless somebody orders it.
+    pub fn is_pending(self) -> bool {
+        !matches!(self, Stage::Mirroring | Stage::Stopped(_))
+    }
+
+    /// Whether the topic is, or will be, writable for others.
+    pub fn is_ending(self) -> bool {
+        matches!(self, Stage::Stopping | Stage::Sealing(_) | Stage::Stopped(_))
+    }
+}
+
+/// `mirror_status` of Cluster Linking.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Ids, start and interim configs are being settled; v3 answers say `ACTIVE`.
+    PendingSetup,
+    /// Copied.
+    Active,
+    /// Paused by an order.
+    Paused,
+    /// Its link is paused.
+    LinkPaused,
+    /// Its link cannot go on until a person acts.
+    LinkFailed,
+    /// The source does not answer.
+    SourceUnavailable,
+    /// A rule stopped one of its partitions, or the topic.
+    Failed,
+    /// Promoted or failed over, not yet writable.
+    PendingStopped,
+    /// An ordinary topic.
+    Stopped,
+}
+
+impl Status {
+    /// The word that REST, CLI and metrics show.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::PendingSetup => "PENDING_SETUP",
+            Status::Active => "ACTIVE",
+            Status::Paused => "PAUSED",
+            Status::LinkPaused => "LINK_PAUSED",
+            Status::LinkFailed => "LINK_FAILED",
+            Status::SourceUnavailable => "SOURCE_UNAVAILABLE",
+            Status::Failed => "FAILED",
+            Status::PendingStopped => "PENDING_STOPPED",
+            Status::Stopped => "STOPPED",
+        }
+    }
+
+    /// What the v3 answers say, which know fewer words.
+    pub fn word_v3(self) -> &'static str {
+        if self == Status::PendingSetup { Status::Active.word() } else { self.word() }
+    }
+}
+
+/// Why a topic or one of its partitions is not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The word of docs/STATES.md, such as `SOURCE_TOPIC_ID_CHANGED`.
+    pub code: String,
+    /// For people, with numbers.
+    pub text: String,
+}
+
+/// Numbers the times that partitions of a topic were wanted anew.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Incarnation(pub u64);
+
+/// What flow was told to hold and has not given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Under which number.
+    pub incarnation: Incarnation,
+    /// Which partitions.
+    pub partitions: BTreeSet<PartitionId>,
+}
+
+/// What is known of a mirror topic beside its row; gone with the process.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    /// What is being done for it.
+    pub doing: Option<DoId>,
+    /// The last try failed: not before this time again.
+    pub retry_at: Option<TimestampMs>,
+    /// How often in a row.
+    pub failures: u32,
+    /// What the last try said.
+    pub failure: Option<Failed>,
+    /// What the last look at both clusters found wrong with the topic.
+    pub fault: Option<Fault>,
+    /// Partitions that a rule stopped.
+    pub halted: BTreeMap<PartitionId, Fault>,
+    /// How often in a row the topic was missing at the source, and at the destination.
+    pub missing: (u32, u32),
+    /// How many partitions the source has now.
+    pub source_partitions: Option<i32>,
+    /// What flow holds of it.
+    pub held: Held,
+    /// Grows with each order to try again.
+    pub attempt: u64,
+    /// Partitions that drain and are level.
+    pub level: BTreeSet<PartitionId>,
+    /// Partitions that have no leader to seal at.
+    pub leaderless: BTreeSet<PartitionId>,
+    /// Seals that stand in the log, whether the row has them or not.
+    pub seals: BTreeMap<PartitionId, Sealed>,
+    /// The mirror topic is there, with this id.
+    pub made: Option<TopicId>,
+    /// The mirror topic has so many partitions now.
+    pub grown: Option<i32>,
+    /// Its owed configs have been set since it was sealed.
+    pub is_given_back: bool,
+    /// The mirror topic has been deleted, as it was ordered.
+    pub is_deleted: bool,
+    /// Who waits for it to be set up.
+    pub tickets: Vec<Ticket>,
+}
+
+impl Track {
+    /// What people see.
+    pub fn status(&self, row: &MirrorRow, link: &LinkState) -> Status {
+        match row.stage {
+            Stage::Setup => Status::PendingSetup,
+            Stage::Stopped(_) => Status::Stopped,
+            Stage::Stopping | Stage::Sealing(_) | Stage::Leaving { .. } => Status::PendingStopped,
+            Stage::Mirroring if self.fault.is_some() || !self.halted.is_empty() => Status::Failed,
+            Stage::Mirroring => match link {
+                LinkState::Failed(_) => Status::LinkFailed,
+                LinkState::Paused => Status::LinkPaused,
+                _ if row.is_paused => Status::Paused,
+                LinkState::Unavailable(_) => Status::SourceUnavailable,
+                LinkState::Unknown | LinkState::Active => Status::Active,
+            },
+        }
+    }
+
+    /// The first reason of all.
+    pub fn reason(&self) -> Option<&Fault> {
+        let failure = self.failure.as_ref().map(|failed| &failed.fault);
+        self.fault.as_ref().or_else(|| self.halted.values().next()).or(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Option<Stage>; 10] = [
+        None,
+        Some(Stage::Setup),
+        Some(Stage::Mirroring),
+        Some(Stage::Stopping),
+        Some(Stage::Sealing(How::Promote)),
+        Some(Stage::Sealing(How::Failover)),
+        Some(Stage::Stopped(How::Promote)),
+        Some(Stage::Stopped(How::Failover)),
+        Some(Stage::Leaving { topic: false }),
+        Some(Stage::Leaving { topic: true }),
+    ];
+
+    /// A row for each stage of `ALL`: `x` where it may follow, `.` where not.
+    #[test]
+    fn every_cell_of_the_table_of_transitions() {
+        let table = [
+            ".x........",
+            "xxx.....xx",
+            "..xx.x..xx",
+            "..xxxx..xx",
+            "....xxxxxx",
+            ".....x.xxx",
+            "x.....x.xx",
+            "x......xxx",
+            "x.......xx",
+            "x.......xx",
+        ];
+        for (from, row) in ALL.iter().zip(table) {
+            for (to, cell) in ALL.iter().zip(row.chars()) {
+                let may = Stage::may_follow(*from, *to);
+                assert_eq!(may, cell == 'x', "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stopped_topic_is_sealed_first() {
+        let sealed = [Stage::Sealing(How::Promote), Stage::Sealing(How::Failover)];
+        let stopped = [Stage::Stopped(How::Promote), Stage::Stopped(How::Failover)];
+        for from in ALL {
+            let goes = stopped.iter().any(|to| Stage::may_follow(from, Some(*to)));
+            let is_sealed =
+                from.is_some_and(|from| sealed.contains(&from) || stopped.contains(&from));
+            assert_eq!(goes, is_sealed, "{from:?}");
+        }
+    }
+}
