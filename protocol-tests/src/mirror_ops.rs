@@ -7,6 +7,7 @@ mod dice;
 mod look;
 mod model;
 mod source;
+mod works;
 
 use std::collections::VecDeque;
 
@@ -31,6 +32,7 @@ use isolog::mirror::facts::Takes;
 use isolog::mirror::partition::DOUBT_MAX;
 use isolog::mirror::partition::PartitionMirror;
 use isolog::mirror::partition::REFUSED_MAX;
+use isolog::mirror::work::Work;
 use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
 use isolog::wire::error::KafkaCode;
@@ -61,6 +63,8 @@ pub struct World<'a> {
     sent: VecDeque<BatchView>,
     /// Handled and not yet read by the mirror.
     answers: VecDeque<Answer>,
+    /// Handed out and not done, those of earlier lives among them: done in any order, or never.
+    works: Vec<Work>,
     /// Of connections that are gone, still on their way.
     late: VecDeque<BatchView>,
     /// Whether all records are older than the broker's memory of writers.
@@ -105,6 +109,8 @@ pub struct Tally {
     pub filled: u64,
     /// Batches that were encoded anew, or became part of another.
     pub anew: u64,
+    /// Units that were handed out to be worked on.
+    pub handed: u64,
     /// Runs that ended in a halt.
     pub halted: u64,
     /// Runs that ended with equal logs.
@@ -138,6 +144,9 @@ impl<'a> World<'a> {
             waiting_bytes_max: 2_000,
             fetch_bytes_max: 1 << 20,
             append_bytes_max: 61 + 11 * 40,
+            unpacked_bytes_max: 1 << 20,
+            // all that is encoded anew is handed out, or what is more than a few records
+            light_bytes_max: if dice.roll(2) == 0 { 0 } else { 200 },
             producer_age_ms_max: AGE_MS_MAX,
             policy,
         };
@@ -159,6 +168,7 @@ impl<'a> World<'a> {
             committed: dice.roll(4) > 0,
             sent: VecDeque::new(),
             answers: VecDeque::new(),
+            works: Vec::new(),
             late: VecDeque::new(),
             old,
             proxy,
@@ -231,7 +241,11 @@ impl<'a> World<'a> {
         match self.dice.roll(16) {
             0..=2 if self.faults => self.produce(),
             0..=4 => self.fetch(),
-            5..=7 => self.append(),
+            5 => {
+                self.work();
+                self.append();
+            }
+            6 | 7 => self.append(),
             8..=10 => self.deliver(),
             11..=13 => self.answer(),
             14 => self.prepare(),

@@ -45,14 +45,24 @@ pub struct Safe {
     pub listen: Option<service::Listen>,
 }
 
+/// What the whole process shares.
+#[derive(Copy, Clone)]
+struct Shared {
+    memory_bytes: usize,
+    reencode_threads: usize,
+}
+
 /// The typed settings, or `None` when a section lacks a value (there is a problem for it then).
 pub fn fill(sections: &[Checked], safe: &Safe) -> Option<(link::Settings, service::Options)> {
     let one = |scope: Scope| sections.iter().find(|section| section.scope == scope);
-    let memory_bytes = number(one(Scope::Process)?, "buffer.memory.bytes")?;
+    let shared = Shared {
+        memory_bytes: number(one(Scope::Process)?, "buffer.memory.bytes")?,
+        reencode_threads: number(one(Scope::Process)?, "reencode.threads")?,
+    };
     let destination = cluster_options(one(Scope::Destination)?, Side::Destination, safe)?;
     let service = service_options(one(Scope::Service)?, safe)?;
     let links = sections.iter().filter(|section| section.scope == Scope::Link);
-    let links: Option<Vec<_>> = links.map(|link| link_settings(link, memory_bytes, safe)).collect();
+    let links: Option<Vec<_>> = links.map(|link| link_settings(link, shared, safe)).collect();
     Some((link::Settings { destination, links: links? }, service))
 }
 
@@ -86,17 +96,13 @@ fn audited_pattern(pattern: &filter::Pattern) -> audit::Pattern {
     }
 }
 
-fn link_settings(
-    section: &Checked,
-    memory_bytes: usize,
-    safe: &Safe,
-) -> Option<link::LinkSettings> {
+fn link_settings(section: &Checked, shared: Shared, safe: &Safe) -> Option<link::LinkSettings> {
     let name = section.name.strip_prefix("link.")?;
     Some(link::LinkSettings {
         name: LinkName(Arc::from(name)),
         source: cluster_options(section, Side::Source, safe)?,
         link: link_options(section)?,
-        flow: flow_options(section, memory_bytes)?,
+        flow: flow_options(section, shared)?,
     })
 }
 
@@ -155,9 +161,10 @@ fn policy(section: &Checked) -> Option<Policy> {
     })
 }
 
-fn flow_options(section: &Checked, memory_bytes: usize) -> Option<flow::Options> {
+fn flow_options(section: &Checked, shared: Shared) -> Option<flow::Options> {
     Some(flow::Options {
-        memory_bytes,
+        memory_bytes: shared.memory_bytes,
+        reencode_threads: shared.reencode_threads,
         fetch_bytes_min: number(section, "replica.fetch.min.bytes")?,
         fetch_wait_max: millis(section, "replica.fetch.wait.max.ms")?,
         fetch_bytes_max: number(section, "replica.fetch.response.max.bytes")?,

@@ -171,8 +171,18 @@ const ADDRESSES: &[Property] = &[
         PROCESS,
         Kind::Bytes(16 * 1024 * 1024, 1 << 40),
         Default::Is("268435456"),
-        "Record bytes that all links together hold in memory at most. What the process needs \
-         besides is a small fixed base.",
+        "Record bytes that all links together hold in memory at most, unpacked ones among them. \
+         What the process needs besides is a small fixed base.",
+    ),
+    plain(
+        "reencode.threads",
+        PROCESS,
+        Kind::Count(1, 64),
+        Default::Is("1"),
+        "How many batches all links together unpack and encode anew at a time: those of topics \
+         with LogAppendTime, of compacted topics and of old formats. Others are copied as they \
+         are. A batch may unpack to an eighth of buffer.memory.bytes divided by this, but always \
+         to 4 MiB and never to more than 128 MiB.",
     ),
     plain(
         "properties.file",

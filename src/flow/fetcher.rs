@@ -21,8 +21,6 @@ use crate::wire::fetch::Isolation;
 use crate::wire::topic::AskError;
 use crate::wire::topic::TopicRef;
 
-/// How many answers of a lane are alive at once: one is appended while the next is fetched.
-pub const STROKES: usize = 2;
 /// The largest answer that is read: a batch may be larger than what was asked for.
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
 

@@ -48,6 +48,8 @@ impl Wall {
 pub struct Options {
     /// `buffer.memory.bytes`: record bytes held by all lanes of the process together.
     pub memory_bytes: usize,
+    /// `reencode.threads`: so many units are unpacked and encoded anew at a time, by the process.
+    pub reencode_threads: usize,
     /// `replica.fetch.min.bytes`: the source answers at once when it has this much.
     pub fetch_bytes_min: i32,
     /// `replica.fetch.wait.max.ms`: it answers at the latest after this.

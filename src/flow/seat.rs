@@ -19,6 +19,7 @@ use crate::ids::TopicPartition;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
 use crate::mirror::partition::PartitionMirror;
+use crate::mirror::work::Work;
 use crate::wire::topic::TopicRef;
 
 /// A partition on its way into, in, or out of a lane.
@@ -71,6 +72,9 @@ pub struct Seats {
     by_destination: BTreeMap<Address, SeatId>,
     /// Those whose published copy is older than they are.
     stale: Vec<bool>,
+    /// Which partition sits in each seat: every one that was added has a number of its own.
+    stays: Vec<u64>,
+    added: u64,
 }
 
 impl Seats {
@@ -83,6 +87,8 @@ impl Seats {
             by_source: BTreeMap::new(),
             by_destination: BTreeMap::new(),
             stale: Vec::new(),
+            stays: Vec::new(),
+            added: 0,
         }
     }
 
@@ -91,6 +97,7 @@ impl Seats {
         let free = self.seats.iter().position(Option::is_none).unwrap_or_else(|| {
             self.seats.push(None);
             self.stale.push(false);
+            self.stays.push(0);
             self.seats.len() - 1
         });
         let id = SeatId(free);
@@ -98,6 +105,8 @@ impl Seats {
         self.by_destination.insert(self.destination_of(&seat), id);
         self.seats[free] = Some(seat);
         self.stale[free] = true;
+        self.added += 1;
+        self.stays[free] = self.added;
     }
 
     /// Takes out all that may leave.
@@ -130,6 +139,25 @@ impl Seats {
     pub fn get_mut(&mut self, id: SeatId) -> Option<&mut Seat> {
         *self.stale.get_mut(id.0)? = true;
         self.seats.get_mut(id.0)?.as_mut()
+    }
+
+    /// The seat of that number, if the partition that had that stay still sits in it.
+    pub fn get_stay(&mut self, id: SeatId, stay: u64) -> Option<&mut Seat> {
+        if self.stays.get(id.0) == Some(&stay) { self.get_mut(id) } else { None }
+    }
+
+    /// Whether any seat has a unit to be worked on, and all together hold less than
+    /// `anew_bytes_max` of what was encoded anew.
+    pub fn wants_work(&self, anew_bytes_max: usize) -> bool {
+        let each = || self.seats.iter().flatten().map(|seat| &seat.mirror);
+        each().any(PartitionMirror::wants_work)
+            && each().map(PartitionMirror::anew_bytes).sum::<usize>() < anew_bytes_max
+    }
+
+    /// The seat's unit to be worked on, if it has one, and the number of its stay.
+    pub fn poll_work(&mut self, id: SeatId) -> Option<(u64, Work)> {
+        let work = self.seats.get_mut(id.0)?.as_mut()?.mirror.poll_work()?;
+        Some((self.stays[id.0], work))
     }
 
     /// The seat's next batch, if it has one that may go out.

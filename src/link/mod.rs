@@ -63,3 +63,10 @@ pub struct Settings {
     /// The links, by name in order; at least one.
     pub links: Vec<LinkSettings>,
 }
+
+impl Settings {
+    /// How many units the process works on at a time, the same in every link.
+    pub fn reencode_threads(&self) -> usize {
+        self.links.first().map_or(1, |link| link.flow.reencode_threads)
+    }
+}

@@ -24,6 +24,8 @@ use crate::flow::ask::held;
 use crate::flow::assign::Belt;
 use crate::flow::guest::ToBelt;
 use crate::flow::lane::Shared;
+use crate::flow::lane::memory::unit_bytes;
+use crate::flow::lane::works::Pool;
 use crate::flow::stats::Gauge;
 use crate::flow::writer;
 use crate::ids::Offset;
@@ -42,6 +44,7 @@ use crate::link::wish::cluster_changed;
 use crate::link::wish::wishes;
 use crate::mirror::facts::Limits;
 use crate::mirror::partition::MIRRORING;
+use crate::mirror::work::LIGHT_BYTES_MAX;
 use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
 pub use crate::sync::trouble::Trouble;
@@ -73,6 +76,8 @@ pub struct World {
     pub seed: u64,
     /// Counts the lanes that share the memory.
     pub lanes: Arc<Gauge>,
+    /// Where units are worked on that would hold a lane up.
+    pub pool: Arc<Pool>,
     /// Stops everything.
     pub stop: CancellationToken,
 }
@@ -92,6 +97,7 @@ impl World {
             wall: Wall::new(TimestampMs(ms)),
             seed: u64::from(since_1970.subsec_nanos()) ^ u64::from(std::process::id()) << 32,
             lanes: Arc::new(Gauge::default()),
+            pool: Arc::new(Pool::new(settings.reencode_threads())),
             stop,
         }
     }
@@ -207,6 +213,7 @@ impl Starting {
             committed_only: self.settings.link.committed_only,
             wall: self.world.wall,
             lanes: self.world.lanes.clone(),
+            pool: self.world.pool.clone(),
             back,
             stop: self.world.stop.clone(),
         };
@@ -244,6 +251,8 @@ impl Starting {
             waiting_bytes_max: partition,
             fetch_bytes_max: partition,
             append_bytes_max: self.settings.flow.append_bytes_max,
+            unpacked_bytes_max: unit_bytes(&self.settings.flow),
+            light_bytes_max: LIGHT_BYTES_MAX,
             producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
             policy: self.settings.link.policy,
         }

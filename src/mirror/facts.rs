@@ -18,6 +18,11 @@ pub struct Limits {
     pub fetch_bytes_max: usize,
     /// The most that one append may have where it is made here, in bytes.
     pub append_bytes_max: usize,
+    /// What one unit that must be encoded anew may become when it is unpacked, in bytes.
+    pub unpacked_bytes_max: usize,
+    /// A unit that is not packed and has at most so many bytes is encoded anew at once; others are
+    /// handed out (`mirror::work`).
+    pub light_bytes_max: usize,
     /// `producer.id.expiration.ms` of the destination: behind a batch older than this the broker
     /// may have forgotten the writer, so batches go one at a time.
     pub producer_age_ms_max: i64,

@@ -130,8 +130,8 @@ impl Gap {
 
 impl Template {
     /// The first record of `batch` that readers see; `None` where it has none or is corrupt.
-    pub fn of(batch: &BatchView) -> Option<Template> {
-        let unpacked = Unpacked::of_batch(batch, &Bounds::default()).ok()?;
+    pub fn of(batch: &BatchView, bounds: &Bounds) -> Option<Template> {
+        let unpacked = Unpacked::of_batch(batch, bounds).ok()?;
         let visible = |entry: &Result<Entry<'_>, ReframeError>| {
             entry.as_ref().map_or(true, |entry| entry.offset.is_some())
         };

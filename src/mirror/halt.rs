@@ -232,8 +232,9 @@ impl Halt {
             ),
             Halt::Bomb { base, unpacked_bytes_max } => write!(
                 f,
-                "the batch at {base} becomes larger than {unpacked_bytes_max} bytes when it is \
-                 unpacked"
+                "the batch at {base} must be encoded anew and becomes larger than \
+                 {unpacked_bytes_max} bytes when it is unpacked: raise buffer.memory.bytes, of \
+                 which it may take an eighth"
             ),
             Halt::Corrupt { base } => write!(
                 f,

@@ -18,3 +18,4 @@ pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod window;
+pub mod work;

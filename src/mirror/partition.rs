@@ -36,6 +36,7 @@ use crate::mirror::lag::Lag;
 use crate::mirror::lag::Snapshot;
 use crate::mirror::take::Front;
 use crate::mirror::window::Window;
+use crate::mirror::work::Bench;
 
 /// How often in a row the ends must contradict each other before that is believed: a thawed old
 /// leader answers with an old end and no error (`docs/OFFSETS.md`).
@@ -81,6 +82,10 @@ pub struct PartitionMirror {
     pub(super) front: Option<Front>,
     /// A gap from the window's end up to here waits for the next record, to repeat it.
     pub(super) pending: Option<(Offset, LeaderEpoch)>,
+    /// A unit that is worked on outside of the lane, and what waits behind it.
+    pub(super) bench: Option<Bench>,
+    /// How many units were handed out.
+    pub(super) tickets: u64,
     /// Since when the source answers with nothing although it says that there is something.
     pub(super) empty_since: Option<TimestampMs>,
     /// Whether the next look must find out if the source's log ends in a hole.
@@ -133,6 +138,8 @@ impl PartitionMirror {
             ahead: None,
             front: None,
             pending: None,
+            bench: None,
+            tickets: 0,
             empty_since: None,
             wants_tail: false,
             proven: false,
@@ -190,6 +197,7 @@ impl PartitionMirror {
         self.landed = facts.tail_timestamp;
         self.ahead = None;
         self.pending = None;
+        self.bench = None;
         self.empty_since = None;
         self.wants_tail = false;
         self.proven = false;
@@ -212,6 +220,9 @@ impl PartitionMirror {
 
     /// A batch at the read position is not what a batch must be: it is fetched again a few times.
     pub fn handle_malformed(&mut self) {
+        if self.malformed_behind() {
+            return;
+        }
         let base = self.read_end();
         let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
         self.refused = (base, count);
@@ -424,6 +435,11 @@ impl PartitionMirror {
     /// How many batches wait to be handed out.
     pub fn waiting(&self) -> usize {
         self.window.waiting()
+    }
+
+    /// Bytes in hand of batches that were encoded anew.
+    pub fn anew_bytes(&self) -> usize {
+        self.window.anew_bytes()
     }
 
     /// How many appends are unanswered.

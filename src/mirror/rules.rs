@@ -113,6 +113,7 @@ impl PartitionMirror {
         self.window.drop_waiting();
         self.ahead = None;
         self.pending = None;
+        self.bench = None;
     }
 
     pub(super) fn drain(&mut self) {

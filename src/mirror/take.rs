@@ -22,20 +22,27 @@ use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::State;
 use crate::mirror::window::Made;
+use crate::mirror::work::Job;
 use crate::wire::batch::BatchView;
 use crate::wire::crc;
 use crate::wire::filler::COMPACTED_END;
 use crate::wire::filler::Kind;
 use crate::wire::reframe::Bounds;
-use crate::wire::reframe::ReframeError;
-use crate::wire::reframe::Run;
-use crate::wire::reframe::reframe;
-use crate::wire::reframe::reframe_batch;
 use crate::wire::split::Piece;
 
 /// How long the source may answer with nothing where it says that there is something, before the
 /// partition asks whether its log ends in a hole, in milliseconds.
 pub const EMPTY_MS_MAX: i64 = 5_000;
+
+/// How far a walk over pieces came.
+pub(super) enum Taken {
+    /// To their end.
+    All,
+    /// No more may be taken in.
+    Enough,
+    /// Behind this one, which must be worked on first.
+    UpTo(Job),
+}
 
 /// What is to be filled before the first batch is taken in.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -59,29 +66,46 @@ impl PartitionMirror {
         let held = fetched.source_end.distance_to(fetched.high_watermark);
         self.lag.see_source(fetched.asked_at, fetched.source_end, held);
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
-        let mut is_empty = true;
-        for piece in pieces {
-            is_empty = false;
-            if !self.takes_more() {
-                break;
-            }
-            self.fill_front(first_offset(&piece));
-            if !self.takes_more() || !self.is_stable(&piece, fetched) {
-                break;
-            }
-            self.take_in(&piece, fetched, &mut aborted);
-        }
-        if is_empty {
+        let mut pieces = pieces.into_iter().peekable();
+        if pieces.peek().is_none() {
             self.note_empty(now, fetched);
         } else {
             self.empty_since = None;
         }
+        if let Taken::UpTo(job) = self.take_all(fetched, &mut aborted, &mut pieces) {
+            let behind: Vec<Piece> = pieces.collect();
+            self.put_aside(job, fetched, aborted, behind.into_iter());
+        }
         self.halt_if_reached();
     }
 
-    /// Whether anything more may be taken in: not behind an obstacle, nor behind a long gap.
+    /// Takes pieces in until there is none, no more may be, or one must be worked on first.
+    pub(super) fn take_all(
+        &mut self,
+        fetched: &Fetched,
+        aborted: &mut Aborted,
+        pieces: &mut impl Iterator<Item = Piece>,
+    ) -> Taken {
+        for piece in pieces {
+            if !self.takes_more() {
+                return Taken::Enough;
+            }
+            self.fill_front(first_offset(&piece));
+            if !self.takes_more() || !self.is_stable(&piece, fetched) {
+                return Taken::Enough;
+            }
+            if let Some(job) = self.take_in(&piece, fetched, aborted) {
+                return Taken::UpTo(job);
+            }
+        }
+        Taken::All
+    }
+
+    /// Whether anything more may be taken in: not behind an obstacle, a unit that is being worked
+    /// on, or a long gap.
     pub(super) fn takes_more(&self) -> bool {
-        self.state == State::Mirroring && self.ahead.is_none() && !self.window.has_long_gap()
+        let open = self.state == State::Mirroring && self.ahead.is_none();
+        open && self.bench.is_none() && !self.window.has_long_gap()
     }
 
     /// Where the source is read next.
@@ -117,11 +141,12 @@ impl PartitionMirror {
         self.drain();
     }
 
-    fn take_in(&mut self, piece: &Piece, fetched: &Fetched, aborted: &mut Aborted) {
+    /// Takes a piece in; comes back with it where it must be worked on outside of the lane.
+    fn take_in(&mut self, piece: &Piece, fetched: &Fetched, aborted: &mut Aborted) -> Option<Job> {
         match piece {
             Piece::Batch(batch) => {
                 let fate = aborted.fate(batch);
-                self.take_batch(batch, fate, fetched);
+                self.take_batch(batch, fate, fetched)
             }
             Piece::OldFormat { offset, magic, .. } => self.take_old(piece, *offset, *magic),
         }
@@ -143,97 +168,89 @@ impl PartitionMirror {
         }
     }
 
-    fn take_batch(&mut self, batch: &BatchView, fate: Fate, fetched: &Fetched) {
+    fn take_batch(&mut self, batch: &BatchView, fate: Fate, fetched: &Fetched) -> Option<Job> {
         let (base, end) = (batch.base_offset(), self.read_end());
         let answer = align(batch, fate, end, self.takes.batch_bytes_max);
         let by_header = matches!(answer, Align::Skip | Align::Fill(_) | Align::Halt(_));
         if by_header && crc::check(batch).is_err() {
-            return self.handle_malformed();
+            self.handle_malformed();
+            return None;
         }
         match answer {
-            Align::Skip => {}
-            Align::Halt(halt) => self.ahead = Some(halt),
+            Align::Skip => None,
+            Align::Halt(halt) => {
+                self.ahead = Some(halt);
+                None
+            }
             Align::Fill(to) if to == base => {
                 if fetched.log_start.is_some_and(|start| start > end) {
-                    return self.retention_took(end);
+                    self.retention_took(end);
+                    return None;
                 }
                 self.fill(to, LeaderEpoch::NONE, Why::Nothing);
-                if self.takes_more() {
-                    self.take_batch(batch, fate, fetched);
-                }
+                if self.takes_more() { self.take_batch(batch, fate, fetched) } else { None }
             }
             Align::Fill(to) => {
                 if self.note_epoch(batch) {
                     self.fill(to, batch.leader_epoch(), Why::Nothing);
                 }
+                None
             }
-            Align::Reencode => {
-                if self.note_epoch(batch) {
-                    let runs = reframe_batch(batch, end, &self.bounds());
-                    self.take_runs(base, batch.leader_epoch(), runs);
-                }
-            }
+            Align::Reencode => self.work_on(batch, Made::Reencoded),
+            // a gap in front of it is filled with its first record
+            Align::Append if self.pending.is_some() => self.work_on(batch, Made::AtSource),
             Align::Append => {
                 if self.note_epoch(batch) {
                     self.push(batch.clone(), Made::AtSource);
                 }
+                None
             }
         }
     }
 
-    fn take_old(&mut self, piece: &Piece, last: Offset, magic: i8) {
-        let end = self.read_end();
-        if align_old(last, end) == Align::Skip {
-            return;
+    fn work_on(&mut self, batch: &BatchView, made: Made) -> Option<Job> {
+        if !self.note_epoch(batch) {
+            return None;
+        }
+        let (unit, epoch) = (Piece::Batch(batch.clone()), batch.leader_epoch());
+        self.begin_work(Job { unit, at: batch.base_offset(), epoch, made })
+    }
+
+    fn take_old(&mut self, piece: &Piece, last: Offset, magic: i8) -> Option<Job> {
+        if align_old(last, self.read_end()) == Align::Skip {
+            return None;
         }
         match self.limits.policy.old_format {
-            OldFormat::Halt => self.ahead = Some(Halt::OldFormat { base: last, magic }),
+            OldFormat::Halt => {
+                self.ahead = Some(Halt::OldFormat { base: last, magic });
+                None
+            }
             OldFormat::Convert => {
-                let runs = reframe(piece, end, &self.bounds());
-                self.take_runs(last, LeaderEpoch::NONE, runs);
+                let (unit, epoch) = (piece.clone(), LeaderEpoch::NONE);
+                self.begin_work(Job { unit, at: last, epoch, made: Made::Reencoded })
             }
         }
     }
 
     /// What a unit that is encoded anew may be, before and after.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { batch_bytes_max: self.takes.batch_bytes_max, ..Bounds::default() }
-    }
-
-    fn take_runs(
-        &mut self,
-        base: Offset,
-        epoch: LeaderEpoch,
-        runs: Result<Vec<Run>, ReframeError>,
-    ) {
-        let runs = match runs {
-            Ok(runs) => runs,
-            Err(error) if error.is_too_large() => {
-                let unpacked_bytes_max = self.bounds().unpacked_bytes_max;
-                self.ahead = Some(Halt::Bomb { base, unpacked_bytes_max });
-                return;
-            }
-            Err(_) => return self.handle_malformed(),
-        };
-        for run in runs {
-            if self.state != State::Mirroring || self.ahead.is_some() {
-                return;
-            }
-            match run {
-                Run::Gap { next, .. } => self.fill(next, epoch, Why::Nothing),
-                Run::Batch(batch) => self.push_anew(batch),
-            }
+        Bounds {
+            unpacked_bytes_max: self.limits.unpacked_bytes_max,
+            batch_bytes_max: self.takes.batch_bytes_max,
         }
     }
 
-    fn push_anew(&mut self, batch: BatchView) {
+    /// A batch that came of a unit under work; `template` is its first record.
+    pub(super) fn push_run(&mut self, batch: BatchView, made: Made, template: Option<Template>) {
         let (base, bytes) = (batch.base_offset(), batch.len());
         let bytes_max = self.takes.batch_bytes_max;
         if bytes_max.is_some_and(|max| bytes > max) {
             self.ahead = Some(Halt::TooLarge { base, bytes, bytes_max });
             return;
         }
-        self.push(batch, Made::Reencoded);
+        if self.resolve(template) {
+            self.push(batch, made);
+        }
     }
 
     /// Retention took what was to be read next while it was read: both ends are asked again.
@@ -254,10 +271,6 @@ impl PartitionMirror {
     }
 
     fn push(&mut self, batch: BatchView, made: Made) {
-        self.resolve(&batch);
-        if self.state != State::Mirroring || self.ahead.is_some() {
-            return;
-        }
         self.need_bytes = 0;
         self.usual_bytes = (self.usual_bytes * 7 + batch.len()) / 8;
         if let Err(batch) = self.window.push(batch, made) {
@@ -323,13 +336,28 @@ impl PartitionMirror {
         }
     }
 
-    /// A gap that waited for the next record to be repeated has found it in `batch`.
-    fn resolve(&mut self, batch: &BatchView) {
-        let Some((next, epoch)) = self.pending.take() else { return };
-        let Some(template) = Template::of(batch) else { return self.handle_malformed() };
+    /// Whether a gap in or before a unit may be filled with the record behind it.
+    pub(super) fn fills_with_repeats(&self, unit: &Piece) -> bool {
+        let last = match unit {
+            Piece::Batch(batch) => batch.next_offset(),
+            Piece::OldFormat { offset, .. } => *offset,
+        };
+        let is_far = last >= COMPACTED_END || self.limits.policy.gap_fill == GapFill::Record;
+        self.pending.is_some() || (self.takes.is_compacted == Some(true) && is_far)
+    }
+
+    /// A gap that waited for the next record to be repeated has found it; `false` where that could
+    /// not be read.
+    fn resolve(&mut self, template: Option<Template>) -> bool {
+        let Some((next, epoch)) = self.pending.take() else { return true };
+        let Some(template) = template else {
+            self.handle_malformed();
+            return false;
+        };
         let with = With::Repeats(Box::new(template));
         let base = self.window.read_end();
         self.push_gap(Gap { base, next, epoch, with, why: Why::Nothing });
+        self.ahead.is_none()
     }
 }
 
@@ -398,6 +426,10 @@ mod tests {
     fn shape(appends: &[Append]) -> Vec<(i64, i64, Option<Kind>)> {
         let one = |a: &Append| (a.base.get(), a.next.get(), kind_of(&a.batch));
         appends.iter().map(one).collect()
+    }
+
+    fn template(batch: &BatchView) -> Option<Template> {
+        Template::of(batch, &Bounds::default())
     }
 
     fn with_policy(policy: Policy) -> PartitionMirror {
@@ -482,7 +514,7 @@ mod tests {
         assert_eq!(shape(&landed), want);
         let repeats = &landed[2].batch;
         assert_eq!(Codec::of(repeats.attributes()), Ok(Codec::Zstd));
-        assert_eq!(Template::of(repeats), Template::of(&landed[3].batch));
+        assert_eq!(template(repeats), template(&landed[3].batch));
         assert_eq!(repeats.max_timestamp(), landed[3].batch.max_timestamp());
         assert_eq!(mirror.snapshot(NOW).copied.filled, 7);
     }

@@ -30,6 +30,7 @@ use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::record::BatchHead;
 use crate::wire::record::RecordView;
+use crate::wire::reframe::UNPACKED_BYTES_MAX;
 use crate::wire::rewrite::Writer;
 use crate::wire::split::Piece;
 
@@ -57,6 +58,11 @@ fn made(base: i64, span: i32, producer: i64, attributes: i16, key: &[u8]) -> Bat
 /// `span` records that are no part of a transaction.
 pub fn plain(base: i64, span: i32) -> BatchView {
     made(base, span, -1, 0, b"k")
+}
+
+/// `span` records whose time is the broker's: they must be encoded anew.
+pub fn stamped(base: i64, span: i32) -> BatchView {
+    made(base, span, -1, Attributes::LOG_APPEND_TIME, b"k")
 }
 
 /// `span` records of a transaction of `producer`.
@@ -102,6 +108,8 @@ pub fn fresh() -> PartitionMirror {
         waiting_bytes_max: 10_000,
         fetch_bytes_max: 1_000_000,
         append_bytes_max: 1_000_000,
+        unpacked_bytes_max: UNPACKED_BYTES_MAX,
+        light_bytes_max: 1_000_000,
         producer_age_ms_max: 86_400_000,
         policy: POLICY,
     };

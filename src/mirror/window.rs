@@ -25,6 +25,9 @@ pub const IN_FLIGHT_MAX: usize = 5;
 /// trip for each batch, and that is little against its bytes.
 pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
+/// What small batches that become one may be unpacked in the lane, in bytes: a few milliseconds.
+pub const MERGED_BYTES_MAX: usize = 1 << 20;
+
 /// How a batch came to be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -141,6 +144,16 @@ impl Window {
         self.bytes
     }
 
+    /// Bytes in hand of batches that were encoded anew.
+    pub fn anew_bytes(&self) -> usize {
+        let waiting = self.waiting.iter().filter_map(|one| match one {
+            Waiting::Batch(unit, _) => Some(unit),
+            Waiting::Gap(_) => None,
+        });
+        let anew = self.in_flight.iter().chain(waiting);
+        anew.filter(|unit| unit.made == Made::Reencoded).map(|unit| unit.bytes).sum()
+    }
+
     /// How many batches are unanswered.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -243,11 +256,12 @@ impl Window {
             }
             batches.push(batch.clone());
         }
+        let bounds = Bounds { unpacked_bytes_max: MERGED_BYTES_MAX, ..*bounds };
         // A batch that cannot be read goes out as it is: the destination refuses it.
-        let Ok(Some(merged)) = merge(&batches, bounds) else { return };
-        let held: usize = batches.iter().map(BatchView::len).sum();
-        self.waiting.drain(..batches.len());
-        let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+        let Ok(Some((count, merged))) = merge(&batches, &bounds) else { return };
+        let held: usize = batches.iter().take(count).map(BatchView::len).sum();
+        self.waiting.drain(..count);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let unit = Unit::of(&merged, Made::Merged(count));
         self.bytes = self.bytes - held + unit.held();
         self.waiting.push_front(Waiting::Batch(unit, merged));

@@ -15,6 +15,9 @@ use crate::wire::error::WireError;
 /// The shortest message of magic 0 behind its prefix: crc, magic, attributes, two lengths
 /// (`org.apache.kafka.common.record.LegacyRecord`).
 const OLD_MESSAGE_BYTES_MIN: usize = 14;
+/// Where its attributes stand, and which of their bits name a codec.
+const OLD_ATTRIBUTES: usize = 17;
+const OLD_CODEC_MASK: u8 = 0x07;
 
 /// One whole thing that a log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,16 @@ impl Piece {
         match self {
             Piece::Batch(batch) => batch.len(),
             Piece::OldFormat { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// Whether its records are compressed, by its header.
+    pub fn is_packed(&self) -> bool {
+        match self {
+            Piece::Batch(batch) => batch.attributes().codec() != 0,
+            Piece::OldFormat { bytes, .. } => {
+                bytes.get(OLD_ATTRIBUTES).is_none_or(|bits| bits & OLD_CODEC_MASK != 0)
+            }
         }
     }
 }

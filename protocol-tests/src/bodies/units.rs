@@ -188,7 +188,7 @@ fn plain(batch: &BatchView) {
 /// The same records in one batch, where they have no gap between them.
 fn merged(batches: &[BatchView], wanted: &[Seen]) {
     let wide = Bounds { unpacked_bytes_max: 4 * UNPACKED_BYTES_MAX, batch_bytes_max: None };
-    let Ok(Some(one)) = merge::merge(batches, &wide) else { return };
+    let Ok(Some((_, one))) = merge::merge(batches, &wide) else { return };
     let base = one.base_offset();
     let unpacked = Unpacked::of_batch(&one, &wide).expect("well made");
     assert_eq!(unpacked.entries().expect("well made").count(), wanted.len());

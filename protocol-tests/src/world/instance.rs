@@ -12,6 +12,7 @@ use isolog::control::filter::TopicFilter;
 use isolog::control::start::StartSpec;
 use isolog::flow;
 use isolog::flow::Wall;
+use isolog::flow::lane::works::Pool;
 use isolog::flow::stats::Gauge;
 use isolog::ids::LinkName;
 use isolog::ids::Side;
@@ -58,6 +59,7 @@ impl Instance {
             wall: Wall::new(TimestampMs(source.look(|state| state.now_ms()))),
             seed,
             lanes: Arc::new(Gauge::default()),
+            pool: Arc::new(Pool::inline()),
             stop: stop.clone(),
         };
         let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
@@ -122,6 +124,7 @@ pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
 pub fn small_belt() -> flow::Options {
     flow::Options {
         memory_bytes: 8 << 20,
+        reencode_threads: 2,
         fetch_bytes_min: 1,
         fetch_wait_max: Duration::from_millis(500),
         fetch_bytes_max: 1 << 20,

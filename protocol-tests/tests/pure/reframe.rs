@@ -135,7 +135,7 @@ fn what_real_brokers_hold_is_merged() {
         for file in ["none", "gzip", "snappy", "lz4", "zstd"] {
             let batches = captured(kafka, file);
             let one = merge::merge(&batches, &Bounds::default()).expect("readable");
-            let one = one.expect("they are neighbours").to_bytes();
+            let one = one.expect("they are neighbours").1.to_bytes();
             let header = Header::read(&one).expect("a header");
             assert_eq!((header.base_offset, header.count), (0, 150));
             let each: Vec<Seen> = batches.iter().flat_map(|b| read(&b.to_bytes())).collect();

@@ -26,6 +26,7 @@ fn the_copy_is_exact_whatever_fails() {
         sum.copied += tally.copied;
         sum.filled += tally.filled;
         sum.anew += tally.anew;
+        sum.handed += tally.handed;
         sum.halted += tally.halted;
         sum.level += 1 - tally.halted;
     }
@@ -33,7 +34,7 @@ fn the_copy_is_exact_whatever_fails() {
     println!("{sum:?}, {rate:.0} steps/s");
     if one.is_none() {
         assert!(
-            sum.copied > 10_000 && sum.halted > 0 && sum.level > 0,
+            sum.copied > 10_000 && sum.handed > 500 && sum.halted > 0 && sum.level > 0,
             "the worlds are too quiet: {sum:?}"
         );
     }

@@ -103,12 +103,17 @@ pub fn decompress(codec: Codec, packed: &[u8], bytes_max: usize) -> Result<Vec<u
 
 /// `plain` packed as Kafka's own clients pack it, at the codec's usual level.
 pub fn compress(codec: Codec, plain: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    if codec == Codec::None { Ok(plain) } else { pack(codec, &plain) }
+}
+
+/// The same of what is still needed afterwards.
+pub fn pack(codec: Codec, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
     match codec {
-        Codec::None => Ok(plain),
-        Codec::Gzip => gzip::pack(&plain),
-        Codec::Snappy => snappy::pack(&plain),
-        Codec::Lz4 => lz4::pack(&plain),
-        Codec::Zstd => zstandard::pack(&plain),
+        Codec::None => Ok(plain.to_vec()),
+        Codec::Gzip => gzip::pack(plain),
+        Codec::Snappy => snappy::pack(plain),
+        Codec::Lz4 => lz4::pack(plain),
+        Codec::Zstd => zstandard::pack(plain),
     }
 }
 

@@ -101,22 +101,16 @@ impl Dense {
 
     /// Packs a batch; one that is too large then is packed as two.
     fn pack(&mut self, mut open: Open) -> Result<(), CodecError> {
-        let plain = if self.splits(&open) { open.section.clone() } else { Vec::new() };
         let batch = open.batch(self.codec, self.epoch)?;
-        if batch.len() <= self.bytes_max || plain.is_empty() {
+        if batch.len() <= self.bytes_max || open.section.is_empty() || open.count == 1 {
             self.runs.push(Run::Batch(batch));
             return Ok(());
         }
-        open.section = plain;
+        drop(batch);
         let (left, right) = open.halves();
+        drop(open);
         self.pack(left)?;
         self.pack(right)
-    }
-
-    /// Whether a batch may have to be packed twice.
-    fn splits(&self, open: &Open) -> bool {
-        let bounded = self.bytes_max != usize::MAX && self.codec != Codec::None;
-        bounded && open.count > 1 && open.section.len() + HEADER_BYTES > self.bytes_max / 2
     }
 }
 
@@ -170,8 +164,12 @@ impl Open {
         (left, right.expect("two records at least"))
     }
 
+    /// The batch; what is not packed is moved into it, else the section stays.
     fn batch(&mut self, codec: Codec, epoch: LeaderEpoch) -> Result<BatchView, CodecError> {
-        let records = Bytes::from(codec::compress(codec, mem::take(&mut self.section))?);
+        let records = Bytes::from(match codec {
+            Codec::None => mem::take(&mut self.section),
+            packed => codec::pack(packed, &self.section)?,
+        });
         let head = BatchHead {
             base_offset: self.base,
             leader_epoch: epoch,

@@ -30,10 +30,14 @@ fn is_plain(batch: &BatchView) -> bool {
     dense && !batch.attributes().has(SPECIAL)
 }
 
-/// One batch with the records of all of `batches`; `None` where they are fewer than two, do not
-/// fit each other, or come out larger than `Bounds::batch_bytes_max`: send them one by one then.
-/// Together they may unpack to `Bounds::unpacked_bytes_max`.
-pub fn merge(batches: &[BatchView], bounds: &Bounds) -> Result<Option<BatchView>, ReframeError> {
+/// One batch with the records of `batches`, as many from the first on as unpack to
+/// `Bounds::unpacked_bytes_max` together, and how many those are; `None` where they are fewer than
+/// two, do not fit each other, or come out larger than `Bounds::batch_bytes_max`: send them one by
+/// one then.
+pub fn merge(
+    batches: &[BatchView],
+    bounds: &Bounds,
+) -> Result<Option<(usize, BatchView)>, ReframeError> {
     let (Some(first), 2..=BATCHES_MAX) = (batches.first(), batches.len()) else {
         return Ok(None);
     };
@@ -43,9 +47,20 @@ pub fn merge(batches: &[BatchView], bounds: &Bounds) -> Result<Option<BatchView>
     let mut left = *bounds;
     let mut parts = Vec::with_capacity(batches.len());
     for batch in batches {
-        let part = Unpacked::of_batch(batch, &left)?;
+        let part = match Unpacked::of_batch(batch, &left) {
+            Err(error) if error.is_too_large() => break,
+            part => part?,
+        };
+        // what is not packed is not bounded by being unpacked
+        if part.plain_bytes() > left.unpacked_bytes_max {
+            break;
+        }
         left.unpacked_bytes_max -= part.plain_bytes().min(left.unpacked_bytes_max);
         parts.push(part);
+    }
+    let count = parts.len();
+    if count < 2 {
+        return Ok(None);
     }
     let mut place = Place { next: first.base_offset(), dense: true };
     let mut records = Vec::new();
@@ -62,7 +77,7 @@ pub fn merge(batches: &[BatchView], bounds: &Bounds) -> Result<Option<BatchView>
     let codec = Codec::of(first.attributes())?;
     let merged = dense::one(first.base_offset(), codec, first.leader_epoch(), records.into_iter())?;
     let small = |batch: &BatchView| bounds.batch_bytes_max.is_none_or(|max| batch.len() <= max);
-    Ok(merged.filter(small))
+    Ok(merged.filter(small).map(|merged| (count, merged)))
 }
 
 /// Whether every record stands right behind the one before it.

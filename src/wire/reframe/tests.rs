@@ -324,7 +324,8 @@ fn neighbours_are_merged_and_nothing_else() {
         let two = unit(codec, 0x40, 102, 1, &[(0, 3)]);
         let three = unit(codec, 0, 103, 2, &[(0, 8), (1, 2)]);
         let all = [one.clone(), two.clone(), three.clone()];
-        let merged = merge::merge(&all, &Bounds::default()).unwrap().unwrap();
+        let (count, merged) = merge::merge(&all, &Bounds::default()).unwrap().unwrap();
+        assert_eq!(count, 3);
         assert_eq!(crc::check(&merged), Ok(()));
         assert_eq!((merged.base_offset(), merged.next_offset()), (at(100), at(105)));
         assert_eq!((merged.count(), merged.attributes().0), (5, i16::from(codec.number())));
@@ -342,10 +343,14 @@ fn neighbours_are_merged_and_nothing_else() {
         assert!(merged.len() < all.iter().map(BatchView::len).sum());
         let tight = Bounds { batch_bytes_max: Some(merged.len() - 1), ..Bounds::default() };
         assert_eq!(merge::merge(&all, &tight), Ok(None));
-        let bomb = Bounds { unpacked_bytes_max: 60, ..Bounds::default() };
-        if codec != Codec::None {
-            assert!(merge::merge(&all, &bomb).unwrap_err().is_too_large());
-        }
+        // the first two, and not the third, unpack to so much
+        let plain = |batch| Unpacked::of_batch(batch, &Bounds::default()).unwrap().plain_bytes();
+        let two_bytes = plain(&one) + plain(&two);
+        let few = Bounds { unpacked_bytes_max: two_bytes, ..Bounds::default() };
+        let (count, merged) = merge::merge(&all, &few).unwrap().unwrap();
+        assert_eq!((count, merged.next_offset()), (2, at(103)));
+        let bomb = Bounds { unpacked_bytes_max: two_bytes - 1, ..Bounds::default() };
+        assert_eq!(merge::merge(&all, &bomb), Ok(None));
         let none = |batches: &[BatchView]| {
             assert_eq!(merge::merge(batches, &Bounds::default()), Ok(None));
         };

@@ -10,6 +10,9 @@
 //!    └── next fetch, while one of two buffers is free ◀──────────────── acks ─────────────┘
 //! ```
 
+pub mod memory;
+pub mod works;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -30,7 +33,10 @@ use crate::flow::appender::Appender;
 use crate::flow::fetcher::Bounds;
 use crate::flow::fetcher::FRAME_BYTES_MAX;
 use crate::flow::fetcher::Fetcher;
-use crate::flow::fetcher::STROKES;
+use crate::flow::lane::memory::STROKES;
+use crate::flow::lane::works::Done;
+use crate::flow::lane::works::Pool;
+use crate::flow::lane::works::Works;
 use crate::flow::seat::Naming;
 use crate::flow::seat::Seat;
 use crate::flow::seat::Seats;
@@ -54,9 +60,6 @@ use crate::wire::split::split;
 use crate::wire::topic::AskError;
 use crate::wire::topic::TopicRef;
 use crate::wire::versions::ApiKey;
-
-/// The least that one fetch of a lane asks for, however many lanes share the memory.
-pub const GRANT_BYTES_MIN: usize = 128 * 1024;
 
 /// From which broker to which.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +111,8 @@ pub struct Shared {
     pub wall: Wall,
     /// How many lanes of the process share the memory.
     pub lanes: Arc<Gauge>,
+    /// Where units are worked on that would hold a lane up.
+    pub pool: Arc<Pool>,
     /// Where lanes report.
     pub back: mpsc::UnboundedSender<FromLane>,
     /// Stops everything.
@@ -130,6 +135,7 @@ struct Lane {
     seats: Seats,
     fetcher: Fetcher,
     appender: Appender,
+    works: Works,
     /// When the fetch under way was sent.
     fetch_sent: TimestampMs,
     /// No fetch before: the broker throttles us, or a fetch was refused.
@@ -143,6 +149,7 @@ enum Event {
     Order(Option<ToLane>),
     Fetched(Result<Turned, ClusterError>),
     Appended(Result<Turned, ClusterError>),
+    Worked(Done),
     Timer,
     Stop,
 }
@@ -202,6 +209,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
         seats,
         fetcher: Fetcher::new(bounds),
         appender: Appender::new(shared.writer, shared.options.append_bytes_max, timeout),
+        works: Works::new(shared.pool.clone()),
         shared: shared.clone(),
         fetch_sent: shared.wall.now(),
         fetch_at: Instant::now(),
@@ -219,6 +227,8 @@ impl Lane {
         loop {
             self.send_appends()?;
             self.send_fetch()?;
+            let share = memory::anew_bytes(&self.shared.options, self.shared.lanes.get());
+            self.works.begin(&mut self.seats, share);
             self.give_back();
             if (self.stopping || self.source.is_none()) && self.seats.len() == 0 {
                 return lost;
@@ -238,6 +248,7 @@ impl Lane {
                 Event::Appended(Ok(Turned::Reopened(ends))) => self.seats.compare_ends(&ends),
                 Event::Appended(Ok(Turned::Idle)) => self.reopen(Side::Destination),
                 Event::Appended(Err(error)) => return Err(error),
+                Event::Worked(done) => Works::end(&mut self.seats, done),
                 Event::Timer => {}
             }
         }
@@ -291,6 +302,7 @@ impl Lane {
             () = stop.cancelled(), if running => Event::Stop,
             answer = self.destination.turn() => Event::Appended(answer),
             answer = source => Event::Fetched(answer),
+            Some(done) = self.works.next() => Event::Worked(done),
             () = sleep_until(due.unwrap_or(now)), if due.is_some() => Event::Timer,
         }
     }
@@ -324,7 +336,7 @@ impl Lane {
             return Ok(());
         }
         let version = source.version(ApiKey::Fetch)?;
-        let bytes_max = grant_bytes(&self.shared.options, self.shared.lanes.get());
+        let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
         let ask = self.fetcher.poll(&self.seats, version, bytes_max);
         let body = ask.map_err(|error| misuse(source, ApiKey::Fetch, &error))?;
         let Some(body) = body else { return Ok(()) };
@@ -475,16 +487,6 @@ impl Lane {
     }
 }
 
-/// What one fetch of a lane asks for: its share of the memory, with room for the answer's own
-/// fields, in powers of two as the buffers are.
-pub fn grant_bytes(options: &Options, lanes: usize) -> usize {
-    let share = options.memory_bytes / (STROKES * lanes.max(1));
-    let asked = usize::try_from(options.fetch_bytes_max).unwrap_or(0);
-    let grant = share.min(asked).max(GRANT_BYTES_MIN);
-    let power = (grant / 2 + 1).next_power_of_two();
-    power - power / 16
-}
-
 /// A request that we should not have made: a bug, which ends the lane and not the process.
 fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
     tracing::error!(%error, "a request of ours is not sent");
@@ -495,25 +497,6 @@ fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_answers_alive_fit_the_memory() {
-        let options = |memory_bytes| Options {
-            memory_bytes,
-            fetch_bytes_min: 1,
-            fetch_wait_max: std::time::Duration::from_millis(500),
-            fetch_bytes_max: 10 << 20,
-            partition_bytes_max: 1 << 20,
-            append_bytes_max: 1 << 20,
-        };
-        for lanes in [1, 2, 3, 9, 36] {
-            let buffer = grant_bytes(&options(64 << 20), lanes).next_power_of_two();
-            assert!(lanes * STROKES * buffer <= 64 << 20, "{lanes} lanes: {buffer}");
-        }
-        assert_eq!(grant_bytes(&options(64 << 20), 1), (8 << 20) - (8 << 20) / 16);
-        assert!(grant_bytes(&options(1), 1) <= GRANT_BYTES_MIN);
-    }
+fn misread(conn: &Conn, api: ApiKey, error: WireError) -> ClusterError {
+    ClusterError::new(conn.peer(), api.name(), error)
 }

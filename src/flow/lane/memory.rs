@@ -1,0 +1,78 @@
+//! How `buffer.memory.bytes` is shared out, in quarters: answers that are appended, answers that
+//! are fetched, batches that were encoded anew, and what is unpacked meanwhile.
+//!
+//! It never measures: each share is a bound that somebody keeps.
+
+use crate::flow::Options;
+
+/// How many answers of a lane are alive at once: one is appended while the next is fetched.
+pub const STROKES: usize = 2;
+/// The least that one fetch of a lane asks for, however many lanes share the memory.
+pub const GRANT_BYTES_MIN: usize = 128 * 1024;
+/// Quarters.
+const SHARES: usize = 4;
+/// What is unpacked lies there twice: as it was, and as it is to be.
+const COPIES: usize = 2;
+/// What one unit may be unpacked at least, however little memory there is: below this a batch of
+/// the usual size would halt its partition.
+const UNIT_BYTES_MIN: usize = 4 << 20;
+/// And at most.
+const UNIT_BYTES_MAX: usize = 128 << 20;
+
+/// A lane's share of a quarter.
+fn share(options: &Options, lanes: usize) -> usize {
+    options.memory_bytes / (SHARES * lanes.max(1))
+}
+
+/// What one fetch of a lane asks for: its share of the memory, with room for the answer's own
+/// fields, in powers of two as the buffers are.
+pub fn grant_bytes(options: &Options, lanes: usize) -> usize {
+    let asked = usize::try_from(options.fetch_bytes_max).unwrap_or(0);
+    let grant = share(options, lanes).min(asked).max(GRANT_BYTES_MIN);
+    let power = (grant / 2 + 1).next_power_of_two();
+    power - power / 16
+}
+
+/// What a lane may hold of batches that were encoded anew, before it hands out more.
+pub fn anew_bytes(options: &Options, lanes: usize) -> usize {
+    share(options, lanes).max(GRANT_BYTES_MIN)
+}
+
+/// What one unit may become when it is unpacked.
+pub fn unit_bytes(options: &Options) -> usize {
+    let share = options.memory_bytes / (SHARES * COPIES * options.reencode_threads.max(1));
+    share.clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(memory_bytes: usize) -> Options {
+        Options {
+            memory_bytes,
+            reencode_threads: 2,
+            fetch_bytes_min: 1,
+            fetch_wait_max: std::time::Duration::from_millis(500),
+            fetch_bytes_max: 10 << 20,
+            partition_bytes_max: 1 << 20,
+            append_bytes_max: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn all_answers_alive_and_what_is_made_of_them_fit_the_memory() {
+        for lanes in [1, 2, 3, 9, 36] {
+            let options = options(256 << 20);
+            let buffer = grant_bytes(&options, lanes).next_power_of_two();
+            let held = lanes * (STROKES * buffer + anew_bytes(&options, lanes));
+            let unpacked = options.reencode_threads * COPIES * unit_bytes(&options);
+            assert!(held + unpacked <= 256 << 20, "{lanes} lanes: {buffer}");
+        }
+        assert_eq!(grant_bytes(&options(64 << 20), 1), (8 << 20) - (8 << 20) / 16);
+        assert!(grant_bytes(&options(1), 1) <= GRANT_BYTES_MIN);
+        assert_eq!(unit_bytes(&options(1)), UNIT_BYTES_MIN);
+        assert_eq!(unit_bytes(&options(256 << 20)), 16 << 20);
+        assert_eq!(unit_bytes(&options(1 << 40)), UNIT_BYTES_MAX);
+    }
+}

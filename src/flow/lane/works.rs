@@ -1,0 +1,112 @@
+//! Units that must be unpacked, worked on outside of the lanes: the pool of the process, and what
+//! one lane has in it.
+//!
+//! It never decides what is worked on: partition machines hand it out, in order. A lane has no more
+//! in the pool than the pool has threads, so that no lane waits long behind another.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
+use tokio::task::yield_now;
+
+use crate::flow::seat::SeatId;
+use crate::flow::seat::Seats;
+use crate::mirror::halt::Halt;
+use crate::mirror::work::Work;
+use crate::mirror::work::Worked;
+
+/// Who works for all lanes of the process.
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    free: Arc<Semaphore>,
+    /// Without threads: in the tasks themselves, so that a simulation is a function of its seed.
+    is_inline: bool,
+}
+
+impl Pool {
+    /// At most `threads` units at a time (`reencode.threads`).
+    pub fn new(threads: usize) -> Pool {
+        let threads = threads.max(1);
+        Pool { threads, free: Arc::new(Semaphore::new(threads)), is_inline: false }
+    }
+
+    /// One that works in whose task it is called.
+    pub fn inline() -> Pool {
+        Pool { is_inline: true, ..Pool::new(1) }
+    }
+
+    /// Waits for a thread, and for what it makes of the work; `None` where it panicked. A unit that
+    /// is begun is ended though nobody waits for it any more; it does not hold up the process.
+    async fn run(&self, work: Work) -> Option<Worked> {
+        let thread = self.free.clone().acquire_owned().await.ok()?;
+        if self.is_inline {
+            yield_now().await;
+            return Some(work.run());
+        }
+        let done = spawn_blocking(move || {
+            let worked = work.run();
+            drop(thread);
+            worked
+        });
+        done.await.ok()
+    }
+}
+
+/// Whose work it is: a seat, and which stay in it.
+type Whose = (SeatId, u64);
+
+/// What one lane has in the pool.
+#[derive(Debug)]
+pub struct Works {
+    pool: Arc<Pool>,
+    running: JoinSet<(Whose, Option<Worked>)>,
+    /// Where the next round begins.
+    first: usize,
+}
+
+/// What came back.
+pub type Done = Result<(Whose, Option<Worked>), JoinError>;
+
+impl Works {
+    /// Nothing yet.
+    pub fn new(pool: Arc<Pool>) -> Works {
+        Works { pool, running: JoinSet::new(), first: 0 }
+    }
+
+    /// Hands out what the seats have, while what was encoded anew for them has at most
+    /// `anew_bytes_max`.
+    pub fn begin(&mut self, seats: &mut Seats, anew_bytes_max: usize) {
+        if self.running.len() >= self.pool.threads || !seats.wants_work(anew_bytes_max) {
+            return;
+        }
+        for id in seats.round(self.first) {
+            let Some((stay, work)) = seats.poll_work(id) else { continue };
+            let pool = self.pool.clone();
+            self.running.spawn(async move { ((id, stay), pool.run(work).await) });
+            if self.running.len() >= self.pool.threads {
+                break;
+            }
+        }
+        self.first += 1;
+    }
+
+    /// The next result; `None` while nothing is in the pool.
+    pub async fn next(&mut self) -> Option<Done> {
+        self.running.join_next().await
+    }
+
+    /// Gives a result to its seat, if that partition still sits there.
+    pub fn end(seats: &mut Seats, done: Done) {
+        // only aborted tasks fail, and they are aborted with the lane
+        let Ok(((id, stay), worked)) = done else { return };
+        let Some(seat) = seats.get_stay(id, stay) else { return };
+        match worked {
+            Some(worked) => seat.mirror.handle_worked(worked),
+            None => seat.mirror.handle_halt(Halt::Panicked),
+        }
+    }
+}
