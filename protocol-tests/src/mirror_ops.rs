@@ -22,6 +22,7 @@ use isolog::ids::TopicPartition;
 use isolog::mirror::facts::Acked;
 use isolog::mirror::facts::Fault;
 use isolog::mirror::facts::Fetched;
+use isolog::mirror::facts::GAP_OFFSETS_MAX;
 use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Limits;
 use isolog::mirror::facts::Merge;
@@ -156,7 +157,7 @@ impl<'a> World<'a> {
             batch_bytes_max: Some(1 << 20),
             is_compacted: Some(is_compacted),
             leaves_batches: Some(true),
-            is_staged: false,
+            ..Takes::default()
         });
         // near the wrap the copy begins where the source does
         let end = if start > 1_000 { start } else { 0 };
@@ -483,6 +484,7 @@ fn policy(dice: &mut Dice<'_>) -> Policy {
         },
         overtook: if dice.roll(2) == 0 { Overtook::Fill } else { Overtook::Halt },
         old_format: OldFormat::Convert,
+        gap_offsets_max: GAP_OFFSETS_MAX,
         merge: if dice.roll(2) == 0 { Merge::Auto } else { Merge::Never },
     }
 }

@@ -3,10 +3,7 @@
 //! It never writes: what it sends changes nothing, whatever the answer.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -23,9 +20,11 @@ use crate::audit::judge::PartitionFacts;
 use crate::audit::judge::Surroundings;
 use crate::audit::judge::TopicFacts;
 use crate::audit::judge::judge;
+use crate::audit::log::reader::Dialled;
 use crate::audit::log::scan::Seen;
 use crate::audit::look::Look;
 use crate::audit::look::Place;
+use crate::audit::look::Queue;
 use crate::audit::rights;
 use crate::audit::rights::Grantee;
 use crate::audit::survey;
@@ -37,6 +36,7 @@ use crate::cluster::NewTopic;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
@@ -61,6 +61,8 @@ pub struct Ask {
     pub workers: usize,
     /// What one fetch asks for when every header is looked at, in bytes.
     pub fetch_bytes: i32,
+    /// Where is told what is being done.
+    pub tell: fn(&str),
 }
 
 /// One topic.
@@ -328,8 +330,14 @@ impl Check<'_> {
             };
             facts.partitions.iter().enumerate().map(place).collect::<Vec<_>>()
         });
-        let queue: Arc<Mutex<VecDeque<Place>>> = Arc::new(Mutex::new(places.collect()));
+        let queue = Queue::new(places);
+        (self.ask.tell)(&format!(
+            "link {}: {} partitions to look at",
+            self.link.name,
+            queue.count()
+        ));
         let mut workers = JoinSet::new();
+        let dialled = <[Dialled; 2]>::default();
         for _ in 0..self.ask.workers {
             let look = Look {
                 source: self.source.clone(),
@@ -337,12 +345,15 @@ impl Check<'_> {
                 committed_only: self.link.committed_only,
                 is_deep: self.ask.is_deep,
                 fetch_bytes: self.ask.fetch_bytes,
+                dialled: dialled.clone(),
+                tell: self.ask.tell,
             };
-            let queue = queue.clone();
-            let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            workers.spawn(async move { look.at_all(next).await });
+            workers.spawn(look.at_all(queue.clone()));
         }
-        let mut failed = Vec::new();
+        let mut failed: BTreeMap<(TopicName, String), Vec<PartitionId>> = BTreeMap::new();
+        let mut fail = |tp: TopicPartition, text: String| {
+            failed.entry((tp.topic, text)).or_default().push(tp.partition);
+        };
         for (place, looked) in workers.join_all().await.into_iter().flatten() {
             match looked {
                 Ok((seen, differs_at)) => {
@@ -351,13 +362,13 @@ impl Check<'_> {
                         (one.seen, one.differs_at) = (seen, differs_at);
                     }
                 }
-                Err(error) => {
-                    let text = format!("partition {}: {error}", place.tp.partition);
-                    failed.push((place.tp.topic, text));
-                }
+                Err(error) => fail(place.tp, error.to_string()),
             }
         }
-        failed
+        while let Some(place) = queue.take() {
+            fail(place.tp, "not looked at: no connection for reading was left".to_owned());
+        }
+        failed.into_iter().map(|((topic, text), which)| (topic, not_seen(&which, &text))).collect()
     }
 
     async fn producer_age_ms(&self) -> Option<i64> {
@@ -411,6 +422,14 @@ impl Check<'_> {
                  through runs longer than one of their fetches; all other known readers pass them",
             ));
         }
+    }
+}
+
+/// What could not be looked at, and why.
+fn not_seen(which: &[PartitionId], text: &str) -> String {
+    match which {
+        [one] => format!("partition {one}: {text}"),
+        _ => format!("{} partitions: {text}", which.len()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::mirror::facts::GapFill;
 use crate::mirror::facts::OldFormat;
 use crate::mirror::facts::Overtook;
 use crate::mirror::facts::Policy;
+use crate::mirror::facts::TimeLimits;
 use crate::wire::filler;
 
 /// What a hidden filler takes at the destination, in bytes (broker facts H9).
@@ -143,6 +144,7 @@ pub fn judge(facts: &TopicFacts, around: &Surroundings) -> Judged {
         fillers.is_counted &= is_counted;
         offsets += left;
         ends(partition, around.policy, &mut findings);
+        long_gaps(partition, around.policy.gap_offsets_max, &mut findings);
     }
     let each = if around.policy.gap_fill == GapFill::Record { VISIBLE_BYTES } else { FILLER_BYTES };
     fillers.bytes = fillers.count.saturating_mul(each);
@@ -150,6 +152,7 @@ pub fn judge(facts: &TopicFacts, around: &Surroundings) -> Judged {
     let seen = facts.partitions.iter().fold(Seen::default(), |all, one| all.and(one.seen));
     sizes(facts, &seen, &mut findings);
     times(facts, &seen, around, &mut findings);
+    narrow_times(facts, &mut findings);
     compaction(facts, &fillers, &mut findings);
     gaps(&fillers, around.policy.gap_fill, &mut findings);
     formats(&seen, around.policy.old_format, &mut findings);
@@ -223,6 +226,20 @@ fn ends(facts: &PartitionFacts, policy: Policy, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The machine's rule for a gap, on what was seen and on the part below the source's log start.
+fn long_gaps(facts: &PartitionFacts, max: u64, findings: &mut Vec<Finding>) {
+    let copied = facts.destination.map_or(Offset::ZERO, |log| log.1);
+    let longest = copied.distance_to(facts.source.0).max(facts.seen.hole_max);
+    if longest > max {
+        findings.push(Finding::impossible(format!(
+            "partition {}: {longest} offsets in a row hold no record, gap.offsets.max is {max}: \
+             raise it in the link to have them filled, {} bytes at the destination",
+            facts.partition,
+            longest.saturating_mul(FILLER_BYTES)
+        )));
+    }
+}
+
 fn sizes(facts: &TopicFacts, seen: &Seen, findings: &mut Vec<Finding>) {
     let exists = facts.destination_partitions.is_some();
     for key in ["max.message.bytes", "segment.bytes"] {
@@ -271,14 +288,8 @@ fn times(facts: &TopicFacts, seen: &Seen, around: &Surroundings, findings: &mut 
             age.saturating_add(86_400_000)
         )));
     }
-    let configs = &facts.destination_configs;
-    let limits = [
-        ("message.timestamp.before.max.ms", age, "old"),
-        ("message.timestamp.after.max.ms", ahead, "ahead of the clock"),
-        ("message.timestamp.difference.max.ms", age.max(ahead), "away from the clock"),
-    ];
-    for (key, is, words) in limits {
-        let limit = number(configs, key).filter(|limit| *limit < NO_LIMIT && is > *limit);
+    for (key, is, words) in time_limits(age, ahead) {
+        let limit = time_limit(&facts.destination_configs, key).filter(|limit| is > *limit);
         if let Some(limit) = limit {
             findings.push(Finding::impossible(format!(
                 "the source has records {} {words}, {key} at the destination is {limit}: raise it \
@@ -288,6 +299,40 @@ fn times(facts: &TopicFacts, seen: &Seen, around: &Surroundings, findings: &mut 
         }
     }
     retention(facts, age, findings);
+}
+
+/// Each limit's key, what would break it, and how to say that.
+fn time_limits(age: i64, ahead: i64) -> [(&'static str, i64, &'static str); 3] {
+    let [before, after, difference] = TimeLimits::KEYS;
+    [
+        (before, age, "old"),
+        (after, ahead, "ahead of the clock"),
+        (difference, age.max(ahead), "away from the clock"),
+    ]
+}
+
+fn time_limit(configs: &Option<ConfigEntries>, key: &str) -> Option<i64> {
+    number(configs, key).filter(|limit| *limit < NO_LIMIT)
+}
+
+/// A topic that is there already may refuse what its source takes, though nothing of the kind was
+/// seen: it is told before it happens.
+fn narrow_times(facts: &TopicFacts, findings: &mut Vec<Finding>) {
+    let by_broker = value(&facts.source_configs, "message.timestamp.type");
+    if facts.destination_partitions.is_none() || by_broker == Some("LogAppendTime") {
+        return;
+    }
+    for (key, _, words) in time_limits(0, 0) {
+        let ours = time_limit(&facts.source_configs, key).unwrap_or(NO_LIMIT);
+        let Some(limit) = time_limit(&facts.destination_configs, key) else { continue };
+        if limit < ours {
+            findings.push(Finding::note(format!(
+                "{key} at the destination is {limit}, the source takes more: a record more than {} \
+                 {words} would halt its partition (INVALID_TIMESTAMP); raise it to {NO_LIMIT}",
+                span(limit)
+            )));
+        }
+    }
 }
 
 /// Retention acts on the records' own times, and at once.
@@ -499,6 +544,37 @@ mod tests {
         check(&[("retention.ms", "-1")], Level::Exact, "the backlog is up to 10 days old");
         let policy = [("retention.ms", "1"), ("cleanup.policy", "compact")];
         check(&policy, Level::Exact, "cleanup.policy is delete at the source");
+    }
+
+    #[test]
+    fn limits_of_times_are_told_before_a_record_breaks_them() {
+        let of = |ours: &[(&str, &str)], theirs: &[(&str, &str)]| {
+            let mut facts = topic(partition((0, 100), Some((0, 50)), all(50)));
+            (facts.source_configs, facts.destination_configs) = (configs(ours), configs(theirs));
+            facts
+        };
+        let after = [("message.timestamp.after.max.ms", "3600000")];
+        let before = [("message.timestamp.before.max.ms", "86400000")];
+        let words = ["message.timestamp.after.max.ms at the destination is 3600000", "60 min"];
+        says(&of(&[], &after), Level::Exact, &words);
+        says(&of(&[], &before), Level::Exact, &["message.timestamp.before.max.ms", "24 h old"]);
+        says(&of(&after, &after), Level::Exact, &[]);
+        says(&of(&[("message.timestamp.type", "LogAppendTime")], &after), Level::Exact, &[]);
+        let mut new = of(&[], &after);
+        (new.destination_partitions, new.partitions[0].destination) = (None, None);
+        new.partitions[0].seen = all(100);
+        says(&new, Level::Exact, &[]);
+    }
+
+    #[test]
+    fn gaps_that_would_halt_are_told() {
+        let far = 1i64 << 40;
+        let seen = Seen { holes: far as u64, hole_max: far as u64, ..all(far as u64 + 2) };
+        let words = ["1099511627776 offsets in a row", "gap.offsets.max is 10000000000"];
+        says(&topic(partition((0, far + 2), None, seen)), Level::Impossible, &words);
+        says(&topic(partition((far, far + 2), None, all(2))), Level::Impossible, &words);
+        let old = topic(partition((9_000_000_000, 9_000_000_002), None, all(2)));
+        says(&old, Level::ExactWithFillers, &[]);
     }
 
     #[test]

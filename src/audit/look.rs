@@ -3,13 +3,17 @@
 //!
 //! It never reads more than a few places unless every header is wanted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use crate::audit::check::left;
 use crate::audit::compare::Compaction;
 use crate::audit::compare::Compare;
 use crate::audit::compare::Step;
 use crate::audit::log::cursor::Cursor;
+use crate::audit::log::reader::Dialled;
 use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
@@ -44,6 +48,31 @@ pub struct Place {
 /// What came of a look: the headers, and the first offset that differs in the tail.
 pub type Looked = Result<(Seen, Option<i64>), ReadError>;
 
+/// What is left to be looked at, by several workers.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Mutex<VecDeque<Place>>>);
+
+impl Queue {
+    /// All of these.
+    pub fn new(places: impl Iterator<Item = Place>) -> Queue {
+        Queue(Arc::new(Mutex::new(places.collect())))
+    }
+
+    /// How many are left.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The next one.
+    pub fn take(&self) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn give_back(&self, place: Place) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_front(place);
+    }
+}
+
 /// How to look.
 pub struct Look {
     /// One side.
@@ -56,27 +85,54 @@ pub struct Look {
     pub is_deep: bool,
     /// What one fetch asks for then, in bytes.
     pub fetch_bytes: i32,
+    /// Which brokers of either side give no connection.
+    pub dialled: [Dialled; 2],
+    /// Where each partition is told when it is done.
+    pub tell: fn(&str),
 }
 
 impl Look {
-    /// Looks at one place after the other until there is none.
-    pub async fn at_all(self, next: impl Fn() -> Option<Place>) -> Vec<(Place, Looked)> {
-        let mut source = match self.is_deep {
+    /// Looks at one place after the other until there is none. Who gets no connection where others
+    /// have one leaves what is left to them.
+    pub async fn at_all(self, places: Queue) -> Vec<(Place, Looked)> {
+        let source = match self.is_deep {
             true => Lines::new(&self.source, self.fetch_bytes),
             false => Lines::for_looks(&self.source, PLACE_BYTES),
         };
-        let mut ours = Lines::for_looks(&self.source, PLACE_BYTES);
-        let mut theirs = Lines::for_looks(&self.destination, PLACE_BYTES);
+        let [here, there] = &self.dialled;
+        let mut source = source.giving_up(here);
+        let mut ours = Lines::for_looks(&self.source, PLACE_BYTES).giving_up(here);
+        let mut theirs = Lines::for_looks(&self.destination, PLACE_BYTES).giving_up(there);
         let mut all = Vec::new();
-        while let Some(place) = next() {
+        while let Some(place) = places.take() {
             let seen = self.headers(&place, &mut source).await;
             let looked = match seen {
                 Ok(seen) => self.tail(&place, &mut ours, &mut theirs).await.map(|at| (seen, at)),
                 Err(error) => Err(error),
             };
+            match &looked {
+                Err(ReadError::GivenUp { side, broker }) => {
+                    let dialled = &self.dialled[usize::from(*side == Side::Destination)];
+                    if dialled.has_opened(*broker) {
+                        places.give_back(place);
+                        break;
+                    }
+                    if dialled.is_news(*broker) {
+                        self.tell_failed(&place, &looked);
+                    }
+                }
+                Err(_) => self.tell_failed(&place, &looked),
+                Ok(_) => {}
+            }
             all.push((place, looked));
         }
         all
+    }
+
+    fn tell_failed(&self, place: &Place, looked: &Looked) {
+        if let Err(error) = looked {
+            (self.tell)(&format!("{}: {error}", place.tp));
+        }
     }
 
     fn range(&self, place: &Place, side: Side, from: Offset, end: Offset) -> Range {

@@ -38,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         is_deep: arguments.deep,
         workers: usize::from(arguments.which.workers),
         fetch_bytes: arguments.which.fetch_bytes,
+        tell: |line| eprintln!("{}", plain(line)),
     };
     let reports = super::wait(async |stop| {
         let mut reports = Vec::new();

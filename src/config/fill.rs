@@ -157,6 +157,7 @@ fn policy(section: &Checked) -> Option<Policy> {
         } else {
             OldFormat::Convert
         },
+        gap_offsets_max: number(section, "gap.offsets.max")?,
         merge: if is("batch.merge", "never")? { Merge::Never } else { Merge::Auto },
     })
 }

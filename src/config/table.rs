@@ -350,6 +350,15 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
          next record. halt: nothing, the partition stops there.",
     ),
     plain(
+        "gap.offsets.max",
+        LINK,
+        Kind::Count(1, i64::MAX),
+        Default::Is("10000000000"),
+        "The longest gap that is filled, in offsets, also below the source's log start; a \
+         partition with a longer one halts (GAP_TOO_LONG). A filler takes 11 bytes at the \
+         destination, so ten billion take 110 GB, some five million a second.",
+    ),
+    plain(
         "retention.overtook",
         LINK,
         Kind::Word(&["halt", "fill"]),

@@ -41,7 +41,14 @@ pub struct Policy {
     pub old_format: OldFormat,
     /// `batch.merge`.
     pub merge: Merge,
+    /// `gap.offsets.max`.
+    pub gap_offsets_max: u64,
 }
+
+/// How many offsets one gap may have unless told otherwise: ten billion take 110 GB and half an
+/// hour. Logs that begin there are to be met; one record with an offset beyond is a mistake or
+/// malice more often than a gap.
+pub const GAP_OFFSETS_MAX: u64 = 10_000_000_000;
 
 impl Default for Policy {
     /// What a link does unless told otherwise.
@@ -51,6 +58,7 @@ impl Default for Policy {
             overtook: Overtook::Halt,
             old_format: OldFormat::Convert,
             merge: Merge::Auto,
+            gap_offsets_max: GAP_OFFSETS_MAX,
         }
     }
 }
@@ -103,8 +111,37 @@ pub struct Takes {
     /// The topic gets its real policy when the part below its start is gone: until then no cleaner
     /// works and no retention, and that part may be filled with anything (`sync::stage`).
     pub is_staged: bool,
+    /// How far from the broker's clock a record's time may be.
+    pub times: TimeLimits,
     /// `compression.type` leaves batches alone, without which fillers would be seen.
     pub leaves_batches: Option<bool>,
+}
+
+/// Limits of timestamps, in milliseconds; `None` where there is none, or it is not known.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// `message.timestamp.before.max.ms`.
+    pub before_ms: Option<i64>,
+    /// `message.timestamp.after.max.ms`.
+    pub after_ms: Option<i64>,
+    /// `message.timestamp.difference.max.ms`, before Kafka 3.6.
+    pub difference_ms: Option<i64>,
+}
+
+impl TimeLimits {
+    /// The keys, in the order of the fields.
+    pub const KEYS: [&str; 3] = [
+        "message.timestamp.before.max.ms",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.difference.max.ms",
+    ];
+
+    /// Those that there are, with their keys.
+    pub fn each(self) -> impl Iterator<Item = (&'static str, i64)> {
+        let limits = [self.before_ms, self.after_ms, self.difference_ms];
+        let named = TimeLimits::KEYS.into_iter().zip(limits);
+        named.filter_map(|(key, limit)| Some((key, limit?)))
+    }
 }
 
 /// What a fetch answer says beside its records.

@@ -8,7 +8,9 @@ use crate::ids::ClusterId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::Side;
+use crate::ids::TimestampMs;
 use crate::ids::TopicId;
+use crate::mirror::facts::TimeLimits;
 use crate::wire::error::KafkaCode;
 
 /// A reason that needs a person, or a change outside of isolog; nothing is appended meanwhile.
@@ -27,6 +29,15 @@ pub enum Halt {
         at: Offset,
         /// Where the source goes on.
         next: Offset,
+    },
+    /// A gap has more offsets than the link fills.
+    GapTooLong {
+        /// The first missing offset.
+        at: Offset,
+        /// Where the source goes on.
+        next: Offset,
+        /// `gap.offsets.max`.
+        max: u64,
     },
     /// A batch that had to be unpacked becomes larger than is held in memory for it.
     Bomb {
@@ -128,6 +139,15 @@ pub enum Halt {
         /// Its answer.
         code: KafkaCode,
     },
+    /// The destination refuses a batch for the times of its records.
+    Timestamp {
+        /// The batch's base offset.
+        base: Offset,
+        /// The greatest time in it.
+        newest: TimestampMs,
+        /// What the destination topic says about times.
+        limits: TimeLimits,
+    },
     /// A config of the destination topic breaks exactness.
     Config {
         /// The topic config's name.
@@ -172,6 +192,8 @@ impl Halt {
         match self {
             Halt::LogStartAbove { .. } => "LOG_START_ABOVE_DESTINATION_END",
             Halt::Hole { .. } => "HOLE",
+            Halt::GapTooLong { .. } => "GAP_TOO_LONG",
+            Halt::Timestamp { .. } => "INVALID_TIMESTAMP",
             Halt::Bomb { .. } => "DECOMPRESSION_BOMB",
             Halt::OldFormat { .. } => "UNSUPPORTED_MESSAGE_FORMAT",
             Halt::TooLarge { .. } => "BATCH_TOO_LARGE",
@@ -198,7 +220,8 @@ impl Halt {
     /// Whether a later look can find the reason gone without anybody's order.
     pub fn may_resolve_itself(&self) -> bool {
         let is_config = matches!(self, Halt::Config { .. } | Halt::CannotFill { .. });
-        is_config || matches!(self, Halt::TooLarge { .. } | Halt::Corrupt { .. })
+        let is_limit = matches!(self, Halt::TooLarge { .. } | Halt::Timestamp { .. });
+        is_config || is_limit || matches!(self, Halt::Corrupt { .. })
     }
 
     /// Whether the topic at that side is no longer the one that was mirrored: what was known of its
@@ -226,6 +249,13 @@ impl Halt {
                     "the source has no record at {at}, it goes on at {next}, and gap.fill is halt"
                 )
             }
+            Halt::GapTooLong { at, next, max } => write!(
+                f,
+                "the source has no record for readers from {at} up to {next}: {} offsets to fill, \
+                 more than gap.offsets.max, which is {max}; raise it in the link to have them \
+                 filled",
+                at.distance_to(*next)
+            ),
             Halt::OldFormat { base, magic } => write!(
                 f,
                 "the message at {base} has format {magic}, and message.format.old is halt"
@@ -306,6 +336,7 @@ impl fmt::Display for Halt {
                 "the batch at {base} has {bytes} bytes, more than the destination takes: raise \
                  max.message.bytes or segment.bytes of the topic there"
             ),
+            Halt::Timestamp { base, newest, limits } => refused_time(f, *base, *newest, *limits),
             Halt::UnexpectedWriter { expected, got: Some(got) } => write!(
                 f,
                 "somebody else wrote into the mirror partition: offset {expected} was due, the \
@@ -342,6 +373,26 @@ impl fmt::Display for Halt {
     }
 }
 
+fn refused_time(
+    f: &mut fmt::Formatter<'_>,
+    base: Offset,
+    newest: TimestampMs,
+    limits: TimeLimits,
+) -> fmt::Result {
+    write!(
+        f,
+        "the destination refuses the batch at {base} for the times of its records (the newest is \
+         {} ms since 1970): ",
+        newest.0
+    )?;
+    let known: Vec<String> = limits.each().map(|(key, ms)| format!("{key} is {ms}")).collect();
+    if known.is_empty() {
+        let [before, after, older] = TimeLimits::KEYS;
+        return write!(f, "look at {before} and {after} of the topic there (old brokers: {older})");
+    }
+    write!(f, "of the topic there {}: raise it to {}", known.join(" and "), i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,5 +407,10 @@ mod tests {
         let halt = Halt::Hole { at: at(3), next: at(9) };
         assert!(halt.to_string().contains('3') && halt.to_string().contains('9'));
         assert!(!halt.may_resolve_itself());
+        let limits = TimeLimits { after_ms: Some(3_600_000), ..TimeLimits::default() };
+        let halt = Halt::Timestamp { base: at(4), newest: TimestampMs(77), limits };
+        let words = halt.to_string();
+        assert!(words.contains("message.timestamp.after.max.ms is 3600000"), "{words}");
+        assert!(halt.may_resolve_itself());
     }
 }

@@ -732,7 +732,7 @@ mod tests {
         };
         check(10, 1, "BATCH_TOO_LARGE");
         check(87, 1, "REFUSED_BY_DESTINATION");
-        check(32, 1, "REFUSED_BY_DESTINATION");
+        check(32, 1, "INVALID_TIMESTAMP");
         check(2, REFUSED_MAX, "CORRUPT_BATCH");
         check(45, REFUSED_MAX, "REFUSED_BY_DESTINATION");
     }

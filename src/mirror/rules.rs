@@ -13,11 +13,14 @@ use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::REFUSED_MAX;
 use crate::mirror::partition::State;
 use crate::mirror::window::IN_FLIGHT_MAX;
+use crate::mirror::window::Unit;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
 
 /// The source has not that offset, or cannot say so for want of epochs.
 const OFFSET_OUT_OF_RANGE: KafkaCode = KafkaCode(1);
+/// A record's time is further from the broker's clock than the topic allows.
+const INVALID_TIMESTAMP: KafkaCode = KafkaCode(32);
 
 /// The rules.
 impl PartitionMirror {
@@ -69,20 +72,24 @@ impl PartitionMirror {
         self.unknown |= matches!(code, KafkaCode(7 | 20));
         self.stale_leader |= code.remedy() == Remedy::Refresh;
         if first && code.remedy() == Remedy::Halt && code != KafkaCode(2) {
-            return self.halt(self.refusal(base, unit.bytes, code));
+            return self.halt(self.refusal(&unit, code));
         }
         if first && matches!(code.remedy(), Remedy::Fenced | Remedy::Halt) {
             let count = if self.refused.0 == base { self.refused.1 + 1 } else { 1 };
             self.refused = (base, count);
             if count >= REFUSED_MAX {
-                return self.halt(self.refusal(base, unit.bytes, code));
+                return self.halt(self.refusal(&unit, code));
             }
         }
         self.drain();
     }
 
-    pub(super) fn refusal(&self, base: Offset, bytes: usize, code: KafkaCode) -> Halt {
+    pub(super) fn refusal(&self, unit: &Unit, code: KafkaCode) -> Halt {
+        let (base, bytes) = (unit.base, unit.bytes);
         match code {
+            INVALID_TIMESTAMP => {
+                Halt::Timestamp { base, newest: unit.timestamp, limits: self.takes.times }
+            }
             KafkaCode(2) => Halt::Corrupt { base },
             KafkaCode(10 | 18) => {
                 // What was known of the destination's limit let the batch through.

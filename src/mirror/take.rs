@@ -315,6 +315,10 @@ impl PartitionMirror {
         if policy == GapFill::Halt {
             return Err(Halt::Hole { at: base, next: to });
         }
+        let (offsets, max) = (base.distance_to(to), self.limits.policy.gap_offsets_max);
+        if offsets > max {
+            return Err(Halt::GapTooLong { at: base, next: to, max });
+        }
         match self.takes.leaves_batches {
             Some(true) => {}
             Some(false) => return unfit("compression.type there is not producer: set it to that"),
@@ -481,6 +485,33 @@ mod tests {
             let halt = mirror.halted().unwrap();
             assert!(halt.to_string().contains(key) && halt.may_resolve_itself(), "{halt}");
         }
+    }
+
+    #[test]
+    fn a_gap_that_is_too_long_is_not_filled_until_it_is_allowed() {
+        let far = 1i64 << 40;
+        let log = || vec![plain(0, 1), plain(far, 1)];
+        let mut mirror = mirroring(far + 1, 0);
+        give(&mut mirror, &told(far + 1, &[]), log());
+        assert_eq!(shape(&land(&mut mirror)), [(0, 1, None)], "nothing of it is filled");
+        let halt = mirror.halted().unwrap();
+        assert_eq!((halt.label(), halt.may_resolve_itself()), ("GAP_TOO_LONG", false));
+        let (words, count) = (halt.to_string(), (far - 1).to_string());
+        assert!(words.contains("gap.offsets.max") && words.contains(&count), "{words}");
+        // the part below the source's start as well
+        let mut mirror = fresh();
+        mirror.handle_prepared(NOW, &facts((far, far + 1), 0));
+        give(&mut mirror, &told(far + 1, &[]), vec![plain(far, 1)]);
+        assert!(land(&mut mirror).is_empty());
+        assert_eq!(mirror.halted().unwrap().label(), "GAP_TOO_LONG");
+        let allowed = u64::try_from(far).unwrap();
+        let mut mirror = with_policy(Policy { gap_offsets_max: allowed, ..POLICY });
+        mirror.handle_prepared(NOW, &facts((0, far + 1), 0));
+        give(&mut mirror, &told(far + 1, &[]), log());
+        assert!(mirror.poll_append(NOW).is_some());
+        acked(&mut mirror, 0);
+        assert_eq!(mirror.poll_append(NOW).unwrap().base, at(1));
+        assert!(mirror.halted().is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::ids::TopicPartition;
 use crate::mirror::align::tests::batch;
 use crate::mirror::facts::Acked;
 use crate::mirror::facts::Fetched;
+use crate::mirror::facts::GAP_OFFSETS_MAX;
 use crate::mirror::facts::GapFill;
 use crate::mirror::facts::Limits;
 use crate::mirror::facts::Merge;
@@ -124,6 +125,7 @@ pub const POLICY: Policy = Policy {
     overtook: Overtook::Halt,
     old_format: OldFormat::Convert,
     merge: Merge::Never,
+    gap_offsets_max: GAP_OFFSETS_MAX,
 };
 
 pub fn takes(is_compacted: bool) -> Takes {

@@ -1,7 +1,8 @@
 //! Units that must be unpacked: what is to be done to one, and how its result comes back.
 //!
 //! It never waits: a heavy unit is handed out (`poll_work`), somebody runs it (`Work::run`, a pure
-//! function), and what comes of it is taken in (`handle_worked`). What lies behind it waits in order.
+//! function), and what comes of it is taken in (`handle_worked`). What lies behind it is kept in
+//! order meanwhile.
 
 use std::vec::IntoIter;
 

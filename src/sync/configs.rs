@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
 use crate::mirror::facts::Takes;
+use crate::mirror::facts::TimeLimits;
 use crate::mirror::halt::Halt;
 
 /// As long as a broker can count: no timestamp of a source is too early or too late.
@@ -21,8 +22,13 @@ const SEGMENT_BYTES: &str = "segment.bytes";
 /// How large a batch may be.
 pub const BATCH_BYTES: &str = "max.message.bytes";
 /// Limits of timestamps since Kafka 3.6 (KIP-937), and the one before.
-const LIMITS: [&str; 2] = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
-const LIMIT_BEFORE_3_6: &str = "message.timestamp.difference.max.ms";
+const BEFORE: &str = TimeLimits::KEYS[0];
+const AFTER: &str = TimeLimits::KEYS[1];
+const LIMIT_BEFORE_3_6: &str = TimeLimits::KEYS[2];
+const LIMITS: [&str; 2] = [BEFORE, AFTER];
+/// What a new mirror topic takes at least, in bytes, whatever its source takes now: the source may
+/// hold larger batches of a time when it took them. It is the most that a lane reads as one batch.
+const BATCH_BYTES_MIN: u64 = 50 << 20;
 /// What a new mirror topic takes over from its source, whatever level the source has it from: the
 /// two brokers' defaults may differ, and retention decides which offsets are still there.
 const TAKEN_OVER: [&str; 4] = [CLEANUP, "retention.ms", "retention.bytes", BATCH_BYTES];
@@ -48,8 +54,9 @@ pub fn keys_at_source() -> &'static [&'static str] {
 }
 
 /// The keys that are read at the destination.
-pub fn keys_at_destination() -> [&'static str; 5] {
-    [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES, SEGMENT_BYTES, CLEANUP]
+pub fn keys_at_destination() -> [&'static str; 8] {
+    let [before, after, older] = TimeLimits::KEYS;
+    [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES, SEGMENT_BYTES, CLEANUP, before, after, older]
 }
 
 /// The configs of a new mirror topic; `is_old` for a destination before Kafka 3.6.
@@ -63,11 +70,18 @@ pub fn for_new(source: &ConfigEntries, is_old: bool) -> BTreeMap<String, String>
         Some((key.to_string(), entry.value.clone()?))
     });
     let segment = segment_bytes(source).map(|bytes| (SEGMENT_BYTES.to_owned(), bytes.to_string()));
-    let taken = taken.chain(set).chain(segment);
+    let large = batch_bytes(source).map(|bytes| (BATCH_BYTES.to_owned(), bytes.to_string()));
+    let taken = taken.chain(set).chain(segment).chain(large);
     let limits: &[&str] = if is_old { &[LIMIT_BEFORE_3_6] } else { &LIMITS };
     let fixed = [COMPRESSION, TIMESTAMPS].into_iter();
     let fixed = fixed.chain(limits.iter().map(|key| (*key, NO_LIMIT)));
     taken.chain(fixed.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+}
+
+/// What the source topic takes, or more.
+fn batch_bytes(source: &ConfigEntries) -> Option<u64> {
+    let bytes = source.get(BATCH_BYTES)?.value.as_deref()?.parse::<u64>().ok()?;
+    Some(bytes.max(BATCH_BYTES_MIN))
 }
 
 /// The source topic's own size of segments, but never one that its largest batch does not fit into:
@@ -90,9 +104,15 @@ pub fn broken(destination: &ConfigEntries) -> Option<Halt> {
 pub fn takes(configs: &ConfigEntries) -> Takes {
     let value = |key: &str| configs.get(key)?.value.as_deref();
     let bytes = |key: &str| value(key)?.parse::<usize>().ok();
+    let limit = |key: &str| value(key)?.parse::<i64>().ok().filter(|limit| *limit < i64::MAX);
     Takes {
         batch_bytes_max: bytes(BATCH_BYTES).into_iter().chain(bytes(SEGMENT_BYTES)).min(),
         is_staged: false,
+        times: TimeLimits {
+            before_ms: limit(BEFORE),
+            after_ms: limit(AFTER),
+            difference_ms: limit(LIMIT_BEFORE_3_6),
+        },
         is_compacted: value(CLEANUP).map(|policy| policy.contains("compact")),
         leaves_batches: value(COMPRESSION.0).map(|codec| codec == COMPRESSION.1),
     }
@@ -118,7 +138,10 @@ mod tests {
         let new = for_new(&source, false);
         let check = |key: &str, value: &str| assert_eq!(new.get(key).unwrap(), value);
         check("cleanup.policy", "compact");
-        check("max.message.bytes", "2000000");
+        // what it holds may be from a time when it took more
+        check("max.message.bytes", &BATCH_BYTES_MIN.to_string());
+        let vast = for_new(&entries(&[("max.message.bytes", "99000000")]), false);
+        assert_eq!(vast.get("max.message.bytes").unwrap(), "99000000");
         check("compression.type", "producer");
         check("message.timestamp.type", "CreateTime");
         check("message.timestamp.after.max.ms", NO_LIMIT);
@@ -190,6 +213,10 @@ mod tests {
         ]));
         let want = (Some(70), Some(true), Some(true));
         assert_eq!((found.batch_bytes_max, found.is_compacted, found.leaves_batches), want);
+        let (day, none) = ("86400000", i64::MAX.to_string());
+        let rows = [(BEFORE, &none[..]), (AFTER, day)];
+        let times = TimeLimits { after_ms: Some(86_400_000), ..TimeLimits::default() };
+        assert_eq!(takes(&entries(&rows)).times, times);
         let found = takes(&entries(&[("cleanup.policy", ""), ("compression.type", "lz4")]));
         assert_eq!((found.is_compacted, found.leaves_batches), (Some(false), Some(false)));
     }

@@ -28,9 +28,16 @@ use crate::ids::TopicPartition;
 pub const PAUSE_BUSY: Duration = Duration::from_secs(5);
 /// The pause between two rounds else.
 pub const PAUSE_IDLE: Duration = Duration::from_secs(30);
-/// A start that held for so long is on the broker's disk (`log.flush.start.offset.checkpoint.
-/// interval.ms`, 60 s, and a margin).
-pub const HELD: Duration = Duration::from_secs(75);
+/// How often a broker writes its log starts down: a start that held for longer, and a margin, is on
+/// its disk.
+const CHECKPOINT: &str = "log.flush.start.offset.checkpoint.interval.ms";
+/// Kafka's default of it, where it may not be read.
+const CHECKPOINT_DEFAULT: Duration = Duration::from_secs(60);
+/// The margin is this share of it, but no less than a second.
+const MARGIN_SHARE: u32 = 4;
+const MARGIN_MIN: Duration = Duration::from_secs(1);
+/// How often it is read: it changes when a broker is started with another one.
+const CHECKPOINT_READ: Duration = Duration::from_secs(300);
 /// POLICY_VIOLATION: the topic is compacted and nothing else.
 const POLICY_VIOLATION: i16 = 44;
 
@@ -75,6 +82,8 @@ struct Memory {
 #[derive(Debug, Default)]
 pub struct Trimmer {
     topics: BTreeMap<TopicName, Memory>,
+    /// When the brokers were asked how often they write starts down, and the longest answer.
+    checkpoint: Option<(Instant, Duration)>,
 }
 
 /// Starts or ends, of those partitions that answered.
@@ -88,8 +97,29 @@ impl Trimmer {
 
     /// How long to wait for the next round.
     pub fn pause(&self) -> Duration {
-        let held = |memory: &Memory| memory.right_since.is_some_and(|since| since.elapsed() > HELD);
+        let long = self.held();
+        let held = |memory: &Memory| memory.right_since.is_some_and(|since| since.elapsed() > long);
         if self.topics.values().all(held) { PAUSE_IDLE } else { PAUSE_BUSY }
+    }
+
+    /// For how long a start must hold until it is on the broker's disk for certain.
+    fn held(&self) -> Duration {
+        let interval = self.checkpoint.map_or(CHECKPOINT_DEFAULT, |(_, interval)| interval);
+        interval + (interval / MARGIN_SHARE).max(MARGIN_MIN)
+    }
+
+    /// Asks every broker, since any may lead: the slowest counts.
+    async fn read_checkpoint(&mut self, destination: &Cluster) {
+        if self.checkpoint.is_some_and(|(at, _)| at.elapsed() < CHECKPOINT_READ) {
+            return;
+        }
+        let brokers = destination.look(|metadata| metadata.brokers().map(|one| one.id).collect());
+        let (mut slowest, brokers): (Option<Duration>, Vec<BrokerId>) = (None, brokers);
+        for broker in brokers {
+            let interval = checkpoint(destination, broker).await.unwrap_or(CHECKPOINT_DEFAULT);
+            slowest = slowest.max(Some(interval));
+        }
+        self.checkpoint = Some((Instant::now(), slowest.unwrap_or(CHECKPOINT_DEFAULT)));
     }
 
     /// One comparison of both sides; `parts` are all that are mirrored now.
@@ -104,6 +134,7 @@ impl Trimmer {
         if names.is_empty() {
             return Ok(Round::default());
         }
+        self.read_checkpoint(destination).await;
         source.refresh(Wanted::Topics(&names)).await?;
         destination.refresh(Wanted::Topics(&names)).await?;
         let same = |part: &&Part| {
@@ -182,6 +213,7 @@ impl Trimmer {
             let seen = seen.entry(name).or_default();
             seen.extend(start.map(|start| (part.tp.clone(), *start)));
         }
+        let held = self.held();
         for (name, is_right) in right {
             let memory = self.topics.entry(name.clone());
             let memory = memory.or_insert(Memory { seen: Offsets::new(), right_since: None });
@@ -191,11 +223,17 @@ impl Trimmer {
                 (true, since) => since,
                 (false, _) => None,
             };
-            if memory.right_since.is_some_and(|since| since.elapsed() >= HELD) {
+            if memory.right_since.is_some_and(|since| since.elapsed() >= held) {
                 round.settled.push(name.clone());
             }
         }
     }
+}
+
+async fn checkpoint(destination: &Cluster, broker: BrokerId) -> Option<Duration> {
+    let told = destination.describe_broker_configs(broker, Some(&[CHECKPOINT])).await;
+    let ms = told.ok()?.ok()?.get(CHECKPOINT)?.value.as_ref()?.parse().ok()?;
+    Some(Duration::from_millis(ms))
 }
 
 fn names(parts: &[Part]) -> Vec<TopicName> {
@@ -256,7 +294,7 @@ mod tests {
     /// Source start in the round before and now, destination start and high watermark.
     fn check(part: &Part, starts: [i64; 2], ours: [i64; 2], want: Option<(i64, i64)>) {
         let memory = Memory { seen: offsets(starts[0]), right_since: None };
-        let trimmer = Trimmer { topics: BTreeMap::from([(tp().topic, memory)]) };
+        let trimmer = Trimmer { topics: BTreeMap::from([(tp().topic, memory)]), ..Trimmer::new() };
         let cuts = trimmer.cuts(&[part], &offsets(starts[1]), &offsets(ours[0]), &offsets(ours[1]));
         let want = want.map(|(from, to)| (tp(), (at(from), at(to))));
         assert_eq!(cuts, want.into_iter().collect());
@@ -290,12 +328,14 @@ mod tests {
     fn a_topic_is_settled_when_every_start_held_for_long() {
         let mut trimmer = Trimmer::new();
         let part = part(0, 100);
+        let held = trimmer.held();
+        assert_eq!(held, Duration::from_secs(75), "Kafka's default and a margin");
         let mut told = |ours: i64| {
             let mut round = Round::default();
             trimmer.remember(&[&part], &offsets(40), &offsets(ours), &mut round);
             let memory = trimmer.topics.get_mut(&tp().topic).unwrap();
             // as if it had been so for long
-            let long_ago = memory.right_since.and_then(|since| since.checked_sub(HELD));
+            let long_ago = memory.right_since.and_then(|since| since.checked_sub(held));
             memory.right_since = long_ago.or(memory.right_since);
             round.settled.len()
         };
@@ -304,5 +344,15 @@ mod tests {
         assert_eq!(told(40), 1);
         assert_eq!(told(39), 0, "the broker has forgotten");
         assert_eq!(told(40), 0);
+    }
+
+    #[test]
+    fn a_broker_that_writes_starts_down_sooner_is_waited_for_less() {
+        let told = |interval| {
+            let checkpoint = Some((Instant::now(), interval));
+            Trimmer { checkpoint, ..Trimmer::new() }.held()
+        };
+        assert_eq!(told(Duration::from_secs(1)), Duration::from_secs(2));
+        assert_eq!(told(Duration::from_secs(600)), Duration::from_secs(750));
     }
 }

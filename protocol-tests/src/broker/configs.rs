@@ -31,6 +31,8 @@ pub struct TopicConfig {
     pub log_append_time: bool,
     /// `compression.type`; `None` for `producer`.
     pub compression: Option<Codec>,
+    /// `message.timestamp.before.max.ms`, no limit where it is not known.
+    pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms` where it is set.
     pub timestamp_after_max_ms: Option<i64>,
     /// `min.insync.replicas`.
@@ -96,6 +98,7 @@ pub const BROKER_DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "1"),
     ("fetch.max.bytes", "57671680"),
+    ("log.flush.start.offset.checkpoint.interval.ms", "60000"),
     ("max.incremental.fetch.session.cache.slots", "1000"),
     ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),
@@ -178,6 +181,9 @@ impl TopicConfig {
             compacts_only: policy == "compact",
             log_append_time: get("message.timestamp.type") == "LogAppendTime",
             compression: Codec::named(&get("compression.type")),
+            timestamp_before_max_ms: get("message.timestamp.before.max.ms")
+                .parse()
+                .unwrap_or(i64::MAX),
             timestamp_after_max_ms: get("message.timestamp.after.max.ms").parse().ok(),
             min_insync: number("min.insync.replicas") as usize,
         }

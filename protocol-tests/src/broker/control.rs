@@ -227,6 +227,8 @@ impl State {
     /// log start that was not yet checkpointed (S3, A6).
     pub fn forget(&mut self, id: i32) {
         let (now_ms, expiration_ms) = (self.now_ms(), self.producer_expiration_ms());
+        let checkpoint = self.broker_config("log.flush.start.offset.checkpoint.interval.ms");
+        let checkpoint_ms: i64 = checkpoint.and_then(|ms| ms.parse().ok()).unwrap_or(60_000);
         self.broker_mut(id).sessions.clear();
         for ((_, broker), replica) in &mut self.replicas {
             if *broker != id {
@@ -234,16 +236,13 @@ impl State {
             }
             replica.log.producers.restart(now_ms, expiration_ms);
             if let Some((start, at_ms)) = replica.start_before.take()
-                && at_ms / CHECKPOINT_MS == now_ms / CHECKPOINT_MS
+                && at_ms / checkpoint_ms == now_ms / checkpoint_ms
             {
                 replica.log.lower_start(start);
             }
         }
     }
 }
-
-/// `log.flush.start.offset.checkpoint.interval.ms`.
-const CHECKPOINT_MS: i64 = 60_000;
 
 /// A broker leaves a partition: out of the replicas in sync unless it is the last, and another
 /// one leads.

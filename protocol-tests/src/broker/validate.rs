@@ -136,14 +136,17 @@ fn check_records(
     Ok(())
 }
 
-/// P12: 4.x refuses what lies more than an hour ahead, unless the topic allows it.
+/// P12: 4.x refuses what lies more than an hour ahead, unless the topic allows it; what is older
+/// than the topic allows is refused since 3.6 (LogValidator.validateTimestamp).
 fn check_time(time: i64, config: &TopicConfig, version: Version, now_ms: i64) -> Checked<()> {
     let ahead = time.saturating_sub(now_ms);
     let allowed = config.timestamp_after_max_ms.unwrap_or(match version {
         Version::V4_3 => 3_600_000,
         _ => i64::MAX,
     });
-    if !config.log_append_time && ahead > allowed {
+    let behind = now_ms.saturating_sub(time);
+    let is_old = time >= 0 && behind > config.timestamp_before_max_ms;
+    if !config.log_append_time && (ahead > allowed || is_old) {
         return Err(ResponseError::InvalidTimestamp);
     }
     Ok(())

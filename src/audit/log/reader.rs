@@ -4,6 +4,9 @@
 //! what it reads is told as such.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -66,6 +69,17 @@ pub enum ReadError {
         /// What was to be read.
         at: Offset,
     },
+    /// Its leader gave no connection for reading so often that nobody dials it any more.
+    #[error(
+        "broker {broker} at the {side} gives no further connection for reading: see that \
+         max.connections.per.ip and max.connections there allow for a few more from here"
+    )]
+    GivenUp {
+        /// Which.
+        side: Side,
+        /// The broker.
+        broker: BrokerId,
+    },
     /// Nobody leads the partition.
     #[error("the {side} has no leader for the partition")]
     NoLeader {
@@ -126,9 +140,53 @@ pub struct Range {
     pub end: Offset,
 }
 
+/// How often in a row a broker may refuse a connection before it is given up.
+const DIALS_MAX: u32 = 5;
+
+/// How the brokers of a cluster take to being dialled; several workers share it.
+#[derive(Clone, Debug, Default)]
+pub struct Dialled(Arc<Mutex<BTreeMap<BrokerId, Dials>>>);
+
+#[derive(Copy, Clone, Debug, Default)]
+struct Dials {
+    failed_in_a_row: u32,
+    has_opened: bool,
+    is_told: bool,
+}
+
+impl Dialled {
+    fn with<T>(&self, broker: BrokerId, change: impl FnOnce(&mut Dials) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(broker).or_default())
+    }
+
+    fn is_given_up(&self, broker: BrokerId) -> bool {
+        self.with(broker, |one| one.failed_in_a_row >= DIALS_MAX)
+    }
+
+    fn note(&self, broker: BrokerId, is_open: bool) {
+        self.with(broker, |one| {
+            one.has_opened |= is_open;
+            one.failed_in_a_row = if is_open { 0 } else { one.failed_in_a_row.saturating_add(1) };
+        });
+    }
+
+    /// Whether somebody got a connection: who has it goes on.
+    pub fn has_opened(&self, broker: BrokerId) -> bool {
+        self.with(broker, |one| one.has_opened)
+    }
+
+    /// Whether nobody was told yet that it is given up; now somebody is.
+    pub fn is_news(&self, broker: BrokerId) -> bool {
+        self.with(broker, |one| !std::mem::replace(&mut one.is_told, true))
+    }
+}
+
 /// The connections of one worker to one cluster.
 pub struct Lines<'a> {
     cluster: &'a Cluster,
+    /// Where brokers that give no connection are given up; else they are tried to the end.
+    dialled: Option<Dialled>,
     bytes_max: i32,
     /// Whether the next portion is asked for before this one is used.
     is_ahead: bool,
@@ -138,7 +196,7 @@ pub struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// No connection yet; each fetch will ask for so many bytes.
     pub fn new(cluster: &'a Cluster, bytes_max: i32) -> Lines<'a> {
-        Lines { cluster, bytes_max, is_ahead: true, idle: BTreeMap::new() }
+        Lines { cluster, bytes_max, is_ahead: true, idle: BTreeMap::new(), dialled: None }
     }
 
     /// The same for those who take a look here and there: nothing is asked for ahead.
@@ -146,19 +204,37 @@ impl<'a> Lines<'a> {
         Lines { is_ahead: false, ..Lines::new(cluster, bytes_max) }
     }
 
+    /// The same, giving brokers up that give no connection, for all who share `dialled`.
+    pub fn giving_up(self, dialled: &Dialled) -> Lines<'a> {
+        Lines { dialled: Some(dialled.clone()), ..self }
+    }
+
+    /// Whether the broker was given up and no connection to it is left.
+    fn has_given_up(&self, broker: BrokerId) -> bool {
+        let is_given_up = |dialled: &Dialled| dialled.is_given_up(broker);
+        self.dialled.as_ref().is_some_and(is_given_up) && !self.idle.contains_key(&broker)
+    }
+
     /// The cluster they lead to.
     pub fn cluster(&self) -> &'a Cluster {
         self.cluster
     }
 
-    async fn take(&mut self, broker: BrokerId) -> Result<Conn, ClusterError> {
+    async fn take(&mut self, broker: BrokerId) -> Result<Conn, ReadError> {
         if let Some(mut conn) = self.idle.remove(&broker)
             && conn.is_alive().await
         {
             return Ok(conn);
         }
         let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: SLABS };
-        self.cluster.open(broker, purpose).await
+        if self.has_given_up(broker) {
+            return Err(ReadError::GivenUp { side: self.cluster.side(), broker });
+        }
+        let opened = self.cluster.open(broker, purpose).await;
+        if let Some(dialled) = &self.dialled {
+            dialled.note(broker, opened.is_ok());
+        }
+        Ok(opened?)
     }
 
     /// Reads a partition.

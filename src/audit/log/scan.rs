@@ -17,6 +17,8 @@ pub struct Seen {
     pub offsets: u64,
     /// Offsets between batches.
     pub holes: u64,
+    /// The longest run of them.
+    pub hole_max: u64,
     /// Offsets inside of batches whose records compaction took.
     pub thinned: u64,
     /// Offsets of markers.
@@ -54,6 +56,7 @@ impl Seen {
         Seen {
             offsets: self.offsets + other.offsets,
             holes: self.holes + other.holes,
+            hole_max: self.hole_max.max(other.hole_max),
             thinned: self.thinned + other.thinned,
             control: self.control + other.control,
             aborted: self.aborted + other.aborted,
@@ -79,7 +82,7 @@ impl Seen {
                 Piece::Batch(batch) => {
                     let base = batch.base_offset().max(next).min(end);
                     let behind = batch.next_offset().max(base).min(end);
-                    self.holes += next.distance_to(base);
+                    self.hole(next.distance_to(base));
                     let is_aborted = aborted.pass(&batch) && committed_only;
                     self.batch(&batch, base.distance_to(behind), is_aborted);
                     next = behind;
@@ -91,8 +94,13 @@ impl Seen {
             }
         }
         let behind = portion.next.min(end).max(next);
-        self.holes += next.distance_to(behind);
+        self.hole(next.distance_to(behind));
         self.offsets += from.distance_to(behind);
+    }
+
+    fn hole(&mut self, offsets: u64) {
+        self.holes += offsets;
+        self.hole_max = self.hole_max.max(offsets);
     }
 
     fn batch(&mut self, batch: &BatchView, span: u64, is_aborted: bool) {
@@ -110,7 +118,9 @@ impl Seen {
         self.log_append_time += u64::from(bits.has(Attributes::LOG_APPEND_TIME));
         let is_horizon = bits.has(Attributes::DELETE_HORIZON) || batch.count() == 0;
         let times = (batch.base_timestamp().0, batch.max_timestamp().0);
-        let first = if is_horizon { times.1 } else { times.0 };
+        // where the broker gave the time, all records have the one that it gave last
+        let is_one = is_horizon || bits.has(Attributes::LOG_APPEND_TIME);
+        let first = if is_one { times.1 } else { times.0 };
         for time in [first, times.1].into_iter().filter(|time| *time >= 0) {
             self.oldest_ms = Some(self.oldest_ms.map_or(time, |old| old.min(time)));
             self.newest_ms = Some(self.newest_ms.map_or(time, |new| new.max(time)));
@@ -134,12 +144,26 @@ mod tests {
         let mut seen = Seen::default();
         seen.take(Portion { pieces, aborted: Vec::new(), next: at(20) }, at(8), at(20), true);
         assert_eq!((seen.offsets, seen.holes, seen.thinned), (12, 2 + 2 + 1, 3));
-        assert_eq!((seen.batches, seen.empty()), (2, 8));
+        assert_eq!((seen.batches, seen.empty(), seen.hole_max), (2, 8, 2));
         assert_eq!((seen.oldest_ms, seen.newest_ms), (Some(1_010), Some(1_018)));
         // the end lies inside of what came
         let mut seen = Seen::default();
         let pieces = vec![Piece::Batch(thinned)];
         seen.take(Portion { pieces, aborted: Vec::new(), next: at(15) }, at(10), at(12), true);
         assert_eq!((seen.offsets, seen.holes), (2, 0));
+    }
+
+    #[test]
+    fn what_producers_said_counts_for_nothing_where_the_broker_gave_the_time() {
+        let told = batch(&[Sample::new(10, "a"), Sample::new(11, "b")]);
+        let mut bytes = told.to_bytes().to_vec();
+        bytes[22] |= Attributes::LOG_APPEND_TIME as u8;
+        bytes[27..35].copy_from_slice(&0i64.to_be_bytes());
+        let stamped = BatchView::new(bytes.into()).unwrap();
+        let mut seen = Seen::default();
+        let pieces = vec![Piece::Batch(stamped)];
+        seen.take(Portion { pieces, aborted: Vec::new(), next: at(12) }, at(10), at(12), true);
+        let newest = told.max_timestamp().0;
+        assert_eq!((seen.oldest_ms, seen.newest_ms), (Some(newest), Some(newest)));
     }
 }

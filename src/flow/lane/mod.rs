@@ -496,7 +496,3 @@ fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
         WireError::BadValue { what: "our request", value: 0 },
     )
 }
-
-fn misread(conn: &Conn, api: ApiKey, error: WireError) -> ClusterError {
-    ClusterError::new(conn.peer(), api.name(), error)
-}

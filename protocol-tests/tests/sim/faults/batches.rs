@@ -253,16 +253,57 @@ async fn what_the_destination_refuses_for_good_halts_with_its_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timestamp_that_the_destination_does_not_take_halts() {
+async fn a_timestamp_that_the_destination_does_not_take_halts_until_the_limit_is_raised() {
+    let (hour, day) = (Some("3600000"), Some("86400000"));
+    let cases = [
+        ("message.timestamp.after.max.ms", hour, 86_400_000),
+        ("message.timestamp.before.max.ms", day, -365 * 86_400_000),
+    ];
+    for (key, limit, shift_ms) in cases {
+        let mut lab = Lab::single(Version::V4_3);
+        lab.begin().await;
+        lab.destination().configure(BAD.0, &[(key, limit)]);
+        sleep(Duration::from_secs(10)).await; // isolog reads the configs
+        let mut build = lab.batch(3);
+        build.base_timestamp += shift_ms;
+        lab.append_bad(&build);
+        let is = format!("{key} is {}", limit.unwrap());
+        lab.halts(BAD, "INVALID_TIMESTAMP", &["at 10", &is, "raise"]).await;
+        lab.exact_to(BAD, END);
+        lab.destination().configure(BAD.0, &[(key, Some("9223372036854775807"))]);
+        let took = lab.level(BAD).await;
+        assert!(took < Duration::from_secs(30), "{key}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_a_time_when_the_source_took_more_is_copied() {
     let mut lab = Lab::single(Version::V4_3);
-    lab.begin().await;
-    let hour = [("message.timestamp.after.max.ms", Some("3600000"))];
-    lab.destination().configure(BAD.0, &hour);
-    let mut build = lab.batch(3);
-    build.base_timestamp += 7_200_000;
+    lab.source().configure(BAD.0, &[("max.message.bytes", Some("4000000"))]);
+    let build = lab.large(3_000_000);
     lab.append_bad(&build);
-    lab.halts(BAD, "REFUSED_BY_DESTINATION", &["at 10", "INVALID_TIMESTAMP (32)"]).await;
+    lab.source().configure(BAD.0, &[("max.message.bytes", Some("1000000"))]);
+    lab.begin().await;
+    assert!(lab.seen(BAD).unwrap().reason.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_longer_than_the_link_allows_halts_and_says_how_to_allow_it() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.policy.gap_offsets_max = 40;
+    lab.begin().await;
+    lab.world.stop().await;
+    let base = lab.append(BAD, 50);
+    lab.append(BAD, 3);
+    lab.source().remove_batch(BAD.0, BAD.1, base);
+    lab.world.start();
+    let words = ["from 10 up to 60", "50 offsets", "gap.offsets.max, which is 40"];
+    lab.halts(BAD, "GAP_TOO_LONG", &words).await;
     lab.exact_to(BAD, END);
+    lab.world.stop().await;
+    lab.world.policy.gap_offsets_max = 50;
+    lab.world.start();
+    lab.level(BAD).await;
 }
 
 fn flip(batch: &mut [u8]) {

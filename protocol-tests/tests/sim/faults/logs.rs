@@ -7,6 +7,7 @@ use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::spec::Version;
 use protocol_tests::check::assert_copied;
 use protocol_tests::net::Rule;
@@ -248,4 +249,31 @@ async fn a_destination_that_lost_confirmed_records_halts_with_both_ends() {
         lab.world.start();
         lab.level(BAD).await;
     }
+}
+
+/// How long a compacted topic whose source begins at 7 stays without its real policy, on brokers
+/// that write log starts down so often.
+async fn on_the_stage(checkpoint_ms: &str) -> Duration {
+    let mut destination = Spec::single("destination", 2);
+    let key = "log.flush.start.offset.checkpoint.interval.ms".to_owned();
+    destination.configs.insert(key, checkpoint_ms.to_owned());
+    let mut lab = Lab::of(Spec::single("source", 1), destination);
+    lab.source().configure(BAD.0, &[("cleanup.policy", Some("compact"))]);
+    lab.source().retain_from(BAD.0, BAD.1, 7);
+    lab.world.start();
+    let policy = |lab: &Lab| {
+        lab.destination().look(|state| {
+            let topic = state.meta.topics.get(BAD.0)?;
+            topic.configs.get("cleanup.policy").cloned()
+        })
+    };
+    lab.wait("it is on the stage", |lab| policy(lab).as_deref() == Some("delete")).await;
+    lab.wait("it has left it", |lab| policy(lab).as_deref() == Some("compact")).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_is_held_as_long_as_the_broker_takes_to_write_it_down() {
+    let (soon, late) = (on_the_stage("2000").await, on_the_stage("60000").await);
+    assert!(soon < Duration::from_secs(40), "{soon:?}");
+    assert!(late >= Duration::from_secs(75), "{late:?}");
 }
