@@ -134,6 +134,6 @@ async fn lists_that_are_none_are_refused_at_the_start() {
     wrong(&ours.pem, "it holds no revocation list (X509 CRL)");
     wrong("-----BEGIN X509 CRL-----\nAQ", "a PEM section of it is broken");
     let torn = ours.revoke(&[7], FAR).replacen('M', "N", 1);
-    wrong(&torn, "pem is not taken");
-    wrong("0\u{1}", "pem is not taken");
+    wrong(&torn, "pem does not open: a list of it is not taken");
+    wrong("0\u{1}", "pem does not open: a list of it is not taken");
 }
