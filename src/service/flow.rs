@@ -81,6 +81,34 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sliced<B> {
     }
 }
 
+/// A body that holds a permit as long as it lasts.
+pub struct With<B, P> {
+    /// The body.
+    pub inner: B,
+    /// The permit.
+    pub _permit: P,
+}
+
+impl<B: Body + Unpin, P: Unpin> Body for With<B, P> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// A stream that tells its seat when all is written.
 pub struct Watched<S> {
     inner: S,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::extract::Request;
@@ -20,7 +21,6 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
-use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde::Serialize;
@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use crate::secure::Secret;
 
 use super::export;
+use super::flow::With;
 use super::kept::Kept;
 use super::kept::Turn;
 use super::view::Check;
@@ -222,12 +223,7 @@ async fn beside_health(
         return Refusal(TOO_MANY, "too many answers are being read: try again").into_response();
     };
     let answer = next.run(request).await;
-    answer.map(|body| {
-        axum::body::Body::new(body.map_frame(move |frame| {
-            let _lasts_as_long = &permit;
-            frame
-        }))
-    })
+    answer.map(|body| Body::new(With { inner: body, _permit: permit }))
 }
 
 async fn within_time(request: Request, next: Next) -> Response {

@@ -103,6 +103,18 @@ async fn every_route_answers() {
     assert!(status == 404 && body.contains("\"error_code\":404") && body.contains("/v1/links"));
 }
 
+/// Clients that know no chunks read every answer, also over HTTP/1.1.
+#[tokio::test]
+async fn every_answer_says_how_long_it_is() {
+    let running = start().await;
+    for path in ["/metrics", "/health/live", "/health/ready", "/v1/links", "/v1/partitions"] {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = running.send(&ask).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{path}: {head}");
+    }
+}
+
 #[tokio::test]
 async fn partitions_are_sorted_and_chosen() {
     let running = start().await;
