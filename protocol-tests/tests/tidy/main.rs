@@ -3,6 +3,7 @@
 //! It never judges taste; what it finds is a line number and a rule.
 
 mod broken;
+mod named;
 mod papers;
 mod rules;
 mod scan;
@@ -163,4 +164,17 @@ fn links_between_papers_lead_somewhere() {
     assert!(!pages.is_empty());
     let broken = pages.iter().flat_map(|page| papers::broken_links(page, &read(page)));
     none(&broken.collect::<Vec<_>>());
+}
+
+/// SECURITY.md and docs/CASES.md name tests that hold what they say.
+#[test]
+fn tests_that_pages_name_exist() {
+    for (page, at_least) in [("SECURITY.md", 30), ("docs/CASES.md", 5)] {
+        let text = read(&top().join(page));
+        let (count, missing) = named::missing(&top(), &text);
+        assert!(missing.is_empty(), "{page} names tests that are not there: {missing:#?}");
+        assert!(count >= at_least, "{page} names only {count} tests");
+    }
+    let (_, missing) = named::missing(&top(), "`tidy::named::missing` `…::nobody` `sim::no::one`");
+    assert_eq!(missing, ["tidy::named::nobody", "sim::no::one"]);
 }
