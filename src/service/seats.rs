@@ -36,6 +36,11 @@ impl Limits {
     };
 }
 
+/// After such a silence a stranger goes before everybody else.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// So long everybody who comes may take to be heard, however many want the seat.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// How often a client who waits for a seat looks again at who could give way.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -216,14 +221,17 @@ impl Seat {
         }
     }
 
-    /// Who gives way first: strangers, then who has waited the longest, at last those whose answer
-    /// has been on its way for a while; `None` for who does not.
-    fn rank(&self, limits: &Limits) -> Option<(bool, bool, Instant)> {
+    /// Who gives way first: strangers who have said nothing for a while, then who was served and
+    /// asks no more, then those whose answer has been on its way for a while, at last whoever has
+    /// just come; each time the one that has waited the longest. `None` for who does not.
+    fn rank(&self, limits: &Limits) -> Option<(u8, Instant)> {
         let (doing, is_known) = *lock(&self.now);
         match doing {
-            Doing::Waiting(since) => Some((false, is_known, since)),
+            Doing::Waiting(since) if is_known => Some((1, since)),
+            Doing::Waiting(since) if since.elapsed() > SILENCE_MAX => Some((0, since)),
+            Doing::Waiting(since) => (since.elapsed() > MOMENT).then_some((3, since)),
             Doing::Flowing { since, .. } => {
-                (since.elapsed() > limits.patience).then_some((true, is_known, since))
+                (since.elapsed() > limits.patience).then_some((2, since))
             }
             Doing::Preparing | Doing::Leaving => None,
         }
@@ -265,6 +273,7 @@ mod tests {
     async fn strangers_go_first_and_who_is_being_served_stays() {
         let seats = Seats::new(TWO);
         let (known, stranger) = (seats.take().await, seats.take().await);
+        std::thread::sleep(SILENCE_MAX + MOMENT);
         known.seat.ask();
         known.seat.answer(true);
         known.seat.hand_over();
@@ -283,6 +292,18 @@ mod tests {
         fourth.seat.answer(true);
         std::thread::sleep(Duration::from_millis(1));
         assert!(seats.try_take().is_none() && leaves(&fourth));
+    }
+
+    /// A look at health, which comes and asks, is not closed for those who stay.
+    #[tokio::test]
+    async fn who_has_just_come_stays_longer_than_who_was_served() {
+        let seats = Seats::new(TWO);
+        let (served, comes) = (seats.take().await, seats.take().await);
+        served.seat.ask();
+        served.seat.answer(true);
+        served.seat.hand_over();
+        served.seat.flush();
+        assert!(seats.try_take().is_none() && leaves(&served) && !leaves(&comes));
     }
 
     #[tokio::test]
