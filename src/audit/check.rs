@@ -25,6 +25,8 @@ use crate::audit::log::scan::Seen;
 use crate::audit::look::Look;
 use crate::audit::look::Place;
 use crate::audit::look::Queue;
+use crate::audit::past;
+use crate::audit::past::Fate;
 use crate::audit::rights;
 use crate::audit::rights::Grantee;
 use crate::audit::survey;
@@ -150,6 +152,8 @@ impl Check<'_> {
         let topics = survey::topics(self.source, wanted).await?;
         survey::topics(self.destination, wanted).await?;
         self.rights(&topics, report).await?;
+        self.patterns(&topics, report);
+        let mut fates = self.fates(&wanted, report).await?;
         let mut facts = self.configs(&topics, report).await?;
         self.ends(&topics, &mut facts).await?;
         let failed = self.look(&mut facts).await;
@@ -165,6 +169,8 @@ impl Check<'_> {
             judged.findings.extend(failures.map(|(_, text)| Finding::unknown(text)));
             let refused = self.refused(topic, known).await?;
             judged.findings.extend(refused);
+            let fate = fates.remove(&topic.name);
+            judged.findings.extend(fate.map(|fate| Finding::impossible(fate.text)));
             let worst = judged.findings.iter().map(|one| one.level).max();
             report.topics.push(TopicReport {
                 topic: topic.name.to_string(),
@@ -175,8 +181,40 @@ impl Check<'_> {
                 findings: judged.findings,
             });
         }
+        report.topics.extend(fates.into_iter().map(|(name, fate)| gone(&name, fate)));
+        report.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
         self.readers(report);
         Ok(())
+    }
+
+    /// What has become of topics that were mirrored before.
+    async fn fates(
+        &self,
+        wanted: &impl Fn(&TopicName) -> bool,
+        report: &mut Report,
+    ) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
+        match past::read(self.link, self.source, self.destination).await? {
+            Ok(known) => {
+                past::fates(self.link, &known, wanted, self.source, self.destination).await
+            }
+            Err(text) => {
+                report.findings.push(Finding::unknown(text));
+                Ok(BTreeMap::new())
+            }
+        }
+    }
+
+    /// Prefixes that match nothing: often they are meant for regular expressions.
+    fn patterns(&self, topics: &[Arc<Topic>], report: &mut Report) {
+        let prefixes = self.link.patterns.iter().filter(|pattern| pattern.is_prefix);
+        let idle = prefixes.filter(|pattern| !topics.iter().any(|one| pattern.covers(&one.name)));
+        for pattern in idle.filter(|_| self.ask.topics.is_empty()) {
+            report.findings.push(Finding::unknown(format!(
+                "mirror.topics: \"{}*\" matches no topic of the source, or none that is shown to \
+                 us: it is how names begin, no regular expression (\"*\" is every topic)",
+                pattern.text
+            )));
+        }
     }
 
     /// Rights on both sides; topics that are named and not seen are among them.
@@ -430,6 +468,18 @@ fn not_seen(which: &[PartitionId], text: &str) -> String {
     match which {
         [one] => format!("partition {one}: {text}"),
         _ => format!("{} partitions: {text}", which.len()),
+    }
+}
+
+/// A topic that was mirrored and that the source does not have any more.
+fn gone(name: &TopicName, fate: Fate) -> TopicReport {
+    TopicReport {
+        topic: name.to_string(),
+        partitions: 0,
+        level: Level::Impossible,
+        offsets: 0,
+        fillers: Fillers::default(),
+        findings: vec![Finding::impossible(fate.text)],
     }
 }
 

@@ -181,9 +181,10 @@ fn fill(facts: &PartitionFacts) -> (u64, u64, bool) {
 fn counts(facts: &TopicFacts, findings: &mut Vec<Finding>) {
     let ours = facts.source_partitions;
     match facts.destination_partitions {
-        Some(theirs) if theirs > ours => findings.push(Finding::impossible(format!(
-            "the destination has {theirs} partitions, the source {ours}: delete the mirror topic, \
-             or grow the source"
+        Some(theirs) if theirs > ours => findings.push(Finding::note(format!(
+            "the destination has {theirs} partitions, the source {ours}: what both have is \
+             copied; producers that come to the destination would use all {theirs}: grow the \
+             source, or delete the topic at the destination to begin it anew"
         ))),
         Some(theirs) if theirs < ours => {
             let text = format!("the destination is grown from {theirs} to {ours} partitions");

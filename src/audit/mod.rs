@@ -9,6 +9,7 @@ pub mod greet;
 pub mod judge;
 pub mod log;
 pub mod look;
+mod past;
 pub mod rights;
 pub mod shown;
 pub mod state;
@@ -27,8 +28,10 @@ use crate::cluster::ConfigEntries;
 use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
+use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Side;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::mirror::facts::Policy;
 
@@ -73,6 +76,13 @@ impl Pattern {
     }
 }
 
+/// The topics that a link remembers, by the ids that both had, out of the journal's rows.
+pub type Remembered = fn(
+    &BTreeMap<String, String>,
+    &LinkName,
+    &ClusterId,
+) -> Result<BTreeMap<TopicName, (TopicId, TopicId)>, String>;
+
 /// One link as it is audited; filled by `config`.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -95,6 +105,8 @@ pub struct LinkOptions {
     pub source_keys: &'static [&'static str],
     /// The topic in which it remembers what it mirrors.
     pub journal: TopicName,
+    /// Reads what it remembers out of that topic's rows.
+    pub remembered: Remembered,
     /// What it does with gaps, and with what it cannot copy as it is.
     pub policy: Policy,
     /// `isolation.level`: only committed records are mirrored.

@@ -16,6 +16,8 @@ use crate::audit::LinkOptions;
 use crate::audit::compare::Compaction;
 use crate::audit::compare::Difference;
 use crate::audit::compare::Tally;
+use crate::audit::past;
+use crate::audit::past::Fate;
 use crate::audit::state::Saved;
 use crate::audit::state::State;
 use crate::cluster::Cluster;
@@ -27,6 +29,7 @@ use crate::cluster::metadata::Topic;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -147,6 +150,8 @@ pub struct PartitionReport {
     pub source: (Option<i64>, Option<i64>),
     /// The same of the destination.
     pub destination: (Option<i64>, Option<i64>),
+    /// Offsets of the source that an open transaction of its own holds back: not copied.
+    pub held: u64,
     /// What was counted.
     pub tally: Tally,
     /// Offsets that hidden fillers occupy at the destination.
@@ -190,7 +195,7 @@ pub async fn plan(
     link: &LinkOptions,
     only: &[TopicName],
     source: &Cluster,
-    destination: &Cluster,
+    destination: &Arc<Cluster>,
     old: &State,
 ) -> Result<(VecDeque<Job>, Vec<PartitionReport>), ClusterError> {
     let wanted =
@@ -212,6 +217,15 @@ pub async fn plan(
     let readable = if link.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let source_ends = ends(source, &partitions, readable).await?;
     let source_starts = ends(source, &partitions, EndKind::Start).await?;
+    let source_hwms = match link.committed_only {
+        true => ends(source, &partitions, EndKind::HighWatermark).await?,
+        false => Ends::new(),
+    };
+    let past = past::read(link, source, destination).await?;
+    let fates = match &past {
+        Ok(past) => past::fates(link, past, wanted, source, destination).await?,
+        Err(_) => BTreeMap::new(),
+    };
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
     let compaction = compactions(source, destination, &names).await;
     let (mut jobs, mut done) = (Vec::new(), Vec::new());
@@ -224,6 +238,9 @@ pub async fn plan(
             .map(|cluster| cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id));
         let is_there = destination.partition(&tp).is_some();
         let mut report = blank(&tp, source_log, destination_log);
+        let all = known(&source_hwms).zip(source_log.1);
+        report.held = all.map_or(0, |(all, readable)| readable.distance_to(all));
+        let fate = fates.get(&tp.topic).map(|fate| fate.text.clone());
         let (
             (Some(source_start), Some(source_end)),
             (Some(destination_start), Some(destination_end)),
@@ -233,6 +250,7 @@ pub async fn plan(
                 true => "a leader did not tell where its log begins and ends".to_owned(),
                 false => "the destination does not have it".to_owned(),
             };
+            report.note = fate.unwrap_or(report.note);
             done.push(report);
             continue;
         };
@@ -244,8 +262,47 @@ pub async fn plan(
         let saved = same.cloned().unwrap_or(new);
         jobs.push(Job { tp, ids: (ids[0], ids[1]), compaction, saved, report });
     }
+    done.extend(absent(link, only, &found, destination, &fates));
+    if let Err(text) = past {
+        tracing::warn!(link = %link.name, "{text}");
+    }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
     Ok((jobs.into(), done))
+}
+
+/// Rows of what the source does not have: topics that were mirrored or are named, and partitions
+/// that only the destination has.
+fn absent(
+    link: &LinkOptions,
+    only: &[TopicName],
+    found: &[Arc<Topic>],
+    destination: &Cluster,
+    fates: &BTreeMap<TopicName, Fate>,
+) -> Vec<PartitionReport> {
+    let mut rows = Vec::new();
+    let row = |name: &TopicName, partition: i32, note: &str| {
+        let tp = TopicPartition { topic: name.clone(), partition: PartitionId(partition) };
+        let mut report = blank(&tp, (None, None), (None, None));
+        note.clone_into(&mut report.note);
+        report
+    };
+    for topic in found {
+        let there = destination.topic(&topic.name);
+        let surplus = there.iter().flat_map(|there| there.partitions.keys());
+        let surplus = surplus.filter(|id| !topic.partitions.contains_key(id));
+        rows.extend(surplus.map(|id| row(&topic.name, id.0, "the source does not have it")));
+    }
+    let here: BTreeSet<&TopicName> = found.iter().map(|topic| &topic.name).collect();
+    let gone = fates.iter().filter(|(name, _)| !here.contains(name));
+    rows.extend(gone.map(|(name, fate)| row(name, 0, &fate.text)));
+    let named = link.patterns.iter().filter(|pattern| !pattern.is_prefix);
+    let named = named.filter_map(|pattern| TopicName::new(&pattern.text)).filter(|name| {
+        let is_meant = link.topics.matches(name) && (only.is_empty() || only.contains(name));
+        is_meant && !here.contains(name) && !fates.contains_key(name)
+    });
+    let text = "mirror.topics names it, and the source does not have it or does not show it";
+    rows.extend(named.map(|name| row(&name, 0, text)));
+    rows
 }
 
 fn fresh(ids: [TopicId; 2], from: Offset, to: Offset) -> Saved {
@@ -271,6 +328,7 @@ fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport 
         to: None,
         source: raw(source),
         destination: raw(destination),
+        held: 0,
         tally: Tally::default(),
         fillers: 0,
         differences: Vec::new(),

@@ -408,6 +408,10 @@ fn note(report: &PartitionReport, unproven: u64, to: i64) -> String {
     if let Some(behind) = report.source.1.map(|end| end - to).filter(|behind| *behind > 0) {
         notes.push(format!("the destination is {behind} behind"));
     }
+    if report.held > 0 {
+        let held = report.held;
+        notes.push(format!("{held} records wait behind an open transaction, and are not copied"));
+    }
     if let Some(ahead) = report.destination.1.map(|end| end - to).filter(|ahead| *ahead > 0) {
         notes.push(format!("the destination has {ahead} offsets that the source does not have"));
     }

@@ -187,7 +187,8 @@ fn summary(report: &Report) -> String {
     let sum = |number: fn(&PartitionReport) -> u64| all.iter().map(number).sum::<u64>();
     format!(
         "{} partitions: {} equal, {} unknown, {} different; {} records equal, {} of them in \
-         batches of equal bytes; {} offsets filled; {} records compacted on one side\n",
+         batches of equal bytes; {} offsets filled; {} records compacted on one side; {} records held by open \
+         transactions\n",
         all.len(),
         of(Verdict::Equal),
         of(Verdict::Unknown),
@@ -196,6 +197,7 @@ fn summary(report: &Report) -> String {
         sum(|one| one.tally.records - one.tally.reencoded),
         sum(|one| one.fillers + one.tally.marked_fillers + one.tally.repeats),
         sum(|one| one.tally.compacted),
+        sum(|one| one.held),
     )
 }
 

@@ -64,6 +64,9 @@ const NOBODY: Writer = Writer { id: ProducerId(-1), epoch: -1 };
 /// The sequence that goes with it.
 const NO_SEQUENCE: i32 = -1;
 
+/// What is read of it: keys and their newest values.
+pub type Rows = BTreeMap<String, String>;
+
 /// The map.
 pub struct KeyedLog {
     cluster: Arc<Cluster>,
@@ -71,6 +74,15 @@ pub struct KeyedLog {
 }
 
 impl KeyedLog {
+    /// Finds the topic; `None` where there is none, or none is shown.
+    pub async fn find(cluster: Arc<Cluster>, name: TopicName) -> Result<Option<KeyedLog>> {
+        let tp = TopicPartition { topic: name, partition: PartitionId(0) };
+        let log = KeyedLog { cluster, tp };
+        log.cluster.refresh(Wanted::Topics(std::slice::from_ref(&log.tp.topic))).await?;
+        let found = log.cluster.topic(&log.tp.topic);
+        Ok(found.filter(|topic| !topic.partitions.is_empty()).map(|_| log))
+    }
+
     /// Finds the topic, or makes it with so many replicas (`None`: the cluster's default).
     pub async fn open(
         cluster: Arc<Cluster>,
@@ -87,17 +99,17 @@ impl KeyedLog {
         Ok(log)
     }
 
-    /// Every key's newest value.
-    pub async fn read(&self) -> Result<BTreeMap<String, String>> {
+    /// The newest value of every key that is wanted; no other is kept.
+    pub async fn read(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Rows> {
         let (leader, partition) = self.leader().await?;
         let asked = [(self.tp.clone(), partition.epoch)];
         let start = self.end(leader, &asked, EndKind::Start).await?;
         let end = self.end(leader, &asked, EndKind::HighWatermark).await?;
         let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: 2 };
         let mut conn = self.cluster.open(leader, purpose).await?;
-        let (mut rows, mut at) = (BTreeMap::new(), start);
+        let (mut rows, mut at) = (Rows::new(), start);
         while at < end {
-            let next = self.read_some(&mut conn, at, &mut rows).await?;
+            let next = self.read_some(&mut conn, at, &mut rows, &is_wanted).await?;
             if next <= at {
                 break; // what compaction left ends before the log does
             }
@@ -173,7 +185,8 @@ impl KeyedLog {
         &self,
         conn: &mut Conn,
         at: Offset,
-        rows: &mut BTreeMap<String, String>,
+        rows: &mut Rows,
+        is_wanted: &impl Fn(&str) -> bool,
     ) -> Result<Offset> {
         let topic = self.cluster.topic(&self.tp.topic).map_or(TopicId::NIL, |topic| topic.id);
         let read = Read {
@@ -194,7 +207,7 @@ impl KeyedLog {
         for piece in split(one.records) {
             if let Piece::Batch(batch) = piece.map_err(|error| self.error("Fetch", error.into()))? {
                 next = batch.next_offset();
-                take_rows(&batch, rows);
+                take_rows(&batch, rows, is_wanted);
             }
         }
         Ok(next)
@@ -250,14 +263,39 @@ impl KeyedLog {
 }
 
 /// A null value takes its key away; what is not text is not ours.
-fn take_rows(batch: &BatchView, rows: &mut BTreeMap<String, String>) {
+fn take_rows(batch: &BatchView, rows: &mut Rows, is_wanted: &impl Fn(&str) -> bool) {
     let Ok(records) = Records::of(batch) else { return };
     for record in records.flatten() {
         let text = |bytes: Option<&[u8]>| bytes.and_then(|b| String::from_utf8(b.to_vec()).ok());
-        let Some(key) = text(record.key) else { continue };
+        let Some(key) = text(record.key).filter(|key| is_wanted(key)) else { continue };
         match text(record.value) {
             Some(value) => drop(rows.insert(key, value)),
             None => drop(rows.remove(&key)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wanted_keys_are_kept_and_a_null_takes_one_away() {
+        let record = |key: &'static str, value: Option<&'static str>| NewRecord {
+            timestamp_ms: 1,
+            key: Some(key.as_bytes()),
+            value: value.map(str::as_bytes),
+            headers: Vec::new(),
+        };
+        let records = vec![
+            record("dr/a", Some("1")),
+            record("other/a", Some("2")),
+            record("dr/b", Some("3")),
+            record("dr/a", None),
+        ];
+        let batch = plain_batch(NOBODY, NO_SEQUENCE, records).unwrap();
+        let mut rows = Rows::new();
+        take_rows(&batch, &mut rows, &|key: &str| key.starts_with("dr/"));
+        assert_eq!(rows, Rows::from([("dr/b".to_owned(), "3".to_owned())]));
     }
 }

@@ -80,6 +80,7 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             new_configs: configs::for_new,
             source_keys: configs::keys_at_source(),
             journal: TopicName::new(journal::TOPIC).expect("a legal name"),
+            remembered: journal::remembered,
             committed_only: link.link.committed_only,
             policy: link.link.policy,
         }

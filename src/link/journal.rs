@@ -120,7 +120,7 @@ impl Journal {
     ) -> Result<Journal, Unreadable> {
         let name = TopicName::new(TOPIC).expect("a legal name");
         let log = KeyedLog::open(destination, name, replicas).await?;
-        let rows = log.read().await?;
+        let rows = log.read(|key| own(key, &link).is_some()).await?;
         let saved = parse(&rows, &link, &source)?;
         Ok(Journal { log, link, source, saved })
     }
@@ -196,6 +196,20 @@ fn json(row: &impl Serialize) -> String {
     serde_json::to_string(row).expect("texts and numbers can be written")
 }
 
+/// The topics that a link remembers, by the ids that both had; the error is for people.
+pub fn remembered(
+    rows: &BTreeMap<String, String>,
+    link: &LinkName,
+    source: &ClusterId,
+) -> Result<BTreeMap<TopicName, Ids>, String> {
+    parse(rows, link, source).map(|saved| saved.ids).map_err(|error| error.to_string())
+}
+
+/// What follows the link's name in the key of one of its rows.
+fn own<'a>(key: &'a str, link: &LinkName) -> Option<&'a str> {
+    key.strip_prefix(&*link.0)?.strip_prefix('/')
+}
+
 fn parse(
     rows: &BTreeMap<String, String>,
     link: &LinkName,
@@ -203,9 +217,7 @@ fn parse(
 ) -> Result<Saved, Unreadable> {
     let mut saved = Saved::default();
     for (key, value) in rows {
-        let Some(rest) = key.strip_prefix(&*link.0).and_then(|rest| rest.strip_prefix('/')) else {
-            continue;
-        };
+        let Some(rest) = own(key, link) else { continue };
         let unreadable = || Unreadable::Row { key: key.clone() };
         if let Some(topic) = rest.strip_suffix(STARTS) {
             let name = TopicName::new(topic).ok_or_else(unreadable)?;

@@ -133,6 +133,11 @@ impl Counter {
     }
 }
 
+/// What `/metrics` answers.
+pub fn metrics(sight: &dyn Sight) -> String {
+    export::render(&export::recorder(), sight)
+}
+
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
 pub async fn run(
     settings: link::Settings,

@@ -162,6 +162,14 @@ impl Isolog {
         self.dir.join("isolog.toml")
     }
 
+    /// Runs another command of the program, the last of whose arguments is this one's config.
+    pub fn command(&self, args: &[&str]) -> Result<Output, RealError> {
+        let mut command = Command::new(isolog_binary()?);
+        let output = command.args(args).arg("--config").arg(self.config());
+        let bad = |e: std::io::Error| RealError::new(format!("isolog: {e}"));
+        output.stdin(Stdio::null()).output().map_err(bad)
+    }
+
     /// What it serves at a path, if it answers with JSON.
     pub fn get(&self, path: &str) -> Option<Value> {
         serde_json::from_str(&self.text(path)?).ok()

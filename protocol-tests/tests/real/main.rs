@@ -19,6 +19,7 @@ mod promoted;
 mod proxy;
 mod secure;
 mod starts;
+mod status;
 mod verify;
 mod versions;
 mod wire;

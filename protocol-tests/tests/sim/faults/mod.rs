@@ -2,6 +2,7 @@
 //!
 //! It never uses a real clock or socket: the whole program runs between two simulated clusters.
 
+mod alerts;
 mod answers;
 mod batches;
 mod brokers;

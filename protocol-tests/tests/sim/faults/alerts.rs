@@ -1,0 +1,166 @@
+//! The rules of deploy/alerts.yml: each case in which something that is wanted is not copied, or
+//! would be lost, fires its alerts, and no other; a level link fires none.
+//!
+//! It never makes series up: they are what isolog's /metrics shows in the case, and Prometheus's
+//! own promtool judges.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+use isolog::service;
+use isolog::service::links::Links;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::batch::TRANSACTIONAL;
+use protocol_tests::broker::rights::Right;
+use protocol_tests::broker::spec::Version;
+use protocol_tests::net::Rule;
+use protocol_tests::real::repo;
+use protocol_tests::world::CLIENT;
+use tokio::time::Duration;
+use tokio::time::sleep;
+
+use crate::faults::lab::BAD;
+use crate::faults::lab::Lab;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn promtool(args: &[&str]) -> String {
+    let script = repo().join("protocol-tests/tools/promtool");
+    let told = Command::new(script).output().expect("the script runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let tool = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    let output = Command::new(tool).args(args).output().expect("promtool runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {args:?}: {text}");
+    text
+}
+
+fn rules() -> String {
+    repo().join("deploy/alerts.yml").display().to_string()
+}
+
+/// A unit file of promtool: `metrics` stay as they are for 20 minutes, then exactly `alerts` fire.
+fn unit(metrics: &str, alerts: &[&str]) -> String {
+    let mut text = format!(
+        "rule_files: ['{}']\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n",
+        rules()
+    );
+    let samples = metrics.lines().filter(|line| line.starts_with("isolog_"));
+    for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
+        writeln!(text, "      - series: '{series}'\n        values: '{value}+0x30'").unwrap();
+    }
+    text.push_str("    promql_expr_test:\n");
+    text.push_str("      - expr: group by (alertname) (ALERTS{alertstate=\"firing\"})\n");
+    text.push_str("        eval_time: 20m\n        exp_samples:\n");
+    for alert in alerts {
+        writeln!(text, "          - labels: '{{alertname=\"{alert}\"}}'\n            value: 1")
+            .unwrap();
+    }
+    if alerts.is_empty() {
+        text = text.replace("exp_samples:\n", "exp_samples: []\n");
+    }
+    text
+}
+
+/// Exactly these alerts fire when isolog goes on showing what it shows now.
+fn fires(lab: &Lab, case: &str, alerts: &[&str]) {
+    let links = Links(vec![lab.world.isolog().link().clone()]);
+    let text = unit(&service::metrics(&links), alerts);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{case}.yml"));
+    std::fs::write(&path, text).unwrap();
+    promtool(&["test", "rules", &path.display().to_string()]);
+}
+
+#[test]
+fn the_rules_are_rules() {
+    assert!(promtool(&["check", "rules", &rules()]).contains("SUCCESS"));
+}
+
+#[test]
+fn no_metrics_at_all_fire_too() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alerts-gone.yml");
+    std::fs::write(&path, unit("isolog_gone 1", &["IsologGone"])).unwrap();
+    promtool(&["test", "rules", &path.display().to_string()]);
+}
+
+const NOT_MIRRORED: [&str; 3] = ["IsologLagUnknown", "IsologNotReady", "IsologTopicNotMirrored"];
+
+#[tokio::test(start_paused = true)]
+async fn a_level_link_fires_nothing_and_a_topic_that_went_does() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    fires(&lab, "level", &[]);
+    lab.world.stop().await;
+    lab.destination().change(|state| state.delete_topic(BAD.0)).unwrap();
+    lab.world.start();
+    lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    fires(&lab, "s1", &[&NOT_MIRRORED[..], &["IsologPartitionHalted"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_matches_nothing_fires() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.patterns = vec!["good", "bad", ".*"];
+    lab.begin().await;
+    fires(&lab, "s2-pattern", &["IsologNotReady", "IsologTopicNotMirrored"]);
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.patterns = vec!["good", "bad", "never.there"];
+    lab.begin().await;
+    fires(&lab, "s2-name", &NOT_MIRRORED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_halted_partition_and_its_lag_fire() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let foreign = Build::plain(lab.now_ms(), "foreign", 1);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    lab.append(BAD, 1);
+    lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    sleep(SECOND * 90).await;
+    fires(&lab, "s3", &["IsologPartitionHalted", "IsologLag"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_held_back_fire() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let open = Build::plain(lab.now_ms(), "open", 5).producer(7_007, 0, 0).flags(TRANSACTIONAL);
+    lab.append_bad(&open);
+    lab.append(BAD, 10);
+    let is_held = |lab: &Lab| lab.seen(BAD).is_some_and(|seen| seen.held_records == 15);
+    lab.wait("what is held", is_held).await;
+    assert_eq!(lab.seen(BAD).unwrap().lag_records, Some(0));
+    fires(&lab, "s4", &["IsologRecordsHeld"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn surplus_partitions_fire() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.destination().create_topic(BAD.0, 3, &[]);
+    lab.begin().await;
+    fires(&lab, "s5", &["IsologTopicDiffers"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_refused_fires() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.destination().deny("late", Right::Create);
+    lab.begin().await;
+    lab.source().create_topic("late", 1, &[]);
+    lab.wait("the trouble", |lab| !lab.troubles().is_empty()).await;
+    fires(&lab, "s6", &NOT_MIRRORED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_away_fires() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let host = lab.source().host(1);
+    lab.world.net.set_rule(CLIENT, &host, Rule { refuse: true, ..Rule::default() });
+    lab.world.net.cut(CLIENT, &host);
+    sleep(SECOND * 120).await;
+    fires(&lab, "away", &["IsologLagUnknown", "IsologLinkNotActive", "IsologNotReady"]);
+}

@@ -1,0 +1,132 @@
+//! What the link remembers of earlier runs, and what has become of those topics since.
+//!
+//! It never writes into the journal, and never makes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::audit::LinkOptions;
+use crate::cluster::Cluster;
+use crate::cluster::Wanted;
+use crate::cluster::error::ClusterError;
+use crate::cluster::keyed::KeyedLog;
+use crate::ids::Side;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::wire::error::KafkaCode;
+
+/// We may not see it.
+const REFUSED: KafkaCode = KafkaCode(29);
+
+/// The topics that a link remembers, by the ids that both had.
+pub type Past = BTreeMap<TopicName, (TopicId, TopicId)>;
+
+/// Reads the journal; empty where there is none. The inner error is for people.
+pub async fn read(
+    link: &LinkOptions,
+    source: &Cluster,
+    destination: &Arc<Cluster>,
+) -> Result<Result<Past, String>, ClusterError> {
+    let Some(log) = KeyedLog::find(destination.clone(), link.journal.clone()).await? else {
+        return Ok(Ok(Past::new()));
+    };
+    let own = format!("{}/", link.name);
+    match log.read(|key| key.starts_with(&own)).await {
+        Ok(rows) => Ok((link.remembered)(&rows, &link.name, &source.id())),
+        Err(error) => Ok(Err(format!("the journal {} cannot be read: {error}", link.journal))),
+    }
+}
+
+/// What has become of a remembered topic that is no longer as it was: the side at which it is gone,
+/// where it is, and the text with what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Where nothing goes by the name any more.
+    pub gone: Option<Side>,
+    /// For people.
+    pub text: String,
+}
+
+/// The fates of those remembered topics that `wanted` picks and that are not as they were. Both
+/// clusters' metadata must have been read; what is missing is asked for by name once more.
+pub async fn fates(
+    link: &LinkOptions,
+    past: &Past,
+    wanted: impl Fn(&TopicName) -> bool,
+    source: &Cluster,
+    destination: &Cluster,
+) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
+    let mut fates = BTreeMap::new();
+    for cluster in [source, destination] {
+        let missing = past.keys().filter(|name| wanted(name) && cluster.topic(name).is_none());
+        let missing: Vec<TopicName> = missing.cloned().collect();
+        if !missing.is_empty() {
+            cluster.refresh(Wanted::Topics(&missing)).await?;
+        }
+    }
+    for (name, ids) in past.iter().filter(|(name, _)| wanted(name)) {
+        let found = [(source, ids.0), (destination, ids.1)].map(|(cluster, was)| {
+            let topic = cluster.topic(name);
+            match topic.filter(|topic| topic.error.is_none() || topic.error == REFUSED) {
+                None => Found::Gone,
+                Some(topic) if !topic.error.is_none() => Found::Hidden,
+                Some(topic) if topic.id == was || topic.id == TopicId::NIL => Found::Same,
+                Some(topic) => Found::Other(was, topic.id),
+            }
+        });
+        fates.extend(fate(link, name, found).map(|fate| (name.clone(), fate)));
+    }
+    Ok(fates)
+}
+
+/// What goes by a topic's name at one side.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Same,
+    Gone,
+    Hidden,
+    Other(TopicId, TopicId),
+}
+
+fn fate(link: &LinkOptions, name: &TopicName, found: [Found; 2]) -> Option<Fate> {
+    let anew = format!(
+        "stop isolog, write a null value under {}/{name} in {} at the destination, and start it \
+         (docs/OPERATING.md, Begin a topic anew)",
+        link.name, link.journal
+    );
+    let hidden = |side: Side| {
+        format!("it was mirrored, and the {side} does not show it to us: grant Describe")
+    };
+    let (gone, text) = match found {
+        // isolog begins such a topic anew by itself
+        [Found::Other(..), Found::Gone] | [Found::Same, Found::Same] => return None,
+        [Found::Gone, _] => (
+            Some(Side::Source),
+            format!(
+                "it was mirrored, and the source topic is gone: the copy is kept as it is; take \
+                 the topic out of mirror.topics, or to forget it {anew}"
+            ),
+        ),
+        [_, Found::Gone] => (
+            Some(Side::Destination),
+            format!("it was mirrored, and the destination topic is gone: to copy it anew {anew}"),
+        ),
+        [Found::Hidden, _] => (None, hidden(Side::Source)),
+        [_, Found::Hidden] => (None, hidden(Side::Destination)),
+        [Found::Other(was, is), _] => (
+            None,
+            format!(
+                "the source topic was deleted and created anew: it had id {was} and has {is}; \
+                 delete the mirror topic to copy the new one"
+            ),
+        ),
+        [_, Found::Other(was, is)] => (
+            None,
+            format!(
+                "the destination topic was deleted and created anew: it had id {was} and has \
+                 {is}; to copy into it {anew}"
+            ),
+        ),
+    };
+    Some(Fate { gone, text })
+}
