@@ -1,5 +1,5 @@
 # Names only. What each does is written where it is done.
-.PHONY: demo test check sim soak fuzz bench audit doc dist
+.PHONY: demo test check sim soak mutants fuzz bench audit doc dist
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 demo:  ; protocol-tests/kafka/demo
@@ -12,3 +12,4 @@ bench: ; benches/run
 audit: ; command -v cargo-deny >/dev/null || cargo install cargo-deny --locked; cargo deny check
 doc:   ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 dist:  ; .ci/dist
+mutants: ; protocol-tests/mutants/status

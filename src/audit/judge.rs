@@ -518,7 +518,7 @@ mod tests {
         says(&foreign, Level::Impossible, &["something else from offset 49 on"]);
         let mut wide = of((0, 100), (0, 50));
         wide.destination_partitions = Some(3);
-        says(&wide, Level::Impossible, &["3 partitions, the source 1"]);
+        says(&wide, Level::Exact, &["3 partitions, the source 1: what both have is copied"]);
         wide.source_partitions = 5;
         says(&wide, Level::Exact, &["grown from 3 to 5"]);
     }

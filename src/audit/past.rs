@@ -79,6 +79,22 @@ pub async fn fates(
     Ok(fates)
 }
 
+/// The same, where a journal that cannot be read is only warned of.
+pub async fn known_fates(
+    link: &LinkOptions,
+    wanted: impl Fn(&TopicName) -> bool,
+    source: &Cluster,
+    destination: &Arc<Cluster>,
+) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
+    match read(link, source, destination).await? {
+        Ok(past) => fates(link, &past, wanted, source, destination).await,
+        Err(text) => {
+            tracing::warn!(link = %link.name, "{text}");
+            Ok(BTreeMap::new())
+        }
+    }
+}
+
 /// What goes by a topic's name at one side.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Found {

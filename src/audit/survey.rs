@@ -202,13 +202,7 @@ pub async fn plan(
         |name: &TopicName| link.topics.matches(name) && (only.is_empty() || only.contains(name));
     let found = topics(source, wanted).await?;
     topics(destination, wanted).await?;
-    let partitions: Vec<TopicPartition> = found
-        .iter()
-        .flat_map(|topic| {
-            let of = |id: &_| TopicPartition { topic: topic.name.clone(), partition: *id };
-            topic.partitions.keys().map(of).collect::<Vec<_>>()
-        })
-        .collect();
+    let partitions: Vec<TopicPartition> = found.iter().flat_map(partitions_of).collect();
     let there: Vec<TopicPartition> =
         partitions.iter().filter(|tp| destination.partition(tp).is_some()).cloned().collect();
     // the destination's end first: a source that grows meanwhile is no contradiction
@@ -221,11 +215,7 @@ pub async fn plan(
         true => ends(source, &partitions, EndKind::HighWatermark).await?,
         false => Ends::new(),
     };
-    let past = past::read(link, source, destination).await?;
-    let fates = match &past {
-        Ok(past) => past::fates(link, past, wanted, source, destination).await?,
-        Err(_) => BTreeMap::new(),
-    };
+    let fates = past::known_fates(link, wanted, source, destination).await?;
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
     let compaction = compactions(source, destination, &names).await;
     let (mut jobs, mut done) = (Vec::new(), Vec::new());
@@ -246,11 +236,11 @@ pub async fn plan(
             (Some(destination_start), Some(destination_end)),
         ) = (source_log, destination_log)
         else {
-            report.note = match is_there {
-                true => "a leader did not tell where its log begins and ends".to_owned(),
-                false => "the destination does not have it".to_owned(),
+            let text = match is_there {
+                true => "a leader did not tell where its log begins and ends",
+                false => "the destination does not have it",
             };
-            report.note = fate.unwrap_or(report.note);
+            report.note = fate.unwrap_or(text.to_owned());
             done.push(report);
             continue;
         };
@@ -263,11 +253,13 @@ pub async fn plan(
         jobs.push(Job { tp, ids: (ids[0], ids[1]), compaction, saved, report });
     }
     done.extend(absent(link, only, &found, destination, &fates));
-    if let Err(text) = past {
-        tracing::warn!(link = %link.name, "{text}");
-    }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
     Ok((jobs.into(), done))
+}
+
+fn partitions_of(topic: &Arc<Topic>) -> Vec<TopicPartition> {
+    let of = |id: &_| TopicPartition { topic: topic.name.clone(), partition: *id };
+    topic.partitions.keys().map(of).collect()
 }
 
 /// Rows of what the source does not have: topics that were mirrored or are named, and partitions

@@ -187,8 +187,8 @@ fn summary(report: &Report) -> String {
     let sum = |number: fn(&PartitionReport) -> u64| all.iter().map(number).sum::<u64>();
     format!(
         "{} partitions: {} equal, {} unknown, {} different; {} records equal, {} of them in \
-         batches of equal bytes; {} offsets filled; {} records compacted on one side; {} records held by open \
-         transactions\n",
+         batches of equal bytes; {} offsets filled; {} records compacted on one side; {} records \
+         held by open transactions\n",
         all.len(),
         of(Verdict::Equal),
         of(Verdict::Unknown),

@@ -47,6 +47,7 @@ use crate::mirror::partition::MIRRORING;
 use crate::mirror::work::LIGHT_BYTES_MAX;
 use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
+pub use crate::sync::trouble::Kind as TroubleKind;
 pub use crate::sync::trouble::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.

@@ -12,8 +12,10 @@ use crate::service::view::PartitionView;
 use crate::service::view::Sight;
 use crate::service::view::TroubleView;
 
-/// How many troubles are told one by one where there is room for one reason.
-const NAMED_MAX: usize = 5;
+/// How many troubles are told with their texts where there is room for one reason.
+const TOLD_MAX: usize = 5;
+/// And how many more by name.
+const NAMED_MAX: usize = 100;
 
 /// All links of the process.
 pub struct Links(pub Vec<Link>);
@@ -78,16 +80,20 @@ fn trouble(one: &Trouble) -> TroubleView {
     }
 }
 
-/// The first few, and how many more there are.
-fn summary<'a>(troubles: impl Iterator<Item = &'a Trouble>) -> String {
-    let mut texts: Vec<String> =
-        troubles.map(|one| format!("{}: {}", one.subject, one.text)).collect();
-    let more = texts.len().saturating_sub(NAMED_MAX);
-    texts.truncate(NAMED_MAX);
-    if more > 0 {
-        texts.push(format!("and {more} more"));
+/// The first few with their texts, many more by name, and how many there are beside.
+fn summary<'a>(mut troubles: impl Iterator<Item = &'a Trouble>) -> String {
+    let told = troubles.by_ref().take(TOLD_MAX);
+    let mut parts: Vec<String> = told.map(|one| format!("{}: {}", one.subject, one.text)).collect();
+    let named: Vec<&str> =
+        troubles.by_ref().take(NAMED_MAX).map(|one| one.subject.as_str()).collect();
+    if !named.is_empty() {
+        parts.push(format!("also {}", named.join(", ")));
     }
-    texts.join("; ")
+    match troubles.count() {
+        0 => {}
+        more => parts.push(format!("and {more} more")),
+    }
+    parts.join("; ")
 }
 
 /// Two conditions: the link mirrors, or was told not to; and everything that it is meant to mirror
@@ -105,4 +111,23 @@ fn checks(link: &Link) -> [Check; 2] {
         reason: summary(stopped()),
     };
     [Check { name: format!("link {}", link.name), ok, reason }, topics]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TopicName;
+    use crate::link::run::TroubleKind;
+
+    #[test]
+    fn a_summary_names_many_and_counts_the_rest() {
+        let one = |n: usize| {
+            let name = TopicName::new(&format!("t{n}")).unwrap();
+            Trouble::new(&name, TroubleKind::Refused, "why")
+        };
+        let all: Vec<Trouble> = (0..110).map(one).collect();
+        assert_eq!(summary(all[..2].iter()), "t0: why; t1: why");
+        assert!(summary(all[..7].iter()).ends_with("t4: why; also t5, t6"));
+        assert!(summary(all.iter()).ends_with("t103, t104; and 5 more"));
+    }
 }

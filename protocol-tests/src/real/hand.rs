@@ -21,6 +21,7 @@ use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::TransactionalId;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -60,6 +61,9 @@ const LEADER_TRIES: u32 = 100;
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
 /// What one fetch asks for.
 const FETCH_BYTES: i32 = 16 << 20;
+/// Where the lower half of a batch's attributes stands, and its bit for transactions.
+const ATTRIBUTES_LOW: usize = 22;
+const TRANSACTIONAL_BIT: u8 = 0x10;
 /// The deadline of what a broker does for us.
 const TIMEOUT_MS: i32 = 10_000;
 /// Kafka's code.
@@ -356,16 +360,20 @@ impl Hand {
         self.produce_bytes(topic, partition, batch.bytes())
     }
 
-    /// The same of a batch that is made already.
+    /// The same of a batch that is made already. One of a transaction is produced under an id, as
+    /// brokers ask for; what it opens stays open (the broker must not verify transactions).
     pub fn produce_bytes(
         &self,
         topic: &str,
         partition: i32,
         batch: Bytes,
     ) -> Result<i64, RealError> {
+        let is_open = batch.get(ATTRIBUTES_LOW).is_some_and(|low| low & TRANSACTIONAL_BIT != 0);
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         let one = TopicProduceData::default().with_name(name(topic));
+        let id = is_open.then(|| TransactionalId(StrBytes::from_static_str("by-hand")));
         let request = ProduceRequest::default()
+            .with_transactional_id(id)
             .with_acks(-1)
             .with_timeout_ms(TIMEOUT_MS)
             .with_topic_data(vec![one.with_partition_data(vec![data])]);

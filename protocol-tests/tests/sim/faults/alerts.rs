@@ -4,6 +4,8 @@
 //! It never makes series up: they are what isolog's /metrics shows in the case, and Prometheus's
 //! own promtool judges.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +46,8 @@ fn rules() -> String {
 /// A unit file of promtool: `metrics` stay as they are for 20 minutes, then exactly `alerts` fire.
 fn unit(metrics: &str, alerts: &[&str]) -> String {
     let mut text = format!(
-        "rule_files: ['{}']\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n",
+        "rule_files: ['{}']\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    \
+         input_series:\n",
         rules()
     );
     let samples = metrics.lines().filter(|line| line.starts_with("isolog_"));
