@@ -41,6 +41,8 @@ const LOG_LINES: usize = 40;
 /// What one isolog is told to do.
 #[derive(Clone, Debug)]
 pub struct IsologSpec {
+    /// Lines in front of the first section.
+    pub top: String,
     /// `bootstrap.servers` of the destination.
     pub destination: String,
     /// `bootstrap.servers` of the link.
@@ -53,12 +55,16 @@ pub struct IsologSpec {
     pub destination_more: String,
     /// More lines of the link.
     pub link_more: String,
+    /// The sections of more links.
+    pub more_links: String,
 }
 
 impl IsologSpec {
     /// A link of one source, which looks for topics every second.
     pub fn new(source: &str, destination: &str, topics: &[&str]) -> Self {
         Self {
+            top: String::new(),
+            more_links: String::new(),
             destination: destination.into(),
             source: source.into(),
             link: "dr".into(),
@@ -72,12 +78,13 @@ impl IsologSpec {
     }
 
     fn toml(&self, port: u16) -> String {
-        let Self { destination, source, link, topics, destination_more, link_more } = self;
+        let Self { destination, source, link, topics, destination_more, link_more, .. } = self;
+        let Self { top, more_links, .. } = self;
         format!(
-            "[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
+            "{top}[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
              [service]\nlisten = \"127.0.0.1:{port}\"\n\
              [link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}\
-             mirror.topics = {topics:?}\n"
+             mirror.topics = {topics:?}\n{more_links}"
         )
     }
 }
@@ -155,6 +162,16 @@ impl Isolog {
     /// All that it ever logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// The process's id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Its service port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where its config lies.

@@ -13,6 +13,7 @@ mod corrupt;
 mod front;
 mod gallery;
 mod halts;
+mod hostile;
 mod idle;
 mod kafka;
 mod promoted;

@@ -1,0 +1,442 @@
+//! All hostile cases at once beside a healthy link of real Kafka: what the healthy one, the service
+//! port and the memory notice of them.
+//!
+//! It never asserts a tight time: the figures are printed, and asserted only as far as they hold on
+//! a machine that does ten other things. `ISOLOG_HOSTILE=full` (in `make soak`) is ten minutes of
+//! 20,000 records a second; `ISOLOG_HOSTILE_PARTS=h2,h3` throws only these at it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::thread::JoinHandle;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::BufMut;
+use bytes::Bytes;
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::messages::MetadataResponse;
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::Encodable;
+use kafka_protocol::protocol::StrBytes;
+use protocol_tests::broker::Build;
+use protocol_tests::broker::Codec;
+use protocol_tests::broker::Record;
+use protocol_tests::broker::takeover::Act;
+use protocol_tests::loopback::Loopback;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::Load;
+use protocol_tests::real::LoadSpec;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::RealSpec;
+use protocol_tests::real::now_ms;
+use protocol_tests::real::turn;
+
+/// `buffer.memory.bytes` of the process.
+const BUDGET_BYTES: u64 = 64 << 20;
+/// What a process holds beside its budget: code, threads, metadata, the service port's answers.
+const BASE_BYTES: u64 = 192 << 20;
+/// How long one look at health may take before the test fails; the promise is 100 ms.
+const HEALTH_MS_MAX: u64 = 2_000;
+/// What stands for the time of a look that had no answer.
+const UNANSWERED: u64 = u64::MAX;
+/// How late the healthy link may be; the promise is a second.
+const LAG_MS_MAX: u64 = 30_000;
+/// The promise is five seconds.
+const STOP_SECONDS_MAX: u64 = 15;
+/// How long the healthy link may take to be level when all is over.
+const LEVEL_SECONDS_MAX: u64 = 120;
+
+/// One kind of attack.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// Batches that unpack to a thousand times their size.
+    Bombs,
+    /// Scrapes whose clients go at once.
+    Scrapes,
+    /// Clients that stay.
+    Seats,
+    /// Fetch answers with an unknown tag of many bytes.
+    Padding,
+    /// Metadata of a topic with very many partitions.
+    Metadata,
+    /// Two records far from each other.
+    Gap,
+    /// A cluster id, a host and a message that a terminal would obey.
+    Text,
+}
+
+const PARTS: [(&str, Part); 7] = [
+    ("h1", Part::Bombs),
+    ("h2", Part::Scrapes),
+    ("h3", Part::Seats),
+    ("h4", Part::Padding),
+    ("h5", Part::Metadata),
+    ("h6", Part::Gap),
+    ("h7", Part::Text),
+];
+
+/// The ones whose mends are in.
+const MENDED: [&str; 2] = ["h2", "h3"];
+
+fn chosen() -> Vec<Part> {
+    let named = std::env::var("ISOLOG_HOSTILE_PARTS").unwrap_or_else(|_| MENDED.join(","));
+    let part = |name: &str| PARTS.iter().find(|part| part.0 == name).expect("a part h1 to h7").1;
+    named.split(',').filter(|name| !name.is_empty()).map(part).collect()
+}
+
+/// How much of everything.
+#[derive(Copy, Clone)]
+struct Size {
+    seconds: u64,
+    records_per_second: u64,
+    bomb_bytes: usize,
+    padding_bytes: usize,
+    partitions: i32,
+}
+
+fn size() -> Size {
+    match std::env::var("ISOLOG_HOSTILE").as_deref() {
+        Ok("full") => Size {
+            seconds: 600,
+            records_per_second: 20_000,
+            bomb_bytes: 120 << 20,
+            padding_bytes: 99 << 20,
+            partitions: 1_000_000,
+        },
+        _ => Size {
+            seconds: 20,
+            records_per_second: 2_000,
+            bomb_bytes: 24 << 20,
+            padding_bytes: 48 << 20,
+            partitions: 100_000,
+        },
+    }
+}
+
+/// A hostile source, as a link of its own, with a topic `name`.
+async fn hostile(part: Part, size: Size) -> Option<(String, Loopback)> {
+    let name = format!("{part:?}").to_lowercase();
+    let id = match part {
+        Part::Text => {
+            "esc\u{1b}[2J\u{1b}]0;owned\u{7}\n2026-01-01T00:00:00Z ERROR forged".to_owned()
+        }
+        _ => name.clone(),
+    };
+    let source = Loopback::start(&id).await.unwrap();
+    let cluster = &source.cluster;
+    let record = |tag: &str| Build::new(now_ms(), vec![Record::new("key", tag)]);
+    match part {
+        Part::Scrapes | Part::Seats => return None,
+        Part::Bombs => {
+            cluster.create_topic(&name, 3, &[("cleanup.policy", "compact")]);
+            let value = Bytes::from(vec![0; size.bomb_bytes]);
+            let one = Record { value: Some(value), ..Record::new("key", "") };
+            let bomb = Build::new(now_ms(), vec![one]).codec(Codec::Gzip).bytes();
+            for partition in 0..3 {
+                for _ in 0..8 {
+                    cluster.append_bytes(&name, partition, &bomb);
+                }
+            }
+        }
+        Part::Padding => {
+            cluster.create_topic(&name, 1, &[]);
+            cluster.append(&name, 0, &record("a"));
+            let bytes = size.padding_bytes;
+            cluster.control_key(ApiKey::Fetch, move |_| {
+                Some(Act::Edit(Box::new(move |body| padded(&body, bytes))))
+            });
+        }
+        Part::Metadata => {
+            cluster.create_topic(&name, 1, &[]);
+            cluster.append(&name, 0, &record("a"));
+            let (huge, count) = (format!("{name}-huge"), size.partitions);
+            let mut made: BTreeMap<i16, Bytes> = BTreeMap::new();
+            cluster.control_key(ApiKey::Metadata, move |call| {
+                let (version, huge) = (call.version, huge.clone());
+                if let Some(body) = made.get(&version) {
+                    return Some(Act::Answer(body.clone()));
+                }
+                made.insert(version, with_topic(version, &huge, count));
+                Some(Act::Answer(made[&version].clone()))
+            });
+        }
+        Part::Gap => {
+            cluster.create_topic(&name, 1, &[]);
+            cluster.append(&name, 0, &record("a"));
+            let key = cluster.key(&name, 0);
+            cluster.change(|state| {
+                let log = &mut state.replica_mut(key, 1).log;
+                log.raise_start(1 << 40);
+                log.lower_start(0);
+            });
+            cluster.append(&name, 0, &record("b"));
+        }
+        Part::Text => {
+            cluster.create_topic(&name, 1, &[]);
+            cluster.append(&name, 0, &record("a"));
+        }
+    }
+    Some((name, source))
+}
+
+/// The same body with a tag at its end that nobody knows.
+fn padded(body: &Bytes, bytes: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len() + bytes + 16);
+    out.put_slice(&body[..body.len() - 1]);
+    out.put_slice(&[1, 0xe7, 0x07]); // one tag, number 999
+    let mut left = bytes;
+    while left >= 0x80 {
+        out.put_u8(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.put_u8(left as u8);
+    out.put_bytes(0, bytes);
+    out.freeze()
+}
+
+/// An answer that knows one broker, which is not there, and one topic.
+fn with_topic(version: i16, name: &str, partitions: i32) -> Bytes {
+    let partition = |n| {
+        MetadataResponsePartition::default()
+            .with_partition_index(n)
+            .with_leader_id(BrokerId(1))
+            .with_leader_epoch(0)
+    };
+    let topic = MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
+        .with_topic_id(uuid::Uuid::from_u128(7))
+        .with_partitions((0..partitions).map(partition).collect());
+    let answer = MetadataResponse::default()
+        .with_cluster_id(Some(StrBytes::from_static_str("metadata")))
+        .with_topics(vec![topic]);
+    let mut out = BytesMut::new();
+    answer.encode(&mut out, version).unwrap();
+    let whole = out.freeze();
+    assert!(MetadataResponse::decode(&mut whole.clone(), version).is_ok());
+    whole
+}
+
+/// What a thread does until the end of the run.
+struct Until {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Until {
+    fn new() -> Self {
+        Self { over: Arc::default(), threads: Vec::new() }
+    }
+
+    fn often(&mut self, mut act: impl FnMut() + Send + 'static) {
+        let over = self.over.clone();
+        self.threads.push(thread::spawn(move || {
+            while !over.load(Relaxed) {
+                act();
+            }
+        }));
+    }
+
+    fn end(self) {
+        self.over.store(true, Relaxed);
+        self.threads.into_iter().for_each(|one| one.join().unwrap());
+    }
+}
+
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// Asks and goes: what is unread then makes it a reset.
+fn scrape(address: SocketAddr) {
+    if let Ok(mut stream) = ask(address, "/metrics") {
+        let _one_byte = stream.read(&mut [0]);
+    }
+}
+
+/// Each keeps 64 connections, and dials anew where one was closed.
+fn hold_seats(address: SocketAddr, held: &mut Vec<TcpStream>) {
+    if held.len() >= 64 {
+        held.remove(0);
+    }
+    if let Ok(mut stream) = ask(address, "/health/live") {
+        let _served = stream.read(&mut [0; 512]);
+        held.push(stream);
+    }
+    sleep(Duration::from_millis(5));
+}
+
+/// Times in ms, as a summary shows them.
+#[derive(Clone, Default)]
+struct Times(Arc<Mutex<Vec<u64>>>);
+
+impl Times {
+    fn note(&self, time: u64) {
+        self.0.lock().unwrap().push(time);
+    }
+
+    fn parts(&self) -> [u64; 4] {
+        let mut all = self.0.lock().unwrap().clone();
+        all.sort_unstable();
+        let at = |permille: usize| all.get((all.len().max(1) - 1) * permille / 1000).copied();
+        [500, 990, 999, 1000].map(|permille| at(permille).unwrap_or(UNANSWERED))
+    }
+
+    fn say(&self, what: &str) -> u64 {
+        let [p50, p99, p999, max] = self.parts();
+        let all = self.0.lock().unwrap().clone();
+        let (count, failed) = (all.len(), all.iter().filter(|ms| **ms == UNANSWERED).count());
+        println!(
+            "hostile: {what}: p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms, max {max} ms of {count}; \
+             {failed} without an answer"
+        );
+        max
+    }
+}
+
+fn look_at_health(address: SocketAddr, times: &Times) {
+    let start = Instant::now();
+    let mut answer = [0; 12];
+    let served = ask(address, "/health/live").and_then(|mut s| s.read_exact(&mut answer));
+    let ms = u64::try_from(start.elapsed().as_millis()).unwrap();
+    let is_right = served.is_ok() && &answer == b"HTTP/1.1 200";
+    times.note(if is_right { ms } else { UNANSWERED });
+    sleep(Duration::from_millis(100));
+}
+
+/// The links' tables.
+fn links(all: &[(String, Loopback)]) -> String {
+    let link = |(name, source): &(String, Loopback)| {
+        format!(
+            "[link.{name}]\nbootstrap.servers = \"{}\"\nmetadata.max.age.ms = 1000\n\
+             mirror.topics = [\"{name}*\"]\n",
+            source.address
+        )
+    };
+    all.iter().map(link).collect()
+}
+
+fn lag_ms(isolog: &Isolog) -> u64 {
+    let all = isolog.get("/v1/partitions?link=dr").unwrap_or_default();
+    let lags = all.as_array().into_iter().flatten().filter_map(|one| one["lag_ms"].as_u64());
+    lags.max().unwrap_or(0)
+}
+
+fn most_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Waits until the copy has what the producer was told is written.
+fn wait_level(isolog: &Isolog, records: u64) {
+    isolog.wait_for("the healthy link is level", LEVEL_SECONDS_MAX, |isolog| {
+        let all = isolog.get("/v1/partitions?link=dr")?;
+        let hwm = all.as_array()?.iter().filter_map(|one| one["destination_hwm"].as_u64());
+        (hwm.sum::<u64>() == records).then_some(())
+    });
+}
+
+fn attack(parts: &[Part], address: SocketAddr) -> Until {
+    let mut until = Until::new();
+    for part in parts {
+        match part {
+            Part::Scrapes => (0..4).for_each(|_| until.often(move || scrape(address))),
+            Part::Seats => {
+                for _ in 0..2 {
+                    let mut held = Vec::new();
+                    until.often(move || hold_seats(address, &mut held));
+                }
+            }
+            _ => {}
+        }
+    }
+    until
+}
+
+#[test]
+fn a_healthy_link_does_not_notice_hostile_ones() {
+    let _turn = turn();
+    let (size, parts) = (size(), chosen());
+    println!("hostile: {parts:?} for {} s", size.seconds);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sources: Vec<_> = runtime.block_on(async {
+        let mut all = Vec::new();
+        for part in &parts {
+            all.extend(hostile(*part, size).await);
+        }
+        all
+    });
+    let source = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let mut spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["healthy"]);
+    spec.top = format!("buffer.memory.bytes = {BUDGET_BYTES}\n");
+    spec.more_links = links(&sources);
+    let load = LoadSpec {
+        topics: vec![("healthy".into(), "lz4".into())],
+        create: Some((6, 1)),
+        records: None,
+        rate: Some(size.records_per_second),
+        more: ["--plain", "--size", "100"].map(str::to_owned).into(),
+    };
+    let load = Load::start(source.bootstrap(), &load).unwrap();
+    let mut isolog = Isolog::start(&spec).unwrap();
+    isolog.wait_for("the healthy link copies", 60, |isolog| {
+        let all = isolog.get("/v1/partitions?link=dr")?;
+        all.as_array()?.iter().any(|one| one["destination_hwm"].as_u64() > Some(0)).then_some(())
+    });
+    let address = SocketAddr::from(([127, 0, 0, 1], isolog.port()));
+    let (health, lag) = (Times::default(), Times::default());
+    let mut until = attack(&parts, address);
+    let seen = health.clone();
+    until.often(move || look_at_health(address, &seen));
+    let end = Instant::now() + Duration::from_secs(size.seconds);
+    while Instant::now() < end {
+        lag.note(lag_ms(&isolog));
+        assert!(isolog.is_running(), "{}", isolog.log());
+        sleep(Duration::from_millis(500));
+    }
+    let loaded = load.stop().unwrap();
+    wait_level(&isolog, loaded.records);
+    let bytes = most_bytes(isolog.pid().unwrap());
+    let start = Instant::now();
+    let status = isolog.term(Duration::from_secs(STOP_SECONDS_MAX)).unwrap();
+    println!("hostile: SIGTERM ended it after {} ms", start.elapsed().as_millis());
+    until.end();
+    let rate = loaded.records as f64 / loaded.seconds;
+    println!("hostile: {} records, {rate:.0} a second", loaded.records);
+    println!("hostile: resident at most {} MiB", bytes >> 20);
+    let (health, lag) = (health.say("health"), lag.say("lag"));
+    let log = isolog.log();
+    println!("hostile: {} bytes of log", log.len());
+    assert!(health <= HEALTH_MS_MAX, "health took {health} ms");
+    assert!(lag <= LAG_MS_MAX, "the healthy link was {lag} ms late");
+    let bound = BUDGET_BYTES * 13 / 10 + BASE_BYTES;
+    assert!(bytes <= bound, "{bytes} bytes resident, {bound} are allowed");
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(!log.contains("panicked"), "{log}");
+    if parts.contains(&Part::Text) {
+        assert!(!log.contains(['\u{1b}', '\u{7}']), "a peer's text is in the log as it came");
+        assert!(log.lines().all(|line| !line.starts_with("2026-01-01T")), "a forged line");
+    }
+}
