@@ -48,6 +48,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::WireError;
+use crate::wire::prim::peer_text;
 use crate::wire::produce;
 use crate::wire::produce::AppendAnswer;
 use crate::wire::versions::ApiKey;
@@ -176,17 +177,12 @@ impl Cluster {
             let kind = Kind::Refused { code, message };
             return Err(ClusterError::new(&peer, "DescribeCluster", kind));
         }
-        let brokers = response.brokers.iter().filter_map(|broker| {
-            Some(Broker {
-                id: BrokerId(broker.broker_id.0),
-                host: broker.host.as_str().into(),
-                port: u16::try_from(broker.port).ok()?,
-                rack: broker.rack.as_ref().map(|rack| rack.as_str().into()),
-            })
+        let brokers = response.brokers.iter().filter_map(|one| {
+            Broker::told(one.broker_id.0, &one.host, one.port, one.rack.as_deref())
         });
         let controller = response.controller_id.0;
         Ok(ClusterView {
-            id: ClusterId(response.cluster_id.as_str().into()),
+            id: ClusterId(peer_text(response.cluster_id.as_bytes()).into()),
             controller: (controller >= 0).then_some(BrokerId(controller)),
             brokers: brokers.collect(),
         })
@@ -305,7 +301,7 @@ pub(super) fn each_topic<'a, T>(
     rows.filter_map(row).collect()
 }
 
-/// A broker's own words.
+/// A broker's own words, safe to print.
 pub(super) fn said(message: &Option<StrBytes>) -> Option<std::sync::Arc<str>> {
-    message.as_ref().map(|text| text.as_str().into())
+    message.as_ref().map(|text| peer_text(text.as_bytes()).into())
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
+use crate::cluster::SizeMax;
 use crate::cluster::Target;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Answer;
@@ -30,6 +31,7 @@ use crate::ids::TopicPartition;
 use crate::wire::error::Remedy;
 use crate::wire::error::WireError;
 use crate::wire::shape;
+use crate::wire::shape::Size;
 use crate::wire::versions::ApiKey;
 
 /// How often a question is asked at most, each time on a fresh connection.
@@ -122,7 +124,7 @@ impl Cluster {
             let may_be_applied = conn.may_be_applied(correlation);
             Failed { error, may_be_applied }
         })?;
-        let decoded = decode::<R::Response>(conn.peer(), answer);
+        let decoded = decode::<R::Response>(conn.peer(), answer, &self.options.size_max);
         decoded.map_err(|error| Failed { error, may_be_applied: true })
     }
 
@@ -164,12 +166,26 @@ fn encode(peer: &Peer, api: ApiKey, version: i16, request: &impl Encodable) -> R
     Ok(body.freeze())
 }
 
-fn decode<R: Decodable>(peer: &Peer, answer: Answer) -> Result<R> {
+fn decode<R: Decodable>(peer: &Peer, answer: Answer, max: &SizeMax) -> Result<R> {
     let Answer { api, version, mut body, .. } = answer;
     let wrong = |error: WireError| ClusterError::new(peer, api.name(), error);
-    shape::check(api, version, &body).map_err(wrong)?;
+    let size = shape::measure(api, version, &body).map_err(wrong)?;
+    check_size(&size, max).map_err(|kind| ClusterError::new(peer, api.name(), kind))?;
     let refused = WireError::BadValue { what: "a response", value: i64::from(version) };
     R::decode(&mut body, version).map_err(|_| wrong(refused))
+}
+
+/// Before anything is built of it: a cluster may claim to be of any size.
+fn check_size(size: &Size, max: &SizeMax) -> std::result::Result<(), Kind> {
+    let each = [
+        ("brokers", size.brokers, max.brokers, "metadata.brokers.max"),
+        ("topics", size.topics, max.topics, "metadata.topics.max"),
+        ("partitions", size.partitions, max.partitions, "metadata.partitions.max"),
+    ];
+    let over = each.into_iter().find(|(_, told, max, _)| told > max);
+    over.map_or(Ok(()), |(what, told, max, setting)| {
+        Err(Kind::TooMany { what, told, max, setting })
+    })
 }
 
 /// Text in the message library's own type.

@@ -23,6 +23,7 @@ use crate::cluster::error::Result;
 use crate::ids::BrokerId;
 use crate::ids::TopicName;
 use crate::wire::error::KafkaCode;
+use crate::wire::prim::peer_text;
 
 /// Resource types (`org.apache.kafka.common.config.ConfigResource`).
 const TOPIC: i8 = 2;
@@ -36,7 +37,8 @@ const DELETE: i8 = 1;
 /// One key's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
-    /// `None` for none, and for a sensitive one, which brokers do not tell.
+    /// `None` for none, and for a sensitive one, which brokers do not tell. Safe to print: values
+    /// of Kafka's topics are short and have no control characters, so nothing of them is lost.
     pub value: Option<String>,
     /// Whether the topic itself says so, and not the broker's config or Kafka's default.
     pub is_override: bool,
@@ -124,11 +126,11 @@ fn alteration(key: &str, value: &Option<String>) -> AlterableConfig {
 fn entries(result: &DescribeConfigsResult) -> ConfigEntries {
     let entry = |one: &DescribeConfigsResourceResult| {
         let entry = ConfigEntry {
-            value: one.value.as_ref().map(|value| value.as_str().to_owned()),
+            value: one.value.as_ref().map(|value| peer_text(value.as_bytes())),
             is_override: one.config_source == SOURCE_TOPIC,
             is_sensitive: one.is_sensitive,
         };
-        (one.name.as_str().to_owned(), entry)
+        (peer_text(one.name.as_bytes()), entry)
     };
     result.configs.iter().map(entry).collect()
 }

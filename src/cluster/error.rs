@@ -146,6 +146,18 @@ pub enum Kind {
     /// The metadata names no controller at present.
     #[error("the cluster has no controller at present")]
     NoController,
+    /// The cluster claims to be larger than what is taken over.
+    #[error("it tells {told} {what}, {setting} is {max}: raise that if the cluster is so large")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        told: usize,
+        /// The bound.
+        max: usize,
+        /// The bound's setting.
+        setting: &'static str,
+    },
     /// Nobody of the addresses that are known could be asked; one failure for each.
     #[error("no broker could be reached: {}", Each(.0))]
     Nobody(Arc<[ClusterError]>),
@@ -166,7 +178,7 @@ impl ClusterError {
             Kind::Version(_) | Kind::ClusterIdChanged { .. } | Kind::NoClusterId => Remedy::Halt,
             Kind::Refused { code, .. } => code.remedy(),
             Kind::Unknown(_) => Remedy::Fenced,
-            Kind::QueueFull { .. } => Remedy::Retry,
+            Kind::QueueFull { .. } | Kind::TooMany { .. } => Remedy::Retry,
             Kind::NoBroker(_) | Kind::NoController => Remedy::Refresh,
             Kind::Nobody(each) => nobodys_remedy(each),
         }

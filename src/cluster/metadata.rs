@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cluster::dial::is_host;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
@@ -13,6 +14,7 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
+use crate::wire::prim::peer_text;
 
 /// UNKNOWN_TOPIC_OR_PARTITION.
 const UNKNOWN_TOPIC: KafkaCode = KafkaCode(3);
@@ -28,6 +30,19 @@ pub struct Broker {
     pub port: u16,
     /// Its rack, if it has one.
     pub rack: Option<Arc<str>>,
+}
+
+impl Broker {
+    /// A broker as its cluster tells it; `None` where its host is no name and no address, or its
+    /// port no port: it cannot be dialled, and is not repeated either.
+    pub fn told(id: i32, host: &str, port: i32, rack: Option<&str>) -> Option<Broker> {
+        Some(Broker {
+            id: BrokerId(id),
+            host: is_host(host).then(|| host.into())?,
+            port: u16::try_from(port).ok().filter(|port| *port > 0)?,
+            rack: rack.map(|rack| peer_text(rack.as_bytes()).into()),
+        })
+    }
 }
 
 /// Who leads one partition.
@@ -65,6 +80,8 @@ pub struct Topic {
 pub struct Told {
     /// All brokers; empty is "nothing said".
     pub brokers: Vec<Broker>,
+    /// How many more it told whose host is no name and no address.
+    pub hostless: usize,
     /// The controller, or a broker that forwards to it.
     pub controller: Option<BrokerId>,
     /// The topics asked for.
@@ -78,6 +95,7 @@ pub struct Told {
 pub struct Metadata {
     brokers: BTreeMap<BrokerId, Broker>,
     controller: Option<BrokerId>,
+    hostless: usize,
     topics: BTreeMap<TopicName, Arc<Topic>>,
     generation: u64,
 }
@@ -91,6 +109,11 @@ impl Metadata {
     /// All brokers, by id.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()
+    }
+
+    /// How many more brokers were told whose host is no name and no address.
+    pub fn hostless(&self) -> usize {
+        self.hostless
     }
 
     /// One broker.
@@ -125,6 +148,8 @@ impl Metadata {
             self.controller = told.controller;
             changed = true;
         }
+        changed |= self.hostless != told.hostless;
+        self.hostless = told.hostless;
         if told.is_all {
             let names: std::collections::BTreeSet<&TopicName> =
                 told.topics.iter().map(|topic| &topic.name).collect();

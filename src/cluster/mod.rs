@@ -42,6 +42,7 @@ pub use crate::cluster::ends::Listed;
 pub use crate::cluster::pool::Use;
 pub use crate::cluster::producers::ProducerState;
 pub use crate::cluster::refresh::Wanted;
+pub use crate::wire::prim::peer_text;
 
 use crate::cluster::backoff::Dice;
 use crate::cluster::dial::Dial;
@@ -87,8 +88,28 @@ pub struct Options {
     pub retry_pause_max: Duration,
     /// `client.rack`, empty for none.
     pub rack: String,
+    /// How large a cluster is taken over.
+    pub size_max: SizeMax,
     /// `security.protocol` and what belongs to it.
     pub security: Security,
+}
+
+/// How many of each a cluster may tell of; an answer with more is refused whole.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SizeMax {
+    /// `metadata.brokers.max`.
+    pub brokers: usize,
+    /// `metadata.topics.max`.
+    pub topics: usize,
+    /// `metadata.partitions.max`, over all topics.
+    pub partitions: usize,
+}
+
+impl Default for SizeMax {
+    /// More than any one cluster of today has.
+    fn default() -> SizeMax {
+        SizeMax { brokers: 1_000, topics: 100_000, partitions: 200_000 }
+    }
 }
 
 /// How one cluster's connections are made safe. Copies share sessions, tokens and the pauses after

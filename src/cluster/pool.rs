@@ -4,6 +4,7 @@
 //! address that failed again before its pause is over.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -31,6 +32,7 @@ use crate::cluster::error::Result;
 use crate::cluster::lock;
 use crate::ids::BrokerId;
 use crate::ids::ClusterId;
+use crate::wire::prim::peer_text;
 
 /// A control connection: one question at a time; the metadata of 500,000 partitions fits.
 const CONTROL: Limits = Limits { frame_bytes_max: 32 << 20, slabs: 1, in_flight_max: 1 };
@@ -40,6 +42,9 @@ const APPEND: Limits = Limits { frame_bytes_max: 8 << 20, slabs: 2, in_flight_ma
 const FETCH_IN_FLIGHT_MAX: usize = 4;
 /// How many failing addresses are remembered.
 const PACES_MAX: usize = 1024;
+
+/// How many addresses are tried for one question to "any broker".
+const ROUND_MAX: usize = 8;
 
 /// How many TLS handshakes with one cluster run at once: each costs both sides a signature.
 const HANDSHAKES_MAX: usize = 8;
@@ -101,6 +106,7 @@ struct Pace {
 }
 
 /// An address worth a try.
+#[derive(Clone)]
 struct Candidate {
     broker: Option<BrokerId>,
     host: Arc<str>,
@@ -187,20 +193,40 @@ impl Cluster {
         Err(ClusterError::new(&peer, "connect", Kind::Nobody(failures.into())))
     }
 
+    /// Whom to try in one round: each address once, no more than `ROUND_MAX`, and a bootstrap
+    /// address second at the latest, whatever the metadata claims.
     fn candidates(&self) -> Vec<Candidate> {
-        let mut all: Vec<Candidate> = self.look(|metadata| {
+        let told: Vec<Candidate> = self.look(|metadata| {
             let brokers = metadata.brokers();
             brokers.map(|one| candidate(Some(one.id), &one.host, one.port)).collect()
         });
-        let turn = lock(&self.dice).below(all.len() as u64) as usize;
-        all.rotate_left(turn);
-        for (host, port) in &self.options.bootstrap {
+        let bootstrap = self.options.bootstrap.iter().map(|(host, port)| {
             let one = candidate(None, host, *port);
-            if all.iter().all(|known| known.address != one.address) {
-                all.push(one);
+            told.iter().find(|known| known.address == one.address).cloned().unwrap_or(one)
+        });
+        let bootstrap = self.by_standing(bootstrap.collect());
+        let told = self.by_standing(told);
+        let (one, others) = told.split_at(told.len().min(1));
+        let (first, rest) = bootstrap.split_at(bootstrap.len().min(1));
+        let others = &others[..others.len().min(ROUND_MAX - 3)];
+        let mut round: Vec<Candidate> = Vec::new();
+        for next in [one, first, others, rest].into_iter().flatten() {
+            if round.len() < ROUND_MAX && round.iter().all(|known| known.address != next.address) {
+                round.push(next.clone());
             }
         }
         // a stable sort: addresses in good standing first, then by the end of their pause
+        round.sort_by_key(|one| self.pool.next_dial(&one.address));
+        round
+    }
+
+    /// Each address once, from a random place on; those in good standing first, the others by the
+    /// end of their pause.
+    fn by_standing(&self, mut all: Vec<Candidate>) -> Vec<Candidate> {
+        let mut seen = BTreeSet::new();
+        all.retain(|one| seen.insert(one.address.clone()));
+        let turn = lock(&self.dice).below(all.len() as u64) as usize;
+        all.rotate_left(turn);
         all.sort_by_key(|one| self.pool.next_dial(&one.address));
         all
     }
@@ -237,7 +263,7 @@ impl Cluster {
             .with_topics(Some(Vec::new()))
             .with_allow_auto_topic_creation(false);
         let told = self.exchange_first(&mut conn, &nothing).await?;
-        let got = told.cluster_id.map(|id| ClusterId(id.as_str().into()));
+        let got = told.cluster_id.map(|id| ClusterId(peer_text(id.as_bytes()).into()));
         self.check_id(conn.peer(), got)?;
         Ok(conn)
     }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::cluster::Target;
@@ -29,6 +31,11 @@ use crate::ids::PartitionId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::wire::error::KafkaCode;
+
+/// How often a reading of the metadata may dial and ask in vain before it counts as failed.
+const REFRESH_ROUNDS: u32 = 2;
+const HOSTLESS: &str = "brokers are told whose host is neither a name nor an address: they are not \
+                        dialled; correct their advertised.listeners";
 
 /// What to read.
 #[derive(Copy, Clone, Debug)]
@@ -56,19 +63,37 @@ impl Cluster {
         let is_all = topics.is_none();
         let request =
             MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
-        let response = self.ask(Target::Any, &request).await?;
+        let within = self.refresh_within();
+        let asked = timeout(within, self.ask(Target::Any, &request)).await;
+        let response = match asked {
+            Ok(response) => response?,
+            Err(_) => return Err(self.unread("every known address", Kind::Deadline(within))),
+        };
         let code = KafkaCode(response.error_code);
         if !code.is_none() {
-            let peer = self.peer(None, "any broker".into());
-            let kind = Kind::Refused { code, message: None };
-            return Err(ClusterError::new(&peer, "Metadata", kind));
+            return Err(self.unread("any broker", Kind::Refused { code, message: None }));
         }
         let told = told(response, is_all);
+        let hostless = told.hostless;
+        let before = self.look(|metadata| metadata.hostless());
         self.change(|metadata| metadata.absorb(told));
+        if hostless > before {
+            let side = self.side();
+            tracing::warn!(%side, hostless, "{HOSTLESS}");
+        }
         if is_all {
             *read_at = Some(began);
         }
         Ok(())
+    }
+
+    /// What a whole reading may take, whoever is asked: a dial in vain or two, and an answer.
+    fn refresh_within(&self) -> Duration {
+        (self.options.dial_timeout + self.options.request_timeout) * REFRESH_ROUNDS
+    }
+
+    fn unread(&self, whom: &str, kind: Kind) -> ClusterError {
+        ClusterError::new(&self.peer(None, whom.into()), "Metadata", kind)
     }
 
     /// The ids of these topics as that very broker knows them now; the cache is not touched.
@@ -96,16 +121,13 @@ fn topic_asked(name: &TopicName) -> MetadataRequestTopic {
 }
 
 fn told(response: MetadataResponse, is_all: bool) -> Told {
-    let brokers = response.brokers.iter().filter_map(|broker| {
-        Some(Broker {
-            id: BrokerId(broker.node_id.0),
-            host: broker.host.as_str().into(),
-            port: u16::try_from(broker.port).ok()?,
-            rack: broker.rack.as_ref().map(|rack| rack.as_str().into()),
-        })
-    });
+    let broker = |one: &MetadataResponseBroker| {
+        Broker::told(one.node_id.0, &one.host, one.port, one.rack.as_deref())
+    };
+    let brokers: Vec<Broker> = response.brokers.iter().filter_map(broker).collect();
     Told {
-        brokers: brokers.collect(),
+        hostless: response.brokers.len() - brokers.len(),
+        brokers,
         controller: (response.controller_id.0 >= 0).then_some(BrokerId(response.controller_id.0)),
         topics: response.topics.iter().filter_map(topic_told).collect(),
         is_all,

@@ -124,6 +124,11 @@ fn cluster_options(section: &Checked, side: Side, safe: &Safe) -> Option<cluster
         retry_pause: bounded(retry.first_ms),
         retry_pause_max: bounded(retry.max_ms),
         rack: text(section, "client.rack")?,
+        size_max: cluster::SizeMax {
+            brokers: number(section, "metadata.brokers.max")?,
+            topics: number(section, "metadata.topics.max")?,
+            partitions: number(section, "metadata.partitions.max")?,
+        },
         security: safe.clusters.get(&section.name)?.clone(),
     })
 }

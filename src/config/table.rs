@@ -247,6 +247,28 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
          a year.",
     ),
     plain(
+        "metadata.brokers.max",
+        CLUSTERS,
+        Kind::Count(1, 100_000),
+        Default::Is("1000"),
+        "A cluster that tells of more brokers is not taken over: the answer is refused before \
+         anything is built of it.",
+    ),
+    plain(
+        "metadata.topics.max",
+        CLUSTERS,
+        Kind::Count(1, 10_000_000),
+        Default::Is("100000"),
+        "The same for topics, mirrored or not.",
+    ),
+    plain(
+        "metadata.partitions.max",
+        CLUSTERS,
+        Kind::Count(1, 10_000_000),
+        Default::Is("200000"),
+        "The same for partitions over all topics, mirrored or not.",
+    ),
+    plain(
         "reconnect.backoff.ms",
         CLUSTERS,
         Kind::Millis(0, i64::MAX),

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
+use crate::cluster::peer_text;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Offset;
@@ -218,7 +219,7 @@ fn parse(
     let mut saved = Saved::default();
     for (key, value) in rows {
         let Some(rest) = own(key, link) else { continue };
-        let unreadable = || Unreadable::Row { key: key.clone() };
+        let unreadable = || Unreadable::Row { key: peer_text(key.as_bytes()) };
         if let Some(topic) = rest.strip_suffix(STARTS) {
             let name = TopicName::new(topic).ok_or_else(unreadable)?;
             saved.starts.insert(name, starts(value).ok_or_else(unreadable)?);
@@ -231,7 +232,10 @@ fn parse(
             let name = TopicName::new(rest).ok_or_else(unreadable)?;
             let row: Row = serde_json::from_str(value).map_err(|_| unreadable())?;
             if row.source_cluster != *source.0 {
-                return Err(Unreadable::Source { was: row.source_cluster, is: source.clone() });
+                return Err(Unreadable::Source {
+                    was: peer_text(row.source_cluster.as_bytes()),
+                    is: source.clone(),
+                });
             }
             let ids = TopicId::parse(&row.source_topic).zip(TopicId::parse(&row.destination_topic));
             saved.ids.insert(name, ids.ok_or_else(unreadable)?);

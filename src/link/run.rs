@@ -64,6 +64,8 @@ const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
 /// How often a topic that is missing is looked for, until it is there or counts as deleted.
 const MISSING_LOOK: Duration = Duration::from_secs(5);
 /// The destination's bound.
+/// Of how many partitions the end is told when the link stops.
+const ENDS_TOLD_MAX: usize = 1_000;
 const PRODUCER_AGE: &str = "producer.id.expiration.ms";
 
 /// What all links of the process share.
@@ -420,10 +422,13 @@ impl Starting {
     }
 
     fn tell_ends(&self) {
-        for (tp, seen) in self.link.partitions() {
+        let partitions = self.link.partitions();
+        for (tp, seen) in partitions.iter().take(ENDS_TOLD_MAX) {
             let end = seen.destination_end.map(|end| end.get());
             tracing::info!(link = %self.link.name, partition = %tp, end, "stopped");
         }
+        let (all, more) = (partitions.len(), partitions.len().saturating_sub(ENDS_TOLD_MAX));
+        tracing::info!(link = %self.link.name, partitions = all, untold = more, "link stopped");
     }
 }
 

@@ -178,9 +178,29 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
     }
 }
 
+/// How large a cluster is that a Metadata answer tells of.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Its brokers.
+    pub brokers: usize,
+    /// Its topics, of those asked for.
+    pub topics: usize,
+    /// Their partitions, all together.
+    pub partitions: usize,
+}
+
 /// Whether a response's body has the shape of its API and version; gives how many bytes of memory
 /// its decoding takes at most.
 pub fn check(api: ApiKey, version: i16, body: &Bytes) -> Result<usize, WireError> {
+    walk(api, version, body).map(|walker| walker.memory)
+}
+
+/// The same; gives what the answer tells of, where it is one to Metadata.
+pub fn measure(api: ApiKey, version: i16, body: &Bytes) -> Result<Size, WireError> {
+    walk(api, version, body).map(|walker| walker.size)
+}
+
+fn walk(api: ApiKey, version: i16, body: &Bytes) -> Result<Walker, WireError> {
     let ours = api.ours();
     let shape = of(api).filter(|_| (ours.min..=ours.max).contains(&version));
     let unknown = WireError::BadValue { what: "version", value: i64::from(version) };
@@ -189,11 +209,12 @@ pub fn check(api: ApiKey, version: i16, body: &Bytes) -> Result<usize, WireError
         reader: Reader::new(body.clone()),
         version,
         memory: 0,
+        size: Size::default(),
         memory_max: body.len() * MEMORY_PER_BYTE_MAX + MEMORY_BYTES_BASE,
     };
     walker.walk(shape)?;
-    walker.reader.finish(api.name())?;
-    Ok(walker.memory)
+    walker.reader.clone().finish(api.name())?;
+    Ok(walker)
 }
 
 struct Walker {
@@ -202,6 +223,7 @@ struct Walker {
     /// What the elements seen so far take in memory.
     memory: usize,
     memory_max: usize,
+    size: Size,
 }
 
 impl Walker {
@@ -249,6 +271,12 @@ impl Walker {
             return Ok(None);
         };
         self.account(shape.name, count, STRUCT_BYTES_MAX)?;
+        match shape.name {
+            "METADATA_BROKER" => self.size.brokers += count,
+            "METADATA_TOPIC" => self.size.topics += count,
+            "METADATA_PARTITION" => self.size.partitions += count,
+            _ => {}
+        }
         for _ in 0..count {
             self.walk(shape)?;
         }

@@ -49,6 +49,7 @@ pub fn options(port: u16, security: Security) -> Options {
         retry_pause: Duration::from_millis(20),
         retry_pause_max: Duration::from_millis(40),
         rack: String::new(),
+        size_max: Default::default(),
         security,
     }
 }

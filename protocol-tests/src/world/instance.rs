@@ -116,6 +116,7 @@ pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
         retry_pause: Duration::from_millis(100),
         retry_pause_max: Duration::from_secs(1),
         rack: String::new(),
+        size_max: Default::default(),
         security: Default::default(),
     }
 }

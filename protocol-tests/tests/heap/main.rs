@@ -6,6 +6,7 @@ mod hostile;
 mod idle;
 mod logins;
 mod scrapes;
+mod metadata;
 mod shape;
 
 use std::sync::Mutex;

@@ -6,3 +6,4 @@ mod conn;
 mod golden;
 mod reframe;
 mod secure;
+mod texts;

@@ -59,6 +59,7 @@ fn options(bootstrap: &[&str]) -> Options {
         retry_pause: Duration::from_millis(100),
         retry_pause_max: Duration::from_secs(1),
         rack: String::new(),
+        size_max: Default::default(),
         security: Default::default(),
     }
 }

@@ -39,6 +39,7 @@ fn options(cluster: &TestCluster) -> Options {
         retry_pause: Duration::from_millis(50),
         retry_pause_max: Duration::from_secs(1),
         rack: String::new(),
+        size_max: Default::default(),
         security: Default::default(),
     }
 }

@@ -27,8 +27,17 @@ use tokio::time::timeout_at;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Pause between such questions.
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(15);
+/// The longest name of a host (RFC 1035).
+const HOST_BYTES_MAX: usize = 253;
 /// How many addresses of one name are tried.
 const ADDRESSES_MAX: usize = 16;
+
+/// Whether a text can be the host of a broker: an address, or letters, digits, `.`, `-` and `_`.
+pub fn is_host(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_name = !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(legal);
+    is_name || text.parse::<IpAddr>().is_ok()
+}
 
 /// A stream of bytes to one broker.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
