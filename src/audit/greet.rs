@@ -59,7 +59,7 @@ pub async fn greet(cluster: &Arc<Cluster>, findings: &mut Vec<Finding>) -> Clust
     let mut brokers = Vec::new();
     for broker in known {
         let began = Instant::now();
-        let purpose = Use::Fetch { frame_bytes_max: GREETING_BYTES_MAX, slabs: 1 };
+        let purpose = Use::Look { frame_bytes_max: GREETING_BYTES_MAX };
         let opened = cluster.open(broker.id, purpose).await;
         let mut one = BrokerReport {
             id: broker.id.0,

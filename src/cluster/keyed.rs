@@ -105,7 +105,7 @@ impl KeyedLog {
         let asked = [(self.tp.clone(), partition.epoch)];
         let start = self.end(leader, &asked, EndKind::Start).await?;
         let end = self.end(leader, &asked, EndKind::HighWatermark).await?;
-        let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: 2 };
+        let purpose = Use::Look { frame_bytes_max: FRAME_BYTES_MAX };
         let mut conn = self.cluster.open(leader, purpose).await?;
         let (mut rows, mut at) = (Rows::new(), start);
         while at < end {

@@ -21,6 +21,7 @@ use crate::cluster::backoff::Backoff;
 use crate::cluster::conn::Conn;
 use crate::cluster::conn::Limits;
 use crate::cluster::conn::Silences;
+use crate::cluster::conn::Turns;
 use crate::cluster::count;
 use crate::cluster::dial::DialError;
 use crate::cluster::dial::Stream;
@@ -35,9 +36,21 @@ use crate::ids::ClusterId;
 use crate::wire::prim::peer_text;
 
 /// A control connection: one question at a time; the metadata of 500,000 partitions fits.
-const CONTROL: Limits = Limits { frame_bytes_max: 32 << 20, slabs: 1, in_flight_max: 1 };
+const CONTROL: Limits = Limits {
+    frame_bytes_max: 32 << 20,
+    kept_bytes_max: SMALL_BYTES_MAX,
+    slabs: 1,
+    in_flight_max: 1,
+};
 /// An append connection: answers are small.
-const APPEND: Limits = Limits { frame_bytes_max: 8 << 20, slabs: 2, in_flight_max: 32 };
+const APPEND: Limits = Limits {
+    frame_bytes_max: 8 << 20,
+    kept_bytes_max: SMALL_BYTES_MAX,
+    slabs: 2,
+    in_flight_max: 32,
+};
+/// The largest buffer that is kept where large answers are rare.
+const SMALL_BYTES_MAX: usize = 1 << 20;
 /// A fetch connection may have as many questions in flight.
 const FETCH_IN_FLIGHT_MAX: usize = 4;
 /// How many failing addresses are remembered.
@@ -56,8 +69,15 @@ pub enum Use {
     Fetch {
         /// The largest answer that is read.
         frame_bytes_max: usize,
+        /// The largest answer that is expected: its buffer is kept for the next one.
+        kept_bytes_max: usize,
         /// How many answers can be alive at once.
         slabs: usize,
+    },
+    /// Looks at single batches.
+    Look {
+        /// The largest answer that is read.
+        frame_bytes_max: usize,
     },
     /// Appends.
     Append,
@@ -85,6 +105,9 @@ pub(super) struct Pool {
     /// By `host:port`, where there are connections.
     silences: Mutex<BTreeMap<Arc<str>, Silences>>,
     handshakes: Semaphore,
+    /// Who reads an answer larger than was asked for: of those that follow logs, and of the others.
+    fetches: Turns,
+    questions: Turns,
 }
 
 impl Default for Pool {
@@ -95,6 +118,8 @@ impl Default for Pool {
             paces: Mutex::default(),
             silences: Mutex::default(),
             handshakes,
+            fetches: Turns::default(),
+            questions: Turns::default(),
         }
     }
 }
@@ -136,10 +161,15 @@ impl Pool {
 impl Cluster {
     /// A fresh connection to a broker for a lane's own use.
     pub async fn open(&self, broker: BrokerId, purpose: Use) -> Result<Conn> {
+        let in_flight_max = FETCH_IN_FLIGHT_MAX;
         let limits = match purpose {
             Use::Append => APPEND,
-            Use::Fetch { frame_bytes_max, slabs } => {
-                Limits { frame_bytes_max, slabs, in_flight_max: FETCH_IN_FLIGHT_MAX }
+            Use::Fetch { frame_bytes_max, kept_bytes_max, slabs } => {
+                Limits { frame_bytes_max, kept_bytes_max, slabs, in_flight_max }
+            }
+            Use::Look { frame_bytes_max } => {
+                let kept_bytes_max = SMALL_BYTES_MAX;
+                Limits { frame_bytes_max, kept_bytes_max, slabs: 1, in_flight_max }
             }
         };
         self.open_broker(broker, limits).await
@@ -253,7 +283,9 @@ impl Cluster {
         let failed = |error: DialError| ClusterError::new(&peer, "connect", error);
         let stream = self.dial_now(at).await.map_err(failed)?;
         let mut conn = Conn::new(stream, peer, &self.client_id, limits);
-        conn.share(self.pool.silences(&at.address));
+        // answers that wait for their appends never hold up the questions that appends need
+        let turns = if limits.slabs > 1 { &self.pool.fetches } else { &self.pool.questions };
+        conn.share(self.pool.silences(&at.address), turns);
         conn.greet(Instant::now() + self.options.request_timeout).await?;
         if let Some(login) = &self.options.security.login {
             let seed = lock(&self.dice).throw();

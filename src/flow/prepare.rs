@@ -189,7 +189,7 @@ fn trouble(error: LookError) -> Trouble {
 }
 
 async fn open_eyes(shared: &Shared, key: LaneKey) -> Result<Eyes, ClusterError> {
-    let purpose = || Use::Fetch { frame_bytes_max: LOOK_FRAME_BYTES_MAX, slabs: 1 };
+    let purpose = || Use::Look { frame_bytes_max: LOOK_FRAME_BYTES_MAX };
     let source = shared.source.open(key.source, purpose());
     let destination = shared.destination.open(key.destination, purpose());
     let (source, destination) = tokio::try_join!(source, destination)?;

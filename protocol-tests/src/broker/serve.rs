@@ -27,6 +27,9 @@ use crate::broker::takeover::Act;
 use crate::broker::takeover::Call;
 use crate::net::NetStream;
 
+/// The largest body that is copied behind its head; of a larger one many answers share the memory.
+const COPIED_BYTES_MAX: usize = 1 << 20;
+
 /// `socket.request.max.bytes`.
 const REQUEST_BYTES_MAX: usize = 100 << 20;
 
@@ -205,16 +208,20 @@ impl Connection {
     }
 
     async fn write_answer(&mut self, call: &Call, body: &Bytes) -> io::Result<()> {
-        let mut frame = BytesMut::with_capacity(body.len() + 16);
+        let mut frame = BytesMut::with_capacity(body.len().min(COPIED_BYTES_MAX) + 16);
         frame.put_i32(0);
         let mut header = ResponseHeader::default();
         header.correlation_id = call.correlation_id;
         // an ApiVersions answer has header v0 always, so that any client can read it
         let header_version = call.key.response_header_version(call.version);
         header.encode(&mut frame, header_version).map_err(io::Error::other)?;
-        frame.put_slice(body);
-        let len = (frame.len() - 4) as i32;
+        let len = (frame.len() - 4 + body.len()) as i32;
         frame[..4].copy_from_slice(&len.to_be_bytes());
+        if body.len() > COPIED_BYTES_MAX {
+            self.stream.write_all(&frame).await?;
+            return self.stream.write_all(body).await;
+        }
+        frame.put_slice(body);
         self.stream.write_all(&frame).await
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Two of them never run at once: each takes `alone` first.
 
+mod fetches;
 mod hostile;
 mod idle;
 mod logins;
-mod scrapes;
 mod metadata;
+mod scrapes;
 mod shape;
 
 use std::sync::Mutex;

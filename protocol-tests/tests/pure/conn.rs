@@ -30,7 +30,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
-const LIMITS: Limits = Limits { frame_bytes_max: 1 << 20, slabs: 2, in_flight_max: 4 };
+const LIMITS: Limits =
+    Limits { frame_bytes_max: 1 << 20, kept_bytes_max: 1 << 20, slabs: 2, in_flight_max: 4 };
 const WAIT: Duration = Duration::from_secs(5);
 
 fn peer() -> Peer {

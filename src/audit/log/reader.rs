@@ -226,7 +226,8 @@ impl<'a> Lines<'a> {
         {
             return Ok(conn);
         }
-        let purpose = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, slabs: SLABS };
+        let (frame_bytes_max, kept_bytes_max) = (FRAME_BYTES_MAX, FRAME_BYTES_MAX);
+        let purpose = Use::Fetch { frame_bytes_max, kept_bytes_max, slabs: SLABS };
         if self.has_given_up(broker) {
             return Err(ReadError::GivenUp { side: self.cluster.side(), broker });
         }

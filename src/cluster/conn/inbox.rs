@@ -18,6 +18,10 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::ReadBuf;
 
+use crate::cluster::conn::large;
+use crate::cluster::conn::large::Large;
+use crate::cluster::conn::large::Turn;
+use crate::cluster::conn::large::Turns;
 use crate::cluster::conn::slabs::Lent;
 use crate::cluster::conn::slabs::Slabs;
 use crate::wire::error::WireError;
@@ -40,21 +44,28 @@ pub(super) struct Inbox {
     /// What is staged and not yet taken lies in `start..end`.
     start: usize,
     end: usize,
-    /// The large frame that is being read, and its size.
-    large: Option<(Lent, usize)>,
+    /// The long frame that is being read, and its size.
+    long: Option<(Lent, usize)>,
+    /// For frames beyond `kept_bytes_max`.
+    pub large: Large,
+    turn: Option<Turn>,
     pub slabs: Slabs,
     pub bytes_max: usize,
+    pub kept_bytes_max: usize,
 }
 
 impl Inbox {
-    pub fn new(slabs: usize, bytes_max: usize) -> Inbox {
+    pub fn new(slabs: usize, bytes_max: usize, kept_bytes_max: usize) -> Inbox {
         Inbox {
             staging: vec![0; STAGING_BYTES].into_boxed_slice(),
             start: 0,
             end: 0,
-            large: None,
+            long: None,
+            large: Large::new(&Turns::default()),
+            turn: None,
             slabs: Slabs::new(slabs),
             bytes_max,
+            kept_bytes_max,
         }
     }
 
@@ -68,23 +79,23 @@ impl Inbox {
         S: AsyncRead + Unpin + ?Sized,
     {
         loop {
-            if self.large.is_some() {
-                return self.poll_large(stream, cx);
+            if self.long.is_some() {
+                return self.poll_long(stream, cx);
             }
-            if let Some(frame) = self.take_staged().map_err(Fault::Wire)? {
+            if let Some(frame) = ready!(self.poll_staged(cx)).map_err(Fault::Wire)? {
                 return Poll::Ready(Ok(frame));
             }
-            if self.large.is_none() {
+            if self.long.is_none() {
                 ready!(self.poll_staging(stream, cx)).map_err(Fault::Io)?.ok_or(Fault::Closed)?;
             }
         }
     }
 
-    fn poll_large<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>>
+    fn poll_long<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>>
     where
         S: AsyncRead + Unpin + ?Sized,
     {
-        let (lent, size) = self.large.as_mut().expect("only called inside a large frame");
+        let (lent, size) = self.long.as_mut().expect("only called inside a long frame");
         while lent.buf.len() < *size {
             let left = *size - lent.buf.len();
             let mut into = (&mut lent.buf).limit(left);
@@ -95,29 +106,38 @@ impl Inbox {
                 Err(error) => return Poll::Ready(Err(Fault::Io(error))),
             }
         }
-        let (lent, _) = self.large.take().expect("it was there a moment ago");
-        Poll::Ready(Ok(self.slabs.filled(lent)))
+        let (lent, _) = self.long.take().expect("it was there a moment ago");
+        Poll::Ready(Ok(match self.turn.take() {
+            Some(turn) => large::owned(lent.buf, turn),
+            None => self.slabs.filled(lent),
+        }))
     }
 
-    /// A frame that is staged whole; begins a large one when its prefix is staged.
-    fn take_staged(&mut self) -> Result<Option<Bytes>, WireError> {
+    /// A frame that is staged whole; begins a long one when its prefix is staged.
+    fn poll_staged(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, WireError>> {
         let staged = &self.staging[self.start..self.end];
         let Some((prefix, rest)) = staged.split_first_chunk::<PREFIX_BYTES>() else {
-            return Ok(None);
+            return Poll::Ready(Ok(None));
         };
         let size = response_size(*prefix, self.bytes_max)?;
         if let Some(frame) = rest.get(..size) {
             let frame = Bytes::copy_from_slice(frame);
             self.start += PREFIX_BYTES + size;
-            return Ok(Some(frame));
+            return Poll::Ready(Ok(Some(frame)));
         }
         if size > STAGING_BYTES - PREFIX_BYTES {
-            let mut lent = self.slabs.lend(size, self.bytes_max);
+            let mut lent = if size > self.kept_bytes_max {
+                // nothing more is read, and no room made, before it is this connection's turn
+                self.turn = Some(ready!(self.large.poll_turn(cx)));
+                Lent::fresh(size)
+            } else {
+                self.slabs.lend(size, self.kept_bytes_max)
+            };
             lent.buf.extend_from_slice(rest);
-            self.large = Some((lent, size));
+            self.long = Some((lent, size));
             self.start = self.end;
         }
-        Ok(None)
+        Poll::Ready(Ok(None))
     }
 
     /// Reads what there is into the staging buffer; `None` at the end of the stream.

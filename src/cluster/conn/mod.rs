@@ -9,6 +9,7 @@
 //! ```
 
 mod inbox;
+mod large;
 mod login;
 mod outbox;
 pub mod read;
@@ -36,6 +37,8 @@ use tokio::time::Sleep;
 
 use crate::cluster::conn::inbox::Fault;
 use crate::cluster::conn::inbox::Inbox;
+use crate::cluster::conn::large::Large;
+pub use crate::cluster::conn::large::Turns;
 use crate::cluster::conn::login::Held;
 use crate::cluster::conn::login::Session;
 use crate::cluster::conn::outbox::Outbox;
@@ -65,6 +68,9 @@ const NEVER: Duration = Duration::from_secs(86_400);
 pub struct Limits {
     /// The largest response that is read; a larger one ends the connection.
     pub frame_bytes_max: usize,
+    /// The largest response whose buffer is kept for the next one. A larger one waits for its turn
+    /// (`Conn::share`), and its buffer goes back.
+    pub kept_bytes_max: usize,
     /// How many large responses can be alive at once without fresh memory (`Conn::free_slabs`).
     pub slabs: usize,
     /// How many requests can be in flight.
@@ -139,7 +145,11 @@ impl Conn {
             out: Outbox::default(),
             flush_due: false,
             write_fault: None,
-            inbox: Inbox::new(limits.slabs, limits.frame_bytes_max.min(GREETING_BYTES_MAX)),
+            inbox: Inbox::new(
+                limits.slabs,
+                limits.frame_bytes_max.min(GREETING_BYTES_MAX),
+                limits.kept_bytes_max,
+            ),
             in_flight: VecDeque::with_capacity(limits.in_flight_max),
             limits,
             correlation: 0,
@@ -179,8 +189,10 @@ impl Conn {
         Ok(())
     }
 
-    /// Shares what is known of the address with all connections to it.
-    pub fn share(&mut self, silences: Silences) {
+    /// Shares what is known of the address with all connections to it, and the turn to read large
+    /// responses with all of its kind.
+    pub fn share(&mut self, silences: Silences, turns: &Turns) {
+        self.inbox.large = Large::new(turns);
         self.silences_seen = silences.count();
         self.silences = silences;
     }
@@ -224,7 +236,14 @@ impl Conn {
     /// How many large responses may still come before fresh memory is needed. A slab is free when
     /// all slices of its response are dropped.
     pub fn free_slabs(&mut self) -> usize {
-        self.inbox.slabs.free()
+        if self.inbox.large.is_alive() { 0 } else { self.inbox.slabs.free() }
+    }
+
+    /// Changes the size of the responses whose buffers are kept.
+    pub fn set_kept_bytes_max(&mut self, bytes_max: usize) {
+        self.limits.kept_bytes_max = bytes_max;
+        self.inbox.kept_bytes_max = bytes_max;
+        self.inbox.slabs.give_back(bytes_max);
     }
 
     /// Changes the cap of responses that are not yet begun.

@@ -1,7 +1,7 @@
 //! The buffers that large responses of one connection are read into, used again and again.
 //!
-//! It never frees a buffer while the connection lives and never zeroes one: a fresh mebibyte costs
-//! page faults that a used one does not.
+//! It never zeroes a buffer and frees one only when the bound has sunk below it: a fresh mebibyte
+//! costs page faults that a used one does not.
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -34,6 +34,13 @@ pub(super) struct Lent {
     at: Option<usize>,
 }
 
+impl Lent {
+    /// A buffer that goes to the allocator afterwards.
+    pub fn fresh(bytes: usize) -> Lent {
+        Lent { buf: BytesMut::with_capacity(bytes), at: None }
+    }
+}
+
 impl Slabs {
     pub fn new(max: usize) -> Slabs {
         Slabs { ring: Vec::with_capacity(max), max }
@@ -62,7 +69,7 @@ impl Slabs {
             place = Some(self.ring.len() - 1);
         }
         let Some(at) = place else {
-            return Lent { buf: BytesMut::with_capacity(need), at: None };
+            return Lent::fresh(need);
         };
         let slab = &mut self.ring[at];
         if slab.bytes < need {
@@ -72,6 +79,16 @@ impl Slabs {
         }
         slab.lent = true;
         Lent { buf: std::mem::take(&mut slab.buf), at: Some(at) }
+    }
+
+    /// Frees the memory of buffers larger than that; of those in use, when they are free.
+    pub fn give_back(&mut self, bytes_max: usize) {
+        let bound = bytes_max.max(SLAB_BYTES_MIN);
+        for slab in self.ring.iter_mut().filter(|slab| slab.bytes > bound) {
+            if slab.is_free() {
+                *slab = Slab { buf: BytesMut::new(), bytes: 0, lent: false };
+            }
+        }
     }
 
     /// Takes the frame out of a filled buffer; the buffer is free when the frame's slices are gone.
@@ -118,6 +135,20 @@ mod tests {
         let third = fill(&mut slabs, 120_000);
         assert_eq!(third.as_ptr(), place);
         assert_eq!(third.len(), 120_000);
+    }
+
+    #[test]
+    fn a_buffer_above_a_lower_bound_is_given_back() {
+        let mut slabs = Slabs::new(1);
+        let frame = fill(&mut slabs, 1 << 20);
+        slabs.give_back(1 << 18);
+        assert_eq!(slabs.ring[0].bytes, 1 << 20, "it is in use");
+        drop(frame);
+        slabs.give_back(1 << 20);
+        assert_eq!(slabs.ring[0].bytes, 1 << 20, "it is within the bound");
+        slabs.give_back(1 << 18);
+        assert_eq!(slabs.ring[0].bytes, 0);
+        assert_eq!(fill(&mut slabs, 1 << 18).len(), 1 << 18);
     }
 
     #[test]
