@@ -147,7 +147,8 @@ async fn no_text_of_a_peer_steers_a_terminal_or_forges_a_line() {
     let topic = NewTopic { name: orders.clone(), partitions, replicas: None, configs };
     let made = cluster.create_topics(&[topic], false).await.unwrap();
     is_clean(&made[&orders].as_ref().unwrap_err().to_string());
-    let configs = cluster.describe_topic_configs(&[orders.clone()], None).await.unwrap();
+    let configs =
+        cluster.describe_topic_configs(std::slice::from_ref(&orders), None).await.unwrap();
     let configs = configs[&orders].as_ref().unwrap();
     assert_eq!(configs.len(), 2);
     for (name, entry) in configs {
