@@ -3,6 +3,7 @@
 //! It never sends a byte, and never sets `SO_RCVBUF` (that would end the kernel's autotuning).
 
 pub mod allow;
+mod sockets;
 pub(super) mod tls;
 
 use std::future::Future;
@@ -11,17 +12,23 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
 use socket2::TcpKeepalive;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::net::lookup_host;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
+
+use crate::cluster::dial::sockets::Place;
+use crate::cluster::dial::sockets::Sockets;
 
 /// Idle time before the kernel asks whether the peer still lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -37,6 +44,11 @@ pub fn is_host(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_name = !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(legal);
     is_name || text.parse::<IpAddr>().is_ok()
+}
+
+/// How many connections to brokers the process opens at most: in all, and to one address.
+pub fn sockets_max() -> (usize, usize) {
+    Sockets::of_process().bounds()
 }
 
 /// A stream of bytes to one broker.
@@ -85,6 +97,18 @@ pub enum DialError {
         .0.as_millis()
     )]
     TlsTimeout(Duration),
+    /// So many sockets are open, and the rest of the descriptors is kept for the service port.
+    #[error(
+        "isolog has {0} connections to brokers, as many as its limit of open files leaves room \
+         for: raise it (LimitNOFILE in the unit, ulimit -n)"
+    )]
+    NoDescriptor(usize),
+    /// So many sockets to one address are open.
+    #[error(
+        "isolog has {0} connections to this address already: are so many brokers advertised \
+         behind one address?"
+    )]
+    Crowded(usize),
     /// Any other reason.
     #[error("cannot connect: {0}")]
     Io(Arc<io::Error>),
@@ -109,8 +133,9 @@ pub struct TcpDial {
 impl Dial for TcpDial {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialling<'a> {
         Box::pin(async move {
+            let place = Sockets::of_process().place(host, port)?;
             let stream = self.connect(host, port).await?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            Ok(Box::new(Socket { stream, _place: place }) as Box<dyn Stream>)
         })
     }
 }
@@ -137,14 +162,60 @@ impl TcpDial {
     }
 }
 
-impl Stream for TcpStream {
+/// A socket, and its place among those of the process.
+struct Socket {
+    stream: TcpStream,
+    _place: Place,
+}
+
+impl Stream for Socket {
     fn abort(self: Box<Self>) {
         // a socket that is gone already needs no RST
-        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     fn peer_ip(&self) -> Option<IpAddr> {
-        self.peer_addr().ok().map(|address| address.ip())
+        self.stream.peer_addr().ok().map(|address| address.ip())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
