@@ -46,6 +46,7 @@ fn padded() -> Bytes {
 
 /// H4.
 #[tokio::test(start_paused = true)]
+#[allow(clippy::await_holding_lock, reason = "it is the turn of the whole program")]
 async fn answers_beyond_their_grant_come_one_at_a_time_and_are_given_back() {
     let _alone = alone();
     let mut world = World::between(Spec::triple("source", 1), Spec::triple("destination", 2));

@@ -86,6 +86,7 @@ fn telling(body: &Arc<Vec<u8>>) -> Arc<Net> {
 
 /// H5: 17 MiB of one topic with a million partitions.
 #[tokio::test(start_paused = true)]
+#[allow(clippy::await_holding_lock, reason = "it is the turn of the whole program")]
 async fn a_million_partitions_cost_no_more_than_their_bytes() {
     let _alone = alone();
     let body = encoded(&metadata(1_000_000));
@@ -109,6 +110,7 @@ async fn a_million_partitions_cost_no_more_than_their_bytes() {
 
 /// A cluster of the size that is allowed is taken over.
 #[tokio::test(start_paused = true)]
+#[allow(clippy::await_holding_lock, reason = "it is the turn of the whole program")]
 async fn what_is_within_the_bounds_is_taken_over() {
     let _alone = alone();
     let net = telling(&encoded(&metadata(200_000)));
