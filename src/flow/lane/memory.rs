@@ -44,6 +44,12 @@ pub fn unit_bytes(options: &Options) -> usize {
     share.clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
 }
 
+/// The buffer that an answer of so many bytes takes. A broker answers with more only for a batch
+/// that is larger by itself: its buffer is not kept.
+pub fn buffer_bytes(grant_bytes: usize) -> usize {
+    grant_bytes.next_power_of_two()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

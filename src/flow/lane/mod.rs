@@ -183,7 +183,8 @@ fn left(mut seat: Seat) -> Seat {
 }
 
 async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
-    let kept_bytes_max = buffer_bytes(memory::grant_bytes(&shared.options, shared.lanes.get()));
+    let kept_bytes_max =
+        memory::buffer_bytes(memory::grant_bytes(&shared.options, shared.lanes.get()));
     let fetch = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, kept_bytes_max, slabs: STROKES };
     let source = Line::open(&shared.source, key.source, fetch);
     let destination = Line::open(&shared.destination, key.destination, Use::Append);
@@ -338,7 +339,7 @@ impl Lane {
         }
         let version = source.version(ApiKey::Fetch)?;
         let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
-        source.set_kept_bytes_max(buffer_bytes(bytes_max));
+        source.set_kept_bytes_max(memory::buffer_bytes(bytes_max));
         let ask = self.fetcher.poll(&self.seats, version, bytes_max);
         let body = ask.map_err(|error| misuse(source, ApiKey::Fetch, &error))?;
         let Some(body) = body else { return Ok(()) };
@@ -487,12 +488,6 @@ impl Lane {
             let _ = self.shared.back.send(FromLane { key: self.key, seats, ended: None });
         }
     }
-}
-
-/// The buffer that an answer of so many bytes takes. A broker answers with more only for a batch
-/// that is larger by itself: its buffer is not kept.
-fn buffer_bytes(grant_bytes: usize) -> usize {
-    grant_bytes.next_power_of_two()
 }
 
 /// A request that we should not have made: a bug, which ends the lane and not the process.
