@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::audit::Dials;
 use crate::audit::LinkOptions;
 use crate::audit::greet::ClusterReport;
+use crate::audit::greet::crowds;
 use crate::audit::greet::greet;
 use crate::audit::greet::now_ms;
 use crate::audit::judge::Fillers;
@@ -35,9 +36,7 @@ use crate::cluster::ConfigEntries;
 use crate::cluster::ConfigEntry;
 use crate::cluster::EndKind;
 use crate::cluster::NewTopic;
-use crate::cluster::dial::sockets_max;
 use crate::cluster::error::ClusterError;
-use crate::cluster::metadata::Metadata;
 use crate::cluster::metadata::Topic;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -131,50 +130,6 @@ pub async fn run(link: &LinkOptions, dials: &Dials, ask: &Ask) -> Report {
     let topics = report.topics.iter().map(|one| one.level);
     report.level = findings.chain(topics).max().unwrap_or(Level::Exact);
     report
-}
-
-/// What a lane has open towards each side at most: its own connection, and one for looks.
-const LANE_SOCKETS: usize = 2;
-
-/// Whether all lanes of these brokers find room among the process's connections.
-fn crowds(source: &Cluster, destination: &Cluster) -> impl Iterator<Item = String> {
-    let of = |cluster: &Cluster| {
-        let hosts = |metadata: &Metadata| {
-            let mut by_address: BTreeMap<(Arc<str>, u16), usize> = BTreeMap::new();
-            let all = metadata.brokers().map(|one| (one.host.clone(), one.port));
-            all.for_each(|address| *by_address.entry(address).or_default() += 1);
-            (metadata.brokers().count(), by_address.into_values().max().unwrap_or(0))
-        };
-        cluster.look(hosts)
-    };
-    crowded(of(source), of(destination), sockets_max()).into_iter()
-}
-
-/// Each side: its brokers, and the most of them behind one address. The bounds: in all, and to
-/// one address.
-fn crowded(
-    (sources, behind_source): (usize, usize),
-    (destinations, behind_destination): (usize, usize),
-    (max, address_max): (usize, usize),
-) -> Vec<String> {
-    let lanes = sources * destinations;
-    let all = lanes * 2 * LANE_SOCKETS;
-    let at_one = (behind_source * destinations).max(behind_destination * sources) * LANE_SOCKETS;
-    let mut told = Vec::new();
-    if all > max {
-        told.push(format!(
-            "{sources} source and {destinations} destination brokers may take {all} connections, \
-             the limit of open files leaves {max}: raise it (LimitNOFILE in the unit, ulimit -n)"
-        ));
-    }
-    if at_one > address_max {
-        told.push(format!(
-            "so many brokers are advertised behind one address that it may take {at_one} \
-             connections; {address_max} are opened to one address: give brokers addresses of \
-             their own (advertised.listeners)"
-        ));
-    }
-    told
 }
 
 /// The check of a link whose clusters both answer.
@@ -534,19 +489,4 @@ fn gone(name: &TopicName, fate: Fate) -> TopicReport {
 pub(super) fn left(place: &Place) -> (Offset, Offset) {
     let copied = place.destination.map_or(Offset::ZERO, |log| log.1);
     (copied.max(place.source.0).min(place.source.1), place.source.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_lanes_than_connections_are_told_beforehand() {
-        assert_eq!(crowded((3, 1), (3, 1), (896, 512)), Vec::<String>::new());
-        let told = crowded((500, 500), (1, 1), (896, 512));
-        assert_eq!(told.len(), 2);
-        assert!(told[0].contains("may take 2000 connections"), "{}", told[0]);
-        assert!(told[1].contains("advertised behind one address"), "{}", told[1]);
-        assert_eq!(crowded((500, 1), (1, 1), (16_384, 512)).len(), 1, "one destination broker");
-    }
 }

@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::audit::judge::Finding;
 use crate::cluster::Cluster;
 use crate::cluster::Use;
+use crate::cluster::dial::sockets_max;
+use crate::cluster::metadata::Metadata;
 use crate::ids::Side;
 use crate::wire::versions::ApiKey;
 
@@ -125,4 +127,63 @@ async fn clock_ms(cluster: &Cluster) -> Option<i64> {
 pub fn now_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a lane has open towards each side at most: its own connection, and one for looks.
+const LANE_SOCKETS: usize = 2;
+
+/// Whether all lanes of these brokers find room among the process's connections.
+pub fn crowds(source: &Cluster, destination: &Cluster) -> impl Iterator<Item = String> {
+    let of = |cluster: &Cluster| {
+        let hosts = |metadata: &Metadata| {
+            let mut by_address: BTreeMap<(Arc<str>, u16), usize> = BTreeMap::new();
+            let all = metadata.brokers().map(|one| (one.host.clone(), one.port));
+            all.for_each(|address| *by_address.entry(address).or_default() += 1);
+            (metadata.brokers().count(), by_address.into_values().max().unwrap_or(0))
+        };
+        cluster.look(hosts)
+    };
+    crowded(of(source), of(destination), sockets_max()).into_iter()
+}
+
+/// Each side: its brokers, and the most of them behind one address. The bounds: in all, and to
+/// one address.
+fn crowded(
+    (sources, behind_source): (usize, usize),
+    (destinations, behind_destination): (usize, usize),
+    (max, address_max): (usize, usize),
+) -> Vec<String> {
+    let lanes = sources * destinations;
+    let all = lanes * 2 * LANE_SOCKETS;
+    let at_one = (behind_source * destinations).max(behind_destination * sources) * LANE_SOCKETS;
+    let mut told = Vec::new();
+    if all > max {
+        told.push(format!(
+            "{sources} source and {destinations} destination brokers may take {all} connections, \
+             the limit of open files leaves {max}: raise it (LimitNOFILE in the unit, ulimit -n)"
+        ));
+    }
+    if at_one > address_max {
+        told.push(format!(
+            "so many brokers are advertised behind one address that it may take {at_one} \
+             connections; {address_max} are opened to one address: give brokers addresses of \
+             their own (advertised.listeners)"
+        ));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_lanes_than_connections_are_told_beforehand() {
+        assert_eq!(crowded((3, 1), (3, 1), (896, 512)), Vec::<String>::new());
+        let told = crowded((500, 500), (1, 1), (896, 512));
+        assert_eq!(told.len(), 2);
+        assert!(told[0].contains("may take 2000 connections"), "{}", told[0]);
+        assert!(told[1].contains("advertised behind one address"), "{}", told[1]);
+        assert_eq!(crowded((500, 1), (1, 1), (16_384, 512)).len(), 1, "one destination broker");
+    }
 }

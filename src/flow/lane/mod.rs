@@ -183,8 +183,8 @@ fn left(mut seat: Seat) -> Seat {
 }
 
 async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
-    let kept_bytes_max =
-        memory::buffer_bytes(memory::grant_bytes(&shared.options, shared.lanes.get()));
+    let grant_bytes = memory::grant_bytes(&shared.options, shared.lanes.get());
+    let kept_bytes_max = memory::buffer_bytes(grant_bytes);
     let fetch = Use::Fetch { frame_bytes_max: FRAME_BYTES_MAX, kept_bytes_max, slabs: STROKES };
     let source = Line::open(&shared.source, key.source, fetch);
     let destination = Line::open(&shared.destination, key.destination, Use::Append);
@@ -261,8 +261,7 @@ impl Lane {
         self.stopping |= self.seats.len() == 0;
         match (side, &mut self.source) {
             (Side::Destination, _) => {
-                let logs = self.seats.logs(&self.shared.destination);
-                self.destination.reopen(logs);
+                self.destination.reopen(self.seats.logs(&self.shared.destination));
             }
             (Side::Source, Some(source)) => source.reopen(Vec::new()),
             (Side::Source, None) => {}
@@ -331,8 +330,8 @@ impl Lane {
     }
 
     fn send_fetch(&mut self) -> Result<(), ClusterError> {
-        let source = self.source.as_mut().filter(|_| !self.stopping);
-        let Some(source) = source.and_then(Line::conn) else { return Ok(()) };
+        let source = self.source.as_mut().filter(|_| !self.stopping).and_then(Line::conn);
+        let Some(source) = source else { return Ok(()) };
         let ready = !self.fetcher.under_way && self.fetch_at <= Instant::now();
         if !ready || source.free_slabs() == 0 {
             return Ok(());
