@@ -328,7 +328,7 @@ impl From<&MirrorRow> for MirrorText {
     fn from(row: &MirrorRow) -> MirrorText {
         let adopted = match row.before {
             Before::Absent => None,
-            Before::Adopted(id) => Some(id.to_string()),
+            Before::Adopted(id) => Some(id.hex()),
         };
         let sealed = row.sealed.iter().map(|(partition, sealed)| {
             let source_next = sealed.source_next.map(Offset::get);
@@ -337,8 +337,8 @@ impl From<&MirrorRow> for MirrorText {
         MirrorText {
             v: VERSION,
             source_topic: row.source_topic.to_string(),
-            source_id: row.source_id.to_string(),
-            mirror_id: row.mirror_id.map(|id| id.to_string()),
+            source_id: row.source_id.hex(),
+            mirror_id: row.mirror_id.map(|id| id.hex()),
             partitions: row.partitions,
             generation: row.generation,
             stage: row.stage,

@@ -307,7 +307,8 @@ impl Times {
         let all = self.0.lock().unwrap().clone();
         let (count, failed) = (all.len(), all.iter().filter(|ms| **ms == UNANSWERED).count());
         println!(
-            "hostile: {what}: p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms, max {max} ms of {count}; \
+            "hostile: {what}: p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms, max {max} ms of \
+             {count}; \
              {failed} without an answer"
         );
         max
