@@ -11,6 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// The longest topic name a Kafka broker accepts, in bytes (`Topic` of its `common.internals`).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// How long a topic id is in base64url without padding.
+const SHOWN_LETTERS: usize = 22;
+
 /// A position in a partition's log, never negative.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(i64);
@@ -136,8 +139,12 @@ impl TopicId {
         self.0.iter().enumerate().map(digits).collect()
     }
 
-    /// Reads what `hex` writes: 32 hex digits, dashes wherever.
+    /// Reads what `hex` writes (32 hex digits, dashes wherever), and what `Display` shows: the two
+    /// differ in length.
     pub fn parse(text: &str) -> Option<TopicId> {
+        if text.len() == SHOWN_LETTERS {
+            return URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(TopicId);
+        }
         let digits: Vec<u32> =
             text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
         let pairs = digits.chunks(2).map(|pair| Some((pair.first()? << 4 | pair.get(1)?) as u8));
@@ -245,7 +252,9 @@ mod tests {
         assert_eq!(id.hex(), "00112233-4455-6677-8899-aabbccddeeff");
         // what java.util.UUID of those digits is as org.apache.kafka.common.Uuid
         assert_eq!(id.to_string(), "ABEiM0RVZneImaq7zN3u_w");
-        for bad in ["", "00", "zz", &"0".repeat(31), &"0".repeat(34), "é"] {
+        assert_eq!(TopicId::parse("ABEiM0RVZneImaq7zN3u_w"), Some(id));
+        let strange = "ABEiM0RVZneImaq7zN3u/w";
+        for bad in ["", "00", "zz", &"0".repeat(31), &"0".repeat(34), "é", strange] {
             assert_eq!(TopicId::parse(bad), None, "{bad}");
         }
     }
