@@ -272,7 +272,7 @@ fn files_with_secrets_that_everybody_can_write_are_refused() {
     let dir = std::env::temp_dir().join(format!("isolog-open-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let login = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config=\
-                 x.PlainLoginModule required username=\"a\" password=\"${env:CARGO_PKG_NAME}\";\n";
+                 x.PlainLoginModule required username=\"a\" password=\"${env:PATH}\";\n";
     let inline: String = login
         .lines()
         .filter_map(|line| line.split_once('='))
@@ -312,7 +312,7 @@ fn files_with_secrets_that_everybody_can_write_are_refused() {
         assert_eq!(refusals.len(), parts.len(), "{bits:o}: {refusals:?}");
         assert!(refusals.iter().zip(parts).all(|(text, part)| text.contains(part)), "{refusals:?}");
     }
-    std::fs::write(&client, login.replace("${env:CARGO_PKG_NAME}", "hunter2")).unwrap();
+    std::fs::write(&client, login.replace("${env:PATH}", "hunter2")).unwrap();
     mode(&client, 0o644);
     let [warned] = said(&config).try_into().unwrap();
     assert!(
