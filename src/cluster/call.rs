@@ -161,8 +161,8 @@ fn api_of<R: Request>() -> ApiKey {
 fn encode(peer: &Peer, api: ApiKey, version: i16, request: &impl Encodable) -> Result<Bytes> {
     let mut body = BytesMut::new();
     let encoded = request.encode(&mut body, version);
-    let wrong = WireError::BadValue { what: "version of a request", value: i64::from(version) };
-    encoded.map_err(|_| ClusterError::new(peer, api.name(), wrong))?;
+    let own = WireError::OwnRequest { why: format!("version {version}") };
+    encoded.map_err(|_| ClusterError::new(peer, api.name(), own))?;
     Ok(body.freeze())
 }
 
@@ -171,8 +171,7 @@ fn decode<R: Decodable>(peer: &Peer, answer: Answer, max: &SizeMax) -> Result<R>
     let wrong = |error: WireError| ClusterError::new(peer, api.name(), error);
     let size = shape::measure(api, version, &body).map_err(wrong)?;
     check_size(&size, max).map_err(|kind| ClusterError::new(peer, api.name(), kind))?;
-    let refused = WireError::BadValue { what: "a response", value: i64::from(version) };
-    R::decode(&mut body, version).map_err(|_| wrong(refused))
+    R::decode(&mut body, version).map_err(|_| wrong(WireError::Undecodable { version }))
 }
 
 /// Before anything is built of it: a cluster may claim to be of any size.

@@ -230,7 +230,8 @@ impl KeyedLog {
         };
         let version = conn.version(ApiKey::Produce)?;
         let timeout = self.cluster.options().request_timeout;
-        let header = batch.header().try_into().map_err(|_| self.misuse("Produce"))?;
+        let header = batch.header().try_into();
+        let header = header.map_err(|_| self.misuse("Produce", "a header of another length"))?;
         let ask = AppendAsk {
             timeout_ms: i32::try_from(timeout.as_millis() / 2).unwrap_or(i32::MAX),
             entries: vec![AppendEntry {
@@ -239,7 +240,8 @@ impl KeyedLog {
                 batch: Sendable { header, records: batch.records() },
             }],
         };
-        let chain = ask.encode(version).map_err(|_| self.misuse("Produce"))?;
+        let chain = ask.encode(version);
+        let chain = chain.map_err(|error| self.misuse("Produce", &error.to_string()))?;
         conn.send(ApiKey::Produce, version, chain.pieces, Instant::now() + timeout)?;
         let answer = conn.turn().await?;
         let answer = AppendAnswer::decode(answer.body, answer.version)
@@ -253,8 +255,8 @@ impl KeyedLog {
         self.error(asked, Kind::Refused { code, message })
     }
 
-    fn misuse(&self, asked: &'static str) -> ClusterError {
-        self.error(asked, WireError::BadValue { what: "our own request", value: 0 }.into())
+    fn misuse(&self, asked: &'static str, why: &str) -> ClusterError {
+        self.error(asked, WireError::OwnRequest { why: why.to_owned() }.into())
     }
 
     fn error(&self, asked: &'static str, kind: Kind) -> ClusterError {

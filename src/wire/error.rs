@@ -35,6 +35,12 @@ pub enum WireError {
         /// What the peer says.
         value: i64,
     },
+    /// An answer that has the right lengths and is not what its version says.
+    #[error("the answer is not what version {version} of the protocol says")]
+    Undecodable {
+        /// The version that was asked in.
+        version: i16,
+    },
     /// Bytes behind the last field.
     #[error("{bytes} bytes are left behind {what}")]
     Trailing {
@@ -42,6 +48,12 @@ pub enum WireError {
         what: &'static str,
         /// How many.
         bytes: usize,
+    },
+    /// A request of our own that cannot be encoded; it was not sent.
+    #[error("isolog's own request cannot be encoded ({why}): a bug, report it with the log")]
+    OwnRequest {
+        /// What is wrong with it.
+        why: String,
     },
     /// Text that is not UTF-8.
     #[error("{what} is not UTF-8")]

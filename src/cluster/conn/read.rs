@@ -70,9 +70,10 @@ impl Conn {
         };
         let version = if by_id { version } else { version.min(IDS_FROM - 1) };
         let mut body = BytesMut::new();
-        let misuse = WireError::BadValue { what: "our own fetch", value: i64::from(version) };
-        let encoded = ask.encode(version, &mut body);
-        encoded.map_err(|_| ClusterError::new(self.peer(), ApiKey::Fetch.name(), misuse))?;
+        ask.encode(version, &mut body).map_err(|error| {
+            let own = WireError::OwnRequest { why: error.to_string() };
+            ClusterError::new(self.peer(), ApiKey::Fetch.name(), own)
+        })?;
         self.send(ApiKey::Fetch, version, [body.freeze()], deadline).map(drop)
     }
 

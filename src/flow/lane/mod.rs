@@ -491,10 +491,7 @@ impl Lane {
 
 /// A request that we should not have made: a bug, which ends the lane and not the process.
 fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
-    tracing::error!(%error, "a request of ours is not sent");
-    ClusterError::new(
-        conn.peer(),
-        api.name(),
-        WireError::BadValue { what: "our request", value: 0 },
-    )
+    let own = WireError::OwnRequest { why: error.to_string() };
+    tracing::error!(api = api.name(), "{own}");
+    ClusterError::new(conn.peer(), api.name(), own)
 }
