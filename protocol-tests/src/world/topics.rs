@@ -148,6 +148,15 @@ impl Topic {
             *pen.written += 1;
             let build = Build::new(pen.time(), records);
             pen.source.append_stored(&self.name, partition, &build);
+            self.trim_again(partition, pen);
+        }
+    }
+
+    /// Who trims goes on trimming: what a crash brought back goes again.
+    fn trim_again(&self, partition: i32, pen: &Pen) {
+        let start = self.partitions[partition as usize].history.start_max();
+        if pen.source.dump(&self.name, partition).start < start {
+            pen.source.retain_from(&self.name, partition, start);
         }
     }
 

@@ -31,6 +31,11 @@ impl History {
         self.start_max = self.start_max.max(log.start);
     }
 
+    /// The greatest log start that was noted.
+    pub fn start_max(&self) -> i64 {
+        self.start_max
+    }
+
     /// The latest time below an offset, where anything is known of what stood there.
     fn latest_before(&self, offset: i64) -> Option<i64> {
         self.shown.range(..offset).map(|(_, (time, _))| *time).max()

@@ -383,7 +383,10 @@ impl Lane {
         let (source, stop) = (&self.shared.source, &self.shared.stop);
         let strange = vouch::strangers(source, self.key.source, &self.seats, &answer, stop).await;
         let named = answer.partitions.iter().map(|one| (&one.topic, one.partition)).collect();
-        self.seats.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
+        // a throttled answer names nobody, whatever has changed
+        if answer.throttle_ms == 0 {
+            self.seats.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
+        }
         for one in answer.partitions {
             let fault = match &one.topic {
                 TopicRef::Name(name) => strange.get(name),
