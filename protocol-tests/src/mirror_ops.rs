@@ -21,6 +21,7 @@ use isolog::ids::TopicName;
 use isolog::ids::TopicPartition;
 use isolog::mirror::facts::Acked;
 use isolog::mirror::facts::Fault;
+use isolog::mirror::facts::FetchFrom;
 use isolog::mirror::facts::Fetched;
 use isolog::mirror::facts::GAP_OFFSETS_MAX;
 use isolog::mirror::facts::GapFill;
@@ -64,6 +65,8 @@ pub struct World<'a> {
     sent: VecDeque<BatchView>,
     /// Handled and not yet read by the mirror.
     answers: VecDeque<Answer>,
+    /// A fetch under way: it may have been asked before the last look.
+    asked: Option<FetchFrom>,
     /// Handed out and not done, those of earlier lives among them: done in any order, or never.
     works: Vec<Work>,
     /// Of connections that are gone, still on their way.
@@ -169,6 +172,7 @@ impl<'a> World<'a> {
             committed: dice.roll(4) > 0,
             sent: VecDeque::new(),
             answers: VecDeque::new(),
+            asked: None,
             works: Vec::new(),
             late: VecDeque::new(),
             old,
@@ -279,14 +283,29 @@ impl<'a> World<'a> {
         self.source.mark(producer, kind, self.committed);
     }
 
+    /// A fetch is asked, or answered: at once, or when much has happened in between.
     fn fetch(&mut self) {
-        let Some(from) = self.mirror.poll_fetch() else { return };
+        let is_late = self.faults && self.dice.roll(4) == 0;
+        let asked = self.asked.take().or_else(|| self.mirror.poll_fetch());
+        let Some(from) = asked else { return };
+        if is_late {
+            self.asked = Some(from);
+            return;
+        }
+        // a lane tells of refusals only who waits for that fetch still
+        let is_awaited = self.mirror.awaits(from);
         let at = from.offset.get();
         if let Some((epoch, end)) = self.source.parted(from.last_epoch.0, at) {
-            return self.mirror.handle_diverging(LeaderEpoch(epoch), offset(end));
+            if is_awaited {
+                self.mirror.handle_diverging(LeaderEpoch(epoch), offset(end));
+            }
+            return;
         }
         if at < self.source.start || at > self.source.end {
-            return self.mirror.handle_failed(Fault::FetchRefused(KafkaCode(1)));
+            if is_awaited {
+                self.mirror.handle_failed(Fault::FetchRefused(KafkaCode(1)));
+            }
+            return;
         }
         let count = 1 + self.dice.roll(6) as usize;
         let (mut batches, aborted) = self.source.fetch(at, count, self.visible_end());
@@ -296,6 +315,7 @@ impl<'a> World<'a> {
         self.flip(&mut batches);
         let fetched = Fetched {
             asked_at: self.now(),
+            from,
             source_end: offset(self.visible_end()),
             high_watermark: offset(self.source.end),
             log_start: Some(offset(self.source.start)),
@@ -364,7 +384,10 @@ impl<'a> World<'a> {
     fn disturb(&mut self) {
         match self.dice.roll(64) {
             0..=20 => self.lose_destination(),
-            21..=31 => self.mirror.handle_failed(Fault::SourceLost),
+            21..=31 => {
+                self.asked = None;
+                self.mirror.handle_failed(Fault::SourceLost);
+            }
             32..=44 if self.mirror.halted().is_none() => self.deliver_late(),
             45..=47 => drop(self.broker.writer.drain(..self.broker.writer.len().saturating_sub(1))),
             48 => self.source.epoch += 1,
@@ -407,6 +430,7 @@ impl<'a> World<'a> {
         }
         self.sent.clear();
         self.answers.clear();
+        self.asked = None; // the lane ends
         self.mirror.handle_failed(Fault::DestinationLost);
     }
 

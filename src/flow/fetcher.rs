@@ -99,6 +99,11 @@ impl Fetcher {
         self.known.keys()
     }
 
+    /// What the last fetch asked of a partition, if it did.
+    pub fn asked_of(&self, topic: &TopicRef, partition: PartitionId) -> Option<FetchFrom> {
+        self.known.get(&(topic.clone(), partition)).map(|(from, _)| *from)
+    }
+
     /// An answer came; `false` when its session is of no more use and it brings nothing.
     pub fn handle_answer(&mut self, answer: &FetchAnswer) -> bool {
         self.under_way = false;

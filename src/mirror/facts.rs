@@ -149,6 +149,8 @@ impl TimeLimits {
 pub struct Fetched {
     /// When it was asked: what it says of the source may be as old as that.
     pub asked_at: TimestampMs,
+    /// What it was asked for: whether anybody waits for it still (`PartitionMirror::awaits`).
+    pub from: FetchFrom,
     /// The source's end as the link may see it: high watermark, or last stable offset.
     pub source_end: Offset,
     /// The source's high watermark.

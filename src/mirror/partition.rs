@@ -350,9 +350,21 @@ impl PartitionMirror {
         }
         let usual = self.usual_bytes.saturating_mul(BATCHES_PER_FETCH);
         let bytes = usual.clamp(FETCH_BYTES_MIN, self.limits.fetch_bytes_max.max(FETCH_BYTES_MIN));
-        let front = self.front.map(|front| (front.to, LeaderEpoch::NONE));
-        let (offset, last_epoch) = front.unwrap_or((self.read_end(), self.history.last()));
+        let (offset, last_epoch) = self.fetch_place();
         Some(FetchFrom { offset, last_epoch, bytes_max: bytes.max(self.need_bytes) })
+    }
+
+    pub(super) fn fetch_place(&self) -> (Offset, LeaderEpoch) {
+        let front = self.front.map(|front| (front.to, LeaderEpoch::NONE));
+        front.unwrap_or((self.read_end(), self.history.last()))
+    }
+
+    /// Whether what was asked for is what is wanted now. A fetch outlives the partition's leave from
+    /// its lane: one that comes back has looked at both logs meanwhile. It may go on lower, and an
+    /// answer to what was asked before would leave a hole that the source does not have; or it
+    /// knows more of the source's epochs, and the old question would not have told of another log.
+    pub fn awaits(&self, from: FetchFrom) -> bool {
+        self.fetch_place() == (from.offset, from.last_epoch)
     }
 
     /// The next batch to append, if one may go out now: at wall time `now`, at most five in

@@ -63,6 +63,9 @@ impl PartitionMirror {
         fetched: &Fetched,
         pieces: impl IntoIterator<Item = Piece>,
     ) {
+        if !self.awaits(fetched.from) {
+            return;
+        }
         let held = fetched.source_end.distance_to(fetched.high_watermark);
         self.lag.see_source(fetched.asked_at, fetched.source_end, held);
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
@@ -377,6 +380,7 @@ fn first_offset(piece: &Piece) -> Option<Offset> {
 mod tests {
     use super::*;
     use crate::ids::ProducerId;
+    use crate::mirror::facts::Acked;
     use crate::mirror::facts::Append;
     use crate::mirror::facts::Order;
     use crate::mirror::facts::Overtook;
@@ -387,6 +391,7 @@ mod tests {
     use crate::mirror::tests::NOW;
     use crate::mirror::tests::POLICY;
     use crate::mirror::tests::acked;
+    use crate::mirror::tests::asked;
     use crate::mirror::tests::at;
     use crate::mirror::tests::facts;
     use crate::mirror::tests::fresh;
@@ -396,6 +401,7 @@ mod tests {
     use crate::mirror::tests::takes;
     use crate::mirror::tests::txn;
     use crate::wire::codec::Codec;
+    use crate::wire::error::KafkaCode;
     use crate::wire::filler::kind_of;
 
     /// `COMPACTED_END`, as the rules h03 and h04 of tests/rules have it of real brokers.
@@ -405,6 +411,7 @@ mod tests {
         let row = |(id, first): &(i64, i64)| (ProducerId(*id), at(*first));
         Fetched {
             asked_at: NOW,
+            from: asked(&fresh()),
             source_end: at(source_end),
             high_watermark: at(source_end),
             log_start: Some(at(0)),
@@ -412,8 +419,26 @@ mod tests {
         }
     }
 
+    /// What was asked for from where the machine reads next.
     fn give(mirror: &mut PartitionMirror, fetched: &Fetched, batches: Vec<BatchView>) {
-        mirror.handle_fetched(NOW, fetched, batches.into_iter().map(Piece::Batch));
+        let fetched = Fetched { from: asked(mirror), ..fetched.clone() };
+        mirror.handle_fetched(NOW, &fetched, batches.into_iter().map(Piece::Batch));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_look_is_no_hole() {
+        let mut mirror = mirroring(30, 10);
+        give(&mut mirror, &told(30, &[]), vec![plain(10, 10)]);
+        let late = Fetched { from: asked(&mirror), ..told(30, &[]) };
+        // the append is refused, the partition leaves its lane, looks, and goes on at 10
+        assert_eq!(mirror.poll_append(NOW).unwrap().base, at(10));
+        mirror.handle_appended(NOW, Acked { code: KafkaCode(19), base: None, is_repeat: false });
+        mirror.handle_prepared(NOW, &facts((0, 30), 10));
+        assert!(mirror.is_mirroring());
+        mirror.handle_fetched(NOW, &late, [Piece::Batch(plain(20, 10))]);
+        assert!(mirror.poll_append(NOW).is_none(), "nothing is filled that the source has");
+        give(&mut mirror, &told(30, &[]), vec![plain(10, 10)]);
+        assert_eq!(mirror.poll_append(NOW).unwrap().base, at(10));
     }
 
     /// Appends everything in hand; what went out.
@@ -656,7 +681,8 @@ mod tests {
         give(&mut mirror, &told(10, &[]), vec![]);
         assert!(mirror.is_mirroring());
         let later = TimestampMs(NOW.0 + EMPTY_MS_MAX);
-        mirror.handle_fetched(later, &told(10, &[]), Vec::new());
+        let empty = Fetched { from: asked(&mirror), ..told(10, &[]) };
+        mirror.handle_fetched(later, &empty, Vec::new());
         assert!(mirror.is_preparing() && mirror.wants_tail_look());
         mirror.handle_prepared(NOW, &Prepared { hole_to: Some(at(10)), ..facts((0, 10), 5) });
         assert_eq!(shape(&land(&mut mirror)), [(5, 10, Some(Kind::Hidden))]);

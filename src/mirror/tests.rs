@@ -14,6 +14,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::align::tests::batch;
 use crate::mirror::facts::Acked;
+use crate::mirror::facts::FetchFrom;
 use crate::mirror::facts::Fetched;
 use crate::mirror::facts::GAP_OFFSETS_MAX;
 use crate::mirror::facts::GapFill;
@@ -140,9 +141,16 @@ pub fn mirroring(source_end: i64, end: i64) -> PartitionMirror {
     mirror
 }
 
+/// What the machine would ask for.
+pub fn asked(mirror: &PartitionMirror) -> FetchFrom {
+    let (offset, last_epoch) = mirror.fetch_place();
+    FetchFrom { offset, last_epoch, bytes_max: 0 }
+}
+
 pub fn fetched(mirror: &mut PartitionMirror, source_end: i64, batches: Vec<BatchView>) {
     let fetched = Fetched {
         asked_at: NOW,
+        from: asked(mirror),
         source_end: at(source_end),
         high_watermark: at(source_end),
         log_start: None,

@@ -274,7 +274,9 @@ impl Truth {
                 let end = end_of(source, topic, *partition)?;
                 let shown = seen.and_then(|seen| seen.source_end).map(|end| end.get());
                 let lag = seen.and_then(|seen| seen.lag_records);
-                let is_true = shown == Some(end) && (fate.is_some() || lag == Some(0));
+                let is_settled = seen.is_some_and(|seen| seen.state != "Preparing");
+                let is_true =
+                    shown == Some(end) && (fate.is_some() || lag == Some(0) && is_settled);
                 let is =
                     || format!("{topic}-{partition} ends at {end}, shown are {shown:?}, {lag:?}");
                 (!is_true).then(is)

@@ -416,10 +416,13 @@ impl Lane {
         let Some(id) = self.seats.by_source(&one.topic, one.partition) else { return };
         let now = self.shared.wall.now();
         let isolation = self.shared.isolation();
+        let from = self.fetcher.asked_of(&one.topic, one.partition);
         let Some(seat) = self.seats.get_mut(id) else { return };
         if let Some((leader, epoch)) = one.current_leader {
             self.shared.source.note_leader(seat.mirror.tp(), leader, epoch);
         }
+        // asked before it left this lane and came back
+        let Some(from) = from.filter(|from| seat.mirror.awaits(*from)) else { return };
         if !one.code.is_none() {
             return seat.mirror.handle_failed(Fault::FetchRefused(one.code));
         }
@@ -433,6 +436,7 @@ impl Lane {
         let Some(source_end) = end else { return };
         let fetched = Fetched {
             asked_at: self.fetch_sent,
+            from,
             source_end,
             high_watermark: one.high_watermark.unwrap_or(source_end),
             log_start: one.log_start,
