@@ -12,4 +12,4 @@ bench: ; benches/run
 audit: ; command -v cargo-deny >/dev/null || cargo install cargo-deny --locked; cargo deny check
 doc:   ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 dist:  ; .ci/dist
-mutants: ; protocol-tests/mutants/status
+mutants: ; protocol-tests/mutants/machines && protocol-tests/mutants/status
