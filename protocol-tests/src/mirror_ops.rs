@@ -4,6 +4,7 @@
 
 mod broker;
 mod dice;
+mod fetch;
 mod look;
 mod model;
 mod source;
@@ -12,7 +13,6 @@ mod works;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use isolog::ids::LeaderEpoch;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::ids::ProducerId;
@@ -22,7 +22,6 @@ use isolog::ids::TopicPartition;
 use isolog::mirror::facts::Acked;
 use isolog::mirror::facts::Fault;
 use isolog::mirror::facts::FetchFrom;
-use isolog::mirror::facts::Fetched;
 use isolog::mirror::facts::GAP_OFFSETS_MAX;
 use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Limits;
@@ -42,12 +41,10 @@ use isolog::wire::record::NewRecord;
 use isolog::wire::record::plain_batch;
 use isolog::wire::rewrite::Writer;
 use isolog::wire::rewrite::rewrite;
-use isolog::wire::split::Piece;
 
 use broker::Answer;
 use broker::Broker;
 use broker::SEQUENCES;
-use broker::offset;
 pub use dice::Dice;
 use source::Source;
 use source::WALL;
@@ -281,68 +278,6 @@ impl<'a> World<'a> {
 
     fn end_txn(&mut self, producer: i64, kind: i16) {
         self.source.mark(producer, kind, self.committed);
-    }
-
-    /// A fetch is asked, or answered: at once, or when much has happened in between.
-    fn fetch(&mut self) {
-        let is_late = self.faults && self.dice.roll(4) == 0;
-        let asked = self.asked.take().or_else(|| self.mirror.poll_fetch());
-        let Some(from) = asked else { return };
-        if is_late {
-            self.asked = Some(from);
-            return;
-        }
-        // a lane tells of refusals only who waits for that fetch still
-        let is_awaited = self.mirror.awaits(from);
-        let at = from.offset.get();
-        if let Some((epoch, end)) = self.source.parted(from.last_epoch.0, at) {
-            if is_awaited {
-                self.mirror.handle_diverging(LeaderEpoch(epoch), offset(end));
-            }
-            return;
-        }
-        if at < self.source.start || at > self.source.end {
-            if is_awaited {
-                self.mirror.handle_failed(Fault::FetchRefused(KafkaCode(1)));
-            }
-            return;
-        }
-        let count = 1 + self.dice.roll(6) as usize;
-        let (mut batches, aborted) = self.source.fetch(at, count, self.visible_end());
-        if batches.is_empty() {
-            self.clock += IDLE_MS;
-        }
-        self.flip(&mut batches);
-        let fetched = Fetched {
-            asked_at: self.now(),
-            from,
-            source_end: offset(self.visible_end()),
-            high_watermark: offset(self.source.end),
-            log_start: Some(offset(self.source.start)),
-            aborted: aborted.iter().map(|t| (ProducerId(t.producer), offset(t.first))).collect(),
-        };
-        self.mirror.handle_fetched(self.now(), &fetched, batches.into_iter().map(Piece::Batch));
-    }
-
-    /// A bit is wrong on the way, where a checksum covers it; not so often that it is believed.
-    fn flip(&mut self, batches: &mut [BatchView]) {
-        if self.broker.end >= self.flips.1 {
-            self.flips = (0, 0);
-        }
-        let unlucky = self.faults && !self.tame && self.dice.roll(64) == 0;
-        self.flipped = unlucky && self.flips.0 < FLIPS_MAX && !batches.is_empty();
-        if !self.flipped {
-            return;
-        }
-        let reach = batches.iter().map(|batch| batch.base_offset().get() + batch.span() as i64);
-        self.flips = (self.flips.0 + 1, reach.fold(self.flips.1, i64::max));
-        let nth = self.dice.roll(batches.len() as u64) as usize;
-        let mut bytes = batches[nth].to_bytes().to_vec();
-        let place = 17 + self.dice.roll(200) as usize % (bytes.len() - 17);
-        bytes[place] ^= 1 << self.dice.roll(8);
-        if let Ok(flipped) = BatchView::new(Bytes::from(bytes)) {
-            batches[nth] = flipped;
-        }
     }
 
     fn append(&mut self) {

@@ -231,8 +231,8 @@ impl Cluster {
         let peer = conn.peer().clone();
         let failed = |error: WireError| ClusterError::new(&peer, "Produce", error);
         let mut body = BytesMut::new();
-        let own = WireError::OwnRequest { why: format!("Produce, version {version}") };
-        request.encode(&mut body, version).map_err(|_| failed(own))?;
+        let encoded = request.encode(&mut body, version);
+        encoded.map_err(|_| ClusterError::own(&peer, "Produce", &format!("version {version}")))?;
         let deadline = tokio::time::Instant::now() + self.options.request_timeout;
         conn.send(ApiKey::Produce, version, [body.freeze()], deadline)?;
         let answer = conn.turn().await?;

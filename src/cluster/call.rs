@@ -161,8 +161,7 @@ fn api_of<R: Request>() -> ApiKey {
 fn encode(peer: &Peer, api: ApiKey, version: i16, request: &impl Encodable) -> Result<Bytes> {
     let mut body = BytesMut::new();
     let encoded = request.encode(&mut body, version);
-    let own = WireError::OwnRequest { why: format!("version {version}") };
-    encoded.map_err(|_| ClusterError::new(peer, api.name(), own))?;
+    encoded.map_err(|_| ClusterError::own(peer, api.name(), &format!("version {version}")))?;
     Ok(body.freeze())
 }
 

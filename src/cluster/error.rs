@@ -164,6 +164,13 @@ pub enum Kind {
 }
 
 impl ClusterError {
+    /// A request that must not be sent: a bug of ours, which ends its user and not the process.
+    pub fn own(peer: &Peer, asked: &'static str, why: &dyn std::fmt::Display) -> ClusterError {
+        let own = WireError::OwnRequest { why: why.to_string() };
+        tracing::error!(asked, "{own}");
+        ClusterError::new(peer, asked, own)
+    }
+
     /// Puts a failure together.
     pub fn new(peer: &Peer, asked: &'static str, kind: impl Into<Kind>) -> ClusterError {
         ClusterError { peer: peer.clone(), asked, kind: kind.into() }

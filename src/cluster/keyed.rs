@@ -31,7 +31,6 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
-use crate::wire::error::WireError;
 use crate::wire::fetch::Isolation;
 use crate::wire::produce;
 use crate::wire::produce::AppendAnswer;
@@ -256,7 +255,7 @@ impl KeyedLog {
     }
 
     fn misuse(&self, asked: &'static str, why: &str) -> ClusterError {
-        self.error(asked, WireError::OwnRequest { why: why.to_owned() }.into())
+        ClusterError::own(&self.cluster.peer(None, "the leader".into()), asked, &why)
     }
 
     fn error(&self, asked: &'static str, kind: Kind) -> ClusterError {

@@ -354,19 +354,6 @@ impl PartitionMirror {
         Some(FetchFrom { offset, last_epoch, bytes_max: bytes.max(self.need_bytes) })
     }
 
-    pub(super) fn fetch_place(&self) -> (Offset, LeaderEpoch) {
-        let front = self.front.map(|front| (front.to, LeaderEpoch::NONE));
-        front.unwrap_or((self.read_end(), self.history.last()))
-    }
-
-    /// Whether what was asked for is what is wanted now. A fetch outlives the partition's leave from
-    /// its lane: one that comes back has looked at both logs meanwhile. It may go on lower, and an
-    /// answer to what was asked before would leave a hole that the source does not have; or it
-    /// knows more of the source's epochs, and the old question would not have told of another log.
-    pub fn awaits(&self, from: FetchFrom) -> bool {
-        self.fetch_place() == (from.offset, from.last_epoch)
-    }
-
     /// The next batch to append, if one may go out now: at wall time `now`, at most five in
     /// flight, and one alone where the broker may not know the writer.
     pub fn poll_append(&mut self, now: TimestampMs) -> Option<Append> {

@@ -11,6 +11,7 @@ use crate::mirror::align::Align;
 use crate::mirror::align::Fate;
 use crate::mirror::align::align;
 use crate::mirror::align::align_old;
+use crate::mirror::facts::FetchFrom;
 use crate::mirror::facts::Fetched;
 use crate::mirror::facts::GapFill;
 use crate::mirror::facts::OldFormat;
@@ -109,6 +110,20 @@ impl PartitionMirror {
     pub(super) fn takes_more(&self) -> bool {
         let open = self.state == State::Mirroring && self.ahead.is_none();
         open && self.bench.is_none() && !self.window.has_long_gap()
+    }
+
+    /// From where the source is read next, and the epoch of what lies before.
+    pub(super) fn fetch_place(&self) -> (Offset, LeaderEpoch) {
+        let front = self.front.map(|front| (front.to, LeaderEpoch::NONE));
+        front.unwrap_or((self.read_end(), self.history.last()))
+    }
+
+    /// Whether what was asked for is what is wanted now. A fetch outlives its partition's leave from
+    /// a lane: one that comes back has looked at both logs meanwhile. It may go on lower, and an
+    /// answer to what was asked before would leave a hole that the source does not have; or it
+    /// knows more of the source's epochs, and the old question would not tell of another log.
+    pub fn awaits(&self, from: FetchFrom) -> bool {
+        self.fetch_place() == (from.offset, from.last_epoch)
     }
 
     /// Where the source is read next.

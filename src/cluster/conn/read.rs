@@ -70,10 +70,8 @@ impl Conn {
         };
         let version = if by_id { version } else { version.min(IDS_FROM - 1) };
         let mut body = BytesMut::new();
-        ask.encode(version, &mut body).map_err(|error| {
-            let own = WireError::OwnRequest { why: error.to_string() };
-            ClusterError::new(self.peer(), ApiKey::Fetch.name(), own)
-        })?;
+        let encoded = ask.encode(version, &mut body);
+        encoded.map_err(|error| ClusterError::own(self.peer(), ApiKey::Fetch.name(), &error))?;
         self.send(ApiKey::Fetch, version, [body.freeze()], deadline).map(drop)
     }
 

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::cluster::Use;
 use crate::cluster::conn::Answer;
-use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
 use crate::cluster::line::Line;
 use crate::cluster::line::Turned;
@@ -57,7 +56,6 @@ use crate::wire::fetch::Isolation;
 use crate::wire::produce::AppendAnswer;
 use crate::wire::rewrite::Writer;
 use crate::wire::split::split;
-use crate::wire::topic::AskError;
 use crate::wire::topic::TopicRef;
 use crate::wire::versions::ApiKey;
 
@@ -340,7 +338,7 @@ impl Lane {
         let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
         source.set_kept_bytes_max(memory::buffer_bytes(bytes_max));
         let ask = self.fetcher.poll(&self.seats, version, bytes_max);
-        let body = ask.map_err(|error| misuse(source, ApiKey::Fetch, &error))?;
+        let body = ask.map_err(|e| ClusterError::own(source.peer(), "Fetch", &e))?;
         let Some(body) = body else { return Ok(()) };
         let timeout = self.shared.source.options().request_timeout;
         let deadline = Instant::now() + self.shared.options.fetch_wait_max + timeout;
@@ -359,7 +357,9 @@ impl Lane {
             let chain = match ask {
                 Ok(None) => return Ok(()),
                 Ok(Some(chain)) => chain,
-                Err(error) => return Err(misuse(destination, ApiKey::Produce, &error)),
+                Err(error) => {
+                    return Err(ClusterError::own(destination.peer(), "Produce", &error));
+                }
             };
             let deadline = Instant::now() + self.shared.destination.options().request_timeout;
             destination.send(ApiKey::Produce, version, chain.pieces, deadline)?;
@@ -494,11 +494,4 @@ impl Lane {
             let _ = self.shared.back.send(FromLane { key: self.key, seats, ended: None });
         }
     }
-}
-
-/// A request that we should not have made: a bug, which ends the lane and not the process.
-fn misuse(conn: &Conn, api: ApiKey, error: &AskError) -> ClusterError {
-    let own = WireError::OwnRequest { why: error.to_string() };
-    tracing::error!(api = api.name(), "{own}");
-    ClusterError::new(conn.peer(), api.name(), own)
 }
