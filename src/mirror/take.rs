@@ -118,9 +118,9 @@ impl PartitionMirror {
         front.unwrap_or((self.read_end(), self.history.last()))
     }
 
-    /// Whether what was asked for is what is wanted now. A fetch outlives its partition's leave from
-    /// a lane: one that comes back has looked at both logs meanwhile. It may go on lower, and an
-    /// answer to what was asked before would leave a hole that the source does not have; or it
+    /// Whether what was asked for is what is wanted now. A fetch outlives its partition's leave
+    /// from a lane: one that comes back has looked at both logs meanwhile. It may go on lower, and
+    /// an answer to what was asked before would leave a hole that the source does not have; or it
     /// knows more of the source's epochs, and the old question would not tell of another log.
     pub fn awaits(&self, from: FetchFrom) -> bool {
         self.fetch_place() == (from.offset, from.last_epoch)
