@@ -4,6 +4,7 @@
 
 use protocol_tests::control_ops::Tally;
 use protocol_tests::control_ops::run_seed;
+use protocol_tests::seeds::on_all_cores;
 
 /// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many.
 fn number(name: &str) -> Option<u64> {
@@ -15,13 +16,12 @@ fn what_is_ordered_ends_as_it_was_written() {
     let one = number("ISOLOG_SEED");
     let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
     let (mut sum, began) = (Tally::default(), std::time::Instant::now());
-    for seed in seeds {
-        let run = std::panic::catch_unwind(|| run_seed(seed, 3_000));
-        let Ok(tally) = run else {
-            panic!(
-                "replay: ISOLOG_SEED={seed} cargo test -p protocol-tests --test sim control_ops"
-            );
-        };
+    let run = |seed| {
+        std::panic::catch_unwind(|| run_seed(seed, 3_000)).unwrap_or_else(|_| {
+            panic!("replay: ISOLOG_SEED={seed} cargo test -p protocol-tests --test sim control_ops")
+        })
+    };
+    for tally in on_all_cores(seeds, run) {
         sum.steps += tally.steps;
         sum.counted += tally.counted;
         sum.skipped += tally.skipped;
