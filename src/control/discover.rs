@@ -2,7 +2,6 @@
 //!
 //! It never writes a row; it is linear in the topics of both clusters.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::control::advance::MISSING_MAX;
@@ -155,12 +154,4 @@ fn deleted(side: Side, missing: u32, name: &TopicName) -> Option<Fault> {
          the mirror (`isolog mirror delete {name}`)"
     );
     (missing >= MISSING_MAX).then(|| Fault { code: code.to_owned(), text })
-}
-
-/// The troubles that are not told yet.
-pub fn news(told: &[(String, Fault)], now: &[(String, Fault)]) -> Vec<(String, Fault)> {
-    let told: BTreeMap<&String, &Fault> =
-        told.iter().map(|(topic, fault)| (topic, fault)).collect();
-    let is_new = |(topic, fault): &&(String, Fault)| told.get(topic) != Some(&fault);
-    now.iter().filter(is_new).cloned().collect()
 }
