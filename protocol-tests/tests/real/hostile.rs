@@ -408,9 +408,9 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     });
     let address = SocketAddr::from(([127, 0, 0, 1], isolog.port()));
     let (health, lag) = (Times::default(), Times::default());
-    let mut until = attack(&parts, address);
+    let (until, mut looks) = (attack(&parts, address), Until::new());
     let seen = health.clone();
-    until.often(move || look_at_health(address, &seen));
+    looks.often(move || look_at_health(address, &seen));
     let end = Instant::now() + Duration::from_secs(size.seconds);
     while Instant::now() < end {
         lag.note(lag_ms(&isolog));
@@ -420,6 +420,7 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     let loaded = load.stop().unwrap();
     wait_level(&isolog, loaded.records);
     let bytes = most_bytes(isolog.pid().unwrap());
+    looks.end(); // from here on nobody need answer; the attacks go on over the end
     let start = Instant::now();
     let status = isolog.term(Duration::from_secs(STOP_SECONDS_MAX)).unwrap();
     println!("hostile: SIGTERM ended it after {} ms", start.elapsed().as_millis());
