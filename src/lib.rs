@@ -13,7 +13,7 @@ pub mod wire;
 pub mod cluster;
 pub mod control;
 pub mod mirror;
-// floor 3: the belt and the clerks
+// floor 3: what copies, and the clerks
 pub mod flow;
 pub mod sync;
 // floor 4: the link, and who audits it

@@ -26,7 +26,7 @@ use crate::net::Rule;
 use crate::rng::Rng;
 use crate::world::instance::Instance;
 use crate::world::instance::faithful;
-use crate::world::instance::small_belt;
+use crate::world::instance::small_flow;
 use crate::world::kinds::Kind;
 use crate::world::kinds::Trait;
 use crate::world::status::Truth;
@@ -167,7 +167,7 @@ impl World {
             net,
             rng,
             topics: Vec::new(),
-            flow: small_belt(),
+            flow: small_flow(),
             policy: faithful(),
             patterns: vec!["*"],
             running: None,

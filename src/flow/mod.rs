@@ -1,20 +1,17 @@
-//! The belt: lanes that carry batches from one source broker to one destination broker.
+//! What copies: the partition manager, and lanes that carry batches from one source broker to one
+//! destination broker.
 //!
 //! It never creates topics, changes configs or takes orders from outside.
 
-mod appender;
 pub mod ask;
-pub mod assign;
-mod fetcher;
-pub mod guest;
-pub mod judge;
+pub mod entry;
 pub mod lane;
-mod prepare;
-mod seat;
+pub mod manager;
+pub mod probe;
+pub mod producer_id;
+pub mod shared;
 pub mod stats;
-mod tails;
-mod vouch;
-pub mod writer;
+mod topic_ids;
 
 use std::time::Duration;
 
@@ -43,7 +40,7 @@ impl Wall {
     }
 }
 
-/// The bounds of the belt; filled by `config`.
+/// The bounds of all that copies; filled by `config`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `buffer.memory.bytes`: record bytes held by all lanes of the process together.

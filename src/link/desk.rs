@@ -1,7 +1,7 @@
 //! What a link does about its topics besides copying: which there are, where they begin, which
 //! configs they have meanwhile, and that their logs start where the source's do.
 //!
-//! It never tells a partition anything: `run` hands the belt what a pass finds.
+//! It never tells a partition anything: `run` hands the manager what a pass finds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

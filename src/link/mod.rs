@@ -5,8 +5,8 @@
 mod desk;
 pub mod journal;
 pub mod run;
+mod spec;
 mod status;
-mod wish;
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub struct LinkSettings {
     pub source: cluster::Options,
     /// What is mirrored.
     pub link: Options,
-    /// The bounds of the belt; `memory_bytes` is the process's, the same in every link.
+    /// The bounds of all that copies; `memory_bytes` is the process's, the same in every link.
     pub flow: flow::Options,
 }
 

@@ -1,4 +1,4 @@
-//! One running link: reaches both clusters, keeps the belt told of what is to be mirrored.
+//! One running link: reaches both clusters, keeps the manager told what is to be mirrored.
 //!
 //! It never touches a partition itself: topics are `sync`'s, partitions are `flow`'s.
 
@@ -20,14 +20,14 @@ use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
 use crate::flow::ask::ends;
-use crate::flow::ask::held;
-use crate::flow::assign::Belt;
-use crate::flow::guest::ToBelt;
-use crate::flow::lane::Shared;
+use crate::flow::ask::open_txns;
+use crate::flow::entry::ToManager;
 use crate::flow::lane::memory::unit_bytes;
 use crate::flow::lane::works::Pool;
+use crate::flow::manager::PartitionManager;
+use crate::flow::producer_id;
+use crate::flow::shared::Shared;
 use crate::flow::stats::Gauge;
-use crate::flow::writer;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -37,11 +37,11 @@ use crate::link::Settings;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
+use crate::link::spec::cluster_changed;
+use crate::link::spec::specs;
 pub use crate::link::status::Link;
 pub use crate::link::status::LinkState;
 pub use crate::link::status::LinkStatus;
-use crate::link::wish::cluster_changed;
-use crate::link::wish::wishes;
 use crate::mirror::facts::Limits;
 use crate::mirror::partition::MIRRORING;
 use crate::mirror::work::LIGHT_BYTES_MAX;
@@ -54,7 +54,7 @@ pub use crate::sync::trouble::Trouble;
 const RECONNECT_MIN: Duration = Duration::from_millis(500);
 /// The longest; `availability.check.ms` where that is shorter.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
-/// How many orders the belt may have before it.
+/// How many orders the partition manager may have before it.
 const ORDERS_MAX: usize = 16;
 /// `producer.id.expiration.ms` of a destination that does not tell it: Kafka's own default.
 const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
@@ -209,7 +209,7 @@ impl Starting {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let limits = self.limits(&destination).await;
         let shared = Shared {
-            writer: writer::of(&source.id(), &destination.id(), &self.link.name),
+            writer: producer_id::of(&source.id(), &destination.id(), &self.link.name),
             source: source.clone(),
             destination: destination.clone(),
             options: self.settings.flow.clone(),
@@ -221,28 +221,29 @@ impl Starting {
             stop: self.world.stop.clone(),
         };
         let mut asking = self.keep_asking(&source);
-        let belt = Belt::new(shared, reports, self.link.board.clone(), limits);
-        // In a set, so that the belt ends with this task, however it ends.
+        let manager = PartitionManager::new(shared, reports, self.link.board.clone(), limits);
+        // In a set, so that the manager ends with this task, however it ends.
         let mut running = JoinSet::new();
-        running.spawn(belt.run(taken));
+        running.spawn(manager.run(taken));
         if let Some(journal) = self.open_journal(&source, &destination).await {
             self.keep_told(&source, &destination, journal, &orders).await;
         }
         drop(orders);
         while let Some(Err(error)) = running.join_next().await {
-            tracing::error!(link = %self.link.name, %error, "the belt ended in a panic");
+            let text = "the partition manager ended in a panic";
+            tracing::error!(link = %self.link.name, %error, "{text}");
         }
         asking.abort_all();
         self.tell_ends();
     }
 
-    /// What is asked beside the belt, so that what is shown is never older than it looks.
+    /// What is asked beside the lanes, so that what is shown is never older than it looks.
     fn keep_asking(&self, source: &Arc<Cluster>) -> JoinSet<()> {
         let (board, wall) = (&self.link.board, self.world.wall);
         let mut asking = JoinSet::new();
         let committed_only = self.settings.link.committed_only;
         asking.spawn(ends::keep(source.clone(), board.clone(), wall, committed_only));
-        asking.spawn(held::keep(source.clone(), board.clone(), wall));
+        asking.spawn(open_txns::keep(source.clone(), board.clone(), wall));
         asking
     }
 
@@ -261,13 +262,13 @@ impl Starting {
         }
     }
 
-    /// Looks at the topics again and again, and tells the belt.
+    /// Looks at the topics again and again, and tells the manager.
     async fn keep_told(
         &self,
         source: &Arc<Cluster>,
         destination: &Arc<Cluster>,
         journal: Journal,
-        orders: &mpsc::Sender<ToBelt>,
+        orders: &mpsc::Sender<ToManager>,
     ) {
         let link = &self.settings.link;
         let (filter, factor) = (link.topics.clone(), link.replication_factor);
@@ -285,8 +286,8 @@ impl Starting {
                 Ok(Found { topics, troubles, wanted }) => {
                     failures = 0;
                     self.link.tell_looked(troubles, wanted);
-                    let wishes = topics.iter().flat_map(wishes).collect();
-                    if orders.send(ToBelt::Wanted(wishes)).await.is_err() {
+                    let specs = topics.iter().flat_map(specs).collect();
+                    if orders.send(ToManager::Wanted(specs)).await.is_err() {
                         return;
                     }
                     let pause = source.options().metadata_age_max;
@@ -401,7 +402,7 @@ impl Starting {
         destination: &Cluster,
         error: &ClusterError,
         failures: u32,
-        orders: &mpsc::Sender<ToBelt>,
+        orders: &mpsc::Sender<ToManager>,
     ) {
         if let Some(halted) = source.halted().or_else(|| destination.halted()) {
             let text = halted.to_string();
@@ -410,7 +411,7 @@ impl Starting {
             }
             self.link.set(|status| status.state = LinkState::Halted(text));
             if let Some(halt) = cluster_changed(&halted) {
-                let _ = orders.send(ToBelt::Halt(halt)).await;
+                let _ = orders.send(ToManager::Halt(halt)).await;
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! The clerks: what is done periodically and is not records.
 //!
-//! It never touches record bytes and does not know the belt.
+//! It never touches record bytes and does not know what copies.
 
 pub mod configs;
 pub mod make;

@@ -2,9 +2,9 @@
 //!
 //! It never decides whether batches are alike: the judge of the real look does.
 
-use isolog::flow::judge::Original;
-use isolog::flow::judge::Verdict;
-use isolog::flow::judge::judge;
+use isolog::flow::probe::judge::Original;
+use isolog::flow::probe::judge::Verdict;
+use isolog::flow::probe::judge::judge;
 use isolog::ids::Offset;
 use isolog::ids::TimestampMs;
 use isolog::mirror::facts::Prepared;

@@ -121,8 +121,8 @@ pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
     }
 }
 
-/// The bounds of a small belt.
-pub fn small_belt() -> flow::Options {
+/// The bounds of a small process.
+pub fn small_flow() -> flow::Options {
     flow::Options {
         memory_bytes: 8 << 20,
         reencode_threads: 2,
@@ -155,6 +155,6 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             availability_interval: Duration::from_secs(5),
             availability_failures_max: 3,
         },
-        flow: small_belt(),
+        flow: small_flow(),
     }
 }

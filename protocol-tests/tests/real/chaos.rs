@@ -1,4 +1,4 @@
-//! The belt under chaos: isolog and every broker are killed while producers write, and the copy is
+//! The copy under chaos: isolog and every broker are killed while producers write, and the copy is
 //! the source, record by record and batch by batch.
 //!
 //! It never skips. `ISOLOG_CHAOS=full` is the size that the issue asks for (a million records, 30

@@ -3,4 +3,4 @@
 //! It never tells a machine anything.
 
 pub mod ends;
-pub mod held;
+pub mod open_txns;

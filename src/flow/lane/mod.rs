@@ -1,8 +1,8 @@
 //! One lane: the task that carries batches from one source broker to one destination broker.
 //!
 //! It never waits for anything but its closed set of events (and, where it fetches by name, for
-//! `vouch`), never hands a batch to another task, and ends with its connections: every doubt goes
-//! back to the belt with the partition.
+//! `topic_ids`), never hands a batch to another task, and ends with its connections: every doubt
+//! goes back to the manager with the partition.
 //!
 //! ```text
 //!  source ──fetch answer──▶ split ─▶ align ─▶ window ─▶ rewrite ──▶ append request ──▶ destination
@@ -10,37 +10,33 @@
 //!    └── next fetch, while one of two buffers is free ◀──────────────── acks ─────────────┘
 //! ```
 
+mod appender;
+mod fetcher;
+pub(super) mod members;
 pub mod memory;
 pub mod works;
-
-use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
-use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Cluster;
 use crate::cluster::Use;
 use crate::cluster::conn::Answer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::line::Line;
 use crate::cluster::line::Turned;
-use crate::flow::Options;
-use crate::flow::Wall;
-use crate::flow::appender::Appender;
-use crate::flow::fetcher::Bounds;
-use crate::flow::fetcher::FRAME_BYTES_MAX;
-use crate::flow::fetcher::Fetcher;
+use crate::flow::lane::appender::Appender;
+use crate::flow::lane::fetcher::Bounds;
+use crate::flow::lane::fetcher::FRAME_BYTES_MAX;
+use crate::flow::lane::fetcher::Fetcher;
+use crate::flow::lane::members::LanePartition;
+use crate::flow::lane::members::Members;
+use crate::flow::lane::members::Naming;
 use crate::flow::lane::memory::STROKES;
 use crate::flow::lane::works::Done;
-use crate::flow::lane::works::Pool;
 use crate::flow::lane::works::Works;
-use crate::flow::seat::Naming;
-use crate::flow::seat::Seat;
-use crate::flow::seat::Seats;
-use crate::flow::stats::Gauge;
-use crate::flow::vouch;
+use crate::flow::shared::Shared;
+use crate::flow::topic_ids;
 use crate::ids::BrokerId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -54,7 +50,6 @@ use crate::wire::fetch::FetchAnswer;
 use crate::wire::fetch::FetchedPartition;
 use crate::wire::fetch::Isolation;
 use crate::wire::produce::AppendAnswer;
-use crate::wire::rewrite::Writer;
 use crate::wire::split::split;
 use crate::wire::topic::TopicRef;
 use crate::wire::versions::ApiKey;
@@ -68,12 +63,12 @@ pub struct LaneKey {
     pub destination: BrokerId,
 }
 
-/// What the belt tells a lane.
+/// What the manager tells a lane.
 #[derive(Debug)]
 pub enum ToLane {
-    /// Sit down.
-    Add(Box<Seat>),
-    /// Stand up, when what is in flight is answered.
+    /// Take it in.
+    Add(Box<LanePartition>),
+    /// Give it back, when what is in flight is answered.
     Leave(TopicPartition),
     /// Stand still for a reason outside of the log.
     Halt(TopicPartition, Halt),
@@ -81,47 +76,15 @@ pub enum ToLane {
     Order(TopicPartition, Order),
 }
 
-/// What a lane tells the belt.
+/// What a lane tells the manager.
 #[derive(Debug)]
 pub struct FromLane {
     /// Which lane.
     pub key: LaneKey,
     /// Partitions that have left it.
-    pub seats: Vec<Seat>,
+    pub members: Vec<LanePartition>,
     /// Why the lane has ended, if it has; `Ok` for no reason of its own.
     pub ended: Option<Result<(), ClusterError>>,
-}
-
-/// What all lanes of a link share.
-#[derive(Clone)]
-pub struct Shared {
-    /// Where records come from.
-    pub source: Arc<Cluster>,
-    /// Where they go.
-    pub destination: Arc<Cluster>,
-    /// Under whose name.
-    pub writer: Writer,
-    /// The bounds.
-    pub options: Options,
-    /// Up to the source's last stable offset, or its high watermark.
-    pub committed_only: bool,
-    /// The time.
-    pub wall: Wall,
-    /// How many lanes of the process share the memory.
-    pub lanes: Arc<Gauge>,
-    /// Where units are worked on that would hold a lane up.
-    pub pool: Arc<Pool>,
-    /// Where lanes report.
-    pub back: mpsc::UnboundedSender<FromLane>,
-    /// Stops everything.
-    pub stop: CancellationToken,
-}
-
-impl Shared {
-    /// What a fetch may see.
-    pub fn isolation(&self) -> Isolation {
-        if self.committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
-    }
 }
 
 struct Lane {
@@ -130,7 +93,7 @@ struct Lane {
     /// `None` once it is lost: what is in flight is still answered.
     source: Option<Line>,
     destination: Line,
-    seats: Seats,
+    members: Members,
     fetcher: Fetcher,
     appender: Appender,
     works: Works,
@@ -155,12 +118,12 @@ enum Event {
 /// Opens both connections and runs until one of them ends, or the orders do.
 pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiver<ToLane>) {
     shared.lanes.add(1);
-    let (ended, mut seats) = match open(key, &shared).await {
+    let (ended, mut members) = match open(key, &shared).await {
         Ok(mut lane) => {
             let ended = lane.turn_round(&mut orders).await;
-            let seats = lane.clear(ended.is_err());
+            let members = lane.clear(ended.is_err());
             lane.end();
-            (ended, seats)
+            (ended, members)
         }
         Err(error) => (Err(error), Vec::new()),
     };
@@ -168,16 +131,16 @@ pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiv
     // Who was sent here meanwhile goes back as well.
     orders.close();
     while let Some(order) = orders.recv().await {
-        if let ToLane::Add(seat) = order {
-            seats.push(left(*seat));
+        if let ToLane::Add(member) = order {
+            members.push(left(*member));
         }
     }
-    let _ = shared.back.send(FromLane { key, seats, ended: Some(ended) });
+    let _ = shared.back.send(FromLane { key, members, ended: Some(ended) });
 }
 
-fn left(mut seat: Seat) -> Seat {
-    seat.mirror.handle_failed(Fault::Moved);
-    seat
+fn left(mut member: LanePartition) -> LanePartition {
+    member.mirror.handle_failed(Fault::Moved);
+    member
 }
 
 async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
@@ -192,7 +155,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
     };
     let fetch_version = source.version(ApiKey::Fetch)?;
     let append_version = destination.version(ApiKey::Produce)?;
-    let seats = Seats::new(
+    let members = Members::new(
         by(fetch_version, crate::wire::fetch::IDS_FROM),
         by(append_version, crate::wire::produce::IDS_FROM),
     );
@@ -206,7 +169,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
         key,
         source: Some(source),
         destination,
-        seats,
+        members,
         fetcher: Fetcher::new(bounds),
         appender: Appender::new(shared.writer, shared.options.append_bytes_max, timeout),
         works: Works::new(shared.pool.clone()),
@@ -228,9 +191,9 @@ impl Lane {
             self.send_appends()?;
             self.send_fetch()?;
             let share = memory::anew_bytes(&self.shared.options, self.shared.lanes.get());
-            self.works.begin(&mut self.seats, share);
+            self.works.begin(&mut self.members, share);
             self.give_back();
-            if (self.stopping || self.source.is_none()) && self.seats.len() == 0 {
+            if (self.stopping || self.source.is_none()) && self.members.len() == 0 {
                 return lost;
             }
             match self.wait(orders).await {
@@ -245,21 +208,21 @@ impl Lane {
                     lost = Err(error);
                 }
                 Event::Appended(Ok(Turned::Answer(answer))) => self.handle_appended(answer)?,
-                Event::Appended(Ok(Turned::Reopened(ends))) => self.seats.compare_ends(&ends),
+                Event::Appended(Ok(Turned::Reopened(ends))) => self.members.compare_ends(&ends),
                 Event::Appended(Ok(Turned::Idle)) => self.reopen(Side::Destination),
                 Event::Appended(Err(error)) => return Err(error),
-                Event::Worked(done) => Works::end(&mut self.seats, done),
+                Event::Worked(done) => Works::end(&mut self.members, done),
                 Event::Timer => {}
             }
         }
     }
 
-    /// A connection was closed for being idle: no failure. A lane in which nobody sits ends.
+    /// A connection was closed for being idle: no failure. A lane without a partition ends.
     fn reopen(&mut self, side: Side) {
-        self.stopping |= self.seats.len() == 0;
+        self.stopping |= self.members.len() == 0;
         match (side, &mut self.source) {
             (Side::Destination, _) => {
-                self.destination.reopen(self.seats.logs(&self.shared.destination));
+                self.destination.reopen(self.members.logs(&self.shared.destination));
             }
             (Side::Source, Some(source)) => source.reopen(Vec::new()),
             (Side::Source, None) => {}
@@ -267,13 +230,13 @@ impl Lane {
     }
 
     /// Takes everybody out; what is in flight on a lost connection is unknown.
-    fn clear(&mut self, is_lost: bool) -> Vec<Seat> {
+    fn clear(&mut self, is_lost: bool) -> Vec<LanePartition> {
         if is_lost {
             self.appender.forget();
             self.let_go(Fault::DestinationLost);
         }
-        self.seats.publish(self.shared.wall.now());
-        self.seats.take_leavers()
+        self.members.publish(self.shared.wall.now());
+        self.members.take_leavers()
     }
 
     /// With anything in flight this is an abort: nothing of it may arrive later.
@@ -309,21 +272,21 @@ impl Lane {
     /// Nothing new goes out; what is in flight is still answered.
     fn let_go(&mut self, fault: Fault) {
         self.stopping = true;
-        self.seats.iter_mut().for_each(|(_, seat)| seat.mirror.handle_failed(fault));
+        self.members.iter_mut().for_each(|(_, member)| member.mirror.handle_failed(fault));
     }
 
     fn handle_order(&mut self, order: ToLane) {
         match order {
-            ToLane::Add(seat) => self.seats.add(*seat),
-            ToLane::Leave(tp) => self.with(&tp, |seat| seat.mirror.handle_failed(Fault::Moved)),
-            ToLane::Halt(tp, halt) => self.with(&tp, |seat| seat.mirror.handle_halt(halt)),
-            ToLane::Order(tp, order) => self.with(&tp, |seat| seat.mirror.handle_order(order)),
+            ToLane::Add(member) => self.members.add(*member),
+            ToLane::Leave(tp) => self.with(&tp, |member| member.mirror.handle_failed(Fault::Moved)),
+            ToLane::Halt(tp, halt) => self.with(&tp, |member| member.mirror.handle_halt(halt)),
+            ToLane::Order(tp, order) => self.with(&tp, |member| member.mirror.handle_order(order)),
         }
     }
 
-    fn with(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut Seat)) {
-        if let Some(seat) = self.seats.find(tp).and_then(|id| self.seats.get_mut(id)) {
-            change(seat);
+    fn with(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut LanePartition)) {
+        if let Some(member) = self.members.find(tp).and_then(|id| self.members.get_mut(id)) {
+            change(member);
         }
     }
 
@@ -337,7 +300,7 @@ impl Lane {
         let version = source.version(ApiKey::Fetch)?;
         let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
         source.set_kept_bytes_max(memory::buffer_bytes(bytes_max));
-        let ask = self.fetcher.poll(&self.seats, version, bytes_max);
+        let ask = self.fetcher.poll(&self.members, version, bytes_max);
         let body = ask.map_err(|e| ClusterError::own(source.peer(), "Fetch", &e))?;
         let Some(body) = body else { return Ok(()) };
         let timeout = self.shared.source.options().request_timeout;
@@ -353,7 +316,7 @@ impl Lane {
         let Some(destination) = self.destination.conn() else { return Ok(()) };
         let version = destination.version(ApiKey::Produce)?;
         loop {
-            let ask = self.appender.poll(&mut self.seats, version, self.shared.wall.now());
+            let ask = self.appender.poll(&mut self.members, version, self.shared.wall.now());
             let chain = match ask {
                 Ok(None) => return Ok(()),
                 Ok(Some(chain)) => chain,
@@ -376,16 +339,17 @@ impl Lane {
         if !self.fetcher.handle_answer(&answer) {
             if !Fetcher::is_about_the_session(answer.code) {
                 let fault = Fault::FetchRefused(answer.code);
-                self.seats.iter_mut().for_each(|(_, seat)| seat.mirror.handle_failed(fault));
+                self.members.iter_mut().for_each(|(_, member)| member.mirror.handle_failed(fault));
             }
             return;
         }
         let (source, stop) = (&self.shared.source, &self.shared.stop);
-        let strange = vouch::strangers(source, self.key.source, &self.seats, &answer, stop).await;
+        let strange =
+            topic_ids::strangers(source, self.key.source, &self.members, &answer, stop).await;
         let named = answer.partitions.iter().map(|one| (&one.topic, one.partition)).collect();
         // a throttled answer names nobody, whatever has changed
         if answer.throttle_ms == 0 {
-            self.seats.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
+            self.members.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
         }
         for one in answer.partitions {
             let fault = match &one.topic {
@@ -400,9 +364,9 @@ impl Lane {
     }
 
     fn refuse(&mut self, one: &FetchedPartition, fault: Fault) {
-        let id = self.seats.by_source(&one.topic, one.partition);
-        if let Some(seat) = id.and_then(|id| self.seats.get_mut(id)) {
-            seat.mirror.handle_failed(fault);
+        let id = self.members.by_source(&one.topic, one.partition);
+        if let Some(member) = id.and_then(|id| self.members.get_mut(id)) {
+            member.mirror.handle_failed(fault);
         }
     }
 
@@ -413,21 +377,21 @@ impl Lane {
     }
 
     fn handle_partition(&mut self, one: FetchedPartition) {
-        let Some(id) = self.seats.by_source(&one.topic, one.partition) else { return };
+        let Some(id) = self.members.by_source(&one.topic, one.partition) else { return };
         let now = self.shared.wall.now();
         let isolation = self.shared.isolation();
         let from = self.fetcher.asked_of(&one.topic, one.partition);
-        let Some(seat) = self.seats.get_mut(id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         if let Some((leader, epoch)) = one.current_leader {
-            self.shared.source.note_leader(seat.mirror.tp(), leader, epoch);
+            self.shared.source.note_leader(member.mirror.tp(), leader, epoch);
         }
         // asked before it left this lane and came back
-        let Some(from) = from.filter(|from| seat.mirror.awaits(*from)) else { return };
+        let Some(from) = from.filter(|from| member.mirror.awaits(*from)) else { return };
         if !one.code.is_none() {
-            return seat.mirror.handle_failed(Fault::FetchRefused(one.code));
+            return member.mirror.handle_failed(Fault::FetchRefused(one.code));
         }
         if let Some((epoch, end)) = one.diverging {
-            return seat.mirror.handle_diverging(epoch, end);
+            return member.mirror.handle_diverging(epoch, end);
         }
         let end = match isolation {
             Isolation::ReadCommitted => one.last_stable.or(one.high_watermark),
@@ -453,13 +417,13 @@ impl Lane {
             None => None,
         });
         let mut count = 0;
-        seat.mirror.handle_fetched(now, &fetched, whole.inspect(|_| count += 1));
+        member.mirror.handle_fetched(now, &fetched, whole.inspect(|_| count += 1));
         if let Some(cut) = pieces.cut().filter(|_| count == 0) {
-            seat.mirror.handle_cut_off(cut.need.min(FRAME_BYTES_MAX / 2));
+            member.mirror.handle_cut_off(cut.need.min(FRAME_BYTES_MAX / 2));
         }
         if let Some(error) = malformed {
-            tracing::warn!(partition = %seat.mirror.tp(), %error, "a fetched batch is malformed");
-            seat.mirror.handle_malformed();
+            tracing::warn!(partition = %member.mirror.tp(), %error, "a fetched batch is malformed");
+            member.mirror.handle_malformed();
         }
     }
 
@@ -473,14 +437,14 @@ impl Lane {
         };
         self.append_at = Instant::now() + self.destination.throttled(answer.throttle_ms);
         for one in &answer.partitions {
-            let id = self.seats.by_destination(&one.topic, one.partition);
-            let seat = id.and_then(|id| self.seats.get_mut(id));
-            if let (Some(seat), Some((leader, epoch))) = (seat, one.current_leader) {
-                self.shared.destination.note_leader(seat.mirror.tp(), leader, epoch);
+            let id = self.members.by_destination(&one.topic, one.partition);
+            let member = id.and_then(|id| self.members.get_mut(id));
+            if let (Some(member), Some((leader, epoch))) = (member, one.current_leader) {
+                self.shared.destination.note_leader(member.mirror.tp(), leader, epoch);
             }
         }
         let now = self.shared.wall.now();
-        if self.appender.handle_answer(&mut self.seats, &answer, now).is_err() {
+        if self.appender.handle_answer(&mut self.members, &answer, now).is_err() {
             let what = WireError::BadValue { what: "a produce answer's partitions", value: 0 };
             return Err(self.destination.misread(ApiKey::Produce, what));
         }
@@ -488,10 +452,10 @@ impl Lane {
     }
 
     fn give_back(&mut self) {
-        self.seats.publish(self.shared.wall.now());
-        let seats = self.seats.take_leavers();
-        if !seats.is_empty() {
-            let _ = self.shared.back.send(FromLane { key: self.key, seats, ended: None });
+        self.members.publish(self.shared.wall.now());
+        let members = self.members.take_leavers();
+        if !members.is_empty() {
+            let _ = self.shared.back.send(FromLane { key: self.key, members, ended: None });
         }
     }
 }

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::task::spawn_blocking;
 use tokio::task::yield_now;
 
-use crate::flow::seat::SeatId;
-use crate::flow::seat::Seats;
+use crate::flow::lane::members::MemberId;
+use crate::flow::lane::members::Members;
 use crate::mirror::halt::Halt;
 use crate::mirror::work::Work;
 use crate::mirror::work::Worked;
@@ -56,8 +56,8 @@ impl Pool {
     }
 }
 
-/// Whose work it is: a seat, and which stay in it.
-type Whose = (SeatId, u64);
+/// Whose work it is: a member, and which stay in it.
+type Whose = (MemberId, u64);
 
 /// What one lane has in the pool.
 #[derive(Debug)]
@@ -77,14 +77,14 @@ impl Works {
         Works { pool, running: JoinSet::new(), first: 0 }
     }
 
-    /// Hands out what the seats have, while what was encoded anew for them has at most
+    /// Hands out what the members have, while what was encoded anew for them has at most
     /// `anew_bytes_max`.
-    pub fn begin(&mut self, seats: &mut Seats, anew_bytes_max: usize) {
-        if self.running.len() >= self.pool.threads || !seats.wants_work(anew_bytes_max) {
+    pub fn begin(&mut self, members: &mut Members, anew_bytes_max: usize) {
+        if self.running.len() >= self.pool.threads || !members.wants_work(anew_bytes_max) {
             return;
         }
-        for id in seats.round(self.first) {
-            let Some((stay, work)) = seats.poll_work(id) else { continue };
+        for id in members.round(self.first) {
+            let Some((stay, work)) = members.poll_work(id) else { continue };
             let pool = self.pool.clone();
             self.running.spawn(async move { ((id, stay), pool.run(work).await) });
             if self.running.len() >= self.pool.threads {
@@ -99,14 +99,14 @@ impl Works {
         self.running.join_next().await
     }
 
-    /// Gives a result to its seat, if that partition still sits there.
-    pub fn end(seats: &mut Seats, done: Done) {
+    /// Gives a result to its member, if that partition is still there.
+    pub fn end(members: &mut Members, done: Done) {
         // only aborted tasks fail, and they are aborted with the lane
         let Ok(((id, stay), worked)) = done else { return };
-        let Some(seat) = seats.get_stay(id, stay) else { return };
+        let Some(member) = members.get_stay(id, stay) else { return };
         match worked {
-            Some(worked) => seat.mirror.handle_worked(worked),
-            None => seat.mirror.handle_halt(Halt::Panicked),
+            Some(worked) => member.mirror.handle_worked(worked),
+            None => member.mirror.handle_halt(Halt::Panicked),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It never asserts more of a spoilt destination than can be held: what was there stays.
 
-use isolog::flow::writer;
+use isolog::flow::producer_id;
 use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
 use protocol_tests::broker::batch::Build;
@@ -85,7 +85,7 @@ async fn an_end_inside_a_thinned_batch_goes_on_with_its_rest() {
     let mut lab = blank();
     let (first, second) = (lab.batch(10), lab.batch(5));
     // the link's own: somebody else's would be a divergence
-    let link = writer::of(
+    let link = producer_id::of(
         &ClusterId("source".into()),
         &ClusterId("destination".into()),
         &LinkName("dr".into()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use crate::flow::seat::Seats;
+use crate::flow::lane::members::Members;
 use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
 use crate::mirror::facts::FetchFrom;
@@ -51,18 +51,18 @@ impl Fetcher {
         Fetcher { bounds, session: FetchSession::OPEN, known: BTreeMap::new(), under_way: false }
     }
 
-    /// The next fetch for all seats that can take something, if any can; at most `bytes_max`.
+    /// The next fetch for all members that can take something, if any can; at most `bytes_max`.
     pub fn poll(
         &mut self,
-        seats: &Seats,
+        members: &Members,
         version: i16,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, AskError> {
-        let wanted: BTreeMap<_, _> = seats
+        let wanted: BTreeMap<_, _> = members
             .iter()
-            .filter_map(|(_, seat)| {
-                let from = seat.mirror.poll_fetch()?;
-                Some((seats.source_of(seat), (from, seat.source_epoch)))
+            .filter_map(|(_, member)| {
+                let from = member.mirror.poll_fetch()?;
+                Some((members.source_of(member), (from, member.source_epoch)))
             })
             .collect();
         if wanted.is_empty() {

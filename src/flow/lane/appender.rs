@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::flow::seat::SeatId;
-use crate::flow::seat::Seats;
+use crate::flow::lane::members::MemberId;
+use crate::flow::lane::members::Members;
 use crate::ids::TimestampMs;
 use crate::mirror::facts::Acked;
 use crate::mirror::window::IN_FLIGHT_MAX;
@@ -32,7 +32,7 @@ pub struct Appender {
     bytes_max: usize,
     timeout_ms: i32,
     /// Whose batches each request carries, oldest first.
-    asked: VecDeque<Vec<SeatId>>,
+    asked: VecDeque<Vec<MemberId>>,
     /// Where the next round begins, so that no partition waits for ever behind a full request.
     first: usize,
 }
@@ -57,7 +57,7 @@ impl Appender {
     /// The next request, one batch of each partition that has one, if any has.
     pub fn poll(
         &mut self,
-        seats: &mut Seats,
+        members: &mut Members,
         version: i16,
         now: TimestampMs,
     ) -> Result<Option<Chain>, AskError> {
@@ -65,14 +65,14 @@ impl Appender {
             return Ok(None);
         }
         let (mut entries, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for id in seats.round(self.first) {
+        for id in members.round(self.first) {
             if bytes >= self.bytes_max {
                 break;
             }
-            let Some(append) = seats.poll_append(id, now) else { continue };
+            let Some(append) = members.poll_append(id, now) else { continue };
             let batch = rewrite(&append.batch, self.writer);
             bytes += batch.bytes_count();
-            let Some((topic, partition)) = seats.destination(id) else { continue };
+            let Some((topic, partition)) = members.destination(id) else { continue };
             entries.push(AppendEntry { topic, partition, batch });
             ids.push(id);
         }
@@ -87,17 +87,17 @@ impl Appender {
     /// The oldest request was answered: tells every partition of it. Each must be in the answer.
     pub fn handle_answer(
         &mut self,
-        seats: &mut Seats,
+        members: &mut Members,
         answer: &AppendAnswer,
         now: TimestampMs,
     ) -> Result<(), Misfit> {
         let mut due = self.asked.pop_front().ok_or(Misfit)?;
         for one in &answer.partitions {
-            let id = seats.by_destination(&one.topic, one.partition).ok_or(Misfit)?;
+            let id = members.by_destination(&one.topic, one.partition).ok_or(Misfit)?;
             let at = due.iter().position(|due| *due == id).ok_or(Misfit)?;
             due.swap_remove(at);
-            let seat = seats.get_mut(id).ok_or(Misfit)?;
-            seat.mirror.handle_appended(now, acked(one));
+            let member = members.get_mut(id).ok_or(Misfit)?;
+            member.mirror.handle_appended(now, acked(one));
         }
         if due.is_empty() { Ok(()) } else { Err(Misfit) }
     }

@@ -1,12 +1,12 @@
-//! The belt of one link: which partition is in which lane, and what becomes of it between lanes.
+//! The partitions of one link: which one is in which lane, and what becomes of it between lanes.
 //!
 //! It never touches record bytes and never decides whether a partition may append: it asks both
-//! clusters (`prepare`), hands the facts to the partition machine, and seats it.
+//! clusters (`probe`), hands the facts to the partition machine, and puts it into a lane.
 //!
 //! ```text
-//!  ─ wanted ─▶ Resting ──due──▶ Looking ──facts──▶ Seated ──▶ (lane) ──left──▶ Resting
+//!  ─ wanted ─▶ Backoff ──due──▶ Probing ──facts──▶ InLane ──▶ (lane) ──left──▶ Backoff
 //!                 ▲                │ trouble          │ halted
-//!                 └────────────────┴──────────────────┴──▶ Standing ──▶ looked at again, or never
+//!                 └────────────────┴──────────────────┴──▶ Halted ──▶ looked at again, or never
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,25 +22,25 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::cluster::Wanted;
-use crate::flow::guest::Guest;
-use crate::flow::guest::NOWHERE;
-use crate::flow::guest::NotNow;
-use crate::flow::guest::Place;
-use crate::flow::guest::ToBelt;
-use crate::flow::guest::Wish;
-use crate::flow::guest::case;
-use crate::flow::guest::leader;
-use crate::flow::guest::may_resolve;
+use crate::flow::entry::Entry;
+use crate::flow::entry::NOWHERE;
+use crate::flow::entry::NotNow;
+use crate::flow::entry::PartitionSpec;
+use crate::flow::entry::Place;
+use crate::flow::entry::ToManager;
+use crate::flow::entry::case;
+use crate::flow::entry::leader;
+use crate::flow::entry::may_resolve;
 use crate::flow::lane;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::LaneKey;
-use crate::flow::lane::Shared;
 use crate::flow::lane::ToLane;
-use crate::flow::prepare::Case;
-use crate::flow::prepare::Found;
-use crate::flow::prepare::Trouble;
-use crate::flow::prepare::prepare;
-use crate::flow::seat::Seat;
+use crate::flow::lane::members::LanePartition;
+use crate::flow::probe::Case;
+use crate::flow::probe::Found;
+use crate::flow::probe::Trouble;
+use crate::flow::probe::probe;
+use crate::flow::shared::Shared;
 use crate::flow::stats::Board;
 use crate::ids::LeaderEpoch;
 use crate::ids::Side;
@@ -62,12 +62,12 @@ const STANDING_LOOK: Duration = Duration::from_secs(10);
 /// No more often than this is the metadata of a side read again on account of trouble.
 const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 
-/// The belt.
-pub struct Belt {
+/// The partition manager.
+pub struct PartitionManager {
     shared: Shared,
     board: Arc<Board>,
     limits: Limits,
-    guests: BTreeMap<TopicPartition, Guest>,
+    entries: BTreeMap<TopicPartition, Entry>,
     lanes: BTreeMap<LaneKey, mpsc::UnboundedSender<ToLane>>,
     looks: JoinSet<(LaneKey, Found)>,
     /// Who is looked at by which task.
@@ -79,19 +79,19 @@ pub struct Belt {
     refreshing: BTreeMap<Side, Instant>,
 }
 
-impl Belt {
-    /// An empty belt; `back` is the other end of `shared.back`.
+impl PartitionManager {
+    /// Nothing is wanted yet; `back` is the other end of `shared.back`.
     pub fn new(
         shared: Shared,
         back: mpsc::UnboundedReceiver<FromLane>,
         board: Arc<Board>,
         limits: Limits,
-    ) -> Belt {
-        Belt {
+    ) -> PartitionManager {
+        PartitionManager {
             shared,
             board,
             limits,
-            guests: BTreeMap::new(),
+            entries: BTreeMap::new(),
             lanes: BTreeMap::new(),
             looks: JoinSet::new(),
             looking: HashMap::new(),
@@ -103,7 +103,7 @@ impl Belt {
     }
 
     /// Runs until the link's stop token, then waits for the lanes to end what is in flight.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<ToBelt>) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<ToManager>) {
         let stop = self.shared.stop.clone();
         loop {
             self.look_at_due();
@@ -141,58 +141,59 @@ impl Belt {
         }
     }
 
-    fn handle_order(&mut self, order: ToBelt) {
+    fn handle_order(&mut self, order: ToManager) {
         match order {
-            ToBelt::Wanted(wishes) => self.handle_wanted(wishes),
-            ToBelt::Halt(halt) => {
-                let wishes = self.guests.values().map(|guest| guest.wish.clone());
-                let halted = wishes.map(|wish| Wish { halt: Some(halt.clone()), ..wish }).collect();
+            ToManager::Wanted(specs) => self.handle_wanted(specs),
+            ToManager::Halt(halt) => {
+                let specs = self.entries.values().map(|entry| entry.spec.clone());
+                let halted =
+                    specs.map(|spec| PartitionSpec { halt: Some(halt.clone()), ..spec }).collect();
                 self.handle_wanted(halted);
             }
-            ToBelt::Resume(tp) => self.order(tp, Order::Resume),
-            ToBelt::FillTail(tp) => self.order(tp, Order::FillTail),
+            ToManager::Resume(tp) => self.order(tp, Order::Resume),
+            ToManager::FillTail(tp) => self.order(tp, Order::FillTail),
         }
     }
 
-    fn handle_wanted(&mut self, wishes: Vec<Wish>) {
-        let wanted: BTreeMap<_, _> = wishes.into_iter().map(|w| (w.tp.clone(), w)).collect();
+    fn handle_wanted(&mut self, specs: Vec<PartitionSpec>) {
+        let wanted: BTreeMap<_, _> = specs.into_iter().map(|w| (w.tp.clone(), w)).collect();
         let gone: Vec<_> =
-            self.guests.keys().filter(|tp| !wanted.contains_key(tp)).cloned().collect();
+            self.entries.keys().filter(|tp| !wanted.contains_key(tp)).cloned().collect();
         gone.iter().for_each(|tp| self.let_go(tp));
-        for (tp, wish) in wanted {
-            match self.guests.get_mut(&tp) {
-                None => self.welcome(wish),
-                Some(guest) if guest.wish != wish => self.handle_changed(wish),
+        for (tp, spec) in wanted {
+            match self.entries.get_mut(&tp) {
+                None => self.welcome(spec),
+                Some(entry) if entry.spec != spec => self.handle_changed(spec),
                 Some(_) => {}
             }
         }
     }
 
-    fn welcome(&mut self, wish: Wish) {
-        let mut mirror = Box::new(PartitionMirror::new(wish.tp.clone(), self.limits.clone()));
-        mirror.set_takes(wish.takes.clone());
-        let cell = self.board.cell(&wish.tp);
-        cell.follow(wish.source_id);
+    fn welcome(&mut self, spec: PartitionSpec) {
+        let mut mirror = Box::new(PartitionMirror::new(spec.tp.clone(), self.limits.clone()));
+        mirror.set_takes(spec.takes.clone());
+        let cell = self.board.cell(&spec.tp);
+        cell.follow(spec.source_id);
         let until = Instant::now();
-        if let Some(halt) = &wish.halt {
+        if let Some(halt) = &spec.halt {
             mirror.handle_halt(halt.clone());
         }
-        let tp = wish.tp.clone();
-        let place = Place::Resting { mirror, until };
-        self.guests
-            .insert(tp.clone(), Guest { wish, cell, place, rest: REST_MIN, told: None, copied: 0 });
+        let tp = spec.tp.clone();
+        let place = Place::Backoff { mirror, until };
+        self.entries
+            .insert(tp.clone(), Entry { spec, cell, place, rest: REST_MIN, told: None, copied: 0 });
         self.settle(&tp);
     }
 
-    fn handle_changed(&mut self, wish: Wish) {
-        let Some(guest) = self.guests.get_mut(&wish.tp) else { return };
-        let tp = wish.tp.clone();
-        let halt = wish.halt.clone();
-        let was_halted = std::mem::replace(&mut guest.wish, wish).halt;
-        let takes = guest.wish.takes.clone();
-        guest.cell.follow(guest.wish.source_id);
-        match &mut guest.place {
-            Place::Seated(key) => {
+    fn handle_changed(&mut self, spec: PartitionSpec) {
+        let Some(entry) = self.entries.get_mut(&spec.tp) else { return };
+        let tp = spec.tp.clone();
+        let halt = spec.halt.clone();
+        let was_halted = std::mem::replace(&mut entry.spec, spec).halt;
+        let takes = entry.spec.takes.clone();
+        entry.cell.follow(entry.spec.source_id);
+        match &mut entry.place {
+            Place::InLane(key) => {
                 let order = match halt {
                     Some(halt) => ToLane::Halt(tp, halt),
                     None => ToLane::Leave(tp),
@@ -201,9 +202,9 @@ impl Belt {
                     let _ = lane.send(order);
                 }
             }
-            Place::Resting { mirror, .. }
-            | Place::Looking { mirror }
-            | Place::Standing { mirror, .. } => {
+            Place::Backoff { mirror, .. }
+            | Place::Probing { mirror }
+            | Place::Halted { mirror, .. } => {
                 mirror.set_takes(takes);
                 match halt {
                     Some(halt) => mirror.handle_halt(halt),
@@ -216,8 +217,8 @@ impl Belt {
     }
 
     fn let_go(&mut self, tp: &TopicPartition) {
-        let Some(guest) = self.guests.remove(tp) else { return };
-        if let Place::Seated(key) = guest.place
+        let Some(entry) = self.entries.remove(tp) else { return };
+        if let Place::InLane(key) = entry.place
             && let Some(lane) = self.lanes.get(&key)
         {
             let _ = lane.send(ToLane::Leave(tp.clone()));
@@ -226,16 +227,16 @@ impl Belt {
     }
 
     fn order(&mut self, tp: TopicPartition, order: Order) {
-        match self.guests.get_mut(&tp).map(|guest| &mut guest.place) {
-            Some(Place::Seated(key)) => {
+        match self.entries.get_mut(&tp).map(|entry| &mut entry.place) {
+            Some(Place::InLane(key)) => {
                 if let Some(lane) = self.lanes.get(key) {
                     let _ = lane.send(ToLane::Order(tp, order));
                 }
             }
             Some(
-                Place::Standing { mirror, .. }
-                | Place::Resting { mirror, .. }
-                | Place::Looking { mirror },
+                Place::Halted { mirror, .. }
+                | Place::Backoff { mirror, .. }
+                | Place::Probing { mirror },
             ) => {
                 mirror.handle_order(order);
                 self.settle(&tp);
@@ -247,45 +248,45 @@ impl Belt {
     /// Puts a machine that is in nobody's hands where its state says.
     fn settle(&mut self, tp: &TopicPartition) {
         let now = Instant::now();
-        let Some(guest) = self.guests.get_mut(tp) else { return };
-        let placeholder = Place::Seated(NOWHERE);
-        let place = std::mem::replace(&mut guest.place, placeholder);
-        guest.place = match place {
-            Place::Resting { mirror, .. } | Place::Standing { mirror, .. }
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        let placeholder = Place::InLane(NOWHERE);
+        let place = std::mem::replace(&mut entry.place, placeholder);
+        entry.place = match place {
+            Place::Backoff { mirror, .. } | Place::Halted { mirror, .. }
                 if mirror.halted().is_some() =>
             {
-                Place::Standing { mirror, until: now + STANDING_LOOK }
+                Place::Halted { mirror, until: now + STANDING_LOOK }
             }
-            Place::Standing { mirror, .. } => Place::Resting { mirror, until: now },
+            Place::Halted { mirror, .. } => Place::Backoff { mirror, until: now },
             other => other,
         };
-        if let Place::Resting { mirror, .. } | Place::Standing { mirror, .. } = &guest.place {
-            if let Some(halt) = mirror.halted().filter(|halt| guest.told.as_ref() != Some(halt)) {
+        if let Place::Backoff { mirror, .. } | Place::Halted { mirror, .. } = &entry.place {
+            if let Some(halt) = mirror.halted().filter(|halt| entry.told.as_ref() != Some(halt)) {
                 tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
-                guest.told = Some(halt.clone());
+                entry.told = Some(halt.clone());
             }
-            guest.cell.publish(mirror.snapshot(self.shared.wall.now()));
+            entry.cell.publish(mirror.snapshot(self.shared.wall.now()));
         }
     }
 
     /// Lets a partition rest a while, longer each time that nothing was copied in between.
     fn rest(&mut self, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
-        let Some(guest) = self.guests.get_mut(tp) else { return };
+        let Some(entry) = self.entries.get_mut(tp) else { return };
         let copied = mirror.copied().all_bytes();
-        if copied > guest.copied {
-            guest.rest = REST_MIN;
+        if copied > entry.copied {
+            entry.rest = REST_MIN;
         }
-        guest.copied = copied;
-        let until = Instant::now() + guest.rest;
-        guest.rest = (guest.rest * 2).min(REST_MAX);
-        guest.place = Place::Resting { mirror, until };
+        entry.copied = copied;
+        let until = Instant::now() + entry.rest;
+        entry.rest = (entry.rest * 2).min(REST_MAX);
+        entry.place = Place::Backoff { mirror, until };
         self.settle(tp);
     }
 
     fn next_due(&self) -> Instant {
-        let due = self.guests.values().filter_map(|guest| match &guest.place {
-            Place::Resting { until, .. } => Some(*until),
-            Place::Standing { until, mirror } if may_resolve(mirror, &guest.wish) => Some(*until),
+        let due = self.entries.values().filter_map(|entry| match &entry.place {
+            Place::Backoff { until, .. } => Some(*until),
+            Place::Halted { until, mirror } if may_resolve(mirror, &entry.spec) => Some(*until),
             _ => None,
         });
         due.min().unwrap_or_else(|| Instant::now() + STANDING_LOOK)
@@ -295,15 +296,15 @@ impl Belt {
         let now = Instant::now();
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
         let mut stuck = Vec::new();
-        for (tp, guest) in &mut self.guests {
+        for (tp, entry) in &mut self.entries {
             let mut wants = (false, false);
-            let due = match &mut guest.place {
-                Place::Resting { until, mirror } => {
+            let due = match &mut entry.place {
+                Place::Backoff { until, mirror } => {
                     wants = (mirror.wants_far_look(), mirror.wants_tail_look());
                     *until <= now
                 }
-                Place::Standing { until, mirror } => {
-                    let again = *until <= now && may_resolve(mirror, &guest.wish);
+                Place::Halted { until, mirror } => {
+                    let again = *until <= now && may_resolve(mirror, &entry.spec);
                     if again {
                         mirror.handle_order(Order::Resume);
                     }
@@ -314,7 +315,7 @@ impl Belt {
             if !due {
                 continue;
             }
-            match case(&self.shared, &guest.wish, wants) {
+            match case(&self.shared, &entry.spec, wants) {
                 Ok((key, case)) => groups.entry(key).or_default().push(case),
                 Err(why) => stuck.push((tp.clone(), why)),
             }
@@ -340,15 +341,15 @@ impl Belt {
 
     /// A bug ended a task and took its machines along: those partitions stand still and say so.
     fn handle_panic(&mut self, error: &JoinError) {
-        tracing::error!(%error, "a task of the belt ended in a panic");
+        tracing::error!(%error, "a task of the partition manager ended in a panic");
         self.lanes.retain(|_, lane| !lane.is_closed());
         self.looking.retain(|task, _| *task != error.id());
-        let lost = |guest: &Guest| match &guest.place {
-            Place::Seated(key) => !self.lanes.contains_key(key),
-            Place::Looking { .. } => !self.looking.values().any(|tps| tps.contains(&guest.wish.tp)),
+        let lost = |entry: &Entry| match &entry.place {
+            Place::InLane(key) => !self.lanes.contains_key(key),
+            Place::Probing { .. } => !self.looking.values().any(|tps| tps.contains(&entry.spec.tp)),
             _ => false,
         };
-        let lost = self.guests.iter().filter(|(_, guest)| lost(guest));
+        let lost = self.entries.iter().filter(|(_, entry)| lost(entry));
         let lost: Vec<TopicPartition> = lost.map(|(tp, _)| tp.clone()).collect();
         for tp in lost {
             let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
@@ -360,26 +361,26 @@ impl Belt {
     fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
         for case in &cases {
             if let Some(mirror) = self.take(&case.tp)
-                && let Some(guest) = self.guests.get_mut(&case.tp)
+                && let Some(entry) = self.entries.get_mut(&case.tp)
             {
-                guest.place = Place::Looking { mirror };
+                entry.place = Place::Probing { mirror };
             }
         }
         let shared = self.shared.clone();
         let tps = cases.iter().map(|case| case.tp.clone()).collect();
-        let task = self.looks.spawn(async move { (key, prepare(&shared, key, cases).await) });
+        let task = self.looks.spawn(async move { (key, probe(&shared, key, cases).await) });
         self.looking.insert(task.id(), tps);
     }
 
     /// Takes the machine out of a place that holds one.
     fn take(&mut self, tp: &TopicPartition) -> Option<Box<PartitionMirror>> {
-        let guest = self.guests.get_mut(tp)?;
-        match std::mem::replace(&mut guest.place, Place::Seated(NOWHERE)) {
-            Place::Resting { mirror, .. }
-            | Place::Looking { mirror }
-            | Place::Standing { mirror, .. } => Some(mirror),
-            seated => {
-                guest.place = seated;
+        let entry = self.entries.get_mut(tp)?;
+        match std::mem::replace(&mut entry.place, Place::InLane(NOWHERE)) {
+            Place::Backoff { mirror, .. }
+            | Place::Probing { mirror }
+            | Place::Halted { mirror, .. } => Some(mirror),
+            in_lane => {
+                entry.place = in_lane;
                 None
             }
         }
@@ -387,8 +388,8 @@ impl Belt {
 
     fn handle_found(&mut self, key: LaneKey, found: Found) {
         for (tp, one) in found {
-            let looking = self.guests.get(&tp).map(|guest| &guest.place);
-            if !matches!(looking, Some(Place::Looking { .. })) {
+            let looking = self.entries.get(&tp).map(|entry| &entry.place);
+            if !matches!(looking, Some(Place::Probing { .. })) {
                 continue; // let go meanwhile
             }
             let Some(mut mirror) = self.take(&tp) else { continue };
@@ -397,7 +398,7 @@ impl Belt {
                 Err(trouble) => self.handle_trouble(&mut mirror, &trouble),
             }
             if mirror.is_mirroring() {
-                self.seat(key, &tp, mirror);
+                self.enter(key, &tp, mirror);
             } else {
                 self.rest(&tp, mirror);
             }
@@ -420,19 +421,19 @@ impl Belt {
         }
     }
 
-    fn seat(&mut self, key: LaneKey, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
-        let Some(guest) = self.guests.get_mut(tp) else { return };
-        guest.place = Place::Seated(key);
+    fn enter(&mut self, key: LaneKey, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        entry.place = Place::InLane(key);
         let (_, epoch) = leader(&self.shared.source, tp).unwrap_or((key.source, LeaderEpoch::NONE));
-        let seat = Seat {
+        let member = LanePartition {
             mirror: *mirror,
-            source_id: guest.wish.source_id,
-            destination_id: guest.wish.destination_id,
+            source_id: entry.spec.source_id,
+            destination_id: entry.spec.destination_id,
             source_epoch: epoch,
-            cell: guest.cell.clone(),
+            cell: entry.cell.clone(),
         };
-        tracing::info!(partition = %tp, end = ?seat.mirror.position(), "mirroring");
-        let order = ToLane::Add(Box::new(seat));
+        tracing::info!(partition = %tp, end = ?member.mirror.position(), "mirroring");
+        let order = ToLane::Add(Box::new(member));
         let Err(mpsc::error::SendError(order)) = self.lane(key).send(order) else { return };
         // The lane has just ended: another takes its place.
         self.lanes.remove(&key);
@@ -459,11 +460,11 @@ impl Belt {
                 }
             }
         }
-        for seat in report.seats {
-            let tp = seat.mirror.tp().clone();
-            let Some(guest) = self.guests.get_mut(&tp) else { continue };
-            let mut mirror = Box::new(seat.mirror);
-            mirror.set_takes(guest.wish.takes.clone());
+        for member in report.members {
+            let tp = member.mirror.tp().clone();
+            let Some(entry) = self.entries.get_mut(&tp) else { continue };
+            let mut mirror = Box::new(member.mirror);
+            mirror.set_takes(entry.spec.takes.clone());
             if mirror.needs_refresh() {
                 self.refresh(Side::Source);
                 self.refresh(Side::Destination);

@@ -1,10 +1,10 @@
-//! What the belt is told to mirror, and what it is told to stop at.
+//! What the partition manager is told to mirror, and what it is told to stop at.
 //!
 //! It never asks a cluster.
 
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
-use crate::flow::guest::Wish;
+use crate::flow::entry::PartitionSpec;
 use crate::ids::Offset;
 use crate::ids::TopicPartition;
 use crate::mirror::halt::Halt;
@@ -22,8 +22,8 @@ pub(super) fn cluster_changed(error: &ClusterError) -> Option<Halt> {
 }
 
 /// One for each partition of a topic.
-pub(super) fn wishes(topic: &MirrorTopic) -> impl Iterator<Item = Wish> {
-    topic.partitions.iter().map(|partition| Wish {
+pub(super) fn specs(topic: &MirrorTopic) -> impl Iterator<Item = PartitionSpec> {
+    topic.partitions.iter().map(|partition| PartitionSpec {
         start: topic.starts.get(partition).copied().unwrap_or(Offset::ZERO),
         tp: TopicPartition { topic: topic.name.clone(), partition: *partition },
         source_id: topic.source_id,

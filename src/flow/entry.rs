@@ -1,6 +1,6 @@
-//! The partitions that a belt looks after, and where each one is.
+//! The partitions that a manager looks after, and where each one is.
 //!
-//! It never moves one: `assign` does.
+//! It never moves one: `manager` does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::flow::lane::LaneKey;
-use crate::flow::lane::Shared;
-use crate::flow::prepare::Case;
+use crate::flow::probe::Case;
+use crate::flow::shared::Shared;
 use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
@@ -24,7 +24,7 @@ use crate::mirror::partition::PartitionMirror;
 
 /// A partition that the link wants mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct PartitionSpec {
     /// Which.
     pub tp: TopicPartition,
     /// The source topic's id: another id under the same name is another topic.
@@ -39,11 +39,11 @@ pub struct Wish {
     pub halt: Option<Halt>,
 }
 
-/// What the link tells its belt.
+/// What the link tells its partition manager.
 #[derive(Debug)]
-pub enum ToBelt {
+pub enum ToManager {
     /// Everything that is wanted; what is not named is let go.
-    Wanted(Vec<Wish>),
+    Wanted(Vec<PartitionSpec>),
     /// Everything stands still for this reason.
     Halt(Halt),
     /// Look again at what halted.
@@ -55,33 +55,33 @@ pub enum ToBelt {
 /// Where a partition is.
 pub(super) enum Place {
     /// Waits to be looked at.
-    Resting { mirror: Box<PartitionMirror>, until: Instant },
+    Backoff { mirror: Box<PartitionMirror>, until: Instant },
     /// A task looks at both logs.
-    Looking { mirror: Box<PartitionMirror> },
+    Probing { mirror: Box<PartitionMirror> },
     /// In a lane.
-    Seated(LaneKey),
+    InLane(LaneKey),
     /// Halted.
-    Standing { mirror: Box<PartitionMirror>, until: Instant },
+    Halted { mirror: Box<PartitionMirror>, until: Instant },
 }
 
-/// A partition and all that the belt knows of it.
-pub(super) struct Guest {
-    pub wish: Wish,
+/// A partition and all that the manager knows of it.
+pub(super) struct Entry {
+    pub spec: PartitionSpec,
     pub cell: Arc<Cell>,
     pub place: Place,
     /// The next pause.
     pub rest: Duration,
     /// The halt that was told last.
     pub told: Option<Halt>,
-    /// What had been copied when it was last seated.
+    /// What had been copied when it last came out of a lane.
     pub copied: u64,
 }
 
-/// Where a guest is said to be while it is moved; never seen.
+/// Where an entry is said to be while it is moved; never seen.
 pub(super) const NOWHERE: LaneKey = LaneKey { source: BrokerId(-1), destination: BrokerId(-1) };
 
-pub(super) fn may_resolve(mirror: &PartitionMirror, wish: &Wish) -> bool {
-    wish.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
+pub(super) fn may_resolve(mirror: &PartitionMirror, spec: &PartitionSpec) -> bool {
+    spec.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
 }
 
 pub(super) fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
@@ -100,22 +100,22 @@ pub(super) enum NotNow {
 /// The two leaders of a partition.
 pub(super) fn case(
     shared: &Shared,
-    wish: &Wish,
+    spec: &PartitionSpec,
     (is_far, wants_tail): (bool, bool),
 ) -> Result<(LaneKey, Case), NotNow> {
-    same_topic(&shared.source, wish, wish.source_id)?;
-    same_topic(&shared.destination, wish, wish.destination_id)?;
+    same_topic(&shared.source, spec, spec.source_id)?;
+    same_topic(&shared.destination, spec, spec.destination_id)?;
     let leads =
-        |cluster: &Cluster| leader(cluster, &wish.tp).ok_or(NotNow::Leaderless(cluster.side()));
+        |cluster: &Cluster| leader(cluster, &spec.tp).ok_or(NotNow::Leaderless(cluster.side()));
     let (source, source_epoch) = leads(&shared.source)?;
     let (destination, destination_epoch) = leads(&shared.destination)?;
     let case = Case {
-        tp: wish.tp.clone(),
-        source_id: wish.source_id,
-        destination_id: wish.destination_id,
+        tp: spec.tp.clone(),
+        source_id: spec.source_id,
+        destination_id: spec.destination_id,
         source_epoch,
         destination_epoch,
-        start: wish.start,
+        start: spec.start,
         is_far,
         wants_tail,
     };
@@ -124,8 +124,8 @@ pub(super) fn case(
 
 /// Calls that know topics by name only must not reach another one: an id once seen to be replaced
 /// never comes back.
-fn same_topic(cluster: &Cluster, wish: &Wish, was: TopicId) -> Result<(), NotNow> {
-    match cluster.topic(&wish.tp.topic) {
+fn same_topic(cluster: &Cluster, spec: &PartitionSpec, was: TopicId) -> Result<(), NotNow> {
+    match cluster.topic(&spec.tp.topic) {
         Some(topic) if topic.id != was && topic.id != TopicId::NIL => {
             let side = cluster.side();
             Err(NotNow::Never(Halt::Recreated { side, was, is: topic.id }))

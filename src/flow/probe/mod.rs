@@ -5,6 +5,9 @@
 //! The order is the argument (`docs/OFFSETS.md`): the barrier first, so that an append of ours
 //! that was still on its way is in the log or never will be, then the ends, then the tails.
 
+pub mod judge;
+mod tail;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,13 +18,13 @@ use crate::cluster::Use;
 use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
 use crate::flow::lane::LaneKey;
-use crate::flow::lane::Shared;
-use crate::flow::tails::BATCHES_BACK;
-use crate::flow::tails::LOOK_FRAME_BYTES_MAX;
-use crate::flow::tails::LogEye;
-use crate::flow::tails::LookError;
-use crate::flow::tails::OFFSET_NOT_AVAILABLE;
-use crate::flow::tails::compare;
+use crate::flow::probe::tail::BATCHES_BACK;
+use crate::flow::probe::tail::LOOK_FRAME_BYTES_MAX;
+use crate::flow::probe::tail::LogEye;
+use crate::flow::probe::tail::LookError;
+use crate::flow::probe::tail::OFFSET_NOT_AVAILABLE;
+use crate::flow::probe::tail::compare;
+use crate::flow::shared::Shared;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
@@ -72,8 +75,8 @@ pub enum Trouble {
 pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
 
 /// Looks at all `cases`, whose leaders are the two of `key`.
-pub async fn prepare(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
-    match try_prepare(shared, key, &cases).await {
+pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
+    match try_probe(shared, key, &cases).await {
         Ok(found) => found,
         Err(error) => {
             let failed = |case: &Case| (case.tp.clone(), Err(Trouble::Cluster(error.clone())));
@@ -86,7 +89,7 @@ fn visible(shared: &Shared) -> EndKind {
     if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark }
 }
 
-async fn try_prepare(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
+async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
     let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
     let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
     let mut ends = Ends::read(shared, key, cases).await?;

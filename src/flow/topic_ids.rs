@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::flow::seat::Seats;
+use crate::flow::lane::members::Members;
 use crate::ids::BrokerId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -27,11 +27,11 @@ const UNKNOWN_TOPIC_ID: KafkaCode = KafkaCode(100);
 pub async fn strangers(
     source: &Cluster,
     broker: BrokerId,
-    seats: &Seats,
+    members: &Members,
     answer: &FetchAnswer,
     stop: &CancellationToken,
 ) -> BTreeMap<TopicName, Fault> {
-    let wanted = wanted(seats, answer);
+    let wanted = wanted(members, answer);
     if wanted.is_empty() {
         return BTreeMap::new();
     }
@@ -47,11 +47,11 @@ pub async fn strangers(
 }
 
 /// The topics which the answer names and has records of, by the ids that are mirrored.
-fn wanted(seats: &Seats, answer: &FetchAnswer) -> BTreeMap<TopicName, TopicId> {
+fn wanted(members: &Members, answer: &FetchAnswer) -> BTreeMap<TopicName, TopicId> {
     let full = answer.partitions.iter().filter(|one| !one.records.is_empty());
     let wanted = full.filter_map(|one| {
         let TopicRef::Name(name) = &one.topic else { return None };
-        Some((name.clone(), seats.source_id(&one.topic, one.partition)?))
+        Some((name.clone(), members.source_id(&one.topic, one.partition)?))
     });
     wanted.collect()
 }

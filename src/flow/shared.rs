@@ -1,0 +1,49 @@
+//! What the partition manager, the probes and all lanes of a link share.
+//!
+//! It never changes while the link runs.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::flow::Options;
+use crate::flow::Wall;
+use crate::flow::lane::FromLane;
+use crate::flow::lane::works::Pool;
+use crate::flow::stats::Gauge;
+use crate::wire::fetch::Isolation;
+use crate::wire::rewrite::Writer;
+
+/// What all lanes of a link share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where records come from.
+    pub source: Arc<Cluster>,
+    /// Where they go.
+    pub destination: Arc<Cluster>,
+    /// Under whose name.
+    pub writer: Writer,
+    /// The bounds.
+    pub options: Options,
+    /// Up to the source's last stable offset, or its high watermark.
+    pub committed_only: bool,
+    /// The time.
+    pub wall: Wall,
+    /// How many lanes of the process share the memory.
+    pub lanes: Arc<Gauge>,
+    /// Where units are worked on that would hold a lane up.
+    pub pool: Arc<Pool>,
+    /// Where lanes report.
+    pub back: mpsc::UnboundedSender<FromLane>,
+    /// Stops everything.
+    pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// What a fetch may see.
+    pub fn isolation(&self) -> Isolation {
+        if self.committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+    }
+}
