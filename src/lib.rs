@@ -6,7 +6,8 @@
 // floor 0: words
 pub mod ids;
 pub mod meters;
-// floor 1: bytes (pure), and secrets
+// floor 1: bytes (pure), secrets, and HTTP
+pub mod http;
 pub mod secure;
 pub mod wire;
 // floor 2: rules (pure), and one cluster (IO, no opinion about mirroring)

@@ -9,7 +9,6 @@ pub mod units;
 use std::ops::Range;
 
 use bytes::Bytes;
-use isolog::cli::ask;
 use isolog::secure::jks::Jks;
 use isolog::wire::batch::Attributes;
 use isolog::wire::batch::BatchView;
@@ -86,7 +85,7 @@ pub fn decode(target: &str, input: Bytes) {
         // a file of the operator's, read by a library
         "properties" | "pkcs12" | "revoked" => {}
         "jks" => drop(Jks::read(&input, None)),
-        "http_head" => drop(ask::body(input.to_vec())),
+        "http_head" => drop(stores::http_answer(&input)),
         "codec" => units::decode_codec(&input),
         "reframe" => units::decode_unit(&input),
         // reads nothing but a header

@@ -4,105 +4,94 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::header;
+use hyper::header::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
+use crate::http::client;
+use crate::http::client::Answer;
 use crate::service::Access;
 
 /// For how long a whole question may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The largest answer: 50,000 partitions are about 15 MB of JSON.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The most letters of a foreign answer that are shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// Gets `path` from `address` (host:port) as one whom `access` lets in; the error says what failed
 /// and what to try.
-pub async fn get(address: &str, path: &str, access: &Access) -> Result<Vec<u8>, String> {
+pub async fn get(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
     let asked = tokio::time::timeout(ANSWER_WAIT_MAX, ask(address, path, access)).await;
     let failed = |cause: String| {
         format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
     };
-    let answer = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let answer = answer.map_err(|cause| failed(cause.to_string()))?;
-    body(answer).map_err(failed)
+    let late = || Err(format!("no answer within {} s", ANSWER_WAIT_MAX.as_secs()));
+    asked.unwrap_or_else(|_| late()).map_err(failed)
 }
 
-async fn ask(address: &str, path: &str, access: &Access) -> std::io::Result<Vec<u8>> {
-    let stream = TcpStream::connect(address).await?;
-    let head = match &access.token {
-        Some(token) => format!("Authorization: Bearer {}\r\n", token.expose()),
-        None => String::new(),
-    };
-    let Some(tls) = &access.tls else { return exchange(stream, address, path, &head).await };
-    let config = tls.client_config().map_err(std::io::Error::other)?;
-    let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+async fn ask(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let Some(tls) = &access.tls else { return exchange(stream, address, path, access).await };
+    let config = tls.client_config().map_err(|error| error.to_string())?;
+    let name = stream.peer_addr().map_err(|error| error.to_string())?;
+    let name = ServerName::IpAddress(name.ip().into());
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(worded)?;
-    exchange(stream, address, path, &head).await
+    exchange(stream, address, path, access).await
 }
 
 /// Only the certificate of the config is believed: the service may still have an older one.
-fn worded(error: std::io::Error) -> std::io::Error {
+fn worded(error: std::io::Error) -> String {
     use rustls::CertificateError::ApplicationVerificationFailure;
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(ApplicationVerificationFailure)) => {
-            std::io::Error::other(
-                "who answers there has another certificate than [service] ssl.keystore.location \
-                 (start isolog again if that file has changed)",
-            )
+            "who answers there has another certificate than [service] ssl.keystore.location \
+             (start isolog again if that file has changed)"
+                .to_owned()
         }
-        _ => error,
+        _ => error.to_string(),
     }
-}
-
-/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    address: &str,
-    path: &str,
-    head: &str,
-) -> std::io::Result<Vec<u8>> {
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n{head}\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-    Ok(answer)
 }
 
 /// The body of an answer with status 200.
-pub fn body(mut answer: Vec<u8>) -> Result<Vec<u8>, String> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.ok_or("the answer is not HTTP")?;
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap_or_default();
-    if !status.starts_with("HTTP/1.") {
-        return Err("the answer is not HTTP".to_owned());
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    address: &str,
+    path: &str,
+    access: &Access,
+) -> Result<Bytes, String> {
+    let mut request =
+        Request::get(path).header(header::HOST, address).header(header::ACCEPT, "*/*");
+    if let Some(token) = &access.token {
+        let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let mut value = HeaderValue::from_str(&value).map_err(|_| "the token is no header")?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
     }
-    let body = answer.split_off(end + 4);
-    if status.split(' ').nth(1) != Some("200") {
-        // four bytes a letter at most, and one letter cut in two
-        let shown = &body[..body.len().min(4 * SHOWN_CHARS_MAX + 4)];
-        let text = String::from_utf8_lossy(shown);
-        return Err(format!("it answered {} {}", plain(status), plain(&text)));
-    }
-    if length(lines).is_some_and(|length| length != body.len() as u64) {
-        return Err("the answer was cut off".to_owned());
-    }
-    Ok(body)
+    let request = request.header(header::CONNECTION, "close").body(Full::default());
+    let request = request.map_err(|cause| cause.to_string())?;
+    let answer = client::exchange(stream, request, ANSWER_BYTES_MAX).await;
+    body(answer.map_err(|broken| broken.to_string())?)
 }
 
-/// What the head says about the body's length.
-fn length<'a>(lines: impl Iterator<Item = &'a str>) -> Option<u64> {
-    let mut fields = lines.filter_map(|line| line.split_once(':'));
-    let field = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
-    field.1.trim().parse().ok()
+fn body(answer: Answer) -> Result<Bytes, String> {
+    if answer.status == StatusCode::OK {
+        return Ok(answer.body);
+    }
+    // four bytes a letter at most, and one letter cut in two
+    let shown = &answer.body[..answer.body.len().min(4 * SHOWN_CHARS_MAX + 4)];
+    let text = plain(&String::from_utf8_lossy(shown));
+    Err(format!("it answered {}: {text}", answer.status))
 }
 
 /// A peer's text without what a terminal would obey.
@@ -164,17 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_200_has_a_body() {
-        let of = |text: &str| body(text.as_bytes().to_vec());
-        assert_eq!(of("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"), Ok(b"[]".to_vec()));
-        assert_eq!(of("HTTP/1.0 200 OK\r\n\r\nx"), Ok(b"x".to_vec()));
-        assert_eq!(
-            of("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[]"),
-            Err("the answer was cut off".into())
-        );
-        assert_eq!(of("SSH-2.0\r\n\r\n"), Err("the answer is not HTTP".into()));
-        assert_eq!(of(""), Err("the answer is not HTTP".into()));
-        let said = of("HTTP/1.1 404 Not Found\r\n\r\nno \u{1b}[2Jsuch").unwrap_err();
-        assert_eq!(said, "it answered HTTP/1.1 404 Not Found no [2Jsuch");
+    fn only_a_200_has_a_body_and_others_are_shown_without_what_a_terminal_obeys() {
+        let of = |status: u16, text: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            body(Answer { status, body: text.to_owned().into() })
+        };
+        assert_eq!(of(200, "[]"), Ok("[]".into()));
+        let said = of(404, "no \u{1b}[2Jsuch").unwrap_err();
+        assert_eq!(said, "it answered 404 Not Found: no [2Jsuch");
+        assert!(of(500, &"é".repeat(10_000)).unwrap_err().len() < 3 * SHOWN_CHARS_MAX);
     }
 }

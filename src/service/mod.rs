@@ -3,12 +3,9 @@
 //! It shows and never does.
 
 mod export;
-mod flow;
-mod http;
 mod kept;
 pub mod links;
 mod routes;
-mod seats;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -17,6 +14,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::server::Door;
 use crate::link;
 use crate::link::run::Link;
 use crate::link::run::Starting;
@@ -24,7 +22,6 @@ use crate::link::run::World;
 use crate::secure::Secret;
 use crate::secure::ServerTls;
 
-use self::http::Door;
 use self::links::Links;
 use self::routes::Guard;
 use self::view::Sight;

@@ -26,10 +26,10 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::http::sliced::With;
 use crate::secure::Secret;
 
 use super::export;
-use super::flow::With;
 use super::kept::Kept;
 use super::kept::Turn;
 use super::view::Check;

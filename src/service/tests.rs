@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-use super::seats::Limits;
+use crate::http::seats::Limits;
+
 use super::view::Check;
 use super::view::LinkView;
 use super::view::PartitionView;

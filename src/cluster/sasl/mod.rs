@@ -2,7 +2,7 @@
 //!
 //! It never touches a connection (`conn/login` does), and never logs a message of a login.
 
-pub mod http;
+pub mod endpoint;
 pub mod message;
 pub mod oauth;
 pub mod scram;

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::cluster::sasl::LoginError;
 use crate::cluster::sasl::Message;
-use crate::cluster::sasl::http::Endpoint;
+use crate::cluster::sasl::endpoint::Endpoint;
 use crate::secure::Secret;
 use crate::secure::read_secret;
 

@@ -14,13 +14,13 @@ use crate::cluster::Security;
 use crate::cluster::dial::allow::Allowed;
 use crate::cluster::sasl::Login;
 use crate::cluster::sasl::Means;
-use crate::cluster::sasl::http::Endpoint;
-use crate::cluster::sasl::http::Place as Url;
+use crate::cluster::sasl::endpoint::Endpoint;
 use crate::cluster::sasl::oauth::Refresh;
 use crate::cluster::sasl::oauth::Source;
 use crate::cluster::sasl::oauth::Tokens;
 use crate::cluster::sasl::scram::Account;
 use crate::cluster::sasl::scram::Hash;
+use crate::http::url::Url;
 use crate::ids::Side;
 use crate::secure::ClientAuth;
 use crate::secure::ClientOptions;
@@ -179,7 +179,7 @@ impl Desk<'_> {
             let path = path.strip_prefix("//").unwrap_or(path);
             return Ok(Source::File(self.dir.join(path)));
         }
-        let place = Url::parse(&url).map_err(|why| (URL, why.to_owned()))?;
+        let url = Url::parse(&url).map_err(|why| (URL, why.to_owned()))?;
         let option = |name: &str| jaas.and_then(|jaas| jaas.get(name)).cloned();
         let said = |key: &'static str, name: &str| {
             let value = self.any(key).or_else(|| option(name));
@@ -188,7 +188,7 @@ impl Desk<'_> {
         let client = said("sasl.oauthbearer.client.credentials.client.id", "clientId")?;
         let secret = said("sasl.oauthbearer.client.credentials.client.secret", "clientSecret")?;
         let scope = said("sasl.oauthbearer.scope", "scope").ok();
-        let tls = match place.is_https {
+        let tls = match url.is_https {
             true => {
                 let made = self.tls(&option);
                 Some(made.map_err(|(key, text)| {
@@ -199,7 +199,7 @@ impl Desk<'_> {
         };
         Ok(Source::Endpoint(Box::new(Endpoint {
             side: self.side,
-            place,
+            url,
             tls,
             client: client.expose().to_owned(),
             secret,

@@ -9,14 +9,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use http_body_util::Full;
-use http_body_util::Limited;
 use hyper::Request;
-use hyper::Uri;
-use hyper::client::conn::http1;
 use hyper::header;
-use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -25,6 +20,9 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::Stream;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::dial::tls;
+use crate::http::client;
+use crate::http::client::Broken;
+use crate::http::url::Url;
 use crate::ids::Side;
 use crate::secure::ClientTls;
 use crate::secure::Secret;
@@ -38,7 +36,7 @@ pub struct Endpoint {
     /// Whose tokens: for the count of handshakes.
     pub side: Side,
     /// Where.
-    pub place: Place,
+    pub url: Url,
     /// `None` for loopback without TLS.
     pub tls: Option<Arc<ClientTls>>,
     /// The client's id.
@@ -53,40 +51,6 @@ pub struct Endpoint {
     pub read_timeout: Duration,
 }
 
-/// A URL, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Whether it begins with https.
-    pub is_https: bool,
-    /// The host, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// What stands behind them.
-    pub path: String,
-}
-
-impl Place {
-    /// Reads a URL. http is for loopback only.
-    pub fn parse(url: &str) -> Result<Place, &'static str> {
-        let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
-        let host = uri.host().ok_or("must name a host: https://idp/token")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_local = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") if is_local || host == "localhost" => false,
-            _ => return Err("must begin with https:// (http:// is for loopback only)"),
-        };
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("must not hold a user or password");
-        }
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Place { is_https, host, port, path })
-    }
-}
-
 impl Endpoint {
     /// The body of its answer; the error never holds a byte of it.
     pub async fn ask(&self) -> Result<Bytes, String> {
@@ -97,7 +61,7 @@ impl Endpoint {
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, String> {
-        let Place { host, port, .. } = &self.place;
+        let Url { host, port, .. } = &self.url;
         let failed = |error: &dyn std::fmt::Display| {
             format!("the token endpoint {host}:{port} cannot be reached: {error}")
         };
@@ -111,34 +75,27 @@ impl Endpoint {
     }
 
     async fn exchange(&self, stream: Box<dyn Stream>) -> Result<Bytes, String> {
-        let broken =
-            |_| "the token endpoint does not speak HTTP, or closed the connection".to_owned();
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let answer = async {
-            let answer = sender.send_request(self.request()?).await.map_err(broken)?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| "the token endpoint's answer is too long or cut off")?;
-            match status.as_u16() {
-                200 => Ok(body.to_bytes()),
-                400 | 401 | 403 => Err(format!(
-                    "the token endpoint refuses the client ({status}): check client id, secret and \
-                     scope"
-                )),
-                _ => Err(format!("the token endpoint answered {status}")),
+        let answer = client::exchange(stream, self.request()?, ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(|broken| match broken {
+            Broken::NotHttp | Broken::Closed | Broken::Io(_) => {
+                "the token endpoint does not speak HTTP, or closed the connection"
             }
-        };
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            // the connection may end before the last bytes of the answer were looked at
-            _ = connection => answer.await,
+            Broken::TooLong(_) | Broken::CutOff => {
+                "the token endpoint's answer is too long or cut off"
+            }
+        })?;
+        let status = answer.status;
+        match status.as_u16() {
+            200 => Ok(answer.body),
+            400 | 401 | 403 => Err(format!(
+                "the token endpoint refuses the client ({status}): check client id, secret and \
+                 scope"
+            )),
+            _ => Err(format!("the token endpoint answered {status}")),
         }
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, String> {
-        let Place { host, port, path, .. } = &self.place;
         let pair = Zeroizing::new(format!("{}:{}", self.client, self.secret.expose()));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
         let mut basic = header::HeaderValue::from_str(&basic).map_err(|_| "no header of it")?;
@@ -148,9 +105,8 @@ impl Endpoint {
             body.push_str("&scope=");
             body.push_str(&encoded(&self.scope));
         }
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let request = Request::post(path.as_str())
-            .header(header::HOST, format!("{host}:{port}"))
+        let request = Request::post(self.url.path.as_str())
+            .header(header::HOST, self.url.authority())
             .header(header::AUTHORIZATION, basic)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -178,20 +134,6 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_taken_apart() {
-        let place = Place::parse("https://[::1]:8443/token?x=1").unwrap();
-        assert_eq!((place.is_https, &*place.host, place.port), (true, "::1", 8443));
-        assert_eq!(place.path, "/token?x=1");
-        let place = Place::parse("https://idp.example").unwrap();
-        assert_eq!((place.port, &*place.path), (443, "/"));
-        assert!(!Place::parse("http://127.0.0.1:80/t").unwrap().is_https);
-        for bad in ["http://idp/t", "ftp://idp", "idp", "", "https://u:hunter2@idp/", "/token"] {
-            let said = Place::parse(bad).unwrap_err();
-            assert!(!said.contains("hunter2"), "{said}");
-        }
-    }
 
     #[test]
     fn a_scope_is_encoded() {

@@ -30,11 +30,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::secure::ServerTls;
 
-use super::flow::Sliced;
-use super::flow::Watched;
 use super::seats::Limits;
 use super::seats::Seat;
 use super::seats::Seats;
+use super::sliced::Sliced;
+use super::sliced::Watched;
 
 /// Bytes of a request's line and headers together, and of an answer that wait in a connection.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

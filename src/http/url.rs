@@ -1,0 +1,66 @@
+//! A URL, taken apart.
+//!
+//! It never resolves a name, and never repeats a URL: there may be a password in it.
+
+use hyper::Uri;
+
+/// Where somebody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// Whether it begins with https.
+    pub is_https: bool,
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What stands behind them, with the query.
+    pub path: String,
+}
+
+impl Url {
+    /// Reads a URL. What goes there may be secret, so http is for loopback only.
+    pub fn parse(url: &str) -> Result<Url, &'static str> {
+        let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
+        let host = uri.host().ok_or("must name a host: https://idp/token")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_local = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let is_https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") if is_local || host == "localhost" => false,
+            _ => return Err("must begin with https:// (http:// is for loopback only)"),
+        };
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("must not hold a user or password");
+        }
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Url { is_https, host, port, path })
+    }
+
+    /// `host:port`, as the Host header has it.
+    pub fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let url = Url::parse("https://[::1]:8443/token?x=1").unwrap();
+        assert_eq!((url.is_https, &*url.host, url.port), (true, "::1", 8443));
+        assert_eq!((&*url.path, &*url.authority()), ("/token?x=1", "[::1]:8443"));
+        let url = Url::parse("https://idp.example").unwrap();
+        assert_eq!((&*url.path, &*url.authority()), ("/", "idp.example:443"));
+        assert!(!Url::parse("http://127.0.0.1:80/t").unwrap().is_https);
+        for bad in ["http://idp/t", "ftp://idp", "idp", "", "https://u:hunter2@idp/", "/token"] {
+            let said = Url::parse(bad).unwrap_err();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
