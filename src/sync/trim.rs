@@ -33,10 +33,14 @@ pub const PAUSE_IDLE: Duration = Duration::from_secs(30);
 const CHECKPOINT: &str = "log.flush.start.offset.checkpoint.interval.ms";
 /// Kafka's default of it, where it may not be read.
 const CHECKPOINT_DEFAULT: Duration = Duration::from_secs(60);
+/// A broker that was just started begins to do so after as long.
+const DELAY: &str = "log.initial.task.delay.ms";
+/// What that is where it is no config yet, or may not be read.
+const DELAY_DEFAULT: Duration = Duration::from_secs(30);
 /// The margin is this share of it, but no less than a second.
 const MARGIN_SHARE: u32 = 4;
 const MARGIN_MIN: Duration = Duration::from_secs(1);
-/// How often it is read: it changes when a broker is started with another one.
+/// How often both are read: they change when a broker is started with others.
 const CHECKPOINT_READ: Duration = Duration::from_secs(300);
 /// POLICY_VIOLATION: the topic is compacted and nothing else.
 const POLICY_VIOLATION: i16 = 44;
@@ -230,10 +234,12 @@ impl Trimmer {
     }
 }
 
+/// How long it takes a broker to write starts down, at the latest.
 async fn checkpoint(destination: &Cluster, broker: BrokerId) -> Option<Duration> {
-    let told = destination.describe_broker_configs(broker, Some(&[CHECKPOINT])).await;
-    let ms = told.ok()?.ok()?.get(CHECKPOINT)?.value.as_ref()?.parse().ok()?;
-    Some(Duration::from_millis(ms))
+    let told = destination.describe_broker_configs(broker, Some(&[CHECKPOINT, DELAY])).await;
+    let told = told.ok()?.ok()?;
+    let of = |key| told.get(key)?.value.as_ref()?.parse().ok().map(Duration::from_millis);
+    Some(of(CHECKPOINT)?.max(of(DELAY).unwrap_or(DELAY_DEFAULT)))
 }
 
 /// In order, each once.

@@ -99,6 +99,7 @@ pub const BROKER_DEFAULTS: &[(&str, &str)] = &[
     ("default.replication.factor", "1"),
     ("fetch.max.bytes", "57671680"),
     ("log.flush.start.offset.checkpoint.interval.ms", "60000"),
+    ("log.initial.task.delay.ms", "30000"),
     ("max.incremental.fetch.session.cache.slots", "1000"),
     ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),

@@ -28,6 +28,8 @@ pub struct RealSpec {
     pub brokers: u8,
     /// Lines for `server.properties`, over the script's own.
     pub props: Vec<(String, String)>,
+    /// The same for one node alone, over all others.
+    pub node_props: Vec<(u8, String, String)>,
     /// Java heap of each broker, as `-Xmx` takes it.
     pub heap: String,
     /// Listeners with TLS and logins, their stores in this directory (`kafka/certs`).
@@ -39,9 +41,9 @@ pub struct RealSpec {
 impl RealSpec {
     /// A cluster of `brokers` nodes of one version, nothing else set.
     pub fn new(version: &str, brokers: u8) -> Self {
-        let (props, heap) = (Vec::new(), "384m".into());
+        let (props, node_props, heap) = (Vec::new(), Vec::new(), "384m".into());
         let (secure, behind) = (None, Vec::new());
-        Self { version: version.into(), brokers, props, heap, secure, behind }
+        Self { version: version.into(), brokers, props, node_props, heap, secure, behind }
     }
 
     /// The same with one more broker property.
@@ -77,6 +79,9 @@ impl RealCluster {
         command.args(["--owner", &process::id().to_string()]);
         for (name, value) in &spec.props {
             command.args(["--prop", &format!("{name}={value}")]);
+        }
+        for (node, name, value) in &spec.node_props {
+            command.args(["--node-prop", &format!("{node}:{name}={value}")]);
         }
         if let Some(certs) = &spec.secure {
             command.arg("--secure").arg(certs);
@@ -163,6 +168,23 @@ impl RealCluster {
         self.restart(1)
     }
 
+    /// Takes from a dead node what it had written down of log starts, as a crash does that comes
+    /// before the next `log.flush.start.offset.checkpoint.interval.ms`.
+    pub fn forget_starts(&self, node: u8) -> Result<(), RealError> {
+        let path = self.data_dir(node).join("log-start-offset-checkpoint");
+        // a version, and the number of rows
+        fs::write(&path, "0\n0\n").map_err(|e| RealError::new(format!("{}: {e}", path.display())))
+    }
+
+    /// Moves the last batch of the log of a topic (its partition 0, on node 1) to a far offset, as
+    /// compaction leaves it: behind a gap. The node is stopped for it.
+    pub fn move_last(&self, topic: &str, to: i64) -> Result<(), RealError> {
+        self.term(1)?;
+        let dir = self.data_dir(1).join(format!("{topic}-0"));
+        part(&dir, to).map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
+        self.restart(1)
+    }
+
     /// SIGKILL to node 1, 2 or 3; returns when it is gone.
     pub fn kill(&self, node: u8) -> Result<(), RealError> {
         self.order("kill", node)
@@ -200,18 +222,44 @@ impl RealCluster {
 
 /// Renames the only segment of a log, which is empty; its indexes are built anew at the start.
 fn move_up(dir: &Path, start: i64) -> io::Result<()> {
+    let path = dir.join(format!("{:020}.log", 0));
+    if path.metadata()?.len() > 0 {
+        return Err(io::Error::other("the log is not empty"));
+    }
+    fs::rename(&path, dir.join(format!("{start:020}.log")))?;
+    remove_indexes(dir)
+}
+
+/// Cuts the last batch off the only segment of a log and gives it a segment of its own, whose name
+/// and whose batch say that it lies at `to`. A batch's offset is not under its checksum.
+fn part(dir: &Path, to: i64) -> io::Result<()> {
+    let first = dir.join(format!("{:020}.log", 0));
+    let mut bytes = fs::read(&first)?;
+    let mut last = 0;
+    while let Some(length) = bytes.get(last + 8..last + 12) {
+        let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+        let next = last + 12 + length as usize;
+        if next >= bytes.len() {
+            break;
+        }
+        last = next;
+    }
+    if last == 0 {
+        return Err(io::Error::other("the log has less than two batches"));
+    }
+    let mut moved = bytes.split_off(last);
+    moved[..8].copy_from_slice(&to.to_be_bytes());
+    fs::write(&first, bytes)?;
+    fs::write(dir.join(format!("{to:020}.log")), moved)?;
+    remove_indexes(dir)
+}
+
+fn remove_indexes(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let kind = path.extension().and_then(|kind| kind.to_str());
-        match (path.file_stem().and_then(|stem| stem.to_str()), kind) {
-            (Some("00000000000000000000"), Some("log")) => {
-                if path.metadata()?.len() > 0 {
-                    return Err(io::Error::other("the log is not empty"));
-                }
-                fs::rename(&path, dir.join(format!("{start:020}.log")))?;
-            }
-            (Some(_), Some("index" | "timeindex" | "snapshot")) => fs::remove_file(&path)?,
-            _ => {}
+        if matches!(kind, Some("index" | "timeindex" | "snapshot")) {
+            fs::remove_file(&path)?;
         }
     }
     Ok(())

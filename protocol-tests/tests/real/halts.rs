@@ -224,7 +224,7 @@ fn what_happened_meanwhile_is_found(stage: &mut Stage) {
 
 /// SIGTERM under load: exit code 0, and the next start goes on where it stopped.
 fn a_stop_under_load_is_clean(stage: &mut Stage, source: &str, destination: &str) {
-    let spec = LoadSpec { rate: Some(8_000), ..LoadSpec::five_codecs("m-load", 2, 1) };
+    let spec = LoadSpec { rate: Some(3_000), ..LoadSpec::five_codecs("m-load", 2, 1) };
     let load = Load::start(source, &spec).unwrap();
     for _ in 0..2 {
         stage.isolog.wait_for("the load flows", 60, |isolog| {

@@ -96,7 +96,9 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
     let forgotten = |case: &&Case| {
         let known = writers.get(&case.tp).and_then(|one| one.as_ref().ok());
         let end = ends.destination_end(&case.tp);
-        end.is_some_and(|end| end > Offset::ZERO) && last_sequence(shared, known).is_none()
+        let is_there = end.is_some_and(|end| end > Offset::ZERO);
+        // nothing is appended upon ends that contradict each other, whatever is still on its way
+        is_there && !ends.is_ahead(&case.tp) && last_sequence(shared, known).is_none()
     };
     if cases.iter().any(|case| forgotten(&case)) {
         tokio::time::sleep(SETTLE).await;
@@ -258,6 +260,12 @@ impl Ends {
 
     fn destination_end(&self, tp: &TopicPartition) -> Option<Offset> {
         self.destination_end.get(tp)?.ok()
+    }
+
+    /// Whether the destination holds more than the source.
+    fn is_ahead(&self, tp: &TopicPartition) -> bool {
+        let source = self.source_log_end.get(tp).and_then(|end| end.ok());
+        self.destination_end(tp).zip(source).is_some_and(|(ours, theirs)| ours > theirs)
     }
 
     fn starts(&self, tp: &TopicPartition) -> Result<(Offset, Offset), Trouble> {

@@ -138,6 +138,19 @@ async fn a_destination_ahead_of_the_source_halts_with_both_ends() {
     assert_eq!(lab.copy(BAD).end, 13);
 }
 
+/// Nothing of ours can be on its way where nothing may be appended: the doubt is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_longer_log_of_somebody_else_halts_soon() {
+    let mut lab = blank();
+    let (first, second) = (lab.batch(10), lab.batch(3));
+    copy_by_hand(&lab, &[first, second.clone()]);
+    lab.append_bad(&second);
+    lab.world.start();
+    let took = lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    assert!(took < SECOND * 10, "{took:?}");
+    lab.halts(BAD, "DESTINATION_AHEAD", &["destination ends at 13", "source at 3"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_foreign_record_while_isolog_is_down_is_a_divergence() {
     let mut lab = Lab::single(Version::V4_3);
@@ -252,11 +265,15 @@ async fn a_destination_that_lost_confirmed_records_halts_with_both_ends() {
 }
 
 /// How long a compacted topic whose source begins at 7 stays without its real policy, on brokers
-/// that write log starts down so often.
-async fn on_the_stage(checkpoint_ms: &str) -> Duration {
+/// that write log starts down so often, the first time so long after their start.
+async fn on_the_stage(checkpoint_ms: &str, delay_ms: &str) -> Duration {
     let mut destination = Spec::single("destination", 2);
-    let key = "log.flush.start.offset.checkpoint.interval.ms".to_owned();
-    destination.configs.insert(key, checkpoint_ms.to_owned());
+    for (key, value) in [
+        ("log.flush.start.offset.checkpoint.interval.ms", checkpoint_ms),
+        ("log.initial.task.delay.ms", delay_ms),
+    ] {
+        destination.configs.insert(key.to_owned(), value.to_owned());
+    }
     let mut lab = Lab::of(Spec::single("source", 1), destination);
     lab.source().configure(BAD.0, &[("cleanup.policy", Some("compact"))]);
     lab.source().retain_from(BAD.0, BAD.1, 7);
@@ -273,7 +290,11 @@ async fn on_the_stage(checkpoint_ms: &str) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_front_is_held_as_long_as_the_broker_takes_to_write_it_down() {
-    let (soon, late) = (on_the_stage("2000").await, on_the_stage("60000").await);
-    assert!(soon < Duration::from_secs(40), "{soon:?}");
+    let soon = on_the_stage("2000", "500").await;
+    assert!(soon < Duration::from_secs(30), "{soon:?}");
+    let late = on_the_stage("60000", "500").await;
     assert!(late >= Duration::from_secs(75), "{late:?}");
+    // a broker that was just started has written nothing down yet
+    let late = on_the_stage("2000", "30000").await;
+    assert!(late >= Duration::from_secs(37), "{late:?}");
 }
