@@ -44,7 +44,9 @@ use isolog::wire::rewrite::rewrite;
 
 use broker::Answer;
 use broker::Broker;
+use broker::Row;
 use broker::SEQUENCES;
+use broker::rows;
 pub use dice::Dice;
 use source::Source;
 use source::WALL;
@@ -394,8 +396,11 @@ impl<'a> World<'a> {
         if self.source.log.len() < 2 || !plain || !ends || self.dice.roll(4) > 0 {
             return;
         }
+        let gone: Vec<Row> = (last.base..last.next())
+            .filter_map(|at| self.source.cell(at).map(|cell| cell.record))
+            .collect();
         if let Some(batch) = self.source.truncate() {
-            let landed = self.broker.end > batch.base;
+            let landed = self.broker.end > batch.base || self.repeats(&gone);
             let due = |sent: &BatchView| {
                 let first = i64::from(sent.base_sequence());
                 first + sent.span() as i64 > batch.base % SEQUENCES
@@ -405,6 +410,15 @@ impl<'a> World<'a> {
             let held = self.mirror.waiting() > 0 || self.mirror.in_flight() > 0;
             self.spoiled |= landed || held || sent.any(due);
         }
+    }
+
+    /// Whether the copy has one of these records, or gets it: a gap may be filled with it.
+    fn repeats(&self, gone: &[Row]) -> bool {
+        let has = |rows: &[Row]| rows.iter().any(|row| row.is_some() && gone.contains(row));
+        let sent = self.sent.iter().chain(&self.late);
+        let sent = sent.filter_map(|batch| rows(batch, self.broker.is_compacted));
+        self.broker.log.iter().any(|stored| has(&stored.rows))
+            || sent.into_iter().any(|rows| has(&rows))
     }
 
     /// Retention: the source's log starts behind its first batch, or inside it.

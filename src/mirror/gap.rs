@@ -39,6 +39,8 @@ pub enum With {
 /// A record of the source to be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    /// The source's leader epoch of its batch.
+    pub epoch: LeaderEpoch,
     /// Its time, in milliseconds.
     pub timestamp_ms: i64,
     /// Its key.
@@ -47,6 +49,17 @@ pub struct Template {
     pub value: Option<Bytes>,
     /// Its headers.
     pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// Repeats that were handed out; the source may lose their record before that is copied.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// The first of them.
+    pub from: Offset,
+    /// Where the record stands.
+    pub at: Offset,
+    /// The source's leader epoch there.
+    pub epoch: LeaderEpoch,
 }
 
 /// The offsets `base..next`.
@@ -98,6 +111,12 @@ impl Gap {
         fillers && same && self.next == behind.base
     }
 
+    /// What its batches repeat, if they do.
+    fn repeated(&self) -> Option<Repeated> {
+        let With::Repeats(template) = &self.with else { return None };
+        Some(Repeated { from: self.base, at: self.next, epoch: template.epoch })
+    }
+
     /// Takes `behind` in.
     pub fn extend(&mut self, behind: &Gap) {
         self.next = behind.next;
@@ -122,6 +141,7 @@ impl Gap {
             timestamp: batch.max_timestamp(),
             epoch: self.epoch,
             made: Made::Filler(self.why),
+            repeats: self.repeated(),
         };
         self.base = unit.next;
         Some((unit, batch))
@@ -140,6 +160,7 @@ impl Template {
         let headers = first.headers.iter();
         let headers = headers.map(|(name, value)| (Bytes::copy_from_slice(name), own(*value)));
         Some(Template {
+            epoch: batch.leader_epoch(),
             timestamp_ms: first.timestamp_ms,
             key: own(first.key),
             value: own(first.value),

@@ -28,6 +28,7 @@ use crate::mirror::facts::Prepared;
 use crate::mirror::facts::Tail;
 use crate::mirror::facts::Takes;
 use crate::mirror::gap::FILLER_BYTES_MAX;
+use crate::mirror::gap::Repeated;
 use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::history::History;
@@ -82,6 +83,8 @@ pub struct PartitionMirror {
     pub(super) front: Option<Front>,
     /// A gap from the window's end up to here waits for the next record, to repeat it.
     pub(super) pending: Option<(Offset, LeaderEpoch)>,
+    /// Repeats in the copy, or on the way there, whose record is not copied yet.
+    pub(super) repeated: Vec<Repeated>,
     /// A unit that is worked on outside of the lane, and what waits behind it.
     pub(super) bench: Option<Bench>,
     /// How many units were handed out.
@@ -138,6 +141,7 @@ impl PartitionMirror {
             ahead: None,
             front: None,
             pending: None,
+            repeated: Vec::new(),
             bench: None,
             tickets: 0,
             empty_since: None,
@@ -195,6 +199,7 @@ impl PartitionMirror {
         self.history.restart(if is_unplaced { LeaderEpoch::NONE } else { epoch });
         self.sent = (epoch, facts.tail_timestamp);
         self.landed = facts.tail_timestamp;
+        self.keep_repeated(end);
         self.ahead = None;
         self.pending = None;
         self.bench = None;
@@ -249,7 +254,7 @@ impl PartitionMirror {
             return self.drain();
         }
         self.drop_taken();
-        if end < self.window.sent_end() {
+        if end < self.window.sent_end() || self.has_repeated(end) {
             let destination_end = self.window.sent_end();
             self.ahead = Some(Halt::SourceTruncated { at: end, epoch, destination_end });
             return self.halt_if_reached();
@@ -285,6 +290,7 @@ impl PartitionMirror {
             return self.drain();
         }
         self.window.ack();
+        self.repeated.retain(|one| front.next <= one.at);
         self.proven = true;
         self.landed = front.timestamp;
         self.refused = (front.next, 0);
@@ -372,6 +378,7 @@ impl PartitionMirror {
             return None;
         }
         self.sent = (unit.epoch, unit.timestamp);
+        self.note_repeats(&unit);
         Some(Append { base: unit.base, next: unit.next, batch })
     }
 }

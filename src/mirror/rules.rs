@@ -2,11 +2,13 @@
 //!
 //! It never takes a fact in itself: `partition` does, and says which rule applies.
 
+use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Overtook;
 use crate::mirror::facts::Prepared;
+use crate::mirror::gap::Repeated;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::DOUBT_MAX;
 use crate::mirror::partition::PartitionMirror;
@@ -14,6 +16,7 @@ use crate::mirror::partition::REFUSED_MAX;
 use crate::mirror::partition::State;
 use crate::mirror::window::IN_FLIGHT_MAX;
 use crate::mirror::window::Unit;
+use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
 
@@ -113,6 +116,33 @@ impl PartitionMirror {
             }
             Fault::Moved => None,
         };
+    }
+
+    /// Remembers what a batch that is handed out repeats, once for its gap.
+    pub(super) fn note_repeats(&mut self, unit: &Unit) {
+        let known = self.repeated.last().map(|one| one.at);
+        self.repeated.extend(unit.repeats.filter(|one| known != Some(one.at)));
+    }
+
+    /// The copy ends at `end`: what it repeats and does not have yet is remembered.
+    pub(super) fn keep_repeated(&mut self, end: Offset) {
+        self.repeated.retain(|one| one.from < end && end <= one.at);
+    }
+
+    /// Whether the copy repeats a record that the source does not have: its log parts from ours at
+    /// `end`.
+    pub(super) fn has_repeated(&self, end: Offset) -> bool {
+        self.repeated.iter().any(|one| end <= one.at)
+    }
+
+    /// The source lost a record, and the copy has repeats of it already: another epoch wrote what
+    /// stands in its place (found by the machine's own simulation).
+    pub(super) fn lost_repeated(&self, batch: &BatchView) -> Option<Halt> {
+        let (base, next, epoch) = (batch.base_offset(), batch.next_offset(), batch.leader_epoch());
+        let lost = |one: &&Repeated| base <= one.at && one.at < next && epoch > one.epoch;
+        let lost = self.repeated.iter().filter(|one| one.epoch >= LeaderEpoch(0)).find(lost)?;
+        let destination_end = self.window.sent_end();
+        Some(Halt::SourceTruncated { at: lost.at, epoch: lost.epoch, destination_end })
     }
 
     /// Drops what was taken in and not handed out.

@@ -278,9 +278,14 @@ impl PartitionMirror {
         self.drain();
     }
 
-    /// Leader epochs never go back inside a log.
+    /// Leader epochs never go back inside a log, and no other may stand where a record stood that
+    /// the copy repeats.
     fn note_epoch(&mut self, batch: &BatchView) -> bool {
         let (base, is) = (batch.base_offset(), batch.leader_epoch());
+        if let Some(lost) = self.lost_repeated(batch) {
+            self.ahead = Some(lost);
+            return false;
+        }
         let noted = self.history.note(batch.next_offset(), is);
         if let Err(was) = noted {
             self.ahead = Some(Halt::SourceEpochWentBack { base, was, is });
@@ -397,6 +402,7 @@ mod tests {
     use crate::ids::ProducerId;
     use crate::mirror::facts::Acked;
     use crate::mirror::facts::Append;
+    use crate::mirror::facts::Fault;
     use crate::mirror::facts::Order;
     use crate::mirror::facts::Overtook;
     use crate::mirror::facts::Policy;
@@ -410,6 +416,7 @@ mod tests {
     use crate::mirror::tests::at;
     use crate::mirror::tests::facts;
     use crate::mirror::tests::fresh;
+    use crate::mirror::tests::later;
     use crate::mirror::tests::marker;
     use crate::mirror::tests::mirroring;
     use crate::mirror::tests::plain;
@@ -585,9 +592,48 @@ mod tests {
         assert_eq!(shape(&landed), want);
         let repeats = &landed[2].batch;
         assert_eq!(Codec::of(repeats.attributes()), Ok(Codec::Zstd));
-        assert_eq!(template(repeats), template(&landed[3].batch));
+        let record = |batch| Some(Template { epoch: LeaderEpoch::NONE, ..template(batch)? });
+        assert_eq!(record(repeats), record(&landed[3].batch));
         assert_eq!(repeats.max_timestamp(), landed[3].batch.max_timestamp());
         assert_eq!(mirror.snapshot(NOW).copied.filled, 7);
+    }
+
+    /// Repeats of the record at 6 are in the copy, and it is not: the destination was lost.
+    fn with_repeats_at_the_end() -> PartitionMirror {
+        let mut mirror = with_policy(Policy { gap_fill: GapFill::Record, ..POLICY });
+        mirror.set_takes(takes(true));
+        mirror.handle_prepared(NOW, &facts((0, 30), 0));
+        give(&mut mirror, &told(9, &[]), vec![plain(0, 5), marker(5, 7, 1), plain(6, 3)]);
+        for base in [0, 5] {
+            assert_eq!(mirror.poll_append(NOW).unwrap().base, at(base));
+            acked(&mut mirror, base);
+        }
+        mirror.handle_failed(Fault::DestinationLost);
+        mirror.handle_prepared(NOW, &facts((0, 30), 6));
+        mirror
+    }
+
+    /// Seed 3892 of `mirror_ops`.
+    #[test]
+    fn a_source_that_loses_a_record_of_which_the_copy_has_repeats_halts() {
+        let mut mirror = with_repeats_at_the_end();
+        give(&mut mirror, &told(9, &[]), vec![later(&plain(6, 3))]);
+        let (at, epoch, destination_end) = (at(6), LeaderEpoch(1), at(6));
+        let want = Halt::SourceTruncated { at, epoch, destination_end };
+        assert_eq!(mirror.halted(), Some(&want));
+        let mut mirror = with_repeats_at_the_end();
+        mirror.handle_diverging(LeaderEpoch(1), at);
+        assert_eq!(mirror.halted(), Some(&want));
+        // what compaction has taken has no other in its place
+        let mut mirror = with_repeats_at_the_end();
+        give(&mut mirror, &told(12, &[]), vec![later(&plain(9, 3))]);
+        assert_eq!(shape(&land(&mut mirror)).len(), 2);
+        assert!(mirror.halted().is_none() && mirror.repeated.is_empty());
+        // and nor has what is still there
+        let mut mirror = with_repeats_at_the_end();
+        give(&mut mirror, &told(9, &[]), vec![plain(6, 3)]);
+        assert_eq!(shape(&land(&mut mirror)), [(6, 9, None)]);
+        assert!(mirror.halted().is_none() && mirror.repeated.is_empty());
     }
 
     #[test]

@@ -62,6 +62,15 @@ pub fn plain(base: i64, span: i32) -> BatchView {
     made(base, span, -1, 0, b"k")
 }
 
+/// The same batch, written by the next leader epoch.
+pub fn later(batch: &BatchView) -> BatchView {
+    let mut bytes = batch.to_bytes().to_vec();
+    let epoch = batch.leader_epoch().0 + 1;
+    // it is not under the checksum
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    BatchView::new(bytes.into()).unwrap()
+}
+
 /// `span` records whose time is the broker's: they must be encoded anew.
 pub fn stamped(base: i64, span: i32) -> BatchView {
     made(base, span, -1, Attributes::LOG_APPEND_TIME, b"k")

@@ -10,6 +10,7 @@ use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
 use crate::mirror::gap::Gap;
+use crate::mirror::gap::Repeated;
 use crate::mirror::gap::Why;
 use crate::wire::batch::BatchView;
 use crate::wire::reframe::Bounds;
@@ -56,6 +57,8 @@ pub struct Unit {
     pub epoch: LeaderEpoch,
     /// Where it comes from.
     pub made: Made,
+    /// What it repeats, where it fills a gap so.
+    pub repeats: Option<Repeated>,
 }
 
 impl Unit {
@@ -67,6 +70,7 @@ impl Unit {
             timestamp: batch.max_timestamp(),
             epoch: batch.leader_epoch(),
             made,
+            repeats: None,
         }
     }
 

@@ -103,7 +103,7 @@ pub fn placed(batch: &BatchView, base: i64) -> BatchView {
 }
 
 /// What readers see of a batch, if a broker takes it.
-fn rows(batch: &BatchView, is_compacted: bool) -> Option<Vec<Row>> {
+pub fn rows(batch: &BatchView, is_compacted: bool) -> Option<Vec<Row>> {
     let dense = u64::try_from(batch.count()) == Ok(batch.span()) && batch.attributes().0 < 8;
     if !dense {
         return None;
