@@ -4,12 +4,20 @@
 
 use std::io;
 
+use bytes::Bytes;
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::messages::MetadataResponse;
+use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::Encodable;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpListener;
 
 use crate::broker::Spec;
 use crate::broker::TestCluster;
 use crate::broker::spec::PORT;
+use crate::broker::takeover::Act;
 use crate::net::Net;
 use crate::real::now_ms;
 
@@ -47,4 +55,28 @@ impl Loopback {
         });
         Ok(Self { cluster, address: address.to_string() })
     }
+
+    /// From now on its metadata claims so many brokers, all of them behind its one address, and each
+    /// of them the leader of its share of every topic.
+    pub fn claim_brokers(&self, count: i32) {
+        self.cluster.control_key(ApiKey::Metadata, move |call| {
+            let version = call.version;
+            Some(Act::Edit(Box::new(move |body| claimed(body, version, count))))
+        });
+    }
+}
+
+fn claimed(mut body: Bytes, version: i16, count: i32) -> Bytes {
+    let mut told = MetadataResponse::decode(&mut body, version).expect("our broker wrote it");
+    let one = told.brokers[0].clone();
+    told.brokers = (1..=count).map(|id| one.clone().with_node_id(BrokerId(id))).collect();
+    for partition in told.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        let leader = BrokerId(1 + partition.partition_index % count);
+        partition.leader_id = leader;
+        partition.replica_nodes = vec![leader];
+        partition.isr_nodes = vec![leader];
+    }
+    let mut out = BytesMut::new();
+    told.encode(&mut out, version).expect("it was of this version");
+    out.freeze()
 }

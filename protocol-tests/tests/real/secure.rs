@@ -8,6 +8,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use protocol_tests::broker::batch::Build;
 use protocol_tests::real::DumpSpec;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
@@ -17,8 +18,10 @@ use protocol_tests::real::LoadSpec;
 use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
+use protocol_tests::real::Seen;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use protocol_tests::real::tool;
 use protocol_tests::secure::ways::Safe;
@@ -26,6 +29,13 @@ use protocol_tests::secure::ways::make_account;
 
 /// Records of each topic of the matrix.
 const RECORDS: u64 = 500;
+
+/// `connections.max.reauth.ms` beside a broker that refuses.
+const SESSION: Duration = Duration::from_secs(6);
+/// So many logins and renewals of the healthy broker are waited for meanwhile.
+const RENEWALS: f64 = 8.0;
+/// The pause after a refusal doubles up to a minute: so many would take ten of them.
+const REFUSED_MAX: f64 = 16.0;
 
 /// How long logins are renewed under load: `ISOLOG_RENEW_SECONDS`, or what CI has time for.
 fn renew_seconds() -> u64 {
@@ -171,4 +181,70 @@ fn logins_are_renewed_under_load() {
         isolog.wait_copied(&one.topic, i64::from(one.partition), one.end);
     }
     assert_equal(&wanted, &dump(Reader::Java, destination.bootstrap(), &committed).unwrap());
+}
+
+/// Of these partitions of a topic of two, the one whose copy has as many records, and the other.
+fn copied_alone(isolog: &Isolog, topic: &str, records: i64) -> Option<(Seen, Seen)> {
+    let [zero, one] = [0, 1].map(|partition| isolog.partition(topic, partition));
+    let (zero, one) = (zero?, one?);
+    let is_copied = |seen: &Seen| seen.destination_hwm == Some(records);
+    match (is_copied(&zero), is_copied(&one)) {
+        (true, false) => Some((zero, one)),
+        (false, true) => Some((one, zero)),
+        _ => None,
+    }
+}
+
+/// C3. Sessions of 6 s, and one of two brokers refuses the password: the other one's partition is
+/// copied, its logins are renewed, none of its connections is lost, and the reason of what stands
+/// still names who refused.
+#[test]
+fn a_broker_that_refuses_logins_holds_up_no_other() {
+    const TOPIC: &str = "one-each";
+    let _room = room(3);
+    let safe = Safe::new("refuses").unwrap();
+    let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                user_alice=\"another one\";";
+    let mut two = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new("4.3.1", 2) };
+    let key = "listener.name.saslp.plain.sasl.jaas.config";
+    two.node_props.push((2, key.into(), jaas.into()));
+    two = two.prop("connections.max.reauth.ms", &SESSION.as_millis().to_string());
+    let (source, destination) = RealCluster::both(two, RealSpec::new("4.3.1", 1)).unwrap();
+    let hand = Hand::new(source.bootstrap());
+    hand.create(TOPIC, 2, 1, &[]).unwrap();
+    let write = || {
+        for partition in 0..2 {
+            hand.produce(TOPIC, partition, &Build::plain(now_ms(), "one", 10)).unwrap();
+        }
+    };
+    write();
+    let ways = safe.ways();
+    let (_, port, lines) = ways.iter().find(|way| way.0 == "SASL_PLAINTEXT-PLAIN").unwrap();
+    let at = format!("127.0.0.1:{}", source.secure_ports()[*port]);
+    let mut spec = IsologSpec::new(&at, destination.bootstrap(), &[TOPIC]);
+    spec.link_more.push_str(lines);
+    let isolog = Isolog::start(&spec).unwrap();
+    let refused = |seen: &Seen| seen.reason.contains("source broker 2 at 127.0.0.1:");
+    let (healthy, _) = isolog.wait_for("one is copied, the other names its broker", 60, |isolog| {
+        copied_alone(isolog, TOPIC, 10).filter(|(_, other)| refused(other))
+    });
+    let logins = |result: &str| isolog.metric("isolog_logins_total", result);
+    let (before, mut records, began) = (logins("ok"), 10, Instant::now());
+    isolog.wait_for("logins are renewed", 120, |isolog| {
+        write();
+        records += 10;
+        let (seen, other) = isolog
+            .wait_for("the healthy one goes on", 30, |isolog| copied_alone(isolog, TOPIC, records));
+        assert_eq!(seen.partition, healthy.partition);
+        assert_eq!((seen.state.as_str(), seen.code.as_str()), ("Mirroring", ""), "{seen:?}");
+        assert!(!other.reason.contains("broker 1"), "{other:?}");
+        let is_long = began.elapsed() > SESSION * 3;
+        (is_long && logins("ok") >= before + RENEWALS && refused(&other)).then_some(())
+    });
+    let failed = logins("failed");
+    println!("{} logins and renewals, {failed} refused", logins("ok") - before);
+    assert!((1.0..REFUSED_MAX).contains(&failed), "{failed} logins were refused");
+    let log = isolog.log();
+    let lost = log.lines().filter(|line| line.contains("broker 1") && line.contains("a lane has"));
+    assert_eq!(lost.collect::<Vec<_>>(), Vec::<&str>::new());
 }

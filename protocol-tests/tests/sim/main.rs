@@ -1,11 +1,12 @@
 //! Simulated clusters in paused time: the partition machine, the whole program, single faults.
 //!
-//! It never uses a real clock or socket, but in `process`; a failing seed prints the command that
+//! It never uses a real clock or socket, but in `process` and `descriptors`; a failing seed prints the command that
 //! replays it.
 
 mod cluster;
 mod connections;
 mod control_ops;
+mod descriptors;
 mod dialled;
 mod faults;
 mod mirror_ops;

@@ -37,19 +37,19 @@ use protocol_tests::real::now_ms;
 use tokio::sync::Notify;
 
 /// What is promised of a stop.
-const STOP_SECONDS: u64 = 5;
+pub(super) const STOP_SECONDS: u64 = 5;
 /// What a machine that does ten other things may add to it.
 const SLOW_SECONDS: u64 = 10;
 /// For how long a test waits for what must come.
-const LOOK_SECONDS_MAX: u64 = 60;
+pub(super) const LOOK_SECONDS_MAX: u64 = 60;
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A directory of its own, removed with it.
-struct Dir(PathBuf);
+pub(super) struct Dir(pub(super) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("isolog-process-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -57,7 +57,7 @@ impl Dir {
         Self(path)
     }
 
-    fn config(&self, source: &str, destination: &str, service: u16) -> PathBuf {
+    pub(super) fn config(&self, source: &str, destination: &str, service: u16) -> PathBuf {
         let path = self.0.join("isolog.toml");
         let text = format!(
             "[destination]\nbootstrap.servers = '{destination}'\nmetadata.max.age.ms = 1000\n\
@@ -77,10 +77,10 @@ impl Drop for Dir {
 }
 
 /// A process that is killed with the test.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(super) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }
 
@@ -103,7 +103,7 @@ impl Running {
     }
 
     /// SIGTERM ends it with code 0.
-    fn stops(&mut self, when: &str) {
+    pub(super) fn stops(&mut self, when: &str) {
         let (status, time) = self.term();
         println!("{when}: ended after {} ms", time.as_millis());
         assert_eq!(status.code(), Some(0), "{when}: {status}");
@@ -117,7 +117,7 @@ impl Drop for Running {
     }
 }
 
-fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(found) = look() {
@@ -231,7 +231,7 @@ fn sleep_until_runs(running: &Running, name: &str) {
     });
 }
 
-fn listens(port: u16) {
+pub(super) fn listens(port: u16) {
     wait_for("the service port", LOOK_SECONDS_MAX, || {
         TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
     });

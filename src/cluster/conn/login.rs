@@ -301,7 +301,10 @@ impl Conn {
     }
 
     pub(super) fn stuck(&self, stuck: Stuck) -> ClusterError {
-        count::login(self.peer.side, false, Duration::ZERO);
+        // one that is not tried while the pause lasts is none
+        if !matches!(stuck, Stuck::Login(LoginError::Paused { .. })) {
+            count::login(self.peer.side, false, Duration::ZERO);
+        }
         match stuck {
             Stuck::Login(error) => ClusterError::new(&self.peer, LOGIN, error),
             Stuck::Wire(error) => ClusterError::new(&self.peer, LOGIN, error),

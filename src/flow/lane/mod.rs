@@ -118,7 +118,9 @@ enum Event {
 /// Opens both connections and runs until one of them ends, or the orders do.
 pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiver<ToLane>) {
     shared.lanes.add(1);
-    let (ended, mut members) = match open(key, &shared).await {
+    let opened = open(key, &shared).await;
+    let refused = opened.as_ref().err().map(ToString::to_string);
+    let (ended, mut members) = match opened {
         Ok(mut lane) => {
             let ended = lane.turn_round(&mut orders).await;
             let members = lane.clear(ended.is_err());
@@ -132,14 +134,18 @@ pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiv
     orders.close();
     while let Some(order) = orders.recv().await {
         if let ToLane::Add(member) = order {
-            members.push(left(*member));
+            members.push(left(*member, refused.as_deref()));
         }
     }
     let _ = shared.back.send(FromLane { key, members, ended: Some(ended) });
 }
 
-fn left(mut member: LanePartition) -> LanePartition {
+/// Out of a lane in which it never was: another takes it, or it is told why none was opened.
+fn left(mut member: LanePartition, refused: Option<&str>) -> LanePartition {
     member.mirror.handle_failed(Fault::Moved);
+    if let Some(text) = refused {
+        member.mirror.note_trouble("UNAVAILABLE", text.to_owned());
+    }
     member
 }
 
