@@ -17,4 +17,5 @@ pub mod samples;
 pub mod scripted;
 pub mod secure;
 pub mod seeds;
+pub mod telling;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Many seeds on all cores.
+//! Many seeds on all cores, and what the environment says of them.
 //!
 //! It never lets one seed see another: what came of each is a function of the seed alone.
 
@@ -7,6 +7,20 @@ use std::panic::resume_unwind;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
+
+/// How many seeds run unless something else is told.
+const SEEDS: u64 = 200;
+
+/// A number of the environment: `ISOLOG_SEED=n` replays one seed, `ISOLOG_SEEDS=n` runs so many.
+pub fn told(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// The seeds that are wanted: one, or as many as are told, or 200.
+pub fn wanted() -> Range<u64> {
+    let all = || 0..told("ISOLOG_SEEDS").unwrap_or(SEEDS);
+    told("ISOLOG_SEED").map_or_else(all, |seed| seed..seed + 1)
+}
 
 /// What came of each seed, in any order. A seed that panics ends all of it with its own panic.
 pub fn on_all_cores<T: Send>(seeds: Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<T> {

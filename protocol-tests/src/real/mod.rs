@@ -53,11 +53,11 @@ pub use program::isolog_binary;
 pub use program::isolog_once;
 pub use proxy::PROXY_HOST;
 pub use proxy::Proxy;
+pub use quota::broker_config_request;
 pub use quota::quota_request;
 pub use room::Room;
 pub use room::long_room;
 pub use room::room;
-pub use room::turn;
 pub use tools::tool;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.

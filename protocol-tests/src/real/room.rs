@@ -71,11 +71,6 @@ fn enter(brokers: u32, is_short: bool) -> Room {
     Room { brokers, came, began: Instant::now() }
 }
 
-/// Room for a source and a destination.
-pub fn turn() -> Room {
-    room(2)
-}
-
 impl Drop for Room {
     fn drop(&mut self) {
         taken().brokers -= self.brokers;

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use isolog::cluster::Cluster;
 use isolog::cluster::Options;
-use isolog::ids::Side;
-use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::MetadataResponse;
-use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::protocol::Encodable;
@@ -18,6 +15,10 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_tests::scripted::End;
 use protocol_tests::scripted::MODERN;
 use protocol_tests::scripted::Net;
+use protocol_tests::telling;
+use protocol_tests::telling::BOOTSTRAP;
+use protocol_tests::telling::BOOTSTRAP_ADDRESS;
+use protocol_tests::telling::broker;
 
 use super::HEAP;
 use super::alone;
@@ -28,37 +29,16 @@ const HEAP_PER_BYTE_MAX: f64 = 1.3;
 const HEAP_BASE_MAX: usize = 1 << 20;
 
 fn options() -> Options {
-    Options {
-        side: Side::Source,
-        bootstrap: vec![("boot".into(), 9092)],
-        client_id: "isolog-test".into(),
-        request_timeout: Duration::from_secs(20),
-        dial_timeout: Duration::from_secs(2),
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(20),
-        redial_pause_max: Duration::from_millis(40),
-        retry_pause: Duration::from_millis(20),
-        retry_pause_max: Duration::from_millis(40),
-        rack: String::new(),
-        size_max: Default::default(),
-        security: Default::default(),
-    }
+    telling::options(Duration::from_secs(20), Duration::from_secs(2))
 }
 
 /// One topic of so many partitions, whose replicas are not told.
 fn metadata(partitions: i32) -> MetadataResponse {
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(BrokerId(1))
-        .with_host(StrBytes::from_static_str("boot"))
-        .with_port(9092);
     let partition = |index| MetadataResponsePartition::default().with_partition_index(index);
     let topic = MetadataResponseTopic::default()
         .with_name(Some(StrBytes::from_static_str("orders").into()))
         .with_partitions((0..partitions).map(partition).collect());
-    MetadataResponse::default()
-        .with_brokers(vec![broker])
-        .with_cluster_id(Some(StrBytes::from_static_str("a-cluster")))
-        .with_topics(vec![topic])
+    telling::metadata(vec![broker(1, BOOTSTRAP.0, 9092)]).with_topics(vec![topic])
 }
 
 /// Tells nothing to the first question of a connection, which only wants the cluster's id.
@@ -80,7 +60,7 @@ fn encoded(answer: &MetadataResponse) -> Arc<Vec<u8>> {
 fn telling(body: &Arc<Vec<u8>>) -> Arc<Net> {
     let net = Arc::new(Net::default());
     let (body, short) = (body.clone(), encoded(&metadata(0)));
-    net.host("boot:9092", move |end| serve(end, body.clone(), short.clone()));
+    net.host(BOOTSTRAP_ADDRESS, move |end| serve(end, body.clone(), short.clone()));
     net
 }
 

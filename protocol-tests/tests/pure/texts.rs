@@ -14,9 +14,7 @@ use isolog::cluster::Options;
 use isolog::cluster::Use;
 use isolog::cluster::Wanted;
 use isolog::ids::BrokerId;
-use isolog::ids::Side;
 use isolog::ids::TopicName;
-use kafka_protocol::messages::BrokerId as NodeId;
 use kafka_protocol::messages::CreateTopicsResponse;
 use kafka_protocol::messages::DescribeClusterResponse;
 use kafka_protocol::messages::DescribeConfigsResponse;
@@ -24,35 +22,24 @@ use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
-use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use kafka_protocol::protocol::StrBytes;
 use protocol_tests::scripted::End;
 use protocol_tests::scripted::MODERN;
 use protocol_tests::scripted::Net;
+use protocol_tests::telling;
+use protocol_tests::telling::BOOTSTRAP;
+use protocol_tests::telling::BOOTSTRAP_ADDRESS;
+use protocol_tests::telling::broker;
+use protocol_tests::telling::metadata;
 use tokio::time::Instant;
 
-const BOOTSTRAP: (&str, u16) = ("boot", 9092);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most letters of a peer's text.
 const CHARS_MAX: usize = 512;
 
 fn options() -> Options {
-    Options {
-        side: Side::Source,
-        bootstrap: vec![(BOOTSTRAP.0.into(), BOOTSTRAP.1)],
-        client_id: "isolog-test".into(),
-        request_timeout: REQUEST_TIMEOUT,
-        dial_timeout: DIAL_TIMEOUT,
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(20),
-        redial_pause_max: Duration::from_millis(40),
-        retry_pause: Duration::from_millis(20),
-        retry_pause_max: Duration::from_millis(40),
-        rack: String::new(),
-        size_max: Default::default(),
-        security: Default::default(),
-    }
+    telling::options(REQUEST_TIMEOUT, DIAL_TIMEOUT)
 }
 
 /// ESC, a forged line, a text that runs backwards, and 12 MiB.
@@ -68,23 +55,11 @@ fn is_clean(text: &str) {
     assert!(text.chars().count() <= 2 * CHARS_MAX, "{} bytes", text.len());
 }
 
-fn broker(id: i32, host: &str, port: i32) -> MetadataResponseBroker {
-    let host = StrBytes::from_string(host.to_owned());
-    MetadataResponseBroker::default().with_node_id(NodeId(id)).with_host(host).with_port(port)
-}
-
-fn metadata(brokers: Vec<MetadataResponseBroker>) -> MetadataResponse {
-    MetadataResponse::default()
-        .with_brokers(brokers)
-        .with_controller_id(NodeId(1))
-        .with_cluster_id(Some(StrBytes::from_static_str("a-cluster")))
-}
-
 /// A network where the bootstrap host tells this metadata, which may be changed.
 fn telling(first: MetadataResponse) -> (Arc<Net>, Arc<Mutex<MetadataResponse>>) {
     let (net, told) = (Arc::new(Net::default()), Arc::new(Mutex::new(first)));
     let tells = told.clone();
-    net.host("boot:9092", move |end| {
+    net.host(BOOTSTRAP_ADDRESS, move |end| {
         let tells = tells.clone();
         async move { serve(end, &tells).await }
     });
@@ -175,7 +150,7 @@ async fn a_host_that_is_no_name_and_no_address_is_not_dialled() {
     let hosts: Vec<String> =
         cluster.look(|metadata| metadata.brokers().map(|one| one.host.to_string()).collect());
     assert_eq!(hosts, good);
-    assert!(net.dials().iter().all(|(address, _)| address == "boot:9092"));
+    assert!(net.dials().iter().all(|(address, _)| address == BOOTSTRAP_ADDRESS));
 }
 
 fn dialled(net: &Net, from: usize) -> Vec<String> {
@@ -192,7 +167,7 @@ async fn unroutable_brokers_do_not_keep_us_from_the_bootstrap_address() {
     }
     // the bootstrap host ends each connection after the first reading of the whole metadata
     let tells = told.clone();
-    net.host("boot:9092", move |mut end: End| {
+    net.host(BOOTSTRAP_ADDRESS, move |mut end: End| {
         let tells = tells.clone();
         async move {
             end.greet(MODERN).await;
@@ -225,7 +200,7 @@ async fn many_brokers_at_one_address_are_one_address() {
     let all = (1..=999).map(|id| broker(id, "dead", 9092));
     let (net, _) = telling(metadata(all.collect()));
     let cluster = Cluster::connect(options(), net.clone(), 1).await.unwrap();
-    net.kill("boot:9092");
+    net.kill(BOOTSTRAP_ADDRESS);
     // the one connection that is open is worn out, or closed, at some time
     let mut error = None;
     for _ in 0..20 {

@@ -47,7 +47,7 @@ use protocol_tests::real::LoadSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 /// `buffer.memory.bytes` of the process.
 const BUDGET_BYTES: u64 = 64 << 20;
@@ -377,7 +377,7 @@ fn attack(parts: &[Part], address: SocketAddr) -> Until {
 
 #[test]
 fn a_healthy_link_does_not_notice_hostile_ones() {
-    let _turn = turn();
+    let _room = room(2);
     let (size, parts) = (size(), chosen());
     println!("hostile: {parts:?} for {} s", size.seconds);
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -21,7 +21,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::Seen;
 use protocol_tests::real::isolog_once;
 use protocol_tests::real::now_ms;
-use protocol_tests::real::turn;
+use protocol_tests::real::room;
 
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// POLICY_VIOLATION.
@@ -251,10 +251,10 @@ fn a_controller_refuses_many_partitions_whole(stage: &Stage) {
 /// Must show: each line S1 to S6, and that all who are asked agree.
 #[test]
 fn what_is_wanted_and_not_copied_is_shown_by_all_who_are_asked() {
-    let _turn = turn();
+    let _room = room(2);
     let open = ("transaction.partition.verification.enable", "false");
-    let source = RealCluster::start(RealSpec::new("4.3.1", 1).prop(open.0, open.1)).unwrap();
-    let destination = RealCluster::start(RealSpec::new("4.3.1", 1)).unwrap();
+    let plain = || RealSpec::new("4.3.1", 1);
+    let (source, destination) = RealCluster::both(plain().prop(open.0, open.1), plain()).unwrap();
     let hands = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     hands.1.create("s-wide", 3, 1, &[]).unwrap();
     for topic in ["s-gone-there", "s-gone-here", "s-stays", "s-halted", "s-wide"] {

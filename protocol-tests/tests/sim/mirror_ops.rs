@@ -5,16 +5,12 @@
 use protocol_tests::mirror_ops::Tally;
 use protocol_tests::mirror_ops::run_seed;
 use protocol_tests::seeds::on_all_cores;
-
-/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
+use protocol_tests::seeds::wanted;
 
 #[test]
 fn the_copy_is_exact_whatever_fails() {
-    let one = number("ISOLOG_SEED");
-    let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let seeds = wanted();
+    let is_one = seeds.clone().count() == 1;
     let (mut sum, began) = (Tally::default(), std::time::Instant::now());
     let run = |seed| {
         std::panic::catch_unwind(|| run_seed(seed, 3_000)).unwrap_or_else(|_| {
@@ -32,7 +28,7 @@ fn the_copy_is_exact_whatever_fails() {
     }
     let rate = sum.steps as f64 / began.elapsed().as_secs_f64();
     println!("{sum:?}, {rate:.0} steps/s");
-    if one.is_none() {
+    if !is_one {
         assert!(
             sum.copied > 10_000 && sum.handed > 500 && sum.halted > 0 && sum.level > 0,
             "the worlds are too quiet: {sum:?}"

@@ -3,17 +3,15 @@
 //! It never asserts a time; a failing seed prints the one command that replays it.
 
 use protocol_tests::seeds::on_all_cores;
+use protocol_tests::seeds::told;
+use protocol_tests::seeds::wanted;
 use protocol_tests::world::Outcome;
 use protocol_tests::world::run_seed;
 
 const STEPS: u64 = 60;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 fn run(seed: u64) -> Outcome {
-    let steps = number("ISOLOG_STEPS").unwrap_or(STEPS);
+    let steps = told("ISOLOG_STEPS").unwrap_or(STEPS);
     std::panic::catch_unwind(|| run_seed(seed, steps)).unwrap_or_else(|_| {
         let set = format!("ISOLOG_SEED={seed} ISOLOG_STEPS={steps}");
         panic!("replay: {set} cargo test -p protocol-tests --test sim world_random::every")
@@ -23,15 +21,15 @@ fn run(seed: u64) -> Outcome {
 /// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many, each of `ISOLOG_STEPS=n`.
 #[test]
 fn every_world_ends_with_equal_logs() {
-    let one = number("ISOLOG_SEED");
-    let seeds = one.map_or(0..number("ISOLOG_SEEDS").unwrap_or(200), |seed| seed..seed + 1);
+    let seeds = wanted();
+    let is_one = seeds.clone().count() == 1;
     let (mut records, mut strikes) = (0, 0);
     for outcome in on_all_cores(seeds, run) {
         records += outcome.records;
         strikes += outcome.strikes;
     }
     println!("{records} records copied through {strikes} faults");
-    assert!(records > 0 && (one.is_some() || strikes > 0));
+    assert!(records > 0 && (is_one || strikes > 0));
 }
 
 #[test]
