@@ -1,5 +1,5 @@
-//! A TCP proxy that keeps what a client sends for up to two seconds, and delivers it all the same
-//! when the client has died meanwhile: never an abort goes through.
+//! A TCP proxy that keeps the appends of a client for up to two seconds, and delivers them all the
+//! same when the client has died meanwhile: never an abort goes through. What only asks passes.
 //!
 //! It never loses, changes or reorders a byte of a connection.
 
@@ -38,6 +38,9 @@ const DELAY_MS_MAX: u64 = 2_000;
 const LONG_PERMILLE: u64 = 250;
 /// The others, in ms.
 const SHORT_MS_MAX: u64 = 10;
+/// The length of a request, and the API behind it: 0 is Produce.
+const HEAD_BYTES: usize = 4 + API_BYTES;
+const API_BYTES: usize = 2;
 /// What is read at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How many pieces of a connection wait at most; then it is read no further.
@@ -130,6 +133,43 @@ async fn accept(listener: TcpListener, broker: u16, rng: Arc<Mutex<Rng>>, counts
     }
 }
 
+/// Where the requests of a connection begin and end.
+#[derive(Default)]
+struct Requests {
+    /// What has come of the next request's length and API.
+    head: Vec<u8>,
+    /// What is yet to come of the present one, in bytes.
+    left: usize,
+    is_append: bool,
+}
+
+impl Requests {
+    /// Takes what comes next; whether an append is in it.
+    fn has_append(&mut self, mut piece: &[u8]) -> bool {
+        let mut found = false;
+        while !piece.is_empty() {
+            if self.left == 0 {
+                let wanted = (HEAD_BYTES - self.head.len()).min(piece.len());
+                self.head.extend(&piece[..wanted]);
+                piece = &piece[wanted..];
+                let [a, b, c, d, api @ ..] = &self.head[..] else { continue };
+                if api.len() < API_BYTES {
+                    continue;
+                }
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                (self.is_append, self.left) = (api == [0, 0], length.saturating_sub(API_BYTES));
+                self.head.clear();
+                found |= self.is_append;
+            }
+            found |= self.is_append && !piece.is_empty() && self.left > 0;
+            let taken = self.left.min(piece.len());
+            self.left -= taken;
+            piece = &piece[taken..];
+        }
+        found
+    }
+}
+
 /// A piece on its way, and when it may arrive.
 struct Piece {
     due: Instant,
@@ -165,13 +205,14 @@ async fn keep(
     is_dead: Arc<AtomicBool>,
     counts: Arc<Counts>,
 ) {
-    let mut latest = Instant::now();
+    let (mut latest, mut requests) = (Instant::now(), Requests::default());
     let mut buffer = vec![0; PIECE_BYTES];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let long = dice.chance(LONG_PERMILLE);
-        let delay_ms = match counts.hurries.load(Ordering::Relaxed) {
-            true => 0,
-            false => dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX }),
+        let passes = counts.hurries.load(Ordering::Relaxed);
+        let delay_ms = match requests.has_append(&buffer[..count]) && !passes {
+            false => 0,
+            true => dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX }),
         };
         latest = latest.max(Instant::now() + Duration::from_millis(delay_ms));
         let piece = Piece { due: latest, bytes: buffer[..count].to_vec() };
@@ -219,11 +260,31 @@ mod tests {
     use std::io::Write;
 
     #[test]
+    fn appends_are_found_wherever_a_piece_is_cut() {
+        let request = |api: u8, more: usize| {
+            let length = (API_BYTES + more) as u32;
+            [&length.to_be_bytes()[..], &[0, api], &vec![9; more][..]].concat()
+        };
+        let all = [request(3, 20), request(0, 30), request(1, 0), request(18, 7)].concat();
+        let append = 26..26 + 36;
+        for size in 1..all.len() {
+            let mut requests = Requests::default();
+            for (at, piece) in all.chunks(size).enumerate() {
+                // it is one from where its API is known
+                let (from, to) = (at * size, at * size + piece.len());
+                let is = to >= append.start + HEAD_BYTES && from < append.end;
+                assert_eq!(requests.has_append(piece), is, "{size} bytes a piece, at {from}");
+            }
+        }
+    }
+
+    #[test]
     fn what_a_dead_client_sent_arrives_whole_and_in_order() {
         let broker = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let proxy = Proxy::bind(1, 7).unwrap();
         proxy.lead_to(&[broker.local_addr().unwrap().port()]).unwrap();
-        let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        let mut sent: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        sent[..6].copy_from_slice(&[0, 0x7f, 0xff, 0xff, 0, 0]);
         let mut client = std::net::TcpStream::connect((PROXY_HOST, proxy.ports()[0])).unwrap();
         let (mut there, _) = broker.accept().unwrap();
         let reader = std::thread::spawn(move || {
