@@ -3,6 +3,7 @@
 //! It never skips: a test whose brokers cannot start fails and says what is missing.
 
 mod bad_peers;
+mod cases;
 mod chaos;
 mod check;
 mod choices;
