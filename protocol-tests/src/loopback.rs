@@ -56,8 +56,8 @@ impl Loopback {
         Ok(Self { cluster, address: address.to_string() })
     }
 
-    /// From now on its metadata claims so many brokers, all of them behind its one address, and each
-    /// of them the leader of its share of every topic.
+    /// From now on its metadata claims so many brokers, all of them behind its one address, each of
+    /// them the leader of its share of every topic.
     pub fn claim_brokers(&self, count: i32) {
         self.cluster.control_key(ApiKey::Metadata, move |call| {
             let version = call.version;

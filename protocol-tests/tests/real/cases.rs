@@ -1,4 +1,4 @@
-//! Cases from the field on real Kafka (docs/CASES.md): gaps, times, sizes and limits of connections,
+//! Cases from the field on real Kafka (docs/CASES.md): gaps, times, sizes, limits of connections,
 //! first as `isolog check` tells of them, then as the copy meets them.
 //!
 //! It never skips. One pair of clusters serves all scenes; each has topics of its own.

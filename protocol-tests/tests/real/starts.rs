@@ -124,7 +124,7 @@ fn killed_inside_the_front(stage: &mut Stage) {
         });
         stage.isolog.kill();
         if kill == 0 {
-            // three rounds of the clerk before it could have left the stage, and nobody changes it now
+            // it could leave the stage three rounds of the clerk later; nobody changes it now
             let retention = stage.destination.config("s-compacted", "retention.ms").unwrap();
             assert_eq!(retention.as_deref(), Some("-1"), "nothing is deleted on the stage");
         }
@@ -135,7 +135,7 @@ fn killed_inside_the_front(stage: &mut Stage) {
     stage.destination.quota("isolog", "producer_byte_rate", None).unwrap();
 }
 
-/// The broker forgets DeleteRecords when it crashes before it has written them down, single as it is.
+/// The broker forgets DeleteRecords when it crashes before it wrote them down, single as it is.
 fn the_broker_forgets(stage: &Stage) {
     stage.sides.1.kill(1).unwrap();
     stage.sides.1.forget_starts(1).unwrap();
