@@ -181,6 +181,17 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Numbers the times that a partition was wanted anew: what comes back late under an older number
+/// is known for what it is.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A cluster's own id, as Metadata tells it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub Arc<str>);

@@ -27,6 +27,7 @@ use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Limits;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::OldFormat;
+use isolog::mirror::facts::Order;
 use isolog::mirror::facts::Overtook;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::facts::Takes;
@@ -332,6 +333,7 @@ impl<'a> World<'a> {
             50 if !self.tame => self.trim_source(),
             51 if !self.tame && self.dice.roll(8) == 0 => self.intrude(),
             52..=60 if !self.tame => self.clean_source(),
+            61 => self.mirror.handle_order(Order::Drain),
             _ => {}
         }
         self.note_wrong();

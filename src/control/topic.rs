@@ -28,6 +28,7 @@ use crate::control::link::LinkState;
 use crate::control::order::Ticket;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
+use crate::ids::Incarnation;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
@@ -147,10 +148,6 @@ pub struct Fault {
     /// For people, with numbers.
     pub text: String,
 }
-
-/// Numbers the times that partitions of a topic were wanted anew.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Incarnation(pub u64);
 
 /// What flow was told to hold and has not given back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

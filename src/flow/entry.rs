@@ -1,18 +1,21 @@
-//! The partitions that a manager looks after, and where each one is.
+//! The partitions that a manager looks after: what is wanted, where each one is, how it is let go.
 //!
 //! It never moves one: `manager` does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::flow::lane::LaneKey;
+use crate::flow::lane::members::LanePartition;
 use crate::flow::probe::Case;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
+use crate::ids::Incarnation;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::Side;
@@ -27,6 +30,9 @@ use crate::mirror::partition::PartitionMirror;
 pub struct PartitionSpec {
     /// Which.
     pub tp: TopicPartition,
+    /// Under which number it is wanted. Another number is a partition begun anew: what is held
+    /// under the old one is let go first, and nothing of it is remembered.
+    pub incarnation: Incarnation,
     /// The source topic's id: another id under the same name is another topic.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -39,29 +45,60 @@ pub struct PartitionSpec {
     pub halt: Option<Halt>,
 }
 
+/// How a partition is let go.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// When all that the source has is copied: both logs end at the same offset, nothing is held
+    /// back there by an open transaction, and it was so twice, a pause apart. A hole at the
+    /// source's end is filled. It waits for as long as that takes.
+    Drain,
+    /// When what is in flight is answered, or can arrive no more. Overtakes `Drain`.
+    Leave,
+}
+
 /// What the link tells its partition manager.
 #[derive(Debug)]
 pub enum ToManager {
-    /// Everything that is wanted; what is not named is let go.
+    /// Everything that is wanted; what is not named is let go (`How::Leave`).
     Wanted(Vec<PartitionSpec>),
+    /// Let one go. It stays so until it is wanted under another number.
+    Release(TopicPartition, How),
     /// Everything stands still for this reason.
     Halt(Halt),
     /// Look again at what halted.
     Resume(TopicPartition),
-    /// Fill the hole at the end of the source's log, if there is one.
-    FillTail(TopicPartition),
+}
+
+/// A partition was let go: nobody holds it, and nothing of it is on its way to the destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// Which.
+    pub tp: TopicPartition,
+    /// The number under which it was held.
+    pub incarnation: Incarnation,
+    /// The destination's log end offset as it was last confirmed to us; `None` where it never was,
+    /// or where what was not answered cannot be asked about: the partition has no leader, or its
+    /// topic is gone.
+    pub end: Option<Offset>,
+    /// The next offset of the source, the first one that is not mirrored, as Cluster Linking
+    /// counts (`last_source_fetch_offset`); `None` where nothing is known.
+    pub last_source_offset: Option<Offset>,
 }
 
 /// Where a partition is.
 pub(super) enum Place {
     /// Waits to be looked at.
     Backoff { mirror: Box<PartitionMirror>, until: Instant },
-    /// A task looks at both logs.
-    Probing { mirror: Box<PartitionMirror> },
-    /// In a lane.
-    InLane(LaneKey),
+    /// A task looks at both logs: the look of that number.
+    Probing { mirror: Box<PartitionMirror>, look: u64 },
+    /// In a lane, or `waiting` until that lane takes it.
+    InLane { key: LaneKey, waiting: Option<Box<LanePartition>> },
     /// Halted.
     Halted { mirror: Box<PartitionMirror>, until: Instant },
+    /// Let go, and not begun again: the link still names it under the same number.
+    Released(Released),
+    /// On its way from one place to another; never seen.
+    Moving,
 }
 
 /// A partition and all that the manager knows of it.
@@ -69,19 +106,71 @@ pub(super) struct Entry {
     pub spec: PartitionSpec,
     pub cell: Arc<Cell>,
     pub place: Place,
+    /// When it is due in its place; written by `Entries` alone.
+    pub due: Option<Instant>,
     /// The next pause.
     pub rest: Duration,
     /// The halt that was told last.
     pub told: Option<Halt>,
+    /// The halt that its lane was told.
+    pub ordered: Option<Halt>,
+    /// The task of the lane that took it.
+    pub lane: Option<task::Id>,
+    /// Its lane is to give it back.
+    pub recalled: bool,
     /// What had been copied when it last came out of a lane.
     pub copied: u64,
+    /// How it is to be let go, if it is.
+    pub leaving: Option<How>,
+    /// The link names it: once it has been let go, that is remembered.
+    pub named: bool,
+    /// What is wanted once it has been let go.
+    pub next: Option<PartitionSpec>,
+    /// Since when an append of it may be on its way that nobody waits for any more.
+    pub doubted: Option<Instant>,
+    /// Where both logs ended when they were found level, and when that was.
+    pub level: Option<(Offset, Instant)>,
+    /// Where the source's log began, as the last look found it.
+    pub source_start: Offset,
 }
 
-/// Where an entry is said to be while it is moved; never seen.
-pub(super) const NOWHERE: LaneKey = LaneKey { source: BrokerId(-1), destination: BrokerId(-1) };
+impl Entry {
+    /// One that nobody has looked at yet.
+    pub fn new(spec: PartitionSpec, cell: Arc<Cell>, rest: Duration) -> Entry {
+        Entry {
+            source_start: spec.start,
+            spec,
+            cell,
+            place: Place::Moving,
+            due: None,
+            rest,
+            told: None,
+            ordered: None,
+            lane: None,
+            recalled: false,
+            named: true,
+            copied: 0,
+            leaving: None,
+            next: None,
+            doubted: None,
+            level: None,
+        }
+    }
 
-pub(super) fn may_resolve(mirror: &PartitionMirror, spec: &PartitionSpec) -> bool {
-    spec.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
+    /// What is told when it has been let go with the destination's log at `end`.
+    pub fn released(&self, end: Option<Offset>) -> Released {
+        Released {
+            tp: self.spec.tp.clone(),
+            incarnation: self.spec.incarnation,
+            end,
+            last_source_offset: end.map(|end| end.max(self.source_start)),
+        }
+    }
+
+    /// Whether a halt that it is in may end by itself.
+    pub fn may_resolve(&self, mirror: &PartitionMirror) -> bool {
+        self.spec.halt.is_none() && mirror.halted().is_some_and(Halt::may_resolve_itself)
+    }
 }
 
 pub(super) fn leader(cluster: &Cluster, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
@@ -104,11 +193,9 @@ pub(super) fn case(
     (is_far, wants_tail): (bool, bool),
 ) -> Result<(LaneKey, Case), NotNow> {
     same_topic(&shared.source, spec, spec.source_id)?;
-    same_topic(&shared.destination, spec, spec.destination_id)?;
-    let leads =
-        |cluster: &Cluster| leader(cluster, &spec.tp).ok_or(NotNow::Leaderless(cluster.side()));
-    let (source, source_epoch) = leads(&shared.source)?;
-    let (destination, destination_epoch) = leads(&shared.destination)?;
+    let (destination, destination_epoch) = destination(shared, spec)?;
+    let source = leader(&shared.source, &spec.tp).ok_or(NotNow::Leaderless(Side::Source));
+    let (source, source_epoch) = source?;
     let case = Case {
         tp: spec.tp.clone(),
         source_id: spec.source_id,
@@ -120,6 +207,15 @@ pub(super) fn case(
         wants_tail,
     };
     Ok((LaneKey { source, destination }, case))
+}
+
+/// Who leads it at the destination.
+pub(super) fn destination(
+    shared: &Shared,
+    spec: &PartitionSpec,
+) -> Result<(BrokerId, LeaderEpoch), NotNow> {
+    same_topic(&shared.destination, spec, spec.destination_id)?;
+    leader(&shared.destination, &spec.tp).ok_or(NotNow::Leaderless(Side::Destination))
 }
 
 /// Calls that know topics by name only must not reach another one: an id once seen to be replaced

@@ -1,89 +1,97 @@
 //! The partitions of one link: which one is in which lane, and what becomes of it between lanes.
 //!
 //! It never touches record bytes and never decides whether a partition may append: it asks both
-//! clusters (`probe`), hands the facts to the partition machine, and puts it into a lane.
+//! clusters (`probe`), hands the facts to the partition machine, and puts it into a lane. It never
+//! waits for a lane or for the link: what there is no room for stays in the entries.
 //!
 //! ```text
 //!  ─ wanted ─▶ Backoff ──due──▶ Probing ──facts──▶ InLane ──▶ (lane) ──left──▶ Backoff
 //!                 ▲                │ trouble          │ halted
 //!                 └────────────────┴──────────────────┴──▶ Halted ──▶ looked at again, or never
+//!
+//!  from each of them ── let go (`release`) ──▶ Released ── wanted under another number ──▶ Backoff
 //! ```
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::cluster::Wanted;
+use crate::flow::entries::Entries;
 use crate::flow::entry::Entry;
-use crate::flow::entry::NOWHERE;
-use crate::flow::entry::NotNow;
+use crate::flow::entry::How;
 use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Place;
+use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
-use crate::flow::entry::case;
 use crate::flow::entry::leader;
-use crate::flow::entry::may_resolve;
 use crate::flow::lane;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::LaneKey;
 use crate::flow::lane::ToLane;
+use crate::flow::lane::Told;
 use crate::flow::lane::members::LanePartition;
-use crate::flow::probe::Case;
-use crate::flow::probe::Found;
-use crate::flow::probe::Trouble;
-use crate::flow::probe::probe;
+use crate::flow::lanes::Lanes;
+use crate::flow::look::Looked;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Board;
 use crate::ids::LeaderEpoch;
 use crate::ids::Side;
 use crate::ids::TopicPartition;
+use crate::mirror::facts::Fault;
 use crate::mirror::facts::Limits;
 use crate::mirror::facts::Order;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
-use crate::wire::error::Remedy;
 
-/// How many partitions are looked at in one round trip.
-const GROUP_MAX: usize = 64;
 /// The first pause before a partition is looked at again.
-const REST_MIN: Duration = Duration::from_millis(100);
+pub(super) const REST_MIN: Duration = Duration::from_millis(100);
 /// The longest.
 const REST_MAX: Duration = Duration::from_secs(10);
 /// How often a halt that may resolve itself is looked at again.
 const STANDING_LOOK: Duration = Duration::from_secs(10);
 /// No more often than this is the metadata of a side read again on account of trouble.
 const REFRESH_PAUSE: Duration = Duration::from_millis(250);
+/// While so many facts wait for the link, no order is taken from it.
+const FACTS_WAITING_MAX: usize = 1_024;
 
 /// The partition manager.
 pub struct PartitionManager {
-    shared: Shared,
-    board: Arc<Board>,
+    pub(super) shared: Shared,
+    pub(super) board: Arc<Board>,
     limits: Limits,
-    entries: BTreeMap<TopicPartition, Entry>,
-    lanes: BTreeMap<LaneKey, mpsc::UnboundedSender<ToLane>>,
-    looks: JoinSet<(LaneKey, Found)>,
-    /// Who is looked at by which task.
-    looking: HashMap<tokio::task::Id, BTreeSet<TopicPartition>>,
+    pub(super) entries: Entries,
+    pub(super) lanes: Lanes,
+    /// Numbered, so that what a look brings late is known for what it is.
+    pub(super) looks: JoinSet<(u64, Looked)>,
+    pub(super) looking: HashMap<task::Id, u64>,
+    pub(super) looked: u64,
     running: JoinSet<()>,
-    back: mpsc::UnboundedReceiver<FromLane>,
+    back: mpsc::Receiver<FromLane>,
+    facts: mpsc::Sender<Released>,
+    /// What the link is yet to be told.
+    pub(super) outbox: VecDeque<Released>,
     /// When each side's metadata was read on account of trouble; a reading is under way.
     refreshes: JoinSet<Side>,
     refreshing: BTreeMap<Side, Instant>,
 }
 
 impl PartitionManager {
-    /// Nothing is wanted yet; `back` is the other end of `shared.back`.
+    /// Nothing is wanted yet; `back` is the other end of `shared.back`, and what is let go is told
+    /// to `facts`, which must be read for as long as orders are given.
     pub fn new(
         shared: Shared,
-        back: mpsc::UnboundedReceiver<FromLane>,
+        back: mpsc::Receiver<FromLane>,
+        facts: mpsc::Sender<Released>,
         board: Arc<Board>,
         limits: Limits,
     ) -> PartitionManager {
@@ -91,12 +99,15 @@ impl PartitionManager {
             shared,
             board,
             limits,
-            entries: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            entries: Entries::default(),
+            lanes: Lanes::default(),
             looks: JoinSet::new(),
             looking: HashMap::new(),
+            looked: 0,
             running: JoinSet::new(),
             back,
+            facts,
+            outbox: VecDeque::new(),
             refreshes: JoinSet::new(),
             refreshing: BTreeMap::new(),
         }
@@ -107,35 +118,56 @@ impl PartitionManager {
         let stop = self.shared.stop.clone();
         loop {
             self.look_at_due();
-            let due = self.next_due();
+            self.tell_lanes();
+            let due = self.entries.next_due().unwrap_or_else(|| Instant::now() + STANDING_LOOK);
+            let may_order = self.outbox.len() < FACTS_WAITING_MAX;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(report) = self.back.recv() => self.handle_report(report),
-                Some(look) = self.looks.join_next_with_id() => match look {
-                    Ok((task, (key, found))) => {
-                        self.looking.remove(&task);
-                        self.handle_found(key, found);
-                    }
-                    Err(error) => self.handle_panic(&error),
-                },
+                Some(look) = self.looks.join_next_with_id() => self.handle_look(look),
                 Some(lane) = self.running.join_next() => {
                     if let Err(error) = lane {
                         self.handle_panic(&error);
                     }
                 }
                 Some(side) = self.refreshes.join_next() => tracing::trace!(?side, "metadata read"),
-                order = orders.recv() => match order {
+                is_read = has_room(&self.facts), if !self.outbox.is_empty() => match is_read {
+                    true => self.tell_link(),
+                    false => break,
+                },
+                () = self.lanes.room() => {}
+                order = orders.recv(), if may_order => match order {
                     Some(order) => self.handle_order(order),
                     None => break,
                 },
                 () = sleep_until(due) => {}
             }
         }
+        self.end().await;
+    }
+
+    /// Tells the link what there is room for; nobody else does.
+    fn tell_link(&mut self) {
+        while let Some(fact) = self.outbox.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(fact)) = self.facts.try_send(fact) {
+                return self.outbox.push_front(fact);
+            }
+        }
+    }
+
+    async fn end(mut self) {
         self.looks.abort_all();
         self.refreshes.abort_all();
-        self.lanes.clear();
-        while self.running.join_next().await.is_some() {}
+        self.lanes.close();
+        // A lane that ends waits for room for its report.
+        loop {
+            tokio::select! {
+                biased;
+                Some(report) = self.back.recv() => self.handle_report(report),
+                ended = self.running.join_next() => if ended.is_none() { break },
+            }
+        }
         while let Ok(report) = self.back.try_recv() {
             self.handle_report(report);
         }
@@ -144,68 +176,77 @@ impl PartitionManager {
     fn handle_order(&mut self, order: ToManager) {
         match order {
             ToManager::Wanted(specs) => self.handle_wanted(specs),
+            ToManager::Release(tp, how) => self.release(&tp, how),
             ToManager::Halt(halt) => {
-                let specs = self.entries.values().map(|entry| entry.spec.clone());
-                let halted =
-                    specs.map(|spec| PartitionSpec { halt: Some(halt.clone()), ..spec }).collect();
-                self.handle_wanted(halted);
+                let specs = self.entries.iter().map(|(_, entry)| entry.spec.clone());
+                let halted = specs.map(|spec| PartitionSpec { halt: Some(halt.clone()), ..spec });
+                let halted: Vec<_> = halted.collect();
+                halted.into_iter().for_each(|spec| self.meet(spec));
             }
-            ToManager::Resume(tp) => self.order(tp, Order::Resume),
-            ToManager::FillTail(tp) => self.order(tp, Order::FillTail),
+            ToManager::Resume(tp) => self.resume(&tp),
         }
     }
 
     fn handle_wanted(&mut self, specs: Vec<PartitionSpec>) {
-        let wanted: BTreeMap<_, _> = specs.into_iter().map(|w| (w.tp.clone(), w)).collect();
-        let gone: Vec<_> =
-            self.entries.keys().filter(|tp| !wanted.contains_key(tp)).cloned().collect();
-        gone.iter().for_each(|tp| self.let_go(tp));
+        let wanted: BTreeMap<_, _> = specs.into_iter().map(|s| (s.tp.clone(), s)).collect();
+        let gone = self.entries.iter().map(|(tp, _)| tp).filter(|tp| !wanted.contains_key(tp));
+        let gone: Vec<TopicPartition> = gone.cloned().collect();
+        gone.iter().for_each(|tp| self.unwant(tp));
         for (tp, spec) in wanted {
-            match self.entries.get_mut(&tp) {
+            match self.entries.get(&tp) {
                 None => self.welcome(spec),
-                Some(entry) if entry.spec != spec => self.handle_changed(spec),
-                Some(_) => {}
+                Some(_) => self.meet(spec),
             }
         }
     }
 
-    fn welcome(&mut self, spec: PartitionSpec) {
-        let mut mirror = Box::new(PartitionMirror::new(spec.tp.clone(), self.limits.clone()));
+    /// Begins a partition of which nobody holds anything.
+    pub(super) fn welcome(&mut self, spec: PartitionSpec) {
+        let tp = spec.tp.clone();
+        let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
         mirror.set_takes(spec.takes.clone());
-        let cell = self.board.cell(&spec.tp);
-        cell.follow(spec.source_id);
-        let until = Instant::now();
         if let Some(halt) = &spec.halt {
             mirror.handle_halt(halt.clone());
         }
+        let cell = self.board.begin(&tp);
+        cell.follow(spec.source_id);
+        self.entries.insert(Entry::new(spec, cell, REST_MIN));
+        self.stand(&tp, mirror, Instant::now());
+    }
+
+    /// What is wanted of a partition that there is.
+    fn meet(&mut self, spec: PartitionSpec) {
         let tp = spec.tp.clone();
-        let place = Place::Backoff { mirror, until };
-        self.entries
-            .insert(tp.clone(), Entry { spec, cell, place, rest: REST_MIN, told: None, copied: 0 });
-        self.settle(&tp);
+        let Some(entry) = self.entries.get_mut(&tp) else { return };
+        if spec.incarnation < entry.spec.incarnation {
+            return;
+        }
+        let is_released = matches!(entry.place, Place::Released(_));
+        if spec.incarnation > entry.spec.incarnation {
+            if is_released {
+                self.entries.remove(&tp);
+                return self.welcome(spec);
+            }
+            // Two machines of one partition must never be there at once.
+            entry.next = Some(spec);
+            return self.release(&tp, How::Leave);
+        }
+        if !is_released && entry.spec != spec {
+            self.handle_changed(spec);
+        }
     }
 
     fn handle_changed(&mut self, spec: PartitionSpec) {
-        let Some(entry) = self.entries.get_mut(&spec.tp) else { return };
         let tp = spec.tp.clone();
+        let Some(entry) = self.entries.get_mut(&tp) else { return };
         let halt = spec.halt.clone();
         let was_halted = std::mem::replace(&mut entry.spec, spec).halt;
-        let takes = entry.spec.takes.clone();
-        entry.cell.follow(entry.spec.source_id);
         match &mut entry.place {
-            Place::InLane(key) => {
-                let order = match halt {
-                    Some(halt) => ToLane::Halt(tp, halt),
-                    None => ToLane::Leave(tp),
-                };
-                if let Some(lane) = self.lanes.get(key) {
-                    let _ = lane.send(order);
-                }
-            }
+            Place::InLane { .. } => self.recall(&tp),
             Place::Backoff { mirror, .. }
-            | Place::Probing { mirror }
+            | Place::Probing { mirror, .. }
             | Place::Halted { mirror, .. } => {
-                mirror.set_takes(takes);
+                mirror.set_takes(entry.spec.takes.clone());
                 match halt {
                     Some(halt) => mirror.handle_halt(halt),
                     None if was_halted.is_some() => mirror.handle_order(Order::Resume),
@@ -213,64 +254,78 @@ impl PartitionManager {
                 }
                 self.settle(&tp);
             }
+            Place::Released(_) | Place::Moving => {}
         }
     }
 
-    fn let_go(&mut self, tp: &TopicPartition) {
-        let Some(entry) = self.entries.remove(tp) else { return };
-        if let Place::InLane(key) = entry.place
-            && let Some(lane) = self.lanes.get(&key)
+    fn resume(&mut self, tp: &TopicPartition) {
+        if let Some(Place::Halted { mirror, .. }) =
+            self.entries.get_mut(tp).map(|entry| &mut entry.place)
         {
-            let _ = lane.send(ToLane::Leave(tp.clone()));
-        }
-        self.board.forget(tp);
-    }
-
-    fn order(&mut self, tp: TopicPartition, order: Order) {
-        match self.entries.get_mut(&tp).map(|entry| &mut entry.place) {
-            Some(Place::InLane(key)) => {
-                if let Some(lane) = self.lanes.get(key) {
-                    let _ = lane.send(ToLane::Order(tp, order));
-                }
-            }
-            Some(
-                Place::Halted { mirror, .. }
-                | Place::Backoff { mirror, .. }
-                | Place::Probing { mirror },
-            ) => {
-                mirror.handle_order(order);
-                self.settle(&tp);
-            }
-            None => {}
+            mirror.handle_order(Order::Resume);
+            self.settle(tp);
         }
     }
 
-    /// Puts a machine that is in nobody's hands where its state says.
-    fn settle(&mut self, tp: &TopicPartition) {
-        let now = Instant::now();
+    /// Has a partition come back from its lane, with nothing in flight.
+    pub(super) fn recall(&mut self, tp: &TopicPartition) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
-        let placeholder = Place::InLane(NOWHERE);
-        let place = std::mem::replace(&mut entry.place, placeholder);
-        entry.place = match place {
-            Place::Backoff { mirror, .. } | Place::Halted { mirror, .. }
-                if mirror.halted().is_some() =>
-            {
-                Place::Halted { mirror, until: now + STANDING_LOOK }
+        let Place::InLane { key, waiting } = &mut entry.place else { return };
+        match waiting.take() {
+            // The lane has not taken it yet.
+            Some(mut member) => {
+                member.mirror.handle_failed(Fault::Moved);
+                self.come_back(tp, Box::new(member.mirror));
             }
-            Place::Halted { mirror, .. } => Place::Backoff { mirror, until: now },
-            other => other,
-        };
-        if let Place::Backoff { mirror, .. } | Place::Halted { mirror, .. } = &entry.place {
-            if let Some(halt) = mirror.halted().filter(|halt| entry.told.as_ref() != Some(halt)) {
-                tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
-                entry.told = Some(halt.clone());
+            None => {
+                let key = *key;
+                entry.recalled = true;
+                self.lanes.mark(key, tp);
             }
-            entry.cell.publish(mirror.snapshot(self.shared.wall.now()));
         }
+    }
+
+    /// Puts a machine that is held here where its state says, after something has changed.
+    fn settle(&mut self, tp: &TopicPartition) {
+        let until = match self.entries.get(tp).map(|entry| &entry.place) {
+            Some(Place::Backoff { until, .. }) => *until,
+            Some(Place::Halted { .. }) => Instant::now(),
+            _ => return,
+        };
+        if let Some(mirror) = self.entries.take(tp) {
+            self.stand(tp, mirror, until);
+        }
+    }
+
+    /// Puts a machine that nobody holds where its state says: due at `until`, or halted, or let go
+    /// where it is to be and nothing of it is on its way.
+    pub(super) fn stand(
+        &mut self,
+        tp: &TopicPartition,
+        mirror: Box<PartitionMirror>,
+        until: Instant,
+    ) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        let is_leaving = entry.leaving == Some(How::Leave);
+        if is_leaving && entry.doubted.is_none() {
+            return self.finish(tp, mirror.position());
+        }
+        if let Some(halt) = mirror.halted().filter(|halt| entry.told.as_ref() != Some(halt)) {
+            tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
+            entry.told = Some(halt.clone());
+        }
+        entry.cell.publish(mirror.snapshot(self.shared.wall.now()));
+        let place = match mirror.halted() {
+            Some(_) if !is_leaving => {
+                Place::Halted { mirror, until: Instant::now() + STANDING_LOOK }
+            }
+            _ => Place::Backoff { mirror, until },
+        };
+        self.entries.put(tp, place);
     }
 
     /// Lets a partition rest a while, longer each time that nothing was copied in between.
-    fn rest(&mut self, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
+    pub(super) fn rest(&mut self, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
         let copied = mirror.copied().all_bytes();
         if copied > entry.copied {
@@ -279,202 +334,116 @@ impl PartitionManager {
         entry.copied = copied;
         let until = Instant::now() + entry.rest;
         entry.rest = (entry.rest * 2).min(REST_MAX);
-        entry.place = Place::Backoff { mirror, until };
-        self.settle(tp);
+        self.stand(tp, mirror, until);
     }
 
-    fn next_due(&self) -> Instant {
-        let due = self.entries.values().filter_map(|entry| match &entry.place {
-            Place::Backoff { until, .. } => Some(*until),
-            Place::Halted { until, mirror } if may_resolve(mirror, &entry.spec) => Some(*until),
-            _ => None,
-        });
-        due.min().unwrap_or_else(|| Instant::now() + STANDING_LOOK)
-    }
-
-    fn look_at_due(&mut self) {
-        let now = Instant::now();
-        let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
-        let mut stuck = Vec::new();
-        for (tp, entry) in &mut self.entries {
-            let mut wants = (false, false);
-            let due = match &mut entry.place {
-                Place::Backoff { until, mirror } => {
-                    wants = (mirror.wants_far_look(), mirror.wants_tail_look());
-                    *until <= now
-                }
-                Place::Halted { until, mirror } => {
-                    let again = *until <= now && may_resolve(mirror, &entry.spec);
-                    if again {
-                        mirror.handle_order(Order::Resume);
-                    }
-                    again
-                }
-                _ => false,
-            };
-            if !due {
-                continue;
-            }
-            match case(&self.shared, &entry.spec, wants) {
-                Ok((key, case)) => groups.entry(key).or_default().push(case),
-                Err(why) => stuck.push((tp.clone(), why)),
-            }
-        }
-        for (tp, why) in stuck {
-            let Some(mut mirror) = self.take(&tp) else { continue };
-            match why {
-                NotNow::Leaderless(side) => {
-                    let text = format!("the {side} names no leader of it");
-                    mirror.note_trouble("LEADER_NOT_AVAILABLE", text);
-                    self.refresh(side);
-                }
-                NotNow::Never(halt) => mirror.handle_halt(halt),
-            }
-            self.rest(&tp, mirror);
-        }
-        for (key, cases) in groups {
-            for group in cases.chunks(GROUP_MAX) {
-                self.look(key, group.to_vec());
-            }
-        }
-    }
-
-    /// A bug ended a task and took its machines along: those partitions stand still and say so.
-    fn handle_panic(&mut self, error: &JoinError) {
-        tracing::error!(%error, "a task of the partition manager ended in a panic");
-        self.lanes.retain(|_, lane| !lane.is_closed());
-        self.looking.retain(|task, _| *task != error.id());
-        let lost = |entry: &Entry| match &entry.place {
-            Place::InLane(key) => !self.lanes.contains_key(key),
-            Place::Probing { .. } => !self.looking.values().any(|tps| tps.contains(&entry.spec.tp)),
-            _ => false,
-        };
-        let lost = self.entries.iter().filter(|(_, entry)| lost(entry));
-        let lost: Vec<TopicPartition> = lost.map(|(tp, _)| tp.clone()).collect();
-        for tp in lost {
-            let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
-            mirror.handle_halt(Halt::Panicked);
-            self.rest(&tp, mirror);
-        }
-    }
-
-    fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
-        for case in &cases {
-            if let Some(mirror) = self.take(&case.tp)
-                && let Some(entry) = self.entries.get_mut(&case.tp)
-            {
-                entry.place = Place::Probing { mirror };
-            }
-        }
-        let shared = self.shared.clone();
-        let tps = cases.iter().map(|case| case.tp.clone()).collect();
-        let task = self.looks.spawn(async move { (key, probe(&shared, key, cases).await) });
-        self.looking.insert(task.id(), tps);
-    }
-
-    /// Takes the machine out of a place that holds one.
-    fn take(&mut self, tp: &TopicPartition) -> Option<Box<PartitionMirror>> {
-        let entry = self.entries.get_mut(tp)?;
-        match std::mem::replace(&mut entry.place, Place::InLane(NOWHERE)) {
-            Place::Backoff { mirror, .. }
-            | Place::Probing { mirror }
-            | Place::Halted { mirror, .. } => Some(mirror),
-            in_lane => {
-                entry.place = in_lane;
-                None
-            }
-        }
-    }
-
-    fn handle_found(&mut self, key: LaneKey, found: Found) {
-        for (tp, one) in found {
-            let looking = self.entries.get(&tp).map(|entry| &entry.place);
-            if !matches!(looking, Some(Place::Probing { .. })) {
-                continue; // let go meanwhile
-            }
-            let Some(mut mirror) = self.take(&tp) else { continue };
-            match one {
-                Ok(facts) => mirror.handle_prepared(self.shared.wall.now(), &facts),
-                Err(trouble) => self.handle_trouble(&mut mirror, &trouble),
-            }
-            if mirror.is_mirroring() {
-                self.enter(key, &tp, mirror);
-            } else {
-                self.rest(&tp, mirror);
-            }
-        }
-    }
-
-    fn handle_trouble(&mut self, mirror: &mut PartitionMirror, trouble: &Trouble) {
-        let (side, remedy, label, text) = match trouble {
-            Trouble::Cluster(error) => {
-                (error.peer.side, error.remedy(), "UNAVAILABLE", error.to_string())
-            }
-            Trouble::Code(side, code) => {
-                (*side, code.remedy(), code.name(), format!("the {side} says {code}"))
-            }
-        };
-        tracing::debug!(partition = %mirror.tp(), %text, "a look at both logs failed");
-        mirror.note_trouble(label, text);
-        if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
-            self.refresh(side);
-        }
-    }
-
-    fn enter(&mut self, key: LaneKey, tp: &TopicPartition, mirror: Box<PartitionMirror>) {
+    pub(super) fn enter(
+        &mut self,
+        key: LaneKey,
+        tp: &TopicPartition,
+        mirror: Box<PartitionMirror>,
+    ) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
-        entry.place = Place::InLane(key);
         let (_, epoch) = leader(&self.shared.source, tp).unwrap_or((key.source, LeaderEpoch::NONE));
         let member = LanePartition {
             mirror: *mirror,
+            incarnation: entry.spec.incarnation,
             source_id: entry.spec.source_id,
             destination_id: entry.spec.destination_id,
             source_epoch: epoch,
             cell: entry.cell.clone(),
         };
         tracing::info!(partition = %tp, end = ?member.mirror.position(), "mirroring");
-        let order = ToLane::Add(Box::new(member));
-        let Err(mpsc::error::SendError(order)) = self.lane(key).send(order) else { return };
-        // The lane has just ended: another takes its place.
-        self.lanes.remove(&key);
-        let _ = self.lane(key).send(order);
+        self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
+        self.open_lane(key, tp);
     }
 
-    fn lane(&mut self, key: LaneKey) -> &mpsc::UnboundedSender<ToLane> {
+    fn open_lane(&mut self, key: LaneKey, tp: &TopicPartition) {
         let (shared, running) = (&self.shared, &mut self.running);
-        self.lanes.entry(key).or_insert_with(|| {
-            let (orders, rx) = mpsc::unbounded_channel();
-            running.spawn(lane::run(key, shared.clone(), rx));
-            orders
-        })
+        self.lanes
+            .enter(key, tp, |orders| running.spawn(lane::run(key, shared.clone(), orders)).id());
+    }
+
+    /// Tells the lanes what there is room for.
+    fn tell_lanes(&mut self) {
+        for (key, tp) in self.lanes.take_ended() {
+            let place = self.entries.get(&tp).map(|entry| &entry.place);
+            // Another lane takes the place of one that ended before it took the partition.
+            if matches!(place, Some(Place::InLane { waiting: Some(_), .. })) {
+                self.open_lane(key, &tp);
+            }
+        }
+        let entries = &mut self.entries;
+        self.lanes.flush(|tp, task| order_of(entries.get_mut(tp)?, task));
     }
 
     fn handle_report(&mut self, report: FromLane) {
-        match report.ended {
-            None => {}
-            Some(ended) => {
-                self.lanes.retain(|key, lane| *key != report.key || !lane.is_closed());
-                if let Err(error) = ended {
-                    tracing::info!(lane = ?report.key, %error, "a lane has ended");
-                    self.refresh(error.peer.side);
+        if let Some(Err(error)) = &report.ended {
+            tracing::info!(lane = ?report.key, %error, "a lane has ended");
+            self.refresh(error.peer.side);
+        }
+        for member in report.partitions {
+            let tp = member.mirror.tp().clone();
+            let entry = self.entries.get(&tp).filter(|entry| {
+                let is_there = matches!(entry.place, Place::InLane { waiting: None, .. });
+                is_there && entry.spec.incarnation == member.incarnation
+            });
+            match entry {
+                Some(_) => self.come_back(&tp, Box::new(member.mirror)),
+                None => {
+                    let number = member.incarnation;
+                    tracing::warn!(partition = %tp, %number, "came back late: it was replaced");
                 }
             }
         }
-        for member in report.members {
-            let tp = member.mirror.tp().clone();
-            let Some(entry) = self.entries.get_mut(&tp) else { continue };
-            let mut mirror = Box::new(member.mirror);
-            mirror.set_takes(entry.spec.takes.clone());
-            if mirror.needs_refresh() {
-                self.refresh(Side::Source);
-                self.refresh(Side::Destination);
+    }
+
+    /// A machine has left its lane, or never got there.
+    fn come_back(&mut self, tp: &TopicPartition, mut mirror: Box<PartitionMirror>) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        (entry.lane, entry.recalled) = (None, false);
+        mirror.set_takes(entry.spec.takes.clone());
+        // What the lane was told may have crossed what came back.
+        match (&entry.spec.halt, entry.ordered.take()) {
+            (Some(halt), _) => mirror.handle_halt(halt.clone()),
+            (None, Some(ordered)) if mirror.halted() == Some(&ordered) => {
+                mirror.handle_order(Order::Resume);
             }
+            (None, _) => {}
+        }
+        if mirror.is_unknown() {
+            entry.doubted.get_or_insert_with(Instant::now);
+        }
+        if mirror.needs_refresh() {
+            self.refresh(Side::Source);
+            self.refresh(Side::Destination);
+        }
+        self.rest(tp, mirror);
+    }
+
+    /// A bug ended a task and took its machines along: those partitions stand still and say so.
+    pub(super) fn handle_panic(&mut self, error: &JoinError) {
+        tracing::error!(%error, "a task of the partition manager ended in a panic");
+        let look = self.looking.remove(&error.id());
+        let lost = |entry: &Entry| match &entry.place {
+            Place::InLane { waiting: None, .. } => entry.lane == Some(error.id()),
+            Place::Probing { look: at, .. } => look == Some(*at),
+            _ => false,
+        };
+        let lost = self.entries.iter().filter(|(_, entry)| lost(entry));
+        let lost: Vec<TopicPartition> = lost.map(|(tp, _)| tp.clone()).collect();
+        for tp in lost {
+            if let Some(entry) = self.entries.get_mut(&tp) {
+                entry.doubted.get_or_insert_with(Instant::now);
+            }
+            let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
+            mirror.handle_halt(Halt::Panicked);
             self.rest(&tp, mirror);
         }
     }
 
     /// Reads a side's metadata again, soon, once.
-    fn refresh(&mut self, side: Side) {
+    pub(super) fn refresh(&mut self, side: Side) {
         let now = Instant::now();
         let began = self.refreshing.get(&side);
         if began.is_some_and(|began| now.duration_since(*began) < REFRESH_PAUSE) {
@@ -492,4 +461,28 @@ impl PartitionManager {
             side
         });
     }
+}
+
+/// Waits for room; `false` where nobody reads any more.
+async fn has_room(facts: &mpsc::Sender<Released>) -> bool {
+    facts.reserve().await.is_ok()
+}
+
+/// What a lane is to be told of a partition, if it is still there.
+fn order_of(entry: &mut Entry, task: task::Id) -> Option<ToLane> {
+    let Place::InLane { waiting, .. } = &mut entry.place else { return None };
+    if let Some(member) = waiting.take() {
+        entry.lane = Some(task);
+        return Some(ToLane::Add(member));
+    }
+    let told = match (&entry.spec.halt, entry.recalled, entry.leaving) {
+        (Some(halt), ..) => {
+            entry.ordered = Some(halt.clone());
+            Told::Halt(halt.clone())
+        }
+        (None, true, _) => Told::Leave,
+        (None, false, Some(How::Drain)) => Told::Drain,
+        (None, false, _) => return None,
+    };
+    Some(ToLane::Tell(entry.spec.tp.clone(), entry.spec.incarnation, told))
 }

@@ -4,11 +4,15 @@
 //! It never creates topics, changes configs or takes orders from outside.
 
 pub mod ask;
+mod entries;
 pub mod entry;
 pub mod lane;
+mod lanes;
+mod look;
 pub mod manager;
 pub mod probe;
 pub mod producer_id;
+pub mod release;
 pub mod shared;
 pub mod stats;
 mod topic_ids;

@@ -36,7 +36,7 @@ pub struct Shared {
     /// Where units are worked on that would hold a lane up.
     pub pool: Arc<Pool>,
     /// Where lanes report.
-    pub back: mpsc::UnboundedSender<FromLane>,
+    pub back: mpsc::Sender<FromLane>,
     /// Stops everything.
     pub stop: CancellationToken,
 }

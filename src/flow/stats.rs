@@ -123,10 +123,17 @@ pub struct Board {
 }
 
 impl Board {
-    /// The partition's cell, made if it is not there.
-    pub fn cell(&self, tp: &TopicPartition) -> Arc<Cell> {
+    /// A new cell for a partition that is begun: what its machine of before published is forgotten.
+    pub fn begin(&self, tp: &TopicPartition) -> Arc<Cell> {
+        let cell = Arc::new(Cell::default());
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        cells.entry(tp.clone()).or_default().clone()
+        cells.insert(tp.clone(), cell.clone());
+        cell
+    }
+
+    /// The partition's cell, while it is mirrored.
+    pub fn cell(&self, tp: &TopicPartition) -> Option<Arc<Cell>> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).get(tp).cloned()
     }
 
     /// Forgets a partition that is no longer mirrored.
@@ -231,13 +238,17 @@ mod tests {
             partition: crate::ids::PartitionId(0),
         };
         let silent = |since| board.silent(since).len();
-        board.cell(&tp).publish(Snapshot::unknown("", String::new()));
+        let cell = board.begin(&tp);
+        cell.publish(Snapshot::unknown("", String::new()));
         assert_eq!(silent(START), 1);
-        board.cell(&tp).tell_end(end(10, START));
+        cell.tell_end(end(10, START));
         assert_eq!((silent(START), silent(later(1))), (0, 1));
         let mine = Snapshot::unknown("", String::new()).with_source(end(10, START), None);
-        board.cell(&tp).publish(mine);
-        board.cell(&tp).note_unchanged(later(1));
+        cell.publish(mine);
+        cell.note_unchanged(later(1));
         assert_eq!(silent(later(1)), 0);
+        // begun anew: nothing is known of it
+        board.begin(&tp);
+        assert_eq!((silent(later(1)), board.read(later(1)).len()), (1, 0));
     }
 }

@@ -21,6 +21,7 @@ use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
 use crate::flow::ask::ends;
 use crate::flow::ask::open_txns;
+use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
 use crate::flow::lane::memory::unit_bytes;
 use crate::flow::lane::works::Pool;
@@ -28,6 +29,7 @@ use crate::flow::manager::PartitionManager;
 use crate::flow::producer_id;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Gauge;
+use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -37,8 +39,8 @@ use crate::link::Settings;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
+use crate::link::spec::Numbering;
 use crate::link::spec::cluster_changed;
-use crate::link::spec::specs;
 pub use crate::link::status::Link;
 pub use crate::link::status::LinkState;
 pub use crate::link::status::LinkStatus;
@@ -56,6 +58,10 @@ const RECONNECT_MIN: Duration = Duration::from_millis(500);
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// How many orders the partition manager may have before it.
 const ORDERS_MAX: usize = 16;
+/// How many reports of its lanes.
+const REPORTS_MAX: usize = 64;
+/// How much of what it tells the link may have before it.
+const FACTS_MAX: usize = 64;
 /// `producer.id.expiration.ms` of a destination that does not tell it: Kafka's own default.
 const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 /// Sooner than the destination's own bound by its checking interval and a margin
@@ -205,7 +211,8 @@ impl Starting {
     }
 
     async fn mirror(self, source: Arc<Cluster>, destination: Arc<Cluster>) {
-        let (back, reports) = mpsc::unbounded_channel();
+        let (back, reports) = mpsc::channel(REPORTS_MAX);
+        let (facts, released) = mpsc::channel(FACTS_MAX);
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let limits = self.limits(&destination).await;
         let shared = Shared {
@@ -221,7 +228,9 @@ impl Starting {
             stop: self.world.stop.clone(),
         };
         let mut asking = self.keep_asking(&source);
-        let manager = PartitionManager::new(shared, reports, self.link.board.clone(), limits);
+        asking.spawn(tell_released(self.link.name.clone(), released));
+        let manager =
+            PartitionManager::new(shared, reports, facts, self.link.board.clone(), limits);
         // In a set, so that the manager ends with this task, however it ends.
         let mut running = JoinSet::new();
         running.spawn(manager.run(taken));
@@ -276,6 +285,7 @@ impl Starting {
         let remembered = journal.saved().ids.keys().filter(|name| link.topics.matches(name));
         self.link.set(|status| status.wanted.extend(remembered.cloned()));
         let mut desk = Desk::new(link.start, topics, journal);
+        let mut numbering = Numbering::default();
         let mut failures = 0;
         loop {
             let pass = tokio::select! {
@@ -286,7 +296,7 @@ impl Starting {
                 Ok(Found { topics, troubles, wanted }) => {
                     failures = 0;
                     self.link.tell_looked(troubles, wanted);
-                    let specs = topics.iter().flat_map(specs).collect();
+                    let specs = numbering.specs(&topics);
                     if orders.send(ToManager::Wanted(specs)).await.is_err() {
                         return;
                     }
@@ -430,6 +440,15 @@ impl Starting {
         }
         let (all, more) = (partitions.len(), partitions.len().saturating_sub(ENDS_TOLD_MAX));
         tracing::info!(link = %self.link.name, partitions = all, untold = more, "link stopped");
+    }
+}
+
+/// Says what was let go, and where its log ends.
+async fn tell_released(link: LinkName, mut released: mpsc::Receiver<Released>) {
+    while let Some(Released { tp, incarnation, end, last_source_offset }) = released.recv().await {
+        let end = end.map(Offset::get);
+        let last_source_offset = last_source_offset.map(Offset::get);
+        tracing::info!(%link, partition = %tp, %incarnation, end, last_source_offset, "let go");
     }
 }
 

@@ -230,8 +230,9 @@ pub struct Acked {
 pub enum Order {
     /// Look again at what halted.
     Resume,
-    /// Ask whether the source's log ends in a hole, and fill it, so that both ends are equal.
-    FillTail,
+    /// Leave the lane each time that both ends seem to be equal, so that both logs are looked at:
+    /// whether they are, and whether the source's ends in a hole.
+    Drain,
 }
 
 /// From where to fetch.

@@ -93,6 +93,8 @@ pub struct PartitionMirror {
     pub(super) empty_since: Option<TimestampMs>,
     /// Whether the next look must find out if the source's log ends in a hole.
     pub(super) wants_tail: bool,
+    /// It is to leave its lane whenever it is level (`Order::Drain`).
+    pub(super) drains: bool,
     /// Whether the broker has taken a batch of this chain: the first one goes alone (P17).
     pub(super) proven: bool,
     /// Whether something was in flight when its connection was lost; ends with `Mirroring`.
@@ -146,6 +148,7 @@ impl PartitionMirror {
             tickets: 0,
             empty_since: None,
             wants_tail: false,
+            drains: false,
             proven: false,
             unknown: false,
             far: false,
@@ -299,6 +302,7 @@ impl PartitionMirror {
         self.lag.note(now);
         self.copied.count(&front);
         self.settle();
+        self.leave_if_level();
     }
 
     /// Something went wrong outside: nothing new goes out, what is in flight is answered first
@@ -336,11 +340,9 @@ impl PartitionMirror {
                     self.doubt = (None, 0);
                 }
             }
-            Order::FillTail => {
-                self.wants_tail = true;
-                if self.state == State::Mirroring {
-                    self.drain();
-                }
+            Order::Drain => {
+                self.drains = true;
+                self.leave_if_level();
             }
         }
     }

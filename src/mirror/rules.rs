@@ -172,6 +172,17 @@ impl PartitionMirror {
         self.halt_if_reached();
     }
 
+    /// One that drains leaves its lane when it has all that the source has told of.
+    pub(super) fn leave_if_level(&mut self) {
+        let end = self.window.end();
+        let is_idle = self.read_end() == end && self.front.is_none() && self.bench.is_none();
+        let is_level = is_idle && self.lag.source_end.is_some_and(|source| source <= end);
+        if self.drains && is_level && self.state == State::Mirroring {
+            self.wants_tail = true;
+            self.drain();
+        }
+    }
+
     /// An obstacle ahead is a halt once everything before it has landed.
     pub(super) fn halt_if_reached(&mut self) {
         let empty = self.window.in_flight() == 0 && self.window.waiting() == 0;

@@ -72,7 +72,7 @@ impl PartitionMirror {
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
         let mut pieces = pieces.into_iter().peekable();
         if pieces.peek().is_none() {
-            self.note_empty(now, fetched);
+            self.note_empty(now, fetched.source_end);
         } else {
             self.empty_since = None;
         }
@@ -81,6 +81,20 @@ impl PartitionMirror {
             self.put_aside(job, fetched, aborted, behind.into_iter());
         }
         self.halt_if_reached();
+        self.leave_if_level();
+    }
+
+    /// The answer to a fetch left the partition out: nothing has changed at the source. It may have
+    /// left it out for others as well, who filled the answer: that is wondered about only where the
+    /// end is looked for.
+    pub fn handle_unchanged(&mut self, now: TimestampMs, from: FetchFrom) {
+        if self.drains
+            && self.awaits(from)
+            && self.front.is_none()
+            && let Some(source_end) = self.lag.source_end
+        {
+            self.note_empty(now, source_end);
+        }
     }
 
     /// Takes pieces in until there is none, no more may be, or one must be worked on first.
@@ -140,9 +154,9 @@ impl PartitionMirror {
         self.history.restart(LeaderEpoch::NONE);
     }
 
-    fn note_empty(&mut self, now: TimestampMs, fetched: &Fetched) {
+    fn note_empty(&mut self, now: TimestampMs, source_end: Offset) {
         let position = self.front.map_or_else(|| self.read_end(), |front| front.to);
-        if fetched.source_end <= position {
+        if source_end <= position {
             self.empty_since = None;
             // Nothing is left at the source: its next record will stand at its log start.
             return self.fill_front(None);
@@ -748,8 +762,42 @@ mod tests {
         mirror.handle_prepared(NOW, &Prepared { hole_to: Some(at(10)), ..facts((0, 10), 5) });
         assert_eq!(shape(&land(&mut mirror)), [(5, 10, Some(Kind::Hidden))]);
         assert!(!mirror.wants_tail_look());
-        mirror.handle_order(Order::FillTail);
+        mirror.handle_order(Order::Drain);
         assert!(mirror.is_preparing() && mirror.wants_tail_look());
+    }
+
+    /// A broker leaves a partition out of an answer that has nothing new to say of it.
+    #[test]
+    fn a_hole_at_the_end_is_asked_about_where_answers_say_nothing_any_more() {
+        for drains in [true, false] {
+            let mut mirror = mirroring(10, 0);
+            if drains {
+                mirror.handle_order(Order::Drain);
+            }
+            give(&mut mirror, &told(10, &[]), vec![plain(0, 5)]);
+            let before = asked(&mirror);
+            land(&mut mirror);
+            for ms in [0, EMPTY_MS_MAX - 1, EMPTY_MS_MAX] {
+                assert!(mirror.is_mirroring());
+                mirror.handle_unchanged(TimestampMs(NOW.0 + ms), before);
+            }
+            assert_eq!(mirror.wants_tail_look(), drains);
+        }
+    }
+
+    #[test]
+    fn one_that_drains_leaves_each_time_that_it_is_level_and_not_before() {
+        let mut mirror = mirroring(10, 0);
+        mirror.handle_order(Order::Drain);
+        give(&mut mirror, &told(10, &[]), vec![plain(0, 5), plain(5, 5)]);
+        assert!(mirror.is_mirroring(), "nothing has landed");
+        land(&mut mirror);
+        assert!(mirror.is_preparing() && mirror.may_leave() && mirror.wants_tail_look());
+        mirror.handle_prepared(NOW, &facts((0, 15), 10));
+        assert!(mirror.is_mirroring(), "there is more by now");
+        give(&mut mirror, &told(15, &[]), vec![plain(10, 5)]);
+        land(&mut mirror);
+        assert!(mirror.is_preparing() && mirror.may_leave());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use isolog::control::facts::Mode;
 use isolog::control::facts::TopicSpec;
 use isolog::control::row::Sealed;
 use isolog::control::topic::Fault;
-use isolog::control::topic::Incarnation;
+use isolog::ids::Incarnation;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 

@@ -15,8 +15,8 @@ use crate::control::machine::Looking;
 use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
-use crate::control::topic::Incarnation;
 use crate::control::topic::Stage;
+use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 

@@ -41,8 +41,7 @@ async fn ask(source: &Cluster, board: &Board, now: TimestampMs) {
     for (tp, seen) in board.read(now) {
         let stable = seen.source_end.filter(|_| seen.held_records > 0);
         let leader = source.partition(&tp).and_then(|partition| partition.leader);
-        if let (Some(stable), Some(leader)) = (stable, leader) {
-            let cell = board.cell(&tp);
+        if let (Some(stable), Some(leader), Some(cell)) = (stable, leader, board.cell(&tp)) {
             by_leader.entry(leader).or_default().insert(tp, (stable, cell));
         }
     }

@@ -94,9 +94,9 @@ impl Fetcher {
         Ok(Some(body.freeze()))
     }
 
-    /// The partitions of the last fetch.
-    pub fn asked(&self) -> impl Iterator<Item = &(TopicRef, PartitionId)> {
-        self.known.keys()
+    /// The partitions of the last fetch, and what it asked of each.
+    pub fn asked(&self) -> impl Iterator<Item = (&(TopicRef, PartitionId), FetchFrom)> {
+        self.known.iter().map(|(at, (from, _))| (at, *from))
     }
 
     /// What the last fetch asked of a partition, if it did.

@@ -11,6 +11,7 @@ use crate::cluster::Each;
 use crate::cluster::Listed;
 use crate::flow::entry::leader;
 use crate::flow::stats::Cell;
+use crate::ids::Incarnation;
 use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
@@ -18,6 +19,7 @@ use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
+use crate::mirror::facts::FetchFrom;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::work::Work;
 use crate::wire::topic::TopicRef;
@@ -27,6 +29,8 @@ use crate::wire::topic::TopicRef;
 pub struct LanePartition {
     /// The machine, moved as a value.
     pub mirror: PartitionMirror,
+    /// The number under which it was wanted.
+    pub incarnation: Incarnation,
     /// The source topic's id.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -68,6 +72,9 @@ pub struct Members {
     source: Naming,
     destination: Naming,
     members: Vec<Option<LanePartition>>,
+    by_name: BTreeMap<TopicPartition, MemberId>,
+    /// Numbers that nobody has now.
+    free: BTreeSet<usize>,
     by_source: BTreeMap<Address, MemberId>,
     by_destination: BTreeMap<Address, MemberId>,
     /// Those whose published copy is older than they are.
@@ -84,6 +91,8 @@ impl Members {
             source,
             destination,
             members: Vec::new(),
+            by_name: BTreeMap::new(),
+            free: BTreeSet::new(),
             by_source: BTreeMap::new(),
             by_destination: BTreeMap::new(),
             stale: Vec::new(),
@@ -94,13 +103,14 @@ impl Members {
 
     /// Takes a partition in.
     pub fn add(&mut self, member: LanePartition) {
-        let free = self.members.iter().position(Option::is_none).unwrap_or_else(|| {
+        let free = self.free.pop_first().unwrap_or_else(|| {
             self.members.push(None);
             self.stale.push(false);
             self.stays.push(0);
             self.members.len() - 1
         });
         let id = MemberId(free);
+        self.by_name.insert(member.mirror.tp().clone(), id);
         self.by_source.insert(self.source_of(&member), id);
         self.by_destination.insert(self.destination_of(&member), id);
         self.members[free] = Some(member);
@@ -118,15 +128,17 @@ impl Members {
         ids.into_iter().filter_map(|at| self.take(at)).collect()
     }
 
-    /// The member of a partition.
-    pub fn find(&self, tp: &TopicPartition) -> Option<MemberId> {
-        let same =
-            |member: &Option<LanePartition>| member.as_ref().is_some_and(|s| s.mirror.tp() == tp);
-        self.members.iter().position(same).map(MemberId)
+    /// The member of a partition, if it is the one with that number.
+    pub fn find(&self, tp: &TopicPartition, incarnation: Incarnation) -> Option<MemberId> {
+        let id = *self.by_name.get(tp)?;
+        let member = self.members.get(id.0)?.as_ref()?;
+        (member.incarnation == incarnation).then_some(id)
     }
 
     fn take(&mut self, at: usize) -> Option<LanePartition> {
         let member = self.members[at].take()?;
+        self.free.insert(at);
+        self.by_name.remove(member.mirror.tp());
         self.by_source.remove(&self.source_of(&member));
         self.by_destination.remove(&self.destination_of(&member));
         self.stale[at] = false;
@@ -173,17 +185,20 @@ impl Members {
     /// A fetch that was sent at `sent` has been answered: of those it `asked` for, the ones that
     /// the answer does not name are as they were.
     pub fn note_unchanged<'a>(
-        &self,
-        asked: impl Iterator<Item = &'a (TopicRef, PartitionId)>,
+        &mut self,
+        asked: impl Iterator<Item = (&'a Address, FetchFrom)>,
         named: &BTreeSet<(&TopicRef, PartitionId)>,
         sent: TimestampMs,
+        now: TimestampMs,
     ) {
-        for address in asked.filter(|(topic, partition)| !named.contains(&(topic, *partition))) {
-            let member =
-                self.by_source.get(address).and_then(|id| self.members.get(id.0)?.as_ref());
-            if let Some(member) = member {
-                member.cell.note_unchanged(sent);
-            }
+        let unnamed = asked.filter(|((topic, partition), _)| !named.contains(&(topic, *partition)));
+        for (address, from) in unnamed {
+            let Some(id) = self.by_source.get(address) else { continue };
+            let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
+                continue;
+            };
+            member.cell.note_unchanged(sent);
+            member.mirror.handle_unchanged(now, from);
         }
     }
 

@@ -38,6 +38,7 @@ use crate::flow::lane::works::Works;
 use crate::flow::shared::Shared;
 use crate::flow::topic_ids;
 use crate::ids::BrokerId;
+use crate::ids::Incarnation;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
@@ -68,12 +69,19 @@ pub struct LaneKey {
 pub enum ToLane {
     /// Take it in.
     Add(Box<LanePartition>),
+    /// What is to become of one, under the number that it has.
+    Tell(TopicPartition, Incarnation, Told),
+}
+
+/// What is to become of a partition that is in a lane.
+#[derive(Debug)]
+pub enum Told {
     /// Give it back, when what is in flight is answered.
-    Leave(TopicPartition),
+    Leave,
+    /// Give it back whenever it is level with the source.
+    Drain,
     /// Stand still for a reason outside of the log.
-    Halt(TopicPartition, Halt),
-    /// A person's order.
-    Order(TopicPartition, Order),
+    Halt(Halt),
 }
 
 /// What a lane tells the manager.
@@ -82,7 +90,7 @@ pub struct FromLane {
     /// Which lane.
     pub key: LaneKey,
     /// Partitions that have left it.
-    pub members: Vec<LanePartition>,
+    pub partitions: Vec<LanePartition>,
     /// Why the lane has ended, if it has; `Ok` for no reason of its own.
     pub ended: Option<Result<(), ClusterError>>,
 }
@@ -116,7 +124,7 @@ enum Event {
 }
 
 /// Opens both connections and runs until one of them ends, or the orders do.
-pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiver<ToLane>) {
+pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::Receiver<ToLane>) {
     shared.lanes.add(1);
     let opened = open(key, &shared).await;
     let refused = opened.as_ref().err().map(ToString::to_string);
@@ -137,7 +145,8 @@ pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::UnboundedReceiv
             members.push(left(*member, refused.as_deref()));
         }
     }
-    let _ = shared.back.send(FromLane { key, members, ended: Some(ended) });
+    let report = FromLane { key, partitions: members, ended: Some(ended) };
+    let _ = shared.back.send(report).await;
 }
 
 /// Out of a lane in which it never was: another takes it, or it is told why none was opened.
@@ -190,7 +199,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
 impl Lane {
     async fn turn_round(
         &mut self,
-        orders: &mut mpsc::UnboundedReceiver<ToLane>,
+        orders: &mut mpsc::Receiver<ToLane>,
     ) -> Result<(), ClusterError> {
         let mut lost = Ok(());
         loop {
@@ -198,7 +207,7 @@ impl Lane {
             self.send_fetch()?;
             let share = memory::anew_bytes(&self.shared.options, self.shared.lanes.get());
             self.works.begin(&mut self.members, share);
-            self.give_back();
+            self.give_back().await;
             if (self.stopping || self.source.is_none()) && self.members.len() == 0 {
                 return lost;
             }
@@ -253,7 +262,7 @@ impl Lane {
         }
     }
 
-    async fn wait(&mut self, orders: &mut mpsc::UnboundedReceiver<ToLane>) -> Event {
+    async fn wait(&mut self, orders: &mut mpsc::Receiver<ToLane>) -> Event {
         let now = Instant::now();
         let due = [self.fetch_at, self.append_at].into_iter().filter(|at| *at > now).min();
         let running = !self.stopping && self.source.is_some();
@@ -284,15 +293,15 @@ impl Lane {
     fn handle_order(&mut self, order: ToLane) {
         match order {
             ToLane::Add(member) => self.members.add(*member),
-            ToLane::Leave(tp) => self.with(&tp, |member| member.mirror.handle_failed(Fault::Moved)),
-            ToLane::Halt(tp, halt) => self.with(&tp, |member| member.mirror.handle_halt(halt)),
-            ToLane::Order(tp, order) => self.with(&tp, |member| member.mirror.handle_order(order)),
-        }
-    }
-
-    fn with(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut LanePartition)) {
-        if let Some(member) = self.members.find(tp).and_then(|id| self.members.get_mut(id)) {
-            change(member);
+            ToLane::Tell(tp, incarnation, told) => {
+                let id = self.members.find(&tp, incarnation);
+                let Some(member) = id.and_then(|id| self.members.get_mut(id)) else { return };
+                match told {
+                    Told::Leave => member.mirror.handle_failed(Fault::Moved),
+                    Told::Drain => member.mirror.handle_order(Order::Drain),
+                    Told::Halt(halt) => member.mirror.handle_halt(halt),
+                }
+            }
         }
     }
 
@@ -355,7 +364,8 @@ impl Lane {
         let named = answer.partitions.iter().map(|one| (&one.topic, one.partition)).collect();
         // a throttled answer names nobody, whatever has changed
         if answer.throttle_ms == 0 {
-            self.members.note_unchanged(self.fetcher.asked(), &named, self.fetch_sent);
+            let (sent, now) = (self.fetch_sent, self.shared.wall.now());
+            self.members.note_unchanged(self.fetcher.asked(), &named, sent, now);
         }
         for one in answer.partitions {
             let fault = match &one.topic {
@@ -457,11 +467,12 @@ impl Lane {
         Ok(())
     }
 
-    fn give_back(&mut self) {
+    async fn give_back(&mut self) {
         self.members.publish(self.shared.wall.now());
         let members = self.members.take_leavers();
         if !members.is_empty() {
-            let _ = self.shared.back.send(FromLane { key: self.key, members, ended: None });
+            let report = FromLane { key: self.key, partitions: members, ended: None };
+            let _ = self.shared.back.send(report).await;
         }
     }
 }

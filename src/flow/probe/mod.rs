@@ -74,6 +74,9 @@ pub enum Trouble {
 /// What was found, by partition.
 pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
 
+/// Where logs of the destination end, by partition.
+pub type Ends = BTreeMap<TopicPartition, Result<Offset, Trouble>>;
+
 /// Looks at all `cases`, whose leaders are the two of `key`.
 pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
     match try_probe(shared, key, &cases).await {
@@ -85,6 +88,37 @@ pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
     }
 }
 
+/// Where logs of the destination end, once nothing of ours can be on its way to them any more: of
+/// partitions that are let go and whose last appends were not answered. The source is not asked.
+pub async fn barrier(
+    shared: &Shared,
+    leader: BrokerId,
+    asked: &[(TopicPartition, LeaderEpoch)],
+) -> Ends {
+    let tps: Vec<_> = asked.iter().map(|(tp, _)| tp.clone()).collect();
+    let answers = async {
+        let writers = shared.destination.describe_producers(leader, &tps).await?;
+        let known = |tp| writers.get(tp).and_then(|one| one.as_ref().ok());
+        if tps.iter().any(|tp| last_sequence(shared, known(tp)).is_none()) {
+            tokio::time::sleep(SETTLE).await;
+            shared.destination.describe_producers(leader, &tps).await?;
+        }
+        list(&shared.destination, leader, asked, EndKind::LogEnd).await
+    };
+    match answers.await {
+        Ok(ends) => {
+            let end = |tp: TopicPartition| {
+                let end = answer(&ends, &tp, Side::Destination);
+                (tp, end)
+            };
+            tps.into_iter().map(end).collect()
+        }
+        Err(error) => {
+            tps.into_iter().map(|tp| (tp, Err(Trouble::Cluster(error.clone())))).collect()
+        }
+    }
+}
+
 fn visible(shared: &Shared) -> EndKind {
     if shared.committed_only { EndKind::Stable } else { EndKind::HighWatermark }
 }
@@ -92,7 +126,7 @@ fn visible(shared: &Shared) -> EndKind {
 async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
     let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
     let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
-    let mut ends = Ends::read(shared, key, cases).await?;
+    let mut ends = Logs::read(shared, key, cases).await?;
     let forgotten = |case: &&Case| {
         let known = writers.get(&case.tp).and_then(|one| one.as_ref().ok());
         let end = ends.destination_end(&case.tp);
@@ -103,7 +137,7 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
     if cases.iter().any(|case| forgotten(&case)) {
         tokio::time::sleep(SETTLE).await;
         writers = shared.destination.describe_producers(key.destination, &tps).await?;
-        ends = Ends::read(shared, key, cases).await?;
+        ends = Logs::read(shared, key, cases).await?;
     }
     let mut eyes = None;
     let mut found = Found::new();
@@ -141,7 +175,7 @@ async fn look(
     shared: &Shared,
     key: LaneKey,
     case: &Case,
-    ends: &Ends,
+    ends: &Logs,
     sequence: Option<i32>,
     eyes: &mut Option<Eyes>,
 ) -> Result<Prepared, Trouble> {
@@ -204,7 +238,7 @@ async fn open_eyes(shared: &Shared, key: LaneKey) -> Result<Eyes, ClusterError> 
 fn both<'a>(
     shared: &'a Shared,
     case: &Case,
-    ends: &Ends,
+    ends: &Logs,
     eyes: &'a mut Eyes,
 ) -> Result<(LogEye<'a>, LogEye<'a>), Trouble> {
     let (source_start, destination_start) = ends.starts(&case.tp)?;
@@ -228,7 +262,7 @@ fn both<'a>(
 type Answers = BTreeMap<TopicPartition, Result<Offset, KafkaCode>>;
 
 /// All ends and starts of a group.
-struct Ends {
+struct Logs {
     asked_at: TimestampMs,
     source_start: Answers,
     source_end: Answers,
@@ -238,15 +272,15 @@ struct Ends {
     destination_hwm: Answers,
 }
 
-impl Ends {
-    async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Ends, ClusterError> {
+impl Logs {
+    async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Logs, ClusterError> {
         let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
         let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
         let (source, destination) = (&shared.source, &shared.destination);
         let asked_at = shared.wall.now();
         // The destination's end before the source's: a source that grows meanwhile is no doubt.
         let destination_end = list(destination, key.destination, &there, EndKind::LogEnd).await?;
-        Ok(Ends {
+        Ok(Logs {
             asked_at,
             destination_end,
             destination_hwm: list(destination, key.destination, &there, EndKind::HighWatermark)

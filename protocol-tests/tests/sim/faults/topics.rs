@@ -89,6 +89,28 @@ async fn a_source_topic_made_anew_while_isolog_is_down_is_told_by_the_journal() 
     }
 }
 
+/// docs/OPERATING.md, "Begin a topic anew": the mirror topic is deleted and the source topic made
+/// anew, while isolog runs. What the old topic confirmed says nothing of the new one.
+#[tokio::test(start_paused = true)]
+async fn a_topic_begun_anew_while_isolog_runs_is_copied_from_its_beginning() {
+    for version in VERSIONS {
+        for batches in [1, 20] {
+            let mut lab = Lab::single(version);
+            lab.begin().await;
+            lab.destination().change(|state| state.delete_topic(BAD.0)).expect("it was there");
+            lab.source().recreate_topic(BAD.0);
+            for _ in 0..batches {
+                lab.append(BAD, 1);
+            }
+            lab.level(BAD).await;
+            lab.append(BAD, 3);
+            lab.level(BAD).await;
+            assert!(!lab.is_halted(BAD), "{version:?}: {:?}", lab.seen(BAD));
+            lab.others_go_on().await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_destination_topic_made_anew_halts() {
     for version in VERSIONS {

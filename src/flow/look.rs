@@ -1,0 +1,194 @@
+//! The looks at logs that a manager has made: of whom, when they are due, and what comes of them.
+//!
+//! It never asks a cluster itself: `probe` does, in tasks, many partitions a round trip.
+
+use std::collections::BTreeMap;
+
+use tokio::task;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
+use crate::flow::entry::How;
+use crate::flow::entry::NotNow;
+use crate::flow::entry::Place;
+use crate::flow::entry::case;
+use crate::flow::lane::LaneKey;
+use crate::flow::manager::PartitionManager;
+use crate::flow::probe::Case;
+use crate::flow::probe::Ends;
+use crate::flow::probe::Found;
+use crate::flow::probe::Trouble;
+use crate::flow::probe::probe;
+use crate::flow::release::Drained;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::TopicPartition;
+use crate::mirror::facts::Fault;
+use crate::mirror::facts::Order;
+use crate::mirror::facts::Prepared;
+use crate::mirror::partition::PartitionMirror;
+use crate::wire::error::Remedy;
+
+/// How many partitions are looked at in one round trip.
+const GROUP_MAX: usize = 64;
+
+/// What a look at logs brings.
+pub(super) enum Looked {
+    /// At both.
+    Both(LaneKey, Found),
+    /// At the destination's, for those that are let go.
+    Barrier(Ends),
+}
+
+impl PartitionManager {
+    /// Has everybody looked at who is due.
+    pub(super) fn look_at_due(&mut self) {
+        let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
+        let mut leaving: BTreeMap<BrokerId, Vec<(TopicPartition, LeaderEpoch)>> = BTreeMap::new();
+        for tp in self.entries.take_due(Instant::now()) {
+            let Some(entry) = self.entries.get_mut(&tp) else { continue };
+            if entry.leaving == Some(How::Leave) {
+                if let Some((leader, epoch)) = self.seek_barrier(&tp) {
+                    leaving.entry(leader).or_default().push((tp, epoch));
+                }
+                continue;
+            }
+            let mirror = match &mut entry.place {
+                Place::Backoff { mirror, .. } => mirror,
+                Place::Halted { mirror, .. } => {
+                    mirror.handle_order(Order::Resume);
+                    mirror
+                }
+                _ => continue,
+            };
+            let wants_tail = mirror.wants_tail_look() || entry.leaving.is_some();
+            let wants = (mirror.wants_far_look(), wants_tail);
+            match case(&self.shared, &entry.spec, wants) {
+                Ok((key, case)) => groups.entry(key).or_default().push(case),
+                Err(why) => self.put_off(&tp, why),
+            }
+        }
+        for (key, cases) in groups {
+            for group in cases.chunks(GROUP_MAX) {
+                self.look(key, group.to_vec());
+            }
+        }
+        for (leader, asked) in leaving {
+            for group in asked.chunks(GROUP_MAX) {
+                self.ask_barrier(leader, group.to_vec());
+            }
+        }
+    }
+
+    fn put_off(&mut self, tp: &TopicPartition, why: NotNow) {
+        let Some(mut mirror) = self.entries.take(tp) else { return };
+        match why {
+            NotNow::Leaderless(side) => {
+                let text = format!("the {side} names no leader of it");
+                mirror.note_trouble("LEADER_NOT_AVAILABLE", text);
+                self.refresh(side);
+            }
+            NotNow::Never(halt) => mirror.handle_halt(halt),
+        }
+        self.rest(tp, mirror);
+    }
+
+    fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
+        let tps = cases.iter().map(|case| case.tp.clone()).collect();
+        let shared = self.shared.clone();
+        self.begin_look(tps, async move { Looked::Both(key, probe(&shared, key, cases).await) });
+    }
+
+    pub(super) fn begin_look(
+        &mut self,
+        tps: Vec<TopicPartition>,
+        look: impl Future<Output = Looked> + Send + 'static,
+    ) {
+        self.looked += 1;
+        let number = self.looked;
+        for tp in tps {
+            if let Some(mirror) = self.entries.take(&tp) {
+                self.entries.put(&tp, Place::Probing { mirror, look: number });
+            }
+        }
+        let task = self.looks.spawn(async move { (number, look.await) });
+        self.looking.insert(task.id(), number);
+    }
+
+    pub(super) fn handle_look(&mut self, look: Result<(task::Id, (u64, Looked)), JoinError>) {
+        match look {
+            Ok((task, (number, looked))) => {
+                self.looking.remove(&task);
+                match looked {
+                    Looked::Both(key, found) => self.handle_found(key, number, found),
+                    Looked::Barrier(ends) => self.handle_barrier(number, ends),
+                }
+            }
+            Err(error) => self.handle_panic(&error),
+        }
+    }
+
+    /// The machine of a partition that this look was about; `None` where it has gone on since.
+    pub(super) fn take_looked(
+        &mut self,
+        tp: &TopicPartition,
+        number: u64,
+    ) -> Option<Box<PartitionMirror>> {
+        let place = &self.entries.get(tp)?.place;
+        let is_it = matches!(place, Place::Probing { look, .. } if *look == number);
+        if is_it { self.entries.take(tp) } else { None }
+    }
+
+    fn handle_found(&mut self, key: LaneKey, number: u64, found: Found) {
+        for (tp, one) in found {
+            let Some(mut mirror) = self.take_looked(&tp, number) else { continue };
+            match one {
+                Ok(facts) => self.handle_facts(key, &tp, mirror, &facts),
+                Err(trouble) => {
+                    self.handle_trouble(&mut mirror, &trouble);
+                    self.rest(&tp, mirror);
+                }
+            }
+        }
+    }
+
+    fn handle_facts(
+        &mut self,
+        key: LaneKey,
+        tp: &TopicPartition,
+        mut mirror: Box<PartitionMirror>,
+        facts: &Prepared,
+    ) {
+        mirror.handle_prepared(self.shared.wall.now(), facts);
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        entry.doubted = None;
+        entry.source_start = facts.source_start;
+        if !mirror.is_mirroring() {
+            return self.rest(tp, mirror);
+        }
+        match entry.drained(facts) {
+            Drained::Flows => self.enter(key, tp, mirror),
+            Drained::Waits(pause) => {
+                mirror.handle_failed(Fault::Moved);
+                self.stand(tp, mirror, Instant::now() + pause);
+            }
+            Drained::Level => self.finish(tp, Some(facts.destination_end)),
+        }
+    }
+
+    pub(super) fn handle_trouble(&mut self, mirror: &mut PartitionMirror, trouble: &Trouble) {
+        let (side, remedy, label, text) = match trouble {
+            Trouble::Cluster(error) => {
+                (error.peer.side, error.remedy(), "UNAVAILABLE", error.to_string())
+            }
+            Trouble::Code(side, code) => {
+                (*side, code.remedy(), code.name(), format!("the {side} says {code}"))
+            }
+        };
+        tracing::debug!(partition = %mirror.tp(), %text, "a look at both logs failed");
+        mirror.note_trouble(label, text);
+        if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
+            self.refresh(side);
+        }
+    }
+}

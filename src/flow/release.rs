@@ -1,0 +1,177 @@
+//! How a partition is let go: left, or drained first; and when it may be said that nobody holds it.
+//!
+//! It never says so while something of it may still arrive at the destination: what was not
+//! answered is waited out behind a barrier (`probe::barrier`), for which the source is not asked.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::flow::entry::Entry;
+use crate::flow::entry::How;
+use crate::flow::entry::NotNow;
+use crate::flow::entry::Place;
+use crate::flow::entry::destination;
+use crate::flow::look::Looked;
+use crate::flow::manager::PartitionManager;
+use crate::flow::probe::Ends;
+use crate::flow::probe::SETTLE;
+use crate::flow::probe::barrier;
+use crate::ids::BrokerId;
+use crate::ids::LeaderEpoch;
+use crate::ids::Offset;
+use crate::ids::Side;
+use crate::ids::TopicPartition;
+use crate::mirror::facts::Order;
+use crate::mirror::facts::Prepared;
+
+/// How far apart both logs must be found level twice, before one that drains counts as level.
+pub const LEVEL_PAUSE: Duration = Duration::from_secs(2);
+
+/// What a look at both logs means for a partition.
+pub(super) enum Drained {
+    /// It is copied on.
+    Flows,
+    /// There is nothing to copy now; it is looked at again after this.
+    Waits(Duration),
+    /// It has all that the source has.
+    Level,
+}
+
+impl Entry {
+    /// What these facts mean, if it drains.
+    pub(super) fn drained(&mut self, facts: &Prepared) -> Drained {
+        if self.leaving != Some(How::Drain) {
+            return Drained::Flows;
+        }
+        let (end, now) = (facts.destination_end, Instant::now());
+        if facts.source_end > end || facts.source_start > end {
+            self.level = None;
+            return Drained::Flows;
+        }
+        let is_level = facts.source_end == end && facts.source_log_end == end;
+        match self.level.filter(|(at, _)| is_level && *at == end) {
+            Some((_, since)) if now.duration_since(since) >= LEVEL_PAUSE => Drained::Level,
+            Some((_, since)) => Drained::Waits((since + LEVEL_PAUSE).duration_since(now)),
+            None => {
+                self.level = is_level.then_some((end, now));
+                Drained::Waits(LEVEL_PAUSE)
+            }
+        }
+    }
+}
+
+impl PartitionManager {
+    /// The link does not name it any more.
+    pub(super) fn unwant(&mut self, tp: &TopicPartition) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        (entry.named, entry.next) = (false, None);
+        if matches!(entry.place, Place::Released(_)) {
+            self.entries.remove(tp);
+            return;
+        }
+        self.release(tp, How::Leave);
+    }
+
+    /// Lets a partition go. One that was let go is told of again.
+    pub(super) fn release(&mut self, tp: &TopicPartition, how: How) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        if let Place::Released(released) = &entry.place {
+            return self.outbox.push_back(released.clone());
+        }
+        let before = entry.leaving;
+        entry.leaving = before.max(Some(how));
+        if entry.leaving == before {
+            return;
+        }
+        match (how, &mut entry.place) {
+            (How::Leave, Place::InLane { .. }) => self.recall(tp),
+            (How::Leave, _) => {
+                if let Some(mirror) = self.entries.take(tp) {
+                    self.stand(tp, mirror, Instant::now());
+                }
+            }
+            (How::Drain, Place::InLane { waiting: Some(member), .. }) => {
+                member.mirror.handle_order(Order::Drain);
+            }
+            (How::Drain, Place::InLane { key, waiting: None }) => {
+                let key = *key;
+                self.lanes.mark(key, tp);
+            }
+            (
+                How::Drain,
+                Place::Backoff { mirror, .. }
+                | Place::Probing { mirror, .. }
+                | Place::Halted { mirror, .. },
+            ) => mirror.handle_order(Order::Drain),
+            (How::Drain, Place::Released(_) | Place::Moving) => {}
+        }
+    }
+
+    /// Nobody holds it and nothing of it is on its way; the destination's log ends there.
+    pub(super) fn finish(&mut self, tp: &TopicPartition, end: Option<Offset>) {
+        let Some(mut entry) = self.entries.remove(tp) else { return };
+        let released = entry.released(end);
+        self.board.forget(tp);
+        self.outbox.push_back(released.clone());
+        match entry.next.take() {
+            Some(next) => self.welcome(next),
+            None if entry.named => {
+                entry.due = None;
+                entry.place = Place::Released(released);
+                self.entries.insert(entry);
+            }
+            None => {}
+        }
+    }
+
+    /// Who is to be asked about one that is let go and whose last appends were not answered. Where
+    /// the destination has no leader for it, or has another topic by its name, nobody can be
+    /// asked, and nothing of it can arrive once what an aborted connection delivers has settled.
+    pub(super) fn seek_barrier(&mut self, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
+        let entry = self.entries.get(tp)?;
+        let doubted = entry.doubted.unwrap_or_else(Instant::now);
+        match destination(&self.shared, &entry.spec) {
+            Ok(leader) => return Some(leader),
+            Err(NotNow::Leaderless(_)) => self.refresh(Side::Destination),
+            Err(NotNow::Never(_)) => {}
+        }
+        if doubted.elapsed() >= SETTLE {
+            self.finish(tp, None);
+        } else if let Some(mirror) = self.entries.take(tp) {
+            self.stand(tp, mirror, doubted + SETTLE);
+        }
+        None
+    }
+
+    pub(super) fn ask_barrier(
+        &mut self,
+        leader: BrokerId,
+        asked: Vec<(TopicPartition, LeaderEpoch)>,
+    ) {
+        let tps = asked.iter().map(|(tp, _)| tp.clone()).collect();
+        let shared = self.shared.clone();
+        self.begin_look(
+            tps,
+            async move { Looked::Barrier(barrier(&shared, leader, &asked).await) },
+        );
+    }
+
+    pub(super) fn handle_barrier(&mut self, number: u64, ends: Ends) {
+        for (tp, end) in ends {
+            let Some(mut mirror) = self.take_looked(&tp, number) else { continue };
+            match end {
+                Ok(end) => {
+                    if let Some(entry) = self.entries.get_mut(&tp) {
+                        entry.doubted = None;
+                    }
+                    self.finish(&tp, Some(end));
+                }
+                Err(trouble) => {
+                    self.handle_trouble(&mut mirror, &trouble);
+                    self.rest(&tp, mirror);
+                }
+            }
+        }
+    }
+}
