@@ -149,6 +149,7 @@ impl<'a> World<'a> {
             fetch_bytes_max: 1 << 20,
             append_bytes_max: 61 + 11 * 40,
             unpacked_bytes_max: 1 << 20,
+            held_bytes_max: 1 << 20,
             // all that is encoded anew is handed out, or what is more than a few records
             light_bytes_max: if dice.roll(2) == 0 { 0 } else { 200 },
             producer_age_ms_max: AGE_MS_MAX,

@@ -181,8 +181,10 @@ const ADDRESSES: &[Property] = &[
         Default::Is("1"),
         "How many batches all links together unpack and encode anew at a time: those of topics \
          with LogAppendTime, of compacted topics and of old formats. Others are copied as they \
-         are. A batch may unpack to an eighth of buffer.memory.bytes divided by this, but always \
-         to 4 MiB and never to more than 128 MiB.",
+         are. A batch may unpack to half of buffer.memory.bytes, but always to 128 MiB and never \
+         to more than 1 GiB; it is not held in memory as a whole. What must be (old formats, \
+         snappy without its frame, zstd with a window as large) may unpack to a quarter divided \
+         by this, but always to 4 MiB and never to more than 128 MiB.",
     ),
     plain(
         "properties.file",

@@ -23,6 +23,7 @@ use crate::flow::ask::ends;
 use crate::flow::ask::open_txns;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
+use crate::flow::lane::memory::held_bytes;
 use crate::flow::lane::memory::unit_bytes;
 use crate::flow::lane::works::Pool;
 use crate::flow::manager::PartitionManager;
@@ -265,6 +266,7 @@ impl Starting {
             fetch_bytes_max: partition,
             append_bytes_max: self.settings.flow.append_bytes_max,
             unpacked_bytes_max: unit_bytes(&self.settings.flow),
+            held_bytes_max: held_bytes(&self.settings.flow),
             light_bytes_max: LIGHT_BYTES_MAX,
             producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
             policy: self.settings.link.policy,

@@ -20,6 +20,8 @@ pub struct Limits {
     pub append_bytes_max: usize,
     /// What one unit that must be encoded anew may become when it is unpacked, in bytes.
     pub unpacked_bytes_max: usize,
+    /// What of one unit may be in memory at once, unpacked.
+    pub held_bytes_max: usize,
     /// A unit that is not packed and has at most so many bytes is encoded anew at once; others are
     /// handed out (`mirror::work`).
     pub light_bytes_max: usize,

@@ -15,10 +15,10 @@ use crate::wire::filler;
 use crate::wire::filler::Kind;
 use crate::wire::filler::repeat::repeat;
 use crate::wire::record::NewRecord;
+use crate::wire::record::take_tail;
 use crate::wire::reframe::Bounds;
 use crate::wire::reframe::ReframeError;
-use crate::wire::reframe::unpack::Entry;
-use crate::wire::reframe::unpack::Unpacked;
+use crate::wire::reframe::first_record;
 
 /// A gap longer than this is filled before anything behind it is taken in: what was fetched would
 /// hold its buffer all the while, and other partitions need it.
@@ -149,23 +149,24 @@ impl Gap {
 }
 
 impl Template {
-    /// The first record of `batch` that readers see; `None` where it has none or is corrupt.
-    pub fn of(batch: &BatchView, bounds: &Bounds) -> Option<Template> {
-        let unpacked = Unpacked::of_batch(batch, bounds).ok()?;
-        let visible = |entry: &Result<Entry<'_>, ReframeError>| {
-            entry.as_ref().map_or(true, |entry| entry.offset.is_some())
+    /// The first record of `batch` that readers see; `None` where it has none or is corrupt. One
+    /// that is larger than the bounds allow is an error.
+    pub fn of(batch: &BatchView, bounds: &Bounds) -> Result<Option<Template>, ReframeError> {
+        let first = match first_record(batch, bounds) {
+            Err(error) if error.is_too_large() => return Err(error),
+            Err(_) => return Ok(None),
+            Ok(first) => first,
         };
-        let first = unpacked.entries().ok()?.find(visible)?.ok()?.record;
-        let own = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
-        let headers = first.headers.iter();
-        let headers = headers.map(|(name, value)| (Bytes::copy_from_slice(name), own(*value)));
-        Some(Template {
+        let Some((timestamp_ms, tail)) = first else { return Ok(None) };
+        let Ok((key, value, headers)) = take_tail(&tail) else { return Ok(None) };
+        let own = |bytes: &[u8]| tail.slice_ref(bytes);
+        Ok(Some(Template {
             epoch: batch.leader_epoch(),
-            timestamp_ms: first.timestamp_ms,
-            key: own(first.key),
-            value: own(first.value),
-            headers: headers.collect(),
-        })
+            timestamp_ms,
+            key: key.map(own),
+            value: value.map(own),
+            headers: headers.iter().map(|(name, value)| (own(name), value.map(own))).collect(),
+        }))
     }
 
     /// `None` where it cannot be compressed: memory of the codec, at worst.

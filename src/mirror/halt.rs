@@ -39,12 +39,12 @@ pub enum Halt {
         /// `gap.offsets.max`.
         max: u64,
     },
-    /// A batch that had to be unpacked becomes larger than is held in memory for it.
+    /// A batch that had to be unpacked becomes larger than it may.
     Bomb {
         /// The batch's base offset.
         base: Offset,
         /// The bound.
-        unpacked_bytes_max: usize,
+        bytes_max: usize,
     },
     /// A batch of magic 0 or 1, or of one that is not known.
     OldFormat {
@@ -260,11 +260,11 @@ impl Halt {
                 f,
                 "the message at {base} has format {magic}, and message.format.old is halt"
             ),
-            Halt::Bomb { base, unpacked_bytes_max } => write!(
+            Halt::Bomb { base, bytes_max } => write!(
                 f,
-                "the batch at {base} must be encoded anew and becomes larger than \
-                 {unpacked_bytes_max} bytes when it is unpacked: raise buffer.memory.bytes, of \
-                 which it may take an eighth"
+                "the batch at {base} must be encoded anew and becomes larger than {bytes_max} \
+                 bytes when it is unpacked: raise buffer.memory.bytes to allow more (to half of \
+                 it, or to a quarter where a codec or an old format wants that in one piece)"
             ),
             Halt::Corrupt { base } => write!(
                 f,

@@ -268,6 +268,7 @@ impl PartitionMirror {
     pub(super) fn bounds(&self) -> Bounds {
         Bounds {
             unpacked_bytes_max: self.limits.unpacked_bytes_max,
+            held_bytes_max: self.limits.held_bytes_max,
             batch_bytes_max: self.takes.batch_bytes_max,
         }
     }
@@ -494,7 +495,7 @@ mod tests {
     }
 
     fn template(batch: &BatchView) -> Option<Template> {
-        Template::of(batch, &Bounds::default())
+        Template::of(batch, &Bounds::default()).unwrap()
     }
 
     fn with_policy(policy: Policy) -> PartitionMirror {

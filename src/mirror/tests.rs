@@ -120,6 +120,7 @@ pub fn fresh() -> PartitionMirror {
         fetch_bytes_max: 1_000_000,
         append_bytes_max: 1_000_000,
         unpacked_bytes_max: UNPACKED_BYTES_MAX,
+        held_bytes_max: UNPACKED_BYTES_MAX,
         light_bytes_max: 1_000_000,
         producer_age_ms_max: 86_400_000,
         policy: POLICY,

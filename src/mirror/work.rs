@@ -70,12 +70,12 @@ impl Work {
         };
         let told = |run: Run| {
             let template = match &run {
-                Run::Batch(batch) if self.repeats => Template::of(batch, &self.bounds),
+                Run::Batch(batch) if self.repeats => Template::of(batch, &self.bounds)?,
                 Run::Batch(_) | Run::Gap { .. } => None,
             };
-            (run, template)
+            Ok((run, template))
         };
-        let runs = runs.map(|runs| runs.into_iter().map(told).collect());
+        let runs = runs.and_then(|runs| runs.into_iter().map(told).collect());
         Worked { ticket: self.ticket, runs }
     }
 }
@@ -194,12 +194,13 @@ impl PartitionMirror {
     fn take_worked(&mut self, job: &Job, worked: Worked) {
         let runs = match worked.runs {
             Ok(runs) => runs,
-            Err(error) if error.is_too_large() => {
-                let unpacked_bytes_max = self.bounds().unpacked_bytes_max;
-                self.ahead = Some(Halt::Bomb { base: job.at, unpacked_bytes_max });
-                return;
-            }
-            Err(_) => return self.handle_malformed(),
+            Err(error) => match error.bytes_max() {
+                Some(bytes_max) => {
+                    self.ahead = Some(Halt::Bomb { base: job.at, bytes_max });
+                    return;
+                }
+                None => return self.handle_malformed(),
+            },
         };
         for (run, template) in runs {
             if self.state != State::Mirroring || self.ahead.is_some() {

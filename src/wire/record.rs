@@ -104,13 +104,22 @@ fn take_record<'a>(left: &mut &'a [u8]) -> Result<RecordView<'a>> {
     take(&mut body, "record attributes", 1)?;
     let timestamp_delta = take_varlong(&mut body, "timestamp delta")?;
     let offset_delta = take_varint(&mut body, "offset delta")?;
+    let (key, value, headers) = take_tail(body)?;
+    Ok(RecordView { offset_delta, timestamp_delta, key, value, headers })
+}
+
+/// Key, value and headers.
+pub type Tail<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, Vec<RecordHeader<'a>>);
+
+/// What stands behind a record's deltas.
+pub fn take_tail(mut body: &[u8]) -> Result<Tail<'_>> {
     let key = take_nullable(&mut body, "key")?;
     let value = take_nullable(&mut body, "value")?;
     let headers = take_headers(&mut body)?;
     if !body.is_empty() {
         return Err(WireError::Trailing { what: "a record", bytes: body.len() });
     }
-    Ok(RecordView { offset_delta, timestamp_delta, key, value, headers })
+    Ok((key, value, headers))
 }
 
 fn take_headers<'a>(body: &mut &'a [u8]) -> Result<Vec<RecordHeader<'a>>> {
@@ -217,6 +226,11 @@ impl RecordView<'_> {
         out.put_u8(0);
         put_varlong(out, self.timestamp_delta);
         put_varint(out, self.offset_delta);
+        self.put_tail(out);
+    }
+
+    /// Writes what stands behind the deltas: key, value and headers.
+    pub fn put_tail(&self, out: &mut impl BufMut) {
         put_nullable(out, self.key);
         put_nullable(out, self.value);
         put_varlong(out, self.headers.len() as i64);

@@ -27,8 +27,9 @@ use crate::broker::codec::crc32;
 /// What the bodies let anything unpack to, in bytes.
 pub const UNPACKED_BYTES_MAX: usize = 64 * 1024;
 /// What a decoder of this file may take from the heap besides: output that doubles while it grows,
-/// and the state of a library.
-pub const HEAP_BYTES_BASE: usize = 4 * UNPACKED_BYTES_MAX + 256 * 1024;
+/// and the state of two libraries, since what one unpacks the other packs meanwhile. That of gzip
+/// alone is 320 KiB for packing.
+pub const HEAP_BYTES_BASE: usize = 4 * UNPACKED_BYTES_MAX + 384 * 1024;
 /// And per byte of its input: an entry and its place in a run, for a record of seven bytes.
 pub const HEAP_PER_BYTE_MAX: usize = 64;
 
@@ -36,7 +37,9 @@ pub const HEAP_PER_BYTE_MAX: usize = 64;
 const BATCH_BYTES_MAX: usize = 2_000;
 
 fn bounds() -> Bounds {
-    Bounds { unpacked_bytes_max: UNPACKED_BYTES_MAX, batch_bytes_max: Some(BATCH_BYTES_MAX) }
+    let unpacked_bytes_max = UNPACKED_BYTES_MAX;
+    let batch_bytes_max = Some(BATCH_BYTES_MAX);
+    Bounds { unpacked_bytes_max, held_bytes_max: unpacked_bytes_max, batch_bytes_max }
 }
 
 /// One byte for the codec, then what it packed.
@@ -187,7 +190,7 @@ fn plain(batch: &BatchView) {
 
 /// The same records in one batch, where they have no gap between them.
 fn merged(batches: &[BatchView], wanted: &[Seen]) {
-    let wide = Bounds { unpacked_bytes_max: 4 * UNPACKED_BYTES_MAX, batch_bytes_max: None };
+    let wide = Bounds { unpacked_bytes_max: 4 * UNPACKED_BYTES_MAX, ..Bounds::default() };
     let Ok(Some((_, one))) = merge::merge(batches, &wide) else { return };
     let base = one.base_offset();
     let unpacked = Unpacked::of_batch(&one, &wide).expect("well made");

@@ -9,6 +9,7 @@ mod logins;
 mod metadata;
 mod scrapes;
 mod shape;
+mod units;
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;

@@ -111,7 +111,7 @@ fn a_bomb_is_refused_at_its_cap(stage: &Stage) {
     let (_, end) = stage.source.ends(BOMB, 0).unwrap();
     stage.isolog.wait_copied(BOMB, 0, end);
     stage.source.produce_bytes(BOMB, 0, bomb()).unwrap();
-    stage.halted(BOMB, "DECOMPRESSION_BOMB", &[&format!("at {end}"), "33554432"], end);
+    stage.halted(BOMB, "DECOMPRESSION_BOMB", &[&format!("at {end}"), "134217728"], end);
     let [ours, copy] = [&stage.source, &stage.destination].map(|hand| hand.ends(BOMB, 0).unwrap());
     assert_eq!((ours.1, copy.1), (end + 1, end));
     stage.others_go_on();

@@ -26,6 +26,8 @@ use std::time::Instant;
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
+use isolog::wire::codec::Codec;
+use isolog::wire::codec::compress;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::MetadataResponse;
@@ -36,8 +38,10 @@ use kafka_protocol::protocol::Decodable;
 use kafka_protocol::protocol::Encodable;
 use kafka_protocol::protocol::StrBytes;
 use protocol_tests::broker::Build;
-use protocol_tests::broker::Codec;
 use protocol_tests::broker::Record;
+use protocol_tests::broker::batch::HEADER_BYTES;
+use protocol_tests::broker::batch::Header;
+use protocol_tests::broker::batch::LOG_APPEND_TIME;
 use protocol_tests::broker::takeover::Act;
 use protocol_tests::loopback::Loopback;
 use protocol_tests::real::Isolog;
@@ -50,19 +54,30 @@ use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 
 /// `buffer.memory.bytes` of the process.
-const BUDGET_BYTES: u64 = 64 << 20;
-/// What a process holds beside its budget: code, threads, metadata, the service port's answers.
-const BASE_BYTES: u64 = 192 << 20;
+const BUDGET_BYTES: u64 = 32 << 20;
+/// What a process holds beside its budget and what the attacks take: code, threads, metadata and
+/// the service port's answers, 11 MiB where hardly anything is copied (24 unoptimised); and what
+/// glibc keeps of memory that was freed, in an arena for each thread.
+const BASE_BYTES: u64 = 80 << 20;
+/// What a partition takes in a metadata answer that is refused.
+const METADATA_PARTITION_BYTES: u64 = 32;
 /// How long one look at health may take before the test fails; the promise is 100 ms.
 const HEALTH_MS_MAX: u64 = 2_000;
 /// What stands for the time of a look that had no answer.
 const UNANSWERED: u64 = u64::MAX;
-/// How late the healthy link may be; the promise is a second.
-const LAG_MS_MAX: u64 = 30_000;
+/// How late the healthy link may be; the promise is a second. Twenty thousand records a second on
+/// a machine that does ten other things have been 29 seconds late, at worst, in ten minutes.
+const LAG_MS_MAX: [u64; 2] = [10_000, 30_000];
 /// The promise is five seconds.
 const STOP_SECONDS_MAX: u64 = 15;
-/// How long the healthy link may take to be level when all is over.
+/// How long a link may take to be level when all is over.
 const LEVEL_SECONDS_MAX: u64 = 120;
+/// How many batches of an ordinary producer have to be unpacked beside the bombs.
+const ORDINARY: u64 = 20;
+/// What each of them unpacks to.
+const ORDINARY_BYTES: usize = 6 << 20;
+/// How many records they hold.
+const ORDINARY_RECORDS: u64 = ORDINARY * (ORDINARY_BYTES as u64 / 1_000);
 
 /// One kind of attack.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -83,6 +98,9 @@ enum Part {
     Text,
 }
 
+/// What the name of the ordinary topic beside the bombs ends in.
+const ORDINARY_TOPIC: &str = "-ordinary";
+
 const PARTS: [(&str, Part); 7] = [
     ("h1", Part::Bombs),
     ("h2", Part::Scrapes),
@@ -93,11 +111,9 @@ const PARTS: [(&str, Part); 7] = [
     ("h7", Part::Text),
 ];
 
-/// The ones whose mends are in.
-const MENDED: [&str; 2] = ["h2", "h3"];
-
 fn chosen() -> Vec<Part> {
-    let named = std::env::var("ISOLOG_HOSTILE_PARTS").unwrap_or_else(|_| MENDED.join(","));
+    let all = || PARTS.map(|part| part.0).join(",");
+    let named = std::env::var("ISOLOG_HOSTILE_PARTS").unwrap_or_else(|_| all());
     let part = |name: &str| PARTS.iter().find(|part| part.0 == name).expect("a part h1 to h7").1;
     named.split(',').filter(|name| !name.is_empty()).map(part).collect()
 }
@@ -105,28 +121,49 @@ fn chosen() -> Vec<Part> {
 /// How much of everything.
 #[derive(Copy, Clone)]
 struct Size {
+    is_full: bool,
     seconds: u64,
     records_per_second: u64,
     bomb_bytes: usize,
+    /// Of each of three partitions.
+    bombs: usize,
     padding_bytes: usize,
     partitions: i32,
+    /// How often it is started and stopped while all goes on.
+    stops: u64,
+}
+
+impl Size {
+    /// What may be resident: the budget with a third of it more, and a base. To that belong an
+    /// answer that is larger than what was asked for, of which each source cluster has one at a
+    /// time, and the metadata answer that is counted before it is refused.
+    fn resident_bytes_max(self) -> u64 {
+        let metadata = self.partitions as u64 * METADATA_PARTITION_BYTES;
+        BUDGET_BYTES * 13 / 10 + BASE_BYTES + self.padding_bytes as u64 + metadata
+    }
 }
 
 fn size() -> Size {
     match std::env::var("ISOLOG_HOSTILE").as_deref() {
         Ok("full") => Size {
+            is_full: true,
             seconds: 600,
             records_per_second: 20_000,
             bomb_bytes: 120 << 20,
+            bombs: 400,
             padding_bytes: 99 << 20,
             partitions: 1_000_000,
+            stops: 10,
         },
         _ => Size {
+            is_full: false,
             seconds: 20,
             records_per_second: 2_000,
             bomb_bytes: 24 << 20,
+            bombs: 40,
             padding_bytes: 48 << 20,
             partitions: 100_000,
+            stops: 2,
         },
     }
 }
@@ -146,14 +183,19 @@ async fn hostile(part: Part, size: Size) -> Option<(String, Loopback)> {
     match part {
         Part::Scrapes | Part::Seats => return None,
         Part::Bombs => {
-            cluster.create_topic(&name, 3, &[("cleanup.policy", "compact")]);
-            let value = Bytes::from(vec![0; size.bomb_bytes]);
-            let one = Record { value: Some(value), ..Record::new("key", "") };
-            let bomb = Build::new(now_ms(), vec![one]).codec(Codec::Gzip).bytes();
+            let stamped = [("message.timestamp.type", "LogAppendTime")];
+            cluster.create_topic(&name, 3, &stamped);
+            let bomb = stamped_zeros(size.bomb_bytes);
             for partition in 0..3 {
-                for _ in 0..8 {
+                for _ in 0..size.bombs {
                     cluster.append_bytes(&name, partition, &bomb);
                 }
+            }
+            let ordinary = format!("{name}{ORDINARY_TOPIC}");
+            cluster.create_topic(&ordinary, 1, &stamped);
+            let words = stamped_words(ORDINARY_BYTES);
+            for _ in 0..ORDINARY {
+                cluster.append_bytes(&ordinary, 0, &words);
             }
         }
         Part::Padding => {
@@ -195,6 +237,28 @@ async fn hostile(part: Part, size: Size) -> Option<(String, Loopback)> {
         }
     }
     Some((name, source))
+}
+
+/// A record of zeros that its broker stamped, so that its batch must be unpacked.
+fn stamped_zeros(bytes: usize) -> Bytes {
+    let value = Some(Bytes::from(vec![0; bytes]));
+    stamped(vec![Record { value, ..Record::new("key", "") }])
+}
+
+/// The same of many records, as an ordinary producer packs them.
+fn stamped_words(bytes: usize) -> Bytes {
+    let record = |n: usize| Record::new(&format!("key-{n}"), &format!("{n} words ").repeat(80));
+    let count = bytes / 1_000;
+    stamped((0..count).map(record).collect())
+}
+
+/// Really packed, which the simulated brokers' own hand never does.
+fn stamped(records: Vec<Record>) -> Bytes {
+    let plain = Build::new(now_ms(), records).flags(LOG_APPEND_TIME).bytes();
+    let packed = compress(Codec::Gzip, plain[HEADER_BYTES..].to_vec()).unwrap();
+    let header = Header::read(&plain).unwrap();
+    let attributes = header.attributes | i16::from(Codec::Gzip.number());
+    Header { attributes, ..header }.write(&packed)
 }
 
 /// The same body with a tag at its end that nobody knows.
@@ -337,10 +401,51 @@ fn links(all: &[(String, Loopback)]) -> String {
     all.iter().map(link).collect()
 }
 
+/// What a link's partitions are, as the service port shows them.
+fn partitions(isolog: &Isolog, link: &str) -> Option<Vec<serde_json::Value>> {
+    isolog.get(&format!("/v1/partitions?link={link}"))?.as_array().cloned()
+}
+
+/// The copied ends of a link's topic, together.
+fn copied(isolog: &Isolog, link: &str, topic: &str) -> Option<u64> {
+    let all = partitions(isolog, link)?;
+    let of_topic = all.iter().filter(|one| one["topic"] == topic);
+    Some(of_topic.filter_map(|one| one["destination_hwm"].as_u64()).sum())
+}
+
+/// What must be unpacked is copied, that of an ordinary producer and that of a hostile one.
+fn wait_unpacked(isolog: &Isolog, name: &str) {
+    let ordinary = format!("{name}{ORDINARY_TOPIC}");
+    isolog.wait_for("the ordinary topic is level", LEVEL_SECONDS_MAX, |isolog| {
+        (copied(isolog, name, &ordinary)? == ORDINARY_RECORDS).then_some(())
+    });
+    let bombs = copied(isolog, name, name).unwrap();
+    let halted = partitions(isolog, name).unwrap();
+    let halted = halted.iter().filter(|one| one["state"] == "Halted").count();
+    println!("hostile: {bombs} bombs were copied");
+    assert!(bombs > 0 && halted == 0, "{bombs} bombs, {halted} partitions halted");
+}
+
+/// At any moment, with all of it going on: it is told to stop, and ends.
+fn stop_now_and_then(isolog: &mut Isolog, stops: u64) -> Times {
+    let times = Times::default();
+    for stop in 0..=stops {
+        if stop > 0 {
+            isolog.start_again().unwrap();
+            isolog.wait_for("it serves", 60, |isolog| partitions(isolog, "dr").map(drop));
+            sleep(Duration::from_millis(400 * stop % 3_000)); // any moment is right
+        }
+        let start = Instant::now();
+        let status = isolog.term(Duration::from_secs(STOP_SECONDS_MAX)).unwrap();
+        times.note(u64::try_from(start.elapsed().as_millis()).unwrap());
+        assert_eq!(status.code(), Some(0), "{status}");
+    }
+    times
+}
+
 fn lag_ms(isolog: &Isolog) -> u64 {
-    let all = isolog.get("/v1/partitions?link=dr").unwrap_or_default();
-    let lags = all.as_array().into_iter().flatten().filter_map(|one| one["lag_ms"].as_u64());
-    lags.max().unwrap_or(0)
+    let all = partitions(isolog, "dr").unwrap_or_default();
+    all.iter().filter_map(|one| one["lag_ms"].as_u64()).max().unwrap_or(0)
 }
 
 fn most_bytes(pid: u32) -> u64 {
@@ -352,9 +457,7 @@ fn most_bytes(pid: u32) -> u64 {
 /// Waits until the copy has what the producer was told is written.
 fn wait_level(isolog: &Isolog, records: u64) {
     isolog.wait_for("the healthy link is level", LEVEL_SECONDS_MAX, |isolog| {
-        let all = isolog.get("/v1/partitions?link=dr")?;
-        let hwm = all.as_array()?.iter().filter_map(|one| one["destination_hwm"].as_u64());
-        (hwm.sum::<u64>() == records).then_some(())
+        (copied(isolog, "dr", "healthy")? == records).then_some(())
     });
 }
 
@@ -373,6 +476,14 @@ fn attack(parts: &[Part], address: SocketAddr) -> Until {
         }
     }
     until
+}
+
+/// At full size, where there are enough looks for shares of them to say something.
+fn keeps_its_promises(health: [u64; 4], lag: [u64; 4], stops: [u64; 4]) {
+    let ([_, health, ..], [lag, ..], [.., stop]) = (health, lag, stops);
+    assert!(health <= 100, "health took {health} ms, 99 of 100 times not longer");
+    assert!(lag <= 1_000, "the healthy link was {lag} ms late, half of the time");
+    assert!(stop <= 5_000, "it took {stop} ms to stop");
 }
 
 #[test]
@@ -403,8 +514,7 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     let load = Load::start(source.bootstrap(), &load).unwrap();
     let mut isolog = Isolog::start(&spec).unwrap();
     isolog.wait_for("the healthy link copies", 60, |isolog| {
-        let all = isolog.get("/v1/partitions?link=dr")?;
-        all.as_array()?.iter().any(|one| one["destination_hwm"].as_u64() > Some(0)).then_some(())
+        (copied(isolog, "dr", "healthy")? > 0).then_some(())
     });
     let address = SocketAddr::from(([127, 0, 0, 1], isolog.port()));
     let (health, lag) = (Times::default(), Times::default());
@@ -419,23 +529,27 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     }
     let loaded = load.stop().unwrap();
     wait_level(&isolog, loaded.records);
-    let bytes = most_bytes(isolog.pid().unwrap());
+    if parts.contains(&Part::Bombs) {
+        wait_unpacked(&isolog, "bombs");
+    }
+    let (bytes, bound) = (most_bytes(isolog.pid().unwrap()), size.resident_bytes_max());
     looks.end(); // from here on nobody need answer; the attacks go on over the end
-    let start = Instant::now();
-    let status = isolog.term(Duration::from_secs(STOP_SECONDS_MAX)).unwrap();
-    println!("hostile: SIGTERM ended it after {} ms", start.elapsed().as_millis());
+    let stops = stop_now_and_then(&mut isolog, size.stops);
     until.end();
     let rate = loaded.records as f64 / loaded.seconds;
     println!("hostile: {} records, {rate:.0} a second", loaded.records);
-    println!("hostile: resident at most {} MiB", bytes >> 20);
-    let (health, lag) = (health.say("health"), lag.say("lag"));
+    println!("hostile: resident at most {} MiB, {} are allowed", bytes >> 20, bound >> 20);
+    let (health_times, lag_times) = (health, lag);
+    let (health, lag) = (health_times.say("health"), lag_times.say("lag"));
+    stops.say("SIGTERM");
     let log = isolog.log();
     println!("hostile: {} bytes of log", log.len());
     assert!(health <= HEALTH_MS_MAX, "health took {health} ms");
-    assert!(lag <= LAG_MS_MAX, "the healthy link was {lag} ms late");
-    let bound = BUDGET_BYTES * 13 / 10 + BASE_BYTES;
+    assert!(lag <= LAG_MS_MAX[usize::from(size.is_full)], "the healthy link was {lag} ms late");
+    if size.is_full {
+        keeps_its_promises(health_times.parts(), lag_times.parts(), stops.parts());
+    }
     assert!(bytes <= bound, "{bytes} bytes resident, {bound} are allowed");
-    assert_eq!(status.code(), Some(0), "{status}");
     assert!(!log.contains("panicked"), "{log}");
     if parts.contains(&Part::Text) {
         assert!(!log.contains(['\u{1b}', '\u{7}']), "a peer's text is in the log as it came");

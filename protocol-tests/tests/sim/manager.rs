@@ -243,6 +243,7 @@ fn limits() -> Limits {
         fetch_bytes_max: 64 << 10,
         append_bytes_max: 1 << 20,
         unpacked_bytes_max: 1 << 20,
+        held_bytes_max: 1 << 20,
         light_bytes_max: 1 << 10,
         producer_age_ms_max: 86_400_000,
         policy: Policy::default(),

@@ -11,13 +11,16 @@ pub const STROKES: usize = 2;
 pub const GRANT_BYTES_MIN: usize = 128 * 1024;
 /// Quarters.
 const SHARES: usize = 4;
-/// What is unpacked lies there twice: as it was, and as it is to be.
-const COPIES: usize = 2;
-/// What one unit may be unpacked at least, however little memory there is: below this a batch of
+/// What of one unit may be held at least, however little memory there is: below this a batch of
 /// the usual size would halt its partition.
-const UNIT_BYTES_MIN: usize = 4 << 20;
+const HELD_BYTES_MIN: usize = 4 << 20;
 /// And at most.
-const UNIT_BYTES_MAX: usize = 128 << 20;
+const HELD_BYTES_MAX: usize = 128 << 20;
+/// What one unit may become at least: what Kafka's own clients have to hold of a batch is larger
+/// in the rarest cases. It takes a second or two.
+const UNIT_BYTES_MIN: usize = 128 << 20;
+/// And at most.
+const UNIT_BYTES_MAX: usize = 1 << 30;
 
 /// A lane's share of a quarter.
 fn share(options: &Options, lanes: usize) -> usize {
@@ -38,10 +41,15 @@ pub fn anew_bytes(options: &Options, lanes: usize) -> usize {
     share(options, lanes).max(GRANT_BYTES_MIN)
 }
 
-/// What one unit may become when it is unpacked.
+/// What one unit may become when it is unpacked. That is not held: it goes through piece by piece.
 pub fn unit_bytes(options: &Options) -> usize {
-    let share = options.memory_bytes / (SHARES * COPIES * options.reencode_threads.max(1));
-    share.clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
+    (options.memory_bytes / 2).clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
+}
+
+/// What of one unit may be held at once, where it cannot go through piece by piece.
+pub fn held_bytes(options: &Options) -> usize {
+    let share = options.memory_bytes / (SHARES * options.reencode_threads.max(1));
+    share.clamp(HELD_BYTES_MIN, HELD_BYTES_MAX)
 }
 
 /// The buffer that an answer of so many bytes takes. A broker answers with more only for a batch
@@ -72,13 +80,16 @@ mod tests {
             let options = options(256 << 20);
             let buffer = grant_bytes(&options, lanes).next_power_of_two();
             let held = lanes * (STROKES * buffer + anew_bytes(&options, lanes));
-            let unpacked = options.reencode_threads * COPIES * unit_bytes(&options);
+            let unpacked = options.reencode_threads * held_bytes(&options);
             assert!(held + unpacked <= 256 << 20, "{lanes} lanes: {buffer}");
         }
         assert_eq!(grant_bytes(&options(64 << 20), 1), (8 << 20) - (8 << 20) / 16);
         assert!(grant_bytes(&options(1), 1) <= GRANT_BYTES_MIN);
+        assert_eq!(held_bytes(&options(1)), HELD_BYTES_MIN);
+        assert_eq!(held_bytes(&options(256 << 20)), 32 << 20);
+        assert_eq!(held_bytes(&options(1 << 40)), HELD_BYTES_MAX);
         assert_eq!(unit_bytes(&options(1)), UNIT_BYTES_MIN);
-        assert_eq!(unit_bytes(&options(256 << 20)), 16 << 20);
+        assert_eq!(unit_bytes(&options(512 << 20)), 256 << 20);
         assert_eq!(unit_bytes(&options(1 << 40)), UNIT_BYTES_MAX);
     }
 }

@@ -16,8 +16,10 @@ use super::Sink;
 /// 32 KiB, the most that deflate knows.
 const WINDOW_BITS: u8 = 15;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// The least room that the packer is given.
+const ROOM_BYTES: usize = 256;
 
-pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
+pub(super) fn unpack(packed: &[u8], out: &mut Sink<'_>) -> Result<(), CodecError> {
     let mut left = packed;
     loop {
         left = member(left, out)?;
@@ -29,7 +31,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
 }
 
 /// Unpacks the member in front; what lies behind it comes back.
-fn member<'a>(packed: &'a [u8], out: &mut Sink) -> Result<&'a [u8], CodecError> {
+fn member<'a>(packed: &'a [u8], out: &mut Sink<'_>) -> Result<&'a [u8], CodecError> {
     let mut stream = Decompress::new_gzip(WINDOW_BITS);
     let mut left = packed;
     loop {
@@ -49,16 +51,28 @@ fn member<'a>(packed: &'a [u8], out: &mut Sink) -> Result<&'a [u8], CodecError> 
     }
 }
 
-pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let failed = CodecError::Failed { codec: Codec::Gzip };
-    let mut stream = Compress::new_gzip(Compression::default(), WINDOW_BITS);
-    let mut out = Vec::with_capacity(plain.len() / 2 + 64);
+/// Packs piece by piece.
+pub(super) fn packer() -> Compress {
+    Compress::new_gzip(Compression::default(), WINDOW_BITS)
+}
+
+/// Packs more into `out`; with `FlushCompress::Finish` it is the last.
+pub(super) fn pack(
+    stream: &mut Compress,
+    mut plain: &[u8],
+    out: &mut Vec<u8>,
+    flush: FlushCompress,
+) -> Result<(), CodecError> {
     loop {
-        let rest = &plain[stream.total_in() as usize..];
-        match stream.compress_vec(rest, &mut out, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => return Ok(out),
-            Ok(_) => out.reserve(out.len().max(64)),
-            Err(_) => return Err(failed),
+        if plain.is_empty() && flush == FlushCompress::None {
+            return Ok(());
+        }
+        out.reserve(ROOM_BYTES);
+        let before = stream.total_in();
+        match stream.compress_vec(plain, out, flush) {
+            Ok(Status::StreamEnd) => return Ok(()),
+            Ok(_) => plain = &plain[(stream.total_in() - before) as usize..],
+            Err(_) => return Err(CodecError::Failed { codec: Codec::Gzip }),
         }
     }
 }

@@ -13,7 +13,8 @@ const MAGIC: [u8; 4] = 0x184d_2204u32.to_le_bytes();
 /// Version 1, blocks on their own, no checksums, no sizes; blocks of 64 KiB; the checksum of both
 /// (the second byte of xxHash32), all as Kafka's own writer has them.
 const HEAD: [u8; 3] = [0x60, 0x40, 0x82];
-const BLOCK_BYTES: usize = 64 * 1024;
+/// How many bytes are packed at a time.
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 /// The bit of a block's length that says it is stored as it is.
 const STORED: u32 = 1 << 31;
 /// No block swells by more: each byte of a long match's length makes 255.
@@ -29,7 +30,7 @@ struct Frame {
     block_bytes_max: usize,
 }
 
-pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
+pub(super) fn unpack(packed: &[u8], out: &mut Sink<'_>) -> Result<(), CodecError> {
     let mut left = packed;
     let frame = head(&mut left, out)?;
     loop {
@@ -58,7 +59,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
     Ok(())
 }
 
-fn head(left: &mut &[u8], out: &Sink) -> Result<Frame, CodecError> {
+fn head(left: &mut &[u8], out: &Sink<'_>) -> Result<Frame, CodecError> {
     if take::<4>(left, out)? != MAGIC {
         return Err(out.malformed("no LZ4 frame"));
     }
@@ -82,11 +83,11 @@ fn head(left: &mut &[u8], out: &Sink) -> Result<Frame, CodecError> {
     })
 }
 
-fn unpack_block(frame: &Frame, block: &[u8], out: &mut Sink) -> Result<(), CodecError> {
+fn unpack_block(frame: &Frame, block: &[u8], out: &mut Sink<'_>) -> Result<(), CodecError> {
     let filled = out.bytes.len();
     let room = frame.block_bytes_max.min(block.len() * RATIO_MAX);
     // one byte beyond the cap, so that what is too large shows as such
-    let room = room.min(out.max.saturating_sub(filled).saturating_add(1));
+    let room = room.min(out.room());
     let mut made = vec![0; room];
     let from = if frame.linked { filled.saturating_sub(DICTIONARY_BYTES) } else { filled };
     let result = if from < filled {
@@ -96,35 +97,41 @@ fn unpack_block(frame: &Frame, block: &[u8], out: &mut Sink) -> Result<(), Codec
     };
     match result {
         Ok(len) => out.put(&made[..len]),
-        Err(_) if filled + room > out.max => Err(out.too_large()),
+        Err(_) if out.total() + room > out.max => Err(out.too_large()),
         Err(_) => Err(out.malformed("no LZ4 block")),
     }
 }
 
-fn take<const N: usize>(left: &mut &[u8], out: &Sink) -> Result<[u8; N], CodecError> {
+fn take<const N: usize>(left: &mut &[u8], out: &Sink<'_>) -> Result<[u8; N], CodecError> {
     let (taken, rest) = left.split_first_chunk::<N>().ok_or(early(out))?;
     *left = rest;
     Ok(*taken)
 }
 
-fn early(out: &Sink) -> CodecError {
+fn early(out: &Sink<'_>) -> CodecError {
     out.malformed("it ends early")
 }
 
-pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(plain.len() / 2 + 64);
+/// What stands before the blocks.
+pub(super) fn begin(out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&HEAD);
-    let mut packed = vec![0; block::get_maximum_output_size(BLOCK_BYTES.min(plain.len()))];
-    for chunk in plain.chunks(BLOCK_BYTES) {
-        let len = block::compress_into(chunk, &mut packed);
-        let len = len.map_err(|_| CodecError::Failed { codec: Codec::Lz4 })?;
-        let stored = len >= chunk.len();
-        let content = if stored { chunk } else { &packed[..len] };
-        let flag = if stored { STORED } else { 0 };
-        out.extend_from_slice(&(content.len() as u32 | flag).to_le_bytes());
-        out.extend_from_slice(content);
-    }
+}
+
+/// Packs one block, of at most `BLOCK_BYTES`.
+pub(super) fn pack(chunk: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let mut packed = vec![0; block::get_maximum_output_size(chunk.len())];
+    let len = block::compress_into(chunk, &mut packed);
+    let len = len.map_err(|_| CodecError::Failed { codec: Codec::Lz4 })?;
+    let stored = len >= chunk.len();
+    let content = if stored { chunk } else { &packed[..len] };
+    let flag = if stored { STORED } else { 0 };
+    out.extend_from_slice(&(content.len() as u32 | flag).to_le_bytes());
+    out.extend_from_slice(content);
+    Ok(())
+}
+
+/// What stands behind the blocks.
+pub(super) fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
-    Ok(out)
 }

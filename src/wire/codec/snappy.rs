@@ -16,11 +16,11 @@ const VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
 /// The first half of the magic where a block's length should be: streams in a row.
 const MAGIC_HEAD: [u8; 4] = *b"\x82SNA";
 /// What snappy-java packs at a time, in bytes.
-const BLOCK_BYTES: usize = 32 * 1024;
+pub(super) const BLOCK_BYTES: usize = 32 * 1024;
 /// No block swells by more: a copy of three bytes makes at most 64.
 const RATIO_MAX: usize = 22;
 
-pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
+pub(super) fn unpack(packed: &[u8], out: &mut Sink<'_>) -> Result<(), CodecError> {
     if !packed.starts_with(&MAGIC) {
         return block(packed, out);
     }
@@ -40,12 +40,15 @@ pub(super) fn unpack(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
     if left.is_empty() { Ok(()) } else { Err(out.malformed(short)) }
 }
 
-fn block(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
+fn block(packed: &[u8], out: &mut Sink<'_>) -> Result<(), CodecError> {
     let claimed = decompress_len(packed).map_err(|_| out.malformed("no snappy block"))?;
     if claimed / RATIO_MAX > packed.len() {
         return Err(out.malformed("a length that no block can have"));
     }
     out.fits(claimed)?;
+    if claimed > out.held_max {
+        return Err(CodecError::TooLarge { codec: out.codec, max: out.held_max });
+    }
     let filled = out.bytes.len();
     out.bytes.resize(filled + claimed, 0);
     let made = Decoder::new().decompress(packed, &mut out.bytes[filled..]);
@@ -53,15 +56,18 @@ fn block(packed: &[u8], out: &mut Sink) -> Result<(), CodecError> {
     out.shrink(filled + made)
 }
 
-pub(super) fn pack(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let mut out = [MAGIC, VERSIONS].concat();
-    let mut encoder = Encoder::new();
-    for block in plain.chunks(BLOCK_BYTES) {
-        let packed = encoder.compress_vec(block);
-        let packed = packed.map_err(|_| CodecError::Failed { codec: Codec::Snappy })?;
-        // a block of 32 KiB packs into less than 2^32 bytes
-        out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
-        out.extend_from_slice(&packed);
-    }
-    Ok(out)
+/// What stands before the blocks.
+pub(super) fn begin(out: &mut Vec<u8>) {
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSIONS);
+}
+
+/// Packs one block, of at most `BLOCK_BYTES`.
+pub(super) fn pack(block: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let packed = Encoder::new().compress_vec(block);
+    let packed = packed.map_err(|_| CodecError::Failed { codec: Codec::Snappy })?;
+    // a block of 32 KiB packs into less than 2^32 bytes
+    out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
+    out.extend_from_slice(&packed);
+    Ok(())
 }

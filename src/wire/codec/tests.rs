@@ -98,3 +98,46 @@ fn lz4_frames_with_everything_are_read() {
         assert!(decompress(Codec::Lz4, &head(flags, &[0, 0, 0, 0, 0]), CAP).is_err());
     }
 }
+
+#[test]
+fn what_comes_out_piece_by_piece_is_the_same() {
+    for codec in Codec::ALL {
+        for text in texts() {
+            let packed = compress(codec, text.clone()).unwrap();
+            let (mut out, mut longest) = (Vec::new(), 0);
+            let mut to = |piece: &[u8]| {
+                longest = longest.max(piece.len());
+                out.extend_from_slice(piece);
+            };
+            decompress_to(codec, &packed, CAP, CAP, &mut to).unwrap();
+            assert!(out == text, "{codec} {}", text.len());
+            assert!(codec == Codec::None || longest <= STEP_BYTES, "{codec}: {longest}");
+            if let Some(less) = text.len().checked_sub(1) {
+                let bomb = Err(CodecError::TooLarge { codec, max: less });
+                assert_eq!(decompress_to(codec, &packed, less, less, &mut |_| {}), bomb);
+            }
+        }
+    }
+}
+
+/// What a writer does not know is named too large: a window, mostly.
+#[test]
+fn what_a_codec_wants_in_one_piece_is_bounded_by_itself() {
+    let text = b"some words ".repeat(100_000);
+    let raw = snap::raw::Encoder::new().compress_vec(&text).unwrap();
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, &text).unwrap();
+    let wide = encoder.finish().unwrap();
+    for (codec, packed) in [(Codec::Snappy, raw), (Codec::Zstd, wide)] {
+        let take = |held_max: usize| {
+            let mut out = Vec::new();
+            let mut to = |piece: &[u8]| out.extend_from_slice(piece);
+            decompress_to(codec, &packed, CAP, held_max, &mut to).map(|()| out)
+        };
+        assert_eq!(take(text.len()), Ok(text.clone()), "{codec}");
+        let max = text.len() - 1;
+        assert_eq!(take(max), Err(CodecError::TooLarge { codec, max }), "{codec}");
+        assert_eq!(decompress(codec, &packed, text.len()), Ok(text.clone()), "{codec}");
+    }
+}

@@ -1,9 +1,11 @@
 //! Records put behind one another into dense batches, a gap wherever an offset is left out.
 //!
-//! It never reorders and never drops: what is put in comes out at its offset.
+//! It never reorders and never drops: what is put in comes out at its offset. It never holds a
+//! record: what is put in is packed at once.
 
-use std::mem;
+use std::collections::BTreeSet;
 
+use bytes::BufMut;
 use bytes::Bytes;
 
 use crate::ids::LeaderEpoch;
@@ -12,31 +14,41 @@ use crate::ids::TimestampMs;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::batch::HEADER_BYTES;
-use crate::wire::codec;
 use crate::wire::codec::Codec;
 use crate::wire::codec::CodecError;
+use crate::wire::codec::packer::Packer;
 use crate::wire::record::BatchHead;
 use crate::wire::record::NO_SEQUENCE;
 use crate::wire::record::NO_WRITER;
 use crate::wire::record::NewRecord;
 use crate::wire::record::RecordView;
-use crate::wire::record::Records;
+use crate::wire::record::put_varint;
+use crate::wire::record::put_varlong;
+use crate::wire::record::varlong_len;
 use crate::wire::reframe::Bounds;
 use crate::wire::reframe::ReframeError;
 use crate::wire::reframe::Run;
 
 /// A run ends here at the latest, so that its length fits the header, in bytes before packing.
 const RUN_BYTES_MAX: usize = 1 << 30;
+/// The most that a record has before its tail: a length, attributes, two deltas.
+const RECORD_HEAD_BYTES_MAX: usize = 5 + 1 + 10 + 5;
+
+/// Where batches must end that came out too large the last time.
+pub(super) type Splits = BTreeSet<Offset>;
 
 /// Collects records into runs.
-pub(super) struct Dense {
+pub(super) struct Dense<'a> {
     codec: Codec,
     epoch: LeaderEpoch,
     bytes_max: usize,
+    splits: &'a Splits,
     /// The first offset that no run covers and no open batch holds.
     next: Offset,
     open: Option<Open>,
     runs: Vec<Run>,
+    /// Where batches that came out too large are to be split.
+    more: Vec<Offset>,
 }
 
 /// A batch that is being written.
@@ -45,131 +57,144 @@ struct Open {
     first_ms: i64,
     newest_ms: i64,
     count: i32,
-    section: Vec<u8>,
+    /// What was put in, in bytes before packing.
+    plain_bytes: usize,
+    section: Packer,
 }
 
-impl Dense {
+impl Dense<'_> {
     /// Nothing yet; the first run begins at `from`.
-    pub fn new(from: Offset, codec: Codec, epoch: LeaderEpoch, bounds: &Bounds) -> Dense {
+    pub fn new<'a>(
+        from: Offset,
+        codec: Codec,
+        epoch: LeaderEpoch,
+        bounds: &Bounds,
+        splits: &'a Splits,
+    ) -> Dense<'a> {
         let bytes_max = bounds.batch_bytes_max.unwrap_or(usize::MAX);
-        Dense { codec, epoch, bytes_max, next: from, open: None, runs: Vec::new() }
+        let (open, runs, more) = (None, Vec::new(), Vec::new());
+        Dense { codec, epoch, bytes_max, splits, next: from, open, runs, more }
     }
 
-    /// The least offset that `put` takes.
+    /// The least offset that `begin` and `put` take.
     pub fn next(&self) -> Offset {
         self.next
     }
 
-    /// The record at `offset`, which is `next` or later.
-    pub fn put(&mut self, offset: Offset, record: NewRecord<'_>) -> Result<(), CodecError> {
-        if offset > self.next {
+    /// A record at `offset`, which is `next` or later; `tail_bytes` of key, value and headers
+    /// follow.
+    pub fn begin(
+        &mut self,
+        offset: Offset,
+        timestamp_ms: i64,
+        tail_bytes: usize,
+    ) -> Result<(), CodecError> {
+        if offset > self.next || self.splits.contains(&offset) {
             self.close()?;
+        }
+        if offset > self.next {
             self.runs.push(Run::Gap { from: self.next, next: offset });
         }
-        let mut open = self.open.take().unwrap_or_else(|| Open::at(offset, record.timestamp_ms));
-        let before = open.section.len();
-        open.put(&record);
-        let plain_bytes = HEADER_BYTES + open.section.len();
-        let full = self.codec == Codec::None && plain_bytes > self.bytes_max;
-        if open.count > 1 && (full || plain_bytes > RUN_BYTES_MAX) {
-            open.take_back(before);
-            self.open = Some(open);
+        if self.open.as_ref().is_some_and(|open| !self.fits(open, timestamp_ms, tail_bytes)) {
             self.close()?;
-            open = Open::at(offset, record.timestamp_ms);
-            open.put(&record);
         }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::at(offset, timestamp_ms, self.codec)?,
+        };
+        open.begin(timestamp_ms, tail_bytes)?;
         self.open = Some(open);
         self.next = offset.plus(1).expect("below the unit's end");
         Ok(())
     }
 
-    /// The runs, up to `end`.
-    pub fn finish(mut self, end: Offset) -> Result<Vec<Run>, ReframeError> {
+    /// More of the tail of the record that was begun last.
+    pub fn tail(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
+        self.open.as_mut().map_or(Ok(()), |open| open.section.write(bytes))
+    }
+
+    /// The whole record at `offset`.
+    pub fn put(&mut self, offset: Offset, record: NewRecord<'_>) -> Result<(), CodecError> {
+        let (timestamp_ms, tail) = (record.timestamp_ms, tail_of(record));
+        self.begin(offset, timestamp_ms, tail.len())?;
+        self.tail(&tail)
+    }
+
+    /// The runs, up to `end`; or where to split those that came out too large.
+    pub fn finish(mut self, end: Offset) -> Result<Result<Vec<Run>, Vec<Offset>>, ReframeError> {
         self.close()?;
         if end > self.next {
             self.runs.push(Run::Gap { from: self.next, next: end });
         }
-        Ok(self.runs)
+        Ok(if self.more.is_empty() { Ok(self.runs) } else { Err(self.more) })
+    }
+
+    /// Whether one more record fits into the batch, as far as that is known before it is packed.
+    fn fits(&self, open: &Open, timestamp_ms: i64, tail_bytes: usize) -> bool {
+        let bytes = HEADER_BYTES + open.plain_bytes + open.record_bytes(timestamp_ms, tail_bytes);
+        bytes <= RUN_BYTES_MAX && (self.codec != Codec::None || bytes <= self.bytes_max)
     }
 
     fn close(&mut self) -> Result<(), CodecError> {
-        match self.open.take() {
-            Some(open) => self.pack(open),
-            None => Ok(()),
-        }
-    }
-
-    /// Packs a batch; one that is too large then is packed as two.
-    fn pack(&mut self, mut open: Open) -> Result<(), CodecError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let (base, count) = (open.base, open.count.unsigned_abs() as usize);
         let batch = open.batch(self.codec, self.epoch)?;
-        if batch.len() <= self.bytes_max || open.section.is_empty() || open.count == 1 {
+        if batch.len() <= self.bytes_max || count == 1 {
             self.runs.push(Run::Batch(batch));
             return Ok(());
         }
-        drop(batch);
-        let (left, right) = open.halves();
-        drop(open);
-        self.pack(left)?;
-        self.pack(right)
+        let parts = (batch.len() / self.bytes_max.max(1) + 1).clamp(2, count);
+        let offset = |part: usize| base.plus((count as u64 * part as u64) / parts as u64);
+        self.more.extend((1..parts).filter_map(offset));
+        self.runs.clear(); // they are made again
+        Ok(())
     }
 }
 
+fn tail_of(record: NewRecord<'_>) -> Vec<u8> {
+    let NewRecord { key, value, headers, .. } = record;
+    let view = RecordView { offset_delta: 0, timestamp_delta: 0, key, value, headers };
+    let mut tail = Vec::with_capacity(view.encoded_len());
+    view.put_tail(&mut tail);
+    tail
+}
+
 impl Open {
-    fn at(base: Offset, first_ms: i64) -> Open {
-        Open { base, first_ms, newest_ms: first_ms, count: 0, section: Vec::new() }
+    fn at(base: Offset, first_ms: i64, codec: Codec) -> Result<Open, CodecError> {
+        let section = Packer::new(codec)?;
+        let newest_ms = first_ms;
+        Ok(Open { base, first_ms, newest_ms, count: 0, plain_bytes: 0, section })
     }
 
-    fn put(&mut self, record: &NewRecord<'_>) {
-        self.newest_ms = self.newest_ms.max(record.timestamp_ms);
-        let view = RecordView {
-            offset_delta: self.count,
-            timestamp_delta: record.timestamp_ms.wrapping_sub(self.first_ms),
-            key: record.key,
-            value: record.value,
-            headers: record.headers.clone(),
-        };
-        view.put(&mut self.section);
+    /// What a record takes but for its length.
+    fn body_bytes(&self, timestamp_ms: i64, tail_bytes: usize) -> usize {
+        let timestamp_delta = timestamp_ms.wrapping_sub(self.first_ms);
+        1 + varlong_len(timestamp_delta) + varlong_len(self.count.into()) + tail_bytes
+    }
+
+    fn record_bytes(&self, timestamp_ms: i64, tail_bytes: usize) -> usize {
+        let body = self.body_bytes(timestamp_ms, tail_bytes);
+        varlong_len(body as i64) + body
+    }
+
+    /// Writes what stands before a record's tail.
+    fn begin(&mut self, timestamp_ms: i64, tail_bytes: usize) -> Result<(), CodecError> {
+        let mut head = [0; RECORD_HEAD_BYTES_MAX];
+        let mut out = &mut head[..];
+        put_varlong(&mut out, self.body_bytes(timestamp_ms, tail_bytes) as i64);
+        out.put_u8(0);
+        // a difference that wraps comes back when a reader adds it
+        put_varlong(&mut out, timestamp_ms.wrapping_sub(self.first_ms));
+        put_varint(&mut out, self.count);
+        let used = RECORD_HEAD_BYTES_MAX - out.remaining_mut();
+        self.plain_bytes += self.record_bytes(timestamp_ms, tail_bytes);
+        self.newest_ms = self.newest_ms.max(timestamp_ms);
         self.count += 1;
+        self.section.write(&head[..used])
     }
 
-    /// Undoes the last `put`; the newest time is found again when the batch is written.
-    fn take_back(&mut self, section_len: usize) {
-        self.section.truncate(section_len);
-        self.count -= 1;
-        self.newest_ms = self.records().fold(self.first_ms, |newest, record| {
-            newest.max(self.first_ms.wrapping_add(record.timestamp_delta))
-        });
-    }
-
-    fn records(&self) -> impl Iterator<Item = RecordView<'_>> {
-        let records = Records::new(&self.section, self.count.unsigned_abs());
-        records.into_iter().flatten().map(|record| record.expect("written by put"))
-    }
-
-    fn halves(&self) -> (Open, Open) {
-        let middle = self.count / 2;
-        let base = self.base.plus(middle.unsigned_abs().into()).expect("inside the batch");
-        let mut left = Open::at(self.base, self.first_ms);
-        let mut right: Option<Open> = None;
-        for (place, record) in (0..).zip(self.records()) {
-            let timestamp_ms = self.first_ms.wrapping_add(record.timestamp_delta);
-            let half = if place < middle {
-                &mut left
-            } else {
-                right.get_or_insert_with(|| Open::at(base, timestamp_ms))
-            };
-            let RecordView { key, value, headers, .. } = record;
-            half.put(&NewRecord { timestamp_ms, key, value, headers });
-        }
-        (left, right.expect("two records at least"))
-    }
-
-    /// The batch; what is not packed is moved into it, else the section stays.
-    fn batch(&mut self, codec: Codec, epoch: LeaderEpoch) -> Result<BatchView, CodecError> {
-        let records = Bytes::from(match codec {
-            Codec::None => mem::take(&mut self.section),
-            packed => codec::pack(packed, &self.section)?,
-        });
+    fn batch(self, codec: Codec, epoch: LeaderEpoch) -> Result<BatchView, CodecError> {
+        let records = Bytes::from(self.section.finish()?);
         let head = BatchHead {
             base_offset: self.base,
             leader_epoch: epoch,
@@ -196,10 +221,17 @@ pub(super) fn one<'a>(
     let mut open: Option<Open> = None;
     for record in records {
         let record = record?;
-        open.get_or_insert_with(|| Open::at(base, record.timestamp_ms)).put(&record);
+        let mut now = match open.take() {
+            Some(open) => open,
+            None => Open::at(base, record.timestamp_ms, codec)?,
+        };
+        let (timestamp_ms, tail) = (record.timestamp_ms, tail_of(record));
+        now.begin(timestamp_ms, tail.len())?;
+        now.section.write(&tail)?;
+        open = Some(now);
     }
     Ok(match open {
-        Some(mut open) => Some(open.batch(codec, epoch)?),
+        Some(open) => Some(open.batch(codec, epoch)?),
         None => None,
     })
 }

@@ -82,7 +82,8 @@ pub(super) fn unpack(bytes: &Bytes, bounds: &Bounds) -> Result<(OldSet, Codec, B
         other => return Err(bad("codec of an old message", i64::from(other))),
     };
     let packed = outer.value.ok_or(bad("value length of a packed set", -1))?;
-    let plain = codec::decompress(codec, packed, bounds.unpacked_bytes_max)?;
+    let bytes_max = bounds.unpacked_bytes_max.min(bounds.held_bytes_max);
+    let plain = codec::decompress(codec, packed, bytes_max)?;
     let last_inner = last_offset(&plain)?;
     if outer.magic == 1 {
         set.base = base(outer.offset, last_inner)?;

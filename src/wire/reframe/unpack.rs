@@ -1,6 +1,7 @@
 //! The records of one unit, whatever its format and codec: checked, unpacked and walked in order.
 //!
-//! It never sees a unit whose CRC is wrong, and holds at most `Bounds::unpacked_bytes_max`.
+//! It never sees a unit whose CRC is wrong, and holds at most `Bounds::unpacked_bytes_max`;
+//! of an old format, `Bounds::held_bytes_max`.
 
 use bytes::Bytes;
 
@@ -151,17 +152,26 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 fn entry<'a>(batch: &BatchView, record: RecordView<'a>) -> Result<Entry<'a>, WireError> {
-    let delta = record.offset_delta;
-    if delta > batch.last_offset_delta() {
-        return Err(WireError::BadValue { what: "offset delta", value: i64::from(delta) });
+    let RecordView { offset_delta, timestamp_delta, key, value, headers } = record;
+    let (offset, timestamp_ms) = place(batch, offset_delta, timestamp_delta)?;
+    Ok(Entry { offset, record: NewRecord { timestamp_ms, key, value, headers } })
+}
+
+/// At which offset a reader gets a record of `batch`, if any, and with which timestamp.
+pub(super) fn place(
+    batch: &BatchView,
+    offset_delta: i32,
+    timestamp_delta: i64,
+) -> Result<(Option<Offset>, i64), WireError> {
+    if offset_delta > batch.last_offset_delta() {
+        return Err(WireError::BadValue { what: "offset delta", value: offset_delta.into() });
     }
     let timestamp_ms = if batch.attributes().has(Attributes::LOG_APPEND_TIME) {
         batch.max_timestamp().0
     } else {
         // a difference that wraps comes back when a reader adds it
-        batch.base_timestamp().0.wrapping_add(record.timestamp_delta)
+        batch.base_timestamp().0.wrapping_add(timestamp_delta)
     };
-    let RecordView { key, value, headers, .. } = record;
-    let offset = u64::try_from(delta).ok().and_then(|delta| batch.base_offset().plus(delta));
-    Ok(Entry { offset, record: NewRecord { timestamp_ms, key, value, headers } })
+    let offset = u64::try_from(offset_delta).ok();
+    Ok((offset.and_then(|delta| batch.base_offset().plus(delta)), timestamp_ms))
 }
