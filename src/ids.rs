@@ -181,6 +181,43 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// One mirror partition: a partition of a topic of the source, and the partition of the same number
+/// of the mirror topic that copies it. The two topics may have two names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MirrorPartition {
+    /// Whose it is.
+    pub link: LinkName,
+    /// The topic at the source.
+    pub source_topic: TopicName,
+    /// The topic at the destination.
+    pub mirror_topic: TopicName,
+    /// The partition inside both.
+    pub partition: PartitionId,
+}
+
+impl MirrorPartition {
+    /// What the source calls it.
+    pub fn source(&self) -> TopicPartition {
+        TopicPartition { topic: self.source_topic.clone(), partition: self.partition }
+    }
+
+    /// What the destination calls it.
+    pub fn mirror(&self) -> TopicPartition {
+        TopicPartition { topic: self.mirror_topic.clone(), partition: self.partition }
+    }
+}
+
+/// The mirror's name, and the source's where that is another one.
+impl fmt::Display for MirrorPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.mirror_topic, self.partition)?;
+        match self.source_topic == self.mirror_topic {
+            true => Ok(()),
+            false => write!(f, " (mirror of {}-{})", self.source_topic, self.partition),
+        }
+    }
+}
+
 /// Numbers the times that a partition was wanted anew: what comes back late under an older number
 /// is known for what it is.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -268,6 +305,24 @@ mod tests {
         for bad in ["", "00", "zz", &"0".repeat(31), &"0".repeat(34), "é", strange] {
             assert_eq!(TopicId::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_mirror_partition_has_a_name_on_each_side() {
+        let name = |name: &str| TopicName::new(name).unwrap();
+        let mut one = MirrorPartition {
+            link: LinkName("dr".into()),
+            source_topic: name("orders"),
+            mirror_topic: name("orders"),
+            partition: PartitionId(3),
+        };
+        assert_eq!(one.to_string(), "orders-3");
+        one.mirror_topic = name("west.orders");
+        assert_eq!(one.to_string(), "west.orders-3 (mirror of orders-3)");
+        assert_eq!(
+            (one.source().to_string(), one.mirror().to_string()),
+            ("orders-3".into(), "west.orders-3".into())
+        );
     }
 
     #[test]

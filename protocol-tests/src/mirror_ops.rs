@@ -13,12 +13,13 @@ mod works;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use isolog::ids::LinkName;
+use isolog::ids::MirrorPartition;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::ids::ProducerId;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
-use isolog::ids::TopicPartition;
 use isolog::mirror::facts::Acked;
 use isolog::mirror::facts::Fault;
 use isolog::mirror::facts::FetchFrom;
@@ -155,8 +156,13 @@ impl<'a> World<'a> {
             producer_age_ms_max: AGE_MS_MAX,
             policy,
         };
-        let tp = TopicPartition { topic, partition: PartitionId(0) };
-        let mut mirror = PartitionMirror::new(tp, limits);
+        let name = MirrorPartition {
+            link: LinkName("dr".into()),
+            source_topic: topic.clone(),
+            mirror_topic: topic,
+            partition: PartitionId(0),
+        };
+        let mut mirror = PartitionMirror::new(name, limits);
         mirror.set_takes(Takes {
             batch_bytes_max: Some(1 << 20),
             is_compacted: Some(is_compacted),

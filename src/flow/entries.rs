@@ -1,4 +1,4 @@
-//! All partitions of a manager, found by name, and by when they are due.
+//! All partitions of a manager, found by the destination's name, and by when they are due.
 //!
 //! It never decides what becomes of one that is due.
 
@@ -34,7 +34,7 @@ impl Entries {
     }
 
     pub fn insert(&mut self, entry: Entry) {
-        self.all.insert(entry.spec.tp.clone(), entry);
+        self.all.insert(entry.spec.name.mirror(), entry);
     }
 
     pub fn remove(&mut self, tp: &TopicPartition) -> Option<Entry> {

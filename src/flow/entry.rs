@@ -17,9 +17,11 @@ use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
 use crate::ids::Incarnation;
 use crate::ids::LeaderEpoch;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Takes;
 use crate::mirror::halt::Halt;
@@ -28,8 +30,8 @@ use crate::mirror::partition::PartitionMirror;
 /// A partition that the link wants mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSpec {
-    /// Which.
-    pub tp: TopicPartition,
+    /// Which. The mirror's name tells partitions apart: no two may write into one.
+    pub name: MirrorPartition,
     /// Under which number it is wanted. Another number is a partition begun anew: what is held
     /// under the old one is let go first, and nothing of it is remembered.
     pub incarnation: Incarnation,
@@ -62,18 +64,18 @@ pub enum ToManager {
     /// Everything that is wanted; what is not named is let go (`How::Leave`).
     Wanted(Vec<PartitionSpec>),
     /// Let one go. It stays so until it is wanted under another number.
-    Release(TopicPartition, How),
+    Release(MirrorPartition, How),
     /// Everything stands still for this reason.
     Halt(Halt),
     /// Look again at what halted.
-    Resume(TopicPartition),
+    Resume(MirrorPartition),
 }
 
 /// A partition was let go: nobody holds it, and nothing of it is on its way to the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// Which.
-    pub tp: TopicPartition,
+    pub name: MirrorPartition,
     /// The number under which it was held.
     pub incarnation: Incarnation,
     /// The destination's log end offset as it was last confirmed to us; `None` where it never was,
@@ -160,7 +162,7 @@ impl Entry {
     /// What is told when it has been let go with the destination's log at `end`.
     pub fn released(&self, end: Option<Offset>) -> Released {
         Released {
-            tp: self.spec.tp.clone(),
+            name: self.spec.name.clone(),
             incarnation: self.spec.incarnation,
             end,
             last_source_offset: end.map(|end| end.max(self.source_start)),
@@ -192,12 +194,13 @@ pub(super) fn case(
     spec: &PartitionSpec,
     (is_far, wants_tail): (bool, bool),
 ) -> Result<(LaneKey, Case), NotNow> {
-    same_topic(&shared.source, spec, spec.source_id)?;
+    same_topic(&shared.source, &spec.name.source_topic, spec.source_id)?;
     let (destination, destination_epoch) = destination(shared, spec)?;
-    let source = leader(&shared.source, &spec.tp).ok_or(NotNow::Leaderless(Side::Source));
+    let source =
+        leader(&shared.source, &spec.name.source()).ok_or(NotNow::Leaderless(Side::Source));
     let (source, source_epoch) = source?;
     let case = Case {
-        tp: spec.tp.clone(),
+        name: spec.name.clone(),
         source_id: spec.source_id,
         destination_id: spec.destination_id,
         source_epoch,
@@ -214,14 +217,14 @@ pub(super) fn destination(
     shared: &Shared,
     spec: &PartitionSpec,
 ) -> Result<(BrokerId, LeaderEpoch), NotNow> {
-    same_topic(&shared.destination, spec, spec.destination_id)?;
-    leader(&shared.destination, &spec.tp).ok_or(NotNow::Leaderless(Side::Destination))
+    same_topic(&shared.destination, &spec.name.mirror_topic, spec.destination_id)?;
+    leader(&shared.destination, &spec.name.mirror()).ok_or(NotNow::Leaderless(Side::Destination))
 }
 
 /// Calls that know topics by name only must not reach another one: an id once seen to be replaced
 /// never comes back.
-fn same_topic(cluster: &Cluster, spec: &PartitionSpec, was: TopicId) -> Result<(), NotNow> {
-    match cluster.topic(&spec.tp.topic) {
+fn same_topic(cluster: &Cluster, name: &TopicName, was: TopicId) -> Result<(), NotNow> {
+    match cluster.topic(name) {
         Some(topic) if topic.id != was && topic.id != TopicId::NIL => {
             let side = cluster.side();
             Err(NotNow::Never(Halt::Recreated { side, was, is: topic.id }))

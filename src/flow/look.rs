@@ -94,7 +94,7 @@ impl PartitionManager {
     }
 
     fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
-        let tps = cases.iter().map(|case| case.tp.clone()).collect();
+        let tps = cases.iter().map(|case| case.name.mirror()).collect();
         let shared = self.shared.clone();
         self.begin_look(tps, async move { Looked::Both(key, probe(&shared, key, cases).await) });
     }
@@ -161,7 +161,10 @@ impl PartitionManager {
     ) {
         mirror.handle_prepared(self.shared.wall.now(), facts);
         let Some(entry) = self.entries.get_mut(tp) else { return };
-        entry.doubted = None;
+        // Where the ends contradict each other nobody has waited for what is still on its way.
+        if facts.destination_end <= facts.source_log_end {
+            entry.doubted = None;
+        }
         entry.source_start = facts.source_start;
         if !mirror.is_mirroring() {
             return self.rest(tp, mirror);
@@ -185,7 +188,7 @@ impl PartitionManager {
                 (*side, code.remedy(), code.name(), format!("the {side} says {code}"))
             }
         };
-        tracing::debug!(partition = %mirror.tp(), %text, "a look at both logs failed");
+        tracing::debug!(partition = %mirror.name(), %text, "a look at both logs failed");
         mirror.note_trouble(label, text);
         if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
             self.refresh(side);

@@ -176,19 +176,19 @@ impl PartitionManager {
     fn handle_order(&mut self, order: ToManager) {
         match order {
             ToManager::Wanted(specs) => self.handle_wanted(specs),
-            ToManager::Release(tp, how) => self.release(&tp, how),
+            ToManager::Release(name, how) => self.release(&name.mirror(), how),
             ToManager::Halt(halt) => {
                 let specs = self.entries.iter().map(|(_, entry)| entry.spec.clone());
                 let halted = specs.map(|spec| PartitionSpec { halt: Some(halt.clone()), ..spec });
                 let halted: Vec<_> = halted.collect();
                 halted.into_iter().for_each(|spec| self.meet(spec));
             }
-            ToManager::Resume(tp) => self.resume(&tp),
+            ToManager::Resume(name) => self.resume(&name.mirror()),
         }
     }
 
     fn handle_wanted(&mut self, specs: Vec<PartitionSpec>) {
-        let wanted: BTreeMap<_, _> = specs.into_iter().map(|s| (s.tp.clone(), s)).collect();
+        let wanted: BTreeMap<_, _> = specs.into_iter().map(|s| (s.name.mirror(), s)).collect();
         let gone = self.entries.iter().map(|(tp, _)| tp).filter(|tp| !wanted.contains_key(tp));
         let gone: Vec<TopicPartition> = gone.cloned().collect();
         gone.iter().for_each(|tp| self.unwant(tp));
@@ -202,13 +202,13 @@ impl PartitionManager {
 
     /// Begins a partition of which nobody holds anything.
     pub(super) fn welcome(&mut self, spec: PartitionSpec) {
-        let tp = spec.tp.clone();
-        let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
+        let tp = spec.name.mirror();
+        let mut mirror = Box::new(PartitionMirror::new(spec.name.clone(), self.limits.clone()));
         mirror.set_takes(spec.takes.clone());
         if let Some(halt) = &spec.halt {
             mirror.handle_halt(halt.clone());
         }
-        let cell = self.board.begin(&tp);
+        let cell = self.board.begin(&spec.name);
         cell.follow(spec.source_id);
         self.entries.insert(Entry::new(spec, cell, REST_MIN));
         self.stand(&tp, mirror, Instant::now());
@@ -216,7 +216,7 @@ impl PartitionManager {
 
     /// What is wanted of a partition that there is.
     fn meet(&mut self, spec: PartitionSpec) {
-        let tp = spec.tp.clone();
+        let tp = spec.name.mirror();
         let Some(entry) = self.entries.get_mut(&tp) else { return };
         if spec.incarnation < entry.spec.incarnation {
             return;
@@ -237,7 +237,7 @@ impl PartitionManager {
     }
 
     fn handle_changed(&mut self, spec: PartitionSpec) {
-        let tp = spec.tp.clone();
+        let tp = spec.name.mirror();
         let Some(entry) = self.entries.get_mut(&tp) else { return };
         let halt = spec.halt.clone();
         let was_halted = std::mem::replace(&mut entry.spec, spec).halt;
@@ -311,7 +311,7 @@ impl PartitionManager {
             return self.finish(tp, mirror.position());
         }
         if let Some(halt) = mirror.halted().filter(|halt| entry.told.as_ref() != Some(halt)) {
-            tracing::error!(partition = %tp, reason = halt.label(), "halted: {halt}");
+            tracing::error!(partition = %entry.spec.name, reason = halt.label(), "halted: {halt}");
             entry.told = Some(halt.clone());
         }
         entry.cell.publish(mirror.snapshot(self.shared.wall.now()));
@@ -344,7 +344,9 @@ impl PartitionManager {
         mirror: Box<PartitionMirror>,
     ) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
-        let (_, epoch) = leader(&self.shared.source, tp).unwrap_or((key.source, LeaderEpoch::NONE));
+        let source = entry.spec.name.source();
+        let (_, epoch) =
+            leader(&self.shared.source, &source).unwrap_or((key.source, LeaderEpoch::NONE));
         let member = LanePartition {
             mirror: *mirror,
             incarnation: entry.spec.incarnation,
@@ -353,7 +355,8 @@ impl PartitionManager {
             source_epoch: epoch,
             cell: entry.cell.clone(),
         };
-        tracing::info!(partition = %tp, end = ?member.mirror.position(), "mirroring");
+        let (name, end) = (member.mirror.name(), member.mirror.position());
+        tracing::info!(partition = %name, ?end, "mirroring");
         self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
         self.open_lane(key, tp);
     }
@@ -383,7 +386,7 @@ impl PartitionManager {
             self.refresh(error.peer.side);
         }
         for member in report.partitions {
-            let tp = member.mirror.tp().clone();
+            let tp = member.mirror.name().mirror();
             let entry = self.entries.get(&tp).filter(|entry| {
                 let is_there = matches!(entry.place, Place::InLane { waiting: None, .. });
                 is_there && entry.spec.incarnation == member.incarnation
@@ -433,10 +436,10 @@ impl PartitionManager {
         let lost = self.entries.iter().filter(|(_, entry)| lost(entry));
         let lost: Vec<TopicPartition> = lost.map(|(tp, _)| tp.clone()).collect();
         for tp in lost {
-            if let Some(entry) = self.entries.get_mut(&tp) {
-                entry.doubted.get_or_insert_with(Instant::now);
-            }
-            let mut mirror = Box::new(PartitionMirror::new(tp.clone(), self.limits.clone()));
+            let Some(entry) = self.entries.get_mut(&tp) else { continue };
+            entry.doubted.get_or_insert_with(Instant::now);
+            let name = entry.spec.name.clone();
+            let mut mirror = Box::new(PartitionMirror::new(name, self.limits.clone()));
             mirror.handle_halt(Halt::Panicked);
             self.rest(&tp, mirror);
         }
@@ -484,5 +487,5 @@ fn order_of(entry: &mut Entry, task: task::Id) -> Option<ToLane> {
         (None, false, Some(How::Drain)) => Told::Drain,
         (None, false, _) => return None,
     };
-    Some(ToLane::Tell(entry.spec.tp.clone(), entry.spec.incarnation, told))
+    Some(ToLane::Tell(entry.spec.name.mirror(), entry.spec.incarnation, told))
 }

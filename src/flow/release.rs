@@ -112,7 +112,7 @@ impl PartitionManager {
     pub(super) fn finish(&mut self, tp: &TopicPartition, end: Option<Offset>) {
         let Some(mut entry) = self.entries.remove(tp) else { return };
         let released = entry.released(end);
-        self.board.forget(tp);
+        self.board.forget(&entry.spec.name);
         self.outbox.push_back(released.clone());
         match entry.next.take() {
             Some(next) => self.welcome(next),

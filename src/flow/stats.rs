@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::ids::MirrorPartition;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
-use crate::ids::TopicPartition;
 use crate::mirror::lag::HeldBy;
 use crate::mirror::lag::Snapshot;
 use crate::mirror::lag::SourceEnd;
@@ -119,44 +119,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// All partitions of one link.
 #[derive(Debug, Default)]
 pub struct Board {
-    cells: RwLock<BTreeMap<TopicPartition, Arc<Cell>>>,
+    cells: RwLock<BTreeMap<MirrorPartition, Arc<Cell>>>,
 }
 
 impl Board {
     /// A new cell for a partition that is begun: what its machine of before published is forgotten.
-    pub fn begin(&self, tp: &TopicPartition) -> Arc<Cell> {
+    pub fn begin(&self, name: &MirrorPartition) -> Arc<Cell> {
         let cell = Arc::new(Cell::default());
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        cells.insert(tp.clone(), cell.clone());
+        cells.insert(name.clone(), cell.clone());
         cell
     }
 
     /// The partition's cell, while it is mirrored.
-    pub fn cell(&self, tp: &TopicPartition) -> Option<Arc<Cell>> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).get(tp).cloned()
+    pub fn cell(&self, name: &MirrorPartition) -> Option<Arc<Cell>> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Forgets a partition that is no longer mirrored.
-    pub fn forget(&self, tp: &TopicPartition) {
-        self.cells.write().unwrap_or_else(PoisonError::into_inner).remove(tp);
+    pub fn forget(&self, name: &MirrorPartition) {
+        self.cells.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// All partitions in order, those that were published, as they are known at wall time `now`.
-    pub fn read(&self, now: TimestampMs) -> Vec<(TopicPartition, Snapshot)> {
+    pub fn read(&self, now: TimestampMs) -> Vec<(MirrorPartition, Snapshot)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-        let rows = cells.iter().filter_map(|(tp, cell)| Some((tp.clone(), cell.read(now)?)));
+        let rows = cells.iter().filter_map(|(name, cell)| Some((name.clone(), cell.read(now)?)));
         rows.collect()
     }
 
     /// The partitions of whose source nothing was heard since `since`.
-    pub fn silent(&self, since: TimestampMs) -> Vec<(TopicPartition, Arc<Cell>)> {
+    pub fn silent(&self, since: TimestampMs) -> Vec<(MirrorPartition, Arc<Cell>)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
         let is_silent = |cell: &Cell| {
             let seen = cell.read(since).and_then(|snapshot| snapshot.source_seen);
             seen.is_none_or(|seen| seen < since)
         };
         let silent = cells.iter().filter(|(_, cell)| is_silent(cell));
-        silent.map(|(tp, cell)| (tp.clone(), cell.clone())).collect()
+        silent.map(|(name, cell)| (name.clone(), cell.clone())).collect()
     }
 }
 
@@ -183,7 +183,10 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::LinkName;
     use crate::ids::Offset;
+    use crate::ids::PartitionId;
+    use crate::ids::TopicName;
 
     const START: TimestampMs = TimestampMs(1_000_000);
 
@@ -233,9 +236,12 @@ mod tests {
     #[test]
     fn who_has_been_silent_is_asked() {
         let board = Board::default();
-        let tp = TopicPartition {
-            topic: crate::ids::TopicName::new("a").unwrap(),
-            partition: crate::ids::PartitionId(0),
+        let topic = TopicName::new("a").unwrap();
+        let tp = MirrorPartition {
+            link: LinkName("dr".into()),
+            source_topic: topic.clone(),
+            mirror_topic: topic,
+            partition: PartitionId(0),
         };
         let silent = |since| board.silent(since).len();
         let cell = board.begin(&tp);

@@ -30,7 +30,6 @@ use crate::flow::manager::PartitionManager;
 use crate::flow::producer_id;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Gauge;
-use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -229,7 +228,7 @@ impl Starting {
             stop: self.world.stop.clone(),
         };
         let mut asking = self.keep_asking(&source);
-        asking.spawn(tell_released(self.link.name.clone(), released));
+        asking.spawn(tell_released(released));
         let manager =
             PartitionManager::new(shared, reports, facts, self.link.board.clone(), limits);
         // In a set, so that the manager ends with this task, however it ends.
@@ -287,7 +286,7 @@ impl Starting {
         let remembered = journal.saved().ids.keys().filter(|name| link.topics.matches(name));
         self.link.set(|status| status.wanted.extend(remembered.cloned()));
         let mut desk = Desk::new(link.start, topics, journal);
-        let mut numbering = Numbering::default();
+        let mut numbering = Numbering::new(self.link.name.clone());
         let mut failures = 0;
         loop {
             let pass = tokio::select! {
@@ -368,7 +367,7 @@ impl Starting {
     fn copied(&self) -> BTreeMap<TopicPartition, Offset> {
         let partitions = self.link.partitions().into_iter();
         let flowing = partitions.filter(|(_, seen)| seen.state == MIRRORING);
-        flowing.filter_map(|(tp, seen)| Some((tp, seen.destination_hwm?))).collect()
+        flowing.filter_map(|(name, seen)| Some((name.mirror(), seen.destination_hwm?))).collect()
     }
 
     /// Reads the journal, again and again until it can be read or the link is stopped.
@@ -436,9 +435,9 @@ impl Starting {
 
     fn tell_ends(&self) {
         let partitions = self.link.partitions();
-        for (tp, seen) in partitions.iter().take(ENDS_TOLD_MAX) {
+        for (name, seen) in partitions.iter().take(ENDS_TOLD_MAX) {
             let end = seen.destination_end.map(|end| end.get());
-            tracing::info!(link = %self.link.name, partition = %tp, end, "stopped");
+            tracing::info!(link = %self.link.name, partition = %name, end, "stopped");
         }
         let (all, more) = (partitions.len(), partitions.len().saturating_sub(ENDS_TOLD_MAX));
         tracing::info!(link = %self.link.name, partitions = all, untold = more, "link stopped");
@@ -446,11 +445,12 @@ impl Starting {
 }
 
 /// Says what was let go, and where its log ends.
-async fn tell_released(link: LinkName, mut released: mpsc::Receiver<Released>) {
-    while let Some(Released { tp, incarnation, end, last_source_offset }) = released.recv().await {
-        let end = end.map(Offset::get);
+async fn tell_released(mut released: mpsc::Receiver<Released>) {
+    while let Some(Released { name, incarnation, end, last_source_offset }) = released.recv().await
+    {
+        let (link, end) = (&name.link, end.map(Offset::get));
         let last_source_offset = last_source_offset.map(Offset::get);
-        tracing::info!(%link, partition = %tp, %incarnation, end, last_source_offset, "let go");
+        tracing::info!(%link, partition = %name, %incarnation, end, last_source_offset, "let go");
     }
 }
 

@@ -9,9 +9,10 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::flow::entry::PartitionSpec;
 use crate::ids::Incarnation;
+use crate::ids::LinkName;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::TopicId;
-use crate::ids::TopicPartition;
 use crate::mirror::halt::Halt;
 use crate::sync::topics::MirrorTopic;
 
@@ -31,13 +32,19 @@ type Ids = (TopicId, TopicId);
 
 /// Numbers the times that partitions are wanted anew: one that was not wanted the last time, or
 /// whose topic is another one by now, gets a number that no other one ever had.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Numbering {
+    link: LinkName,
     last: u64,
-    wanted: BTreeMap<TopicPartition, (Ids, Incarnation)>,
+    wanted: BTreeMap<MirrorPartition, (Ids, Incarnation)>,
 }
 
 impl Numbering {
+    /// Nothing was wanted yet.
+    pub fn new(link: LinkName) -> Numbering {
+        Numbering { link, last: 0, wanted: BTreeMap::new() }
+    }
+
     /// One spec for each partition of all topics that are wanted now.
     pub fn specs(&mut self, topics: &[MirrorTopic]) -> Vec<PartitionSpec> {
         let before = std::mem::take(&mut self.wanted);
@@ -45,17 +52,23 @@ impl Numbering {
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, *partition)));
         let specs = all.map(|(topic, partition)| {
-            let tp = TopicPartition { topic: topic.name.clone(), partition };
+            // Topics are paired by name: both sides have the same one.
+            let name = MirrorPartition {
+                link: self.link.clone(),
+                source_topic: topic.name.clone(),
+                mirror_topic: topic.name.clone(),
+                partition,
+            };
             let ids = (topic.source_id, topic.destination_id);
-            let known = before.get(&tp).filter(|(of, _)| *of == ids).map(|(_, number)| *number);
+            let known = before.get(&name).filter(|(of, _)| *of == ids).map(|(_, number)| *number);
             let incarnation = known.unwrap_or_else(|| {
                 self.last += 1;
                 Incarnation(self.last)
             });
-            self.wanted.insert(tp.clone(), (ids, incarnation));
+            self.wanted.insert(name.clone(), (ids, incarnation));
             PartitionSpec {
                 start: topic.starts.get(&partition).copied().unwrap_or(Offset::ZERO),
-                tp,
+                name,
                 incarnation,
                 source_id: ids.0,
                 destination_id: ids.1,
@@ -90,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_partition_keeps_its_number_until_it_is_wanted_anew() {
-        let mut numbering = Numbering::default();
+        let mut numbering = Numbering::new(LinkName("dr".into()));
         let mut check = |topics: &[MirrorTopic], numbers: &[u64]| {
             let specs = numbering.specs(topics);
             let got: Vec<u64> = specs.iter().map(|spec| spec.incarnation.0).collect();

@@ -13,10 +13,10 @@ use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::MirrorPartition;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicName;
-use crate::ids::TopicPartition;
 use crate::mirror::lag::Snapshot;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -93,24 +93,31 @@ impl Link {
 
     /// All its partitions, in order; a topic that is meant to be mirrored and has none yet is
     /// shown by its partition 0, of which nothing is known but why.
-    pub fn partitions(&self) -> Vec<(TopicPartition, Snapshot)> {
+    pub fn partitions(&self) -> Vec<(MirrorPartition, Snapshot)> {
         let status = self.status();
         let mut rows = self.board.read(self.wall.now());
-        let shown: BTreeSet<&TopicName> = rows.iter().map(|(tp, _)| &tp.topic).collect();
+        let shown: BTreeSet<&TopicName> = rows.iter().map(|(one, _)| &one.source_topic).collect();
         let unseen = status.wanted.iter().filter(|name| !shown.contains(name));
         let why: BTreeMap<&str, &Trouble> =
             status.troubles.iter().map(|trouble| (trouble.subject.as_str(), trouble)).collect();
         let unseen = unseen.map(|name| {
-            let tp = TopicPartition { topic: name.clone(), partition: PartitionId(0) };
+            let one = MirrorPartition {
+                link: self.name.clone(),
+                source_topic: name.clone(),
+                mirror_topic: name.clone(),
+                partition: PartitionId(0),
+            };
             let (label, text) = match why.get(name.as_str()) {
                 Some(trouble) => (trouble.kind.label(), trouble.text.clone()),
                 None => (NOT_SEEN, not_seen(&status.state)),
             };
-            (tp, Snapshot::unknown(label, text))
+            (one, Snapshot::unknown(label, text))
         });
         let unseen: Vec<_> = unseen.collect();
-        for (tp, seen) in &mut rows {
-            if let Some(Kind::Missing(side)) = why.get(tp.topic.as_str()).map(|one| one.kind) {
+        for (name, seen) in &mut rows {
+            if let Some(Kind::Missing(side)) =
+                why.get(name.source_topic.as_str()).map(|one| one.kind)
+            {
                 *seen = without(seen.clone(), side);
             }
         }

@@ -13,10 +13,10 @@
 //! ```
 
 use crate::ids::LeaderEpoch;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
-use crate::ids::TopicPartition;
 use crate::mirror::facts::Acked;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
@@ -68,7 +68,7 @@ pub(super) enum State {
 /// The machine of one partition.
 #[derive(Debug)]
 pub struct PartitionMirror {
-    pub(super) tp: TopicPartition,
+    pub(super) name: MirrorPartition,
     pub(super) limits: Limits,
     pub(super) state: State,
     pub(super) window: Window,
@@ -129,9 +129,9 @@ pub struct PartitionMirror {
 /// Facts in.
 impl PartitionMirror {
     /// A partition of which nothing is known.
-    pub fn new(tp: TopicPartition, limits: Limits) -> PartitionMirror {
+    pub fn new(name: MirrorPartition, limits: Limits) -> PartitionMirror {
         PartitionMirror {
-            tp,
+            name,
             usual_bytes: limits.fetch_bytes_max,
             limits,
             state: State::Preparing,
@@ -388,8 +388,8 @@ impl PartitionMirror {
 /// Looks.
 impl PartitionMirror {
     /// Which partition this is.
-    pub fn tp(&self) -> &TopicPartition {
-        &self.tp
+    pub fn name(&self) -> &MirrorPartition {
+        &self.name
     }
 
     /// Whether batches may flow.

@@ -6,12 +6,13 @@ use bytes::BufMut;
 use bytes::BytesMut;
 
 use crate::ids::LeaderEpoch;
+use crate::ids::LinkName;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::ProducerId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
-use crate::ids::TopicPartition;
 use crate::mirror::align::tests::batch;
 use crate::mirror::facts::Acked;
 use crate::mirror::facts::FetchFrom;
@@ -114,7 +115,12 @@ pub fn facts(source: (i64, i64), destination_end: i64) -> Prepared {
 
 pub fn fresh() -> PartitionMirror {
     let topic = TopicName::new("orders").unwrap();
-    let tp = TopicPartition { topic, partition: PartitionId(0) };
+    let name = MirrorPartition {
+        link: LinkName("dr".into()),
+        source_topic: topic.clone(),
+        mirror_topic: topic,
+        partition: PartitionId(0),
+    };
     let limits = Limits {
         waiting_bytes_max: 10_000,
         fetch_bytes_max: 1_000_000,
@@ -125,7 +131,7 @@ pub fn fresh() -> PartitionMirror {
         producer_age_ms_max: 86_400_000,
         policy: POLICY,
     };
-    let mut mirror = PartitionMirror::new(tp, limits);
+    let mut mirror = PartitionMirror::new(name, limits);
     mirror.set_takes(takes(false));
     mirror
 }

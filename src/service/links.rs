@@ -23,9 +23,7 @@ pub struct Links(pub Vec<Link>);
 impl Sight for Links {
     fn partitions(&self) -> Vec<PartitionView> {
         let rows = self.0.iter().flat_map(|link| {
-            link.partitions()
-                .into_iter()
-                .map(|(tp, seen)| PartitionView::of(&link.name, &tp, &seen))
+            link.partitions().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
         });
         rows.collect()
     }

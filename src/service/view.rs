@@ -5,9 +5,8 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::ids::LinkName;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
-use crate::ids::TopicPartition;
 use crate::mirror::lag::Snapshot;
 
 /// One mirror partition, as JSON shows it. A number that is not known is `null`.
@@ -15,8 +14,11 @@ use crate::mirror::lag::Snapshot;
 pub struct PartitionView {
     /// The link's name.
     pub link: String,
-    /// The topic, the same on both sides.
+    /// The mirror topic.
     pub topic: String,
+    /// The topic at the source.
+    #[serde(default)]
+    pub source_topic: String,
     /// The partition, the same on both sides.
     pub partition: i32,
     /// A word of docs/STATES.md, such as `Mirroring` or `Halted`.
@@ -71,14 +73,15 @@ pub struct PartitionView {
 
 impl PartitionView {
     /// The view of what a partition machine tells of itself.
-    pub fn of(link: &LinkName, tp: &TopicPartition, snapshot: &Snapshot) -> PartitionView {
+    pub fn of(name: &MirrorPartition, snapshot: &Snapshot) -> PartitionView {
         let number = |offset: Option<Offset>| u64::try_from(offset?.get()).ok();
         let (code, text) = snapshot.reason.clone().unwrap_or_default();
         let reason = if code.is_empty() { text } else { format!("{code}: {text}") };
         PartitionView {
-            link: link.to_string(),
-            topic: tp.topic.to_string(),
-            partition: tp.partition.0,
+            link: name.link.to_string(),
+            topic: name.mirror_topic.to_string(),
+            source_topic: name.source_topic.to_string(),
+            partition: name.partition.0,
             state: snapshot.state.to_owned(),
             reason,
             reason_code: code.to_owned(),

@@ -15,9 +15,9 @@ use isolog::flow::Wall;
 use isolog::flow::lane::works::Pool;
 use isolog::flow::stats::Gauge;
 use isolog::ids::LinkName;
+use isolog::ids::MirrorPartition;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
-use isolog::ids::TopicPartition;
 use isolog::link;
 use isolog::link::run::Dials;
 use isolog::link::run::Link;
@@ -78,8 +78,10 @@ impl Instance {
 
     /// What it shows of a partition.
     pub fn seen(&self, topic: &str, partition: i32) -> Option<Snapshot> {
-        let is_it = |tp: &TopicPartition| tp.topic.as_str() == topic && tp.partition.0 == partition;
-        self.link.partitions().into_iter().find(|(tp, _)| is_it(tp)).map(|(_, seen)| seen)
+        let is_it = |one: &MirrorPartition| {
+            one.mirror_topic.as_str() == topic && one.partition.0 == partition
+        };
+        self.link.partitions().into_iter().find(|(one, _)| is_it(one)).map(|(_, seen)| seen)
     }
 
     /// `kill -9`: nothing more is sent; what the network has is still delivered.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use isolog::flow::stats::SOURCE_AGE_MS_MAX;
-use isolog::ids::TopicPartition;
+use isolog::ids::MirrorPartition;
 use isolog::link::run::Link;
 use isolog::link::run::LinkState;
 use isolog::mirror::lag::Snapshot;
@@ -194,10 +194,10 @@ impl Truth {
         let is_active = status.state == LinkState::Active;
         let lost = |one: &Victim| !is_active || one.is_just_lost(now);
         let lost = |name: &str| self.victims.iter().any(|one| one.name == name && lost(one));
-        for (tp, seen) in rows.iter().filter(|(tp, _)| !lost(tp.topic.as_str())) {
+        for (tp, seen) in rows.iter().filter(|(tp, _)| !lost(tp.mirror_topic.as_str())) {
             self.compare_lag(tp, seen, destination, now);
         }
-        let have: BTreeSet<&str> = rows.iter().map(|(tp, _)| tp.topic.as_str()).collect();
+        let have: BTreeSet<&str> = rows.iter().map(|(tp, _)| tp.mirror_topic.as_str()).collect();
         if is_active {
             let old =
                 |name: &&String| self.born.get(*name).is_some_and(|t| now - t > LOOKED_MS_MAX);
@@ -217,13 +217,13 @@ impl Truth {
     /// transaction holds back counts as not copied.
     fn compare_lag(
         &self,
-        tp: &TopicPartition,
+        tp: &MirrorPartition,
         seen: &Snapshot,
         destination: &TestCluster,
         now: i64,
     ) {
         let Some(lag) = seen.lag_records else { return };
-        let (topic, partition) = (tp.topic.as_str(), tp.partition.0);
+        let (topic, partition) = (tp.mirror_topic.as_str(), tp.partition.0);
         let Some(ends) = self.ends.get(&(topic.to_owned(), partition)) else { return };
         let past = now - SOURCE_AGE_MS_MAX;
         let then = ends.iter().take_while(|(time, _)| *time <= past).last();
@@ -298,8 +298,8 @@ impl Truth {
 }
 
 fn rows_of(link: &Link) -> BTreeMap<Place, Snapshot> {
-    let row = |(tp, seen): (TopicPartition, Snapshot)| {
-        ((tp.topic.as_str().to_owned(), tp.partition.0), seen)
+    let row = |(tp, seen): (MirrorPartition, Snapshot)| {
+        ((tp.mirror_topic.as_str().to_owned(), tp.partition.0), seen)
     };
     link.partitions().into_iter().map(row).collect()
 }

@@ -21,12 +21,12 @@ use isolog::flow::stats::Board;
 use isolog::flow::stats::Gauge;
 use isolog::ids::Incarnation;
 use isolog::ids::LinkName;
+use isolog::ids::MirrorPartition;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
-use isolog::ids::TopicPartition;
 use isolog::mirror::facts::Limits;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::facts::Takes;
@@ -53,7 +53,10 @@ use tokio_util::sync::CancellationToken;
 const SECOND: Duration = Duration::from_secs(1);
 /// How long anything may take, in the world's own time.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// What the source calls the topic.
 const TOPIC: &str = "orders";
+/// What the destination calls its mirror.
+const MIRROR: &str = "west.orders";
 
 /// A manager and the clusters on both sides.
 struct Flow {
@@ -71,7 +74,8 @@ struct Flow {
 }
 
 impl Flow {
-    /// One broker on each side, one topic of one partition, of which nothing is wanted yet.
+    /// One broker on each side, one topic of one partition, with a name on each side, of which
+    /// nothing is wanted yet.
     async fn start() -> Flow {
         Flow::of(1).await
     }
@@ -89,20 +93,28 @@ impl Flow {
         let net = Net::new(7);
         let source = TestCluster::start(&net, Spec::single("source", 1));
         let destination = TestCluster::start(&net, Spec::single("destination", 2));
-        for cluster in [&source, &destination] {
-            cluster.create_topic(TOPIC, partitions, &[]);
-        }
+        source.create_topic(TOPIC, partitions, &[]);
+        destination.create_topic(MIRROR, partitions, &[]);
+        // another one by the name of the other side: nothing is read or written there
+        source.create_topic(MIRROR, partitions, &[]);
+        destination.create_topic(TOPIC, partitions, &[]);
         let stop = CancellationToken::new();
         let wall = Wall::new(TimestampMs(source.look(|state| state.now_ms())));
         let sides =
             (connect(Side::Source, &source).await, connect(Side::Destination, &destination).await);
-        let name = TopicName::new(TOPIC).expect("a legal name");
-        let id = |cluster: &Cluster| cluster.topic(&name).expect("it is there").id;
+        let name = |text: &str| TopicName::new(text).expect("a legal name");
+        let names = (name(TOPIC), name(MIRROR));
+        let id = |cluster: &Cluster, name| cluster.topic(name).expect("it is there").id;
         let spec = PartitionSpec {
-            tp: TopicPartition { topic: name.clone(), partition: PartitionId(0) },
+            name: MirrorPartition {
+                link: LinkName("dr".into()),
+                source_topic: names.0.clone(),
+                mirror_topic: names.1.clone(),
+                partition: PartitionId(0),
+            },
             incarnation: Incarnation(1),
-            source_id: id(&sides.0),
-            destination_id: id(&sides.1),
+            source_id: id(&sides.0, &names.0),
+            destination_id: id(&sides.1, &names.1),
             takes: Takes {
                 batch_bytes_max: Some(1 << 20),
                 is_compacted: Some(false),
@@ -175,8 +187,8 @@ impl Flow {
 
     /// Waits until the copy is complete, and checks it.
     async fn level(&self) {
-        let end = |cluster: &TestCluster| cluster.dump(TOPIC, 0).end;
-        let both = |flow: &Flow| (end(&flow.source), end(&flow.destination));
+        let both =
+            |flow: &Flow| (flow.source.dump(TOPIC, 0).end, flow.destination.dump(MIRROR, 0).end);
         let acked = |flow: &Flow| flow.seen().and_then(|seen| seen.destination_end);
         self.wait("the end", |flow| {
             let (source, copy) = both(flow);
@@ -184,7 +196,7 @@ impl Flow {
         })
         .await;
         let source = self.source.dump(TOPIC, 0);
-        assert_copied(&source, &self.destination.dump(TOPIC, 0), source.end);
+        assert_copied(&source, &self.destination.dump(MIRROR, 0), source.end);
     }
 
     /// The lane's own connection to the destination: the newest one.
@@ -198,7 +210,7 @@ impl Flow {
     }
 
     async fn release(&self, how: How) {
-        self.order(ToManager::Release(self.spec.tp.clone(), how)).await;
+        self.order(ToManager::Release(self.spec.name.clone(), how)).await;
     }
 
     /// What was told of a partition that was let go, in any time.
@@ -217,7 +229,7 @@ impl Flow {
     fn at(&self, incarnation: u64, end: i64) -> Released {
         let end = Offset::new(end);
         let incarnation = Incarnation(incarnation);
-        Released { tp: self.spec.tp.clone(), incarnation, end, last_source_offset: end }
+        Released { name: self.spec.name.clone(), incarnation, end, last_source_offset: end }
     }
 
     /// The same, wanted under another number.
@@ -226,6 +238,8 @@ impl Flow {
     }
 
     async fn end(self) {
+        let strangers = (self.source.dump(MIRROR, 0), self.destination.dump(TOPIC, 0));
+        assert_eq!((strangers.0.end, strangers.1.end), (0, 0));
         self.stop.cancel();
         self.task.await.expect("the manager ends without a panic");
     }
@@ -299,7 +313,7 @@ async fn what_was_let_go_stays_so_until_it_is_wanted_under_another_number() {
     flow.append(5);
     flow.want(&[&flow.spec]).await;
     flow.silent(SECOND * 60).await;
-    assert_eq!(flow.destination.dump(TOPIC, 0).end, 5, "nobody holds it");
+    assert_eq!(flow.destination.dump(MIRROR, 0).end, 5, "nobody holds it");
     // asked once more it says so once more
     flow.release(How::Drain).await;
     assert_eq!(flow.told().await, flow.at(1, 5));
@@ -317,7 +331,7 @@ async fn after_a_lost_connection_it_is_let_go_behind_a_barrier_and_the_end_count
         // the request arrives, its answer never does
         line.cut_after(Way::ToClient, 1);
         flow.append(5);
-        flow.wait("the append", |flow| flow.destination.dump(TOPIC, 0).end == 10).await;
+        flow.wait("the append", |flow| flow.destination.dump(MIRROR, 0).end == 10).await;
         if source_is_away {
             flow.source.kill(1);
         }
@@ -334,7 +348,7 @@ async fn one_whose_destination_topic_is_gone_is_let_go_without_an_end() {
     line.hold(true);
     flow.append(5);
     sleep(SECOND).await;
-    flow.destination.change(|state| state.delete_topic(TOPIC)).expect("it was there");
+    flow.destination.change(|state| state.delete_topic(MIRROR)).expect("it was there");
     line.reset_now();
     flow.release(How::Leave).await;
     let told = flow.told().await;
@@ -353,7 +367,7 @@ async fn one_that_drains_is_let_go_when_both_logs_are_level_and_stay_so() {
     }
     let told = flow.told().await;
     assert_eq!(told, flow.at(1, 55));
-    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(TOPIC, 0), 55);
+    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(MIRROR, 0), 55);
     flow.end().await;
 }
 
@@ -378,7 +392,7 @@ async fn one_that_drains_waits_for_an_open_transaction_and_fills_the_hole_at_the
     flow.release(How::Drain).await;
     let told = flow.told().await;
     assert_eq!(told, flow.at(1, 10));
-    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(TOPIC, 0), 10);
+    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(MIRROR, 0), 10);
     flow.end().await;
 }
 
@@ -405,8 +419,8 @@ async fn more_partitions_than_a_lane_takes_orders_come_and_go() {
         flow.source.append(TOPIC, partition, &Build::plain(now, &format!("b{partition}"), 5));
     }
     let spec = |flow: &Flow, partition, number| {
-        let tp = TopicPartition { partition: PartitionId(partition), ..flow.spec.tp.clone() };
-        PartitionSpec { tp, ..flow.anew(number) }
+        let name = MirrorPartition { partition: PartitionId(partition), ..flow.spec.name.clone() };
+        PartitionSpec { name, ..flow.anew(number) }
     };
     for number in 1..4 {
         let specs: Vec<_> = (0..COUNT).map(|partition| spec(&flow, partition, number)).collect();
@@ -415,7 +429,7 @@ async fn more_partitions_than_a_lane_takes_orders_come_and_go() {
         while number > 1 && !left.is_empty() {
             let told = flow.told().await;
             assert_eq!(told.incarnation, Incarnation(number - 1));
-            assert!(left.remove(&told.tp.partition.0), "told twice");
+            assert!(left.remove(&told.name.partition.0), "told twice");
         }
         flow.wait("all", |flow| {
             let rows = flow.board.read(flow.wall.now());

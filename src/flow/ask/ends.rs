@@ -48,7 +48,8 @@ pub async fn keep(source: Arc<Cluster>, board: Arc<Board>, wall: Wall, committed
 async fn round(source: &Arc<Cluster>, board: &Board, wall: Wall, committed_only: bool) {
     let since = TimestampMs(wall.now().0 - PAUSE.as_millis() as i64);
     let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
-    for (tp, cell) in board.silent(since) {
+    for (name, cell) in board.silent(since) {
+        let tp = name.source();
         // Asked by name: the ends of another topic of that name say nothing.
         let id = source.topic(&tp.topic).map(|topic| topic.id);
         let is_it = id.is_some_and(|id| id == cell.source_id() || id == TopicId::NIL);

@@ -24,7 +24,7 @@ const ASK_MAX: Duration = Duration::from_secs(5);
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(5);
 
-type Asked = BTreeMap<TopicPartition, (Offset, Arc<Cell>)>;
+type Asked = Vec<(TopicPartition, Offset, Arc<Cell>)>;
 
 /// Asks round after round, until it is dropped.
 pub async fn keep(source: Arc<Cluster>, board: Arc<Board>, wall: Wall) {
@@ -38,26 +38,27 @@ pub async fn keep(source: Arc<Cluster>, board: Arc<Board>, wall: Wall) {
 /// right beyond that to read), and puts what it says where the partition is shown.
 async fn ask(source: &Cluster, board: &Board, now: TimestampMs) {
     let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
-    for (tp, seen) in board.read(now) {
+    for (name, seen) in board.read(now) {
+        let tp = name.source();
         let stable = seen.source_end.filter(|_| seen.held_records > 0);
         let leader = source.partition(&tp).and_then(|partition| partition.leader);
-        if let (Some(stable), Some(leader), Some(cell)) = (stable, leader, board.cell(&tp)) {
-            by_leader.entry(leader).or_default().insert(tp, (stable, cell));
+        if let (Some(stable), Some(leader), Some(cell)) = (stable, leader, board.cell(&name)) {
+            by_leader.entry(leader).or_default().push((tp, stable, cell));
         }
     }
     for (leader, asked) in by_leader {
-        let tps: Vec<TopicPartition> = asked.keys().cloned().collect();
+        let tps: Vec<TopicPartition> = asked.iter().map(|(tp, ..)| tp.clone()).collect();
         let Ok(Ok(answers)) = timeout(ASK_MAX, source.describe_producers(leader, &tps)).await
         else {
             tracing::debug!(%leader, "who holds partitions back is not known");
             continue;
         };
-        for (tp, states) in answers {
-            let (Ok(states), Some((stable, cell))) = (states, asked.get(&tp)) else { continue };
-            let holds = states.iter().find(|state| state.transaction_start == Some(*stable));
+        for (tp, stable, cell) in asked {
+            let Some(Ok(states)) = answers.get(&tp) else { continue };
+            let holds = states.iter().find(|state| state.transaction_start == Some(stable));
             cell.tell_held(holds.map(|state| HeldBy {
                 producer: state.id,
-                since: *stable,
+                since: stable,
                 last_timestamp: state.last_timestamp,
             }));
         }

@@ -16,6 +16,7 @@ use crate::ids::LeaderEpoch;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
@@ -56,10 +57,10 @@ pub enum Naming {
 
 impl Naming {
     /// What a request calls the topic.
-    pub fn topic(self, tp: &TopicPartition, id: TopicId) -> TopicRef {
+    pub fn topic(self, name: &TopicName, id: TopicId) -> TopicRef {
         match self {
             Naming::ById => TopicRef::Id(id),
-            Naming::ByName => TopicRef::Name(tp.topic.clone()),
+            Naming::ByName => TopicRef::Name(name.clone()),
         }
     }
 }
@@ -110,7 +111,7 @@ impl Members {
             self.members.len() - 1
         });
         let id = MemberId(free);
-        self.by_name.insert(member.mirror.tp().clone(), id);
+        self.by_name.insert(member.mirror.name().mirror(), id);
         self.by_source.insert(self.source_of(&member), id);
         self.by_destination.insert(self.destination_of(&member), id);
         self.members[free] = Some(member);
@@ -128,7 +129,7 @@ impl Members {
         ids.into_iter().filter_map(|at| self.take(at)).collect()
     }
 
-    /// The member of a partition, if it is the one with that number.
+    /// The member of a partition, by the destination's name, if it is the one with that number.
     pub fn find(&self, tp: &TopicPartition, incarnation: Incarnation) -> Option<MemberId> {
         let id = *self.by_name.get(tp)?;
         let member = self.members.get(id.0)?.as_ref()?;
@@ -138,7 +139,7 @@ impl Members {
     fn take(&mut self, at: usize) -> Option<LanePartition> {
         let member = self.members[at].take()?;
         self.free.insert(at);
-        self.by_name.remove(member.mirror.tp());
+        self.by_name.remove(&member.mirror.name().mirror());
         self.by_source.remove(&self.source_of(&member));
         self.by_destination.remove(&self.destination_of(&member));
         self.stale[at] = false;
@@ -258,14 +259,14 @@ impl Members {
             let (_, epoch) = leader(destination, tp)?;
             Some((tp.clone(), epoch))
         };
-        self.iter().filter_map(|(_, member)| log(member.mirror.tp())).collect()
+        self.iter().filter_map(|(_, member)| log(&member.mirror.name().mirror())).collect()
     }
 
     /// A broker that was away for a moment may have lost a log: who does not end where its machine
     /// believes leaves, and both logs are looked at.
     pub fn compare_ends(&mut self, ends: &Each<Listed>) {
         let is_wrong = |member: &LanePartition| {
-            let end = ends.get(member.mirror.tp());
+            let end = ends.get(&member.mirror.name().mirror());
             let end = end.map(|end| end.as_ref().ok().map(|listed| listed.offset));
             end.is_some_and(|end| end != member.mirror.position())
         };
@@ -280,12 +281,12 @@ impl Members {
 
     /// How the source calls the member's topic.
     pub fn source_of(&self, member: &LanePartition) -> Address {
-        let tp = member.mirror.tp();
-        (self.source.topic(tp, member.source_id), tp.partition)
+        let name = member.mirror.name();
+        (self.source.topic(&name.source_topic, member.source_id), name.partition)
     }
 
     fn destination_of(&self, member: &LanePartition) -> Address {
-        let tp = member.mirror.tp();
-        (self.destination.topic(tp, member.destination_id), tp.partition)
+        let name = member.mirror.name();
+        (self.destination.topic(&name.mirror_topic, member.destination_id), name.partition)
     }
 }

@@ -69,7 +69,7 @@ pub struct LaneKey {
 pub enum ToLane {
     /// Take it in.
     Add(Box<LanePartition>),
-    /// What is to become of one, under the number that it has.
+    /// What is to become of one, by the destination's name, under the number that it has.
     Tell(TopicPartition, Incarnation, Told),
 }
 
@@ -399,7 +399,7 @@ impl Lane {
         let from = self.fetcher.asked_of(&one.topic, one.partition);
         let Some(member) = self.members.get_mut(id) else { return };
         if let Some((leader, epoch)) = one.current_leader {
-            self.shared.source.note_leader(member.mirror.tp(), leader, epoch);
+            self.shared.source.note_leader(&member.mirror.name().source(), leader, epoch);
         }
         // asked before it left this lane and came back
         let Some(from) = from.filter(|from| member.mirror.awaits(*from)) else { return };
@@ -438,7 +438,8 @@ impl Lane {
             member.mirror.handle_cut_off(cut.need.min(FRAME_BYTES_MAX / 2));
         }
         if let Some(error) = malformed {
-            tracing::warn!(partition = %member.mirror.tp(), %error, "a fetched batch is malformed");
+            let partition = member.mirror.name();
+            tracing::warn!(%partition, %error, "a fetched batch is malformed");
             member.mirror.handle_malformed();
         }
     }
@@ -456,7 +457,8 @@ impl Lane {
             let id = self.members.by_destination(&one.topic, one.partition);
             let member = id.and_then(|id| self.members.get_mut(id));
             if let (Some(member), Some((leader, epoch))) = (member, one.current_leader) {
-                self.shared.destination.note_leader(member.mirror.tp(), leader, epoch);
+                let tp = member.mirror.name().mirror();
+                self.shared.destination.note_leader(&tp, leader, epoch);
             }
         }
         let now = self.shared.wall.now();

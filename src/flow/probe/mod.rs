@@ -27,6 +27,7 @@ use crate::flow::probe::tail::compare;
 use crate::flow::shared::Shared;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
+use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -45,7 +46,7 @@ pub const SETTLE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Case {
     /// Which.
-    pub tp: TopicPartition,
+    pub name: MirrorPartition,
     /// The source topic's id.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -71,7 +72,7 @@ pub enum Trouble {
     Code(Side, KafkaCode),
 }
 
-/// What was found, by partition.
+/// What was found, by the destination's name of each partition.
 pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
 
 /// Where logs of the destination end, by partition.
@@ -82,7 +83,7 @@ pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
     match try_probe(shared, key, &cases).await {
         Ok(found) => found,
         Err(error) => {
-            let failed = |case: &Case| (case.tp.clone(), Err(Trouble::Cluster(error.clone())));
+            let failed = |case: &Case| (case.name.mirror(), Err(Trouble::Cluster(error.clone())));
             cases.iter().map(failed).collect()
         }
     }
@@ -124,15 +125,15 @@ fn visible(shared: &Shared) -> EndKind {
 }
 
 async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Found, ClusterError> {
-    let tps: Vec<_> = cases.iter().map(|case| case.tp.clone()).collect();
+    let tps: Vec<_> = cases.iter().map(|case| case.name.mirror()).collect();
     let mut writers = shared.destination.describe_producers(key.destination, &tps).await?;
     let mut ends = Logs::read(shared, key, cases).await?;
     let forgotten = |case: &&Case| {
-        let known = writers.get(&case.tp).and_then(|one| one.as_ref().ok());
-        let end = ends.destination_end(&case.tp);
+        let known = writers.get(&case.name.mirror()).and_then(|one| one.as_ref().ok());
+        let end = ends.destination_end(&case.name);
         let is_there = end.is_some_and(|end| end > Offset::ZERO);
         // nothing is appended upon ends that contradict each other, whatever is still on its way
-        is_there && !ends.is_ahead(&case.tp) && last_sequence(shared, known).is_none()
+        is_there && !ends.is_ahead(&case.name) && last_sequence(shared, known).is_none()
     };
     if cases.iter().any(|case| forgotten(&case)) {
         tokio::time::sleep(SETTLE).await;
@@ -142,10 +143,10 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
     let mut eyes = None;
     let mut found = Found::new();
     for case in cases {
-        let states = match writers.remove(&case.tp) {
+        let states = match writers.remove(&case.name.mirror()) {
             Some(Ok(states)) => Some(states),
             Some(Err(code)) => {
-                found.insert(case.tp.clone(), Err(Trouble::Code(Side::Destination, code)));
+                found.insert(case.name.mirror(), Err(Trouble::Code(Side::Destination, code)));
                 continue;
             }
             None => None,
@@ -155,7 +156,7 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
         if let Err(Trouble::Cluster(_)) = &one {
             eyes = None;
         }
-        found.insert(case.tp.clone(), one);
+        found.insert(case.name.mirror(), one);
     }
     Ok(found)
 }
@@ -179,13 +180,13 @@ async fn look(
     sequence: Option<i32>,
     eyes: &mut Option<Eyes>,
 ) -> Result<Prepared, Trouble> {
-    let mut facts = ends.of(&case.tp)?;
+    let mut facts = ends.of(&case.name)?;
     if shared.committed_only {
         facts.source_held = facts.source_end.distance_to(facts.source_log_end);
     }
     facts.source_start = facts.source_start.max(case.start);
     // A log that holds nothing is all front, whatever it held.
-    facts.is_prefix = ends.starts(&case.tp)?.1 >= facts.destination_end;
+    facts.is_prefix = ends.starts(&case.name)?.1 >= facts.destination_end;
     let end = facts.destination_end.min(facts.destination_hwm);
     if end < facts.destination_end {
         // The last batches cannot be read yet: neither their content nor their epoch is known.
@@ -207,14 +208,14 @@ async fn look(
     let (mut source, mut destination) = both(shared, case, ends, eyes)?;
     if comparable {
         let writer = shared.writer.id;
-        let looked = compare(&case.tp, end, back, writer, &mut source, &mut destination).await;
+        let looked = compare(end, back, writer, &mut source, &mut destination).await;
         let found = looked.map_err(trouble)?;
         facts.tail = found.tail;
         facts.tail_timestamp = found.timestamp;
         facts.is_prefix |= found.is_prefix;
     }
     if case.wants_tail && facts.source_start <= end && end < facts.source_end {
-        let hole = source.hole_to(&case.tp, end).await.map_err(trouble)?;
+        let hole = source.hole_to(end).await.map_err(trouble)?;
         facts.hole_to = hole.map(|to| to.min(facts.source_end));
     }
     Ok(facts)
@@ -241,9 +242,10 @@ fn both<'a>(
     ends: &Logs,
     eyes: &'a mut Eyes,
 ) -> Result<(LogEye<'a>, LogEye<'a>), Trouble> {
-    let (source_start, destination_start) = ends.starts(&case.tp)?;
+    let (source_start, destination_start) = ends.starts(&case.name)?;
     let source = LogEye {
         cluster: &shared.source,
+        tp: case.name.source(),
         conn: &mut eyes.source,
         topic: case.source_id,
         epoch: case.source_epoch,
@@ -251,6 +253,7 @@ fn both<'a>(
     };
     let destination = LogEye {
         cluster: &shared.destination,
+        tp: case.name.mirror(),
         conn: &mut eyes.destination,
         topic: case.destination_id,
         epoch: case.destination_epoch,
@@ -274,8 +277,8 @@ struct Logs {
 
 impl Logs {
     async fn read(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Logs, ClusterError> {
-        let at_source: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.source_epoch)).collect();
-        let there: Vec<_> = cases.iter().map(|c| (c.tp.clone(), c.destination_epoch)).collect();
+        let at_source: Vec<_> = cases.iter().map(|c| (c.name.source(), c.source_epoch)).collect();
+        let there: Vec<_> = cases.iter().map(|c| (c.name.mirror(), c.destination_epoch)).collect();
         let (source, destination) = (&shared.source, &shared.destination);
         let asked_at = shared.wall.now();
         // The destination's end before the source's: a source that grows meanwhile is no doubt.
@@ -292,24 +295,25 @@ impl Logs {
         })
     }
 
-    fn destination_end(&self, tp: &TopicPartition) -> Option<Offset> {
-        self.destination_end.get(tp)?.ok()
+    fn destination_end(&self, name: &MirrorPartition) -> Option<Offset> {
+        self.destination_end.get(&name.mirror())?.ok()
     }
 
     /// Whether the destination holds more than the source.
-    fn is_ahead(&self, tp: &TopicPartition) -> bool {
-        let source = self.source_log_end.get(tp).and_then(|end| end.ok());
-        self.destination_end(tp).zip(source).is_some_and(|(ours, theirs)| ours > theirs)
+    fn is_ahead(&self, name: &MirrorPartition) -> bool {
+        let source = self.source_log_end.get(&name.source()).and_then(|end| end.ok());
+        self.destination_end(name).zip(source).is_some_and(|(ours, theirs)| ours > theirs)
     }
 
-    fn starts(&self, tp: &TopicPartition) -> Result<(Offset, Offset), Trouble> {
-        let source = answer(&self.source_start, tp, Side::Source)?;
-        Ok((source, answer(&self.destination_start, tp, Side::Destination)?))
+    fn starts(&self, name: &MirrorPartition) -> Result<(Offset, Offset), Trouble> {
+        let source = answer(&self.source_start, &name.source(), Side::Source)?;
+        let there = answer(&self.destination_start, &name.mirror(), Side::Destination)?;
+        Ok((source, there))
     }
 
-    fn of(&self, tp: &TopicPartition) -> Result<Prepared, Trouble> {
-        let at_source = |answers| answer(answers, tp, Side::Source);
-        let there = |answers| answer(answers, tp, Side::Destination);
+    fn of(&self, name: &MirrorPartition) -> Result<Prepared, Trouble> {
+        let at_source = |answers| answer(answers, &name.source(), Side::Source);
+        let there = |answers| answer(answers, &name.mirror(), Side::Destination);
         Ok(Prepared {
             source_start: at_source(&self.source_start)?,
             source_end: at_source(&self.source_end)?,

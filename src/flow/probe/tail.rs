@@ -48,6 +48,8 @@ const LOOK_WAIT_MS: i32 = 100;
 pub struct LogEye<'a> {
     /// The cluster, for its deadlines.
     pub cluster: &'a Cluster,
+    /// What it calls the partition.
+    pub tp: TopicPartition,
     /// A connection of its own to the partition's leader.
     pub conn: &'a mut Conn,
     /// The topic's id there.
@@ -92,7 +94,6 @@ impl Found {
 
 /// Compares `back` batches below `end`, newest first.
 pub async fn compare(
-    tp: &TopicPartition,
     end: Offset,
     back: usize,
     writer: ProducerId,
@@ -105,11 +106,11 @@ pub async fn compare(
         if last < destination.start {
             break;
         }
-        let seen = destination.look(tp, last).await?;
+        let seen = destination.look(last).await?;
         let Some(copy) = seen.batches.into_iter().next() else { break };
         if step == 0 {
             found.timestamp = copy.max_timestamp();
-            found.is_prefix = is_front(&copy) && destination.begins_with_front(tp).await?;
+            found.is_prefix = is_front(&copy) && destination.begins_with_front().await?;
         }
         if last < source.start {
             // Nothing can vouch for what somebody else wrote there.
@@ -118,7 +119,7 @@ pub async fn compare(
             }
             break;
         }
-        let original = source.original(tp, &copy).await?;
+        let original = source.original(&copy).await?;
         match judge(&original, &copy, writer) {
             Verdict::Unlike => differs = Some(copy.base_offset()),
             Verdict::Equal | Verdict::Incomparable if step == 0 => {
@@ -152,19 +153,15 @@ impl LogEye<'_> {
     /// Whether the log begins with fillers of the part below the source's start: where its last
     /// batch is one too, nothing else was ever written. (Records of old formats have no time
     /// either, and what is filled behind them has none.)
-    async fn begins_with_front(&mut self, tp: &TopicPartition) -> Result<bool, LookError> {
-        let seen = self.look(tp, self.start).await?;
+    async fn begins_with_front(&mut self) -> Result<bool, LookError> {
+        let seen = self.look(self.start).await?;
         Ok(seen.batches.first().is_some_and(is_front))
     }
 
     /// What the source has at the offsets of `copy`, as far as one answer goes.
-    async fn original(
-        &mut self,
-        tp: &TopicPartition,
-        copy: &BatchView,
-    ) -> Result<Original, LookError> {
+    async fn original(&mut self, copy: &BatchView) -> Result<Original, LookError> {
         let at = copy.base_offset().max(self.start);
-        let seen = self.look(tp, at).await?;
+        let seen = self.look(at).await?;
         let nothing = seen.batches.is_empty() && !seen.has_old;
         if nothing && (seen.high_watermark <= at || seen.is_throttled) {
             // Its high watermark is behind for a moment, as after an election: look again.
@@ -177,21 +174,17 @@ impl LogEye<'_> {
 
     /// Up to where the log holds nothing from `end` on, if that is so: whatever was there is gone
     /// for good.
-    pub async fn hole_to(
-        &mut self,
-        tp: &TopicPartition,
-        end: Offset,
-    ) -> Result<Option<Offset>, LookError> {
-        let seen = self.look(tp, end).await?;
+    pub async fn hole_to(&mut self, end: Offset) -> Result<Option<Offset>, LookError> {
+        let seen = self.look(end).await?;
         let nothing = seen.batches.is_empty() && !seen.has_old && !seen.is_throttled;
         Ok((nothing && seen.high_watermark > end).then_some(seen.high_watermark))
     }
 
     /// The batch that holds `offset`, or the next one, and what follows it.
-    async fn look(&mut self, tp: &TopicPartition, offset: Offset) -> Result<Seen, LookError> {
+    async fn look(&mut self, offset: Offset) -> Result<Seen, LookError> {
         let side = self.cluster.side();
         let read = Read {
-            tp,
+            tp: &self.tp,
             topic: self.topic,
             epoch: self.epoch,
             offset,
