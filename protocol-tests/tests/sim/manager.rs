@@ -409,6 +409,23 @@ async fn leave_overtakes_a_drain_that_waits_and_a_halt_is_waited_for() {
     flow.end().await;
 }
 
+/// A halt that reaches a lane when the partition has just left it is not lost.
+#[tokio::test(start_paused = true)]
+async fn a_halt_that_crosses_a_partition_on_its_way_out_holds() {
+    for pause_ms in 0..8 {
+        let mut flow = Flow::copying(5).await;
+        let takes = Takes { batch_bytes_max: Some(1 << 19), ..flow.spec.takes.clone() };
+        flow.want(&[&PartitionSpec { takes, ..flow.spec.clone() }]).await;
+        sleep(Duration::from_millis(pause_ms)).await;
+        flow.order(ToManager::Halt(Halt::Deleted { side: Side::Source })).await;
+        flow.append(5);
+        sleep(SECOND * 60).await;
+        assert_eq!(flow.state(), "Halted", "{pause_ms} ms");
+        assert_eq!(flow.destination.dump(MIRROR, 0).end, 5, "{pause_ms} ms");
+        flow.end().await;
+    }
+}
+
 /// Nobody waits for ever for somebody else's room: more partitions than any channel holds.
 #[tokio::test(start_paused = true)]
 async fn more_partitions_than_a_lane_takes_orders_come_and_go() {
