@@ -304,6 +304,14 @@ pub const RESIDENT_BYTES_MAX: Meter = gauge(
     "The most memory of the process that ever was resident.",
 );
 
+/// Lines of the log that were lost.
+pub const LOG_LINES_LOST: Meter = counter(
+    "isolog_log_lines_lost_total",
+    "lines",
+    &[],
+    "Lines of the log that nobody took from standard error: the copy goes on without them.",
+);
+
 /// Every metric there is, in the order in which people read them.
 pub const METERS: &[Meter] = &[
     PARTITION_LAG_RECORDS,
@@ -343,6 +351,7 @@ pub const METERS: &[Meter] = &[
     THROTTLED_MS,
     RESIDENT_BYTES,
     RESIDENT_BYTES_MAX,
+    LOG_LINES_LOST,
 ];
 
 const HEAD: &str = "\

@@ -238,6 +238,9 @@ impl Check<'_> {
                 "no topic of the source matches, or none is shown to us: that needs Describe";
             report.findings.push(Finding::unknown(text));
         }
+        if self.ask.topics.is_empty() {
+            names.extend(rights::unseen(self.link, topics));
+        }
         let journal = Some(&self.link.journal);
         for (at, cluster, journal) in [(0, self.source, None), (1, self.destination, journal)] {
             let told = rights::ask(cluster, &names, journal).await?;

@@ -301,6 +301,20 @@ async fn plan(
         topic.partitions.keys().map(of).collect::<Vec<_>>()
     });
     let known: Vec<TopicPartition> = known.collect();
+    let is_there = |name: &&TopicName| topics.iter().any(|topic| topic.name == **name);
+    for name in ask.topics.iter().filter(|name| !is_there(name)) {
+        failed.push(format!(
+            "topic {name}: the {} does not have it, or does not show it",
+            cluster.side()
+        ));
+    }
+    if known.is_empty() && ask.topics.is_empty() {
+        failed.push(format!(
+            "the {} has no topic that link {} mirrors, or shows none",
+            cluster.side(),
+            link.name
+        ));
+    }
     let readable = if committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let starts = survey::ends(cluster, &known, EndKind::Start).await?;
     let ends = survey::ends(cluster, &known, readable).await?;
@@ -308,6 +322,10 @@ async fn plan(
         Some(given) => given.keys().filter(|tp| wanted(&tp.topic)).cloned().collect(),
         None => known,
     };
+    let foreign = given.iter().flat_map(|given| given.keys());
+    for tp in foreign.filter(|tp| !link.topics.matches(&tp.topic)) {
+        failed.push(format!("{tp}: link {} does not mirror this topic", link.name));
+    }
     let mut jobs = VecDeque::new();
     for tp in wanted {
         let of = |ends: &survey::Ends| ends.get(&tp).and_then(|end| end.ok());

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::audit::LinkOptions;
 use crate::audit::Pattern;
 use crate::cluster::Cluster;
 use crate::cluster::NewTopic;
 use crate::cluster::error::ClusterError;
+use crate::cluster::metadata::Topic;
 use crate::ids::BrokerId;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -22,6 +25,9 @@ use crate::wire::error::KafkaCode;
 
 /// TOPIC_AUTHORIZATION_FAILED.
 const REFUSED: KafkaCode = KafkaCode(29);
+
+/// How a name under a prefix ends that is asked for and never made.
+const PROBE: &str = "isolog-check";
 
 /// What may be done with a topic or a cluster, with Kafka's numbers (`AclOperation`).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -222,6 +228,15 @@ async fn is_refused(
 
 fn refused<T>(each: crate::cluster::EachTopic<T>) -> bool {
     each.into_values().any(|one| one.is_err_and(|refusal| refusal.code == REFUSED))
+}
+
+/// A name under each prefix of a link of which no topic is seen: rights on it are asked like those
+/// on a topic that is named and not seen, so that a line that grants them can be printed.
+pub fn unseen(link: &LinkOptions, topics: &[Arc<Topic>]) -> Vec<TopicName> {
+    let prefixes = link.patterns.iter().filter(|pattern| pattern.is_prefix);
+    let unseen = prefixes.filter(|one| !topics.iter().any(|topic| one.covers(&topic.name)));
+    let probe = |one: &Pattern| TopicName::new(&format!("{}{PROBE}", one.text));
+    unseen.filter_map(probe).filter(|name| link.topics.matches(name)).collect()
 }
 
 /// Who is to be granted, and where.

@@ -292,8 +292,14 @@ fn absent(
         let is_meant = link.topics.matches(name) && (only.is_empty() || only.contains(name));
         is_meant && !here.contains(name) && !fates.contains_key(name)
     });
+    let named: BTreeSet<TopicName> = named.collect();
     let text = "mirror.topics names it, and the source does not have it or does not show it";
-    rows.extend(named.map(|name| row(&name, 0, text)));
+    rows.extend(named.iter().map(|name| row(name, 0, text)));
+    let asked = only
+        .iter()
+        .filter(|name| !here.contains(name) && !fates.contains_key(name) && !named.contains(name));
+    let text = "the source does not have it, or does not show it";
+    rows.extend(asked.map(|name| row(name, 0, text)));
     rows
 }
 

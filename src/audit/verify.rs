@@ -203,7 +203,7 @@ fn report(link: &LinkOptions, shared: &Shared) -> Report {
         link: link.name.to_string(),
         source_cluster: shared.source.id().to_string(),
         destination_cluster: shared.destination.id().to_string(),
-        verdict: partitions.iter().map(|one| one.verdict).max().unwrap_or(Verdict::Equal),
+        verdict: partitions.iter().map(|one| one.verdict).max().unwrap_or(Verdict::Unknown),
         partitions,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It never writes where nobody watches: standard error, and only when that is a terminal.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -46,16 +47,21 @@ pub fn show(progress: &Arc<Progress>, is_watched: bool) -> Bar {
         tokio::spawn(async move {
             let start = Instant::now();
             while !ended.is_cancelled() {
-                eprint!("\r{}\x1b[K", draw(&line(&progress), start.elapsed()));
+                show_line(&draw(&line(&progress), start.elapsed()));
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
                     () = ended.cancelled() => {}
                 }
             }
-            eprint!("\r\x1b[K");
+            show_line("");
         })
     });
     Bar { stop, task }
+}
+
+/// Over the line before, if anybody watches.
+fn show_line(text: &str) {
+    let _seen = write!(std::io::stderr(), "\r{text}\x1b[K");
 }
 
 impl Bar {

@@ -3,6 +3,7 @@
 //! It never checks anything itself.
 
 use std::io::IsTerminal;
+use std::io::Write;
 
 use crate::audit::Dials;
 use crate::audit::check;
@@ -38,7 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         is_deep: arguments.deep,
         workers: usize::from(arguments.which.workers),
         fetch_bytes: arguments.which.fetch_bytes,
-        tell: |line| eprintln!("{}", plain(line)),
+        tell: |line| drop(writeln!(std::io::stderr(), "{}", plain(line))),
     };
     let reports = super::wait(async |stop| {
         let mut reports = Vec::new();

@@ -22,6 +22,7 @@ use crate::ids::Side;
 
 use super::Failure;
 use super::bar;
+use super::complain;
 use super::plain;
 use super::say;
 use super::verify::Which;
@@ -69,7 +70,7 @@ fn parse_side(text: &str) -> Result<Side, String> {
 
 /// Digests one link.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let links = arguments.which.links()?;
+    let links = arguments.which.links_with_topics()?;
     let [link] = links.as_slice() else {
         return Err(Failure::Failed("digests are of one link: add --link NAME".to_owned()));
     };
@@ -84,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let report = super::wait(async |stop| digests(link, &ask, stop).await)?;
     for failed in &report.failed {
-        eprintln!("isolog: {}", plain(failed));
+        complain(&plain(failed));
     }
     let differs = match &ask.against {
         None => {
@@ -144,7 +145,11 @@ fn parse(text: &str) -> Result<Vec<Row>, String> {
     let rows = lines.enumerate().map(|(at, line)| {
         serde_json::from_str(line).map_err(|error| format!("line {}: {error}", at + 2))
     });
-    rows.collect()
+    let rows: Vec<Row> = rows.collect::<Result<_, String>>()?;
+    if rows.is_empty() {
+        return Err("it holds no range: there is nothing to compare with".to_owned());
+    }
+    Ok(rows)
 }
 
 /// Says which ranges differ; whether there are any.
@@ -174,5 +179,6 @@ mod tests {
         assert!(parse(&head.replace(":1", ":2")).unwrap_err().contains("form 2"));
         assert!(parse(&format!("{head}\n{{")).unwrap_err().starts_with("line 2"));
         assert!(parse("").unwrap_err().starts_with("no digests"));
+        assert!(parse(head).unwrap_err().contains("no range"));
     }
 }

@@ -86,8 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (Address(address), access) = address(arguments)?;
-    let path = path(arguments);
-    let question = Question { address, path, access };
+    let (path, named) = (path(arguments), named(arguments));
+    let question = Question { address, path, named, access };
     let runtime = runtime.map_err(failed)?;
     if arguments.watch {
         runtime.block_on(watch(arguments, &question))
@@ -99,6 +99,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 struct Question {
     address: String,
     path: String,
+    /// The topic or link that was asked for by name.
+    named: Option<String>,
     access: Access,
 }
 
@@ -129,12 +131,27 @@ fn path(arguments: &Arguments) -> String {
     format!("/v1/partitions{mark}{}", query.join("&"))
 }
 
+fn named(arguments: &Arguments) -> Option<String> {
+    match (&arguments.topic, &arguments.link) {
+        (Some(topic), Some(link)) => Some(format!("topic {topic} by link {link}")),
+        (Some(topic), None) => Some(format!("topic {topic}")),
+        (None, link) => link.as_ref().map(|link| format!("topic by link {link}")),
+    }
+}
+
 impl Question {
     async fn ask(&self) -> Result<Vec<PartitionView>, Failure> {
         let body =
             ask::get(&self.address, &self.path, &self.access).await.map_err(Failure::Failed)?;
         let odd = |cause| format!("{} does not answer as isolog does: {cause}", self.address);
-        serde_json::from_slice(&body).map_err(|cause| Failure::Failed(odd(cause)))
+        let views: Vec<PartitionView> =
+            serde_json::from_slice(&body).map_err(|cause| Failure::Failed(odd(cause)))?;
+        match (views.is_empty(), &self.named) {
+            (true, Some(named)) => {
+                Err(Failure::Failed(format!("isolog at {} mirrors no {named}", self.address)))
+            }
+            _ => Ok(views),
+        }
     }
 }
 

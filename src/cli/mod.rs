@@ -8,6 +8,7 @@ mod check;
 mod digest;
 mod grid;
 mod lag;
+mod log;
 mod run;
 mod stop;
 mod table;
@@ -132,7 +133,7 @@ fn obey() -> Result<(), Failure> {
     match Arguments::parse().command {
         Command::Run { config } => load(&config.path).and_then(run::run),
         Command::Config { config, json } => load(&config.path).and_then(|config| {
-            config.notes.iter().for_each(|note| eprintln!("isolog: note: {note}"));
+            config.notes.iter().for_each(|note| complain(&format!("note: {note}")));
             show(&config, json)
         }),
         Command::Lag(arguments) => lag::run(&arguments),
@@ -152,7 +153,7 @@ fn exit_code(done: Result<(), Failure>) -> ExitCode {
 fn load(path: &std::path::Path) -> Result<Config, Failure> {
     let config = config::load(path).map_err(Failure::Misused)?;
     for file in &config.exposed {
-        eprintln!("isolog: warning: {file}");
+        complain(&format!("warning: {file}"));
     }
     Ok(config)
 }
@@ -165,15 +166,15 @@ fn tell(failure: &Failure) -> u8 {
         Failure::Unknown => UNKNOWN,
         Failure::No => NO,
         Failure::Failed(text) => {
-            eprintln!("isolog: {text}");
+            complain(text);
             FAILED
         }
         Failure::Misused(problems) => {
             for problem in problems {
-                eprintln!("isolog: {problem}");
+                complain(&problem.to_string());
             }
             let word = if problems.len() == 1 { "mistake" } else { "mistakes" };
-            eprintln!("isolog: {} {word} in the config", problems.len());
+            complain(&format!("{} {word} in the config", problems.len()));
             MISUSED
         }
     }
@@ -205,6 +206,11 @@ fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> 
 /// Text of peers without what a terminal would obey.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// Says on standard error what is wrong, if anybody takes it.
+fn complain(text: &str) {
+    let _taken = writeln!(std::io::stderr(), "isolog: {text}");
 }
 
 /// Prints to standard output; that nobody reads it any more is no panic.

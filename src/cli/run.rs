@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::service;
 
 use super::Failure;
+use super::log::Log;
 use super::stop::Stop;
 
 /// The exit code of a stop that was cut short: nothing is lost by it, so it is a stop like others.
@@ -17,25 +18,27 @@ const LATE: u8 = 0;
 
 /// Mirrors until a signal comes.
 pub fn run(config: Config) -> Result<(), Failure> {
-    start_log(&config.service);
+    let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
+    let log = Log::to(std::io::stderr()).map_err(failed)?;
+    start_log(&config.service, log.clone());
     for note in &config.notes {
         tracing::info!("{note}");
     }
     let stop = Stop::hear(LATE)?;
-    let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
     let done = runtime.block_on(serve(config, &stop));
     // Whatever still blocks a thread must not keep the process alive.
     runtime.shutdown_background();
+    log.flush();
     done
 }
 
 /// Log lines go to standard error: standard output is for answers.
-fn start_log(options: &service::Options) {
+fn start_log(options: &service::Options, log: Log) {
     let level: LevelFilter = options.log_level.parse().unwrap_or(LevelFilter::INFO);
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(log);
     if options.log_json {
         log.json().flatten_event(true).init();
     } else {

@@ -82,7 +82,7 @@ fn watch(
 fn leave(text: String, code: u8) {
     let (told, heard) = mpsc::channel();
     thread::spawn(move || {
-        eprintln!("isolog: {text}");
+        super::complain(&text);
         let _ = told.send(());
     });
     let _late_or_told = heard.recv_timeout(LAST_WORDS_MAX);

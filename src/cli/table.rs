@@ -16,7 +16,7 @@ use super::plain;
 
 /// Letters of a whole bar.
 const BAR_LETTERS: u64 = 20;
-/// The most letters of a reason in a row; JSON has all of it.
+/// The most letters of a reason in a table that is drawn again and again.
 const REASON_LETTERS_MAX: usize = 60;
 
 type Place = (String, String, i32);
@@ -70,7 +70,8 @@ impl Board {
         row.extend([view.destination_end, view.destination_hwm].map(number));
         row.push(plain(&view.state));
         row.extend(self.bars.then(|| self.bar(view)));
-        row.push(plain(&view.reason).chars().take(REASON_LETTERS_MAX).collect());
+        let letters = if self.bars { REASON_LETTERS_MAX } else { usize::MAX };
+        row.push(plain(&view.reason).chars().take(letters).collect());
         row
     }
 
@@ -116,9 +117,10 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
     format!(
-        "{more}{} partitions, {behind} behind by {known} records, {held} more held by open \
+        "{more}{} partition{}, {behind} behind by {known} records, {held} more held by open \
          transactions, {unknown} unknown, {halted} halted\n",
-        views.len()
+        views.len(),
+        if views.len() == 1 { "" } else { "s" }
     )
 }
 

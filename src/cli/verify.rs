@@ -79,6 +79,22 @@ fn parse_topic(text: &str) -> Result<TopicName, String> {
 }
 
 impl Which {
+    /// The links that are meant; each topic that is named must be one that they mirror.
+    pub fn links_with_topics(&self) -> Result<Vec<LinkOptions>, Failure> {
+        let links = self.links()?;
+        let is_mirrored = |name: &&TopicName| links.iter().any(|link| link.topics.matches(name));
+        match self.topic.iter().find(|name| !is_mirrored(name)) {
+            None => Ok(links),
+            Some(name) => {
+                let names: Vec<String> = links.iter().map(|link| link.name.to_string()).collect();
+                Err(Failure::Failed(format!(
+                    "link {} does not mirror topic {name}: mirror.topics does not match it",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
     /// The links that are meant.
     pub fn links(&self) -> Result<Vec<LinkOptions>, Failure> {
         let config = config::load(&self.config).map_err(Failure::Misused)?;
@@ -94,7 +110,7 @@ impl Which {
 
 /// Compares every link that is meant.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let links = arguments.which.links()?;
+    let links = arguments.which.links_with_topics()?;
     if arguments.state.is_some() && links.len() > 1 {
         return Err(Failure::Failed("a state file is for one link: add --link NAME".to_owned()));
     }

@@ -107,6 +107,20 @@ const UNUSED: &[&str] = &[
     "value.serializer",
 ];
 
+/// What librdkafka calls otherwise: its name, and the one here.
+const LIBRDKAFKA: &[(&str, &str)] = &[
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("sasl.password", "sasl.jaas.config"),
+    ("sasl.username", "sasl.jaas.config"),
+    ("ssl.ca.location", "ssl.truststore.location"),
+    ("ssl.ca.pem", "ssl.truststore.certificates"),
+    ("ssl.certificate.location", "ssl.keystore.location"),
+    ("ssl.certificate.pem", "ssl.keystore.certificate.chain"),
+    ("ssl.key.location", "ssl.keystore.location"),
+    ("ssl.key.pem", "ssl.keystore.key"),
+];
+
 /// Beginnings that Kafka Connect and MirrorMaker 2 put before a client's names.
 const PREFIXES: &[&str] = &["admin.", "consumer.", "producer."];
 
@@ -149,7 +163,13 @@ pub fn explain(scope: Scope, name: &str) -> Stranger {
     if UNUSED.iter().any(named) {
         return Stranger::Unused;
     }
-    nearest(name, of(scope).map(|property| property.name)).map_or(Stranger::Unknown, Stranger::Near)
+    let near = librdkafka(name).filter(|right| of(scope).any(|property| property.name == *right));
+    let near = near.or_else(|| nearest(name, of(scope).map(|property| property.name)));
+    near.map_or(Stranger::Unknown, Stranger::Near)
+}
+
+fn librdkafka(name: &str) -> Option<&'static str> {
+    LIBRDKAFKA.iter().find(|(its, _)| *its == name).map(|(_, ours)| *ours)
 }
 
 /// Whether a name in a client file is somebody else's, so that it is passed over there.
@@ -157,6 +177,7 @@ pub fn is_passed_over(scope: Scope, name: &str) -> bool {
     match explain(scope, name) {
         Stranger::Unused | Stranger::Prefixed | Stranger::Unknown => true,
         Stranger::Elsewhere(_) => CLIENTS_TOO.contains(&name),
+        Stranger::Near(_) if librdkafka(name).is_some() => false,
         Stranger::Near(right) => edits(&plain(name), right) > MISSPELT_LETTERS_MAX,
         Stranger::Later => false,
     }

@@ -2,10 +2,7 @@
 //!
 //! It never judges a value alone; a property that was wrong already is passed over.
 
-use std::collections::BTreeMap;
-
 use crate::control::filter::TopicFilter;
-use crate::ids::TopicName;
 
 use super::check::Checked;
 use super::check::Origin;
@@ -159,23 +156,24 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
     problems
 }
 
-/// A topic has one source: two links that name the same one would both write it.
+/// A mirror topic has one source: two links that mirror the same one would both write it. A paused
+/// link writes nothing.
 fn topics_twice<'a>(links: impl Iterator<Item = &'a Checked>) -> Vec<Problem> {
-    let mut owners: BTreeMap<TopicName, &Checked> = BTreeMap::new();
+    let runs = |link: &&Checked| link.value("cluster.link.paused") != Some(&Value::Bool(true));
+    let mut known: Vec<(&Checked, TopicFilter)> = Vec::new();
     let mut problems = Vec::new();
-    for link in links {
-        for topic in topics(link).iter().flat_map(TopicFilter::literals) {
-            match owners.get(topic) {
-                Some(owner) if owner.name != link.name => {
-                    let text = format!("topic {topic} is mirrored by [{}] already", owner.name);
-                    problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
-                }
-                Some(_) => {}
-                None => {
-                    owners.insert(topic.clone(), link);
-                }
-            }
+    for link in links.filter(runs) {
+        let Some(filter) = topics(link) else { continue };
+        let other = known.iter().find_map(|(other, its)| Some((other, its.overlap(&filter)?)));
+        if let Some((other, shared)) = other {
+            let text = format!(
+                "{shared} is mirrored by [{}] already, and a mirror topic has one source: leave it \
+                 out of one of them (auto.create.mirror.topics.filters can EXCLUDE)",
+                other.name
+            );
+            problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
         }
+        known.push((link, filter));
     }
     problems
 }

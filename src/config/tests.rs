@@ -109,7 +109,8 @@ fn what_does_not_fit_together_is_refused() {
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'\nmirror.topics = 'x,orders'",
-        "[link.eu] mirror.topics: topic orders is mirrored by [link.dr] already",
+        "[link.eu] mirror.topics: orders is mirrored by [link.dr] already, and a mirror topic has \
+         one source: leave it out of one of them (auto.create.mirror.topics.filters can EXCLUDE)",
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'",

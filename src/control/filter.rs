@@ -156,6 +156,39 @@ impl TopicFilter {
         })
     }
 
+    /// What this filter and `other` may both mirror: a topic's name, or how names begin and a `*`.
+    /// What one of them excludes is no overlap.
+    pub fn overlap(&self, other: &TopicFilter) -> Option<String> {
+        let pairs = self.includes().flat_map(|ours| other.includes().map(move |its| (ours, its)));
+        pairs.filter_map(|(ours, its)| self.shared(other, ours, its)).next()
+    }
+
+    fn shared(&self, other: &TopicFilter, ours: &Pattern, its: &Pattern) -> Option<String> {
+        let both = match (ours, its) {
+            (Pattern::Literal(name), pattern) | (pattern, Pattern::Literal(name)) => {
+                let is_shared = pattern.matches(name) && self.matches(name) && other.matches(name);
+                return is_shared.then(|| name.to_string());
+            }
+            (Pattern::Prefix(one), Pattern::Prefix(two)) if one.starts_with(two.as_str()) => one,
+            (Pattern::Prefix(one), Pattern::Prefix(two)) if two.starts_with(one.as_str()) => two,
+            _ => return None,
+        };
+        if is_internal(both) && !(ours.names_internal() && its.names_internal()) {
+            return None;
+        }
+        let is_excluded = self.excludes_all(both) || other.excludes_all(both);
+        (!is_excluded).then(|| format!("{both}*"))
+    }
+
+    /// Whether a rule excludes every topic that begins with `start`.
+    fn excludes_all(&self, start: &str) -> bool {
+        let excludes = self.rules.iter().filter(|rule| rule.verdict == Verdict::Exclude);
+        excludes.into_iter().any(|rule| match &rule.pattern {
+            Pattern::Prefix(prefix) => start.starts_with(prefix.as_str()),
+            Pattern::Literal(_) => false,
+        })
+    }
+
     /// What the including rules say, in their order.
     pub fn includes(&self) -> impl Iterator<Item = &Pattern> {
         let rules = self.rules.iter().filter(|rule| rule.verdict == Verdict::Include);
@@ -223,6 +256,25 @@ mod tests {
         }
         let text = Pattern::parse("__transaction_state").unwrap_err();
         assert_eq!(text, "\"__transaction_state\" is the brokers' own log and is never mirrored");
+    }
+
+    #[test]
+    fn what_two_filters_share_is_found() {
+        let share = |ours: TopicFilter, its: TopicFilter| {
+            assert_eq!(ours.overlap(&its), its.overlap(&ours));
+            ours.overlap(&its)
+        };
+        let some = |include: &[&str]| filter(include, &[]);
+        assert_eq!(share(some(&["w.a"]), some(&["w.*"])), Some("w.a".into()));
+        assert_eq!(share(some(&["a", "b"]), some(&["b"])), Some("b".into()));
+        assert_eq!(share(some(&["*"]), some(&["*"])), Some("*".into()));
+        assert_eq!(share(some(&["w.*"]), some(&["w.eu.*"])), Some("w.eu.*".into()));
+        assert_eq!(share(some(&["w.eu.*"]), some(&["w.us.*", "x"])), None);
+        assert_eq!(share(some(&["*"]), some(&["__mine*", "_schemas"])), None);
+        // what one of them leaves out is the other's alone
+        assert_eq!(share(filter(&["*"], &["w.*"]), some(&["w.*", "w.a"])), None);
+        assert_eq!(share(filter(&["w.*"], &["w.a"]), some(&["w.a"])), None);
+        assert_eq!(share(filter(&["*"], &["w.a"]), some(&["w.*"])), Some("w.*".into()));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub struct Link {
 
 impl Link {
     /// A link that has not looked at anything yet: what its filter names is all that is known.
-    pub(super) fn new(name: LinkName, filter: &TopicFilter, wall: Wall) -> Link {
+    pub fn new(name: LinkName, filter: &TopicFilter, wall: Wall) -> Link {
         let status = LinkStatus {
             state: LinkState::Connecting,
             clusters: None,
@@ -126,6 +126,11 @@ impl Link {
             rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         rows
+    }
+
+    /// The link's task has ended and nobody asked for it.
+    pub fn tell_ended(&self, text: String) {
+        self.set(|status| status.state = LinkState::Halted(text));
     }
 
     pub(super) fn set(&self, change: impl FnOnce(&mut LinkStatus)) {

@@ -11,6 +11,7 @@ pub mod view;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -158,9 +159,32 @@ pub fn start(settings: link::Settings, world: &World) -> (Vec<Link>, TaskTracker
     for one in settings.links {
         let starting = Starting::new(one, settings.destination.clone(), world.clone());
         links.push(starting.link());
-        running.spawn(starting.run());
+        running.spawn(watched(starting.link(), starting.run(), world.stop.clone()));
     }
     (links, running)
+}
+
+/// Runs a link; one that ends before it is told to is shown as what it is.
+async fn watched(
+    link: Link,
+    run: impl Future<Output = ()> + Send + 'static,
+    stop: CancellationToken,
+) {
+    // a set, so that a panic is an answer, and the task ends with this one
+    let mut task = JoinSet::new();
+    task.spawn(run);
+    let ended = task.join_next().await;
+    if stop.is_cancelled() {
+        return;
+    }
+    let cause = match ended {
+        Some(Err(error)) => format!(" ({error})"),
+        _ => String::new(),
+    };
+    let text =
+        format!("the link's task has ended, which is a fault of isolog{cause}: start it again");
+    tracing::error!(link = %link.name, "{text}");
+    link.tell_ended(text);
 }
 
 #[cfg(test)]

@@ -257,8 +257,11 @@ impl Guard {
             return Some(Refusal(StatusCode::FORBIDDEN, "the Host header must name loopback"));
         }
         let token = self.token.as_ref()?;
-        let sent = head(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        let is_known = sent.is_some_and(|sent| token.is(sent.trim().as_bytes()));
+        let sent = head(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+        // the scheme's letters may be of any case (RFC 9110, 11.1)
+        let is_known = sent.is_some_and(|(scheme, sent)| {
+            scheme.eq_ignore_ascii_case("bearer") && token.is(sent.trim().as_bytes())
+        });
         let text = "send the token: Authorization: Bearer TOKEN";
         (!is_known).then_some(Refusal(StatusCode::UNAUTHORIZED, text))
     }

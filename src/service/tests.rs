@@ -11,6 +11,12 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+use crate::control::filter::TopicFilter;
+use crate::flow::Wall;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+use crate::link::run::LinkState;
+
 use crate::http::seats::Limits;
 
 use super::view::Check;
@@ -290,4 +296,23 @@ async fn large_answers_leave_seats_for_health() {
     for said in asked.join_all().await {
         assert_ne!(said, "HTTP/1.1 429");
     }
+}
+
+/// What a fault of isolog's own ends is not shown as if it went on.
+#[tokio::test]
+async fn a_link_whose_task_ends_is_not_ready() {
+    let filter = TopicFilter::default();
+    let link = || Link::new(LinkName("dr".into()), &filter, Wall::new(TimestampMs(0)));
+    let (panics, ends, stops) = (link(), link(), link());
+    let stop = CancellationToken::new();
+    watched(panics.clone(), async { panic!("on purpose") }, stop.clone()).await;
+    watched(ends.clone(), async {}, stop.clone()).await;
+    for link in [panics, ends] {
+        let checks = Links(vec![link]).readiness();
+        assert!(!checks[0].ok, "{checks:?}");
+        assert!(checks[0].reason.contains("task has ended"), "{}", checks[0].reason);
+    }
+    stop.cancel();
+    watched(stops.clone(), async {}, stop).await;
+    assert_eq!(stops.status().state, LinkState::Connecting);
 }

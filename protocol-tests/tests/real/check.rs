@@ -311,7 +311,7 @@ fn rights_in_excess_are_named_and_prefixes_are_granted_as_such() {
     let prefix = (TOPIC, "r-", PREFIXED);
     let given = [Operation::Read, Operation::DescribeConfigs, Operation::Write];
     hands[0].allow_on(prefix, US, &given).unwrap();
-    let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["r-*"]);
+    let spec = IsologSpec::new(source.bootstrap(), destination.bootstrap(), &["r-*", "u-*"]);
     let (_, report) = check(&spec, &[]);
     let excess = report["clusters"][0]["excess"].to_string();
     assert!(excess.contains("Write on topic r-one"), "{excess}");
@@ -321,4 +321,7 @@ fn rights_in_excess_are_named_and_prefixes_are_granted_as_such() {
                  --operation Alter --operation AlterConfigs --topic 'r-' --resource-pattern-type \
                  prefixed";
     assert!(lines.iter().any(|line| line.ends_with(right)), "{lines:#?}");
+    // a prefix of which nothing is seen: at both sides
+    let unseen = lines.iter().filter(|line| line.contains("--topic 'u-' --resource-pattern-type"));
+    assert_eq!(unseen.count(), 2, "{lines:#?}");
 }

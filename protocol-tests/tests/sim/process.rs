@@ -90,7 +90,7 @@ impl Running {
     }
 
     /// How it ended; panics when it has not within `seconds`.
-    fn ended(&mut self, seconds: u64) -> ExitStatus {
+    pub(super) fn ended(&mut self, seconds: u64) -> ExitStatus {
         wait_for("the end of the process", seconds, || self.0.try_wait().unwrap())
     }
 
@@ -155,7 +155,7 @@ impl Silent {
     }
 }
 
-fn isolog(word: &str, config: &Path) -> Command {
+pub(super) fn isolog(word: &str, config: &Path) -> Command {
     let mut command = Command::new(isolog_binary().unwrap());
     command.arg(word).arg("--config").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -172,7 +172,7 @@ fn with_cores(command: &Command, dir: &Path) -> Command {
 }
 
 /// A pipe into which not one more byte goes.
-fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+pub(super) fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     // what a pipe of Linux holds
     writer.write_all(&[b'.'; 65_536]).unwrap();
@@ -338,7 +338,7 @@ async fn sigterm_ends_it_while_an_append_is_not_answered() {
     stops_while_stuck(ApiKey::Produce, 1, holds).await;
 }
 
-/// All threads of the process stand still: each waits to write a line that nobody reads.
+/// The thread that writes the log stands still, with a line that nobody reads.
 #[test]
 fn sigterm_ends_it_while_nobody_reads_its_log() {
     let silent = Silent::listen();

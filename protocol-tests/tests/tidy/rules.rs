@@ -38,7 +38,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "service",
         ],
     ),
-    ("cli", &["ids", "http", "config", "service", "audit"]),
+    ("cli", &["ids", "meters", "http", "config", "service", "audit"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
 ];
