@@ -117,6 +117,24 @@ fn topics_are_judged(version: &str) {
     assert_eq!((code, &report["level"]), (0, &Value::from("exact")), "{report}");
     let (code, _) = check(&spec, &["--topic", "c-trimmed"]);
     assert_eq!(code, 3);
+    nothing_is_never_equal(&spec);
+}
+
+/// What is not there, or not mirrored, was not compared.
+fn nothing_is_never_equal(spec: &IsologSpec) {
+    let ends = |words: &[&str], code: i32, says: &str| {
+        let output = isolog_once(spec, words).unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+        assert!(said.contains(says), "{words:?}: {said}");
+    };
+    let foreign = "does not mirror topic zzz";
+    ends(&["verify", "--topic", "c-exact", "--topic", "zzz"], 1, foreign);
+    ends(&["digest", "--side", "source", "--topic", "zzz"], 1, foreign);
+    let absent = "the source does not have it, or does not show it";
+    ends(&["verify", "--topic", "c-none"], 4, absent);
+    ends(&["digest", "--side", "source", "--topic", "c-none"], 4, absent);
 }
 
 #[test]
