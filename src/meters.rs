@@ -72,7 +72,8 @@ pub const PARTITION_LAG_BYTES: Meter = gauge(
     "isolog_partition_lag_bytes",
     "bytes",
     PARTITION,
-    "Record bytes fetched and not yet acknowledged: the known part of the lag.",
+    "Record bytes fetched and not yet acknowledged: the known part of the lag; absent where \
+     nothing of it is known.",
 );
 /// Age of the oldest record that is not at the destination.
 pub const PARTITION_LAG_MS: Meter = gauge(

@@ -348,11 +348,13 @@ impl World {
             Fault::KillBroker => {
                 cluster.kill(broker);
                 sleep(pause).await;
+                self.compare_away(brokers, pause);
                 cluster.restart(broker);
             }
             Fault::FreezeBroker => {
                 cluster.freeze(broker);
                 sleep(pause).await;
+                self.compare_away(brokers, pause);
                 cluster.thaw(broker);
             }
             Fault::MoveLeader => self.move_leader(&cluster, broker),

@@ -69,6 +69,8 @@ pub enum ToManager {
     Halt(Halt),
     /// Look again at what halted.
     Resume(MirrorPartition),
+    /// The destination's log, by its name there, ends beyond the copy: look at both logs.
+    Doubt(TopicPartition),
 }
 
 /// A partition was let go: nobody holds it, and nothing of it is on its way to the destination.

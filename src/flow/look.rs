@@ -190,6 +190,9 @@ impl PartitionManager {
         };
         tracing::debug!(partition = %mirror.name(), %text, "a look at both logs failed");
         mirror.note_trouble(label, text);
+        if let Trouble::Code(side, code) = trouble {
+            mirror.note_look_refused(*side, *code);
+        }
         if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
             self.refresh(side);
         }

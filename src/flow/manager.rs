@@ -184,6 +184,7 @@ impl PartitionManager {
                 halted.into_iter().for_each(|spec| self.meet(spec));
             }
             ToManager::Resume(name) => self.resume(&name.mirror()),
+            ToManager::Doubt(tp) => self.recall(&tp),
         }
     }
 
@@ -209,7 +210,7 @@ impl PartitionManager {
             mirror.handle_halt(halt.clone());
         }
         let cell = self.board.begin(&spec.name);
-        cell.follow(spec.source_id);
+        cell.follow((spec.source_id, spec.destination_id));
         self.entries.insert(Entry::new(spec, cell, REST_MIN));
         self.stand(&tp, mirror, Instant::now());
     }
@@ -355,8 +356,10 @@ impl PartitionManager {
             source_epoch: epoch,
             cell: entry.cell.clone(),
         };
-        let (name, end) = (member.mirror.name(), member.mirror.position());
-        tracing::info!(partition = %name, ?end, "mirroring");
+        if !member.mirror.is_barred() {
+            let (name, end) = (member.mirror.name(), member.mirror.position());
+            tracing::info!(partition = %name, ?end, "mirroring");
+        }
         self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
         self.open_lane(key, tp);
     }

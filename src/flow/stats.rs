@@ -13,14 +13,24 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crate::ids::MirrorPartition;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::mirror::lag::Barred;
+use crate::mirror::lag::DestinationEnd;
+use crate::mirror::lag::HALTED;
 use crate::mirror::lag::HeldBy;
+use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::Snapshot;
 use crate::mirror::lag::SourceEnd;
 
-/// What the source said longer ago than this is not shown any more, in ms: the lag is unknown.
-pub const SOURCE_AGE_MS_MAX: i64 = 15_000;
+/// What a cluster said longer ago than this is not shown any more, in ms: the lag is unknown.
+pub const END_AGE_MS_MAX: i64 = 15_000;
+
+/// For how long nobody at a side may answer who is asked for ends until it counts as away, in ms:
+/// they are asked when nothing was heard for 5 s.
+const AWAY_MS_MIN: i64 = 10_000;
 
 /// One partition's last copy.
 #[derive(Debug)]
@@ -34,8 +44,10 @@ pub struct Cell {
 /// What was learnt beside the lanes.
 #[derive(Debug)]
 struct Told {
-    /// The source topic's id: another topic's ends say nothing.
-    source_id: TopicId,
+    /// The topic's ids at the source and the destination: another topic's ends say nothing.
+    ids: (TopicId, TopicId),
+    /// What the destination said when it was asked because no lane has heard of it.
+    there: Option<DestinationEnd>,
     /// What the source said when it was asked because no lane knows.
     end: Option<SourceEnd>,
     /// Since when that is ahead of the copy.
@@ -46,7 +58,8 @@ struct Told {
 
 impl Default for Cell {
     fn default() -> Cell {
-        let told = Told { source_id: TopicId::NIL, end: None, ahead_since: None, held_by: None };
+        let ids = (TopicId::NIL, TopicId::NIL);
+        let told = Told { ids, there: None, end: None, ahead_since: None, held_by: None };
         let (snapshot, told) = (Mutex::default(), Mutex::new(told));
         Cell { snapshot, told, unchanged_ms: AtomicI64::new(-1) }
     }
@@ -58,17 +71,25 @@ impl Cell {
         *lock(&self.snapshot) = Some(snapshot);
     }
 
-    /// The partition is one of the source topic with this id.
-    pub fn follow(&self, source_id: TopicId) {
+    /// The partition is one of the topics with these ids, at the source and at the destination.
+    pub fn follow(&self, ids: (TopicId, TopicId)) {
         let mut told = lock(&self.told);
-        if told.source_id != source_id {
-            (told.source_id, told.end, told.ahead_since) = (source_id, None, None);
+        if told.ids.0 != ids.0 {
+            (told.end, told.ahead_since) = (None, None);
         }
+        if told.ids.1 != ids.1 {
+            told.there = None;
+        }
+        told.ids = ids;
     }
 
-    /// The id of the source topic.
-    pub fn source_id(&self) -> TopicId {
-        lock(&self.told).source_id
+    /// The id of the topic at that side.
+    pub fn id_at(&self, side: Side) -> TopicId {
+        let ids = lock(&self.told).ids;
+        match side {
+            Side::Source => ids.0,
+            Side::Destination => ids.1,
+        }
     }
 
     /// A fetch was answered at `now` and the answer left the partition out.
@@ -78,12 +99,22 @@ impl Cell {
 
     /// Puts in where the source ends.
     pub fn tell_end(&self, end: SourceEnd) {
-        let copied = lock(&self.snapshot).as_ref().and_then(|snapshot| snapshot.destination_hwm);
+        let copied = lock(&self.snapshot).as_ref().and_then(|snapshot| snapshot.exact_to);
         let mut told = lock(&self.told);
         let is_ahead = copied.is_some_and(|copied| copied < end.end);
         let since = told.ahead_since.unwrap_or(end.at);
         told.ahead_since = is_ahead.then_some(since);
         told.end = Some(end);
+    }
+
+    /// Puts in where the destination ends; whether that is further than a lane has copied, which
+    /// the partition's machine must judge: an append may be on its way.
+    pub fn tell_there(&self, there: DestinationEnd) -> bool {
+        lock(&self.told).there = Some(there);
+        lock(&self.snapshot).as_ref().is_some_and(|seen| {
+            let is_further = seen.destination_end.is_some_and(|end| end < there.end);
+            seen.state == MIRRORING && is_further
+        })
     }
 
     /// Puts in who holds the partition back.
@@ -97,12 +128,18 @@ impl Cell {
         let unchanged = TimestampMs(self.unchanged_ms.load(Ordering::Relaxed));
         snapshot.source_seen = snapshot.source_seen.map(|seen| seen.max(unchanged));
         let told = lock(&self.told);
+        if let Some(there) = told.there {
+            snapshot = snapshot.with_destination(there);
+        }
         if let Some(end) = told.end {
             snapshot = snapshot.with_source(end, told.ahead_since);
         }
-        let is_old = |seen: TimestampMs| now.0.saturating_sub(seen.0) > SOURCE_AGE_MS_MAX;
+        let is_old = |seen: TimestampMs| now.0.saturating_sub(seen.0) > END_AGE_MS_MAX;
         if snapshot.source_seen.is_none_or(is_old) {
             snapshot = snapshot.without_source();
+        }
+        if snapshot.destination_seen.is_none_or(is_old) {
+            snapshot = snapshot.without_destination();
         }
         // One that has ended since holds nothing.
         let holds =
@@ -120,6 +157,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub struct Board {
     cells: RwLock<BTreeMap<MirrorPartition, Arc<Cell>>>,
+    /// Of each side that answers nobody who asks for ends: since when, and what came instead.
+    away: Mutex<BTreeMap<Side, (TimestampMs, String)>>,
 }
 
 impl Board {
@@ -148,15 +187,81 @@ impl Board {
         rows.collect()
     }
 
-    /// The partitions of whose source nothing was heard since `since`.
-    pub fn silent(&self, since: TimestampMs) -> Vec<(MirrorPartition, Arc<Cell>)> {
+    /// The partitions of whose log at that side nothing was heard since `since`.
+    pub fn silent(&self, side: Side, since: TimestampMs) -> Vec<(MirrorPartition, Arc<Cell>)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
         let is_silent = |cell: &Cell| {
-            let seen = cell.read(since).and_then(|snapshot| snapshot.source_seen);
+            let seen = cell.read(since).and_then(|snapshot| match side {
+                Side::Source => snapshot.source_seen,
+                Side::Destination => snapshot.destination_seen,
+            });
             seen.is_none_or(|seen| seen < since)
         };
         let silent = cells.iter().filter(|(_, cell)| is_silent(cell));
         silent.map(|(name, cell)| (name.clone(), cell.clone())).collect()
+    }
+}
+
+/// What stands still of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many partitions it has here.
+    partitions: usize,
+    /// How many of them are halted.
+    halted: usize,
+    /// The reason of the first of them.
+    reason: Option<(&'static str, String)>,
+    /// A right that one of them lacks.
+    pub barred: Option<Barred>,
+}
+
+impl Standing {
+    /// Why nothing of the topic is copied any more, if all of it is halted.
+    pub fn whole(&self) -> Option<(&'static str, &str)> {
+        let (label, text) = self.reason.as_ref().filter(|_| self.halted == self.partitions)?;
+        Some((label, text))
+    }
+
+    fn count(&mut self, seen: &Snapshot) {
+        self.partitions += 1;
+        self.barred = self.barred.or(seen.barred);
+        if seen.state == HALTED {
+            self.halted += 1;
+            self.reason = self.reason.take().or_else(|| seen.reason.clone());
+        }
+    }
+}
+
+impl Board {
+    /// A side was asked for ends at `began`: `trouble` is what came where nobody answered.
+    pub fn note_round(&self, side: Side, began: TimestampMs, trouble: Option<String>) {
+        let mut away = lock(&self.away);
+        match trouble {
+            Some(text) => away.entry(side).or_insert((began, String::new())).1 = text,
+            None => drop(away.remove(&side)),
+        }
+    }
+
+    /// A side of which no leader has answered for long, and what came instead.
+    pub fn away(&self, now: TimestampMs) -> Option<(Side, String)> {
+        let away = lock(&self.away);
+        let is_long = |since: TimestampMs| now.0.saturating_sub(since.0) >= AWAY_MS_MIN;
+        let (side, (_, text)) = away.iter().find(|(_, (since, _))| is_long(*since))?;
+        Some((*side, text.clone()))
+    }
+
+    /// The source's topics of which all is halted, or for which a right is missing.
+    pub fn standing(&self) -> BTreeMap<TopicName, Standing> {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let mut topics: BTreeMap<&TopicName, Standing> = BTreeMap::new();
+        for (name, cell) in cells.iter() {
+            if let Some(seen) = &*lock(&cell.snapshot) {
+                topics.entry(&name.source_topic).or_default().count(seen);
+            }
+        }
+        let stands = |one: &Standing| one.whole().is_some() || one.barred.is_some();
+        let standing = topics.into_iter().filter(|(_, one)| stands(one));
+        standing.map(|(name, one)| (name.clone(), one)).collect()
     }
 }
 
@@ -190,6 +295,16 @@ mod tests {
 
     const START: TimestampMs = TimestampMs(1_000_000);
 
+    fn name(topic: &str, partition: i32) -> MirrorPartition {
+        let topic = TopicName::new(topic).unwrap();
+        MirrorPartition {
+            link: LinkName("dr".into()),
+            source_topic: topic.clone(),
+            mirror_topic: topic,
+            partition: PartitionId(partition),
+        }
+    }
+
     fn later(ms: i64) -> TimestampMs {
         TimestampMs(START.0 + ms)
     }
@@ -198,11 +313,21 @@ mod tests {
         SourceEnd { end: Offset::new(end).unwrap(), held: 0, at }
     }
 
+    fn there(end: i64, at: TimestampMs) -> DestinationEnd {
+        let end = Offset::new(end).unwrap();
+        DestinationEnd { end, hwm: end, at }
+    }
+
     /// A copy of ten records of ten, as a lane published it at the start.
     fn level() -> Cell {
         let cell = Cell::default();
-        let seen =
-            Snapshot { destination_hwm: Offset::new(10), ..Snapshot::unknown("", String::new()) };
+        let seen = Snapshot {
+            state: MIRRORING,
+            destination_end: Offset::new(10),
+            destination_seen: Some(START),
+            exact_to: Offset::new(10),
+            ..Snapshot::unknown("", String::new())
+        };
         cell.publish(seen.with_source(end(10, START), None));
         cell
     }
@@ -214,11 +339,14 @@ mod tests {
     #[test]
     fn an_end_that_nobody_heard_of_for_long_is_unknown() {
         let cell = level();
-        assert_eq!(lag(&cell, later(SOURCE_AGE_MS_MAX)), Some(0));
-        let old = cell.read(later(SOURCE_AGE_MS_MAX + 1)).unwrap();
+        assert_eq!(lag(&cell, later(END_AGE_MS_MAX)), Some(0));
+        let old = cell.read(later(END_AGE_MS_MAX + 1)).unwrap();
         assert_eq!((old.lag_records, old.lag_ms, old.source_end), (None, None, None));
         cell.note_unchanged(later(10));
-        assert_eq!(lag(&cell, later(SOURCE_AGE_MS_MAX + 1)), Some(0));
+        assert_eq!(lag(&cell, later(END_AGE_MS_MAX + 1)), None, "the destination is silent");
+        assert!(!cell.tell_there(there(10, later(10))));
+        assert_eq!(lag(&cell, later(END_AGE_MS_MAX + 1)), Some(0));
+        assert!(cell.tell_there(there(11, later(20))), "somebody else wrote");
     }
 
     #[test]
@@ -229,21 +357,37 @@ mod tests {
         let seen = cell.read(later(10_000)).unwrap();
         assert_eq!((seen.lag_records, seen.lag_ms), (Some(110), Some(5_000)));
         // another topic under the name: what was told is not its
-        cell.follow(TopicId([1; 16]));
+        cell.follow((TopicId([1; 16]), TopicId::NIL));
         assert_eq!(lag(&cell, later(10_000)), Some(0));
+    }
+
+    #[test]
+    fn a_topic_stands_when_all_of_it_is_halted_or_a_right_is_missing() {
+        let board = Board::default();
+        let put = |topic: &str, partition: i32, state: &'static str, barred: Option<Barred>| {
+            let unknown = Snapshot::unknown("WHY", "text".to_owned());
+            let name = name(topic, partition);
+            board.begin(&name).publish(Snapshot { state, barred, ..unknown });
+        };
+        let barred = Barred { side: Side::Destination, what: crate::mirror::lag::Doing::Appending };
+        for partition in 0..2 {
+            put("half", partition, [HALTED, MIRRORING][partition as usize], None);
+            put("whole", partition, HALTED, None);
+            put("barred", partition, MIRRORING, Some(barred).filter(|_| partition == 1));
+        }
+        let standing = board.standing();
+        let names: Vec<_> = standing.keys().map(TopicName::as_str).collect();
+        assert_eq!(names, ["barred", "whole"]);
+        let of = |name: &str| &standing[&TopicName::new(name).unwrap()];
+        assert_eq!(of("whole").whole(), Some(("WHY", "text")));
+        assert_eq!((of("barred").whole(), of("barred").barred), (None, Some(barred)));
     }
 
     #[test]
     fn who_has_been_silent_is_asked() {
         let board = Board::default();
-        let topic = TopicName::new("a").unwrap();
-        let tp = MirrorPartition {
-            link: LinkName("dr".into()),
-            source_topic: topic.clone(),
-            mirror_topic: topic,
-            partition: PartitionId(0),
-        };
-        let silent = |since| board.silent(since).len();
+        let tp = name("a", 0);
+        let silent = |since| board.silent(Side::Source, since).len();
         let cell = board.begin(&tp);
         cell.publish(Snapshot::unknown("", String::new()));
         assert_eq!(silent(START), 1);

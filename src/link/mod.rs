@@ -7,6 +7,7 @@ pub mod journal;
 pub mod run;
 mod spec;
 mod status;
+mod watch;
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::flow::Wall;
-use crate::flow::ask::ends;
+use crate::flow::ask::ends::Asker;
 use crate::flow::ask::open_txns;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
@@ -44,8 +44,9 @@ use crate::link::spec::cluster_changed;
 pub use crate::link::status::Link;
 pub use crate::link::status::LinkState;
 pub use crate::link::status::LinkStatus;
+use crate::link::watch;
 use crate::mirror::facts::Limits;
-use crate::mirror::partition::MIRRORING;
+use crate::mirror::lag::MIRRORING;
 use crate::mirror::work::LIGHT_BYTES_MAX;
 use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
@@ -227,7 +228,7 @@ impl Starting {
             back,
             stop: self.world.stop.clone(),
         };
-        let mut asking = self.keep_asking(&source);
+        let mut asking = self.keep_asking(&source, &destination, orders.downgrade());
         asking.spawn(tell_released(released));
         let manager =
             PartitionManager::new(shared, reports, facts, self.link.board.clone(), limits);
@@ -247,12 +248,21 @@ impl Starting {
     }
 
     /// What is asked beside the lanes, so that what is shown is never older than it looks.
-    fn keep_asking(&self, source: &Arc<Cluster>) -> JoinSet<()> {
+    fn keep_asking(
+        &self,
+        source: &Arc<Cluster>,
+        destination: &Arc<Cluster>,
+        manager: mpsc::WeakSender<ToManager>,
+    ) -> JoinSet<()> {
         let (board, wall) = (&self.link.board, self.world.wall);
         let mut asking = JoinSet::new();
         let committed_only = self.settings.link.committed_only;
-        asking.spawn(ends::keep(source.clone(), board.clone(), wall, committed_only));
+        for cluster in [source, destination] {
+            let (cluster, board, manager) = (cluster.clone(), board.clone(), manager.clone());
+            asking.spawn(Asker { cluster, board, wall, committed_only, manager }.keep());
+        }
         asking.spawn(open_txns::keep(source.clone(), board.clone(), wall));
+        asking.spawn(watch::keep(self.link.clone(), wall));
         asking
     }
 

@@ -50,6 +50,10 @@ pub struct LinkStatus {
     pub troubles: Vec<Trouble>,
     /// What the last comparison of log starts could not do.
     pub behind_starts: Vec<Trouble>,
+    /// Topics that stand still as a whole or lack a right, by what their partitions show.
+    pub standing: Vec<Trouble>,
+    /// Why the clusters do not tell where partitions end, where none of them does.
+    away: Option<String>,
     /// Every topic that is meant to be mirrored, as far as that is known: by name, by the journal,
     /// by what the source has.
     pub wanted: BTreeSet<TopicName>,
@@ -58,7 +62,9 @@ pub struct LinkStatus {
 impl LinkStatus {
     /// All troubles, those with topics first.
     pub fn all_troubles(&self) -> impl Iterator<Item = &Trouble> {
-        self.troubles.iter().chain(&self.behind_starts)
+        let is_told = |one: &&Trouble| self.troubles.iter().any(|told| told.subject == one.subject);
+        let standing = self.standing.iter().filter(move |one| !is_told(one));
+        self.troubles.iter().chain(standing).chain(&self.behind_starts)
     }
 }
 
@@ -80,6 +86,8 @@ impl Link {
             clusters: None,
             troubles: Vec::new(),
             behind_starts: Vec::new(),
+            standing: Vec::new(),
+            away: None,
             wanted: filter.literals().cloned().collect(),
         };
         let status = Arc::new(Mutex::new(status));
@@ -88,7 +96,11 @@ impl Link {
 
     /// What it is doing.
     pub fn status(&self) -> LinkStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(why) = status.away.take_if(|_| status.state == LinkState::Active) {
+            status.state = LinkState::Unavailable(why);
+        }
+        status
     }
 
     /// All its partitions, in order; a topic that is meant to be mirrored and has none yet is
@@ -151,6 +163,26 @@ impl Link {
     pub(super) fn tell_starts(&self, troubles: Vec<Trouble>) {
         self.warn_of_news(&self.status().behind_starts, &troubles);
         self.set(|status| status.behind_starts = troubles);
+    }
+
+    /// The partitions were looked at: says once what is new.
+    pub(super) fn tell_standing(&self, standing: Vec<Trouble>) {
+        let before = self.status();
+        let is_told = |one: &Trouble| before.troubles.iter().any(|t| t.subject == one.subject);
+        let standing: Vec<Trouble> = standing.into_iter().filter(|one| !is_told(one)).collect();
+        self.warn_of_news(&before.standing, &standing);
+        self.set(|status| status.standing = standing);
+    }
+
+    /// Why a cluster counts as away, or that none does: says once what is new.
+    pub(super) fn tell_away(&self, away: Option<String>) {
+        let mut was = None;
+        self.set(|status| was = std::mem::replace(&mut status.away, away.clone()));
+        match (was, away) {
+            (None, Some(text)) => tracing::warn!(link = %self.name, "{text}"),
+            (Some(_), None) => tracing::info!(link = %self.name, "both clusters answer again"),
+            _ => {}
+        }
     }
 
     fn warn_of_news(&self, before: &[Trouble], now: &[Trouble]) {

@@ -235,6 +235,18 @@ impl Halt {
         }
     }
 
+    /// Whether the destination holds what the source does not: how much of the source's records is
+    /// in the copy is not known then.
+    pub fn denies_copy(&self) -> bool {
+        matches!(
+            self,
+            Halt::Diverged { .. }
+                | Halt::DestinationAhead { .. }
+                | Halt::SourceTruncated { .. }
+                | Halt::PartitionsDecreased { .. }
+        )
+    }
+
     fn source_content(&self, f: &mut fmt::Formatter<'_>) -> Option<fmt::Result> {
         let result = match self {
             Halt::LogStartAbove { source_start, destination_end } => write!(

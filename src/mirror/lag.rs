@@ -4,11 +4,19 @@
 
 use crate::ids::Offset;
 use crate::ids::ProducerId;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::mirror::gap::Why;
+use crate::mirror::halt::Halt;
+use crate::mirror::partition::PartitionMirror;
+use crate::mirror::partition::State;
 use crate::mirror::window::Made;
 use crate::mirror::window::Unit;
 
+/// What snapshots call the state in which batches flow.
+pub const MIRRORING: &str = "Mirroring";
+/// What snapshots call the state in which nothing moves before somebody acts.
+pub const HALTED: &str = "Halted";
 /// What snapshots call the state of a partition that is not ready yet.
 pub const PREPARING: &str = "Preparing";
 
@@ -27,10 +35,14 @@ pub struct Snapshot {
     pub destination_end: Option<Offset>,
     /// The destination's high watermark, as last confirmed.
     pub destination_hwm: Option<Offset>,
-    /// Records between the two.
+    /// When the destination said so.
+    pub destination_seen: Option<TimestampMs>,
+    /// Below it everything is known to be the source's; `None` where that is not known.
+    pub exact_to: Option<Offset>,
+    /// Records of the source between `exact_to` and its end.
     pub lag_records: Option<u64>,
-    /// Bytes fetched and not confirmed yet: the known part of the lag.
-    pub lag_bytes: u64,
+    /// Bytes fetched and not confirmed yet.
+    pub fetched_bytes: u64,
     /// The time of the oldest record that is not mirrored, or since when there is one.
     pub behind_since: Option<TimestampMs>,
     /// The age of the oldest record that is not mirrored; 0 when there is none.
@@ -41,8 +53,52 @@ pub struct Snapshot {
     pub held_records: u64,
     /// That transaction, once the source has been asked.
     pub held_by: Option<HeldBy>,
+    /// A right that we lack, so that nothing is copied.
+    pub barred: Option<Barred>,
     /// What the destination confirmed since the start.
     pub copied: Copied,
+}
+
+/// A right that a cluster does not grant us.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Barred {
+    /// Which cluster.
+    pub side: Side,
+    /// To do what.
+    pub what: Doing,
+}
+
+/// What needs a right.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Looking at a log before anything is appended: Describe and Read.
+    Looking,
+    /// Fetching: Read.
+    Fetching,
+    /// Appending: Write.
+    Appending,
+}
+
+impl Doing {
+    /// Kafka's names of the operations.
+    pub fn operations(self) -> &'static str {
+        match self {
+            Doing::Looking => "Describe and Read",
+            Doing::Fetching => "Read",
+            Doing::Appending => "Write",
+        }
+    }
+}
+
+/// What the destination says of a partition's log.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct DestinationEnd {
+    /// The log end offset.
+    pub end: Offset,
+    /// The high watermark.
+    pub hwm: Offset,
+    /// When it was asked.
+    pub at: TimestampMs,
 }
 
 /// What the source says of a partition's end.
@@ -66,15 +122,48 @@ impl Snapshot {
             source_seen: None,
             destination_end: None,
             destination_hwm: None,
+            destination_seen: None,
+            exact_to: None,
             lag_records: None,
-            lag_bytes: 0,
+            fetched_bytes: 0,
             behind_since: None,
             lag_ms: None,
             front_offsets: 0,
             held_records: 0,
             held_by: None,
+            barred: None,
             copied: Copied::default(),
         }
+    }
+
+    /// The known part of the lag in bytes; `None` where nothing of it is known.
+    pub fn lag_bytes(&self) -> Option<u64> {
+        match self.lag_records? {
+            0 => Some(0),
+            _ => Some(self.fetched_bytes).filter(|bytes| *bytes > 0),
+        }
+    }
+
+    /// With what the destination said, unless something newer is known. While batches flow the
+    /// position is shown: what was asked for beside the lane may be ahead of it for a moment.
+    pub fn with_destination(mut self, told: DestinationEnd) -> Snapshot {
+        if self.destination_seen.is_none_or(|seen| seen >= told.at) {
+            return self;
+        }
+        self.destination_seen = Some(told.at);
+        // What is lost there is not copied any more.
+        self.exact_to = self.exact_to.map(|exact_to| exact_to.min(told.hwm));
+        if self.state != MIRRORING {
+            self.destination_end = Some(told.end);
+            self.destination_hwm = Some(told.hwm);
+        }
+        self.measured()
+    }
+
+    /// With the lag that follows from what is known of both ends.
+    pub(super) fn measured(self) -> Snapshot {
+        let records = self.exact_to.zip(self.source_end).map(|(to, end)| to.distance_to(end));
+        Snapshot { lag_records: records, ..self }
     }
 
     /// With what the source said, unless something newer is known; `since` is when it was first
@@ -86,9 +175,8 @@ impl Snapshot {
         self.source_end = Some(told.end);
         self.source_seen = Some(told.at);
         self.held_records = told.held;
-        self.lag_records = self.destination_hwm.map(|hwm| hwm.distance_to(told.end));
         self.behind_since = self.behind_since.or(since);
-        self
+        self.measured()
     }
 
     /// The source's log is not known any more, and so the lag is not.
@@ -100,7 +188,17 @@ impl Snapshot {
     /// The destination's log is not known any more, and so the lag is not.
     pub fn without_destination(self) -> Snapshot {
         let nothing = Snapshot::unknown("", String::new());
-        Snapshot { destination_end: None, destination_hwm: None, ..self }.unlagged(&nothing)
+        let (destination_end, destination_hwm, destination_seen) = (None, None, None);
+        Snapshot { destination_end, destination_hwm, destination_seen, ..self }.uncopied(&nothing)
+    }
+
+    /// Whether the copy is one is not known, and so the lag is not.
+    pub fn without_copy(self) -> Snapshot {
+        self.uncopied(&Snapshot::unknown("", String::new()))
+    }
+
+    fn uncopied(self, nothing: &Snapshot) -> Snapshot {
+        Snapshot { exact_to: None, ..self }.unlagged(nothing)
     }
 
     fn unlagged(self, nothing: &Snapshot) -> Snapshot {
@@ -190,6 +288,8 @@ pub struct Lag {
     pub held: u64,
     /// The destination's high watermark; written by every acknowledgement.
     pub destination_hwm: Option<Offset>,
+    /// When that was so.
+    pub destination_seen: Option<TimestampMs>,
     /// When the source was first seen ahead of the destination.
     behind_since: Option<TimestampMs>,
 }
@@ -200,6 +300,13 @@ impl Lag {
         self.source_end = Some(end);
         self.source_seen = Some(now);
         self.held = held;
+        self.note(now);
+    }
+
+    /// The destination said at wall time `now` where its high watermark is.
+    pub fn see_destination(&mut self, now: TimestampMs, hwm: Offset) {
+        self.destination_hwm = Some(hwm);
+        self.destination_seen = Some(now);
         self.note(now);
     }
 
@@ -225,6 +332,62 @@ impl Lag {
         self.records().filter(|records| *records > 0)?;
         let oldest = oldest.filter(|time| time.0 >= 0 && time.0 <= now.0);
         Some(oldest.or(self.behind_since).unwrap_or(now))
+    }
+}
+
+/// What people see of a partition: what its machine knows, and nothing that it does not.
+impl PartitionMirror {
+    /// Whether what the destination holds may be no copy of the source.
+    fn may_be_no_copy(&self) -> bool {
+        let doubted = self.doubt.0.as_ref().filter(|_| self.state == State::Preparing);
+        self.halted().or(doubted).is_some_and(Halt::denies_copy)
+    }
+
+    /// What lies beyond all that was ever confirmed is not ours.
+    fn exact_to(&self) -> Option<Offset> {
+        let hwm = self.lag.destination_hwm;
+        if self.prepared { hwm.map(|hwm| hwm.min(self.confirmed)) } else { hwm }
+    }
+
+    fn front_offsets(&self) -> u64 {
+        let front = self.front.filter(|front| front.why == Why::Prefix);
+        let ahead = front.map_or(0, |front| self.window.read_end().distance_to(front.to));
+        ahead + self.window.front_offsets()
+    }
+
+    /// What people see at wall time `now`.
+    pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
+        let (state, reason) = match &self.state {
+            State::Preparing => (PREPARING, self.fault.clone()),
+            State::Mirroring => (MIRRORING, self.fault.clone().filter(|_| self.barred.is_some())),
+            State::Draining => ("Draining", self.fault.clone()),
+            State::Halted(halt) => (HALTED, Some((halt.label(), halt.to_string()))),
+        };
+        let loses = |side| self.halted().is_some_and(|halt| halt.loses(side));
+        let seen = Snapshot {
+            state,
+            reason,
+            source_end: self.lag.source_end,
+            source_seen: self.lag.source_seen,
+            destination_end: self.prepared.then(|| self.window.end()),
+            destination_hwm: self.lag.destination_hwm,
+            destination_seen: self.lag.destination_seen,
+            exact_to: self.exact_to(),
+            lag_records: None,
+            front_offsets: self.front_offsets(),
+            held_records: self.lag.held,
+            held_by: None,
+            fetched_bytes: self.window.bytes() as u64,
+            behind_since: self.lag.since(now, self.window.oldest()),
+            lag_ms: None,
+            barred: self.barred,
+            copied: self.copied,
+        };
+        let seen = seen.measured();
+        let seen = if self.may_be_no_copy() { seen.without_copy() } else { seen };
+        let seen = if loses(Side::Source) { seen.without_source() } else { seen };
+        let seen = if loses(Side::Destination) { seen.without_destination() } else { seen };
+        seen.at(now)
     }
 }
 
@@ -268,7 +431,7 @@ mod tests {
         let seen = Snapshot {
             source_end: at(10),
             source_seen: Some(TimestampMs(100)),
-            destination_hwm: at(10),
+            exact_to: at(10),
             lag_records: Some(0),
             ..Snapshot::unknown("", String::new())
         };
@@ -281,12 +444,52 @@ mod tests {
 
     #[test]
     fn a_lag_needs_both_ends() {
-        let seen = Snapshot { destination_hwm: at(10), ..Snapshot::unknown("", String::new()) };
+        let seen = Snapshot { exact_to: at(10), ..Snapshot::unknown("", String::new()) };
         let seen = seen.with_source(told(70, 3, 1), Some(TimestampMs(1)));
         for lost in [seen.clone().without_source(), seen.clone().without_destination()] {
             let lost = lost.at(TimestampMs(9));
             assert_eq!((lost.lag_records, lost.lag_ms), (None, None));
         }
         assert_eq!(seen.at(TimestampMs(9)).lag_ms, Some(8));
+    }
+
+    #[test]
+    fn bytes_are_known_only_where_some_are_in_hand() {
+        let seen = |lag_records: Option<u64>, fetched_bytes: u64| {
+            let seen = Snapshot::unknown("", String::new());
+            Snapshot { lag_records, fetched_bytes, ..seen }.lag_bytes()
+        };
+        assert_eq!(seen(None, 0), None);
+        assert_eq!(seen(None, 9), None);
+        assert_eq!(seen(Some(0), 0), Some(0));
+        assert_eq!(seen(Some(3), 0), None);
+        assert_eq!(seen(Some(3), 9), Some(9));
+    }
+
+    #[test]
+    fn what_the_destination_said_last_counts() {
+        let halted = Snapshot {
+            state: "Halted",
+            destination_end: at(10),
+            destination_hwm: at(10),
+            destination_seen: Some(TimestampMs(100)),
+            exact_to: at(10),
+            ..Snapshot::unknown("", String::new())
+        };
+        let halted = halted.with_source(told(12, 0, 100), None);
+        let said = |end, hwm, time| {
+            let (end, hwm) = (Offset::new(end).unwrap(), Offset::new(hwm).unwrap());
+            DestinationEnd { end, hwm, at: TimestampMs(time) }
+        };
+        assert_eq!(halted.clone().with_destination(said(20, 20, 100)), halted);
+        // somebody else's records are no part of the copy
+        let more = halted.clone().with_destination(said(20, 19, 101));
+        assert_eq!((more.destination_end, more.destination_hwm), (at(20), at(19)));
+        assert_eq!((more.exact_to, more.lag_records), (at(10), Some(2)));
+        // and what is lost is not copied
+        let less = Snapshot { state: MIRRORING, ..halted }.with_destination(said(7, 7, 101));
+        assert_eq!((less.destination_end, less.lag_records), (at(10), Some(5)));
+        let gone = less.without_destination().with_destination(said(7, 7, 102));
+        assert_eq!((gone.destination_end, gone.lag_records), (None, None));
     }
 }

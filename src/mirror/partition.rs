@@ -32,12 +32,14 @@ use crate::mirror::gap::Repeated;
 use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::history::History;
+use crate::mirror::lag::Barred;
 use crate::mirror::lag::Copied;
+use crate::mirror::lag::Doing;
 use crate::mirror::lag::Lag;
-use crate::mirror::lag::Snapshot;
 use crate::mirror::take::Front;
 use crate::mirror::window::Window;
 use crate::mirror::work::Bench;
+use crate::wire::error::KafkaCode;
 
 /// How often in a row the ends must contradict each other before that is believed: a thawed old
 /// leader answers with an old end and no error (`docs/OFFSETS.md`).
@@ -49,9 +51,6 @@ pub const REFUSED_MAX: u32 = 5;
 pub const BATCHES_PER_FETCH: usize = 256;
 /// The least that one fetch asks of a partition, in bytes.
 pub const FETCH_BYTES_MIN: usize = 16 * 1024;
-
-/// What snapshots call the state in which batches flow.
-pub const MIRRORING: &str = "Mirroring";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -124,6 +123,8 @@ pub struct PartitionMirror {
     pub(super) unplaced: bool,
     /// Why it left `Mirroring` last, for people.
     pub(super) fault: Option<(&'static str, String)>,
+    /// A right that was refused, until what needs it succeeds.
+    pub(super) barred: Option<Barred>,
 }
 
 /// Facts in.
@@ -162,6 +163,7 @@ impl PartitionMirror {
             stale_leader: false,
             unplaced: false,
             fault: None,
+            barred: None,
         }
     }
 
@@ -176,8 +178,10 @@ impl PartitionMirror {
         if self.state != State::Preparing {
             return;
         }
-        self.lag.destination_hwm = Some(facts.destination_hwm.min(facts.destination_end));
-        self.lag.see_source(facts.asked_at.unwrap_or(now), facts.source_end, facts.source_held);
+        let asked_at = facts.asked_at.unwrap_or(now);
+        self.lag.see_destination(asked_at, facts.destination_hwm.min(facts.destination_end));
+        self.lag.see_source(asked_at, facts.source_end, facts.source_held);
+        self.allow(Doing::Looking);
         if let Some(halt) = self.contradiction(facts) {
             return self.doubt(halt);
         }
@@ -298,8 +302,8 @@ impl PartitionMirror {
         self.landed = front.timestamp;
         self.refused = (front.next, 0);
         self.confirmed = self.confirmed.max(front.next);
-        self.lag.destination_hwm = Some(self.confirmed);
-        self.lag.note(now);
+        self.lag.see_destination(now, self.confirmed);
+        self.allow(Doing::Appending);
         self.copied.count(&front);
         self.settle();
         self.leave_if_level();
@@ -319,6 +323,11 @@ impl PartitionMirror {
     /// Both logs could not be looked at; for people.
     pub fn note_trouble(&mut self, label: &'static str, text: String) {
         self.fault = Some((label, text));
+    }
+
+    /// A look was refused by that side; for people.
+    pub fn note_look_refused(&mut self, side: Side, code: KafkaCode) {
+        self.bar(side, Doing::Looking, code);
     }
 
     /// A rule outside of the log is broken (a topic recreated, a config changed, …).
@@ -455,45 +464,14 @@ impl PartitionMirror {
         self.window.in_flight()
     }
 
+    /// Whether it lacks a right, as far as is known.
+    pub fn is_barred(&self) -> bool {
+        self.barred.is_some()
+    }
+
     /// Totals since the start.
     pub fn copied(&self) -> Copied {
         self.copied
-    }
-
-    fn front_offsets(&self) -> u64 {
-        let front = self.front.filter(|front| front.why == Why::Prefix);
-        let ahead = front.map_or(0, |front| self.window.read_end().distance_to(front.to));
-        ahead + self.window.front_offsets()
-    }
-
-    /// What people see at wall time `now`.
-    pub fn snapshot(&self, now: TimestampMs) -> Snapshot {
-        let (state, reason) = match &self.state {
-            State::Preparing => ("Preparing", self.fault.clone()),
-            State::Mirroring => (MIRRORING, None),
-            State::Draining => ("Draining", self.fault.clone()),
-            State::Halted(halt) => ("Halted", Some((halt.label(), halt.to_string()))),
-        };
-        let loses = |side| self.halted().is_some_and(|halt| halt.loses(side));
-        let seen = Snapshot {
-            state,
-            reason,
-            source_end: self.lag.source_end,
-            source_seen: self.lag.source_seen,
-            destination_end: self.prepared.then(|| self.window.end()),
-            destination_hwm: self.lag.destination_hwm,
-            lag_records: self.lag.records(),
-            front_offsets: self.front_offsets(),
-            held_records: self.lag.held,
-            held_by: None,
-            lag_bytes: self.window.bytes() as u64,
-            behind_since: self.lag.since(now, self.window.oldest()),
-            lag_ms: None,
-            copied: self.copied,
-        };
-        let seen = if loses(Side::Source) { seen.without_source() } else { seen };
-        let seen = if loses(Side::Destination) { seen.without_destination() } else { seen };
-        seen.at(now)
     }
 }
 
@@ -510,7 +488,6 @@ mod tests {
     use crate::mirror::tests::mirroring;
     use crate::mirror::tests::refused;
     use crate::mirror::tests::tens;
-    use crate::wire::error::KafkaCode;
 
     #[test]
     fn the_first_batch_of_a_chain_goes_alone_then_five() {
@@ -528,7 +505,7 @@ mod tests {
         }
         let seen = mirror.snapshot(NOW);
         assert_eq!((seen.destination_end, seen.lag_records), (Some(at(60)), Some(40)));
-        assert_eq!((seen.lag_bytes, seen.lag_ms), (4 * 62, Some(940)));
+        assert_eq!((seen.lag_bytes(), seen.lag_ms), (Some(4 * 62), Some(940)));
     }
 
     #[test]

@@ -4,12 +4,15 @@
 
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Overtook;
 use crate::mirror::facts::Prepared;
 use crate::mirror::gap::Repeated;
 use crate::mirror::halt::Halt;
+use crate::mirror::lag::Barred;
+use crate::mirror::lag::Doing;
 use crate::mirror::partition::DOUBT_MAX;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::REFUSED_MAX;
@@ -24,6 +27,9 @@ use crate::wire::error::Remedy;
 const OFFSET_OUT_OF_RANGE: KafkaCode = KafkaCode(1);
 /// A record's time is further from the broker's clock than the topic allows.
 const INVALID_TIMESTAMP: KafkaCode = KafkaCode(32);
+
+const TOPIC_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(29);
+const CLUSTER_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(31);
 
 /// The rules.
 impl PartitionMirror {
@@ -45,6 +51,11 @@ impl PartitionMirror {
             return Some(Halt::DestinationBehind { confirmed, end: destination_end });
         }
         if destination_end > source_end {
+            // All of ours was answered and is at the source: what lies behind it is another's.
+            if self.prepared && !self.unknown && self.confirmed <= source_end {
+                let (expected, got) = (self.confirmed, Some(destination_end));
+                return Some(Halt::UnexpectedWriter { expected, got });
+            }
             return Some(Halt::DestinationAhead { destination_end, source_end });
         }
         let source_start = facts.source_start;
@@ -68,6 +79,7 @@ impl PartitionMirror {
 
     pub(super) fn handle_refused(&mut self, code: KafkaCode) {
         let Some(unit) = self.window.drop_front() else { return };
+        self.bar(Side::Destination, Doing::Appending, code);
         let base = unit.base;
         let first = base == self.window.end();
         self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
@@ -106,6 +118,7 @@ impl PartitionMirror {
     pub(super) fn note_fault(&mut self, fault: Fault) {
         self.fault = match fault {
             Fault::FetchRefused(code) => {
+                self.bar(Side::Source, Doing::Fetching, code);
                 self.stale_leader |= code.remedy() == Remedy::Refresh;
                 self.unplaced = code == OFFSET_OUT_OF_RANGE;
                 Some((code.name(), format!("the source refused a fetch: {code}")))
@@ -143,6 +156,18 @@ impl PartitionMirror {
         let lost = self.repeated.iter().filter(|one| one.epoch >= LeaderEpoch(0)).find(lost)?;
         let destination_end = self.window.sent_end();
         Some(Halt::SourceTruncated { at: lost.at, epoch: lost.epoch, destination_end })
+    }
+
+    /// That side refused what we did; a right that is missing stays known until it is there.
+    pub(super) fn bar(&mut self, side: Side, what: Doing, code: KafkaCode) {
+        if matches!(code, TOPIC_AUTHORIZATION_FAILED | CLUSTER_AUTHORIZATION_FAILED) {
+            self.barred = Some(Barred { side, what });
+        }
+    }
+
+    /// That succeeded.
+    pub(super) fn allow(&mut self, what: Doing) {
+        self.barred = self.barred.filter(|barred| barred.what != what);
     }
 
     /// Drops what was taken in and not handed out.

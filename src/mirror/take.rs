@@ -20,6 +20,7 @@ use crate::mirror::gap::Template;
 use crate::mirror::gap::Why;
 use crate::mirror::gap::With;
 use crate::mirror::halt::Halt;
+use crate::mirror::lag::Doing;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::State;
 use crate::mirror::window::Made;
@@ -69,6 +70,7 @@ impl PartitionMirror {
         }
         let held = fetched.source_end.distance_to(fetched.high_watermark);
         self.lag.see_source(fetched.asked_at, fetched.source_end, held);
+        self.allow(Doing::Fetching);
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
         let mut pieces = pieces.into_iter().peekable();
         if pieces.peek().is_none() {

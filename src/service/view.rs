@@ -35,7 +35,7 @@ pub struct PartitionView {
     pub destination_hwm: Option<u64>,
     /// Offsets the source has and the destination has not.
     pub lag_records: Option<u64>,
-    /// Record bytes fetched and not yet acknowledged.
+    /// Record bytes fetched and not yet acknowledged: the known part of the lag.
     pub lag_bytes: Option<u64>,
     /// For how long the destination has not had all that the source had, in milliseconds.
     pub lag_ms: Option<u64>,
@@ -89,7 +89,7 @@ impl PartitionView {
             destination_end: number(snapshot.destination_end),
             destination_hwm: number(snapshot.destination_hwm),
             lag_records: snapshot.lag_records,
-            lag_bytes: Some(snapshot.lag_bytes),
+            lag_bytes: snapshot.lag_bytes(),
             lag_ms: snapshot.lag_ms,
             append_batches: snapshot.copied.batches,
             append_records: snapshot.copied.records,

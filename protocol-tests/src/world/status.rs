@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use isolog::flow::stats::SOURCE_AGE_MS_MAX;
+use isolog::flow::stats::END_AGE_MS_MAX;
 use isolog::ids::MirrorPartition;
 use isolog::link::run::Link;
 use isolog::link::run::LinkState;
@@ -17,12 +17,17 @@ use tokio::time::sleep;
 
 use crate::broker::TestCluster;
 use crate::broker::batch::Build;
+use crate::broker::rights::Right;
 use crate::rng::Rng;
 use crate::world::ABSENT;
 use crate::world::CALM_MAX;
 use crate::world::IDLE;
 use crate::world::World;
 
+/// What halts a partition whose destination is no copy: how far it is behind is not known.
+const NO_COPY: [&str; 3] = ["DIVERGED", "DESTINATION_AHEAD", "SOURCE_TRUNCATED"];
+/// What an answer may take to come, beyond the age at which it is not shown.
+const AWAY_MS_MARGIN: i64 = 1_500;
 /// For how long a topic may be there, or be gone, before a look at the topics has seen it, in a
 /// link that calls itself active meanwhile: looks come every 5 s, and some fail.
 const LOOKED_MS_MAX: i64 = 120_000;
@@ -48,6 +53,9 @@ enum Fate {
     SourceDeleted,
     DestinationDeleted,
     ForeignRecord,
+    /// The same where nothing more is written at the source.
+    ForeignAtRest,
+    WriteDenied,
 }
 
 /// A topic that suffers.
@@ -74,15 +82,25 @@ impl Victim {
         if end_of(destination, &self.name, 0).is_none_or(|end| end == 0) {
             return;
         }
-        let fates = [Fate::SourceDeleted, Fate::DestinationDeleted, Fate::ForeignRecord];
-        let fate = fates[rng.between(0, 2) as usize];
+        let fates = [
+            Fate::SourceDeleted,
+            Fate::DestinationDeleted,
+            Fate::ForeignRecord,
+            Fate::ForeignAtRest,
+            Fate::WriteDenied,
+        ];
+        let fate = fates[rng.between(0, 4) as usize];
         let delete = |cluster: &TestCluster| {
             cluster.change(|state| state.delete_topic(&self.name)).expect("it was there");
         };
         match fate {
             Fate::SourceDeleted => delete(source),
             Fate::DestinationDeleted => delete(destination),
-            Fate::ForeignRecord => {
+            Fate::WriteDenied => {
+                destination.deny(&self.name, Right::Write);
+                self.write(source);
+            }
+            Fate::ForeignRecord | Fate::ForeignAtRest => {
                 if destination.leader(&self.name, 0) < 0 {
                     return;
                 }
@@ -102,7 +120,7 @@ impl Victim {
     /// A batch more at the source, where it still is.
     pub fn write(&self, source: &TestCluster) {
         let is_there = end_of(source, &self.name, 0).is_some();
-        if is_there && source.leader(&self.name, 0) >= 0 {
+        if is_there && self.fate != Some(Fate::ForeignAtRest) && source.leader(&self.name, 0) >= 0 {
             let time = source.look(|state| state.now_ms());
             source.append_stored(&self.name, 0, &Build::plain(time, "more", 2));
         }
@@ -114,7 +132,10 @@ impl Victim {
             None => &[],
             Some(Fate::SourceDeleted) => &["SOURCE_TOPIC_DELETED"],
             Some(Fate::DestinationDeleted) => &["DESTINATION_TOPIC_DELETED"],
-            Some(Fate::ForeignRecord) => &["UNEXPECTED_WRITER", "DIVERGED", "DESTINATION_AHEAD"],
+            Some(Fate::WriteDenied) => &["TOPIC_AUTHORIZATION_FAILED"],
+            Some(Fate::ForeignRecord | Fate::ForeignAtRest) => {
+                &["UNEXPECTED_WRITER", "DIVERGED", "DESTINATION_AHEAD"]
+            }
         }
     }
 }
@@ -154,6 +175,13 @@ impl World {
         }
         let names: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
         self.truth.compare(running.link(), &self.source, &self.destination, &names);
+    }
+
+    /// The only broker of a cluster of so many was away for so long.
+    pub(super) fn compare_away(&self, brokers: i32, pause: Duration) {
+        if let Some(running) = self.running.as_ref().filter(|_| brokers == 1) {
+            Truth::compare_away(running.link(), pause);
+        }
     }
 
     /// Nothing happens any more: what is shown becomes the truth, and a new isolog shows the same.
@@ -223,9 +251,14 @@ impl Truth {
         now: i64,
     ) {
         let Some(lag) = seen.lag_records else { return };
+        let label = seen.reason.as_ref().map(|(label, _)| *label);
+        assert!(
+            seen.state != "Halted" || !label.is_some_and(|label| NO_COPY.contains(&label)),
+            "{tp} is no copy and has a lag: {seen:#?}"
+        );
         let (topic, partition) = (tp.mirror_topic.as_str(), tp.partition.0);
         let Some(ends) = self.ends.get(&(topic.to_owned(), partition)) else { return };
-        let past = now - SOURCE_AGE_MS_MAX;
+        let past = now - END_AGE_MS_MAX;
         let then = ends.iter().take_while(|(time, _)| *time <= past).last();
         let Some((_, source_end)) = then else { return };
         let copied = end_of(destination, topic, partition).unwrap_or(0);
@@ -253,7 +286,7 @@ impl Truth {
             let Some(end) = end_of(source, &place.0, place.1) else { continue };
             let ends = self.ends.entry(place).or_default();
             ends.push_back((now, end));
-            while ends.get(1).is_some_and(|(time, _)| *time <= now - SOURCE_AGE_MS_MAX) {
+            while ends.get(1).is_some_and(|(time, _)| *time <= now - END_AGE_MS_MAX) {
                 ends.pop_front();
             }
         }
@@ -281,7 +314,7 @@ impl Truth {
                     || format!("{topic}-{partition} ends at {end}, shown are {shown:?}, {lag:?}");
                 (!is_true).then(is)
             })
-            .or_else(|| self.victims.iter().find_map(|victim| wrong_victim(victim, &rows)))
+            .or_else(|| self.victims.iter().find_map(|victim| wrong_victim(victim, &rows, link)))
     }
 
     /// What two isologs must agree on.
@@ -291,9 +324,27 @@ impl Truth {
             // a foreign record is found by the batch beside it, or by the ends at a start: what is
             // known of the copy differs
             let lag = seen.lag_records.filter(|_| !is_struck(&place.0));
-            (place, seen.state, lag, seen.held_records)
+            // who may not append tries again and again
+            let state = if self.is_denied(&place.0) { "denied" } else { seen.state };
+            (place, state, lag, seen.held_records)
         });
         rows.collect()
+    }
+
+    fn is_denied(&self, name: &str) -> bool {
+        self.victims.iter().any(|one| one.name == name && one.fate == Some(Fate::WriteDenied))
+    }
+
+    /// Panics where a cluster that answered nobody for so long is shown as known.
+    pub fn compare_away(link: &Link, pause: Duration) {
+        if pause.as_millis() as i64 > END_AGE_MS_MAX + AWAY_MS_MARGIN {
+            for (tp, seen) in link.partitions() {
+                assert_eq!(
+                    seen.lag_records, None,
+                    "{tp}: a cluster was away for {pause:?}: {seen:#?}"
+                );
+            }
+        }
     }
 }
 
@@ -304,13 +355,18 @@ fn rows_of(link: &Link) -> BTreeMap<Place, Snapshot> {
     link.partitions().into_iter().map(row).collect()
 }
 
-fn wrong_victim(victim: &Victim, rows: &BTreeMap<Place, Snapshot>) -> Option<String> {
+fn wrong_victim(victim: &Victim, rows: &BTreeMap<Place, Snapshot>, link: &Link) -> Option<String> {
     let fate = victim.fate?;
     let seen = rows.get(&(victim.name.clone(), 0));
     let label = seen.and_then(|seen| seen.reason.as_ref()).map(|(label, _)| *label);
     let state = seen.map(|seen| seen.state);
-    let is_told = state == Some("Halted") && label.is_some_and(|l| victim.labels().contains(&l));
-    let is_lost = fate != Fate::ForeignRecord;
+    let is_denied = fate == Fate::WriteDenied;
+    let status = link.status();
+    let told = status.all_troubles().find(|one| one.subject == victim.name);
+    let is_told = (is_denied || state == Some("Halted"))
+        && label.is_some_and(|l| victim.labels().contains(&l))
+        && told.is_some_and(|one| victim.labels().contains(&one.kind.label()));
+    let is_lost = matches!(fate, Fate::SourceDeleted | Fate::DestinationDeleted);
     let lag = seen.and_then(|seen| seen.lag_records);
     let is_right = is_told && (!is_lost || lag.is_none());
     (!is_right).then(|| format!("{} ({fate:?}) is shown as {seen:#?}", victim.name))

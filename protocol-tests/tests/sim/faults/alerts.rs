@@ -23,6 +23,7 @@ use tokio::time::Duration;
 use tokio::time::sleep;
 
 use crate::faults::lab::BAD;
+use crate::faults::lab::GOOD;
 use crate::faults::lab::Lab;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,7 +124,40 @@ async fn a_halted_partition_and_its_lag_fire() {
     lab.append(BAD, 1);
     lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
     sleep(SECOND * 90).await;
-    fires(&lab, "s3", &["IsologPartitionHalted", "IsologLag"]);
+    let halted = ["IsologPartitionHalted", "IsologLag", "IsologNotReady", "IsologTopicNotMirrored"];
+    fires(&lab, "s3", &halted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_halted_partition_of_several_leaves_isolog_ready() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let foreign = Build::plain(lab.now_ms(), "foreign", 1);
+    lab.destination().append(GOOD[0].0, GOOD[0].1, &foreign);
+    lab.wait("the halt", |lab| lab.is_halted(GOOD[0])).await;
+    sleep(SECOND * 5).await;
+    fires(&lab, "one-of-two", &["IsologPartitionHalted"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_fires() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().deny(BAD.0, Right::Write);
+    lab.append(BAD, 1);
+    sleep(SECOND * 90).await;
+    fires(&lab, "right", &["IsologLag", "IsologNotReady", "IsologTopicNotMirrored"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_away_fires() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let host = lab.destination().host(1);
+    lab.world.net.set_rule(CLIENT, &host, Rule { refuse: true, ..Rule::default() });
+    lab.world.net.cut(CLIENT, &host);
+    sleep(SECOND * 25).await;
+    fires(&lab, "away-there", &["IsologLagUnknown", "IsologLinkNotActive", "IsologNotReady"]);
 }
 
 #[tokio::test(start_paused = true)]

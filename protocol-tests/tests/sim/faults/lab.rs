@@ -194,7 +194,7 @@ impl Lab {
 
     /// What is told to be wrong with topics.
     pub fn troubles(&self) -> Vec<Trouble> {
-        self.world.isolog().link().status().troubles
+        self.world.isolog().link().status().all_troubles().cloned().collect()
     }
 
     /// The conditions of readiness that do not hold, by name, with their reasons.

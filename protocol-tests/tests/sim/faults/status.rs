@@ -165,3 +165,120 @@ async fn a_topic_that_is_refused_holds_no_other_and_is_told() {
     lab.level(("late.refused", 1)).await;
     lab.wait("readiness", |lab| lab.unready().is_empty()).await;
 }
+
+/// A right that is missing is told by the topic's trouble, steadily, and ends when it is there.
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_is_told_until_it_is_there() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().deny(BAD.0, Right::Write);
+    lab.append(BAD, 3);
+    let is_known = |lab: &Lab| is_told(lab, BAD.0, "TOPIC_AUTHORIZATION_FAILED");
+    lab.wait("the trouble", is_known).await;
+    for _ in 0..120 {
+        sleep(SECOND / 2).await;
+        assert!(is_known(&lab) && is_unready(&lab, "refuses us Write"), "{:?}", lab.unready());
+        let seen = lab.seen(BAD).unwrap();
+        let label = seen.reason.as_ref().map(|(label, _)| *label);
+        assert_eq!(label, Some("TOPIC_AUTHORIZATION_FAILED"), "{seen:?}");
+        assert_eq!(seen.lag_records, Some(3), "{seen:?}");
+    }
+    lab.others_go_on().await;
+    lab.destination().grant(BAD.0, Right::Write);
+    lab.level(BAD).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty() && lab.troubles().is_empty()).await;
+}
+
+/// A destination that is away makes the lag unknown, and the link says so.
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_away_is_told_and_its_ends_are_unknown() {
+    let mut lab = Lab::triple(Version::V4_3);
+    lab.begin().await;
+    for broker in 1..=3 {
+        let host = lab.destination().host(broker);
+        lab.world.net.set_rule(CLIENT, &host, Rule { refuse: true, ..Rule::default() });
+        lab.world.net.cut(CLIENT, &host);
+    }
+    sleep(SECOND * 21).await;
+    for place in [BAD, GOOD[0]] {
+        let seen = lab.seen(place).unwrap();
+        let there = (seen.destination_end, seen.destination_hwm);
+        assert_eq!((seen.lag_records, there), (None, (None, None)), "{seen:?}");
+    }
+    let LinkState::Unavailable(why) = lab.link_state() else { panic!("{:?}", lab.link_state()) };
+    assert!(why.contains("the destination does not answer"), "{why}");
+    assert_eq!(lab.unready().len(), 1, "{:?}", lab.unready());
+    for broker in 1..=3 {
+        let host = lab.destination().host(broker);
+        lab.world.net.clear_rule(CLIENT, &host);
+    }
+    let is_well = |lab: &Lab| {
+        lab.unready().is_empty() && lab.seen(BAD).is_some_and(|seen| seen.lag_records == Some(0))
+    };
+    lab.wait("readiness", is_well).await;
+    lab.others_go_on().await;
+}
+
+/// A record that somebody else writes into a mirror at rest is noticed without one of ours.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_record_in_a_quiet_mirror_halts() {
+    for version in [Version::V2_8, Version::V4_3] {
+        let mut lab = Lab::triple(version);
+        lab.begin().await;
+        sleep(SECOND * 60).await;
+        let foreign = Build::plain(lab.now_ms(), "foreign", 2);
+        lab.destination().append(BAD.0, BAD.1, &foreign);
+        let took = lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+        assert!(took < SECOND * 30, "{took:?} of the world's own time");
+        lab.halts(BAD, "UNEXPECTED_WRITER", &["10", "12"]).await;
+        lab.append(BAD, 7);
+        lab.destination().append(BAD.0, BAD.1, &foreign);
+        sleep(SECOND * 11).await; // a pause and an answer
+        let seen = lab.seen(BAD).unwrap();
+        let end = seen.destination_end.map(|end| end.get());
+        assert_eq!((end, seen.lag_records), (Some(END + 4), Some(7)), "{seen:?}");
+        assert_eq!(seen.destination_hwm, seen.destination_end, "what readers get");
+    }
+}
+
+/// Where the destination holds no copy, nobody knows how much of the source is in it.
+#[tokio::test(start_paused = true)]
+async fn the_lag_of_what_is_no_copy_is_unknown() {
+    for (count, code) in [(END as usize, "DIVERGED"), (END as usize + 5, "DESTINATION_AHEAD")] {
+        let mut lab = Lab::single(Version::V4_3);
+        lab.destination().create_topic(BAD.0, 1, &[]);
+        let other = Build::plain(lab.now_ms(), "other", count);
+        lab.destination().append(BAD.0, BAD.1, &other);
+        lab.world.start();
+        while !lab.is_halted(BAD) {
+            let lag = lab.seen(BAD).and_then(|seen| seen.lag_records);
+            assert_eq!(lag, None, "while it is doubted");
+            sleep(SECOND / 20).await;
+        }
+        lab.halts(BAD, code, &[]).await;
+        let seen = lab.seen(BAD).unwrap();
+        assert_eq!((seen.lag_records, seen.lag_ms, seen.lag_bytes()), (None, None, None));
+        assert_eq!(seen.source_end.map(|end| end.get()), Some(END), "{seen:?}");
+        assert!(is_unready(&lab, BAD.0), "{:?}", lab.unready());
+    }
+}
+
+/// One partition that halts needs a person; a topic of which all is halted is not what was asked
+/// for. What is not in hand of the lag is not counted as no bytes.
+#[tokio::test(start_paused = true)]
+async fn a_topic_of_which_all_is_halted_is_not_ready() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let foreign = Build::plain(lab.now_ms(), "foreign", 1);
+    for (at, place) in GOOD.into_iter().enumerate() {
+        assert_eq!(lab.unready(), [], "{at} of 2 are halted");
+        lab.destination().append(place.0, place.1, &foreign);
+        lab.append(place, 4);
+        lab.wait("the halt", |lab| lab.is_halted(place)).await;
+        sleep(SECOND * 11).await; // a pause and an answer
+        let seen = lab.seen(place).unwrap();
+        assert_eq!((seen.lag_records, seen.lag_bytes()), (Some(4), None), "{seen:?}");
+    }
+    assert!(is_unready(&lab, "all of it is halted"), "{:?}", lab.unready());
+    assert!(is_told(&lab, GOOD[0].0, "UNEXPECTED_WRITER"), "{:?}", lab.troubles());
+}
