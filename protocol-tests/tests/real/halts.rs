@@ -161,6 +161,20 @@ fn source_topics_come_and_go(stage: &Stage) {
     assert_eq!(before, after, "something of another topic was mixed in");
 }
 
+/// docs/OPERATING.md, "Begin a topic anew": the source's topics were made anew and halted; the
+/// mirror topics are deleted, and isolog goes on running.
+fn what_is_begun_anew_is_copied_from_its_beginning(stage: &Stage) {
+    for topic in ["m-anew", "m-anew-longer"] {
+        stage.destination.delete(topic).unwrap();
+        let (_, end) = stage.source.ends(topic, 0).unwrap();
+        stage.isolog.wait_for(&format!("{topic} begun anew"), 60, |_| {
+            let copied = stage.destination.ends(topic, 0).is_ok_and(|(_, copy)| copy == end);
+            copied.then_some(())
+        });
+        stage.goes_on(topic, 0);
+    }
+}
+
 fn mirror_topics_come_and_go(stage: &Stage) {
     for topic in ["m-there-gone", "m-there-anew"] {
         stage.copied(topic, 0);
@@ -267,6 +281,7 @@ fn what_must_stand_still_does_and_the_others_go_on() {
     refused_before_the_first_byte(&stage, &occupied);
     a_foreign_record_halts_its_partition_only(&stage);
     source_topics_come_and_go(&stage);
+    what_is_begun_anew_is_copied_from_its_beginning(&stage);
     mirror_topics_come_and_go(&stage);
     new_topics_and_partitions_appear(&stage);
     stage.goes_on("m-fine", 0);
