@@ -5,11 +5,12 @@
 //! in the pool than the pool has threads, so that no lane waits long behind another.
 
 use std::sync::Arc;
+use std::thread;
 
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
-use tokio::task::spawn_blocking;
 use tokio::task::yield_now;
 
 use crate::flow::lane::members::MemberId;
@@ -17,6 +18,10 @@ use crate::flow::lane::members::Members;
 use crate::mirror::halt::Halt;
 use crate::mirror::work::Work;
 use crate::mirror::work::Worked;
+
+/// How far a thread that works on a unit stands behind the process's others (`nice(2)`, which is of
+/// the thread on Linux).
+const NICE: i32 = 10;
 
 /// Who works for all lanes of the process.
 #[derive(Debug)]
@@ -42,17 +47,21 @@ impl Pool {
     /// Waits for a thread, and for what it makes of the work; `None` where it panicked. A unit that
     /// is begun is ended though nobody waits for it any more; it does not hold up the process.
     async fn run(&self, work: Work) -> Option<Worked> {
-        let thread = self.free.clone().acquire_owned().await.ok()?;
+        let permit = self.free.clone().acquire_owned().await.ok()?;
         if self.is_inline {
             yield_now().await;
             return Some(work.run());
         }
-        let done = spawn_blocking(move || {
-            let worked = work.run();
-            drop(thread);
-            worked
+        let (done, worked) = oneshot::channel();
+        let spawned = thread::Builder::new().name("unit".to_owned()).spawn(move || {
+            // where there are fewer cores than work, everything else goes first
+            let _at_most_as_fast_as_others = rustix::process::nice(NICE);
+            // a lane that has ended meanwhile wants nothing any more
+            let _wanted = done.send(work.run());
+            drop(permit);
         });
-        done.await.ok()
+        spawned.ok()?;
+        worked.await.ok()
     }
 }
 
