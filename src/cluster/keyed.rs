@@ -31,6 +31,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
+use crate::wire::error::WireError;
 use crate::wire::fetch::Isolation;
 use crate::wire::produce;
 use crate::wire::produce::AppendAnswer;
@@ -58,10 +59,27 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 const ROWS_MAX: usize = 1_000;
 /// TOPIC_ALREADY_EXISTS: somebody else was faster.
 const EXISTS: KafkaCode = KafkaCode(36);
+/// The topic is not there.
+const UNKNOWN_TOPIC: KafkaCode = KafkaCode(3);
+/// We may not know of it.
+const TOPIC_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(29);
 /// An ordinary producer without an id.
 const NOBODY: Writer = Writer { id: ProducerId(-1), epoch: -1 };
 /// The sequence that goes with it.
 const NO_SEQUENCE: i32 = -1;
+
+/// What a cluster shows of the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It is there, with this id.
+    There(TopicId),
+    /// There is none.
+    Nothing,
+    /// It is not shown to us.
+    Hidden,
+    /// Something else is said instead.
+    Trouble(String),
+}
 
 /// What is read of it: keys and their newest values.
 pub type Rows = BTreeMap<String, String>;
@@ -96,6 +114,22 @@ impl KeyedLog {
             log.create(replicas).await?;
         }
         Ok(log)
+    }
+
+    /// What the cluster showed of the topic last.
+    pub fn shown(&self) -> Shown {
+        match self.cluster.topic(&self.tp.topic) {
+            Some(topic) if topic.error == TOPIC_AUTHORIZATION_FAILED => Shown::Hidden,
+            Some(topic) if topic.error == UNKNOWN_TOPIC => Shown::Nothing,
+            Some(topic) if !topic.error.is_none() => Shown::Trouble(topic.error.to_string()),
+            Some(topic) if !topic.partitions.is_empty() => Shown::There(topic.id),
+            _ => Shown::Nothing,
+        }
+    }
+
+    /// Asks for the topic alone: a list of all topics leaves out what may not be described.
+    pub async fn look(&self) -> Result<()> {
+        self.cluster.refresh(Wanted::Topics(std::slice::from_ref(&self.tp.topic))).await
     }
 
     /// The newest value of every key that is wanted; no other is kept.
@@ -206,7 +240,13 @@ impl KeyedLog {
         for piece in split(one.records) {
             if let Piece::Batch(batch) = piece.map_err(|error| self.error("Fetch", error.into()))? {
                 next = batch.next_offset();
-                take_rows(&batch, rows, is_wanted);
+                if let Err(error) = take_rows(&batch, rows, is_wanted) {
+                    let (topic, offset) = (&self.tp.topic, batch.base_offset());
+                    tracing::warn!(
+                        %topic, %offset, %error,
+                        "rows cannot be read and are passed over: write them again, uncompressed"
+                    );
+                }
             }
         }
         Ok(next)
@@ -263,17 +303,25 @@ impl KeyedLog {
     }
 }
 
-/// A null value takes its key away; what is not text is not ours.
-fn take_rows(batch: &BatchView, rows: &mut Rows, is_wanted: &impl Fn(&str) -> bool) {
-    let Ok(records) = Records::of(batch) else { return };
-    for record in records.flatten() {
-        let text = |bytes: Option<&[u8]>| bytes.and_then(|b| String::from_utf8(b.to_vec()).ok());
-        let Some(key) = text(record.key).filter(|key| is_wanted(key)) else { continue };
-        match text(record.value) {
-            Some(value) => drop(rows.insert(key, value)),
-            None => drop(rows.remove(&key)),
+/// A null value takes its key away; a key that is not text is not ours. A value that is not text
+/// stays one: whoever reads the row says that it cannot.
+fn take_rows(
+    batch: &BatchView,
+    rows: &mut Rows,
+    is_wanted: &impl Fn(&str) -> bool,
+) -> std::result::Result<(), WireError> {
+    for record in Records::of(batch)? {
+        let record = record?;
+        let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+        let Some(key) = key.filter(|key| is_wanted(key)) else { continue };
+        match record.value {
+            Some(value) => {
+                drop(rows.insert(key.to_owned(), String::from_utf8_lossy(value).into_owned()));
+            }
+            None => drop(rows.remove(key)),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -296,7 +344,26 @@ mod tests {
         ];
         let batch = plain_batch(NOBODY, NO_SEQUENCE, records).unwrap();
         let mut rows = Rows::new();
-        take_rows(&batch, &mut rows, &|key: &str| key.starts_with("dr/"));
+        take_rows(&batch, &mut rows, &|key: &str| key.starts_with("dr/")).unwrap();
         assert_eq!(rows, Rows::from([("dr/b".to_owned(), "3".to_owned())]));
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_takes_no_row_away_and_cut_rows_are_an_error() {
+        let record = |value: &'static [u8]| NewRecord {
+            timestamp_ms: 1,
+            key: Some(b"dr/a"),
+            value: Some(value),
+            headers: Vec::new(),
+        };
+        let mut rows = Rows::new();
+        let batch = plain_batch(NOBODY, NO_SEQUENCE, vec![record(b"1"), record(b"\xff")]).unwrap();
+        take_rows(&batch, &mut rows, &|_: &str| true).unwrap();
+        assert_eq!(rows, Rows::from([("dr/a".to_owned(), "\u{fffd}".to_owned())]));
+        let (header, section) = (batch.header(), batch.records());
+        let mut packed = [header, &section[..]].concat();
+        packed[22] = 1; // gzip, says the header
+        let packed = BatchView::new(packed.into()).unwrap();
+        assert!(take_rows(&packed, &mut rows, &|_: &str| true).is_err());
     }
 }

@@ -15,9 +15,11 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::journal::Journal;
+use crate::link::journal::Lost;
 use crate::sync::stage;
 use crate::sync::stage::Changes;
 use crate::sync::start::choose;
+use crate::sync::survey::Survey;
 use crate::sync::topics::Found;
 use crate::sync::topics::MirrorTopic;
 use crate::sync::topics::Topics;
@@ -34,12 +36,30 @@ pub(super) struct Desk {
     trimmer: Trimmer,
     /// By name, in order.
     mirrored: Vec<MirrorTopic>,
+    /// So many looks in a row have not found the journal.
+    lost_looks: u32,
+    /// A look has told which topics are there that the journal does not know.
+    has_looked: bool,
 }
+
+/// How many looks in a row must miss the journal before it counts as gone: a broker that has just
+/// started may not know it yet.
+const LOST_LOOKS_MIN: u32 = 3;
+/// How many topics are named that the journal does not know.
+const NAMED_MAX: usize = 20;
 
 impl Desk {
     /// Clerks who know what the book says.
     pub fn new(spec: StartSpec, topics: Topics, journal: Journal) -> Desk {
-        Desk { spec, topics, journal, trimmer: Trimmer::new(), mirrored: Vec::new() }
+        Desk {
+            spec,
+            topics,
+            journal,
+            trimmer: Trimmer::new(),
+            mirrored: Vec::new(),
+            lost_looks: 0,
+            has_looked: false,
+        }
     }
 
     /// One look at the topics; what is new is written down before anybody hears of it, and what
@@ -51,12 +71,23 @@ impl Desk {
         now: TimestampMs,
     ) -> Result<Found, ClusterError> {
         let anywhere = self.spec != StartSpec::Earliest;
-        let survey = self.topics.survey(source, destination, anywhere).await?;
-        self.journal.save_configs(survey.staged.clone(), now).await?;
+        let mut survey = self.topics.survey(source, destination, anywhere).await?;
+        let lost = self.journal.lost().await?;
+        self.tell_strangers(&survey, destination).await;
+        match &lost {
+            Some(_) => survey.hold(),
+            None => self.journal.save_configs(survey.staged.clone(), now).await?,
+        }
         let found = self.topics.pass(survey, destination).await?;
         let Found { mut topics, mut troubles, wanted } = found;
-        self.journal.save(&self.topics.ids(), now).await?;
-        self.begin(&topics, source, destination, &mut troubles, now).await?;
+        match lost {
+            Some(lost) => self.go_on_without(&lost, &mut topics, &mut troubles),
+            None => {
+                self.lost_looks = 0;
+                self.journal.save(&self.topics.ids(), now).await?;
+                self.begin(&topics, source, destination, &mut troubles, now).await?;
+            }
+        }
         topics.retain(|topic| topic.halt.is_some() || self.has_begun(topic));
         for topic in &mut topics {
             if let Some(owed) = self.owed(topic).filter(|owed| !owed.is_empty()) {
@@ -71,6 +102,47 @@ impl Desk {
         }
         self.mirrored.clone_from(&topics);
         Ok(Found { topics, troubles, wanted })
+    }
+
+    /// Whether the last look has missed the journal.
+    pub fn misses_journal(&self) -> bool {
+        self.lost_looks > 0
+    }
+
+    /// What is not written down is not begun.
+    fn go_on_without(
+        &mut self,
+        lost: &Lost,
+        topics: &mut Vec<MirrorTopic>,
+        troubles: &mut Vec<Trouble>,
+    ) {
+        let saved = &self.journal.saved().ids;
+        topics.retain(|topic| {
+            saved.get(&topic.name) == Some(&(topic.source_id, topic.destination_id))
+        });
+        self.lost_looks += 1;
+        if self.lost_looks >= LOST_LOOKS_MIN {
+            troubles.push(lost.trouble());
+        }
+    }
+
+    /// A journal that was lost makes every copy a stranger: says so at a start.
+    async fn tell_strangers(&mut self, survey: &Survey, destination: &Cluster) {
+        if std::mem::replace(&mut self.has_looked, true) {
+            return;
+        }
+        let strangers = self.topics.strangers(survey, destination).await;
+        let named: Vec<&str> = strangers.iter().take(NAMED_MAX).map(TopicName::as_str).collect();
+        if !named.is_empty() {
+            let (link, more) = (self.journal.link(), strangers.len() - named.len());
+            tracing::warn!(
+                %link, topics = named.join(","), more,
+                "the destination has records of topics that the journal does not know: they are \
+                 taken for copies where their last batches are the source's. If the journal \
+                 (__isolog) was lost, a topic that was made anew since is not told from the old \
+                 one: compare with `isolog verify`"
+            );
+        }
     }
 
     /// The configs that a topic is to get later.

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
+use crate::cluster::keyed::Shown;
 use crate::cluster::peer_text;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -31,6 +32,8 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::sync::stage::Changes;
 use crate::sync::start::Starts;
+use crate::sync::trouble::Kind;
+use crate::sync::trouble::Trouble;
 
 /// The journal's topic.
 pub const TOPIC: &str = "__isolog";
@@ -81,6 +84,50 @@ pub struct Journal {
     link: LinkName,
     source: ClusterId,
     saved: Saved,
+    /// The topic whose rows were read.
+    topic: Shown,
+}
+
+/// What became of the journal's topic since it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is not there.
+    Gone,
+    /// Another one goes by its name.
+    Anew,
+    /// It is not shown to us.
+    Hidden,
+    /// The destination says this when it is asked for it.
+    Trouble(String),
+}
+
+impl Lost {
+    /// What is told of it.
+    pub fn trouble(&self) -> Trouble {
+        let held = "what is mirrored goes on, and no other topic is begun";
+        let (kind, text) = match self {
+            Lost::Hidden => (
+                Kind::Hidden,
+                format!(
+                    "the destination does not show us the journal: TOPIC_AUTHORIZATION_FAILED \
+                     (29): grant what `isolog check` prints; {held} before"
+                ),
+            ),
+            Lost::Trouble(why) => {
+                (Kind::Journal, format!("the journal cannot be read: {why}; {held}"))
+            }
+            Lost::Gone | Lost::Anew => {
+                let what = if *self == Lost::Gone { "is gone" } else { "was made anew" };
+                let text = format!(
+                    "the journal {what}: which topics were mirrored is not remembered by anybody \
+                     but this process; {held}. See who deleted it, then start isolog again: it \
+                     makes a new one, and takes the copies that are there for what they are"
+                );
+                (Kind::Journal, text)
+            }
+        };
+        Trouble { subject: TOPIC.to_owned(), kind, text }
+    }
 }
 
 /// What cannot be gone on from.
@@ -123,7 +170,28 @@ impl Journal {
         let log = KeyedLog::open(destination, name, replicas).await?;
         let rows = log.read(|key| own(key, &link).is_some()).await?;
         let saved = parse(&rows, &link, &source)?;
-        Ok(Journal { log, link, source, saved })
+        let topic = log.shown();
+        Ok(Journal { log, link, source, saved, topic })
+    }
+
+    /// Whether the topic is still the one that was read, by metadata that were just read.
+    pub async fn lost(&self) -> Result<Option<Lost>, ClusterError> {
+        if self.log.shown() == self.topic {
+            return Ok(None);
+        }
+        self.log.look().await?;
+        Ok(match self.log.shown() {
+            shown if shown == self.topic => None,
+            Shown::There(_) => Some(Lost::Anew),
+            Shown::Nothing => Some(Lost::Gone),
+            Shown::Hidden => Some(Lost::Hidden),
+            Shown::Trouble(why) => Some(Lost::Trouble(why)),
+        })
+    }
+
+    /// Whose rows they are.
+    pub fn link(&self) -> &LinkName {
+        &self.link
     }
 
     /// The topics of earlier runs.

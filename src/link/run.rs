@@ -312,7 +312,8 @@ impl Starting {
                         return;
                     }
                     let pause = source.options().metadata_age_max;
-                    let is_missing = topics.iter().any(|topic| topic.missing.is_some());
+                    let is_missing =
+                        desk.misses_journal() || topics.iter().any(|topic| topic.missing.is_some());
                     if is_missing { pause.min(MISSING_LOOK) } else { pause }
                 }
                 Err(error) => {

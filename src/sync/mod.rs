@@ -6,7 +6,7 @@ pub mod configs;
 pub mod make;
 pub mod stage;
 pub mod start;
-mod survey;
+pub mod survey;
 pub mod topics;
 pub mod trim;
 pub mod trouble;

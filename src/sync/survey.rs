@@ -14,6 +14,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::control::filter::Pattern;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -45,7 +46,36 @@ pub struct Survey {
     pub staged: BTreeMap<TopicName, (TopicId, Changes)>,
 }
 
+impl Survey {
+    /// Nothing is made: it could not be written down.
+    pub fn hold(&mut self) {
+        self.new.clear();
+        self.staged.clear();
+    }
+}
+
 impl Topics {
+    /// Topics that the destination has, with records, and of which it is not known that they are
+    /// copies: they will be taken for copies where their last batches are the source's.
+    pub async fn strangers(&self, survey: &Survey, destination: &Cluster) -> Vec<TopicName> {
+        let is_new = |topic: &&Arc<Topic>| !self.known.contains_key(&topic.name);
+        let there = survey.matched.iter().filter(is_new);
+        let there = there.filter_map(|topic| destination.topic(&topic.name));
+        let tps = there.flat_map(|topic| {
+            let of = |partition: &PartitionId| TopicPartition {
+                topic: topic.name.clone(),
+                partition: *partition,
+            };
+            topic.partitions.keys().map(of).collect::<Vec<_>>()
+        });
+        let tps: Vec<TopicPartition> = tps.collect();
+        let asked: Vec<&TopicPartition> = tps.iter().collect();
+        let ends = trim::list(destination, &asked, EndKind::LogEnd).await;
+        let full = ends.into_iter().filter(|(_, end)| *end > Offset::ZERO);
+        let names: BTreeSet<TopicName> = full.map(|(tp, _)| tp.topic).collect();
+        names.into_iter().collect()
+    }
+
     /// Looks at both clusters: which topics there are and which are to be made. Where a link may
     /// begin `anywhere`, it may begin above 0 everywhere.
     pub async fn survey(

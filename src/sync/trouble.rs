@@ -27,6 +27,8 @@ pub enum Kind {
     Halted(&'static str),
     /// The destination has more partitions of it than the source.
     Surplus,
+    /// The journal is not there, or cannot be read.
+    Journal,
     /// Its log start, or a config that it is owed, does not follow the source's.
     LogStart,
 }
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Refused => "TOPIC_REFUSED",
             Kind::Halted(label) => label,
             Kind::Surplus => "DESTINATION_PARTITIONS_SURPLUS",
+            Kind::Journal => "JOURNAL_MISSING",
             Kind::LogStart => "LOG_START_BEHIND",
         }
     }

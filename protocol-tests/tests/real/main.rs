@@ -22,6 +22,7 @@ mod proxy;
 mod secure;
 mod starts;
 mod status;
+mod truth;
 mod verify;
 mod versions;
 mod wire;

@@ -282,3 +282,44 @@ async fn a_topic_of_which_all_is_halted_is_not_ready() {
     assert!(is_unready(&lab, "all of it is halted"), "{:?}", lab.unready());
     assert!(is_told(&lab, GOOD[0].0, "UNEXPECTED_WRITER"), "{:?}", lab.troubles());
 }
+
+const JOURNAL: &str = "__isolog";
+
+/// A journal that went is told; what is known goes on, and nothing is begun that cannot be
+/// written down.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_went_is_told_and_nothing_new_is_begun() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().change(|state| state.delete_topic(JOURNAL)).unwrap();
+    lab.source().create_topic("late", 1, &[]);
+    lab.append(("late", 0), 3);
+    lab.wait("the trouble", |lab| is_told(lab, JOURNAL, "JOURNAL_MISSING")).await;
+    assert!(is_unready(&lab, JOURNAL), "{:?}", lab.unready());
+    lab.others_go_on().await;
+    sleep(SECOND * 30).await;
+    let is_there = |lab: &Lab, name: &str| {
+        lab.destination().look(|state| state.meta.topics.contains_key(name))
+    };
+    assert!(!is_there(&lab, "late") && !is_there(&lab, JOURNAL));
+    assert_eq!(lab.seen(("late", 0)).expect("a row").lag_records, None);
+    lab.world.stop().await;
+    lab.world.start();
+    lab.level(("late", 0)).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+    assert!(is_there(&lab, JOURNAL));
+    lab.others_go_on().await;
+}
+
+/// A journal that is not shown any more is told by the right that is missing.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_hidden_is_told_until_it_is_shown() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().deny(JOURNAL, Right::Describe);
+    lab.wait("the trouble", |lab| is_told(lab, JOURNAL, "TOPIC_AUTHORIZATION_FAILED")).await;
+    assert!(is_unready(&lab, JOURNAL), "{:?}", lab.unready());
+    lab.others_go_on().await;
+    lab.destination().grant(JOURNAL, Right::Describe);
+    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+}
