@@ -3,6 +3,7 @@
 //! It never judges taste; what it finds is a line number and a rule.
 
 mod broken;
+mod deploy;
 mod named;
 mod papers;
 mod rules;
