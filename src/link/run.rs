@@ -70,9 +70,9 @@ const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
 /// How often a topic that is missing is looked for, until it is there or counts as deleted.
 const MISSING_LOOK: Duration = Duration::from_secs(5);
-/// The destination's bound.
 /// Of how many partitions the end is told when the link stops.
 const ENDS_TOLD_MAX: usize = 1_000;
+/// The destination's bound.
 const PRODUCER_AGE: &str = "producer.id.expiration.ms";
 
 /// What all links of the process share.
