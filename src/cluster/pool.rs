@@ -23,6 +23,7 @@ use crate::cluster::conn::Limits;
 use crate::cluster::conn::Silences;
 use crate::cluster::conn::Turns;
 use crate::cluster::count;
+use crate::cluster::dial;
 use crate::cluster::dial::DialError;
 use crate::cluster::dial::Stream;
 use crate::cluster::dial::tls;
@@ -186,9 +187,23 @@ impl Cluster {
 
     pub(super) async fn open_control(&self, broker: Option<BrokerId>) -> Result<Conn> {
         match broker {
-            Some(id) => self.open_broker(id, CONTROL).await,
+            Some(id) => {
+                self.leave_room(id)?;
+                self.open_broker(id, CONTROL).await
+            }
             None => self.open_any().await,
         }
+    }
+
+    /// Refuses a question's connection where the last places are for those that carry records.
+    fn leave_room(&self, id: BrokerId) -> Result<()> {
+        let Some(broker) = self.look(|metadata| metadata.broker(id).cloned()) else {
+            return Ok(());
+        };
+        let at = candidate(Some(id), &broker.host, broker.port);
+        dial::may_ask(&at.host, at.port).map_err(|error| {
+            ClusterError::new(&self.peer(Some(id), at.address.clone()), "connect", error)
+        })
     }
 
     pub(super) fn check_halted(&self) -> Result<()> {

@@ -29,7 +29,6 @@ use super::RealError;
 use super::cargo;
 use super::repo;
 use super::run;
-use super::script;
 
 /// How often a wait looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -337,11 +336,28 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_string()
 }
 
-/// A port that nobody uses right now.
+/// Below the ports of brokers (`cluster`), and of what the kernel gives away.
+const PORTS: std::ops::Range<u16> = 16_000..20_000;
+
+/// What tells other programs of tests that a port is somebody's; let go with this process.
+static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// A port that nobody uses, and that no other test is given while this process lives.
 pub fn free_port() -> Result<u16, RealError> {
-    let told = run(script().arg("port"))?;
-    let port = String::from_utf8_lossy(&told.stdout).trim().parse();
-    port.map_err(|e| RealError::new(format!("cluster port: {e}")))
+    let bad = |e: std::io::Error| RealError::new(format!("no free port: {e}"));
+    let locks = std::env::temp_dir().join("isolog-service-ports");
+    fs::create_dir_all(&locks).map_err(bad)?;
+    let count = PORTS.end - PORTS.start;
+    let first = (process::id() % u32::from(count)) as u16;
+    for n in 0..count {
+        let port = PORTS.start + (first + n) % count;
+        let lock = File::create(locks.join(port.to_string())).map_err(bad)?;
+        if lock.try_lock().is_ok() && std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            return Ok(port);
+        }
+    }
+    Err(RealError::new("no free port"))
 }
 
 static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);

@@ -71,7 +71,7 @@ const LAG_MS_MAX: [u64; 2] = [10_000, 30_000];
 /// The promise is five seconds.
 const STOP_SECONDS_MAX: u64 = 15;
 /// How long a link may take to be level when all is over.
-const LEVEL_SECONDS_MAX: u64 = 120;
+const LEVEL_SECONDS_MAX: u64 = 300;
 /// How many batches of an ordinary producer have to be unpacked beside the bombs.
 const ORDINARY: u64 = 20;
 /// What each of them unpacks to.
@@ -160,7 +160,7 @@ fn size() -> Size {
             seconds: 20,
             records_per_second: 2_000,
             bomb_bytes: 24 << 20,
-            bombs: 40,
+            bombs: 12,
             padding_bytes: 48 << 20,
             partitions: 100_000,
             stops: 2,

@@ -51,6 +51,11 @@ pub fn sockets_max() -> (usize, usize) {
     Sockets::of_process().bounds()
 }
 
+/// Whether one more connection that only asks questions may be opened there.
+pub(super) fn may_ask(host: &str, port: u16) -> Result<(), DialError> {
+    Sockets::of_process().may_ask(host, port)
+}
+
 /// A stream of bytes to one broker.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Ends the stream so that nothing sent before can still arrive (RST): what is in flight must

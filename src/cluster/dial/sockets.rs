@@ -67,6 +67,19 @@ impl Sockets {
         (self.max, self.address_max)
     }
 
+    /// Whether one more that only asks questions may be opened: a quarter of all places is left to
+    /// those that carry records, or nothing would be copied where there are too few.
+    pub fn may_ask(&self, host: &str, port: u16) -> Result<(), DialError> {
+        let asking = |max: usize| max - max / 4;
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open.by_address.get(&(host.to_owned(), port)).copied().unwrap_or(0);
+        match (open.all >= asking(self.max), at >= asking(self.address_max)) {
+            (true, _) => Err(DialError::NoDescriptor(open.all)),
+            (false, true) => Err(DialError::Crowded(at)),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// A place for one more, if there is room.
     pub fn place(&'static self, host: &str, port: u16) -> Result<Place, DialError> {
         let address = (host.to_owned(), port);
@@ -139,6 +152,22 @@ mod tests {
         drop(places);
         assert!(sockets.open.lock().unwrap().by_address.is_empty());
         assert!(sockets.place("one", 1).is_ok());
+    }
+
+    #[test]
+    fn questions_leave_room_for_records() {
+        let sockets: &'static Sockets =
+            Box::leak(Box::new(Sockets { max: 20, address_max: 12, open: Mutex::default() }));
+        let mut places: Vec<_> = (0..9).map(|_| sockets.place("one", 1).unwrap()).collect();
+        let said = sockets.may_ask("one", 1).unwrap_err().to_string();
+        assert!(said.contains("9 connections to this address"), "{said}");
+        places.extend((0..6).map(|port| sockets.place("other", port).unwrap()));
+        let said = sockets.may_ask("third", 1).unwrap_err().to_string();
+        assert!(said.contains("LimitNOFILE"), "{said}");
+        // what carries records still has a place at both
+        places.extend([sockets.place("one", 1).unwrap(), sockets.place("third", 1).unwrap()]);
+        drop(places);
+        assert!(sockets.may_ask("one", 1).is_ok());
     }
 
     #[test]

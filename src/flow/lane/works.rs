@@ -21,7 +21,7 @@ use crate::mirror::work::Worked;
 
 /// How far a thread that works on a unit stands behind the process's others (`nice(2)`, which is of
 /// the thread on Linux).
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// Who works for all lanes of the process.
 #[derive(Debug)]
