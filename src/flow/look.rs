@@ -188,7 +188,8 @@ impl PartitionManager {
                 (*side, code.remedy(), code.name(), format!("the {side} says {code}"))
             }
         };
-        tracing::debug!(partition = %mirror.name(), %text, "a look at both logs failed");
+        let name = mirror.name();
+        tracing::debug!(link = %name.link, partition = %name, %text, "a look at both logs failed");
         mirror.note_trouble(label, text);
         if let Trouble::Code(side, code) = trouble {
             mirror.note_look_refused(*side, *code);

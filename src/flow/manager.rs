@@ -312,7 +312,8 @@ impl PartitionManager {
             return self.finish(tp, mirror.position());
         }
         if let Some(halt) = mirror.halted().filter(|halt| entry.told.as_ref() != Some(halt)) {
-            tracing::error!(partition = %entry.spec.name, reason = halt.label(), "halted: {halt}");
+            let (name, reason) = (&entry.spec.name, halt.label());
+            tracing::error!(link = %name.link, partition = %name, reason, "halted: {halt}");
             entry.told = Some(halt.clone());
         }
         entry.cell.publish(mirror.snapshot(self.shared.wall.now()));
@@ -358,7 +359,7 @@ impl PartitionManager {
         };
         if !member.mirror.is_barred() {
             let (name, end) = (member.mirror.name(), member.mirror.position());
-            tracing::info!(partition = %name, ?end, "mirroring");
+            tracing::info!(link = %name.link, partition = %name, ?end, "mirroring");
         }
         self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
         self.open_lane(key, tp);
@@ -397,8 +398,9 @@ impl PartitionManager {
             match entry {
                 Some(_) => self.come_back(&tp, Box::new(member.mirror)),
                 None => {
-                    let number = member.incarnation;
-                    tracing::warn!(partition = %tp, %number, "came back late: it was replaced");
+                    let (name, number) = (member.mirror.name(), member.incarnation);
+                    let text = "came back late: it was replaced";
+                    tracing::warn!(link = %name.link, partition = %name, %number, "{text}");
                 }
             }
         }

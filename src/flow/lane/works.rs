@@ -55,7 +55,8 @@ impl Pool {
         let (done, worked) = oneshot::channel();
         let spawned = thread::Builder::new().name("unit".to_owned()).spawn(move || {
             // where there are fewer cores than work, everything else goes first
-            let _at_most_as_fast_as_others = rustix::process::nice(NICE);
+            // (a kernel that refuses leaves it as fast as they are)
+            let _refused = rustix::process::nice(NICE);
             // a lane that has ended meanwhile wants nothing any more
             let _wanted = done.send(work.run());
             drop(permit);
