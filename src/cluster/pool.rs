@@ -173,7 +173,7 @@ impl Cluster {
                 Limits { frame_bytes_max, kept_bytes_max, slabs: 1, in_flight_max }
             }
         };
-        self.open_broker(broker, limits).await
+        self.open_at(&self.broker_at(broker)?, limits).await
     }
 
     /// The broker that a target means; `None` for any.
@@ -188,35 +188,29 @@ impl Cluster {
     pub(super) async fn open_control(&self, broker: Option<BrokerId>) -> Result<Conn> {
         match broker {
             Some(id) => {
-                self.leave_room(id)?;
-                self.open_broker(id, CONTROL).await
+                let at = self.broker_at(id)?;
+                // the last places are for those that carry records
+                dial::may_ask(&at.host, at.port).map_err(|error| {
+                    ClusterError::new(&self.peer(at.broker, at.address.clone()), "connect", error)
+                })?;
+                self.open_at(&at, CONTROL).await
             }
             None => self.open_any().await,
         }
-    }
-
-    /// Refuses a question's connection where the last places are for those that carry records.
-    fn leave_room(&self, id: BrokerId) -> Result<()> {
-        let Some(broker) = self.look(|metadata| metadata.broker(id).cloned()) else {
-            return Ok(());
-        };
-        let at = candidate(Some(id), &broker.host, broker.port);
-        dial::may_ask(&at.host, at.port).map_err(|error| {
-            ClusterError::new(&self.peer(Some(id), at.address.clone()), "connect", error)
-        })
     }
 
     pub(super) fn check_halted(&self) -> Result<()> {
         self.halted.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    async fn open_broker(&self, id: BrokerId, limits: Limits) -> Result<Conn> {
+    /// Where the metadata says that a broker is.
+    fn broker_at(&self, id: BrokerId) -> Result<Candidate> {
         let known = self.look(|metadata| metadata.broker(id).cloned());
         let Some(broker) = known else {
             let peer = self.peer(Some(id), "an address nobody told yet".into());
             return Err(ClusterError::new(&peer, "connect", Kind::NoBroker(id)));
         };
-        self.open_at(&candidate(Some(id), &broker.host, broker.port), limits).await
+        Ok(candidate(Some(id), &broker.host, broker.port))
     }
 
     /// Any broker: those that are known, then the bootstrap addresses; who failed last comes last.
