@@ -15,7 +15,6 @@ use isolog::cluster::sasl::Login;
 use isolog::cluster::sasl::Means;
 use isolog::cluster::sasl::scram::Account;
 use isolog::cluster::sasl::scram::Hash;
-use isolog::ids::Side;
 use isolog::secure::ClientOptions;
 use isolog::secure::ClientTls;
 use isolog::secure::KeyPlace;
@@ -29,6 +28,7 @@ use super::authority::Authority;
 use super::authority::Pair;
 use super::peer::PASSWORD;
 use super::peer::USER;
+use crate::telling;
 
 /// The deadline of a dial and of a request.
 pub const WAIT: Duration = Duration::from_millis(1500);
@@ -38,19 +38,9 @@ pub const SLACK: Duration = Duration::from_millis(2500);
 /// How the peer at that port is reached.
 pub fn options(port: u16, security: Security) -> Options {
     Options {
-        side: Side::Source,
         bootstrap: vec![("127.0.0.1".into(), port)],
-        client_id: "isolog-test".into(),
-        request_timeout: WAIT,
-        dial_timeout: WAIT,
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(20),
-        redial_pause_max: Duration::from_millis(40),
-        retry_pause: Duration::from_millis(20),
-        retry_pause_max: Duration::from_millis(40),
-        rack: String::new(),
-        size_max: Default::default(),
         security,
+        ..telling::options(WAIT, WAIT)
     }
 }
 
