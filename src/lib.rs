@@ -14,8 +14,9 @@ pub mod wire;
 pub mod cluster;
 pub mod control;
 pub mod mirror;
-// floor 3: what copies, and the clerks
+// floor 3: what copies, the clerks, and what can be set
 pub mod flow;
+pub mod settings;
 pub mod sync;
 // floor 4: the link, and who audits it
 pub mod audit;

@@ -14,29 +14,19 @@ use zeroize::Zeroizing;
 use crate::secure::Everybody;
 use crate::secure::FileError;
 use crate::secure::read_any;
+use crate::settings::check::Entry;
+use crate::settings::problem::Problem;
+use crate::settings::problem::Spot;
+use crate::settings::property::Scope;
+use crate::settings::table::of;
+use crate::settings::value::Raw;
 
-use super::problem::Problem;
-use super::problem::Spot;
 use super::properties;
-use super::table::Scope;
-use super::table::of;
-use super::value::Raw;
 
 /// A config file is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The longest name of a link: it becomes a label, a client id and part of a writer's name.
 const LINK_NAME_BYTES_MAX: usize = 64;
-
-/// One property as written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The dotted name.
-    pub key: String,
-    /// The value.
-    pub raw: Raw,
-    /// Where it stands.
-    pub spot: Spot,
-}
 
 /// One part of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,12 +151,33 @@ fn flatten(
     entries: &mut Vec<Entry>,
 ) {
     let DeValue::Table(table) = value.get_ref() else {
-        let spot = lines.spot(span.start);
-        entries.push(Entry { key: name.to_owned(), raw: Raw::from_toml(value.get_ref()), spot });
+        let spot = Some(lines.spot(span.start));
+        entries.push(Entry { key: name.to_owned(), raw: raw(value.get_ref()), spot });
         return;
     };
     for (key, inner) in table {
         flatten(&format!("{name}.{}", key.get_ref()), inner, &key.span(), lines, entries);
+    }
+}
+
+/// Takes over a TOML value that is no table.
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.clone().into_owned()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Raw::Odd("a number past 2^63 - 1"), Raw::Int),
+        DeValue::Boolean(yes) => Raw::Bool(*yes),
+        DeValue::Array(items) => {
+            let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::String(text) => Some(text.clone().into_owned()),
+                _ => None,
+            };
+            let texts: Option<Vec<String>> = items.iter().map(text).collect();
+            texts.map_or(Raw::Odd("an array of other things than texts"), Raw::List)
+        }
+        DeValue::Float(_) => Raw::Odd("a number with a point"),
+        DeValue::Datetime(_) => Raw::Odd("a date"),
+        DeValue::Table(_) => Raw::Odd("a table"),
     }
 }
 
@@ -180,7 +191,7 @@ pub fn properties(path: &Path) -> Result<(Vec<Entry>, Everybody), String> {
 pub fn properties_in(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, String> {
     let read = properties::of_bytes(bytes);
     let map = read.map_err(|broken| broken.words(path))?;
-    let spot = Spot::File(path.display().to_string());
+    let spot = Some(Spot::File(path.display().to_string()));
     let entry = |(key, value)| Entry { key, raw: Raw::Text(value), spot: spot.clone() };
     Ok(map.into_iter().map(entry).collect())
 }
@@ -204,7 +215,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn entries(text: &str) -> Vec<(String, String, Raw, Spot)> {
+    fn entries(text: &str) -> Vec<(String, String, Raw, Option<Spot>)> {
         let (sections, problems) = sections(text);
         assert_eq!(problems, []);
         let all = sections.into_iter().flat_map(|section| {
@@ -223,14 +234,14 @@ mod tests {
         let nested = entries("[link.dr]\nretry.backoff.ms = 1\nretry.backoff.max.ms = 2\n");
         let quoted =
             entries("[link.dr]\n\"retry.backoff.ms\" = 1\n[link.dr.retry]\nbackoff.max.ms = 2");
-        let keys = |all: &[(String, String, Raw, Spot)]| {
+        let keys = |all: &[(String, String, Raw, Option<Spot>)]| {
             let mut keys: Vec<_> = all.iter().map(|e| (e.1.clone(), e.2.clone())).collect();
             keys.sort_by(|left, right| left.0.cmp(&right.0));
             keys
         };
         assert_eq!(keys(&nested), keys(&quoted));
         assert_eq!(nested[0].0, "link.dr");
-        assert!(nested.iter().any(|e| e.3 == Spot::Line(3)));
+        assert!(nested.iter().any(|e| e.3 == Some(Spot::Line(3))));
     }
 
     #[test]
@@ -240,9 +251,12 @@ mod tests {
             "".into(),
             "buffer.memory.bytes".into(),
             Raw::Int(1000),
-            Spot::Line(1)
+            Some(Spot::Line(1))
         )));
-        assert!(all.iter().any(|e| e.0 == "service" && e.1 == "log.level" && e.3 == Spot::Line(3)));
+        assert!(
+            all.iter()
+                .any(|e| e.0 == "service" && e.1 == "log.level" && e.3 == Some(Spot::Line(3)))
+        );
     }
 
     #[test]

@@ -4,37 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::audit;
 use crate::cluster;
 use crate::control::filter;
-use crate::control::start::StartSpec;
-use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::link;
-use crate::link::GapFill;
-use crate::link::Merge;
-use crate::link::OldFormat;
-use crate::link::Overtook;
-use crate::link::Policy;
 use crate::link::journal;
+use crate::secure::Sealer;
 use crate::service;
+use crate::settings::check::Checked;
+use crate::settings::fill;
+use crate::settings::fill::Shared;
+use crate::settings::link::LinkSettings;
+use crate::settings::property::Scope;
 use crate::sync::configs;
-
-use super::check::Checked;
-use super::relations;
-use super::table::Scope;
-use super::value::Value;
-
-/// The longest time there is, a year: Kafka's clients take 292 million.
-pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Metadata is not asked for more often than this.
-const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
-/// Who we are where the file says nothing.
-const CLIENT_ID: &str = "isolog";
 
 /// What `security` made of the sections.
 #[derive(Debug, Default)]
@@ -43,27 +29,24 @@ pub struct Safe {
     pub clusters: BTreeMap<String, cluster::Security>,
     /// Where the service listens, and whom it lets in.
     pub listen: Option<service::Listen>,
-}
-
-/// What the whole process shares.
-#[derive(Copy, Clone)]
-struct Shared {
-    memory_bytes: usize,
-    reencode_threads: usize,
+    /// What seals secrets.
+    pub sealer: Option<Arc<Sealer>>,
 }
 
 /// The typed settings, or `None` when a section lacks a value (there is a problem for it then).
 pub fn fill(sections: &[Checked], safe: &Safe) -> Option<(link::Settings, service::Options)> {
     let one = |scope: Scope| sections.iter().find(|section| section.scope == scope);
     let shared = Shared {
-        memory_bytes: number(one(Scope::Process)?, "buffer.memory.bytes")?,
-        reencode_threads: number(one(Scope::Process)?, "reencode.threads")?,
+        memory_bytes: one(Scope::Process)?.number("buffer.memory.bytes")?,
+        reencode_threads: one(Scope::Process)?.number("reencode.threads")?,
     };
-    let destination = cluster_options(one(Scope::Destination)?, Side::Destination, safe)?;
+    let there = one(Scope::Destination)?;
+    let security = safe.clusters.get(&there.name)?.clone();
+    let destination = fill::cluster(there, Side::Destination, security)?;
     let service = service_options(one(Scope::Service)?, safe)?;
     let links = sections.iter().filter(|section| section.scope == Scope::Link);
     let links: Option<Vec<_>> = links.map(|link| link_settings(link, shared, safe)).collect();
-    Some((link::Settings { destination, links: links? }, service))
+    Some((link::Settings { destination, shared, links: links? }, service))
 }
 
 /// The links as they are audited.
@@ -97,119 +80,15 @@ fn audited_pattern(pattern: &filter::Pattern) -> audit::Pattern {
     }
 }
 
-fn link_settings(section: &Checked, shared: Shared, safe: &Safe) -> Option<link::LinkSettings> {
-    let name = section.name.strip_prefix("link.")?;
-    Some(link::LinkSettings {
-        name: LinkName(Arc::from(name)),
-        source: cluster_options(section, Side::Source, safe)?,
-        link: link_options(section)?,
-        flow: flow_options(section, shared)?,
-    })
-}
-
-fn cluster_options(section: &Checked, side: Side, safe: &Safe) -> Option<cluster::Options> {
-    let Value::Hosts(bootstrap) = section.value("bootstrap.servers")? else { return None };
-    let pauses = |first, most| relations::pauses_of(section, first, most);
-    let redial = pauses("reconnect.backoff.ms", "reconnect.backoff.max.ms")?;
-    let retry = pauses("retry.backoff.ms", "retry.backoff.max.ms")?;
-    Some(cluster::Options {
-        side,
-        bootstrap: bootstrap.clone(),
-        client_id: client_id(section)?,
-        request_timeout: millis(section, "request.timeout.ms")?,
-        dial_timeout: millis(section, "socket.connection.setup.timeout.ms")?,
-        metadata_age_max: millis(section, "metadata.max.age.ms")?.max(METADATA_AGE_MIN),
-        redial_pause: bounded(redial.first_ms),
-        redial_pause_max: bounded(redial.max_ms),
-        retry_pause: bounded(retry.first_ms),
-        retry_pause_max: bounded(retry.max_ms),
-        rack: text(section, "client.rack")?,
-        size_max: cluster::SizeMax {
-            brokers: number(section, "metadata.brokers.max")?,
-            topics: number(section, "metadata.topics.max")?,
-            partitions: number(section, "metadata.partitions.max")?,
-        },
-        security: safe.clusters.get(&section.name)?.clone(),
-    })
-}
-
-fn link_options(section: &Checked) -> Option<link::Options> {
-    Some(link::Options {
-        start: StartSpec::parse(&text(section, "mirror.start.offset.spec")?)?,
-        topics: relations::topics(section)?,
-        paused: section.value("cluster.link.paused")? == &Value::Bool(true),
-        replication_factor: number(section, "replication.factor")?,
-        committed_only: text(section, "isolation.level")? == "read_committed",
-        policy: policy(section)?,
-        availability_interval: millis(section, "availability.check.ms")?,
-        availability_failures_max: number(
-            section,
-            "availability.check.consecutive.failure.threshold",
-        )?,
-    })
-}
-
-fn policy(section: &Checked) -> Option<Policy> {
-    let is = |name, word: &str| Some(text(section, name)? == word);
-    Some(Policy {
-        gap_fill: match text(section, "gap.fill")?.as_str() {
-            "halt" => GapFill::Halt,
-            "record" => GapFill::Record,
-            _ => GapFill::Auto,
-        },
-        overtook: if is("retention.overtook", "fill")? { Overtook::Fill } else { Overtook::Halt },
-        old_format: if is("message.format.old", "halt")? {
-            OldFormat::Halt
-        } else {
-            OldFormat::Convert
-        },
-        gap_offsets_max: number(section, "gap.offsets.max")?,
-        merge: if is("batch.merge", "never")? { Merge::Never } else { Merge::Auto },
-    })
-}
-
-fn flow_options(section: &Checked, shared: Shared) -> Option<flow::Options> {
-    Some(flow::Options {
-        memory_bytes: shared.memory_bytes,
-        reencode_threads: shared.reencode_threads,
-        fetch_bytes_min: number(section, "replica.fetch.min.bytes")?,
-        fetch_wait_max: millis(section, "replica.fetch.wait.max.ms")?,
-        fetch_bytes_max: number(section, "replica.fetch.response.max.bytes")?,
-        partition_bytes_max: number(section, "replica.fetch.max.bytes")?,
-        append_bytes_max: number(section, "max.request.size")?,
-    })
+fn link_settings(section: &Checked, shared: Shared, safe: &Safe) -> Option<LinkSettings> {
+    let name = LinkName(Arc::from(section.name.strip_prefix("link.")?));
+    fill::link(section, name, shared, safe.clusters.get(&section.name)?.clone())
 }
 
 fn service_options(section: &Checked, safe: &Safe) -> Option<service::Options> {
     Some(service::Options {
         listen: safe.listen.clone()?,
-        log_json: text(section, "log.format")? == "json",
-        log_level: text(section, "log.level")?,
+        log_json: section.text("log.format")? == "json",
+        log_level: section.text("log.level")?.to_owned(),
     })
-}
-
-fn number<N: TryFrom<i64>>(section: &Checked, name: &str) -> Option<N> {
-    N::try_from(section.int(name)?).ok()
-}
-
-fn millis(section: &Checked, name: &str) -> Option<Duration> {
-    section.int(name).map(bounded)
-}
-
-/// So that no sum of times can overflow.
-fn bounded(ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(TIME_MAX)
-}
-
-/// An empty name is none: Kafka's clients make one up then.
-fn client_id(section: &Checked) -> Option<String> {
-    let said = text(section, "client.id")?;
-    Some(if said.is_empty() { CLIENT_ID.to_owned() } else { said })
-}
-
-fn text(section: &Checked, name: &str) -> Option<String> {
-    match section.value(name)? {
-        Value::Text(text) => Some(text.clone()),
-        _ => None,
-    }
 }

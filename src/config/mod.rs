@@ -2,38 +2,40 @@
 //!
 //! No lower room imports it.
 
-mod check;
+mod access;
+mod client_file;
 pub mod file;
 mod fill;
-mod names;
 mod page;
-mod problem;
 mod properties;
-mod relations;
-mod security;
+mod providers;
 mod show;
-mod table;
-mod value;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::audit;
 use crate::ids::Side;
 use crate::link;
 use crate::secure::Exposed;
 use crate::secure::FileError;
+use crate::secure::Sealer;
 use crate::secure::exposed;
 use crate::service;
+use crate::settings::check::Checked;
+use crate::settings::link::Defaults;
+pub use crate::settings::problem::Problem;
+use crate::settings::property::Scope;
+use crate::settings::relations;
+use crate::settings::security;
+use crate::settings::trust::Remote;
+use crate::settings::value::Value;
 
-use self::check::Checked;
 use self::file::Section;
 use self::fill::Safe;
-use self::table::Scope;
-use self::value::Value;
-
 pub use self::page::page;
-pub use self::problem::Problem;
+use self::providers::Local;
 pub use self::show::Row;
 
 /// Everything a config file says, typed; nothing in it can be invalid.
@@ -47,6 +49,8 @@ pub struct Config {
     pub exposed: Vec<Exposed>,
     /// What is no mistake and good to know: what was passed over or counts as something else.
     pub notes: Vec<Problem>,
+    /// Seals the secrets of links that are created over REST.
+    sealer: Option<Arc<Sealer>>,
     sections: Vec<Checked>,
 }
 
@@ -54,6 +58,12 @@ impl Config {
     /// The links as they are audited.
     pub fn audits(&self) -> Vec<audit::LinkOptions> {
         fill::audits(&self.links)
+    }
+
+    /// What a link gets that is created over REST.
+    pub fn defaults(&self) -> Defaults {
+        let remote = Remote { sealer: self.sealer.clone() };
+        Defaults::remote(self.links.shared, self.links.destination.bootstrap.clone(), remote)
     }
 
     /// The effective settings as TOML that loads again; secrets are masked.
@@ -93,7 +103,7 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
     }
     let mut sections = Vec::new();
     for section in with_all_scopes(found) {
-        let (checked, wrong) = check::check(section, dir);
+        let (checked, wrong) = client_file::check(section, dir);
         sections.push(checked);
         problems.extend(wrong);
     }
@@ -108,7 +118,7 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
             let mut notes: Vec<Problem> =
                 sections.iter().flat_map(|section| section.notes.clone()).collect();
             notes.extend(relations::notes(&sections));
-            Ok(Config { links, service, exposed, notes, sections })
+            Ok(Config { links, service, exposed, notes, sealer: safe.sealer, sections })
         }
         _ => Err(problems),
     }
@@ -116,23 +126,28 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
 
 /// Opens the stores and puts the logins together.
 fn secured(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Safe {
+    let trust = Local { dir: dir.to_owned() };
     let mut safe = Safe::default();
     for section in sections {
         let side = match section.scope {
             Scope::Destination => Side::Destination,
             Scope::Link => Side::Source,
             Scope::Service => {
-                match security::service(section, dir) {
+                match access::service(section, &trust) {
                     Ok(access) => safe.listen = listen(section, access, problems),
+                    Err(problem) => problems.push(problem),
+                }
+                match access::sealer(section, &trust) {
+                    Ok(sealer) => safe.sealer = sealer.map(Arc::new),
                     Err(problem) => problems.push(problem),
                 }
                 continue;
             }
-            Scope::Process => continue,
+            Scope::Process | Scope::Commanded => continue,
         };
-        match security::cluster(section, side, dir) {
+        match security::cluster(section, side, &trust) {
             Ok(security) => drop(safe.clusters.insert(section.name.clone(), security)),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.extend(problem),
         }
     }
     safe

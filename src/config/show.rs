@@ -9,12 +9,11 @@ use serde::Serialize;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
-
-use super::check::Checked;
-use super::check::Origin;
-use super::check::Setting;
-use super::value::Raw;
-use super::value::Value;
+use crate::settings::check::Checked;
+use crate::settings::check::Origin;
+use crate::settings::check::Setting;
+use crate::settings::value::Raw;
+use crate::settings::value::Value;
 
 /// What stands for a secret.
 pub const MASK: &str = "***";
@@ -147,9 +146,10 @@ fn as_toml(value: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::table::Default;
-    use crate::config::table::Kind;
-    use crate::config::table::Property;
+    use crate::settings::property::Default;
+    use crate::settings::property::Effect;
+    use crate::settings::property::Kind;
+    use crate::settings::property::Property;
 
     #[test]
     fn secrets_are_masked() {
@@ -158,7 +158,7 @@ mod tests {
             scopes: &[],
             kind: Kind::Text(100),
             default: Default::None,
-            changeable: false,
+            effect: Effect::Reconnect,
             sensitive: true,
             doc: "",
         };

@@ -192,6 +192,8 @@ fn each_side_has_its_own_security_and_says_what_is_missing() {
     };
     check("security.protocol = 'SASL_SSL'", "sasl.mechanism: is missing");
     check("sasl.mechanism = 'GSSAPI'", "comes with a later release");
+    let kerberos = "security.protocol = 'SASL_SSL'\nsasl.mechanism = 'GSSAPI'";
+    check(kerberos, "comes with a later release");
     let sasl = "security.protocol = 'SASL_PLAINTEXT'\nsasl.mechanism = ";
     check(&format!("{sasl}'PLAIN'"), "sasl.jaas.config: is missing: PlainLoginModule");
     let scram = "sasl.jaas.config = 'x.ScramLoginModule required username=\"a\" password=\"b\";'";
@@ -378,7 +380,9 @@ fn a_fault_of_a_store_is_told_at_its_own_property() {
     );
     check("ssl.crl.location = '/dev/null'", "ssl.crl.location", "no revocation list");
     check("ssl.cipher.suites = 'RC4'", "ssl.cipher.suites", "RC4 is not there");
-    let service = ISSUE.replace("[link.dr]", "ssl.keystore.location = 'none.pem'\n[link.dr]");
-    let said = problems(&service);
-    assert!(said[0].starts_with("[service] ssl.keystore.location: cannot read"), "{said:?}");
+    for key in ["ssl.keystore.location", "secrets.key.file"] {
+        let said = problems(&ISSUE.replace("[link.dr]", &format!("{key} = 'none.pem'\n[link.dr]")));
+        let right = format!("[service] {key}: cannot read");
+        assert!(said.len() == 1 && said[0].starts_with(&right), "{said:?}");
+    }
 }

@@ -107,7 +107,7 @@ impl World {
             wall: Wall::new(TimestampMs(ms)),
             seed: u64::from(since_1970.subsec_nanos()) ^ u64::from(std::process::id()) << 32,
             lanes: Arc::new(Gauge::default()),
-            pool: Arc::new(Pool::new(settings.reencode_threads())),
+            pool: Arc::new(Pool::new(settings.shared.reencode_threads)),
             stop,
         }
     }

@@ -9,6 +9,7 @@ use isolog::cluster;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule as TopicRule;
 use isolog::control::filter::TopicFilter;
+use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
 use isolog::flow;
 use isolog::flow::Wall;
@@ -25,6 +26,7 @@ use isolog::link::run::Starting;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
+use isolog::settings::link::Values;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -148,6 +150,8 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
         name: LinkName("dr".into()),
         source: options(Side::Source, source),
         link: link::Options {
+            mode: LinkMode::Destination,
+            prefix: String::new(),
             policy: faithful(),
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
             paused: false,
@@ -158,5 +162,6 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             availability_failures_max: 3,
         },
         flow: small_flow(),
+        values: Values::default(),
     }
 }

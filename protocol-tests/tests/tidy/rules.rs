@@ -28,15 +28,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("cluster", &["ids", "meters", "secure", "http", "wire"]),
     ("flow", &["ids", "meters", "wire", "mirror", "cluster"]),
     ("sync", &["ids", "meters", "mirror", "control", "cluster"]),
-    ("link", &["ids", "meters", "mirror", "control", "cluster", "flow", "sync"]),
+    ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow"]),
+    ("link", &["ids", "meters", "mirror", "control", "cluster", "flow", "sync", "settings"]),
     ("audit", &["ids", "meters", "wire", "mirror", "cluster"]),
     ("service", &["ids", "meters", "secure", "http", "mirror", "link", "audit"]),
     (
         "config",
-        &[
-            "ids", "secure", "http", "control", "cluster", "flow", "sync", "link", "audit",
-            "service",
-        ],
+        &["ids", "secure", "control", "cluster", "sync", "settings", "link", "audit", "service"],
     ),
     ("cli", &["ids", "meters", "http", "config", "service", "audit"]),
     ("main", &["cli", "config", "service"]),

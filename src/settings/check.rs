@@ -3,31 +3,43 @@
 //! It never compares sections or properties with each other; `relations` does.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::secure::FileError;
-
-use super::file;
-use super::file::Entry;
-use super::file::Section;
 use super::names;
 use super::names::Stranger;
 use super::problem::Problem;
-use super::security::references;
+use super::problem::Spot;
+use super::property::Default;
+use super::property::Property;
+use super::property::Scope;
 use super::table;
-use super::table::Default;
-use super::table::Kind;
-use super::table::Property;
-use super::table::Scope;
+use super::trust;
+use super::trust::Trust;
 use super::value::Raw;
 use super::value::Value;
 use super::value::left_out;
 
-/// The most names that a note tells.
-const NAMES_SHOWN_MAX: usize = 20;
-/// A longer name is none: a line of something else stands there.
-const NAME_BYTES_MAX: usize = 100;
+/// The longest time there is, a year: Kafka's clients take 292 million.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Files with a secret in them.
+const KEYSTORE: &str = "ssl.keystore.location";
+const KEY_FILE: &str = "secrets.key.file";
+
+/// What to say of a name, or a word, that is not taken yet.
+pub const LATER: &str = "comes with a later release";
+
+/// One property as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The dotted name.
+    pub key: String,
+    /// The value.
+    pub raw: Raw,
+    /// Where it stands, where that is a place in a file.
+    pub spot: Option<Spot>,
+}
 
 /// Where a value was said.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +48,7 @@ pub enum Origin {
     Default,
     /// In a `.properties` file that the config refers to.
     Properties,
-    /// In the config file itself.
+    /// In the config file itself, or over REST.
     Config,
 }
 
@@ -53,18 +65,21 @@ pub struct Setting {
     pub reference: Option<Raw>,
 }
 
-/// One section after the check; a property whose value was wrong has no setting.
+/// One section, or one link's properties, after the check; a property whose value was wrong has no
+/// setting.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// Which part of the file.
+    /// Which part of the file, if any.
     pub scope: Scope,
-    /// `destination`, `link.dr`; empty at the top.
+    /// `destination`, `link.dr`; empty at the top, and outside of the file.
     pub name: String,
     settings: BTreeMap<&'static str, Setting>,
     /// Files that references led to, and stores with a key: none should be open to everybody.
     pub secret_files: Vec<PathBuf>,
     /// What is no mistake and good to know.
     pub notes: Vec<Problem>,
+    /// Properties that were said and are wrong: they get no default.
+    wrong: Vec<&'static str>,
 }
 
 impl Checked {
@@ -79,6 +94,29 @@ impl Checked {
             Value::Int(number) => Some(*number),
             _ => None,
         }
+    }
+
+    /// The same, where it fits into a narrower type.
+    pub fn number<N: TryFrom<i64>>(&self, name: &str) -> Option<N> {
+        N::try_from(self.int(name)?).ok()
+    }
+
+    /// The time of a property that takes one, cut so that no sum of times can overflow.
+    pub fn millis(&self, name: &str) -> Option<Duration> {
+        self.int(name).map(bounded)
+    }
+
+    /// The text of a property that takes one, or a word.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.value(name)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a property is said to be true.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.value(name) == Some(&Value::Bool(true))
     }
 
     /// The settings in the table's order.
@@ -100,6 +138,11 @@ impl Checked {
         self.settings.values().any(|setting| said(setting) && setting.property.sensitive)
     }
 
+    /// Whether a property was said and is wrong, which is a problem already.
+    pub fn is_wrong(&self, name: &str) -> bool {
+        self.wrong.contains(&name)
+    }
+
     /// Where a value was said.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         self.settings.get(name).map(|setting| setting.origin)
@@ -111,126 +154,74 @@ impl Checked {
     }
 }
 
-/// Checks a section; paths in it are relative to `dir`.
-pub fn check(section: Section, dir: &Path) -> (Checked, Vec<Problem>) {
-    let Section { scope, name, entries } = section;
-    let (settings, secret_files) = (BTreeMap::new(), Vec::new());
-    let checked = Checked { scope, name, settings, secret_files, notes: Vec::new() };
-    let mut desk = Desk { checked, problems: Vec::new(), wrong: Vec::new(), is_blind: false, dir };
-    desk.properties_file(&entries, dir);
-    for entry in &entries {
-        desk.take(entry, Origin::Config);
-    }
-    desk.fill_defaults();
-    (desk.checked, desk.problems)
+/// A time of a property in ms, at most `TIME_MAX`.
+pub fn bounded(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(TIME_MAX)
 }
 
-struct Desk<'a> {
-    /// What paths are relative to.
-    dir: &'a Path,
-    checked: Checked,
+/// Takes properties one after the other, and keeps their values and what is wrong with them.
+pub struct Desk<'a> {
+    /// What paths and references may lead to.
+    trust: &'a dyn Trust,
+    /// What is known so far.
+    pub checked: Checked,
     problems: Vec<Problem>,
-    /// Properties that were said and are wrong: they get no default.
-    wrong: Vec<&'static str>,
     /// The section's file was not read: what is missing may stand there.
-    is_blind: bool,
+    pub is_blind: bool,
 }
 
-impl Desk<'_> {
-    /// Takes what the referenced file says and the section itself does not.
-    fn properties_file(&mut self, entries: &[Entry], dir: &Path) {
-        let named = |entry: &&Entry| entry.key == "properties.file";
-        let Some(reference) = entries.iter().find(named) else { return };
-        let (true, Raw::Text(path)) = (self.row("properties.file").is_some(), &reference.raw)
-        else {
-            return;
+impl<'a> Desk<'a> {
+    /// Nothing was said yet.
+    pub fn new(scope: Scope, name: String, trust: &'a dyn Trust) -> Desk<'a> {
+        let checked = Checked {
+            scope,
+            name,
+            settings: BTreeMap::new(),
+            secret_files: Vec::new(),
+            notes: Vec::new(),
+            wrong: Vec::new(),
         };
-        match file::properties(&dir.join(path)) {
-            Ok((inner, everybody)) => {
-                let place = dir.join(path);
-                if everybody.writes && inner.iter().any(|entry| self.is_sensitive(entry)) {
-                    self.refuse(reference, FileError::WorldWritable(place).to_string());
-                    self.is_blind = true;
-                    return;
-                }
-                if inner.iter().any(|entry| self.is_secret(entry)) {
-                    self.checked.secret_files.push(place);
-                }
-                let said = |key: &str| entries.iter().any(|entry| entry.key == key);
-                let nested = |key: &str| key == reference.key;
-                let (known, strange): (Vec<&Entry>, Vec<&Entry>) =
-                    inner.iter().partition(|entry| self.is_for_us(entry));
-                for entry in known.into_iter().filter(|e| nested(&e.key) || !said(&e.key)) {
-                    self.take(entry, Origin::Properties);
-                }
-                self.passed_over(reference, &strange);
-            }
-            Err(text) => {
-                self.refuse(reference, text);
-                self.is_blind = true;
-            }
-        }
+        Desk { trust, checked, problems: Vec::new(), is_blind: false }
     }
 
-    fn is_for_us(&self, entry: &Entry) -> bool {
-        let scope = self.checked.scope;
-        table::find(scope, &entry.key).is_some() || !names::is_passed_over(scope, &entry.key)
+    /// What was not said gets its default; every mistake in the order in which it was made.
+    pub fn finish(mut self) -> (Checked, Vec<Problem>) {
+        self.fill_defaults();
+        (self.checked, self.problems)
     }
 
-    /// Names only: nobody knows which values are secrets.
-    fn passed_over(&mut self, reference: &Entry, strange: &[&Entry]) {
-        let scope = self.checked.scope;
-        let is_prefixed = |entry: &&&Entry| names::explain(scope, &entry.key) == Stranger::Prefixed;
-        let (prefixed, others): (Vec<&Entry>, Vec<&Entry>) = strange.iter().partition(is_prefixed);
-        if !others.is_empty() {
-            let text = format!(
-                "isolog has no use for these of the file and passes them over: {}",
-                listed(&others)
-            );
-            self.note(reference, text);
-        }
-        if !prefixed.is_empty() {
-            let text = format!(
-                "Connect and MirrorMaker 2 read these of the file, isolog passes them over as \
-                 Kafka's clients do; write one without its prefix where it shall hold: {}",
-                listed(&prefixed)
-            );
-            self.note(reference, text);
-        }
-    }
-
-    fn note(&mut self, entry: &Entry, text: String) {
+    /// Adds what is no mistake and good to know.
+    pub fn note(&mut self, entry: &Entry, text: String) {
         let note = self.problem(entry, text);
         self.checked.notes.push(note);
     }
 
-    fn is_sensitive(&self, entry: &Entry) -> bool {
+    /// Whether a secret belongs there.
+    pub fn is_sensitive(&self, entry: &Entry) -> bool {
         self.row(&entry.key).is_some_and(|property| property.sensitive)
     }
 
     /// Whether a secret stands there, and no reference to one.
-    fn is_secret(&self, entry: &Entry) -> bool {
-        let led = references::resolve(&entry.raw, self.dir).is_ok_and(|resolved| resolved.used);
+    pub fn is_secret(&self, entry: &Entry) -> bool {
+        let led = trust::resolve(&entry.raw, self.trust).is_ok_and(|resolved| resolved.used);
         self.is_sensitive(entry) && !led
     }
 
-    fn row(&self, name: &str) -> Option<&'static Property> {
+    /// The row of that name.
+    pub fn row(&self, name: &str) -> Option<&'static Property> {
         table::find(self.checked.scope, name)
     }
 
-    fn take(&mut self, entry: &Entry, origin: Origin) {
-        let inside = origin == Origin::Properties;
+    /// Takes one property.
+    pub fn take(&mut self, entry: &Entry, origin: Origin) {
         match self.row(&entry.key) {
-            Some(property) if inside && property.kind == Kind::Path => {
-                self.refuse(entry, "has no place inside a .properties file");
-            }
             Some(property) => self.read(property, entry, origin),
             None => self.stranger(entry),
         }
     }
 
     fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {
-        let resolved = references::resolve(&entry.raw, self.dir);
+        let resolved = trust::resolve(&entry.raw, self.trust);
         let used = resolved.as_ref().is_ok_and(|resolved| resolved.used);
         if resolved.as_ref().is_ok_and(|resolved| resolved.odd) {
             let text = "holds a ${ that is no reference: it stays as it is, as in Kafka's clients \
@@ -241,22 +232,27 @@ impl Desk<'_> {
             self.checked.secret_files.extend(resolved.files);
             // what a reference led to may be a secret: the problem must not repeat it
             let hide = |text| if used { format!("must be {}", property.kind) } else { text };
-            Value::read(property.kind, &resolved.raw).map_err(hide)
+            match Value::read(property.kind, &resolved.raw).map_err(hide)? {
+                Value::Secret(text) if !resolved.led => {
+                    self.trust.secret(property.name, text.expose()).map(Value::Secret)
+                }
+                value => Ok(value),
+            }
         });
         match value {
             Ok(value) => {
                 if let Some(text) = left_out(property.kind, &entry.raw) {
                     self.note(entry, text);
                 }
-                if let ("ssl.keystore.location", Value::Text(path)) = (property.name, &value) {
-                    self.checked.secret_files.push(self.dir.join(path));
+                if let (KEYSTORE | KEY_FILE, Value::Text(path)) = (property.name, &value) {
+                    self.checked.secret_files.extend(self.trust.place(path));
                 }
                 let reference = used.then(|| entry.raw.clone());
                 let setting = Setting { property, value, origin, reference };
                 self.checked.settings.insert(property.name, setting);
             }
             Err(text) => {
-                self.wrong.push(property.name);
+                self.checked.wrong.push(property.name);
                 let shown = (!property.sensitive).then(|| entry.raw.to_string());
                 let problem = self.problem(entry, text).showing(shown);
                 self.problems.push(problem);
@@ -266,14 +262,23 @@ impl Desk<'_> {
 
     /// The value is left out: nobody knows whether it is a secret.
     fn stranger(&mut self, entry: &Entry) {
-        let text = match names::explain(self.checked.scope, &entry.key) {
+        let scope = self.checked.scope;
+        let text = match names::explain(scope, &entry.key) {
+            Stranger::Idle(governs) => {
+                return self.note(entry, format!("is taken and means nothing here: {governs}"));
+            }
+            Stranger::Unused if scope == Scope::Commanded => {
+                let text = "is taken and means nothing here: it is a property of Kafka clients \
+                            that isolog has no use for";
+                return self.note(entry, text.into());
+            }
             Stranger::Unused => "is a property of Kafka clients that isolog has no use for: leave \
                                  it out (in a properties.file it may stay)"
                 .into(),
             Stranger::Prefixed => "is read by Connect and MirrorMaker 2: write it without the \
                                    prefix where it shall hold"
                 .into(),
-            Stranger::Later => "comes with a later release".into(),
+            Stranger::Later => LATER.into(),
             Stranger::Elsewhere(scopes) => {
                 let headings: Vec<_> = scopes.iter().map(|scope| scope.heading()).collect();
                 format!("belongs in {}", headings.join(" or "))
@@ -287,7 +292,7 @@ impl Desk<'_> {
     fn fill_defaults(&mut self) {
         for property in table::of(self.checked.scope) {
             let name = property.name;
-            if self.checked.settings.contains_key(name) || self.wrong.contains(&name) {
+            if self.checked.settings.contains_key(name) || self.checked.is_wrong(name) {
                 continue;
             }
             let value = match property.default {
@@ -307,31 +312,21 @@ impl Desk<'_> {
         }
     }
 
-    fn refuse(&mut self, entry: &Entry, text: impl Into<String>) {
+    /// Adds a mistake.
+    pub fn refuse(&mut self, entry: &Entry, text: impl Into<String>) {
         let problem = self.problem(entry, text);
         self.problems.push(problem);
     }
 
     fn problem(&self, entry: &Entry, text: impl Into<String>) -> Problem {
-        Problem::at(self.checked.place(), Some(&entry.key), text).found(Some(entry.spot.clone()))
-    }
-}
-
-/// The names, as far as they are ones and not too many.
-fn listed(entries: &[&Entry]) -> String {
-    let legal = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    let is_name = |key: &&str| key.len() <= NAME_BYTES_MAX && key.chars().all(legal);
-    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).filter(is_name).collect();
-    let shown = names.iter().take(NAMES_SHOWN_MAX).copied().collect::<Vec<_>>();
-    match entries.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{}, and {more} more", shown.join(", ")),
+        Problem::at(self.checked.place(), Some(&entry.key), text).found(entry.spot.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::trust::Remote;
 
     #[test]
     fn every_default_of_the_table_is_legal() {
@@ -345,8 +340,8 @@ mod tests {
 
     #[test]
     fn an_empty_section_has_all_defaults_but_what_is_required() {
-        let section = Section { scope: Scope::Link, name: "link.a".into(), entries: Vec::new() };
-        let (checked, problems) = check(section, Path::new("."));
+        let trust = Remote::default();
+        let (checked, problems) = Desk::new(Scope::Link, "link.a".into(), &trust).finish();
         let said: Vec<String> = problems.iter().map(Problem::to_string).collect();
         assert_eq!(said, ["[link.a] bootstrap.servers: is missing"]);
         assert_eq!(checked.int("availability.check.ms"), Some(10_000));

@@ -1,146 +1,23 @@
 //! The one table of properties: parsing, checking, `isolog config` and `docs/CONFIG.md` come of it.
 //!
-//! It never reads a file; a property that is not in this table does not exist.
+//! It never reads a value; a property that is not in this table does not exist.
 
-use std::fmt;
-
-use super::security::rows::SECURITY;
-use super::security::rows::SERVICE_SECURITY;
-
-/// The parts of a config file.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// Above the first section: what the whole process shares.
-    Process,
-    /// `[destination]`.
-    Destination,
-    /// `[service]`.
-    Service,
-    /// `[link.NAME]`.
-    Link,
-}
-
-impl Scope {
-    /// How a person finds the section.
-    pub fn heading(self) -> &'static str {
-        match self {
-            Scope::Process => "the top of the file, before the first section",
-            Scope::Destination => "[destination]",
-            Scope::Service => "[service]",
-            Scope::Link => "[link.NAME]",
-        }
-    }
-}
-
-/// What values a property takes; bounds are inclusive.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any text up to so many bytes, without control characters.
-    Text(usize),
-    /// A whole number without a unit.
-    Count(i64, i64),
-    /// A whole number of milliseconds.
-    Millis(i64, i64),
-    /// A whole number of bytes.
-    Bytes(i64, i64),
-    /// `true` or `false`.
-    Bool,
-    /// One of these words, in any case.
-    Word(&'static [&'static str]),
-    /// As `Word`; the second list names words that a later release takes.
-    WordOrLater(&'static [&'static str], &'static [&'static str]),
-    /// `host:port`, separated by commas or as an array.
-    Hosts,
-    /// Topic names and prefixes ending in `*`, separated by commas or as an array.
-    Topics,
-    /// Cluster Linking's JSON of topic filters.
-    TopicFilters,
-    /// Words separated by commas or as an array: these, or any where none are named.
-    Words(&'static [&'static str]),
-    /// As `Words`; those of the second list are known to be too old, and left out.
-    WordsButOld(&'static [&'static str], &'static [&'static str]),
-    /// Text of up to so many bytes that is never shown.
-    Secret(usize),
-    /// Host names, domains and address ranges, separated by commas or as an array.
-    Addresses,
-    /// Where a mirror begins.
-    Start,
-    /// An address and port to listen on.
-    Listen,
-    /// The path of a `.properties` file, relative to the config file.
-    Path,
-    /// The path of a file, relative to the config file.
-    File,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Text(most) => write!(f, "text of at most {most} bytes"),
-            Kind::Count(least, most) => write!(f, "a whole number, {least} to {most}"),
-            Kind::Millis(least, most) => write!(f, "a whole number of ms, {least} to {most}"),
-            Kind::Bytes(least, most) => write!(f, "a whole number of bytes, {least} to {most}"),
-            Kind::Bool => f.write_str("true or false"),
-            Kind::Word(words) | Kind::WordOrLater(words, _) => {
-                let quoted = words.iter().map(|word| if word.is_empty() { "\"\"" } else { word });
-                f.write_str(&quoted.collect::<Vec<_>>().join(" or "))
-            }
-            Kind::Words([]) => f.write_str("names, separated by commas or as an array"),
-            Kind::Words(words) | Kind::WordsButOld(words, _) => {
-                write!(f, "{}, separated by commas or as an array", words.join(" and "))
-            }
-            Kind::Secret(most) => write!(f, "text of at most {most} bytes"),
-            Kind::Addresses => f.write_str("host names, *.domain and ranges such as 10.0.0.0/8"),
-            Kind::Hosts => f.write_str("host:port, several separated by commas or as an array"),
-            Kind::Topics => f.write_str("topic names, or prefixes ending in *, as an array"),
-            Kind::TopicFilters => f.write_str("Cluster Linking's JSON, {\"topicFilters\": [...]}"),
-            Kind::Start => f.write_str(
-                "earliest, latest, or a time with its zone as text, such as 2026-11-21T09:30:00Z",
-            ),
-            Kind::Listen => f.write_str("an address and port, such as 127.0.0.1:8472"),
-            Kind::Path => f.write_str("the path of a .properties file"),
-            Kind::File => f.write_str("the path of a file"),
-        }
-    }
-}
-
-/// What a property is when the file does not say.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Default {
-    /// The file must say it.
-    Required,
-    /// Nothing.
-    None,
-    /// This, written as in a `.properties` file.
-    Is(&'static str),
-}
-
-/// One property.
-#[derive(Copy, Clone, Debug)]
-pub struct Property {
-    /// Kafka's name, or Cluster Linking's, or ours where neither has one.
-    pub name: &'static str,
-    /// Where it may stand.
-    pub scopes: &'static [Scope],
-    /// What it takes.
-    pub kind: Kind,
-    /// What it is when it is left out.
-    pub default: Default,
-    /// Whether a running isolog can take a new value; until orders exist, none can.
-    pub changeable: bool,
-    /// Whether its value is a secret: never shown, never logged.
-    pub sensitive: bool,
-    /// What it does, in a sentence.
-    pub doc: &'static str,
-}
+use super::commanded_rows::ONLY_COMMANDED;
+use super::property::Default;
+use super::property::Effect;
+use super::property::Kind;
+use super::property::Property;
+use super::property::Scope;
+use super::security_rows::SECURITY;
+use super::security_rows::SERVICE_SECURITY;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const LINK: &[Scope] = &[Scope::Link];
-const SERVICE: &[Scope] = &[Scope::Service];
+const ON_SERVICE: &[Scope] = &[Scope::Service];
 const PROCESS: &[Scope] = &[Scope::Process];
 
 /// The longest time that a property of isolog's own may ask for: a week.
-const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+pub const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 /// What Kafka's clients take for a deadline; they have whole numbers of 32 bits there.
 const INT_MAX: i64 = i32::MAX as i64;
 /// The largest answer a broker is asked for; brokers cap a fetch at 55 MB of their own accord.
@@ -148,20 +25,22 @@ const FETCH_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// A broker refuses longer requests unless told otherwise (`socket.request.max.bytes`).
 const REQUEST_BYTES_MAX: i64 = 100 * 1024 * 1024;
 
-/// A row that is neither changeable nor a secret.
+/// A row that is no secret.
 const fn plain(
     name: &'static str,
     scopes: &'static [Scope],
+    effect: Effect,
     kind: Kind,
     default: Default,
     doc: &'static str,
 ) -> Property {
-    Property { name, scopes, kind, default, changeable: false, sensitive: false, doc }
+    Property { name, scopes, kind, default, effect, sensitive: false, doc }
 }
 
 /// Every property there is, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Property> {
-    let blocks = [ADDRESSES, SECURITY, CONNECTIONS_AND_LINKS, SERVICE_SECURITY];
+    let blocks =
+        [ADDRESSES, SECURITY, CONNECTIONS_AND_LINKS, ONLY_COMMANDED, SERVICE, SERVICE_SECURITY];
     blocks.into_iter().flatten()
 }
 
@@ -169,6 +48,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "buffer.memory.bytes",
         PROCESS,
+        Effect::Never,
         Kind::Bytes(16 * 1024 * 1024, 1 << 40),
         Default::Is("268435456"),
         "Record bytes that all links together hold in memory at most, unpacked ones among them. \
@@ -177,6 +57,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "reencode.threads",
         PROCESS,
+        Effect::Never,
         Kind::Count(1, 64),
         Default::Is("1"),
         "How many batches all links together unpack and encode anew at a time: those of topics \
@@ -189,6 +70,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "properties.file",
         CLUSTERS,
+        Effect::Never,
         Kind::Path,
         Default::None,
         "An existing Kafka client file whose properties hold in this section; what the section \
@@ -199,6 +81,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "bootstrap.servers",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Hosts,
         Default::Required,
         "Where to ask first: brokers of the cluster. One that answers is enough; the others are \
@@ -207,6 +90,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "client.id",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Text(249),
         Default::Is("isolog"),
         "The name by which the brokers' logs, quotas and metrics know isolog; an empty one is the \
@@ -215,6 +99,7 @@ const ADDRESSES: &[Property] = &[
     plain(
         "client.rack",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Text(249),
         Default::Is(""),
         "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: \
@@ -222,11 +107,12 @@ const ADDRESSES: &[Property] = &[
     ),
 ];
 
-/// What follows the rows of `security::rows`.
+/// What follows the rows of `security_rows`.
 const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "request.timeout.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(100, INT_MAX),
         Default::Is("30000"),
         "The deadline of every request. A connection that misses it is given up.",
@@ -234,6 +120,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "socket.connection.setup.timeout.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(100, i64::MAX),
         Default::Is("10000"),
         "The deadline of a dial.",
@@ -241,6 +128,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "metadata.max.age.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(0, i64::MAX),
         Default::Is("30000"),
         "Metadata older than this is asked for again. In a link it is also the time within which \
@@ -251,6 +139,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "metadata.brokers.max",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Count(1, 100_000),
         Default::Is("1000"),
         "A cluster that tells of more brokers is not taken over: the answer is refused before \
@@ -259,6 +148,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "metadata.topics.max",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Count(1, 10_000_000),
         Default::Is("100000"),
         "The same for topics, mirrored or not.",
@@ -266,6 +156,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "metadata.partitions.max",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Count(1, 10_000_000),
         Default::Is("200000"),
         "The same for partitions over all topics, mirrored or not.",
@@ -273,6 +164,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "reconnect.backoff.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(0, i64::MAX),
         Default::Is("50"),
         "The pause before a broker is dialled again; it doubles with each failure. 0 counts as 1. \
@@ -282,6 +174,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "reconnect.backoff.max.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(0, i64::MAX),
         Default::Is("1000"),
         "The longest such pause.",
@@ -289,6 +182,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "retry.backoff.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(0, i64::MAX),
         Default::Is("100"),
         "The pause before a failed request is asked again; it doubles with each failure. 0 counts \
@@ -297,6 +191,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "retry.backoff.max.ms",
         CLUSTERS,
+        Effect::Reconnect,
         Kind::Millis(0, i64::MAX),
         Default::Is("1000"),
         "The longest such pause.",
@@ -304,6 +199,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "mirror.topics",
         LINK,
+        Effect::Replan,
         Kind::Topics,
         Default::Is(""),
         "Which topics are mirrored: names, or prefixes ending in *; \"*\" is all. Internal topics \
@@ -313,6 +209,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "auto.create.mirror.topics.enable",
         LINK,
+        Effect::Replan,
         Kind::Bool,
         Default::Is("false"),
         "Whether auto.create.mirror.topics.filters holds; the topics it includes are mirrored \
@@ -321,6 +218,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "auto.create.mirror.topics.filters",
         LINK,
+        Effect::Replan,
         Kind::TopicFilters,
         Default::None,
         "Cluster Linking's topic filters as they are. patternType is LITERAL or PREFIXED (PREFIX \
@@ -330,6 +228,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "cluster.link.paused",
         LINK,
+        Effect::Link,
         Kind::Bool,
         Default::Is("false"),
         "A paused link is configured but copies and creates nothing.",
@@ -337,6 +236,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "replication.factor",
         LINK,
+        Effect::Replan,
         Kind::Count(-1, i16::MAX as i64),
         Default::Is("-1"),
         "Replicas of the topics that the link creates at the destination; -1 is the destination's \
@@ -345,6 +245,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "mirror.start.offset.spec",
         LINK,
+        Effect::Replan,
         Kind::Start,
         Default::Is("earliest"),
         "Where the mirror of a topic begins: earliest is the source's log start, latest its end, a \
@@ -355,6 +256,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "isolation.level",
         LINK,
+        Effect::Reseat,
         Kind::Word(&["read_committed", "read_uncommitted"]),
         Default::Is("read_committed"),
         "How far into the source the mirror reads, and what of it is copied. read_committed stops \
@@ -365,6 +267,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "gap.fill",
         LINK,
+        Effect::Reseat,
         Kind::Word(&["auto", "record", "halt"]),
         Default::Is("auto"),
         "What occupies offsets at which the source has no record for readers: transaction markers, \
@@ -376,6 +279,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "gap.offsets.max",
         LINK,
+        Effect::Reseat,
         Kind::Count(1, i64::MAX),
         Default::Is("10000000000"),
         "The longest gap that is filled, in offsets, also below the source's log start; a \
@@ -385,6 +289,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "retention.overtook",
         LINK,
+        Effect::Reseat,
         Kind::Word(&["halt", "fill"]),
         Default::Is("halt"),
         "What happens when the source deletes records before they are copied. halt: the partition \
@@ -393,6 +298,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "message.format.old",
         LINK,
+        Effect::Reseat,
         Kind::Word(&["convert", "halt"]),
         Default::Is("convert"),
         "What happens with messages of format 0 and 1, written before Kafka 0.11. convert: to \
@@ -401,6 +307,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "batch.merge",
         LINK,
+        Effect::Reseat,
         Kind::Word(&["auto", "never"]),
         Default::Is("auto"),
         "Whether several small batches become one. auto: only while a partition is behind, that is \
@@ -411,6 +318,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "replica.fetch.min.bytes",
         LINK,
+        Effect::Reseat,
         Kind::Bytes(1, FETCH_BYTES_MAX),
         Default::Is("1"),
         "The source answers a fetch at once when it has this much.",
@@ -418,6 +326,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "replica.fetch.wait.max.ms",
         LINK,
+        Effect::Reseat,
         Kind::Millis(0, 600_000),
         Default::Is("500"),
         "It answers at the latest after this. Must be shorter than request.timeout.ms.",
@@ -425,6 +334,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "replica.fetch.response.max.bytes",
         LINK,
+        Effect::Reseat,
         Kind::Bytes(64 * 1024, FETCH_BYTES_MAX),
         Default::Is("10485760"),
         "The most that one fetch asks for. Twice as much must fit into buffer.memory.bytes. A \
@@ -433,6 +343,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "replica.fetch.max.bytes",
         LINK,
+        Effect::Reseat,
         Kind::Bytes(1024, FETCH_BYTES_MAX),
         Default::Is("1048576"),
         "The most that one fetch asks for of one partition.",
@@ -440,6 +351,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "max.request.size",
         LINK,
+        Effect::Reseat,
         Kind::Bytes(64 * 1024, REQUEST_BYTES_MAX),
         Default::Is("8388608"),
         "The most record bytes in one produce request to the destination, which holds a batch of \
@@ -449,6 +361,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "availability.check.ms",
         LINK,
+        Effect::Task,
         Kind::Millis(100, WEEK_MS),
         Default::Is("10000"),
         "How often a source that is silent is asked whether it is there; Cluster Linking's default \
@@ -457,14 +370,19 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "availability.check.consecutive.failure.threshold",
         LINK,
+        Effect::Task,
         Kind::Count(1, 1_000_000),
         Default::Is("3"),
         "After so many failed checks in a row the source counts as unavailable; Cluster Linking's \
          default is 5.",
     ),
+];
+
+const SERVICE: &[Property] = &[
     plain(
         "listen",
-        SERVICE,
+        ON_SERVICE,
+        Effect::Never,
         Kind::Listen,
         Default::Is("127.0.0.1:8472"),
         "Where metrics, health and JSON are served. An address beyond loopback needs TLS \
@@ -473,14 +391,16 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
     ),
     plain(
         "log.format",
-        SERVICE,
+        ON_SERVICE,
+        Effect::Never,
         Kind::Word(&["text", "json"]),
         Default::Is("text"),
         "How log lines look; they go to standard error.",
     ),
     plain(
         "log.level",
-        SERVICE,
+        ON_SERVICE,
+        Effect::Never,
         Kind::Word(&["error", "warn", "info", "debug", "trace"]),
         Default::Is("info"),
         "The least important lines that are logged.",
@@ -494,7 +414,7 @@ pub fn find(scope: Scope, name: &str) -> Option<&'static Property> {
 
 /// All properties of a part of the file, in the table's order.
 pub fn of(scope: Scope) -> impl Iterator<Item = &'static Property> {
-    all().filter(move |property| property.scopes.contains(&scope))
+    all().filter(move |property| property.is_in(scope))
 }
 
 #[cfg(test)]

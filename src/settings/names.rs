@@ -3,26 +3,39 @@
 //!
 //! It never looks at values.
 
+use super::property::Property;
+use super::property::Scope;
 use super::table;
-use super::table::Scope;
 use super::table::of;
 
-/// Names, or beginnings ending in a dot, that later releases take.
-const LATER: &[&str] = &[
-    "acl.filters",
-    "acl.sync.",
-    "cluster.link.prefix",
-    "cluster.link.retry.timeout.ms",
-    "connection.mode",
-    "consumer.group.prefix.enable",
-    "consumer.offset.group.filters",
-    "consumer.offset.sync.",
-    "link.mode",
-    "local.",
-    "num.cluster.link.fetchers",
-    "replica.fetch.backoff.ms",
-    "replica.socket.",
-    "topic.config.sync.",
+/// Names, or beginnings ending in a dot, that later releases take; in the file also those that only
+/// links have which are created over REST.
+const LATER: &[&str] = &["local."];
+
+/// Cluster Linking's names that mean nothing in a link of isolog, and what governs instead: a file
+/// or a script that has them can be taken as it is.
+const IDLE: &[(&str, &str)] = &[
+    ("client.dns.lookup", "every address of a name is tried, as with use_all_dns_ips"),
+    (
+        "cluster.link.retry.timeout.ms",
+        "a topic that is missing in several looks in a row counts as deleted, and its id tells it \
+         from a later one of its name",
+    ),
+    ("connections.max.idle.ms", "connections stay open until their broker closes them"),
+    ("default.api.timeout.ms", "request.timeout.ms is the deadline of every request"),
+    ("dest.cluster.id", "isolog asks its own cluster for its id"),
+    (
+        "num.cluster.link.fetchers",
+        "each pair of a source broker and a destination broker has a lane of its own",
+    ),
+    ("remote.link.connection.mode", "isolog dials both clusters"),
+    (
+        "replica.fetch.backoff.ms",
+        "a partition that failed is looked at again after 100 ms to 10 s, twice as long each time",
+    ),
+    ("replica.socket.receive.buffer.bytes", "the system sizes the buffers of sockets"),
+    ("replica.socket.timeout.ms", "request.timeout.ms is the deadline of every request"),
+    ("reverse.connection.setup.timeout.ms", "isolog dials both clusters"),
 ];
 
 /// Properties of Kafka's own clients, or beginnings ending in a dot, that mean nothing here: an
@@ -138,6 +151,8 @@ pub enum Stranger {
     Later,
     /// Kafka's clients have it, isolog has no use for it.
     Unused,
+    /// Cluster Linking has it, and this governs instead.
+    Idle(&'static str),
     /// Connect or MirrorMaker 2 reads it, with its prefix.
     Prefixed,
     /// It is a property of these other parts of the file.
@@ -151,17 +166,27 @@ pub enum Stranger {
 /// What `name`, which is no property of `scope`, could be.
 pub fn explain(scope: Scope, name: &str) -> Stranger {
     let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
-    if LATER.iter().any(named) {
+    let known = table::all().find(|property| property.name == name);
+    if LATER.iter().any(named) || known.is_some_and(Property::is_only_commanded) {
         return Stranger::Later;
+    }
+    let is_unused = UNUSED.iter().any(named);
+    let idle = IDLE.iter().find(|(idle, _)| *idle == name).map(|(_, governs)| *governs);
+    let may_idle = scope == Scope::Commanded || (scope == Scope::Link && !is_unused);
+    if let Some(governs) = idle.filter(|_| may_idle) {
+        return Stranger::Idle(governs);
     }
     if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return Stranger::Prefixed;
     }
-    if let Some(property) = table::all().find(|property| property.name == name) {
+    if let Some(property) = known {
         return Stranger::Elsewhere(property.scopes);
     }
-    if UNUSED.iter().any(named) {
+    if is_unused {
         return Stranger::Unused;
+    }
+    if idle.is_some() {
+        return Stranger::Elsewhere(&[Scope::Link]);
     }
     let near = librdkafka(name).filter(|right| of(scope).any(|property| property.name == *right));
     let near = near.or_else(|| nearest(name, of(scope).map(|property| property.name)));
@@ -179,7 +204,7 @@ pub fn is_passed_over(scope: Scope, name: &str) -> bool {
         Stranger::Elsewhere(_) => CLIENTS_TOO.contains(&name),
         Stranger::Near(_) if librdkafka(name).is_some() => false,
         Stranger::Near(right) => edits(&plain(name), right) > MISSPELT_LETTERS_MAX,
-        Stranger::Later => false,
+        Stranger::Later | Stranger::Idle(_) => false,
     }
 }
 
@@ -241,7 +266,28 @@ mod tests {
         check(Scope::Link, "producer.acks", Stranger::Prefixed);
         check(Scope::Link, "consumer.offset.sync.enable", Stranger::Later);
         check(Scope::Destination, "colour", Stranger::Unknown);
+        check(Scope::Link, "cluster.link.prefix", Stranger::Later);
+        check(Scope::Commanded, "local.sasl.jaas.config", Stranger::Later);
+        check(Scope::Commanded, "listen", Stranger::Elsewhere(&[Scope::Service]));
+        check(Scope::Commanded, "consumer.offset.sink.ms", Stranger::Prefixed);
+        check(Scope::Commanded, "cluster.link.prefx", Stranger::Near("cluster.link.prefix"));
+        check(Scope::Commanded, "group.id", Stranger::Unused);
+        check(Scope::Destination, "dest.cluster.id", Stranger::Elsewhere(&[Scope::Link]));
+        check(Scope::Link, "client.dns.lookup", Stranger::Unused);
         check(Scope::Destination, "", Stranger::Unknown);
+    }
+
+    #[test]
+    fn what_governs_instead_of_a_name_that_means_nothing_is_told() {
+        let idle = |scope, name| match explain(scope, name) {
+            Stranger::Idle(governs) => governs,
+            other => panic!("{name}: {other:?}"),
+        };
+        for scope in [Scope::Link, Scope::Commanded] {
+            assert!(idle(scope, "replica.socket.timeout.ms").contains("request.timeout.ms"));
+            assert!(idle(scope, "num.cluster.link.fetchers").contains("lane"));
+        }
+        assert!(idle(Scope::Commanded, "client.dns.lookup").contains("every address"));
     }
 
     #[test]
@@ -259,6 +305,7 @@ mod tests {
             ("sasl.jass.config", false),
             ("bootstrap_server", false),
             ("acl.sync.enable", false),
+            ("num.cluster.link.fetchers", false),
             ("mirror.topics", false),
         ] {
             assert_eq!(is_passed_over(Scope::Destination, name), passed, "{name}");
@@ -270,7 +317,8 @@ mod tests {
         for property in table::all() {
             let name = property.name;
             let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
-            assert!(!LATER.iter().chain(UNUSED).any(named), "{name}");
+            let idle = IDLE.iter().map(|(idle, _)| idle);
+            assert!(!LATER.iter().chain(UNUSED).chain(idle).any(named), "{name}");
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! It never reads a value.
 
-use crate::config::table::Default;
-use crate::config::table::Kind;
-use crate::config::table::Property;
-use crate::config::table::Scope;
+use super::property::Default;
+use super::property::Effect;
+use super::property::Kind;
+use super::property::Property;
+use super::property::Scope;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const STORES: &[Scope] = &[Scope::Destination, Scope::Link, Scope::Service];
@@ -23,7 +24,9 @@ const fn row(
     doc: &'static str,
 ) -> Property {
     let sensitive = matches!(kind, Kind::Secret(_));
-    Property { name, scopes, kind, default, changeable: false, sensitive, doc }
+    let of_cluster = matches!(scopes, [Scope::Destination, ..]);
+    let effect = if of_cluster { Effect::Reconnect } else { Effect::Never };
+    Property { name, scopes, kind, default, effect, sensitive, doc }
 }
 
 const fn secret(name: &'static str, scopes: &'static [Scope], doc: &'static str) -> Property {
@@ -228,6 +231,16 @@ pub const SERVICE_SECURITY: &[Property] = &[
         Kind::Word(&["none", "required"]),
         Default::Is("none"),
         "Whether clients must show a certificate of ssl.truststore.",
+    ),
+    row(
+        "secrets.key.file",
+        SERVICE,
+        Kind::File,
+        Default::None,
+        "The file of the key with which secrets of links that are created over REST are sealed \
+         before they are written to the journal (AES-256-GCM): 32 bytes as base64, as of \
+         `openssl rand -base64 32`. Without it such links take no secret. Every isolog of a \
+         destination needs the same key.",
     ),
     secret(
         "token",

@@ -6,7 +6,6 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
-use toml::de::DeValue;
 
 use crate::cluster::dial::allow::Rule as AddressRule;
 use crate::control::filter::Pattern;
@@ -15,15 +14,15 @@ use crate::control::filter::Verdict;
 use crate::control::start::StartSpec;
 use crate::secure::Secret;
 
-use super::table::Kind;
+use super::property::Kind;
 
 /// The most characters of a value that a problem repeats.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// A value as the file has it.
+/// A value as written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
-    /// Text; everything in a `.properties` file is.
+    /// Text; everything in a `.properties` file and over REST is.
     Text(String),
     /// A whole number.
     Int(i64),
@@ -36,29 +35,8 @@ pub enum Raw {
 }
 
 impl Raw {
-    /// Takes over a TOML value that is no table.
-    pub fn from_toml(value: &DeValue<'_>) -> Raw {
-        match value {
-            DeValue::String(text) => Raw::Text(text.clone().into_owned()),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map_or(Raw::Odd("a number past 2^63 - 1"), Raw::Int),
-            DeValue::Boolean(yes) => Raw::Bool(*yes),
-            DeValue::Array(items) => {
-                let text = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
-                    DeValue::String(text) => Some(text.clone().into_owned()),
-                    _ => None,
-                };
-                let texts: Option<Vec<String>> = items.iter().map(text).collect();
-                texts.map_or(Raw::Odd("an array of other things than texts"), Raw::List)
-            }
-            DeValue::Float(_) => Raw::Odd("a number with a point"),
-            DeValue::Datetime(_) => Raw::Odd("a date"),
-            DeValue::Table(_) => Raw::Odd("a table"),
-        }
-    }
-
     /// The value as text, numbers and words too, as a `.properties` file would have it.
-    fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         match self {
             Raw::Text(text) => Some(trimmed(text).to_owned()),
             Raw::Int(number) => Some(number.to_string()),
@@ -145,9 +123,16 @@ impl Value {
                 Some(_) => Err(format!("comes with a later release; this one takes {kind} only")),
                 None => one_of(raw, words).ok_or_else(must),
             },
+            Kind::WordBut(words, refused) => match refused_word(raw, refused) {
+                Some((word, why)) => Err(format!("cannot be {word}: {why}")),
+                None => one_of(raw, words).ok_or_else(must),
+            },
+            Kind::Prefix(most) => prefix(raw, most).ok_or_else(must),
             Kind::Hosts => hosts(raw),
             Kind::Topics => topics(raw),
             Kind::TopicFilters => filters(raw),
+            Kind::GroupFilters => groups(raw),
+            Kind::AclFilters => acls(raw),
             Kind::Start => raw
                 .text()
                 .filter(|text| StartSpec::parse(text).is_some())
@@ -206,6 +191,22 @@ fn one_of(raw: &Raw, words: &[&str]) -> Option<Value> {
     let said = word(raw)?;
     let same = words.iter().find(|word| word.eq_ignore_ascii_case(&said));
     same.map(|word| Value::Text((*word).to_owned()))
+}
+
+fn refused_word(
+    raw: &Raw,
+    refused: &[(&'static str, &'static str)],
+) -> Option<(&'static str, &'static str)> {
+    let said = word(raw)?;
+    refused.iter().find(|(word, _)| word.eq_ignore_ascii_case(&said)).copied()
+}
+
+/// How topics' names may begin: what is one itself, but for names of points alone.
+fn prefix(raw: &Raw, most: usize) -> Option<Value> {
+    let text = raw.text()?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let fits = (1..=most).contains(&text.len()) && text.bytes().all(legal);
+    fits.then_some(Value::Text(text))
 }
 
 fn words(raw: &Raw, known: &[&str]) -> Option<Value> {
@@ -302,28 +303,143 @@ struct FilterLine {
     filter_type: String,
 }
 
+/// `{"groupFilters":[…]}` of Cluster Linking.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GroupFilters {
+    group_filters: Vec<FilterLine>,
+}
+
+/// `{"aclFilters":[…]}` of Cluster Linking.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AclFilters {
+    acl_filters: Vec<AclLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AclLine {
+    resource_filter: ResourceLine,
+    access_filter: AccessLine,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResourceLine {
+    resource_type: String,
+    pattern_type: String,
+    #[serde(rename = "name")]
+    _name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AccessLine {
+    operation: String,
+    permission_type: String,
+    #[serde(rename = "principal")]
+    _principal: Option<String>,
+    #[serde(rename = "host")]
+    _host: Option<String>,
+}
+
+/// Kafka's words for what an ACL speaks of, as its tools print them.
+const RESOURCES: &[&str] =
+    &["ANY", "TOPIC", "GROUP", "CLUSTER", "TRANSACTIONAL_ID", "DELEGATION_TOKEN", "USER"];
+const ACL_PATTERNS: &[&str] = &["ANY", "MATCH", "LITERAL", "PREFIXED"];
+const OPERATIONS: &[&str] = &[
+    "ANY",
+    "ALL",
+    "READ",
+    "WRITE",
+    "CREATE",
+    "DELETE",
+    "ALTER",
+    "DESCRIBE",
+    "CLUSTER_ACTION",
+    "DESCRIBE_CONFIGS",
+    "ALTER_CONFIGS",
+    "IDEMPOTENT_WRITE",
+    "CREATE_TOKENS",
+    "DESCRIBE_TOKENS",
+    "TWO_PHASE_COMMIT",
+];
+const PERMISSIONS: &[&str] = &["ANY", "ALLOW", "DENY"];
+
 fn filters(raw: &Raw) -> Result<Value, String> {
-    let must = || format!("must be {}", Kind::TopicFilters);
-    let text = raw.text().ok_or_else(must)?;
-    let filters: Filters =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", must()))?;
+    let (_, filters): (_, Filters) = json(raw, Kind::TopicFilters)?;
     let rules: Result<Vec<Rule>, String> = filters.topic_filters.iter().map(filter_rule).collect();
     rules.map(Value::Rules)
 }
 
+/// The JSON as it is: no rule of groups is obeyed yet.
+fn groups(raw: &Raw) -> Result<Value, String> {
+    let (text, filters): (_, GroupFilters) = json(raw, Kind::GroupFilters)?;
+    for line in &filters.group_filters {
+        pattern_type(line)?;
+        verdict(line)?;
+        if line.name.is_empty() {
+            return Err("the name of a group is missing: \"*\" is every group".into());
+        }
+    }
+    Ok(Value::Text(text))
+}
+
+/// The JSON as it is: no rule of ACLs is obeyed yet.
+fn acls(raw: &Raw) -> Result<Value, String> {
+    let (text, filters): (_, AclFilters) = json(raw, Kind::AclFilters)?;
+    let known = |field: &str, said: &str, words: &[&str]| {
+        let plain = said.replace('-', "_");
+        let must = || format!("{field} {said:?} must be {}", words.join(" or "));
+        is_one_of(&plain, words).then_some(()).ok_or_else(must)
+    };
+    for AclLine { resource_filter, access_filter } in &filters.acl_filters {
+        known("resourceType", &resource_filter.resource_type, RESOURCES)?;
+        known("patternType", &resource_filter.pattern_type, ACL_PATTERNS)?;
+        known("operation", &access_filter.operation, OPERATIONS)?;
+        known("permissionType", &access_filter.permission_type, PERMISSIONS)?;
+    }
+    Ok(Value::Text(text))
+}
+
+/// The text, and what it says.
+fn json<T: serde::de::DeserializeOwned>(raw: &Raw, kind: Kind) -> Result<(String, T), String> {
+    let must = || format!("must be {kind}");
+    let text = raw.text().ok_or_else(must)?;
+    let read = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", must()))?;
+    Ok((text, read))
+}
+
 fn filter_rule(line: &FilterLine) -> Result<Rule, String> {
-    let pattern = match line.pattern_type.to_ascii_uppercase().as_str() {
-        "LITERAL" if line.name == "*" => Pattern::prefix("")?,
-        "LITERAL" => Pattern::literal(&line.name)?,
-        "PREFIX" | "PREFIXED" => Pattern::prefix(&line.name)?,
-        other => return Err(format!("patternType {other:?} must be LITERAL or PREFIXED")),
+    let pattern = match pattern_type(line)? {
+        PatternType::Literal if line.name == "*" => Pattern::prefix("")?,
+        PatternType::Literal => Pattern::literal(&line.name)?,
+        PatternType::Prefixed => Pattern::prefix(&line.name)?,
     };
-    let verdict = match line.filter_type.to_ascii_uppercase().as_str() {
-        "INCLUDE" => Verdict::Include,
-        "EXCLUDE" => Verdict::Exclude,
-        other => return Err(format!("filterType {other:?} must be INCLUDE or EXCLUDE")),
-    };
-    Ok(Rule { pattern, verdict })
+    Ok(Rule { pattern, verdict: verdict(line)? })
+}
+
+enum PatternType {
+    Literal,
+    Prefixed,
+}
+
+/// Guides print `PREFIX`, the real word is `PREFIXED`.
+fn pattern_type(line: &FilterLine) -> Result<PatternType, String> {
+    match line.pattern_type.to_ascii_uppercase().as_str() {
+        "LITERAL" => Ok(PatternType::Literal),
+        "PREFIX" | "PREFIXED" => Ok(PatternType::Prefixed),
+        other => Err(format!("patternType {other:?} must be LITERAL or PREFIXED")),
+    }
+}
+
+fn verdict(line: &FilterLine) -> Result<Verdict, String> {
+    match line.filter_type.to_ascii_uppercase().as_str() {
+        "INCLUDE" => Ok(Verdict::Include),
+        "EXCLUDE" => Ok(Verdict::Exclude),
+        other => Err(format!("filterType {other:?} must be INCLUDE or EXCLUDE")),
+    }
 }
 
 #[cfg(test)]
@@ -393,6 +509,56 @@ mod tests {
             r#"{"topicFilters":[{"name":"a b","patternType":"LITERAL","filterType":"INCLUDE"}]}"#,
             "\"a b\" is no topic name",
         );
+    }
+
+    #[test]
+    fn filters_of_groups_and_acls_are_taken_as_they_are() {
+        let check = |kind: Kind, json: &str, wrong: Option<&str>| match (read(kind, json), wrong) {
+            (Ok(value), None) => assert_eq!(value, Value::Text(json.into())),
+            (Err(said), Some(part)) => assert!(said.contains(part), "{said}"),
+            (read, wrong) => panic!("{json}: {read:?}, not {wrong:?}"),
+        };
+        let group = |name: &str, pattern: &str| {
+            format!(
+                r#"{{"groupFilters":[{{"name":"{name}","patternType":"{pattern}",
+                "filterType":"INCLUDE"}}]}}"#
+            )
+        };
+        check(Kind::GroupFilters, &group("*", "LITERAL"), None);
+        check(Kind::GroupFilters, &group("orders", "PREFIX"), None);
+        check(Kind::GroupFilters, &group("", "LITERAL"), Some("the name of a group is missing"));
+        check(Kind::GroupFilters, &group("a", "REGEX"), Some("must be LITERAL or PREFIXED"));
+        check(Kind::GroupFilters, "[]", Some("must be Cluster Linking's JSON"));
+        let acl = |resource: &str, operation: &str| {
+            format!(
+                r#"{{"aclFilters":[{{"resourceFilter":{{"resourceType":"{resource}",
+                "patternType":"any"}},"accessFilter":{{"operation":"{operation}",
+                "permissionType":"any","principal":"User:a"}}}}]}}"#
+            )
+        };
+        check(Kind::AclFilters, &acl("any", "any"), None);
+        check(Kind::AclFilters, &acl("Transactional-Id", "describe_configs"), None);
+        check(
+            Kind::AclFilters,
+            &acl("table", "any"),
+            Some("resourceType \"table\" must be ANY or"),
+        );
+        check(Kind::AclFilters, &acl("topic", "look"), Some("operation \"look\" must be"));
+        check(Kind::AclFilters, r#"{"aclFilters":[{}]}"#, Some("missing field `resourceFilter`"));
+    }
+
+    #[test]
+    fn a_word_that_is_refused_says_why_and_a_prefix_is_short() {
+        let modes = Kind::WordBut(&["A", "B"], &[("C", "there is no C")]);
+        assert_eq!(read(modes, "b"), Ok(Value::Text("B".into())));
+        assert_eq!(read(modes, "c"), Err("cannot be C: there is no C".into()));
+        assert_eq!(read(modes, "d"), Err("must be A or B".into()));
+        for good in ["eu.", "a", ".", "twelve_12345"] {
+            assert_eq!(read(Kind::Prefix(12), good), Ok(Value::Text(good.into())));
+        }
+        for bad in ["", "thirteen_1234", "a b", "é", "a/"] {
+            assert!(read(Kind::Prefix(12), bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

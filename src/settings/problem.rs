@@ -1,4 +1,4 @@
-//! One mistake in a config, said so that it can be mended without looking anything up.
+//! One mistake in settings, said so that it can be mended without looking anything up.
 //!
 //! It never holds a secret: who makes a problem leaves out values of sensitive properties.
 
@@ -21,6 +21,9 @@ impl fmt::Display for Spot {
         }
     }
 }
+
+/// What is no mistake and good to know, told in the same way.
+pub type Note = Problem;
 
 /// One mistake: where it is, and what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

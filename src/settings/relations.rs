@@ -1,4 +1,4 @@
-//! What must hold between properties and between sections.
+//! What must hold between properties, between sections, and between links.
 //!
 //! It never judges a value alone; a property that was wrong already is passed over.
 
@@ -7,23 +7,42 @@ use crate::control::filter::TopicFilter;
 use super::check::Checked;
 use super::check::Origin;
 use super::problem::Problem;
-use super::table::Scope;
+use super::property::Scope;
 use super::value::Value;
+
+/// Where a cluster is asked first.
+const SERVERS: &str = "bootstrap.servers";
 
 /// Every broken rule between the sections of a file.
 pub fn check(sections: &[Checked]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
+    let memory_bytes = of(Scope::Process).find_map(|process| process.int("buffer.memory.bytes"));
+    let destination = of(Scope::Destination).find_map(|there| match there.value(SERVERS)? {
+        Value::Hosts(hosts) => Some(hosts.as_slice()),
+        _ => None,
+    });
     for link in of(Scope::Link) {
-        problems.extend(of(Scope::Process).filter_map(|process| memory(process, link)));
-        problems.extend(of(Scope::Destination).filter_map(|there| same_cluster(there, link)));
-        problems.extend(fetching(link));
-        problems.extend(mirrored(link));
+        problems.extend(of_link(link, memory_bytes, destination.unwrap_or_default()));
     }
     if of(Scope::Link).next().is_none() {
         problems.push(Problem::general("no [link.NAME] section: there is nothing to mirror"));
     }
     problems.extend(topics_twice(of(Scope::Link)));
+    problems
+}
+
+/// Every broken rule of one link: of the process's memory, and of the destination's addresses.
+pub fn of_link(
+    link: &Checked,
+    memory_bytes: Option<i64>,
+    destination: &[(String, u16)],
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(memory_bytes.and_then(|bytes| memory(bytes, link)));
+    problems.extend(same_cluster(destination, link));
+    problems.extend(fetching(link));
+    problems.extend(mirrored(link));
     problems
 }
 
@@ -56,7 +75,9 @@ fn ordered(section: &Checked, key: &str, bound: &str, strictly: bool) -> Option<
 
 /// Pauses that begin beyond their end, which Kafka's clients take.
 pub fn notes(sections: &[Checked]) -> Vec<Problem> {
-    let clusters = |section: &&Checked| matches!(section.scope, Scope::Destination | Scope::Link);
+    let clusters = |section: &&Checked| {
+        matches!(section.scope, Scope::Destination | Scope::Link | Scope::Commanded)
+    };
     sections.iter().filter(clusters).flat_map(pauses).collect()
 }
 
@@ -111,25 +132,21 @@ fn fetching(link: &Checked) -> impl Iterator<Item = Problem> {
 }
 
 /// A lane holds one answer while it fetches the next.
-fn memory(process: &Checked, link: &Checked) -> Option<Problem> {
+fn memory(all: i64, link: &Checked) -> Option<Problem> {
     let key = "replica.fetch.response.max.bytes";
-    let (answer, all) = (link.int(key)?, process.int("buffer.memory.bytes")?);
+    let answer = link.int(key)?;
     let text = || format!("twice as much must fit into buffer.memory.bytes, which is {all}");
     (answer.saturating_mul(2) > all).then(|| broken(link, key, text()))
 }
 
 /// A cluster mirrored into itself would copy its own copies.
-fn same_cluster(destination: &Checked, link: &Checked) -> Option<Problem> {
-    let key = "bootstrap.servers";
-    let (Value::Hosts(there), Value::Hosts(here)) = (destination.value(key)?, link.value(key)?)
-    else {
-        return None;
-    };
-    let known = |address: &&(String, u16)| there.iter().any(|other| same(address, other));
+fn same_cluster(destination: &[(String, u16)], link: &Checked) -> Option<Problem> {
+    let Value::Hosts(here) = link.value(SERVERS)? else { return None };
+    let known = |address: &&(String, u16)| destination.iter().any(|other| same(address, other));
     let (host, port) = here.iter().find(known)?;
     let text =
         format!("{host}:{port} is an address of [destination] too: a cluster cannot mirror itself");
-    Some(Problem::at(link.place(), Some(key), text))
+    Some(Problem::at(link.place(), Some(SERVERS), text))
 }
 
 fn same(left: &(String, u16), right: &(String, u16)) -> bool {
@@ -149,7 +166,10 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
     if enabled && link.value(filters) == Some(&Value::Absent) {
         let text = "is missing, and auto.create.mirror.topics.enable is true";
         problems.push(Problem::at(link.place(), Some(filters), text));
-    } else if topics(link).is_some_and(|topics| !topics.includes_anything()) {
+    } else if link.scope == Scope::Link
+        && topics(link).is_some_and(|topics| !topics.includes_anything())
+    {
+        // a link that is created over REST gets its mirror topics by order as well
         let text = "the link mirrors nothing: name topics here, or prefixes ending in *";
         problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
     }

@@ -1,11 +1,7 @@
-//! Checked sections become what makes connections safe: stores are opened, logins put together.
+//! Checked properties become what makes connections safe: stores are opened, logins put together.
 //!
-//! It never repeats a value of a secret in a problem.
+//! It never repeats a value of a secret in a problem, and opens no file that its text may not name.
 
-pub mod references;
-pub mod rows;
-
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +18,6 @@ use crate::cluster::sasl::scram::Account;
 use crate::cluster::sasl::scram::Hash;
 use crate::http::url::Url;
 use crate::ids::Side;
-use crate::secure::ClientAuth;
 use crate::secure::ClientOptions;
 use crate::secure::ClientTls;
 use crate::secure::KeyPlace;
@@ -31,48 +26,52 @@ use crate::secure::Names;
 use crate::secure::Place;
 use crate::secure::RevocationLists;
 use crate::secure::Secret;
-use crate::secure::ServerOptions;
-use crate::secure::ServerTls;
 use crate::secure::TrustStore;
 use crate::secure::jaas::Jaas;
-use crate::service::Access;
 
 use super::check::Checked;
-use super::fill::TIME_MAX;
 use super::problem::Problem;
+use super::trust::Trust;
 use super::value::Value;
 
 /// `sasl.login.refresh.window.factor` as Kafka has it by default: 0.8 of a token's life.
 const REFRESH_AFTER_THOUSANDTHS: u32 = 800;
 /// A pause of nothing, which Kafka takes, would be no pause.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-/// The shortest token of the service port.
-const TOKEN_BYTES_MIN: usize = 16;
-/// Names that a JAAS line may have for the token endpoint's TLS.
-const SSL: &str = "ssl.";
 
 /// A property and what is wrong with it.
-type Wrong = (&'static str, String);
+pub type Wrong = (&'static str, String);
 
 /// Where `ssl.*` values come from: a section, or a JAAS line.
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<Secret>;
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<Secret>;
 
-/// How a cluster's section says that its connections are made safe.
-pub fn cluster(section: &Checked, side: Side, dir: &Path) -> Result<Security, Problem> {
-    let desk = Desk { section, side, dir };
-    desk.security().map_err(|(key, text)| Problem::at(section.place(), Some(key), text))
+/// How the properties say that a cluster's connections are made safe; nothing is told twice of one
+/// that is wrong already.
+pub fn cluster(
+    section: &Checked,
+    side: Side,
+    trust: &dyn Trust,
+) -> Result<Security, Option<Problem>> {
+    let desk = Desk { section, side, trust };
+    desk.security().map_err(|(key, text)| {
+        (!section.is_wrong(key)).then(|| Problem::at(section.place(), Some(key), text))
+    })
 }
 
-/// Who may come to the service port.
-pub fn service(section: &Checked, dir: &Path) -> Result<Access, Problem> {
-    let desk = Desk { section, side: Side::Destination, dir };
-    desk.access().map_err(|(key, text)| Problem::at(section.place(), Some(key), text))
+/// A value of any kind of text.
+pub fn any(section: &Checked, name: &str) -> Option<Secret> {
+    match section.value(name)? {
+        Value::Text(text) => Some(Secret::new(text.clone())),
+        Value::Words(words) => Some(Secret::new(words.join(","))),
+        Value::Secret(secret) => Some(secret.clone()),
+        _ => None,
+    }
 }
 
 struct Desk<'a> {
     section: &'a Checked,
     side: Side,
-    dir: &'a Path,
+    trust: &'a dyn Trust,
 }
 
 impl Desk<'_> {
@@ -93,37 +92,8 @@ impl Desk<'_> {
         Ok(Security { tls, login, allowed })
     }
 
-    fn access(&self) -> Result<Access, Wrong> {
-        let lookup = |name: &str| self.any(name);
-        let identity = key_store(&lookup, self.dir)?;
-        let trust = trust_store(&lookup, self.dir)?;
-        let required = self.text("ssl.client.auth").as_deref() == Some("required");
-        let clients = match (required, trust) {
-            (true, Some(trust)) => ClientAuth::Required(trust),
-            (true, None) => {
-                return Err(("ssl.client.auth", "needs ssl.truststore.location".into()));
-            }
-            (false, _) => ClientAuth::None,
-        };
-        let tls = match identity {
-            Some(identity) => {
-                let made = ServerTls::new(&ServerOptions { identity, clients });
-                Some(made.map_err(|error| (error.property, error.to_string()))?)
-            }
-            None if required => {
-                return Err(("ssl.client.auth", "needs ssl.keystore.location".into()));
-            }
-            None => None,
-        };
-        let token = self.any("token");
-        if token.as_ref().is_some_and(|token| token.expose().len() < TOKEN_BYTES_MIN) {
-            return Err(("token", format!("must have at least {TOKEN_BYTES_MIN} bytes")));
-        }
-        Ok(Access { tls, token, clients_are_known: required })
-    }
-
     fn tls(&self, lookup: Lookup<'_>) -> Result<Arc<ClientTls>, Wrong> {
-        let made = ClientTls::new(client_options(lookup, self.dir)?);
+        let made = ClientTls::new(client_options(lookup, self.trust)?);
         Ok(Arc::new(made.map_err(|error| (error.property, error.to_string()))?))
     }
 
@@ -177,7 +147,7 @@ impl Desk<'_> {
         let url = self.text(URL).ok_or((URL, missing.into()))?;
         if let Some(path) = url.strip_prefix("file:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return Ok(Source::File(self.dir.join(path)));
+            return Ok(Source::File(self.trust.place(path).map_err(|text| (URL, text))?));
         }
         let url = Url::parse(&url).map_err(|why| (URL, why.to_owned()))?;
         let option = |name: &str| jaas.and_then(|jaas| jaas.get(name)).cloned();
@@ -210,25 +180,15 @@ impl Desk<'_> {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        match self.section.value(name)? {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        }
+        self.section.text(name).map(str::to_owned)
     }
 
-    /// A value of any kind of text.
     fn any(&self, name: &str) -> Option<Secret> {
-        match self.section.value(name)? {
-            Value::Text(text) => Some(Secret::new(text.clone())),
-            Value::Words(words) => Some(Secret::new(words.join(","))),
-            Value::Secret(secret) => Some(secret.clone()),
-            _ => None,
-        }
+        any(self.section, name)
     }
 
     fn millis(&self, name: &str) -> Duration {
-        let ms = self.section.int(name).and_then(|ms| u64::try_from(ms).ok());
-        Duration::from_millis(ms.unwrap_or(0)).min(TIME_MAX)
+        self.section.millis(name).unwrap_or_default()
     }
 }
 
@@ -269,7 +229,7 @@ fn extensions(jaas: Option<&Jaas>) -> Result<Vec<(String, String)>, Wrong> {
     Ok(all)
 }
 
-fn client_options(lookup: Lookup<'_>, dir: &Path) -> Result<ClientOptions, Wrong> {
+fn client_options(lookup: Lookup<'_>, trust: &dyn Trust) -> Result<ClientOptions, Wrong> {
     let word = |name: &str| lookup(name).map(|value| value.expose().to_owned());
     let list = |name: &str| -> Vec<String> {
         let text = word(name).unwrap_or_default();
@@ -284,9 +244,9 @@ fn client_options(lookup: Lookup<'_>, dir: &Path) -> Result<ClientOptions, Wrong
         _ => Names::Checked,
     };
     Ok(ClientOptions {
-        trust: trust_store(lookup, dir)?,
-        revoked: path(lookup, "crl", dir).map(|file| RevocationLists { file }),
-        identity: key_store(lookup, dir)?,
+        trust: trust_store(lookup, trust)?,
+        revoked: path(lookup, "ssl.crl.location", trust)?.map(|file| RevocationLists { file }),
+        identity: key_store(lookup, trust)?,
         names,
         tls12: has("TLSv1.2"),
         tls13,
@@ -294,8 +254,10 @@ fn client_options(lookup: Lookup<'_>, dir: &Path) -> Result<ClientOptions, Wrong
     })
 }
 
-fn trust_store(lookup: Lookup<'_>, dir: &Path) -> Result<Option<TrustStore>, Wrong> {
-    let place = match (path(lookup, "truststore", dir), lookup("ssl.truststore.certificates")) {
+/// The certificates that are trusted, if any are said.
+pub fn trust_store(lookup: Lookup<'_>, trust: &dyn Trust) -> Result<Option<TrustStore>, Wrong> {
+    let file = path(lookup, "ssl.truststore.location", trust)?;
+    let place = match (file, lookup("ssl.truststore.certificates")) {
         (Some(_), Some(_)) => {
             let text = "cannot be set beside ssl.truststore.location";
             return Err(("ssl.truststore.certificates", text.into()));
@@ -307,9 +269,10 @@ fn trust_store(lookup: Lookup<'_>, dir: &Path) -> Result<Option<TrustStore>, Wro
     Ok(Some(TrustStore { place, password: lookup("ssl.truststore.password") }))
 }
 
-fn key_store(lookup: Lookup<'_>, dir: &Path) -> Result<Option<KeyStore>, Wrong> {
+/// Our own key, if one is said.
+pub fn key_store(lookup: Lookup<'_>, trust: &dyn Trust) -> Result<Option<KeyStore>, Wrong> {
     let inline = (lookup("ssl.keystore.key"), lookup("ssl.keystore.certificate.chain"));
-    let place = match (path(lookup, "keystore", dir), inline) {
+    let place = match (path(lookup, "ssl.keystore.location", trust)?, inline) {
         (Some(path), (None, None)) => KeyPlace::File(path),
         (None, (Some(key), Some(chain))) => KeyPlace::Inline { key, chain },
         (None, (None, None)) => return Ok(None),
@@ -326,7 +289,11 @@ fn key_store(lookup: Lookup<'_>, dir: &Path) -> Result<Option<KeyStore>, Wrong> 
     Ok(Some(KeyStore { place, password, key_password: lookup("ssl.key.password") }))
 }
 
-fn path(lookup: Lookup<'_>, store: &str, dir: &Path) -> Option<PathBuf> {
-    let path = lookup(&format!("{SSL}{store}.location"))?;
-    Some(dir.join(path.expose()))
+fn path(
+    lookup: Lookup<'_>,
+    key: &'static str,
+    trust: &dyn Trust,
+) -> Result<Option<PathBuf>, Wrong> {
+    let Some(path) = lookup(key) else { return Ok(None) };
+    trust.place(path.expose()).map(Some).map_err(|text| (key, text))
 }

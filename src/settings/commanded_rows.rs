@@ -1,0 +1,129 @@
+//! The rows of the table that only links have which are created over REST, by the names of Cluster
+//! Linking.
+//!
+//! It never reads a value.
+
+use super::property::Default;
+use super::property::Effect;
+use super::property::Kind;
+use super::property::Property;
+use super::property::Scope;
+use super::table::WEEK_MS;
+
+/// Why no cluster dials isolog.
+const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches both, beside the \
+                          source if that is the only such place, with the cluster that is copied \
+                          to as its [destination]; its link is DESTINATION and OUTBOUND there";
+
+/// What is taken, kept and shown, and does nothing yet.
+pub const KEPT: &[&str] = &[
+    "acl.filters",
+    "acl.sync.ms",
+    "consumer.offset.group.filters",
+    "consumer.offset.sync.ms",
+    "topic.config.sync.include",
+    "topic.config.sync.ms",
+];
+
+const fn row(
+    name: &'static str,
+    effect: Effect,
+    kind: Kind,
+    default: Default,
+    doc: &'static str,
+) -> Property {
+    Property { name, scopes: &[Scope::Commanded], kind, default, effect, sensitive: false, doc }
+}
+
+/// What links have that are created over REST and by `isolog link create`; in the file they come
+/// with a later release.
+pub const ONLY_COMMANDED: &[Property] = &[
+    row(
+        "link.mode",
+        Effect::Link,
+        Kind::WordBut(&["DESTINATION", "BIDIRECTIONAL"], &[("SOURCE", DIALS_BOTH)]),
+        Default::Is("DESTINATION"),
+        "DESTINATION: records come from the remote cluster to this one. BIDIRECTIONAL: both ways, \
+         topic by topic; it is taken and shown, what it orders besides comes with a later release. \
+         DESTINATION may be raised to BIDIRECTIONAL later, never taken back.",
+    ),
+    row(
+        "connection.mode",
+        Effect::Never,
+        Kind::WordBut(&["OUTBOUND"], &[("INBOUND", DIALS_BOTH)]),
+        Default::Is("OUTBOUND"),
+        "Who opens connections: always isolog, to both clusters.",
+    ),
+    row(
+        "cluster.link.prefix",
+        Effect::Never,
+        Kind::Prefix(12),
+        Default::None,
+        "What stands before the source topic's name in the name of its mirror topic.",
+    ),
+    row(
+        "topic.config.sync.ms",
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("5000"),
+        "How often configs of topics are followed. It is kept and shown; that they are followed \
+         comes with a later release.",
+    ),
+    row(
+        "topic.config.sync.include",
+        Effect::Task,
+        Kind::Words(&[]),
+        Default::None,
+        "Which configs are followed. It is kept and shown; that they are followed comes with a \
+         later release.",
+    ),
+    row(
+        "consumer.offset.sync.enable",
+        Effect::Task,
+        Kind::WordOrLater(&["false"], &["true"]),
+        Default::Is("false"),
+        "Whether offsets of consumer groups are copied.",
+    ),
+    row(
+        "consumer.offset.sync.ms",
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("30000"),
+        "How often. It is kept and shown until consumer.offset.sync.enable can be true.",
+    ),
+    row(
+        "consumer.offset.group.filters",
+        Effect::Task,
+        Kind::GroupFilters,
+        Default::None,
+        "Of which groups. It is kept and shown until consumer.offset.sync.enable can be true.",
+    ),
+    row(
+        "consumer.group.prefix.enable",
+        Effect::Task,
+        Kind::WordOrLater(&["false"], &["true"]),
+        Default::Is("false"),
+        "Whether groups get the prefix of cluster.link.prefix at the destination.",
+    ),
+    row(
+        "acl.sync.enable",
+        Effect::Task,
+        Kind::WordOrLater(&["false"], &["true"]),
+        Default::Is("false"),
+        "Whether ACLs are copied.",
+    ),
+    row(
+        "acl.sync.ms",
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("5000"),
+        "How often. It is kept and shown until acl.sync.enable can be true.",
+    ),
+    row(
+        "acl.filters",
+        Effect::Task,
+        Kind::AclFilters,
+        Default::None,
+        "Which ACLs. It is kept and shown until acl.sync.enable can be true.",
+    ),
+];

@@ -1,0 +1,582 @@
+//! The settings of one link, typed; out of a flat map as REST and the journal have it.
+//!
+//! It never knows whether a link runs: what a change touches is said, and done elsewhere.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster;
+use crate::control;
+use crate::control::filter::TopicFilter;
+use crate::control::row::LinkMode;
+use crate::control::start::StartSpec;
+use crate::flow;
+use crate::ids::LinkName;
+use crate::ids::Side;
+use crate::mirror::facts::Policy;
+use crate::secure::is_sealed;
+
+use super::check::Checked;
+use super::check::Desk;
+use super::check::Entry;
+use super::check::Origin;
+use super::commanded_rows::KEPT;
+use super::fill;
+use super::fill::Shared;
+use super::names;
+use super::names::Stranger;
+use super::problem::Note;
+use super::problem::Problem;
+use super::property::Effect;
+use super::property::Scope;
+use super::relations;
+use super::security;
+use super::table;
+use super::trust::Remote;
+use super::trust::Trust;
+use super::value::Raw;
+use super::value::Value;
+
+/// What one link mirrors and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `link.mode`.
+    pub mode: LinkMode,
+    /// `cluster.link.prefix`; may be empty.
+    pub prefix: String,
+    /// `mirror.topics` and `auto.create.mirror.topics.filters`: which topics of the source.
+    pub topics: TopicFilter,
+    /// `cluster.link.paused`: nothing is fetched and nothing is created.
+    pub paused: bool,
+    /// `replication.factor` of the topics the link creates; -1 leaves it to the broker.
+    pub replication_factor: i16,
+    /// `isolation.level`: mirror up to the source's last stable offset, not its high watermark.
+    pub committed_only: bool,
+    /// What the link does where there is more than one right answer.
+    pub policy: Policy,
+    /// `mirror.start.offset.spec`: where the mirror of a partition begins.
+    pub start: StartSpec,
+    /// `availability.check.ms`: how often a silent source is asked whether it is there.
+    pub availability_interval: Duration,
+    /// `availability.check.consecutive.failure.threshold`: so many failures mean unavailable.
+    pub availability_failures_max: u32,
+}
+
+/// All settings of one link.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// `[link.NAME]`.
+    pub name: LinkName,
+    /// How to reach the source.
+    pub source: cluster::Options,
+    /// What is mirrored.
+    pub link: Options,
+    /// The bounds of all that copies; `memory_bytes` is the process's, the same in every link.
+    pub flow: flow::Options,
+    /// What it was made of, so that two can be compared.
+    pub values: Values,
+}
+
+/// The value of each property, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values(BTreeMap<&'static str, Value>);
+
+impl Values {
+    /// The values of a section.
+    pub fn of(section: &Checked) -> Values {
+        let values = section.settings().map(|one| (one.property.name, one.value.clone()));
+        Values(values.collect())
+    }
+}
+
+/// What a link gets that its own properties do not say.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// What all links of the process share.
+    pub shared: Shared,
+    /// `bootstrap.servers` of `[destination]`: no source has one of these addresses.
+    pub destination: Vec<(String, u16)>,
+    /// What the properties may read of this machine.
+    pub trust: Arc<dyn Trust>,
+}
+
+impl Defaults {
+    /// For properties that come from elsewhere: nothing of this machine is read.
+    pub fn remote(shared: Shared, destination: Vec<(String, u16)>, remote: Remote) -> Defaults {
+        Defaults { shared, destination, trust: Arc::new(remote) }
+    }
+
+    /// The properties as they may be written where others read them: secrets are sealed, and what
+    /// nobody here knows is left out where it cannot be. They read back by `parse`.
+    pub fn kept(
+        &self,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+        let (mut kept, mut problems) = (BTreeMap::new(), Vec::new());
+        for (name, text) in configs {
+            let row = table::find(Scope::Commanded, name);
+            let is_open = match row {
+                Some(row) => !row.sensitive,
+                None => matches!(names::explain(Scope::Commanded, name), Stranger::Idle(_)),
+            };
+            if is_open || is_sealed(text) {
+                kept.insert(name.clone(), text.clone());
+                continue;
+            }
+            match self.trust.seal(name, text) {
+                Ok(sealed) => drop(kept.insert(name.clone(), sealed)),
+                Err(text) if row.is_some() => {
+                    problems.push(Problem::at(None, Some(name), text));
+                }
+                Err(_) => {}
+            }
+        }
+        if problems.is_empty() { Ok(kept) } else { Err(problems) }
+    }
+}
+
+impl LinkSettings {
+    /// Reads the properties of one link, by Cluster Linking's and Kafka's names. The notes say what
+    /// is no mistake and good to know. The error holds all mistakes at once, each with its
+    /// property, and is never empty. Stores whose files `defaults.trust` lets be named are read meanwhile.
+    pub fn parse(
+        name: &LinkName,
+        configs: &BTreeMap<String, String>,
+        defaults: &Defaults,
+    ) -> Result<(LinkSettings, Vec<Note>), Vec<Problem>> {
+        let trust = &*defaults.trust;
+        let mut desk = Desk::new(Scope::Commanded, String::new(), trust);
+        for (key, text) in configs {
+            let entry = Entry { key: key.clone(), raw: Raw::Text(text.clone()), spot: None };
+            desk.take(&entry, Origin::Config);
+        }
+        let (section, mut problems) = desk.finish();
+        let memory_bytes = i64::try_from(defaults.shared.memory_bytes).ok();
+        problems.extend(relations::of_link(&section, memory_bytes, &defaults.destination));
+        let security = security::cluster(&section, Side::Source, trust);
+        let security = security.map_err(|problem| problems.extend(problem)).ok();
+        let settings =
+            security.and_then(|made| fill::link(&section, name.clone(), defaults.shared, made));
+        match settings {
+            Some(settings) if problems.is_empty() => Ok((settings, notes(&section))),
+            _ => Err(problems),
+        }
+    }
+
+    /// What the machine of links and mirror topics must know of them.
+    pub fn for_control(&self) -> control::link::LinkSettings {
+        let age = self.source.metadata_age_max.as_millis();
+        control::link::LinkSettings {
+            prefix: self.link.prefix.clone(),
+            topics: self.link.topics.clone(),
+            start: self.link.start,
+            replicas: Some(self.link.replication_factor).filter(|factor| *factor > 0),
+            look_every_ms: i64::try_from(age).unwrap_or(i64::MAX),
+            is_paused: self.link.paused,
+        }
+    }
+}
+
+/// What is taken and not obeyed yet, after what the check itself notes.
+fn notes(section: &Checked) -> Vec<Note> {
+    let mut notes = section.notes.clone();
+    notes.extend(relations::notes(std::slice::from_ref(section)));
+    let said = |name: &&&str| section.origin(name) == Some(Origin::Config);
+    let kept = KEPT.iter().filter(said).map(|name| {
+        let text = "is kept and shown; what it is for comes with a later release";
+        Problem::at(section.place(), Some(name), text)
+    });
+    notes.extend(kept);
+    if section.text(MODE) == Some(BIDIRECTIONAL) {
+        let text = "is kept and shown; the orders of the other direction come with a later release";
+        let note = Problem::at(section.place(), Some(MODE), text);
+        notes.push(note.showing(Some(BIDIRECTIONAL.into())));
+    }
+    notes
+}
+
+const MODE: &str = "link.mode";
+const BIDIRECTIONAL: &str = "BIDIRECTIONAL";
+
+/// What touches a running link when its settings change; empty where they say the same.
+pub fn diff(old: &LinkSettings, new: &LinkSettings) -> BTreeSet<Effect> {
+    changed(old, new).map(|(_, effect)| effect).collect()
+}
+
+/// The properties that have another value, in the table's order, and what a change of each touches.
+pub fn changed<'a>(
+    old: &'a LinkSettings,
+    new: &'a LinkSettings,
+) -> impl Iterator<Item = (&'static str, Effect)> + 'a {
+    let differs = |name: &str| old.values.0.get(name) != new.values.0.get(name);
+    table::all().filter(move |row| differs(row.name)).map(|row| (row.name, row.effect))
+}
+
+/// Why a link that is there cannot get these settings: each property that cannot be changed.
+pub fn refused(old: &LinkSettings, new: &LinkSettings) -> Vec<Problem> {
+    let fixed = changed(old, new).filter(|(_, effect)| *effect == Effect::Never);
+    let text = "cannot be changed any more: delete the link and create it anew";
+    let mut problems: Vec<Problem> =
+        fixed.map(|(name, _)| Problem::at(None, Some(name), text)).collect();
+    let modes = (old.link.mode, new.link.mode);
+    if modes == (LinkMode::Bidirectional, LinkMode::Destination) {
+        let text = "cannot be taken back to DESTINATION: delete the link and create it anew";
+        problems.push(Problem::at(None, Some(MODE), text));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::property::Default;
+    use crate::settings::property::Kind;
+    use crate::settings::property::Property;
+
+    const BASE: &[(&str, &str)] = &[("bootstrap.servers", "west:9092")];
+
+    fn defaults() -> Defaults {
+        let shared = Shared { memory_bytes: 256 << 20, reencode_threads: 1 };
+        Defaults::remote(shared, vec![("east".into(), 9092)], Remote::default())
+    }
+
+    type Parsed = Result<(LinkSettings, Vec<String>), Vec<String>>;
+
+    fn parse_with(more: &[(&str, &str)], defaults: &Defaults) -> Parsed {
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let configs = BASE.iter().chain(more).map(owned).collect();
+        let said = |all: Vec<Problem>| all.iter().map(Problem::to_string).collect();
+        match LinkSettings::parse(&LinkName("dr".into()), &configs, defaults) {
+            Ok((settings, notes)) => Ok((settings, said(notes))),
+            Err(problems) => Err(said(problems)),
+        }
+    }
+
+    fn parse(more: &[(&str, &str)]) -> Parsed {
+        parse_with(more, &defaults())
+    }
+
+    fn settings(more: &[(&str, &str)]) -> LinkSettings {
+        parse(more).unwrap().0
+    }
+
+    fn check(more: &[(&str, &str)], right: &str) {
+        assert_eq!(parse(more).unwrap_err(), [right], "{more:?}");
+    }
+
+    #[test]
+    fn one_address_is_a_link_with_all_defaults() {
+        let (dr, notes) = parse(&[]).unwrap();
+        assert_eq!(notes, [""; 0]);
+        assert_eq!((&*dr.name.0, dr.source.side), ("dr", Side::Source));
+        assert_eq!(dr.source.bootstrap, [("west".to_owned(), 9092)]);
+        assert_eq!((dr.link.mode, dr.link.prefix.as_str()), (LinkMode::Destination, ""));
+        assert!(!dr.link.topics.includes_anything(), "mirror topics come by order");
+        let control = dr.for_control();
+        assert_eq!((control.replicas, control.look_every_ms), (None, 30_000));
+        let with = settings(&[
+            ("link.mode", "bidirectional"),
+            ("cluster.link.prefix", "west."),
+            ("replication.factor", "3"),
+            ("metadata.max.age.ms", "0"),
+            ("cluster.link.paused", "true"),
+        ]);
+        assert_eq!(with.link.mode, LinkMode::Bidirectional);
+        let control = with.for_control();
+        assert_eq!((control.prefix.as_str(), control.replicas), ("west.", Some(3)));
+        assert_eq!((control.look_every_ms, control.is_paused), (100, true));
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once_and_name_their_property() {
+        let said = parse(&[
+            ("bootstrap.servers", "east:9092"),
+            ("cluster.link.prefix", "much.too.long"),
+            ("consumer.offset.sync.ms", "999"),
+            ("consumer.offset.sync.enable", "true"),
+            ("acl.sync.enable", "TRUE"),
+            ("listen", "127.0.0.1:1"),
+            ("local.security.protocol", "hunter2"),
+            ("auto.create.mirror.topics.enable", "true"),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "GSSAPI"),
+            ("replica.fetch.wait.max.ms", "30000"),
+            ("client.idd", "hunter2"),
+        ]);
+        let right = [
+            "acl.sync.enable = \"TRUE\": comes with a later release; this one takes false only",
+            "client.idd: no such property; did you mean client.id?",
+            "cluster.link.prefix = \"much.too.long\": must be 1 to 12 of a-z, A-Z, 0-9, '.', '_' \
+             and '-'",
+            "consumer.offset.sync.enable = \"true\": comes with a later release; this one takes \
+             false only",
+            "consumer.offset.sync.ms = \"999\": must be a whole number of ms, 1000 to 604800000",
+            "listen: belongs in [service]",
+            "local.security.protocol: comes with a later release",
+            "sasl.mechanism = \"GSSAPI\": comes with a later release; this one takes PLAIN or \
+             SCRAM-SHA-256 or SCRAM-SHA-512 or OAUTHBEARER only",
+            "bootstrap.servers: east:9092 is an address of [destination] too: a cluster cannot \
+             mirror itself",
+            "replica.fetch.wait.max.ms = 30000: must be less than request.timeout.ms, which is \
+             30000",
+            "auto.create.mirror.topics.filters: is missing, and \
+             auto.create.mirror.topics.enable is true",
+        ];
+        assert_eq!(said.unwrap_err(), right);
+        let empty = LinkSettings::parse(&LinkName("dr".into()), &BTreeMap::new(), &defaults());
+        let said: Vec<String> = empty.unwrap_err().iter().map(Problem::to_string).collect();
+        assert_eq!(said, ["bootstrap.servers: is missing"]);
+    }
+
+    #[test]
+    fn modes_that_have_no_meaning_here_say_what_to_do() {
+        for (name, word) in [("link.mode", "SOURCE"), ("connection.mode", "inbound")] {
+            let said = parse(&[(name, word)]).unwrap_err();
+            let [said] = said.as_slice() else { panic!("{said:?}") };
+            assert!(said.starts_with(&format!("{name} = {word:?}: cannot be ")), "{said}");
+            assert!(said.contains("run it where it reaches both"), "{said}");
+        }
+        check(
+            &[("link.mode", "PULL")],
+            "link.mode = \"PULL\": must be DESTINATION or BIDIRECTIONAL",
+        );
+    }
+
+    #[test]
+    fn what_means_nothing_here_is_taken_with_one_note_that_says_what_governs() {
+        let (_, notes) = parse(&[
+            ("num.cluster.link.fetchers", "4"),
+            ("replica.socket.timeout.ms", "30000"),
+            ("connections.max.idle.ms", "600000"),
+            ("group.id", "hunter2"),
+            ("topic.config.sync.ms", "1000"),
+            ("link.mode", "BIDIRECTIONAL"),
+            ("consumer.offset.sync.enable", "false"),
+            ("reconnect.backoff.max.ms", "10"),
+        ])
+        .unwrap();
+        let right = [
+            "connections.max.idle.ms: is taken and means nothing here: connections stay open until \
+             their broker closes them",
+            "group.id: is taken and means nothing here: it is a property of Kafka clients that \
+             isolog has no use for",
+            "num.cluster.link.fetchers: is taken and means nothing here: each pair of a source \
+             broker and a destination broker has a lane of its own",
+            "replica.socket.timeout.ms: is taken and means nothing here: request.timeout.ms is the \
+             deadline of every request",
+            "reconnect.backoff.ms = 50: is beyond reconnect.backoff.max.ms and counts as that, 10, \
+             as in Kafka's clients",
+            "topic.config.sync.ms: is kept and shown; what it is for comes with a later release",
+            "link.mode = BIDIRECTIONAL: is kept and shown; the orders of the other direction come \
+             with a later release",
+        ];
+        assert_eq!(notes, right);
+    }
+
+    #[test]
+    fn filters_are_taken_as_cluster_linking_has_them() {
+        let filters = r#"{"topicFilters":[
+            {"name":"orders","patternType":"PREFIX","filterType":"INCLUDE"},
+            {"name":"orders.tmp","patternType":"literal","filterType":"Exclude"}]}"#;
+        let enable = ("auto.create.mirror.topics.enable", "true");
+        let with = settings(&[enable, ("auto.create.mirror.topics.filters", filters)]);
+        let matches = |name| with.link.topics.matches(&crate::ids::TopicName::new(name).unwrap());
+        assert!(matches("orders.eu") && !matches("orders.tmp") && !matches("pay"));
+        let off = settings(&[("auto.create.mirror.topics.filters", filters)]);
+        assert!(!off.link.topics.includes_anything());
+    }
+
+    #[test]
+    fn nothing_of_this_machine_is_read_for_text_from_elsewhere() {
+        let reference = "holds a reference, and only values of the config file may lead to what \
+                         this machine has (write ${literal:$}{ where the letters ${ themselves \
+                         are meant)";
+        check(
+            &[("client.id", "${env:PATH}")],
+            &format!("client.id = \"${{env:PATH}}\": {reference}"),
+        );
+        let file = "names a file of this machine";
+        let ssl = ("security.protocol", "SSL");
+        for (name, path) in [
+            ("ssl.truststore.location", "/etc/hosts"),
+            ("ssl.keystore.location", "/etc/hosts"),
+            ("ssl.crl.location", "/etc/hosts"),
+        ] {
+            let said = parse(&[ssl, (name, path)]).unwrap_err();
+            assert!(said.len() == 1 && said[0].starts_with(&format!("{name}: {file}")), "{said:?}");
+        }
+        let token = "sasl.oauthbearer.token.endpoint.url";
+        let sasl = [
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            (token, "file:///etc/hosts"),
+        ];
+        let said = parse(&sasl).unwrap_err();
+        assert!(said.len() == 1 && said[0].starts_with(&format!("{token}: {file}")), "{said:?}");
+        let properties = parse(&[("properties.file", "/etc/hosts")]).unwrap_err();
+        assert_eq!(properties, ["properties.file: belongs in [destination] or [link.NAME]"]);
+    }
+
+    #[test]
+    fn a_secret_is_never_shown_and_taken_only_where_it_is_sealed() {
+        let jaas = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
+        let login = [
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.jaas.config", jaas),
+        ];
+        let said = parse(&login).unwrap_err();
+        assert!(said[0].starts_with("sasl.jaas.config: is a secret"), "{said:?}");
+        let sealed = sealing("w");
+        let (taken, notes) = parse_with(&login, &sealed).unwrap();
+        assert_eq!(taken.source.security.login.as_ref().unwrap().user(), Some("a"));
+        let wrong = parse_with(&[("sasl.jaas.config", "${env:hunter2}")], &sealed);
+        for text in [format!("{said:?}{notes:?}{taken:?}"), format!("{wrong:?}")] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        // what is written around it makes no reference of a secret
+        let literal = [("ssl.key.password", "${literal:h}unter2")];
+        assert!(parse(&literal).unwrap_err()[0].contains("is a secret"));
+    }
+
+    /// With a key of its own.
+    fn sealing(name: &str) -> Defaults {
+        let file = format!("isolog-key-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        std::fs::write(&path, format!("{}{name}=", "A".repeat(42))).unwrap();
+        let sealer = crate::secure::Sealer::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Defaults { trust: Arc::new(Remote { sealer: Some(Arc::new(sealer)) }), ..defaults() }
+    }
+
+    #[test]
+    fn what_is_kept_holds_no_secret_and_reads_back() {
+        let sealed = sealing("4");
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let login: BTreeMap<String, String> = [
+            ("bootstrap.servers", "west:9092"),
+            ("num.cluster.link.fetchers", "4"),
+            (
+                "sasl.jaas.config",
+                "x.PlainLoginModule required username=\"a\" password=\"hunter2\";",
+            ),
+            ("sasl.mechanism", "PLAIN"),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("config.providers.vault.param.token", "hunter2"),
+        ]
+        .iter()
+        .map(owned)
+        .collect();
+        let kept = sealed.kept(&login).unwrap();
+        assert_eq!(kept.len(), login.len());
+        assert!(!format!("{kept:?}").contains("hunter2"));
+        let name = LinkName("dr".into());
+        let read = |configs, defaults: &Defaults| {
+            LinkSettings::parse(&name, configs, defaults).map(|(settings, _)| settings)
+        };
+        let (before, after) = (read(&login, &sealed).unwrap(), read(&kept, &sealed).unwrap());
+        assert_eq!(diff(&before, &after), BTreeSet::new());
+        assert_eq!(after.source.security.login.as_ref().unwrap().user(), Some("a"));
+        assert_eq!(sealed.kept(&kept).unwrap(), kept, "nothing is sealed twice");
+        let first = |defaults: &Defaults| read(&kept, defaults).unwrap_err()[0].to_string();
+        assert!(first(&sealing("8")).starts_with("sasl.jaas.config: was sealed with another key"));
+        assert!(first(&defaults()).starts_with("sasl.jaas.config: is sealed: name the file"));
+        let said = defaults().kept(&login).unwrap_err();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].to_string().starts_with("sasl.jaas.config: is a secret"));
+    }
+
+    /// Another value than the default, or `None` where there is no other.
+    fn other(row: &Property) -> Option<String> {
+        let default = match row.default {
+            Default::Is(text) => text,
+            Default::None | Default::Required => "",
+        };
+        let first_of = |words: &[&str]| {
+            let other = words.iter().find(|word| !word.eq_ignore_ascii_case(default));
+            other.map(|word| (*word).to_owned())
+        };
+        match row.kind {
+            Kind::Text(_) | Kind::Prefix(_) | Kind::Secret(_) => Some("x".into()),
+            Kind::Words([]) | Kind::Topics | Kind::Addresses => Some("x".into()),
+            Kind::Count(least, most) | Kind::Millis(least, most) | Kind::Bytes(least, most) => {
+                let other = [least.max(1), most].into_iter().find(|n| n.to_string() != default);
+                other.map(|number| number.to_string())
+            }
+            Kind::Bool => first_of(&["true", "false"]),
+            Kind::Word(words)
+            | Kind::WordOrLater(words, _)
+            | Kind::WordBut(words, _)
+            | Kind::Words(words)
+            | Kind::WordsButOld(words, _) => first_of(words),
+            Kind::Hosts => Some("other:1".into()),
+            Kind::TopicFilters => Some("{\"topicFilters\":[]}".into()),
+            Kind::GroupFilters => Some("{\"groupFilters\":[]}".into()),
+            Kind::AclFilters => Some("{\"aclFilters\":[]}".into()),
+            Kind::Start => Some("latest".into()),
+            Kind::Listen => Some("127.0.0.1:1".into()),
+            Kind::Path | Kind::File => Some("x.pem".into()),
+        }
+    }
+
+    #[test]
+    fn each_property_changed_alone_gives_its_effect() {
+        let old = settings(&[]);
+        assert_eq!(diff(&old, &settings(&[])), BTreeSet::new());
+        let mut fixed = Vec::new();
+        for row in table::of(Scope::Commanded) {
+            let Some(text) = other(row) else {
+                fixed.push(row.name);
+                continue;
+            };
+            let mut new = old.clone();
+            let value = Value::read(row.kind, &Raw::Text(text)).unwrap();
+            let before = new.values.0.insert(row.name, value);
+            assert!(before.is_some(), "{}", row.name);
+            assert_eq!(diff(&old, &new), BTreeSet::from([row.effect]), "{}", row.name);
+            let named: Vec<_> = changed(&old, &new).map(|(name, _)| name).collect();
+            assert_eq!(named, [row.name]);
+            assert_eq!(refused(&old, &new).len(), usize::from(row.is_read_only()), "{}", row.name);
+        }
+        let right = [
+            "connection.mode",
+            "consumer.offset.sync.enable",
+            "consumer.group.prefix.enable",
+            "acl.sync.enable",
+        ];
+        assert_eq!(fixed, right, "these take one word only");
+    }
+
+    #[test]
+    fn what_a_change_touches_is_read_of_real_settings() {
+        let old = settings(&[]);
+        let effects = |more: &[(&str, &str)]| diff(&old, &settings(more)).into_iter().collect();
+        let check = |more: &[(&str, &str)], right: &[Effect]| {
+            let effects: Vec<Effect> = effects(more);
+            assert_eq!(effects, right, "{more:?}");
+        };
+        check(&[("gap.fill", "AUTO"), ("request.timeout.ms", " 30000 ")], &[]);
+        check(&[("num.cluster.link.fetchers", "4")], &[]);
+        check(&[("bootstrap.servers", "WEST:9092")], &[]);
+        check(&[("bootstrap.servers", "west:9092,west:9093")], &[Effect::Reconnect]);
+        check(
+            &[("mirror.topics", "a"), ("gap.fill", "halt"), ("cluster.link.paused", "true")],
+            &[Effect::Replan, Effect::Reseat, Effect::Link],
+        );
+        let both = settings(&[("link.mode", "BIDIRECTIONAL")]);
+        assert!(refused(&old, &both).is_empty());
+        let said: Vec<String> = refused(&both, &old).iter().map(Problem::to_string).collect();
+        assert_eq!(
+            said,
+            ["link.mode: cannot be taken back to DESTINATION: delete the link and create it anew"]
+        );
+        let prefixed = settings(&[("cluster.link.prefix", "w.")]);
+        let said: Vec<String> = refused(&old, &prefixed).iter().map(Problem::to_string).collect();
+        assert_eq!(
+            said,
+            ["cluster.link.prefix: cannot be changed any more: delete the link and create it anew"]
+        );
+    }
+}

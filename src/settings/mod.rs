@@ -1,0 +1,19 @@
+//! What can be set, below a map of Kafka's property names to texts: one table, one set of checks
+//! and words for the file, for REST and for the journal.
+//!
+//! It never reads TOML or the environment, and opens no file that its text may not name (`trust`).
+
+pub mod check;
+mod commanded_rows;
+pub mod describe;
+pub mod fill;
+pub mod link;
+pub mod names;
+pub mod problem;
+pub mod property;
+pub mod relations;
+pub mod security;
+mod security_rows;
+pub mod table;
+pub mod trust;
+pub mod value;
