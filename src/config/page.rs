@@ -13,7 +13,7 @@ use crate::settings::table::of;
 const HEAD: &str = "\
 # Configuration
 
-Written from the table in `src/settings/table.rs`; mend the table, then run
+Written from the table in `src/settings/table`; mend the table, then run
 `ISOLOG_BLESS=1 cargo test -p protocol-tests --test tidy`.
 
 The file is TOML. Nested tables and dotted or quoted keys flatten to Kafka's own property names, so
@@ -34,9 +34,10 @@ bootstrap.servers = \"127.0.0.1:19092\"
 mirror.topics = [\"orders\", \"payments.*\"]
 ```
 
-A running isolog takes no new values from the file yet: change the file and start it again. Key and
-trust stores are read again when their files change. What a change of a property touches on a link
-that runs is said with each:
+A running isolog takes no new values from the file yet: change the file and start it again. On
+SIGHUP, and when the file has changed, it reads it and says in its log what is wrong, or what is
+new, and changes nothing. Key and trust stores are read again when their files change. What a change
+of a property touches on a link that runs is said with each:
 
 | change | what it touches |
 | --- | --- |
@@ -59,10 +60,10 @@ const LINK_HEAD: &str =
 const COMMANDED_HEAD: &str = "
 It takes the client properties of `[destination]` and those of `[link.NAME]`, but for
 `properties.file`, by the same names and with the same checks; of all these only `bootstrap.servers`
-must be said. It may hold no reference and name no file of this machine: what comes over REST is
-not trusted as the file is. A secret is taken where `secrets.key.file` of `[service]` names a key: then
-it is sealed before it is written to the journal. Names of Cluster Linking and of Kafka's clients that mean
-nothing here are taken with a note that says what governs instead. It has also:
+must be said. It may hold no reference and name no file of this machine: what comes over REST is not
+trusted as the file is. A secret is taken where `secrets.key.file` of `[service]` names a key: then
+it is sealed before it is written to the journal. Names of Cluster Linking and of Kafka's clients
+that mean nothing here are taken with a note that says what governs instead. It has also:
 ";
 
 const SCOPES: [Scope; 5] =

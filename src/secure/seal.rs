@@ -6,7 +6,7 @@
 //!   sealed:1:BASE64(nonce, 12 bytes | AES-256-GCM of the secret | tag, 16 bytes)
 //! ```
 //!
-//! The name of what is sealed belongs to it: a sealed password is no sealed key of the same letters.
+//! The name of what is sealed belongs to it: a sealed password opens as no other property.
 
 use std::fmt;
 use std::path::Path;

@@ -22,7 +22,6 @@ use super::check::Checked;
 use super::check::Desk;
 use super::check::Entry;
 use super::check::Origin;
-use super::commanded_rows::KEPT;
 use super::fill;
 use super::fill::Shared;
 use super::names;
@@ -30,10 +29,12 @@ use super::names::Stranger;
 use super::problem::Note;
 use super::problem::Problem;
 use super::property::Effect;
+use super::property::Property;
 use super::property::Scope;
 use super::relations;
 use super::security;
 use super::table;
+use super::table::KEPT;
 use super::trust::Remote;
 use super::trust::Trust;
 use super::value::Raw;
@@ -89,6 +90,14 @@ impl Values {
         let values = section.settings().map(|one| (one.property.name, one.value.clone()));
         Values(values.collect())
     }
+
+    /// The rows whose values differ, in the table's order.
+    pub fn differing<'a>(
+        &'a self,
+        new: &'a Values,
+    ) -> impl Iterator<Item = &'static Property> + 'a {
+        table::all().filter(|row| self.0.get(row.name) != new.0.get(row.name))
+    }
 }
 
 /// What a link gets that its own properties do not say.
@@ -140,7 +149,8 @@ impl Defaults {
 impl LinkSettings {
     /// Reads the properties of one link, by Cluster Linking's and Kafka's names. The notes say what
     /// is no mistake and good to know. The error holds all mistakes at once, each with its
-    /// property, and is never empty. Stores whose files `defaults.trust` lets be named are read meanwhile.
+    /// property, and is never empty. Stores that `defaults.trust` lets be named are read
+    /// meanwhile.
     pub fn parse(
         name: &LinkName,
         configs: &BTreeMap<String, String>,
@@ -210,8 +220,7 @@ pub fn changed<'a>(
     old: &'a LinkSettings,
     new: &'a LinkSettings,
 ) -> impl Iterator<Item = (&'static str, Effect)> + 'a {
-    let differs = |name: &str| old.values.0.get(name) != new.values.0.get(name);
-    table::all().filter(move |row| differs(row.name)).map(|row| (row.name, row.effect))
+    old.values.differing(&new.values).map(|row| (row.name, row.effect))
 }
 
 /// Why a link that is there cannot get these settings: each property that cannot be changed.
@@ -233,8 +242,8 @@ mod tests {
     use super::*;
     use crate::settings::property::Default;
     use crate::settings::property::Kind;
-    use crate::settings::property::Property;
 
+    const JAAS: &str = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
     const BASE: &[(&str, &str)] = &[("bootstrap.servers", "west:9092")];
 
     fn defaults() -> Defaults {
@@ -421,11 +430,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown_and_taken_only_where_it_is_sealed() {
-        let jaas = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
         let login = [
             ("security.protocol", "SASL_PLAINTEXT"),
             ("sasl.mechanism", "PLAIN"),
-            ("sasl.jaas.config", jaas),
+            ("sasl.jaas.config", JAAS),
         ];
         let said = parse(&login).unwrap_err();
         assert!(said[0].starts_with("sasl.jaas.config: is a secret"), "{said:?}");
@@ -458,10 +466,7 @@ mod tests {
         let login: BTreeMap<String, String> = [
             ("bootstrap.servers", "west:9092"),
             ("num.cluster.link.fetchers", "4"),
-            (
-                "sasl.jaas.config",
-                "x.PlainLoginModule required username=\"a\" password=\"hunter2\";",
-            ),
+            ("sasl.jaas.config", JAAS),
             ("sasl.mechanism", "PLAIN"),
             ("security.protocol", "SASL_PLAINTEXT"),
             ("config.providers.vault.param.token", "hunter2"),

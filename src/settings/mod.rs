@@ -4,7 +4,6 @@
 //! It never reads TOML or the environment, and opens no file that its text may not name (`trust`).
 
 pub mod check;
-mod commanded_rows;
 pub mod describe;
 pub mod fill;
 pub mod link;
@@ -13,7 +12,6 @@ pub mod problem;
 pub mod property;
 pub mod relations;
 pub mod security;
-mod security_rows;
 pub mod table;
 pub mod trust;
 pub mod value;

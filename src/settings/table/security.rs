@@ -2,11 +2,11 @@
 //!
 //! It never reads a value.
 
-use super::property::Default;
-use super::property::Effect;
-use super::property::Kind;
-use super::property::Property;
-use super::property::Scope;
+use crate::settings::property::Default;
+use crate::settings::property::Effect;
+use crate::settings::property::Kind;
+use crate::settings::property::Property;
+use crate::settings::property::Scope;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const STORES: &[Scope] = &[Scope::Destination, Scope::Link, Scope::Service];

@@ -3,12 +3,13 @@
 //!
 //! It never reads a value.
 
-use super::property::Default;
-use super::property::Effect;
-use super::property::Kind;
-use super::property::Property;
-use super::property::Scope;
-use super::table::WEEK_MS;
+use crate::settings::property::Default;
+use crate::settings::property::Effect;
+use crate::settings::property::Kind;
+use crate::settings::property::Property;
+use crate::settings::property::Scope;
+
+use super::WEEK_MS;
 
 /// Why no cluster dials isolog.
 const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches both, beside the \

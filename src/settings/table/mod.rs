@@ -2,14 +2,19 @@
 //!
 //! It never reads a value; a property that is not in this table does not exist.
 
-use super::commanded_rows::ONLY_COMMANDED;
-use super::property::Default;
-use super::property::Effect;
-use super::property::Kind;
-use super::property::Property;
-use super::property::Scope;
-use super::security_rows::SECURITY;
-use super::security_rows::SERVICE_SECURITY;
+mod commanded;
+mod security;
+
+use crate::settings::property::Default;
+use crate::settings::property::Effect;
+use crate::settings::property::Kind;
+use crate::settings::property::Property;
+use crate::settings::property::Scope;
+
+pub use self::commanded::KEPT;
+use self::commanded::ONLY_COMMANDED;
+use self::security::SECURITY;
+use self::security::SERVICE_SECURITY;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const LINK: &[Scope] = &[Scope::Link];
@@ -17,7 +22,7 @@ const ON_SERVICE: &[Scope] = &[Scope::Service];
 const PROCESS: &[Scope] = &[Scope::Process];
 
 /// The longest time that a property of isolog's own may ask for: a week.
-pub const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 /// What Kafka's clients take for a deadline; they have whole numbers of 32 bits there.
 const INT_MAX: i64 = i32::MAX as i64;
 /// The largest answer a broker is asked for; brokers cap a fetch at 55 MB of their own accord.
@@ -107,7 +112,7 @@ const ADDRESSES: &[Property] = &[
     ),
 ];
 
-/// What follows the rows of `security_rows`.
+/// What follows the rows of `security`.
 const CONNECTIONS_AND_LINKS: &[Property] = &[
     plain(
         "request.timeout.ms",
