@@ -9,6 +9,7 @@ mod digest;
 mod grid;
 mod lag;
 mod log;
+mod reread;
 mod run;
 mod stop;
 mod table;
@@ -131,7 +132,9 @@ fn leave_no_core() -> Result<(), Failure> {
 
 fn obey() -> Result<(), Failure> {
     match Arguments::parse().command {
-        Command::Run { config } => load(&config.path).and_then(run::run),
+        Command::Run { config } => {
+            load(&config.path).and_then(|read| run::run(read, config.path.clone()))
+        }
         Command::Config { config, json } => load(&config.path).and_then(|config| {
             config.notes.iter().for_each(|note| complain(&format!("note: {note}")));
             show(&config, json)

@@ -3,7 +3,11 @@
 //! It never mirrors; it starts what does and waits for its end.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::Config;
@@ -11,13 +15,14 @@ use crate::service;
 
 use super::Failure;
 use super::log::Log;
+use super::reread::Reread;
 use super::stop::Stop;
 
 /// The exit code of a stop that was cut short: nothing is lost by it, so it is a stop like others.
 const LATE: u8 = 0;
 
 /// Mirrors until a signal comes.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(config: Config, path: PathBuf) -> Result<(), Failure> {
     let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
     let log = Log::to(std::io::stderr()).map_err(failed)?;
     start_log(&config.service, log.clone());
@@ -27,7 +32,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let stop = Stop::hear(LATE)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
-    let done = runtime.block_on(serve(config, &stop));
+    let done = runtime.block_on(serve(config, path, &stop));
     // Whatever still blocks a thread must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
@@ -46,7 +51,13 @@ fn start_log(options: &service::Options, log: Log) {
     }
 }
 
-async fn serve(config: Config, stop: &Stop) -> Result<(), Failure> {
+async fn serve(config: Config, path: PathBuf, stop: &Stop) -> Result<(), Failure> {
+    let hangup = signal(SignalKind::hangup());
+    let hangup =
+        hangup.map_err(|cause| Failure::Failed(format!("cannot listen for signals: {cause}")))?;
+    // in a set, so that it ends with this function
+    let mut reading = JoinSet::new();
+    reading.spawn(Reread::new(path, &config, hangup).keep());
     let whole = service::run(config.links, config.service, stop.token.clone());
     tokio::pin!(whole);
     let told = |error: service::Error| Failure::Failed(error.to_string());

@@ -9,6 +9,7 @@ mod fill;
 mod page;
 mod properties;
 mod providers;
+mod reload;
 mod show;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ use self::file::Section;
 use self::fill::Safe;
 pub use self::page::page;
 use self::providers::Local;
+pub use self::reload::Said;
 pub use self::show::Row;
 
 /// Everything a config file says, typed; nothing in it can be invalid.

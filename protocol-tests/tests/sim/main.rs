@@ -1,7 +1,7 @@
 //! Simulated clusters in paused time: the partition machine, the whole program, single faults.
 //!
-//! It never uses a real clock or socket, but in `process` and `descriptors`; a failing seed prints
-//! the command that replays it.
+//! It never uses a real clock or socket, but in `process`, `reread` and `descriptors`; a failing
+//! seed prints the command that replays it.
 
 mod cluster;
 mod connections;
@@ -13,5 +13,6 @@ mod log;
 mod manager;
 mod mirror_ops;
 mod process;
+mod reread;
 mod simulation;
 mod world_random;

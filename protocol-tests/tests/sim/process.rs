@@ -84,7 +84,7 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
@@ -129,13 +129,13 @@ pub(super) fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Op
 }
 
 /// Somebody who lets people in and never says a word.
-struct Silent {
-    address: String,
+pub(super) struct Silent {
+    pub(super) address: String,
     came: Arc<AtomicBool>,
 }
 
 impl Silent {
-    fn listen() -> Self {
+    pub(super) fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let came = Arc::new(AtomicBool::new(false));

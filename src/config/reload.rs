@@ -1,0 +1,119 @@
+//! A file that was read again, compared with what isolog runs with.
+//!
+//! It never shows a value, and never applies one.
+
+use std::collections::BTreeSet;
+
+use crate::settings::check::Checked;
+use crate::settings::link::Values;
+use crate::settings::property::Effect;
+use crate::settings::property::Scope;
+
+use super::Config;
+
+/// What a config says, kept to compare a later one with.
+#[derive(Clone, Debug)]
+pub struct Said(Vec<Checked>);
+
+impl Said {
+    /// What `config` says.
+    pub fn of(config: &Config) -> Said {
+        Said(config.sections.clone())
+    }
+
+    /// A line for each section of which `read` says something else; none where both say the same.
+    /// Nothing of it is applied to what runs, and each line says so.
+    pub fn changes(&self, read: &Config) -> Vec<String> {
+        let find = |all: &[Checked], name: &str| all.iter().any(|section| section.name == name);
+        let gone = self.0.iter().filter(|old| !find(&read.sections, &old.name)).map(|old| {
+            format!(
+                "[{}] is no longer in the file: it runs until isolog is started again",
+                old.name
+            )
+        });
+        let others = read.sections.iter().filter_map(|new| {
+            match self.0.iter().find(|old| old.name == new.name) {
+                Some(old) => changed(old, new),
+                None => {
+                    let name = &new.name;
+                    Some(format!(
+                        "[{name}] is new in the file: it runs when isolog is started again"
+                    ))
+                }
+            }
+        });
+        gone.chain(others).collect()
+    }
+}
+
+/// What another value of a section's properties touches.
+fn changed(old: &Checked, new: &Checked) -> Option<String> {
+    let (was, is) = (Values::of(old), Values::of(new));
+    let rows: Vec<_> = was.differing(&is).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+    let effects: BTreeSet<_> = rows.iter().map(|row| row.effect).collect();
+    let effects: Vec<&str> = effects.into_iter().map(touched).collect();
+    let place = match new.place() {
+        Some(name) => format!("[{name}]"),
+        None => format!("{}:", Scope::Process.heading()),
+    };
+    Some(format!(
+        "{place} {}: changed in the file; isolog takes that when it is started again (what it will \
+         touch: {})",
+        names.join(", "),
+        effects.join(", ")
+    ))
+}
+
+fn touched(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Never => "the whole process",
+        other => other.word(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::load_text;
+    use super::*;
+
+    const BASE: &str = "[destination]\nbootstrap.servers = 'a:1'\n[link.dr]\n\
+                        bootstrap.servers = 'b:1'\nmirror.topics = 't*'\n";
+
+    fn changes(old: &str, new: &str) -> Vec<String> {
+        let load = |text: &str| load_text(text, Path::new(".")).unwrap();
+        Said::of(&load(old)).changes(&load(new))
+    }
+
+    #[test]
+    fn what_changed_is_named_with_what_it_touches() {
+        assert_eq!(changes(BASE, BASE), [""; 0]);
+        // the same values in other words are no change
+        assert_eq!(changes(BASE, &format!("{BASE}gap.fill = 'AUTO'\n")), [""; 0]);
+        let new = format!(
+            "buffer.memory.bytes = 300000000\n{BASE}gap.fill = 'halt'\nclient.id = 'hunter2'\n\
+             [link.eu]\nbootstrap.servers = 'c:1'\nmirror.topics = 'x'\n"
+        );
+        let right = [
+            "the top of the file, before the first section: buffer.memory.bytes: changed in the \
+             file; isolog takes that when it is started again (what it will touch: the whole \
+             process)",
+            "[link.dr] client.id, gap.fill: changed in the file; isolog takes that when it is \
+             started again (what it will touch: reconnect, reseat)",
+            "[link.eu] is new in the file: it runs when isolog is started again",
+        ];
+        assert_eq!(changes(BASE, &new), right);
+        let said = changes(&new, BASE);
+        assert_eq!(
+            said[0],
+            "[link.eu] is no longer in the file: it runs until isolog is started again"
+        );
+        assert_eq!(said.len(), 3);
+        assert!(!format!("{said:?}").contains("hunter2"));
+    }
+}
