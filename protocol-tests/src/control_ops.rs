@@ -4,7 +4,7 @@
 //! It never uses a socket or a clock; a run is a pure function of its dice.
 
 mod checks;
-mod clusters;
+pub(crate) mod clusters;
 mod flow;
 mod instance;
 

@@ -6,6 +6,7 @@ pub mod bodies;
 pub mod broker;
 pub mod check;
 pub mod control_ops;
+pub mod hands;
 pub mod loopback;
 pub mod mirror_ops;
 pub mod net;

@@ -134,7 +134,7 @@ pub fn link_order(
     }
     match verb {
         Verb::PauseLink(is_paused) if *is_paused == row.is_paused => Ok(None),
-        Verb::PauseLink(is_paused) => Ok(Some(LinkRow { is_paused: *is_paused, ..row.clone() })),
+        Verb::PauseLink(is_paused) => Ok(Some(paused(row, *is_paused))),
         Verb::AlterLink { configs, checked } => alter(name, row, configs, *checked).map(Some),
         Verb::DeleteLink { is_forced } => delete_link(view, name, row, *is_forced).map(Some),
         Verb::CreateLink(_) | Verb::CreateMirror(_) | Verb::Mirrors(..) => Ok(None),
@@ -150,9 +150,28 @@ pub fn new_link(new: &NewLink) -> LinkRow {
         source: new.source.clone(),
         configs: if new.is_declared { BTreeMap::new() } else { new.configs.clone() },
         generation: 0,
-        is_paused: false,
+        is_paused: !new.is_declared && says_paused(&new.configs),
         is_leaving: false,
     }
+}
+
+/// What pauses a link is a config too: of a commanded link the two say the same.
+const PAUSED: &str = "cluster.link.paused";
+
+fn says_paused(configs: &BTreeMap<String, String>) -> bool {
+    configs.get(PAUSED).is_some_and(|value| value == "true")
+}
+
+fn paused(row: &LinkRow, is_paused: bool) -> LinkRow {
+    let mut row = LinkRow { is_paused, ..row.clone() };
+    if row.origin == Origin::Commanded {
+        match is_paused {
+            true => drop(row.configs.insert(PAUSED.to_owned(), "true".to_owned())),
+            false => drop(row.configs.remove(PAUSED)),
+        }
+        row.generation += 1;
+    }
+    row
 }
 
 fn alter(
@@ -180,7 +199,8 @@ fn alter(
             None => drop(configs.remove(key)),
         }
     }
-    Ok(LinkRow { configs, generation: row.generation + 1, ..row.clone() })
+    let is_paused = says_paused(&configs);
+    Ok(LinkRow { configs, is_paused, generation: row.generation + 1, ..row.clone() })
 }
 
 fn delete_link(
@@ -554,6 +574,24 @@ mod tests {
         check(Verb::AlterLink { configs: configs.clone(), checked: 0 }, ["404", "w", "400", "409"]);
         check(Verb::AlterLink { configs, checked: 4 }, ["404", "409", "400", "409"]);
         check(Verb::DeleteLink { is_forced: false }, ["404", "w", "400", "a"]);
+    }
+
+    #[test]
+    fn a_pause_and_the_config_that_says_it_are_one() {
+        let row = new_link(&new(false));
+        let pause = paused(&row, true);
+        assert_eq!(pause.configs.get(PAUSED).map(String::as_str), Some("true"));
+        assert!(pause.is_paused && pause.generation == row.generation + 1);
+        assert!(new_link(&NewLink { configs: pause.configs.clone(), ..new(false) }).is_paused);
+        let change = |value: Option<&str>, row: &LinkRow| {
+            let configs = BTreeMap::from([(PAUSED.to_owned(), value.map(str::to_owned))]);
+            alter(&link("dr"), row, &configs, row.generation).unwrap()
+        };
+        assert!(!change(None, &pause).is_paused && !change(Some("false"), &pause).is_paused);
+        assert!(change(Some("true"), &row).is_paused);
+        assert_eq!(paused(&pause, false).configs, row.configs);
+        // of a declared link the file has the configs
+        assert!(paused(&new_link(&new(true)), true).configs.is_empty());
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub struct Control {
     able: BTreeSet<MirrorKey>,
     specs: BTreeMap<MirrorKey, TopicSpec>,
     changed_specs: BTreeSet<MirrorKey>,
+    /// Topics of which people may see something else now.
+    changed: BTreeSet<MirrorKey>,
     due: BTreeSet<(TimestampMs, Due)>,
     looks: VecDeque<(LookId, Look)>,
     answers: VecDeque<(Ticket, Vec<Outcome>)>,
@@ -190,6 +192,7 @@ impl Control {
             able: BTreeSet::new(),
             specs: BTreeMap::new(),
             changed_specs: BTreeSet::new(),
+            changed: BTreeSet::new(),
             due: BTreeSet::new(),
             looks: VecDeque::new(),
             answers: VecDeque::new(),
@@ -456,6 +459,7 @@ impl Control {
     }
 
     fn look_through_topic(&mut self, now: TimestampMs, key: &MirrorKey) {
+        self.changed.insert(key.clone());
         self.stale.remove(key);
         self.able.remove(key);
         self.settle_spec(key);

@@ -4,7 +4,9 @@
 
 mod desk;
 pub mod journal;
+pub mod registry;
 pub mod run;
+mod seen;
 mod spec;
 mod status;
 mod watch;

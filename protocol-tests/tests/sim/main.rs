@@ -13,6 +13,7 @@ mod log;
 mod manager;
 mod mirror_ops;
 mod process;
+mod registry;
 mod reread;
 mod simulation;
 mod world_random;

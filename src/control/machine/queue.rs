@@ -120,6 +120,11 @@ impl Control {
         }
         let mut gathered = Gathered::default();
         self.gather_intents(now, &mut gathered);
+        // what was answered without a row holds up nobody who asks about the same one
+        while gathered.rows.is_empty() && !self.intents.is_empty() {
+            gathered = Gathered::default();
+            self.gather_intents(now, &mut gathered);
+        }
         self.gather_links(&mut gathered);
         self.gather_topics(now, &mut gathered);
         let mut rows: Vec<_> = gathered

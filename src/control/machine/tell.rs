@@ -1,4 +1,4 @@
-//! What the machine tells: flow, who waits for a topic, and who does what is due.
+//! What the machine tells: people, flow, who waits for a topic, and who does what is due.
 //!
 //! It never decides what becomes of a row.
 
@@ -8,6 +8,7 @@ use crate::control::facts::LookId;
 use crate::control::facts::MirrorKey;
 use crate::control::facts::Reach;
 use crate::control::facts::TopicSpec;
+use crate::control::link::LinkState;
 use crate::control::machine::Control;
 use crate::control::machine::Due;
 use crate::control::machine::Intent;
@@ -15,12 +16,41 @@ use crate::control::machine::Looking;
 use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
+use crate::control::row::MirrorRow;
 use crate::control::topic::Stage;
+use crate::control::topic::Status;
 use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 
 impl Control {
+    /// The next mirror topic of which people may see something else than before.
+    pub fn poll_changed(&mut self) -> Option<MirrorKey> {
+        self.changed.pop_first()
+    }
+
+    /// A mirror topic with what people see of it and of its link; `None` once it is forgotten.
+    pub fn mirror(&self, key: &MirrorKey) -> Option<(&MirrorRow, Status, LinkState)> {
+        let (row, link) = (self.mirrors.get(key)?, self.links.get(&key.0)?);
+        let state = self.state_of(&key.0, link);
+        Some((row, self.tracks.get(key)?.status(row, &state), state))
+    }
+
+    /// Whether the journal has been read up to where it ended at the start.
+    pub fn is_level(&self) -> bool {
+        self.is_level
+    }
+
+    /// Whether this instance has the control role.
+    pub fn is_holder(&self) -> bool {
+        self.is_holder
+    }
+
+    /// Whether a write has not been read back yet.
+    pub fn is_writing(&self) -> bool {
+        self.pending.is_some()
+    }
+
     pub(super) fn look_through_link(&mut self, now: TimestampMs, link: &LinkName) {
         self.stale_links.remove(link);
         let is_declared = self.declared.as_ref().is_some_and(|all| all.contains_key(link));

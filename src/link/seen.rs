@@ -1,0 +1,187 @@
+//! What is seen of all links and mirror topics of a destination at one moment.
+//!
+//! It never decides anything: it is a copy of what the machine knows, for those who show it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::control::facts::MirrorKey;
+use crate::control::filter::TopicFilter;
+use crate::control::link::LinkSettings;
+use crate::control::link::LinkState;
+use crate::control::link::LinkTrack;
+use crate::control::machine::Control;
+use crate::control::row::LinkRow;
+use crate::control::row::MirrorRow;
+use crate::control::topic::Fault;
+use crate::control::topic::Status;
+use crate::ids::LinkName;
+use crate::ids::PartitionId;
+use crate::ids::TopicName;
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The journal has been read up to where it ended at the start.
+    pub is_level: bool,
+    /// This instance has the control role.
+    pub is_holder: bool,
+    /// A row is on its way to the journal.
+    pub is_writing: bool,
+    /// The links that the journal has.
+    pub links: BTreeMap<LinkName, Arc<LinkSeen>>,
+    /// Their mirror topics.
+    pub mirrors: BTreeMap<MirrorKey, Arc<MirrorSeen>>,
+}
+
+/// A link.
+#[derive(Clone, Debug)]
+pub struct LinkSeen {
+    /// Its row.
+    pub row: LinkRow,
+    /// What people see of it.
+    pub state: LinkState,
+    /// Its settings, typed; `None` where it has none, or wrong ones.
+    pub settings: Option<LinkSettings>,
+    /// Its tasks.
+    pub tasks: Vec<TaskSeen>,
+}
+
+/// A mirror topic.
+#[derive(Clone, Debug)]
+pub struct MirrorSeen {
+    /// Its row.
+    pub row: MirrorRow,
+    /// What people see of it.
+    pub status: Status,
+    /// Why it does not go on, where it does not.
+    pub reason: Option<Fault>,
+    /// Partitions that a rule stopped.
+    pub halted: BTreeMap<PartitionId, Fault>,
+}
+
+/// A task of a link, in Cluster Linking's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSeen {
+    /// Such as `AutoCreateMirror`.
+    pub name: &'static str,
+    /// Such as `IN_ERROR`.
+    pub state: &'static str,
+    /// What it could not do, by topic.
+    pub errors: Vec<(String, Fault)>,
+}
+
+/// How many partitions of a link are how: `category_counts` of Cluster Linking.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Being copied.
+    pub active: u64,
+    /// Not copied, and a person or the source must do something.
+    pub in_error: u64,
+    /// Being set up, stopped or deleted.
+    pub pending: u64,
+    /// Paused, or their link is.
+    pub paused: u64,
+    /// Ordinary topics by now.
+    pub not_applicable: u64,
+}
+
+impl Seen {
+    /// The mirror topics of a link.
+    pub fn mirrors_of(
+        &self,
+        link: &LinkName,
+    ) -> impl Iterator<Item = (&TopicName, &Arc<MirrorSeen>)> {
+        let first = TopicName::new("-").map(|least| (link.clone(), least));
+        let all = first.map(|first| self.mirrors.range(first..)).into_iter().flatten();
+        let own = all.take_while(move |((of, _), _)| of == link);
+        own.map(|((_, topic), mirror)| (topic, mirror))
+    }
+
+    /// How many partitions of a link are how.
+    pub fn counts(&self, link: &LinkName) -> Counts {
+        let mut counts = Counts::default();
+        for (_, mirror) in self.mirrors_of(link) {
+            let all = u64::try_from(mirror.row.partitions).unwrap_or(0);
+            match mirror.status {
+                Status::Active => counts.active += all,
+                // one halted partition makes the topic FAILED, and the others go on
+                Status::Failed if mirror.is_failed_in_part() => {
+                    let halted = mirror.halted.len() as u64;
+                    counts.in_error += halted;
+                    counts.active += all.saturating_sub(halted);
+                }
+                Status::Failed | Status::LinkFailed | Status::SourceUnavailable => {
+                    counts.in_error += all;
+                }
+                Status::PendingSetup | Status::PendingStopped => counts.pending += all,
+                Status::Paused | Status::LinkPaused => counts.paused += all,
+                Status::Stopped => counts.not_applicable += all,
+            }
+        }
+        counts
+    }
+}
+
+impl MirrorSeen {
+    /// What the machine knows of a mirror topic now.
+    pub(super) fn of(control: &Control, key: &MirrorKey) -> Option<MirrorSeen> {
+        let (row, status, link) = control.mirror(key)?;
+        let track = control.track(key)?;
+        let reason = match (status, link) {
+            (Status::Active | Status::Stopped, _) => None,
+            (Status::LinkFailed, LinkState::Failed(fault)) => Some(fault),
+            (Status::SourceUnavailable, LinkState::Unavailable(fault)) => Some(fault),
+            _ => track.reason().cloned(),
+        };
+        let halted = track.halted.clone();
+        Some(MirrorSeen { row: row.clone(), status, reason, halted })
+    }
+
+    /// Whether some of its partitions go on although the topic is FAILED.
+    fn is_failed_in_part(&self) -> bool {
+        let first = self.halted.values().next();
+        first.is_some() && self.reason.as_ref() == first
+    }
+}
+
+impl LinkSeen {
+    /// What is known of a link now.
+    pub(super) fn of(row: &LinkRow, state: LinkState, track: Option<&LinkTrack>) -> LinkSeen {
+        let settings = track.and_then(|track| track.settings.clone());
+        let troubles = track.map(|track| track.troubles.clone()).unwrap_or_default();
+        let tasks = tasks(&state, settings.as_ref().map(|settings| &settings.topics), troubles);
+        LinkSeen { row: row.clone(), state, settings, tasks }
+    }
+
+    /// Why it does not go on, where it does not.
+    pub fn fault(&self) -> Option<&Fault> {
+        match &self.state {
+            LinkState::Unavailable(fault) | LinkState::Failed(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+/// The tasks that are there, and of the others that nothing is configured.
+fn tasks(
+    state: &LinkState,
+    filter: Option<&TopicFilter>,
+    troubles: Vec<(String, Fault)>,
+) -> Vec<TaskSeen> {
+    let none = |name| TaskSeen { name, state: "NOT_CONFIGURED", errors: Vec::new() };
+    let is_configured = filter.is_some_and(TopicFilter::includes_anything);
+    let word = match state {
+        LinkState::Paused => "LINK_PAUSED",
+        LinkState::Failed(_) => "LINK_FAILED",
+        LinkState::Unavailable(_) => "LINK_UNAVAILABLE",
+        LinkState::Unknown => "UNKNOWN",
+        LinkState::Active if troubles.is_empty() => "ACTIVE",
+        LinkState::Active => "IN_ERROR",
+    };
+    let create = match is_configured {
+        true => TaskSeen { name: "AutoCreateMirror", state: word, errors: troubles },
+        false => none("AutoCreateMirror"),
+    };
+    vec![none("AclSync"), create, none("ConsumerOffsetSync"), none("TopicConfigsSync")]
+}
