@@ -1,4 +1,4 @@
-//! One GET of the service port, with a deadline and a bound on the answer.
+//! One question to the service port, with a deadline and a bound on the answer.
 //!
 //! It never follows a redirect, and speaks TLS only to the service whose config it has read.
 
@@ -23,6 +23,8 @@ use crate::service::Access;
 
 /// For how long a whole question may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+/// For how long an order may: the service answers after 30 s at the latest, and says why.
+const ORDER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest answer: 50,000 partitions are about 15 MB of JSON.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -32,22 +34,44 @@ const SHOWN_CHARS_MAX: usize = 200;
 /// Gets `path` from `address` (host:port) as one whom `access` lets in; the error says what failed
 /// and what to try.
 pub async fn get(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
-    let asked = tokio::time::timeout(ANSWER_WAIT_MAX, ask(address, path, access)).await;
-    let failed = |cause: String| {
-        format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
-    };
-    let late = || Err(format!("no answer within {} s", ANSWER_WAIT_MAX.as_secs()));
-    asked.unwrap_or_else(|_| late()).map_err(failed)
+    let answer = send(address, "GET", path, None, access).await?;
+    body(answer).map_err(|cause| failed(address, &cause))
 }
 
-async fn ask(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
+/// Sends a request and gives whatever is answered; a body is JSON.
+pub async fn send(
+    address: &str,
+    method: &str,
+    path: &str,
+    body: Option<String>,
+    access: &Access,
+) -> Result<Answer, String> {
+    let wait = if method == "GET" { ANSWER_WAIT_MAX } else { ORDER_WAIT_MAX };
+    let late = || Err(format!("no answer within {} s", wait.as_secs()));
+    let asked = async {
+        let request = request(address, method, path, body, access)?;
+        ask(address, request, access).await
+    };
+    let answered = tokio::time::timeout(wait, asked).await.unwrap_or_else(|_| late());
+    answered.map_err(|cause| failed(address, &cause))
+}
+
+fn failed(address: &str, cause: &str) -> String {
+    format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
+}
+
+async fn ask(
+    address: &str,
+    request: Request<Full<Bytes>>,
+    access: &Access,
+) -> Result<Answer, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    let Some(tls) = &access.tls else { return exchange(stream, address, path, access).await };
+    let Some(tls) = &access.tls else { return exchange(stream, request).await };
     let config = tls.client_config().map_err(|error| error.to_string())?;
     let name = stream.peer_addr().map_err(|error| error.to_string())?;
     let name = ServerName::IpAddress(name.ip().into());
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(worded)?;
-    exchange(stream, address, path, access).await
+    exchange(stream, request).await
 }
 
 /// Only the certificate of the config is believed: the service may still have an older one.
@@ -63,27 +87,37 @@ fn worded(error: std::io::Error) -> String {
     }
 }
 
-/// The body of an answer with status 200.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+fn request(
     address: &str,
+    method: &str,
     path: &str,
+    body: Option<String>,
     access: &Access,
-) -> Result<Bytes, String> {
-    let mut request =
-        Request::get(path).header(header::HOST, address).header(header::ACCEPT, "*/*");
+) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header(header::HOST, address).header(header::ACCEPT, "*/*");
     if let Some(token) = &access.token {
         let value = Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut value = HeaderValue::from_str(&value).map_err(|_| "the token is no header")?;
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    let request = request.header(header::CONNECTION, "close").body(Full::default());
-    let request = request.map_err(|cause| cause.to_string())?;
-    let answer = client::exchange(stream, request, ANSWER_BYTES_MAX).await;
-    body(answer.map_err(|broken| broken.to_string())?)
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = Full::from(body.unwrap_or_default());
+    request.header(header::CONNECTION, "close").body(body).map_err(|cause| cause.to_string())
 }
 
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
+    let answer = client::exchange(stream, request, ANSWER_BYTES_MAX).await;
+    answer.map_err(|broken| broken.to_string())
+}
+
+/// The body of an answer with status 200.
 fn body(answer: Answer) -> Result<Bytes, String> {
     if answer.status == StatusCode::OK {
         return Ok(answer.body);

@@ -29,6 +29,11 @@ impl Grid {
 
     /// One more row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.add(cells.into());
+    }
+
+    /// One more row of as many cells as there are heads.
+    pub fn add(&mut self, cells: Vec<String>) {
         self.table.add_row(cells);
         self.rows += 1;
     }

@@ -3,23 +3,21 @@
 //! It never asks a broker, and it computes no lag: the service does.
 
 use std::io::IsTerminal;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config;
 use crate::service::Access;
 use crate::service::view::PartitionView;
 
 use super::Failure;
 use super::ask;
+use super::orders::ADDRESS_DEFAULT;
+use super::orders::Address;
+use super::orders::of_config;
+use super::orders::parse_url;
 use super::say;
 use super::table::Board;
 
-/// Where a service listens unless told otherwise; the default of `listen`.
-const ADDRESS_DEFAULT: &str = "127.0.0.1:8472";
 /// Clears the screen once.
 const CLEAR: &str = "\x1b[2J";
 /// Goes to the top left corner.
@@ -68,19 +66,6 @@ fn parse_name(text: &str) -> Result<String, String> {
     ok.then(|| text.to_owned()).ok_or_else(|| "names are of a-z, A-Z, 0-9, '.', '_', '-'".into())
 }
 
-/// `host:port` of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address(String);
-
-fn parse_url(text: &str) -> Result<Address, String> {
-    let must = || "must be http://HOST:PORT".to_owned();
-    let rest = text.strip_prefix("http://").ok_or_else(must)?.trim_end_matches('/');
-    let (host, port) = rest.rsplit_once(':').ok_or_else(must)?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
-    let ok = !host.is_empty() && host.bytes().all(legal) && port.parse::<u16>().is_ok();
-    ok.then(|| Address(rest.to_owned())).ok_or_else(must)
-}
-
 /// Asks once, or until nobody reads any more.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
@@ -107,18 +92,7 @@ struct Question {
 fn address(arguments: &Arguments) -> Result<(Address, Access), Failure> {
     match (&arguments.url, &arguments.config) {
         (Some(address), _) => Ok((address.clone(), Access::default())),
-        (None, Some(path)) => {
-            let config = config::load(path).map_err(Failure::Misused)?;
-            let listen = config.service.listen;
-            let mut address = listen.address();
-            // who listens everywhere is asked on this machine
-            match address.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-                _ => {}
-            }
-            Ok((Address(address.to_string()), listen.access().clone()))
-        }
+        (None, Some(path)) => of_config(path),
         (None, None) => Ok((Address(ADDRESS_DEFAULT.to_owned()), Access::default())),
     }
 }

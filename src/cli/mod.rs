@@ -9,6 +9,7 @@ mod digest;
 mod grid;
 mod lag;
 mod log;
+mod orders;
 mod reread;
 mod run;
 mod stop;
@@ -97,6 +98,10 @@ enum Command {
     },
     /// Show how far each partition is behind, asking a running isolog
     Lag(lag::Arguments),
+    /// Create, show, change, pause and delete links of a running isolog
+    Link(orders::LinkArguments),
+    /// Create, show, pause and delete mirror topics of a running isolog
+    Mirror(orders::MirrorArguments),
     /// Say before anything is written whether a link can be copied exactly, and what is missing
     Check(check::Arguments),
     /// Print digests of one side's records, or compare them with the other side's
@@ -140,6 +145,8 @@ fn obey() -> Result<(), Failure> {
             show(&config, json)
         }),
         Command::Lag(arguments) => lag::run(&arguments),
+        Command::Link(arguments) => orders::link(&arguments),
+        Command::Mirror(arguments) => orders::mirror(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

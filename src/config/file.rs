@@ -3,6 +3,7 @@
 //! It never knows which properties there are inside a section, and it never repeats a line of the
 //! file in a problem: there may be a secret in it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -179,6 +180,12 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Datetime(_) => Raw::Odd("a date"),
         DeValue::Table(_) => Raw::Odd("a table"),
     }
+}
+
+/// Reads a `.properties` file as Kafka's clients do, with no more than its names and values.
+pub fn pairs(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let (bytes, _) = read_any(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    properties::of_bytes(&bytes).map_err(|broken| broken.words(path))
 }
 
 /// Reads a `.properties` file as Kafka's clients do, and sees who may write it.

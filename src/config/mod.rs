@@ -12,6 +12,7 @@ mod providers;
 mod reload;
 mod show;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,6 +78,11 @@ impl Config {
     pub fn effective_rows(&self) -> Vec<Row> {
         show::rows(&self.sections)
     }
+}
+
+/// Reads a file of properties as a Kafka client reads it, of at most the size of a config file.
+pub fn properties_of(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    file::pairs(path)
 }
 
 /// Reads a config file; the error holds every mistake in it, never an empty list.

@@ -1,10 +1,12 @@
 //! The counter: what the outside sees of a running isolog.
 //!
-//! It shows and never does.
+//! It shows, and hands orders on; it never does anything itself.
 
+pub mod auth;
 mod export;
 mod kept;
 pub mod links;
+pub mod rest;
 mod routes;
 pub mod view;
 
@@ -20,11 +22,12 @@ use crate::link;
 use crate::link::run::Link;
 use crate::link::run::Starting;
 use crate::link::run::World;
-use crate::secure::Secret;
+pub use crate::secure::Secret;
 use crate::secure::ServerTls;
 
+use self::auth::Guard;
 use self::links::Links;
-use self::routes::Guard;
+use self::rest::Orders;
 use self::view::Sight;
 
 /// Who is let in.
@@ -102,7 +105,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Counter {
     door: Door,
-    token: Option<Secret>,
+    access: Access,
+    orders: Option<Orders>,
 }
 
 impl Counter {
@@ -113,8 +117,13 @@ impl Counter {
         let address = options.listen.address();
         let refused = |cause| Error::Listen { address, cause };
         let access = options.listen.access().clone();
-        let door = Door::open(address, access.tls).await.map_err(refused)?;
-        Ok(Counter { door, token: access.token })
+        let door = Door::open(address, access.tls.clone()).await.map_err(refused)?;
+        Ok(Counter { door, access, orders: None })
+    }
+
+    /// The same, which takes orders by REST as well.
+    pub fn with_orders(self, orders: Orders) -> Counter {
+        Counter { orders: Some(orders), ..self }
     }
 
     /// The address with the port that was really taken.
@@ -125,8 +134,10 @@ impl Counter {
     /// Shows `sight` until `shutdown`; answers that are under way end first.
     pub async fn serve(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
         let is_local = self.address().ip().is_loopback();
-        let router =
-            routes::router(sight, export::recorder(), Guard { token: self.token, is_local });
+        let Access { tls, token, clients_are_known } = self.access;
+        let guard = Guard { token, is_local, clients_are_known };
+        let orders = self.orders.map(|orders| (orders, tls.is_some()));
+        let router = routes::router(sight, export::recorder(), guard, orders);
         self.door.serve(router, shutdown).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What is served at which path.
 //!
-//! It never takes an order: every route reads.
+//! It never takes an order itself: every route here reads, and `rest` is beside them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use axum::body::Bytes;
 use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
@@ -27,11 +26,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::http::sliced::With;
-use crate::secure::Secret;
 
+use super::auth::Denied;
+use super::auth::Guard;
 use super::export;
 use super::kept::Kept;
 use super::kept::Turn;
+use super::rest;
+use super::rest::Orders;
 use super::view::Check;
 use super::view::PartitionView;
 use super::view::Sight;
@@ -59,8 +61,13 @@ struct Counter {
     partitions: Kept<Arc<Vec<PartitionView>>>,
 }
 
-/// All routes over one view of the links.
-pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle, guard: Guard) -> Router {
+/// All routes over one view of the links; with `orders`, where there is somebody to obey them.
+pub fn router(
+    sight: Arc<dyn Sight>,
+    recorder: PrometheusHandle,
+    guard: Guard,
+    orders: Option<(Orders, bool)>,
+) -> Router {
     let counter = Counter {
         sight,
         recorder,
@@ -70,18 +77,29 @@ pub fn router(sight: Arc<dyn Sight>, recorder: PrometheusHandle, guard: Guard) -
         partitions: Kept::default(),
     };
     let large = Arc::new(Semaphore::new(LARGE_MAX));
+    let beside = middleware::from_fn_with_state(large, beside_health);
     let health = Router::new().route("/health/live", get(live)).route("/health/ready", get(ready));
-    Router::new()
+    let pages = Router::new()
         .route("/metrics", get(metrics))
         .route("/v1/links", get(links))
         .route("/v1/partitions", get(partitions))
-        .layer(middleware::from_fn_with_state(large, beside_health))
+        .layer(beside.clone())
         .merge(health)
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_reading)
         .layer(middleware::from_fn(within_time))
+        .with_state(counter.clone());
+    let rest = orders.map(|orders| rest::router(counter.api(orders)).layer(beside));
+    pages
+        .merge(rest.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
-        .with_state(counter)
+}
+
+impl Counter {
+    fn api(self, (orders, is_tls): (Orders, bool)) -> rest::Api {
+        let Counter { sight, partitions, large: turn, .. } = self;
+        rest::Api { orders, sight, partitions, turn, is_tls }
+    }
 }
 
 /// Prepares an answer where it may take its time: 50,000 partitions are a few hundred ms.
@@ -168,7 +186,7 @@ async fn partitions(
 
 fn sorted(sight: &dyn Sight) -> Vec<PartitionView> {
     let mut all = sight.partitions();
-    all.sort_by(|left, right| place(left).cmp(&place(right)));
+    all.sort_by(|left, right| left.place().cmp(&right.place()));
     all
 }
 
@@ -179,23 +197,29 @@ fn chosen<'a>(all: &'a [PartitionView], which: &Which) -> Vec<&'a PartitionView>
     all.iter().filter(fits).collect()
 }
 
-fn place(view: &PartitionView) -> (&str, &str, i32) {
-    (&view.link, &view.topic, view.partition)
-}
-
 /// An answer that is not what was asked for, in the shape of Confluent's REST errors.
 struct Refusal(StatusCode, &'static str);
 
 #[derive(Serialize)]
 struct RefusalBody {
-    error_code: u16,
+    error_code: u32,
     message: &'static str,
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = RefusalBody { error_code: self.0.as_u16(), message: self.1 };
+        // Kafka's REST has codes of its own for these two
+        let error_code = match self.0 {
+            StatusCode::UNAUTHORIZED => 40101,
+            StatusCode::FORBIDDEN => 40301,
+            other => u32::from(other.as_u16()),
+        };
+        let body = RefusalBody { error_code, message: self.1 };
         let mut answer = (self.0, Json(body)).into_response();
+        if self.0 == StatusCode::UNAUTHORIZED {
+            let schemes = HeaderValue::from_static("Bearer, Basic realm=\"isolog\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, schemes);
+        }
         // who is not let in, or came too often, keeps no seat
         if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, TOO_MANY].contains(&self.0) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -232,63 +256,19 @@ async fn within_time(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| late.into_response())
 }
 
-/// Who is let in.
-#[derive(Debug)]
-pub struct Guard {
-    /// What clients must send.
-    pub token: Option<Secret>,
-    /// The port is on loopback: requests must name it so.
-    pub is_local: bool,
-}
-
-/// A web page that had its own name point at loopback must not read this port, nor anybody without
-/// the token, where there is one.
-async fn only_the_known(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.refusal(request.headers()) {
-        Some(refusal) => refusal.into_response(),
-        None => next.run(request).await,
-    }
-}
-
-impl Guard {
-    fn refusal(&self, headers: &HeaderMap) -> Option<Refusal> {
-        let head = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        if self.is_local && !head(header::HOST).is_none_or(is_local) {
-            return Some(Refusal(StatusCode::FORBIDDEN, "the Host header must name loopback"));
+/// Nobody else is heard; who is let in goes with the request.
+async fn only_the_known(
+    State(guard): State<Arc<Guard>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let status = match guard.admit(request.headers()) {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            return next.run(request).await;
         }
-        let token = self.token.as_ref()?;
-        let sent = head(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-        // the scheme's letters may be of any case (RFC 9110, 11.1)
-        let is_known = sent.is_some_and(|(scheme, sent)| {
-            scheme.eq_ignore_ascii_case("bearer") && token.is(sent.trim().as_bytes())
-        });
-        let text = "send the token: Authorization: Bearer TOKEN";
-        (!is_known).then_some(Refusal(StatusCode::UNAUTHORIZED, text))
-    }
-}
-
-fn is_local(host: &str) -> bool {
-    let port = |text: &str| text.parse::<u16>().is_ok();
-    let name = match host.rsplit_once(':') {
-        Some((name, digits)) if port(digits) => name,
-        _ => host,
+        Err(Denied::Token) => (StatusCode::UNAUTHORIZED, Denied::Token),
+        Err(denied) => (StatusCode::FORBIDDEN, denied),
     };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    loopback || name.eq_ignore_ascii_case("localhost")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_loopback_are_local() {
-        for good in ["localhost", "LocalHost:1", "127.0.0.1:8472", "[::1]:8472", "127.9.9.9"] {
-            assert!(is_local(good), "{good}");
-        }
-        for bad in ["", "evil.example", "evil.example:8472", "10.0.0.1", "localhost.evil:1"] {
-            assert!(!is_local(bad), "{bad}");
-        }
-    }
+    Refusal(status.0, status.1.text()).into_response()
 }

@@ -72,6 +72,11 @@ pub struct PartitionView {
 }
 
 impl PartitionView {
+    /// What lists are sorted by.
+    pub fn place(&self) -> (&str, &str, i32) {
+        (&self.link, &self.topic, self.partition)
+    }
+
     /// The view of what a partition machine tells of itself.
     pub fn of(name: &MirrorPartition, snapshot: &Snapshot) -> PartitionView {
         let number = |offset: Option<Offset>| u64::try_from(offset?.get()).ok();

@@ -5,5 +5,6 @@
 mod conn;
 mod golden;
 mod reframe;
+mod rest;
 mod secure;
 mod texts;

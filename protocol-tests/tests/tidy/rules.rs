@@ -31,7 +31,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow"]),
     ("link", &["ids", "meters", "mirror", "control", "cluster", "flow", "sync", "settings"]),
     ("audit", &["ids", "meters", "wire", "mirror", "cluster"]),
-    ("service", &["ids", "meters", "secure", "http", "mirror", "link", "audit"]),
+    (
+        "service",
+        &["ids", "meters", "secure", "http", "mirror", "control", "settings", "link", "audit"],
+    ),
     (
         "config",
         &["ids", "secure", "control", "cluster", "sync", "settings", "link", "audit", "service"],

@@ -1,0 +1,352 @@
+//! `isolog mirror`: mirror topics, with the words of Cluster Linking's command line.
+//!
+//! It never looks at a topic itself: the service does.
+
+use clap::Subcommand;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Failure;
+use super::Output;
+use super::Question;
+use super::Remote;
+use super::Service;
+use super::configs;
+use super::flag;
+use super::items;
+use super::output::Column;
+use super::output::Rows;
+use super::text;
+use crate::cli::say;
+
+const MIRRORS: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Source Topic Name", "source_topic_name"),
+    ("Mirror Status", "mirror_status"),
+    ("Status Time (ms)", "status_time_ms"),
+    ("Num Partition", "num_partition"),
+    ("Max Per Partition Mirror Lag", "max_per_partition_mirror_lag"),
+];
+const PARTITIONS: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Source Topic Name", "source_topic_name"),
+    ("Mirror Status", "mirror_status"),
+    ("Mirror Topic Error", "mirror_topic_error"),
+    ("Status Time (ms)", "status_time_ms"),
+    ("Partition", "partition"),
+    ("Partition Mirror Lag", "partition_mirror_lag"),
+    ("Last Source Fetch Offset", "last_source_fetch_offset"),
+];
+const ALTERED: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Partition", "partition"),
+    ("Partition Mirror Lag", "partition_mirror_lag"),
+    ("Last Source Fetch Offset", "last_source_fetch_offset"),
+    ("Error Message", "error_message"),
+    ("Error Code", "error_code"),
+];
+
+/// What is tried where a mirror topic is not there.
+const LIST: &str = "isolog mirror list";
+
+/// What `isolog mirror` can be told.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a topic of the destination a mirror of one at the source
+    Create(Box<Create>),
+    /// Show the mirror topics of all links, or of one
+    List {
+        /// Only of this link
+        #[arg(long, value_name = "LINK")]
+        link: Option<String>,
+        /// Only in this state, such as ACTIVE or FAILED
+        #[arg(long, value_name = "STATUS")]
+        mirror_status: Option<String>,
+        #[command(flatten)]
+        service: Service,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one mirror topic, partition by partition
+    Describe {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Copy nothing of mirror topics until they are resumed
+    Pause(Several),
+    /// Let mirror topics go on, and try those again that failed
+    Resume(Several),
+    /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
+    Delete {
+        #[command(flatten)]
+        one: One,
+        /// Delete the mirror topic as well, with all its records
+        #[arg(long)]
+        topic: bool,
+        /// Say only what would come of it
+        #[arg(long, conflicts_with = "topic")]
+        dry_run: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// The mirror topic: the link's prefix and the source topic's name
+    #[arg(value_name = "TOPIC")]
+    topic: String,
+    /// The link
+    #[arg(long, value_name = "LINK")]
+    link: String,
+    /// The topic at the source, where it has another name
+    #[arg(long, value_name = "TOPIC")]
+    source_topic: Option<String>,
+    /// Replicas of the new topic; else as the link has it
+    #[arg(long, value_name = "N")]
+    replication_factor: Option<i16>,
+    /// Configs of the new topic: a file of properties, or NAME=VALUE pairs
+    #[arg(long, value_name = "FILE|PAIRS", visible_alias = "config-file")]
+    config: Vec<String>,
+    /// Say only what would come of it
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    service: Service,
+}
+
+#[derive(clap::Args)]
+struct One {
+    /// The mirror topic
+    #[arg(value_name = "TOPIC")]
+    name: String,
+    /// Its link; found where only one has such a mirror topic
+    #[arg(long, value_name = "LINK")]
+    link: Option<String>,
+    #[command(flatten)]
+    service: Service,
+}
+
+#[derive(clap::Args)]
+struct Several {
+    /// The mirror topics
+    #[arg(value_name = "TOPIC", required = true)]
+    names: Vec<String>,
+    /// Their link; found where only one has such a mirror topic
+    #[arg(long, value_name = "LINK")]
+    link: Option<String>,
+    /// Say only what would come of it
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    service: Service,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Obeys one command.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    super::run(async {
+        match &arguments.command {
+            Command::Create(create) => create.run().await,
+            Command::List { link, mirror_status, service, output } => {
+                let (link, status) = (link.as_deref(), mirror_status.as_deref());
+                list(&service.reached()?, link, status, output).await
+            }
+            Command::Describe { one, output } => describe(one, output).await,
+            Command::Pause(some) => alter(some, "mirrors:pause").await,
+            Command::Resume(some) => alter(some, "mirrors:resume").await,
+            Command::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
+        }
+    })
+}
+
+impl Create {
+    async fn run(&self) -> Result<(), Failure> {
+        let Create { topic, link, .. } = self;
+        let mut body = json!({
+            "source_topic_name": self.source_topic.as_ref().unwrap_or(topic),
+            "mirror_topic_name": topic,
+            "configs": configs::data(&configs::read(&self.config)?),
+        });
+        if let Some(factor) = self.replication_factor {
+            body["replication_factor"] = json!(factor);
+        }
+        let next = format!("isolog mirror describe {topic} --link {link}, or isolog link list");
+        let question = Question {
+            method: "POST",
+            path: &["links", link, "mirrors"],
+            query: flag("validate_only", self.dry_run),
+            body: Some(body),
+            next: &next,
+        };
+        self.service.reached()?.ask(question).await?;
+        say(&match self.dry_run {
+            true => format!("Mirror topic '{topic}' could be created; nothing was done.\n"),
+            false => format!(
+                "Created mirror topic '{topic}'.\n\
+                 Next: isolog mirror describe {topic} --link {link}\n"
+            ),
+        })
+    }
+}
+
+/// The mirror topics of one link, or of all.
+async fn mirrors(
+    remote: &Remote,
+    link: Option<&str>,
+    status: Option<&str>,
+) -> Result<Vec<Value>, Failure> {
+    let query = status.map(|status| ("mirror_status", status.to_ascii_uppercase()));
+    let question = Question {
+        method: "GET",
+        path: &["links", link.unwrap_or("-"), "mirrors"],
+        query: query.into_iter().collect(),
+        body: None,
+        next: "isolog link list",
+    };
+    Ok(items(&remote.ask(question).await?))
+}
+
+async fn list(
+    remote: &Remote,
+    link: Option<&str>,
+    status: Option<&str>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut rows = Rows::new(MIRRORS);
+    for mirror in mirrors(remote, link, status).await? {
+        let lags = mirror.get("mirror_lags").and_then(Value::as_array);
+        let lags = lags.into_iter().flatten().filter_map(|lag| lag.get("lag")?.as_i64());
+        let lags: Vec<i64> = lags.collect();
+        // one that is not known may be the largest
+        let most = if lags.contains(&-1) { None } else { lags.into_iter().max() };
+        rows.push(vec![
+            field(&mirror, "link_name"),
+            field(&mirror, "mirror_topic_name"),
+            field(&mirror, "source_topic_name"),
+            field(&mirror, "mirror_status"),
+            field(&mirror, "state_time_ms"),
+            field(&mirror, "num_partitions"),
+            most.map_or(json!("?"), |most| json!(most)),
+        ]);
+    }
+    say(&rows.draw(output.format))
+}
+
+fn field(value: &Value, name: &str) -> Value {
+    value.get(name).cloned().unwrap_or(Value::Null)
+}
+
+/// The link of a mirror topic: the one that is named, or the only one that has it.
+async fn link_of(remote: &Remote, link: Option<&str>, topic: &str) -> Result<String, Failure> {
+    if let Some(link) = link {
+        return Ok(link.to_owned());
+    }
+    let own = mirrors(remote, None, None).await?;
+    let own = own.iter().filter(|mirror| text(mirror, "mirror_topic_name") == topic);
+    let links: Vec<String> = own.map(|mirror| text(mirror, "link_name")).collect();
+    match &links[..] {
+        [link] => Ok(link.clone()),
+        [] => {
+            let text = format!("No link has a mirror topic '{topic}'.\nNext: {LIST}");
+            Err(Failure::Failed(text))
+        }
+        _ => Err(Failure::Failed(format!(
+            "Topic '{topic}' is or was a mirror topic of the links {}: name one by --link",
+            links.join(", ")
+        ))),
+    }
+}
+
+async fn describe(one: &One, output: &Output) -> Result<(), Failure> {
+    let remote = one.service.reached()?;
+    let link = link_of(&remote, one.link.as_deref(), &one.name).await?;
+    let question = Question {
+        method: "GET",
+        path: &["links", &link, "mirrors", &one.name],
+        query: flag("include_state_transition_errors", true),
+        body: None,
+        next: LIST,
+    };
+    let mirror = remote.ask(question).await?;
+    let mut rows = Rows::new(PARTITIONS);
+    for lag in field(&mirror, "mirror_lags").as_array().into_iter().flatten() {
+        rows.push(vec![
+            field(&mirror, "link_name"),
+            field(&mirror, "mirror_topic_name"),
+            field(&mirror, "source_topic_name"),
+            field(&mirror, "mirror_status"),
+            field(&mirror, "mirror_topic_error"),
+            field(&mirror, "state_time_ms"),
+            field(lag, "partition"),
+            field(lag, "lag"),
+            field(lag, "last_source_fetch_offset"),
+        ]);
+    }
+    say(&rows.draw(output.format))?;
+    let why = text(&mirror, "mirror_topic_error_message");
+    if output.format == super::Format::Human && !why.is_empty() {
+        say(&format!("{}\n", super::plain(&why)))?;
+    }
+    Ok(())
+}
+
+async fn alter(some: &Several, verb: &str) -> Result<(), Failure> {
+    let remote = some.service.reached()?;
+    let first = some.names.first().map_or("", String::as_str);
+    let link = link_of(&remote, some.link.as_deref(), first).await?;
+    let next = format!("isolog mirror list --link {link}");
+    let question = Question {
+        method: "POST",
+        path: &["links", &link, verb],
+        query: flag("validate_only", some.dry_run),
+        body: Some(json!({"mirror_topic_names": some.names})),
+        next: &next,
+    };
+    let answer = remote.ask(question).await?;
+    let mut rows = Rows::new(ALTERED);
+    let mut refused = 0;
+    for topic in items(&answer) {
+        let name = field(&topic, "mirror_topic_name");
+        let (code, why) = (field(&topic, "error_code"), field(&topic, "error_message"));
+        if !code.is_null() {
+            refused += 1;
+            rows.push(vec![name, json!(-1), json!(-1), json!(-1), why, code]);
+            continue;
+        }
+        for lag in field(&topic, "mirror_lags").as_array().into_iter().flatten() {
+            let (number, behind) = (field(lag, "partition"), field(lag, "lag"));
+            let last = field(lag, "last_source_fetch_offset");
+            rows.push(vec![name.clone(), number, behind, last, Value::Null, Value::Null]);
+        }
+    }
+    say(&rows.draw(some.output.format))?;
+    match refused {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+    }
+}
+
+async fn delete(one: &One, and_topic: bool, dry_run: bool) -> Result<(), Failure> {
+    let remote = one.service.reached()?;
+    let name = one.name.as_str();
+    let link = link_of(&remote, one.link.as_deref(), name).await?;
+    let path: &[&str] =
+        if and_topic { &["topics", name] } else { &["links", &link, "mirrors", name] };
+    let query = flag("validate_only", dry_run);
+    remote.ask(Question { method: "DELETE", path, query, body: None, next: LIST }).await?;
+    say(&match (dry_run, and_topic) {
+        (true, _) => format!("Mirror topic '{name}' could be let go of; nothing was done.\n"),
+        (false, true) => format!("Deleted mirror topic '{name}'.\n"),
+        (false, false) => format!("'{name}' is no mirror topic any more; the topic stays.\n"),
+    })
+}

@@ -1,0 +1,243 @@
+//! `isolog link` and `isolog mirror`: orders to a running isolog by its REST.
+//!
+//! It never asks a broker and decides nothing: the service does.
+
+mod configs;
+mod link;
+mod mirror;
+mod output;
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
+
+use crate::config;
+use crate::http::client::Answer;
+use crate::service::Access;
+
+use super::Failure;
+use super::ask;
+use super::plain;
+
+pub use self::link::Arguments as LinkArguments;
+pub use self::link::run as link;
+pub use self::mirror::Arguments as MirrorArguments;
+pub use self::mirror::run as mirror;
+
+/// Where a service listens unless told otherwise; the default of `listen`.
+pub(super) const ADDRESS_DEFAULT: &str = "127.0.0.1:8472";
+/// What stays as it is in a segment of a path (RFC 3986, 2.3).
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The most bytes of a file with a token.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Which isolog is asked, and as whom.
+#[derive(clap::Args)]
+struct Service {
+    /// Where the running isolog listens [default: http://127.0.0.1:8472]
+    #[arg(long, value_name = "URL", env = "ISOLOG_URL", value_parser = parse_url)]
+    url: Option<Address>,
+    /// The config file of the running isolog: its `listen` is asked, with its token
+    #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG")]
+    service_config: Option<PathBuf>,
+    /// A file with the token of the service; the variable ISOLOG_TOKEN may hold it instead
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// How answers are printed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A table
+    Human,
+    /// One array of objects, or one object
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+#[derive(clap::Args)]
+struct Output {
+    /// How the answer is printed
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "human")]
+    format: Format,
+}
+
+/// `host:port` of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address(pub(super) String);
+
+/// Reads `http://HOST:PORT`.
+pub(super) fn parse_url(text: &str) -> Result<Address, String> {
+    let must = || "must be http://HOST:PORT".to_owned();
+    let rest = text.strip_prefix("http://").ok_or_else(must)?.trim_end_matches('/');
+    let (host, port) = rest.rsplit_once(':').ok_or_else(must)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    let ok = !host.is_empty() && host.bytes().all(legal) && port.parse::<u16>().is_ok();
+    ok.then(|| Address(rest.to_owned())).ok_or_else(must)
+}
+
+/// Where the isolog of a config file listens, and who is let in there.
+pub(super) fn of_config(path: &Path) -> Result<(Address, Access), Failure> {
+    let config = config::load(path).map_err(Failure::Misused)?;
+    let listen = config.service.listen;
+    let mut address = listen.address();
+    // who listens everywhere is asked on this machine
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok((Address(address.to_string()), listen.access().clone()))
+}
+
+impl Service {
+    /// Who is asked; a token that is given by itself stands before the config's.
+    fn reached(&self) -> Result<Remote, Failure> {
+        let (address, mut access) = match (&self.url, &self.service_config) {
+            (Some(address), _) => (address.clone(), Access::default()),
+            (None, Some(path)) => of_config(path)?,
+            (None, None) => (Address(ADDRESS_DEFAULT.to_owned()), Access::default()),
+        };
+        if let Some(token) = self.token()? {
+            access.token = Some(token);
+        }
+        Ok(Remote { address: address.0, access })
+    }
+
+    fn token(&self) -> Result<Option<crate::service::Secret>, Failure> {
+        let text = match &self.token_file {
+            Some(path) => std::fs::read_to_string(path).map_err(|cause| {
+                Failure::Failed(format!("cannot read the token in {}: {cause}", path.display()))
+            })?,
+            None => match std::env::var("ISOLOG_TOKEN") {
+                Ok(token) if !token.is_empty() => token,
+                _ => return Ok(None),
+            },
+        };
+        let token = text.trim();
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+            let text = format!("a token has 1 to {TOKEN_BYTES_MAX} bytes");
+            return Err(Failure::Failed(text));
+        }
+        Ok(Some(crate::service::Secret::new(token.to_owned())))
+    }
+}
+
+/// A running isolog.
+struct Remote {
+    address: String,
+    access: Access,
+}
+
+/// What is asked of it, below `/kafka/v3/clusters/{id}`.
+struct Question<'a> {
+    method: &'static str,
+    /// Segments of the path, not escaped; a verb stands behind the last one with its colon.
+    path: &'a [&'a str],
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+    /// What is tried next where it is refused.
+    next: &'a str,
+}
+
+/// Runs one question after the other on a runtime of its own.
+fn run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(failed)?.block_on(work)
+}
+
+impl Remote {
+    /// The destination's id, which every path begins with.
+    async fn cluster(&self) -> Result<String, Failure> {
+        let answer = self.send("GET", "/kafka/v3/clusters", None).await?;
+        let value = self.read(&answer, "is it isolog that listens there?")?;
+        let id = value.pointer("/data/0/cluster_id").and_then(Value::as_str);
+        id.map(str::to_owned).ok_or_else(|| self.odd())
+    }
+
+    /// Asks, and gives the answer's body; null where it has none.
+    async fn ask(&self, question: Question<'_>) -> Result<Value, Failure> {
+        let mut path = format!("/kafka/v3/clusters/{}", escaped(&self.cluster().await?));
+        for segment in question.path {
+            path.push_str(&match segment.split_once(':') {
+                Some((noun, verb)) => format!("/{}:{}", escaped(noun), escaped(verb)),
+                None => format!("/{}", escaped(segment)),
+            });
+        }
+        if !question.query.is_empty() {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(&question.query);
+            path = format!("{path}?{}", query.finish());
+        }
+        let answer = self.send(question.method, &path, question.body.as_ref()).await?;
+        self.read(&answer, question.next)
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let body = body.map(Value::to_string);
+        let sent = ask::send(&self.address, method, path, body, &self.access).await;
+        sent.map_err(Failure::Failed)
+    }
+
+    fn read(&self, answer: &Answer, next: &str) -> Result<Value, Failure> {
+        if answer.status.is_success() {
+            if answer.body.is_empty() {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_slice(&answer.body).map_err(|_| self.odd());
+        }
+        let told: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let text = told.as_ref().and_then(|told| told.get("message")).and_then(Value::as_str);
+        let text = plain(text.unwrap_or("it gives no reason"));
+        let next = match answer.status.as_u16() {
+            401 => "give the token by --token-file or ISOLOG_TOKEN",
+            404 if text.contains("no such path") || text.contains("there are /metrics") => {
+                "the isolog there takes no orders: start one of this version"
+            }
+            _ => next,
+        };
+        let (status, address) = (answer.status.as_u16(), &self.address);
+        Err(Failure::Failed(format!("{text} ({status} of {address})\nNext: {next}")))
+    }
+
+    fn odd(&self) -> Failure {
+        Failure::Failed(format!("{} does not answer as isolog does", self.address))
+    }
+}
+
+fn escaped(segment: &str) -> String {
+    utf8_percent_encode(segment, PLAIN).to_string()
+}
+
+/// A flag of a query, where it is set.
+fn flag(name: &'static str, is_set: bool) -> Vec<(&'static str, String)> {
+    if is_set { vec![(name, "true".to_owned())] } else { Vec::new() }
+}
+
+/// A field of an answer as text; empty where it is null.
+fn text(value: &Value, field: &str) -> String {
+    match value.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The items of a list.
+fn items(list: &Value) -> Vec<Value> {
+    list.get("data").and_then(Value::as_array).cloned().unwrap_or_default()
+}

@@ -1,0 +1,197 @@
+//! Who may ask, and what each of them may order.
+//!
+//! It never says which part of a login was wrong, and never keeps what was sent.
+
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::header;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::secure::Secret;
+
+/// What somebody may do; each holds those before it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Look at everything.
+    Read,
+    /// Pause, resume, promote and fail over.
+    Operate,
+    /// Create, change and delete.
+    Administer,
+}
+
+impl Right {
+    /// The word of the config and of refusals.
+    pub fn word(self) -> &'static str {
+        match self {
+            Right::Read => "read",
+            Right::Operate => "operate",
+            Right::Administer => "administer",
+        }
+    }
+}
+
+/// Somebody who was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// As audit lines name them.
+    pub name: String,
+    /// What they may do.
+    pub right: Right,
+}
+
+/// Why somebody is not let in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The Host header names another machine than the one that listens.
+    Host,
+    /// A web page of somewhere else asks.
+    Origin,
+    /// The token is missing or wrong.
+    Token,
+}
+
+impl Denied {
+    /// What to do.
+    pub fn text(self) -> &'static str {
+        match self {
+            Denied::Host => "the Host header must name loopback",
+            Denied::Origin => "web pages of other places may not ask here",
+            Denied::Token => {
+                "send the token: Authorization: Bearer TOKEN, or Basic with it as the password"
+            }
+        }
+    }
+}
+
+/// Who is let in.
+#[derive(Debug)]
+pub struct Guard {
+    /// What clients must send.
+    pub token: Option<Secret>,
+    /// The port is on loopback: requests must name it so.
+    pub is_local: bool,
+    /// TLS let in only clients with a certificate.
+    pub clients_are_known: bool,
+}
+
+/// What a browser says about the page that asks.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+impl Guard {
+    /// A web page that had its own name point at loopback must not ask this port, nor one of
+    /// another place, nor anybody without the token, where there is one.
+    pub fn admit(&self, headers: &HeaderMap) -> Result<Principal, Denied> {
+        let head = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let host = head(header::HOST);
+        if self.is_local && !host.is_none_or(is_local) {
+            return Err(Denied::Host);
+        }
+        let is_foreign = |origin: &str| origin.split_once("://").map(|(_, at)| at) != host;
+        if head(header::ORIGIN).is_some_and(is_foreign)
+            || head(FETCH_SITE).is_some_and(|site| site == "cross-site")
+        {
+            return Err(Denied::Origin);
+        }
+        let Some(token) = &self.token else {
+            let name = if self.clients_are_known { "client certificate" } else { "loopback" };
+            return Ok(Principal { name: name.to_owned(), right: Right::Administer });
+        };
+        let sent = head(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+        let is_known = sent.is_some_and(|(scheme, sent)| is_sent(token, scheme, sent.trim()));
+        let known = Principal { name: "token".to_owned(), right: Right::Administer };
+        if is_known { Ok(known) } else { Err(Denied::Token) }
+    }
+}
+
+/// Whether a client sent the token. The scheme's letters may be of any case (RFC 9110, 11.1); the
+/// published SDKs send Basic, and whose the token is does not rest on the name they give.
+fn is_sent(token: &Secret, scheme: &str, sent: &str) -> bool {
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return token.is(sent.as_bytes());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return false;
+    }
+    let Ok(pair) = STANDARD.decode(sent).map(Zeroizing::new) else { return false };
+    let colon = pair.iter().position(|byte| *byte == b':');
+    colon.and_then(|at| pair.get(at + 1..)).is_some_and(|password| token.is(password))
+}
+
+/// Whether a Host header names loopback.
+fn is_local(host: &str) -> bool {
+    let port = |text: &str| text.parse::<u16>().is_ok();
+    let name = match host.rsplit_once(':') {
+        Some((name, digits)) if port(digits) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    loopback || name.eq_ignore_ascii_case("localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(token: Option<&str>) -> Guard {
+        let token = token.map(|token| Secret::new(token.to_owned()));
+        Guard { token, is_local: true, clients_are_known: false }
+    }
+
+    fn admitted(guard: &Guard, heads: &[(&str, &str)]) -> Result<String, Denied> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in heads {
+            let name: HeaderName = name.parse().unwrap();
+            headers.insert(name, value.parse().unwrap());
+        }
+        guard.admit(&headers).map(|principal| principal.name)
+    }
+
+    #[test]
+    fn only_names_of_loopback_are_local() {
+        for good in ["localhost", "LocalHost:1", "127.0.0.1:8472", "[::1]:8472", "127.9.9.9"] {
+            assert!(is_local(good), "{good}");
+        }
+        for bad in ["", "evil.example", "evil.example:8472", "10.0.0.1", "localhost.evil:1"] {
+            assert!(!is_local(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_taken_as_bearer_and_as_basic() {
+        let guard = guard(Some("0123456789abcdef"));
+        let with = |value: &str| admitted(&guard, &[("authorization", value)]);
+        assert_eq!(with("Bearer 0123456789abcdef"), Ok("token".to_owned()));
+        assert_eq!(with("bEARER  0123456789abcdef "), Ok("token".to_owned()));
+        let basic = |pair: &str| with(&format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(basic("anybody:0123456789abcdef"), Ok("token".to_owned()));
+        assert_eq!(basic(":0123456789abcdef"), Ok("token".to_owned()));
+        for bad in ["anybody:", "0123456789abcdef", "0123456789abcdef:x", "a:0123456789abcde", ""] {
+            assert_eq!(basic(bad), Err(Denied::Token), "{bad}");
+        }
+        for bad in ["", "Bearer", "Bearer x", "Basic %%%", "Digest 0123456789abcdef"] {
+            assert_eq!(with(bad), Err(Denied::Token), "{bad}");
+        }
+        assert_eq!(admitted(&guard, &[]), Err(Denied::Token));
+    }
+
+    /// Without a token the port trusts its machine: a page in a browser there is not trusted.
+    #[test]
+    fn pages_of_other_places_may_not_ask() {
+        let guard = guard(None);
+        let local = ("host", "localhost:8472");
+        assert_eq!(admitted(&guard, &[local]), Ok("loopback".to_owned()));
+        let own = ("origin", "http://localhost:8472");
+        assert_eq!(admitted(&guard, &[local, own]), Ok("loopback".to_owned()));
+        for origin in ["http://evil.example", "null", "http://localhost:1", ""] {
+            let told = admitted(&guard, &[local, ("origin", origin)]);
+            assert_eq!(told, Err(Denied::Origin), "{origin}");
+        }
+        let told = admitted(&guard, &[local, ("sec-fetch-site", "cross-site")]);
+        assert_eq!(told, Err(Denied::Origin));
+        assert_eq!(admitted(&guard, &[("host", "evil.example")]), Err(Denied::Host));
+    }
+}

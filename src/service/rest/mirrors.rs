@@ -1,0 +1,228 @@
+//! Mirror topics by REST: created, paused, resumed, forgotten, deleted.
+//!
+//! It never promotes and never fails over: this version of isolog cannot, and says so.
+
+use std::collections::BTreeSet;
+
+use regex::RegexBuilder;
+
+use crate::control::order::MirrorVerb;
+use crate::control::order::NewMirror;
+use crate::control::order::Outcome;
+use crate::control::order::Verb;
+use crate::control::start::StartSpec;
+use crate::control::topic::Stage;
+use crate::ids::LinkName;
+use crate::ids::TopicName;
+use crate::link::registry::Seen;
+
+use super::Api;
+use super::Reply;
+use super::answers::Place;
+use super::configs;
+use super::error::Kind;
+use super::error::Problem;
+use super::request::AlterMirrors;
+use super::request::Asked;
+use super::request::CreateMirror;
+use super::request::shown;
+use super::table::Call;
+use super::table::Route;
+use super::text_of;
+
+/// The longest pattern, and the memory that it may become.
+const PATTERN_BYTES_MAX: usize = 1_000;
+const PATTERN_SIZE_MAX: usize = 1 << 20;
+/// How many topics one order names.
+const NAMES_MAX: usize = 10_000;
+/// The config of a new mirror topic that is no topic's config.
+const START: &str = "mirror.start.offset.spec";
+
+pub(super) async fn create(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+    let body: CreateMirror = asked.json()?;
+    let link = api.known_link(asked)?;
+    let source = topic("source_topic_name", &body.source_topic_name)?;
+    let mirror = body.mirror_topic_name.as_deref();
+    let mirror = mirror.map(|name| topic("mirror_topic_name", name)).transpose()?;
+    if body.replication_factor.is_some_and(|factor| factor < 1) {
+        let text = "Field 'replication_factor' of the body must be 1 or more.";
+        return Err(Problem::malformed(text));
+    }
+    let mut given = configs::given(body.configs.as_deref().unwrap_or_default())?;
+    let start = given.remove(START).map(|spec| {
+        StartSpec::parse(&spec).ok_or_else(|| {
+            Problem::new(
+                Kind::Refused,
+                format!(
+                    "{START} must be earliest, latest, or a time with its zone such as \
+                     2026-11-21T09:30:00Z."
+                ),
+            )
+        })
+    });
+    let new = NewMirror {
+        source,
+        mirror,
+        start: start.transpose()?,
+        replicas: body.replication_factor,
+        configs: given,
+    };
+    let is_dry = asked.flag("validate_only", false);
+    whole(api.outcomes(link, Verb::CreateMirror(new), is_dry).await)?;
+    Ok(Reply::Nothing(204))
+}
+
+pub(super) async fn forget(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+    let link = api.known_link(asked)?;
+    let name = asked.param("mirror_topic_name");
+    let topic = TopicName::new(name).ok_or_else(|| no_mirror(&link, name))?;
+    let verb = Verb::Mirrors(vec![topic], MirrorVerb::Delete { topic: false });
+    whole(api.outcomes(link, verb, asked.flag("validate_only", false)).await)?;
+    Ok(Reply::Nothing(204))
+}
+
+pub(super) async fn delete_topic(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+    let name = asked.param("topic_name");
+    let other = || {
+        let text = format!(
+            "Topic {} is not a mirror topic of a link that was created by an order: isolog \
+             deletes no other.",
+            shown(name)
+        );
+        Problem::new(Kind::UnknownTopic, text)
+    };
+    let topic = TopicName::new(name).ok_or_else(other)?;
+    let link = owner(&api.orders.registry.seen(), &topic).ok_or_else(other)?;
+    let verb = Verb::Mirrors(vec![topic], MirrorVerb::Delete { topic: true });
+    whole(api.outcomes(link, verb, false).await)?;
+    Ok(Reply::Nothing(204))
+}
+
+/// The link that a topic is a mirror of: of several, the one that has not stopped.
+fn owner(seen: &Seen, topic: &TopicName) -> Option<LinkName> {
+    let own = seen.mirrors.iter().filter(|((_, name), _)| name == topic);
+    let stopped = |stage: Stage| matches!(stage, Stage::Stopped(_));
+    own.min_by_key(|(_, mirror)| stopped(mirror.row.stage)).map(|((link, _), _)| link.clone())
+}
+
+pub(super) async fn alter(
+    api: &Api,
+    asked: &Asked,
+    call: Call,
+    place: Place,
+) -> Result<Reply, Problem> {
+    let body: AlterMirrors = asked.json()?;
+    let link = api.known_link(asked)?;
+    let (word, verb) = match call {
+        Call::Pause => ("pause", MirrorVerb::Pause),
+        _ => ("resume", MirrorVerb::Resume),
+    };
+    let names = chosen(&body, &api.orders.registry.seen(), &link)?;
+    let topics: Vec<TopicName> = names.iter().filter_map(|name| TopicName::new(name)).collect();
+    let is_dry = asked.flag("validate_only", false);
+    let mut done = Vec::new();
+    if !topics.is_empty() {
+        done = api.outcomes(link.clone(), Verb::Mirrors(topics, verb), is_dry).await;
+    }
+    let refused = |outcome: &Outcome| outcome.topic.is_none().then(|| outcome.result.clone().err());
+    if let Some(refusal) = done.iter().filter_map(refused).flatten().next() {
+        return Err(Problem::of_link(refusal));
+    }
+    let text = api.aside(move |api| {
+        let all = api.everything();
+        let shown = names.into_iter().map(|name| {
+            let of =
+                |outcome: &&Outcome| outcome.topic.as_ref().is_some_and(|t| *t.as_str() == *name);
+            let result = match done.iter().find(of) {
+                Some(outcome) => outcome.result.clone().map_err(Problem::of_topic),
+                None => Err(no_mirror(&link, &name)),
+            };
+            let mirror = all.mirror(&link.0, &name);
+            (name, result, mirror)
+        });
+        text_of(&place.altered(&link.0, word, &shown.collect::<Vec<_>>()))
+    });
+    text.await?.map(Reply::Json)
+}
+
+/// What this version cannot do is refused whole, after all that is wrong with the request.
+pub(super) async fn later(api: &Api, asked: &Asked, route: &Route) -> Result<Reply, Problem> {
+    let body: AlterMirrors = asked.json()?;
+    let link = api.known_link(asked)?;
+    chosen(&body, &api.orders.registry.seen(), &link)?;
+    let verb = route.path.rsplit_once(':').map_or("", |(_, verb)| verb);
+    let text = format!(
+        "'{verb}' is not available in this version of isolog: nothing was changed. To write into a \
+         mirror topic, delete its mirror (DELETE …/links/{link}/mirrors/TOPIC, or `isolog mirror \
+         delete TOPIC`) when its lag is 0: the topic stays and is an ordinary one."
+    );
+    Err(Problem::new(Kind::NotYet, text))
+}
+
+/// The topics that an order names, or whose whole names fit its pattern.
+fn chosen(body: &AlterMirrors, seen: &Seen, link: &LinkName) -> Result<Vec<String>, Problem> {
+    let either = "Give either mirror_topic_names or mirror_topic_name_pattern.";
+    match (&body.mirror_topic_names, &body.mirror_topic_name_pattern) {
+        (Some(names), None) if names.is_empty() => {
+            Err(Problem::malformed("Field 'mirror_topic_names' of the body must name a topic."))
+        }
+        (Some(names), None) if names.len() > NAMES_MAX => {
+            let text = format!("One order names {NAMES_MAX} topics at most: use a pattern.");
+            Err(Problem::malformed(text))
+        }
+        (Some(names), None) => {
+            let mut known = BTreeSet::new();
+            Ok(names.iter().filter(|name| known.insert(*name)).cloned().collect())
+        }
+        (None, Some(pattern)) => {
+            let fits = compiled(pattern)?;
+            let alive = seen.mirrors_of(link).filter(|(name, mirror)| {
+                !matches!(mirror.row.stage, Stage::Stopped(_)) && fits.is_match(name.as_str())
+            });
+            Ok(alive.map(|(name, _)| name.to_string()).collect())
+        }
+        _ => Err(Problem::malformed(either)),
+    }
+}
+
+/// A pattern of whole names, in RE2's syntax.
+fn compiled(pattern: &str) -> Result<regex::Regex, Problem> {
+    let wrong = |why: &str| {
+        let text = format!("Field 'mirror_topic_name_pattern' of the body {why}.");
+        Problem::malformed(text)
+    };
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(wrong(&format!("is longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    let build = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_SIZE_MAX).build();
+    // by itself first: a bracket too many must not close the one around it
+    build(pattern)
+        .and_then(|_| build(&format!("^(?:{pattern})$")))
+        .map_err(|_| wrong("is no regular expression, or too large a one"))
+}
+
+/// The refusal of an order about one topic, or of the order as a whole.
+fn whole(outcomes: Vec<Outcome>) -> Result<(), Problem> {
+    for outcome in outcomes {
+        let is_of_topic = outcome.topic.is_some();
+        outcome.result.map_err(|refusal| match is_of_topic {
+            true => Problem::of_topic(refusal),
+            false => Problem::of_link(refusal),
+        })?;
+    }
+    Ok(())
+}
+
+fn topic(field: &str, name: &str) -> Result<TopicName, Problem> {
+    TopicName::new(name).ok_or_else(|| {
+        Problem::malformed(format!(
+            "Field '{field}' of the body must be a topic name: 1 to 249 of a-z, A-Z, 0-9, '.', \
+             '_' and '-'."
+        ))
+    })
+}
+
+fn no_mirror(link: &LinkName, topic: &str) -> Problem {
+    let text = format!("Topic {} is not a mirror topic of cluster link '{link}'.", shown(topic));
+    Problem::new(Kind::UnknownTopic, text)
+}

@@ -1,0 +1,342 @@
+//! REST v3 of Kafka for links and mirror topics, in Cluster Linking's words.
+//!
+//! It never decides anything about them: the registry does, and what it answers is shown.
+//!
+//! ```text
+//!   request ─▶ path, query: the table ─▶ right ─▶ cluster id ─▶ body ─▶ reads or orders
+//! ```
+
+mod answers;
+mod configs;
+mod error;
+mod links;
+mod mirrors;
+mod openapi;
+mod reads;
+mod request;
+mod schemas;
+mod shown;
+mod table;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::any;
+use axum::routing::get;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use crate::control::order::Order;
+use crate::control::order::Outcome;
+use crate::control::order::Refusal;
+use crate::control::order::Verb;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::link::registry::Registry;
+use crate::service::auth::Principal;
+use crate::service::auth::Right;
+use crate::service::kept::Kept;
+use crate::service::kept::Turn;
+use crate::service::view::PartitionView;
+use crate::service::view::Sight;
+use crate::settings::link::Defaults;
+
+use self::answers::Place;
+use self::error::Kind;
+use self::request::Asked;
+use self::shown::Everything;
+use self::table::Call;
+use self::table::Led;
+use self::table::Route;
+
+pub use self::error::Problem;
+
+/// How many requests are answered at once: an order may wait for its answer, and metrics and
+/// health must not wait with it.
+const REQUESTS_MAX: usize = 24;
+/// The most letters of a Host header that answers repeat.
+const HOST_LETTERS_MAX: usize = 255;
+
+/// What comes back from the source that a link's properties lead to.
+pub type Reaching = Pin<Box<dyn Future<Output = Result<ClusterId, Refusal>> + Send>>;
+
+/// Reaches a source before there is a link to it: `validate_link`.
+pub trait Probe: Send + Sync + 'static {
+    /// The id of the cluster that answers, or why none does; bounded in time.
+    fn reach(&self, link: &LinkName, configs: &BTreeMap<String, String>) -> Reaching;
+}
+
+/// What orders need of the running whole.
+#[derive(Clone)]
+pub struct Orders {
+    /// Where they are given.
+    pub registry: Registry,
+    /// The destination's id, once it has been reached.
+    pub cluster: watch::Receiver<Option<ClusterId>>,
+    /// The links that the config file declares and that run without the registry.
+    pub declared: Arc<BTreeSet<String>>,
+    /// What a link gets that its own properties do not say.
+    pub defaults: Arc<Defaults>,
+    /// Reaches sources.
+    pub probe: Option<Arc<dyn Probe>>,
+}
+
+impl std::fmt::Debug for Orders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orders").field("declared", &self.declared).finish_non_exhaustive()
+    }
+}
+
+/// What every request is answered with.
+#[derive(Clone)]
+pub struct Api {
+    /// Orders.
+    pub orders: Orders,
+    /// What runs.
+    pub sight: Arc<dyn Sight>,
+    /// Its partitions, sorted, kept for a moment.
+    pub partitions: Kept<Arc<Vec<PartitionView>>>,
+    /// Large answers are prepared one after the other.
+    pub turn: Turn,
+    /// The port speaks TLS.
+    pub is_tls: bool,
+}
+
+/// What is answered when all is well.
+enum Reply {
+    /// A body of JSON.
+    Json(Vec<u8>),
+    /// No body, and this status.
+    Nothing(u16),
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        match self {
+            Reply::Json(text) => {
+                ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+            }
+            Reply::Nothing(status) => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT).into_response()
+            }
+        }
+    }
+}
+
+/// The routes of REST, and the document that describes them.
+pub fn router(api: Api) -> Router {
+    let served = Served { api, room: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    Router::new()
+        .route("/kafka/v3/{*rest}", any(serve))
+        .route("/openapi.json", get(async || axum::Json(openapi::document())))
+        .with_state(served)
+}
+
+#[derive(Clone)]
+struct Served {
+    api: Api,
+    room: Arc<Semaphore>,
+}
+
+async fn serve(State(served): State<Served>, request: Request) -> Response {
+    let Ok(_room) = served.room.try_acquire() else {
+        let text = "Too many requests are being answered: try again in a moment.";
+        return Problem::new(Kind::TooMany, text).into_response();
+    };
+    let segments = match request::segments(request.uri().path()) {
+        Ok(segments) => segments,
+        Err(problem) => return problem.into_response(),
+    };
+    match table::lead(request.method().as_str(), &segments) {
+        Led::To(route, params) => {
+            let who = request.extensions().get::<Principal>().cloned();
+            let subject: Vec<&str> = params.iter().skip(1).map(|(_, name)| &**name).collect();
+            let (subject, query) = (subject.join("/"), request.uri().query().map(str::to_owned));
+            let asked = Asked::new(route, params, query.as_deref());
+            let is_dry = asked.as_ref().is_ok_and(|asked| asked.flag("validate_only", false));
+            let done = obey(&served.api, route, asked, who.as_ref(), request).await;
+            audit(route, &subject, who.as_ref(), is_dry, &done);
+            done.map_or_else(Problem::into_response, Reply::into_response)
+        }
+        Led::Methods(methods) => {
+            let text = format!("This path takes {}.", methods.join(", "));
+            let mut answer = Problem::new(Kind::Method, text).into_response();
+            if let Ok(allow) = HeaderValue::from_str(&methods.join(", ")) {
+                answer.headers_mut().insert(header::ALLOW, allow);
+            }
+            answer
+        }
+        Led::Nowhere => {
+            let text = "There is no such path; /openapi.json has all that are.";
+            Problem::new(Kind::Unknown, text).into_response()
+        }
+    }
+}
+
+/// One line for each order: who, what, whether it was meant, and what came of it.
+fn audit(
+    route: &Route,
+    subject: &str,
+    who: Option<&Principal>,
+    is_dry: bool,
+    done: &Result<Reply, Problem>,
+) {
+    if route.right == Right::Read {
+        return;
+    }
+    let who = who.map_or("nobody", |who| &who.name);
+    let (status, text) = match done {
+        Ok(Reply::Json(_)) => (200, ""),
+        Ok(Reply::Nothing(status)) => (*status, ""),
+        Err(problem) => (problem.status(), problem.text.as_str()),
+    };
+    tracing::info!(who, order = route.name, subject, dry = is_dry, status, text, "an order");
+}
+
+async fn obey(
+    api: &Api,
+    route: &'static Route,
+    asked: Result<Asked, Problem>,
+    who: Option<&Principal>,
+    request: Request,
+) -> Result<Reply, Problem> {
+    let right = who.map(|who| who.right);
+    if right.is_none_or(|right| right < route.right) {
+        let (word, name) = (route.right.word(), who.map_or("nobody", |who| &who.name));
+        let text = format!("{name} has no right to do that: it takes the right '{word}'.");
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    let mut asked = asked?;
+    let place = api.place(&request)?;
+    if asked.params.iter().any(|(name, id)| *name == "cluster_id" && *id != place.cluster) {
+        let id = request::shown(asked.param("cluster_id"));
+        let text = format!(
+            "Cluster {id} is not served here: the destination of this isolog is '{}'.",
+            place.cluster
+        );
+        return Err(Problem::new(Kind::Unknown, text));
+    }
+    if route.body.is_some() {
+        let (parts, body) = request.into_parts();
+        let length = parts.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        // who waits to be told that the body may come need not send it
+        let waits = parts.headers.contains_key(header::EXPECT);
+        if waits && length.is_some_and(|length| length > request::BODY_BYTES_MAX as u64) {
+            return Err(request::too_long());
+        }
+        asked.body = request::read(body).await?;
+        if !asked.body.is_empty() {
+            request::check_type(&parts.headers)?;
+        }
+    }
+    match route.call {
+        Call::CreateLink => links::create(api, &asked).await,
+        Call::DeleteLink => links::delete(api, &asked).await,
+        Call::AlterConfigs => configs::alter(api, &asked).await,
+        Call::PutConfig => configs::put(api, &asked).await,
+        Call::ResetConfig => configs::reset(api, &asked).await,
+        Call::CreateMirror => mirrors::create(api, &asked).await,
+        Call::ForgetMirror => mirrors::forget(api, &asked).await,
+        Call::DeleteTopic => mirrors::delete_topic(api, &asked).await,
+        Call::Pause | Call::Resume => mirrors::alter(api, &asked, route.call, place).await,
+        Call::Later => mirrors::later(api, &asked, route).await,
+        _ => api.read(route.call, asked, place).await,
+    }
+}
+
+impl Api {
+    /// Where answers say that they are.
+    fn place(&self, request: &Request) -> Result<Place, Problem> {
+        let cluster = self.orders.cluster.borrow().clone().ok_or_else(|| {
+            let text = "The destination has not been reached yet: try again in a moment.";
+            Problem::new(Kind::Unavailable, text)
+        })?;
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.filter(|host| host.len() <= HOST_LETTERS_MAX).unwrap_or("localhost");
+        let scheme = if self.is_tls { "https" } else { "http" };
+        Ok(Place { base: format!("{scheme}://{host}"), cluster: cluster.to_string() })
+    }
+
+    /// Does work that may take long aside, in turn.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Api) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let api = self.clone();
+        let failed =
+            |_| Problem::new(Kind::Broken, "The answer failed, which is a fault of isolog.");
+        self.turn.aside(move || work(&api)).await.map_err(failed)
+    }
+
+    async fn read(&self, call: Call, asked: Asked, place: Place) -> Result<Reply, Problem> {
+        let text = self.aside(move |api| {
+            let shown = reads::answer(call, &asked, &place, &api.everything())?;
+            text_of(&shown)
+        });
+        text.await?.map(Reply::Json)
+    }
+
+    /// All that is seen now; to be called aside.
+    fn everything(&self) -> Everything {
+        let partitions = self.partitions.get(|| {
+            let mut all = self.sight.partitions();
+            all.sort_by(|left, right| left.place().cmp(&right.place()));
+            Arc::new(all)
+        });
+        let mut declared = self.sight.links();
+        declared.retain(|link| self.orders.declared.contains(&link.name));
+        Everything { seen: self.orders.registry.seen(), partitions, declared }
+    }
+
+    /// A link that is there, by its name.
+    fn known_link(&self, asked: &Asked) -> Result<LinkName, Problem> {
+        let name = asked.param("link_name");
+        let key = LinkName(name.into());
+        if self.orders.registry.seen().links.contains_key(&key) {
+            return Ok(key);
+        }
+        if self.orders.declared.contains(name) {
+            let text = format!(
+                "Cluster link '{name}' is declared in the config file and runs as that says: \
+                 change its lines under [link.{name}] there, and start isolog again."
+            );
+            return Err(Problem::new(Kind::Refused, text));
+        }
+        Err(no_link(name))
+    }
+
+    /// Gives an order about a link itself.
+    async fn order(&self, link: LinkName, verb: Verb, is_dry: bool) -> Result<(), Problem> {
+        let outcomes = self.outcomes(link, verb, is_dry).await;
+        match outcomes.into_iter().find_map(|outcome| outcome.result.err()) {
+            Some(refusal) => Err(Problem::of_link(refusal)),
+            None => Ok(()),
+        }
+    }
+
+    async fn outcomes(&self, link: LinkName, verb: Verb, is_dry: bool) -> Vec<Outcome> {
+        self.orders.registry.order(Order { link, verb, is_dry }).await
+    }
+}
+
+fn no_link(name: &str) -> Problem {
+    let text = format!("Cluster link {} does not exist.", request::shown(name));
+    Problem::new(Kind::Unknown, text)
+}
+
+fn text_of(value: &Value) -> Result<Vec<u8>, Problem> {
+    let failed = |_| Problem::new(Kind::Broken, "The answer failed, which is a fault of isolog.");
+    serde_json::to_vec(value).map_err(failed)
+}

@@ -1,0 +1,285 @@
+//! Links and mirror topics as REST shows them: those that the registry has, and those that the
+//! config file declares and that run beside it.
+//!
+//! It never decides anything, and never shows a value of a config.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::control::row::LinkMode;
+use crate::control::topic::Status;
+use crate::ids::LinkName;
+use crate::link::registry::Counts;
+use crate::link::registry::LinkSeen;
+use crate::link::registry::MirrorSeen;
+use crate::link::registry::Seen;
+use crate::link::registry::TaskSeen;
+use crate::service::view::LinkView;
+use crate::service::view::PartitionView;
+
+/// What an offset or a lag is that nobody knows.
+const UNKNOWN: i64 = -1;
+
+/// All that is seen at one moment.
+pub struct Everything {
+    /// What the registry has.
+    pub seen: Arc<Seen>,
+    /// All partitions that run, by link, topic and number.
+    pub partitions: Arc<Vec<PartitionView>>,
+    /// The links that run because the config file declares them.
+    pub declared: Vec<LinkView>,
+}
+
+/// A link.
+pub struct LinkShown {
+    /// Its name.
+    pub name: String,
+    /// `cluster_link_id`, where it has one.
+    pub id: Option<String>,
+    /// The source's id.
+    pub source: Option<String>,
+    /// `link.mode`.
+    pub mode: LinkMode,
+    /// A word of Cluster Linking's.
+    pub state: &'static str,
+    /// Why it does not go on, by code and text.
+    pub fault: Option<(String, String)>,
+    /// Its mirror topics, in order.
+    pub topics: Vec<String>,
+    /// Its tasks.
+    pub tasks: Vec<TaskSeen>,
+    /// Its partitions by what they do.
+    pub counts: Counts,
+}
+
+/// A mirror topic.
+pub struct MirrorShown {
+    /// Whose it is.
+    pub link: String,
+    /// Its name here.
+    pub mirror: String,
+    /// Its name at the source.
+    pub source: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// A word of Cluster Linking's.
+    pub status: &'static str,
+    /// Why it does not go on, by code and text.
+    pub fault: Option<(String, String)>,
+    /// Since when it is in that state, in ms since 1970; 0 where that is not known.
+    pub since_ms: i64,
+    /// How far each partition is behind.
+    pub lags: Vec<Lag>,
+    /// What a stop waits for.
+    pub blockers: Vec<String>,
+    /// `replication.factor`, where it was said.
+    pub replicas: Option<i16>,
+}
+
+/// How far a partition is behind; -1 where that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lag {
+    /// The partition.
+    pub partition: i32,
+    /// Records that the source has and the mirror has not.
+    pub lag: i64,
+    /// The first offset of the source that is not mirrored.
+    pub last_source_fetch_offset: i64,
+}
+
+impl Everything {
+    /// All links, by name.
+    pub fn links(&self) -> Vec<LinkShown> {
+        let seen = self.seen.links.iter().map(|(name, link)| self.commanded(name, link));
+        let mut all: Vec<LinkShown> =
+            seen.chain(self.declared().map(|link| self.declares(link))).collect();
+        all.sort_by(|left, right| left.name.cmp(&right.name));
+        all
+    }
+
+    /// A link by its name.
+    pub fn link(&self, name: &str) -> Option<LinkShown> {
+        let key = LinkName(name.into());
+        match self.seen.links.get(&key) {
+            Some(link) => Some(self.commanded(&key, link)),
+            None => self.declared().find(|link| link.name == name).map(|link| self.declares(link)),
+        }
+    }
+
+    /// The links of the config file that the registry does not have.
+    fn declared(&self) -> impl Iterator<Item = &LinkView> {
+        let has = |name: &str| self.seen.links.contains_key(&LinkName(name.into()));
+        self.declared.iter().filter(move |link| !has(&link.name))
+    }
+
+    /// The mirror topics of one link, or of all, by link and name.
+    pub fn mirrors(&self, link: Option<&str>) -> Vec<MirrorShown> {
+        let mut all = Vec::new();
+        for ((of, topic), mirror) in &self.seen.mirrors {
+            if link.is_none_or(|link| *link == *of.0) {
+                all.push(self.commanded_mirror(&of.0, topic.as_str(), mirror));
+            }
+        }
+        for declared in self.declared().filter(|one| link.is_none_or(|link| one.name == link)) {
+            let own = self.of_link(&declared.name);
+            let topics = own.chunk_by(|left, right| left.topic == right.topic);
+            all.extend(topics.map(|topic| declares_mirror(declared, topic)));
+        }
+        all.sort_by(|left, right| (&left.link, &left.mirror).cmp(&(&right.link, &right.mirror)));
+        all
+    }
+
+    /// One mirror topic.
+    pub fn mirror(&self, link: &str, topic: &str) -> Option<MirrorShown> {
+        let key = (LinkName(link.into()), crate::ids::TopicName::new(topic)?);
+        if let Some(mirror) = self.seen.mirrors.get(&key) {
+            return Some(self.commanded_mirror(link, topic, mirror));
+        }
+        let declared = self.declared().find(|one| one.name == link)?;
+        let own = self.of_topic(link, topic);
+        (!own.is_empty()).then(|| declares_mirror(declared, own))
+    }
+
+    fn commanded(&self, name: &LinkName, link: &LinkSeen) -> LinkShown {
+        let fault = link.fault().map(|fault| (fault.code.clone(), fault.text.clone()));
+        LinkShown {
+            name: name.to_string(),
+            id: Some(link.row.id.clone()),
+            source: link.row.source.as_ref().map(|id| id.to_string()),
+            mode: link.row.mode,
+            state: link.state.word(),
+            fault,
+            topics: self.seen.mirrors_of(name).map(|(topic, _)| topic.to_string()).collect(),
+            tasks: link.tasks.clone(),
+            counts: self.seen.counts(name),
+        }
+    }
+
+    fn commanded_mirror(&self, link: &str, topic: &str, mirror: &MirrorSeen) -> MirrorShown {
+        let running: BTreeMap<i32, &PartitionView> =
+            self.of_topic(link, topic).iter().map(|view| (view.partition, view)).collect();
+        let lag = |partition: i32| match running.get(&partition) {
+            Some(view) => lag_of(view),
+            None => sealed_lag(mirror, partition),
+        };
+        let row = &mirror.row;
+        let reason = mirror.reason.as_ref();
+        let blockers = reason.filter(|_| mirror.status == Status::PendingStopped);
+        MirrorShown {
+            link: link.to_owned(),
+            mirror: topic.to_owned(),
+            source: row.source_topic.to_string(),
+            partitions: row.partitions,
+            status: mirror.status.word_v3(),
+            fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
+            since_ms: row.since.0,
+            lags: (0..row.partitions).map(lag).collect(),
+            blockers: blockers.map(|fault| fault.text.clone()).into_iter().collect(),
+            replicas: row.replicas,
+        }
+    }
+
+    fn declares(&self, link: &LinkView) -> LinkShown {
+        let own = self.of_link(&link.name);
+        let topics = own.chunk_by(|left, right| left.topic == right.topic);
+        let state = link_word(&link.state);
+        let fault = matches!(state, "UNAVAILABLE" | "FAILED")
+            .then(|| ("UNKNOWN".to_owned(), link.reason.clone()));
+        let (halted, all) = (link.halted, link.partitions);
+        let counts = match state {
+            "ACTIVE" | "UNKNOWN" => {
+                Counts { active: all.saturating_sub(halted), in_error: halted, ..Counts::default() }
+            }
+            "PAUSED" => Counts { paused: all, ..Counts::default() },
+            _ => Counts { in_error: all, ..Counts::default() },
+        };
+        LinkShown {
+            name: link.name.clone(),
+            id: None,
+            source: link.source_cluster_id.clone(),
+            mode: LinkMode::Destination,
+            state,
+            fault,
+            topics: topics.filter_map(|topic| Some(topic.first()?.topic.clone())).collect(),
+            tasks: Vec::new(),
+            counts,
+        }
+    }
+
+    fn of_link(&self, link: &str) -> &[PartitionView] {
+        run_of(&self.partitions, |view| view.link.as_str().cmp(link))
+    }
+
+    fn of_topic(&self, link: &str, topic: &str) -> &[PartitionView] {
+        run_of(&self.partitions, |view| {
+            (view.link.as_str(), view.topic.as_str()).cmp(&(link, topic))
+        })
+    }
+}
+
+/// The part of a sorted list that compares as equal.
+fn run_of(
+    all: &[PartitionView],
+    compare: impl Fn(&PartitionView) -> std::cmp::Ordering,
+) -> &[PartitionView] {
+    let start = all.partition_point(|view| compare(view).is_lt());
+    let end = all.partition_point(|view| compare(view).is_le());
+    all.get(start..end).unwrap_or_default()
+}
+
+fn lag_of(view: &PartitionView) -> Lag {
+    let number =
+        |number: Option<u64>| number.and_then(|n| i64::try_from(n).ok()).unwrap_or(UNKNOWN);
+    Lag {
+        partition: view.partition,
+        lag: number(view.lag_records),
+        last_source_fetch_offset: number(view.destination_end),
+    }
+}
+
+/// A partition that does not run: where it was sealed says the most.
+fn sealed_lag(mirror: &MirrorSeen, partition: i32) -> Lag {
+    let sealed = mirror.row.sealed.get(&crate::ids::PartitionId(partition));
+    let next = sealed.and_then(|sealed| sealed.source_next);
+    let last_source_fetch_offset = next.map_or(UNKNOWN, |offset| offset.get());
+    Lag { partition, lag: UNKNOWN, last_source_fetch_offset }
+}
+
+/// The word of Cluster Linking for a state of a declared link.
+fn link_word(state: &str) -> &'static str {
+    match state {
+        "Active" => "ACTIVE",
+        "Paused" => "PAUSED",
+        "Unavailable" => "UNAVAILABLE",
+        "Halted" => "FAILED",
+        _ => "UNKNOWN",
+    }
+}
+
+fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
+    let halted = topic.iter().find(|view| view.state == "Halted");
+    let status = match link_word(&link.state) {
+        _ if halted.is_some() => Status::Failed,
+        "PAUSED" => Status::LinkPaused,
+        "UNAVAILABLE" => Status::SourceUnavailable,
+        "FAILED" => Status::LinkFailed,
+        _ => Status::Active,
+    };
+    let first = topic.first();
+    let text = |of: fn(&PartitionView) -> &String| first.map(of).cloned().unwrap_or_default();
+    let (mirror, source) = (text(|view| &view.topic), text(|view| &view.source_topic));
+    MirrorShown {
+        link: link.name.clone(),
+        source: if source.is_empty() { mirror.clone() } else { source },
+        mirror,
+        partitions: i32::try_from(topic.len()).unwrap_or(i32::MAX),
+        status: status.word(),
+        fault: halted.map(|view| (view.reason_code.clone(), view.reason.clone())),
+        since_ms: 0,
+        lags: topic.iter().map(lag_of).collect(),
+        blockers: Vec::new(),
+        replicas: None,
+    }
+}
