@@ -31,6 +31,15 @@ const BYTES_MAX: usize = 8 << 20;
 /// For how long the end of the process waits for its last lines to be read.
 const LAST_LINES_MAX: Duration = Duration::from_millis(500);
 
+/// How a line looks: `log.format`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// The log of this process.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -48,11 +57,11 @@ enum Told {
 
 impl Log {
     /// A log that is written to `out`.
-    pub fn to(out: impl Write + Send + 'static) -> io::Result<Log> {
+    pub fn to(out: impl Write + Send + 'static, form: Form) -> io::Result<Log> {
         let (lines, told) = mpsc::sync_channel(LINES_MAX);
         let log = Log { lines, waiting_bytes: Arc::default(), lost_lines: Arc::default() };
         let (waiting_bytes, lost_lines) = (log.waiting_bytes.clone(), log.lost_lines.clone());
-        let writing = Writing { out, waiting_bytes, lost_lines, told_lost_lines: 0 };
+        let writing = Writing { out, form, waiting_bytes, lost_lines, told_lost_lines: 0 };
         thread::Builder::new().name("log".to_owned()).spawn(move || writing.run(&told))?;
         Ok(log)
     }
@@ -105,6 +114,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 struct Writing<W> {
     out: W,
+    form: Form,
     waiting_bytes: Arc<AtomicUsize>,
     lost_lines: Arc<AtomicU64>,
     told_lost_lines: u64,
@@ -135,7 +145,14 @@ impl<W: Write> Writing<W> {
 
     fn tell(&mut self, lost_lines: u64) -> io::Result<()> {
         let lines = lost_lines - self.told_lost_lines;
-        writeln!(self.out, "isolog: {lines} lines of this log were lost: nobody took them")
+        let text = format!("{lines} lines of this log were lost: nobody took them");
+        match self.form {
+            Form::Text => writeln!(self.out, "isolog: {text}"),
+            Form::Json => {
+                let line = serde_json::json!({ "level": "WARN", "message": text });
+                writeln!(self.out, "{line}")
+            }
+        }
     }
 }
 
@@ -173,8 +190,15 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_takes_are_counted_and_told_of() {
+        let told = "3 lines of this log were lost: nobody took them";
+        let json = format!("{{\"level\":\"WARN\",\"message\":\"{told}\"}}");
+        assert_eq!(after_three_lost(Form::Text), format!("one\nisolog: {told}\ntwo\n"));
+        assert_eq!(after_three_lost(Form::Json), format!("one\n{json}\ntwo\n"));
+    }
+
+    fn after_three_lost(form: Form) -> String {
         let pipe = Pipe::default();
-        let log = Log::to(pipe.clone()).unwrap();
+        let log = Log::to(pipe.clone(), form).unwrap();
         log.make_writer().write_all(b"one\n").unwrap();
         log.flush();
         pipe.is_broken.store(true, Relaxed);
@@ -185,8 +209,7 @@ mod tests {
         pipe.is_broken.store(false, Relaxed);
         log.make_writer().write_all(b"two\n").unwrap();
         log.flush();
-        let told = "isolog: 3 lines of this log were lost: nobody took them\n";
-        assert_eq!(pipe.text(), format!("one\n{told}two\n"));
+        pipe.text()
     }
 
     /// A reader that stands still for good: who logs goes on, in bounded memory.
@@ -204,7 +227,7 @@ mod tests {
             }
         }
         let (release, held) = mpsc::channel();
-        let log = Log::to(Still(held)).unwrap();
+        let log = Log::to(Still(held), Form::Text).unwrap();
         let line = [b'x'; 4096];
         let lines = 2 * BYTES_MAX / line.len();
         for _ in 0..lines {

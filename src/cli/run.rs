@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::service;
 
 use super::Failure;
+use super::log::Form;
 use super::log::Log;
 use super::reread::Reread;
 use super::stop::Stop;
@@ -24,7 +25,8 @@ const LATE: u8 = 0;
 /// Mirrors until a signal comes.
 pub fn run(config: Config, path: PathBuf) -> Result<(), Failure> {
     let failed = |cause| Failure::Failed(format!("cannot start: {cause}"));
-    let log = Log::to(std::io::stderr()).map_err(failed)?;
+    let form = if config.service.log_json { Form::Json } else { Form::Text };
+    let log = Log::to(std::io::stderr(), form).map_err(failed)?;
     start_log(&config.service, log.clone());
     for note in &config.notes {
         tracing::info!("{note}");

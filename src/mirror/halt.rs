@@ -334,6 +334,54 @@ impl Halt {
 
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fact(f)?;
+        match self.remedy() {
+            Some(remedy) => write!(f, ": {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Halt {
+    /// What to do, where what happened does not say it already.
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Halt::Hole { .. } => "gap.fill=auto has it filled",
+            Halt::OldFormat { .. } => "message.format.old=convert has it converted",
+            Halt::SourceTruncated { .. } | Halt::DestinationAhead { .. } => {
+                "see with `isolog verify` which side is right, then keep the copy as it is, or \
+                 begin it anew (docs/OPERATING.md)"
+            }
+            Halt::SourceEpochWentBack { .. } => {
+                "look at the source's brokers, the log contradicts itself"
+            }
+            Halt::Recreated { side: Side::Source, .. } => {
+                "delete the mirror topic to copy the new one, or take it out of mirror.topics"
+            }
+            Halt::Recreated { side: Side::Destination, .. } => {
+                "see who made it, then begin the copy anew (docs/OPERATING.md)"
+            }
+            Halt::Config { .. } => "set it so, isolog goes on by itself",
+            Halt::ClusterIdChanged { .. } => {
+                "correct bootstrap.servers, or give the new cluster a link of its own"
+            }
+            Halt::UnexpectedWriter { .. } => {
+                "stop that writer, then begin the copy anew (docs/OPERATING.md)"
+            }
+            Halt::DestinationBehind { .. } => {
+                "look at the destination's brokers, then start isolog again to copy it again"
+            }
+            Halt::Diverged { .. } => {
+                "see with `isolog verify` what differs, then begin the copy anew \
+                 (docs/OPERATING.md), or take the topic out of mirror.topics"
+            }
+            Halt::Refused { .. } => "see the log of the destination's broker for the reason",
+            _ => return None,
+        })
+    }
+
+    /// What happened, with its numbers.
+    fn fact(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(done) = self.source_content(f).or_else(|| self.topics(f)) {
             return done;
         }
@@ -367,8 +415,7 @@ impl fmt::Display for Halt {
             Halt::Diverged { at } => {
                 write!(
                     f,
-                    "source and destination differ at offset {at}: the topic at the \
-                           destination is not a copy"
+                    "source and destination differ at offset {at}: the topic there is not a copy"
                 )
             }
             Halt::Refused { base, code } => {
@@ -408,6 +455,31 @@ fn refused_time(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What happened alone helps nobody: each says what to do.
+    #[test]
+    fn a_reason_says_what_to_do() {
+        let at = |raw| Offset::new(raw).unwrap();
+        let (was, is) = (TopicId([1; 16]), TopicId([2; 16]));
+        let key = "cleanup.policy".to_owned();
+        for halt in [
+            Halt::Hole { at: at(3), next: at(9) },
+            Halt::OldFormat { base: at(3), magic: 0 },
+            Halt::SourceTruncated { at: at(3), epoch: LeaderEpoch(1), destination_end: at(9) },
+            Halt::SourceEpochWentBack { base: at(3), was: LeaderEpoch(2), is: LeaderEpoch(1) },
+            Halt::Recreated { side: Side::Source, was, is },
+            Halt::Recreated { side: Side::Destination, was, is },
+            Halt::Config { key, is: "compact".into(), needs: "delete".into() },
+            Halt::UnexpectedWriter { expected: at(3), got: None },
+            Halt::DestinationAhead { destination_end: at(9), source_end: at(3) },
+            Halt::DestinationBehind { confirmed: at(9), end: at(3) },
+            Halt::Diverged { at: at(3) },
+        ] {
+            let words = halt.to_string();
+            let (fact, remedy) = words.rsplit_once(": ").unwrap_or_default();
+            assert!(!fact.is_empty() && remedy.split(' ').count() > 3, "{words}");
+        }
+    }
 
     #[test]
     fn a_reason_names_its_numbers() {

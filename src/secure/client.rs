@@ -191,8 +191,8 @@ fn ours(
     let (chain, key) = store.load()?;
     let property = store.property();
     let key = provider.key_provider.load_private_key(key).map_err(|_| {
-        let text = "the key of the key store is of a kind that isolog cannot sign with: RSA, EC on \
-                    P-256 or P-384, and Ed25519 will do";
+        let text = "the key of the key store is of a kind that isolog cannot sign with: RSA of \
+                    2048 bits and more, EC on P-256 or P-384, and Ed25519 will do";
         unfit(property, text)
     })?;
     let leaf = chain.first().cloned();

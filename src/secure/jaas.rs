@@ -47,7 +47,10 @@ impl Jaas {
         let mut words = Words::of(line);
         let class = words.next()?.text().ok_or("it must begin with the class of a login module")?;
         let module = class.rsplit('.').next().unwrap_or_default().to_owned();
-        let flag = words.next()?.text().unwrap_or_default();
+        let flag = match words.next()? {
+            Word::Sign('{') => return Err(WHOLE_FILE),
+            word => word.text().unwrap_or_default(),
+        };
         let flags = ["required", "requisite", "sufficient", "optional"];
         if !flags.iter().any(|known| known.eq_ignore_ascii_case(&flag)) {
             return Err("behind the login module must stand \"required\"");
@@ -76,6 +79,8 @@ impl Jaas {
     }
 }
 
+const WHOLE_FILE: Why = "this is a whole JAAS file (NAME { … };): write only what stands between \
+                         its braces";
 const OPTION: Why = "an option is name=\"value\"";
 
 enum Word {
@@ -283,6 +288,7 @@ mod tests {
         for (line, part) in [
             ("", "class of a login module"),
             ("x.PlainLoginModule", "required"),
+            ("KafkaClient { x.PlainLoginModule required p=\"hunter2\"; };", "between its braces"),
             ("x.PlainLoginModule required password=\"hunter2\"", "semicolon"),
             ("x.PlainLoginModule required password=\"hunter2;", "not closed"),
             ("x.PlainLoginModule required password;", "name=\"value\""),

@@ -203,6 +203,8 @@ const TRUST_TEXT: &str = "ssl.truststore.certificates";
 const KEY_FILE: &str = "ssl.keystore.location";
 const KEY_TEXT: &str = "ssl.keystore.key";
 const CHAIN_TEXT: &str = "ssl.keystore.certificate.chain";
+const DER: &str = "it is one certificate in DER: make it PEM with `openssl x509 -inform der -in \
+                   FILE -out FILE.pem`";
 const NO_PASSWORD: &str = "ssl.keystore.password is missing";
 
 /// What is wrong with a key store may be a password that is none of its own.
@@ -223,6 +225,8 @@ enum Format {
 impl Format {
     fn of(bytes: &[u8]) -> Result<Format, String> {
         match bytes {
+            // a store begins with its version, a certificate with what is signed
+            [0x30, 0x82, _, _, 0x30, ..] | [0x30, 0x81, _, 0x30, ..] => Err(DER.into()),
             [0x30, ..] => Ok(Format::Pkcs12),
             _ if bytes.starts_with(&jks::MAGIC) => Ok(Format::Jks),
             _ if bytes.starts_with(&[0xce; 4]) => {
@@ -268,7 +272,11 @@ fn trusted(bytes: &[u8], password: Option<&str>) -> Result<Vec<CertificateDer<'s
         Format::Pem => Ok(Pem::read(bytes)?.certificates),
         Format::Jks => Ok(certificates(Jks::read(bytes, password)?.trusted)),
         Format::Pkcs12 => {
-            let archive = pkcs12(bytes, password.unwrap_or_default())?;
+            let archive =
+                pkcs12(bytes, password.unwrap_or_default()).map_err(|why| match password {
+                    Some(_) => why,
+                    None => format!("{why}: it is PKCS12, and ssl.truststore.password is missing"),
+                })?;
             let lone = archive.certs.iter().filter(|one| one.local_key_id.is_none());
             Ok(lone.map(|one| one.cert.as_der().to_vec().into()).collect())
         }
@@ -319,4 +327,19 @@ fn pkcs12_identity(bytes: &[u8], password: &str) -> Result<Identity, String> {
     }
     let chain = chain.iter().map(|one| one.cert.as_der().to_vec().into()).collect();
     Ok((chain, pkcs8(key.key.as_der())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_store_and_what_lacks_a_password_is_told_in_words() {
+        let told = |bytes: &[u8]| trusted(bytes, None).unwrap_err();
+        let certificate = [0x30, 0x82, 3, 0, 0x30, 0x82, 2, 0];
+        assert!(told(&certificate).contains("openssl x509"), "{}", told(&certificate));
+        let store = [0x30, 0x82, 3, 0, 0x02, 0x01, 0x03];
+        assert!(told(&store).contains("ssl.truststore.password is missing"), "{}", told(&store));
+        assert!(!trusted(&store, Some("x")).unwrap_err().contains("missing"));
+    }
 }
