@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit;
+use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::link;
 use crate::secure::Exposed;
@@ -26,6 +27,8 @@ use crate::secure::Sealer;
 use crate::secure::exposed;
 use crate::service;
 use crate::settings::check::Checked;
+use crate::settings::describe;
+use crate::settings::describe::ConfigEntry;
 use crate::settings::link::Defaults;
 pub use crate::settings::problem::Problem;
 use crate::settings::property::Scope;
@@ -67,6 +70,16 @@ impl Config {
     pub fn defaults(&self) -> Defaults {
         let remote = Remote { sealer: self.sealer.clone() };
         Defaults::remote(self.links.shared, self.links.destination.bootstrap.clone(), remote)
+    }
+
+    /// The configs of each link, as REST lists them.
+    pub fn declared(&self) -> BTreeMap<LinkName, Vec<ConfigEntry>> {
+        let named = |section: &Checked| {
+            let name =
+                section.name.strip_prefix("link.").filter(|_| section.scope == Scope::Link)?;
+            Some((LinkName(name.into()), describe::declared(section)))
+        };
+        self.sections.iter().filter_map(named).collect()
     }
 
     /// The effective settings as TOML that loads again; secrets are masked.

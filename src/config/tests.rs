@@ -267,6 +267,13 @@ fn the_effective_settings_load_again() {
     let listen = rows.as_array().unwrap().iter().find(|row| row["name"] == "listen").unwrap();
     assert_eq!(listen["value"], "127.0.0.1:8472");
     assert_eq!((&listen["section"], &listen["origin"]), (&"service".into(), &"config".into()));
+    let declared = first.declared();
+    assert_eq!(declared.len(), 1);
+    let listed = &declared[&LinkName("dr".into())];
+    let filters = listed.iter().find(|one| one.name == "auto.create.mirror.topics.filters");
+    let right =
+        r#"{"topicFilters":[{"filterType":"EXCLUDE","name":"p","patternType":"PREFIXED"}]}"#;
+    assert_eq!(filters.and_then(|one| one.value.as_deref()), Some(right));
 }
 
 #[test]

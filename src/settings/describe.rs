@@ -4,11 +4,20 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::filter::Pattern;
+use crate::control::filter::Rule;
+use crate::control::filter::Verdict;
+
+use super::check::Checked;
+use super::check::Origin;
+use super::check::Setting;
 use super::names;
 use super::names::Stranger;
 use super::property::Default;
 use super::property::Scope;
 use super::table;
+use super::value::Raw;
+use super::value::Value;
 
 /// One config of a link, in the terms of REST v3.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +32,17 @@ pub struct ConfigEntry {
     pub is_read_only: bool,
     /// It is never shown.
     pub is_sensitive: bool,
-    /// `DYNAMIC_CLUSTER_LINK_CONFIG` or `DEFAULT_CONFIG`.
+    /// `DYNAMIC_CLUSTER_LINK_CONFIG`, `STATIC_CLUSTER_LINK_CONFIG` (the file) or `DEFAULT_CONFIG`.
     pub source: &'static str,
     /// The names by which it is known.
     pub synonyms: Vec<String>,
 }
 
 const SAID: &str = "DYNAMIC_CLUSTER_LINK_CONFIG";
+const IN_FILE: &str = "STATIC_CLUSTER_LINK_CONFIG";
 const DEFAULT: &str = "DEFAULT_CONFIG";
+/// What stands for a secret.
+const MASK: &str = "***";
 
 /// Every property of a link with these configs, by name in order; what was taken and means nothing
 /// here is among them.
@@ -55,6 +67,90 @@ pub fn describe(configs: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
     all
 }
 
+/// The same of a link of the file: only there can it be changed.
+pub fn declared(link: &Checked) -> Vec<ConfigEntry> {
+    let one = |setting: &Setting| {
+        let (name, sensitive) = (setting.property.name, setting.property.sensitive);
+        let value = match (sensitive, &setting.value) {
+            (true, _) | (_, Value::Absent) => None,
+            _ => Some(as_text(shown(setting))),
+        };
+        let is_said = setting.origin != Origin::Default;
+        let source = if is_said { IN_FILE } else { DEFAULT };
+        ConfigEntry { source, ..entry(name, value, is_said, true, sensitive) }
+    };
+    let mut all: Vec<ConfigEntry> = link.settings().map(one).collect();
+    all.sort_by(|left, right| left.name.cmp(&right.name));
+    all
+}
+
+/// As a `.properties` file has it.
+fn as_text(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Array(items) => {
+            items.into_iter().map(as_text).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What people see of a setting: secrets are masked, and what a reference led to is not there.
+pub fn shown(setting: &Setting) -> serde_json::Value {
+    if setting.property.sensitive {
+        return MASK.into();
+    }
+    match &setting.reference {
+        Some(Raw::List(items)) => return items.clone().into(),
+        Some(Raw::Text(text)) => return text.clone().into(),
+        _ => {}
+    }
+    match &setting.value {
+        Value::Absent => serde_json::Value::Null,
+        Value::Text(text) => text.clone().into(),
+        Value::Int(number) => (*number).into(),
+        Value::Bool(yes) => (*yes).into(),
+        Value::Hosts(hosts) => hosts.iter().map(address).collect::<Vec<_>>().join(",").into(),
+        Value::Rules(rules) if setting.property.name == "mirror.topics" => {
+            rules.iter().map(pattern).collect::<Vec<_>>().into()
+        }
+        Value::Rules(rules) => filters(rules).to_string().into(),
+        Value::Words(words) => words.join(",").into(),
+        Value::Secret(_) => MASK.into(),
+        Value::Addresses(rules) => {
+            rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into()
+        }
+        Value::Listen(address) => address.to_string().into(),
+    }
+}
+
+fn address((host, port): &(String, u16)) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn pattern(rule: &Rule) -> String {
+    match &rule.pattern {
+        Pattern::Literal(name) => name.to_string(),
+        Pattern::Prefix(start) => format!("{start}*"),
+    }
+}
+
+fn filters(rules: &[Rule]) -> serde_json::Value {
+    let line = |rule: &Rule| {
+        let (name, pattern) = match &rule.pattern {
+            Pattern::Literal(name) => (name.as_str(), "LITERAL"),
+            Pattern::Prefix(start) if start.is_empty() => ("*", "LITERAL"),
+            Pattern::Prefix(start) => (start.as_str(), "PREFIXED"),
+        };
+        let verdict = match rule.verdict {
+            Verdict::Include => "INCLUDE",
+            Verdict::Exclude => "EXCLUDE",
+        };
+        serde_json::json!({ "name": name, "patternType": pattern, "filterType": verdict })
+    };
+    serde_json::json!({ "topicFilters": rules.iter().map(line).collect::<Vec<_>>() })
+}
+
 fn entry(
     name: &str,
     value: Option<String>,
@@ -76,6 +172,12 @@ fn entry(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::check::Desk;
+    use crate::settings::check::Entry;
+    use crate::settings::property::Effect;
+    use crate::settings::property::Kind;
+    use crate::settings::property::Property;
+    use crate::settings::trust::Remote;
 
     fn of(configs: &[(&str, &str)]) -> Vec<ConfigEntry> {
         let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
@@ -145,5 +247,58 @@ mod tests {
             assert!(secret.is_sensitive && secret.value.is_none() && !secret.is_default, "{name}");
         }
         assert!(!format!("{all:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        static SECRET: Property = Property {
+            name: "sasl.jaas.config",
+            scopes: &[],
+            kind: Kind::Text(100),
+            default: Default::None,
+            effect: Effect::Reconnect,
+            sensitive: true,
+            doc: "",
+        };
+        let value = Value::Text("hunter2".into());
+        let (origin, reference) = (Origin::Config, Some(Raw::Text("${env:X}".into())));
+        let setting = Setting { property: &SECRET, value, origin, reference };
+        assert_eq!(shown(&setting), MASK);
+    }
+
+    #[test]
+    fn an_ipv6_address_gets_its_brackets_back() {
+        assert_eq!(address(&("::1".into(), 9092)), "[::1]:9092");
+        assert_eq!(address(&("a".into(), 1)), "a:1");
+    }
+
+    #[test]
+    fn a_link_of_the_file_is_listed_with_what_stands_there() {
+        let trust = Remote::default();
+        let mut desk = Desk::new(Scope::Link, "link.dr".into(), &trust);
+        for (key, raw) in [
+            ("bootstrap.servers", Raw::Text("B:1, [::1]:2".into())),
+            ("mirror.topics", Raw::List(vec!["orders".into(), "pay*".into()])),
+            ("request.timeout.ms", Raw::Int(700)),
+        ] {
+            desk.take(&Entry { key: key.into(), raw, spot: None }, Origin::Config);
+        }
+        let (checked, problems) = desk.finish();
+        assert_eq!(problems, []);
+        let all = declared(&checked);
+        assert!(all.iter().all(|one| one.is_read_only));
+        assert!(all.is_sorted_by(|left, right| left.name < right.name));
+        for (name, value, source) in [
+            ("bootstrap.servers", Some("b:1,[::1]:2"), IN_FILE),
+            ("mirror.topics", Some("orders,pay*"), IN_FILE),
+            ("request.timeout.ms", Some("700"), IN_FILE),
+            ("cluster.link.paused", Some("false"), DEFAULT),
+            ("sasl.jaas.config", None, DEFAULT),
+        ] {
+            let entry = one(&all, name);
+            assert_eq!((entry.value.as_deref(), entry.source), (value, source), "{name}");
+            assert_eq!(entry.is_default, source == DEFAULT, "{name}");
+        }
+        assert!(all.iter().all(|one| one.name != "cluster.link.prefix"));
     }
 }
