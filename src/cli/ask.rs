@@ -96,7 +96,9 @@ fn request(
 ) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header(header::HOST, address).header(header::ACCEPT, "*/*");
-    if let Some(token) = &access.token {
+    // of several the one that may do the most: it stands last among the lesser ones
+    let lesser = || access.tokens.last().map(|(_, token)| token);
+    if let Some(token) = access.token.as_ref().or_else(lesser) {
         let value = Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut value = HeaderValue::from_str(&value).map_err(|_| "the token is no header")?;
         value.set_sensitive(true);

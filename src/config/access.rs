@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use crate::secure::ClientAuth;
 use crate::secure::Sealer;
+use crate::secure::Secret;
 use crate::secure::ServerOptions;
 use crate::secure::ServerTls;
 use crate::service::Access;
+use crate::service::auth::Right;
 use crate::settings::check::Checked;
 use crate::settings::problem::Problem;
 use crate::settings::security::Wrong;
@@ -57,9 +59,23 @@ fn access(section: &Checked, trust: &dyn Trust) -> Result<Access, Wrong> {
         }
         None => None,
     };
-    let token = any(section, "token");
-    if token.as_ref().is_some_and(|token| token.expose().len() < TOKEN_BYTES_MIN) {
-        return Err(("token", format!("must have at least {TOKEN_BYTES_MIN} bytes")));
+    let token = token(section, "token")?;
+    let mut tokens: Vec<(Right, Secret)> = Vec::new();
+    for (right, name) in [(Right::Read, "read.token"), (Right::Operate, "operate.token")] {
+        let Some(lesser) = self::token(section, name)? else { continue };
+        let mut known = tokens.iter().map(|(_, known)| known).chain(&token);
+        if known.any(|known| *known == lesser) {
+            return Err((name, "must be another one than the other tokens".to_owned()));
+        }
+        tokens.push((right, lesser));
     }
-    Ok(Access { tls, token, clients_are_known: required })
+    Ok(Access { tls, token, tokens, clients_are_known: required })
+}
+
+fn token(section: &Checked, name: &'static str) -> Result<Option<Secret>, Wrong> {
+    let token = any(section, name);
+    if token.as_ref().is_some_and(|token| token.expose().len() < TOKEN_BYTES_MIN) {
+        return Err((name, format!("must have at least {TOKEN_BYTES_MIN} bytes")));
+    }
+    Ok(token)
 }

@@ -69,8 +69,10 @@ impl Denied {
 /// Who is let in.
 #[derive(Debug)]
 pub struct Guard {
-    /// What clients must send.
+    /// What clients must send who may give every order.
     pub token: Option<Secret>,
+    /// What those send who may do less.
+    pub tokens: Vec<(Right, Secret)>,
     /// The port is on loopback: requests must name it so.
     pub is_local: bool,
     /// TLS let in only clients with a certificate.
@@ -95,14 +97,21 @@ impl Guard {
         {
             return Err(Denied::Origin);
         }
-        let Some(token) = &self.token else {
+        if self.token.is_none() && self.tokens.is_empty() {
             let name = if self.clients_are_known { "client certificate" } else { "loopback" };
             return Ok(Principal { name: name.to_owned(), right: Right::Administer });
-        };
+        }
         let sent = head(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-        let is_known = sent.is_some_and(|(scheme, sent)| is_sent(token, scheme, sent.trim()));
-        let known = Principal { name: "token".to_owned(), right: Right::Administer };
-        if is_known { Ok(known) } else { Err(Denied::Token) }
+        let (scheme, sent) = sent.ok_or(Denied::Token)?;
+        let whole = self.token.iter().map(|token| (Right::Administer, "token", token));
+        let less = self.tokens.iter().map(|(right, token)| {
+            let name = if *right == Right::Operate { "operate.token" } else { "read.token" };
+            (*right, name, token)
+        });
+        let mut known = whole.chain(less);
+        let found = known.find(|(_, _, token)| is_sent(token, scheme, sent.trim()));
+        let (right, name, _) = found.ok_or(Denied::Token)?;
+        Ok(Principal { name: name.to_owned(), right })
     }
 }
 
@@ -138,7 +147,7 @@ mod tests {
 
     fn guard(token: Option<&str>) -> Guard {
         let token = token.map(|token| Secret::new(token.to_owned()));
-        Guard { token, is_local: true, clients_are_known: false }
+        Guard { token, tokens: Vec::new(), is_local: true, clients_are_known: false }
     }
 
     fn admitted(guard: &Guard, heads: &[(&str, &str)]) -> Result<String, Denied> {
@@ -176,6 +185,26 @@ mod tests {
             assert_eq!(with(bad), Err(Denied::Token), "{bad}");
         }
         assert_eq!(admitted(&guard, &[]), Err(Denied::Token));
+    }
+
+    #[test]
+    fn a_lesser_token_has_its_own_right() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let tokens = vec![(Right::Read, secret("reads")), (Right::Operate, secret("operates"))];
+        let right = |guard: &Guard, token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            guard.admit(&headers).map(|principal| principal.right)
+        };
+        let all = Guard { tokens, ..guard(Some("administers")) };
+        assert_eq!(right(&all, "reads"), Ok(Right::Read));
+        assert_eq!(right(&all, "operates"), Ok(Right::Operate));
+        assert_eq!(right(&all, "administers"), Ok(Right::Administer));
+        assert_eq!(right(&all, "dances"), Err(Denied::Token));
+        // with a lesser token alone nobody is let in without one
+        let one = Guard { token: None, ..all };
+        assert_eq!(right(&one, "administers"), Err(Denied::Token));
+        assert_eq!(one.admit(&HeaderMap::new()), Err(Denied::Token));
     }
 
     /// Without a token the port trusts its machine: a page in a browser there is not trusted.

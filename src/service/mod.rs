@@ -26,6 +26,7 @@ pub use crate::secure::Secret;
 use crate::secure::ServerTls;
 
 use self::auth::Guard;
+use self::auth::Right;
 use self::links::Links;
 use self::rest::Orders;
 use self::view::Sight;
@@ -37,6 +38,8 @@ pub struct Access {
     pub tls: Option<ServerTls>,
     /// What every client must send, where it is set.
     pub token: Option<Secret>,
+    /// Tokens of those who may do less.
+    pub tokens: Vec<(Right, Secret)>,
     /// TLS lets in only clients with a certificate.
     pub clients_are_known: bool,
 }
@@ -59,7 +62,8 @@ pub struct NotSafe(SocketAddr);
 impl Listen {
     /// Refuses what others could reach unknown or in the open.
     pub fn new(address: SocketAddr, access: Access) -> Result<Listen, NotSafe> {
-        let known = access.token.is_some() || access.clients_are_known;
+        let has_token = access.token.is_some() || !access.tokens.is_empty();
+        let known = has_token || access.clients_are_known;
         if address.ip().is_loopback() || (access.tls.is_some() && known) {
             return Ok(Listen { address, access });
         }
@@ -134,8 +138,8 @@ impl Counter {
     /// Shows `sight` until `shutdown`; answers that are under way end first.
     pub async fn serve(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
         let is_local = self.address().ip().is_loopback();
-        let Access { tls, token, clients_are_known } = self.access;
-        let guard = Guard { token, is_local, clients_are_known };
+        let Access { tls, token, tokens, clients_are_known } = self.access;
+        let guard = Guard { token, tokens, is_local, clients_are_known };
         let orders = self.orders.map(|orders| (orders, tls.is_some()));
         let router = routes::router(sight, export::recorder(), guard, orders);
         self.door.serve(router, shutdown).await;

@@ -35,7 +35,7 @@ const CONFIGS_MAX: usize = 1_000;
 /// How many mistakes one refusal tells.
 const TOLD_MAX: usize = 20;
 /// What pauses a link; it may be set on a declared one too.
-const PAUSED: &str = "cluster.link.paused";
+pub(super) const PAUSED: &str = "cluster.link.paused";
 
 /// Configs as they were sent, each once; null leaves the default.
 pub(super) fn given(configs: &[Object<ConfigData>]) -> Result<BTreeMap<String, String>, Problem> {

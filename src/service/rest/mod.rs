@@ -211,9 +211,9 @@ async fn obey(
     who: Option<&Principal>,
     request: Request,
 ) -> Result<Reply, Problem> {
-    let right = who.map(|who| who.right);
-    if right.is_none_or(|right| right < route.right) {
-        let (word, name) = (route.right.word(), who.map_or("nobody", |who| &who.name));
+    let needed = right_of(route, &asked);
+    if who.is_none_or(|who| who.right < needed) {
+        let (word, name) = (needed.word(), who.map_or("nobody", |who| &who.name));
         let text = format!("{name} has no right to do that: it takes the right '{word}'.");
         return Err(Problem::new(Kind::Forbidden, text));
     }
@@ -253,6 +253,15 @@ async fn obey(
         Call::Pause | Call::Resume => mirrors::alter(api, &asked, route.call, place).await,
         Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,
+    }
+}
+
+/// A link is paused by one of its configs, which takes the right to pause.
+fn right_of(route: &Route, asked: &Result<Asked, Problem>) -> Right {
+    let name = asked.as_ref().map(|asked| asked.param("config_name"));
+    match route.method != "GET" && name == Ok(configs::PAUSED) {
+        true => Right::Operate,
+        false => route.right,
     }
 }
 

@@ -245,7 +245,19 @@ pub const SERVICE_SECURITY: &[Property] = &[
     secret(
         "token",
         SERVICE,
-        "What clients must send as `Authorization: Bearer TOKEN`, at least 16 bytes. A listener \
-         beyond loopback needs TLS (ssl.keystore), and this or ssl.client.auth.",
+        "What clients must send as `Authorization: Bearer TOKEN`, at least 16 bytes; who does may \
+         give every order. A listener beyond loopback needs TLS (ssl.keystore), and this or \
+         ssl.client.auth.",
+    ),
+    secret(
+        "operate.token",
+        SERVICE,
+        "Another token, at least 16 bytes: who sends it may look at everything, and pause and \
+         resume links and mirror topics, and create, change and delete nothing.",
+    ),
+    secret(
+        "read.token",
+        SERVICE,
+        "Another token, at least 16 bytes: who sends it may look at everything and give no order.",
     ),
 ];

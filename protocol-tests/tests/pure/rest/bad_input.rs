@@ -260,3 +260,46 @@ async fn a_wrong_or_missing_token_is_told_and_nothing_is_done() {
     assert_eq!(rig.hands.batches(), 0, "nothing was written");
     assert_eq!(ask("Authorization: Bearer 0123456789abcdef\r\n").await.status, 204);
 }
+
+/// Each order takes its right; who lacks it is told which, and nothing is done.
+#[tokio::test]
+async fn who_may_only_look_or_operate_does_no_more() {
+    let rig = Rig::start_with(Some("0123456789abcdef")).await;
+    let ask = async |token: &str, method: &str, path: &str, body: &str| {
+        let request = format!(
+            "{method} /kafka/v3/clusters/C1{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            rig.address,
+            body.len()
+        );
+        let answer = rig.send(request.as_bytes()).await;
+        (answer.status, answer.error())
+    };
+    let (all, looks, operates) = ("0123456789abcdef", "may-only-look-at-it", "may-pause-things");
+    rig.hands.create_source("t1", 1);
+    assert_eq!(ask(all, "POST", "/links?link_name=l1", LINK).await.0, 204);
+    let mirror = "{\"source_topic_name\":\"t1\"}";
+    assert_eq!(ask(all, "POST", "/links/l1/mirrors", mirror).await.0, 204);
+    let names = "{\"mirror_topic_names\":[\"t1\"]}";
+    let batches = rig.hands.batches();
+    for (token, method, path, body, right) in [
+        (looks, "POST", "/links?link_name=l2", LINK, "administer"),
+        (looks, "DELETE", "/links/l1?force=true", "", "administer"),
+        (looks, "POST", "/links/l1/mirrors:pause", names, "operate"),
+        (looks, "POST", "/links/l1/mirrors:promote", names, "operate"),
+        (operates, "DELETE", "/topics/t1", "", "administer"),
+        (operates, "PUT", "/links/l1/configs/availability.check.ms", "{}", "administer"),
+    ] {
+        let (status, (code, text)) = ask(token, method, path, body).await;
+        assert_eq!((status, code), (403, 40301), "{token} {method} {path}: {text}");
+        assert!(text.contains(&format!("the right '{right}'")), "{text}");
+    }
+    assert_eq!(rig.hands.batches(), batches, "nothing was written");
+    for token in [looks, operates] {
+        assert_eq!(ask(token, "GET", "/links/l1/mirrors", "").await.0, 200);
+    }
+    assert_eq!(ask(operates, "POST", "/links/l1/mirrors:pause", names).await.0, 200);
+    let pause = "/links/l1/configs/cluster.link.paused";
+    assert_eq!(ask(operates, "PUT", pause, "{\"value\":\"true\"}").await.0, 204);
+}

@@ -18,6 +18,7 @@ use isolog::service::Counter;
 use isolog::service::Listen;
 use isolog::service::Options;
 use isolog::service::Secret;
+use isolog::service::auth::Right;
 use isolog::service::rest::Orders;
 use isolog::service::view::Check;
 use isolog::service::view::LinkView;
@@ -119,8 +120,12 @@ impl Rig {
     }
 
     async fn start_with(token: Option<&str>) -> Rig {
-        let token = token.map(|token| Secret::new(token.to_owned()));
-        let access = Access { token, ..Access::default() };
+        let secret = |token: &str| Secret::new(token.to_owned());
+        // where there is a token, there are the lesser ones as well
+        let lesser = [(Right::Read, "may-only-look-at-it"), (Right::Operate, "may-pause-things")];
+        let lesser = lesser.into_iter().filter(|_| token.is_some());
+        let tokens = lesser.map(|(right, text)| (right, secret(text))).collect();
+        let access = Access { token: token.map(secret), tokens, ..Access::default() };
         let listen = Listen::new("127.0.0.1:0".parse().expect("an address"), access);
         let listen = listen.expect("loopback");
         let options = Options { listen, log_json: false, log_level: "info".into() };

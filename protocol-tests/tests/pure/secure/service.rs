@@ -60,7 +60,7 @@ async fn start(authority: &Authority, clients: ClientAuth, token: Option<&str>) 
     let clients_are_known = matches!(clients, ClientAuth::Required(_));
     let tls = ServerTls::new(&ServerOptions { identity, clients }).unwrap();
     let token = token.map(|token| Secret::new(token.to_owned()));
-    let access = Access { tls: Some(tls), token, clients_are_known };
+    let access = Access { tls: Some(tls), token, clients_are_known, ..Access::default() };
     let listen = Listen::new("0.0.0.0:0".parse().unwrap(), access).unwrap();
     let options = Options { listen, log_json: false, log_level: "info".into() };
     let counter = Counter::open(&options).await.unwrap();
