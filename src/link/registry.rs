@@ -197,8 +197,8 @@ fn waits_for(seen: &Seen, order: &Order) -> String {
         (Verb::CreateMirror(new), false) => {
             format!("both clusters to be asked about topic '{}'", new.source)
         }
-        _ => "its row to be read back from the journal (topic __isolog at the destination): \
-              is there a leader, and are enough replicas in sync?"
+        _ => "its row to be read back from the journal (topic __isolog at the destination), which \
+              takes a leader and enough replicas in sync"
             .to_owned(),
     }
 }
