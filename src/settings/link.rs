@@ -340,6 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_sends_is_not_sent_back_whole() {
+        let (long, many) = ("x".repeat(100_000), "[".repeat(100_000));
+        let field = format!("{{\"topicFilters\":[],\"{long}\":1}}");
+        let topics = vec!["a b"; 10_000].join(",");
+        let range = format!("10.0.0.0/{long}");
+        for (name, text) in [
+            (long.as_str(), "x"),
+            ("a\nb", "x"),
+            ("auto.create.mirror.topics.filters", &field),
+            ("acl.filters", &many),
+            ("mirror.topics", &long),
+            ("mirror.topics", &topics),
+            ("bootstrap.servers", &long),
+            ("sasl.jaas.config", &long),
+            ("broker.addresses.allowed", &range),
+            ("consumer.offset.sync.ms", &long),
+        ] {
+            for said in parse(&[(name, text)]).unwrap_err() {
+                assert!(said.chars().count() < 1_500 && !said.contains('\n'), "{said}");
+            }
+        }
+    }
+
+    #[test]
     fn modes_that_have_no_meaning_here_say_what_to_do() {
         for (name, word) in [("link.mode", "SOURCE"), ("connection.mode", "inbound")] {
             let said = parse(&[(name, word)]).unwrap_err();

@@ -144,6 +144,9 @@ const CLIENTS_TOO: &[&str] = &["isolation.level", "max.request.size"];
 /// to somebody else, and Kafka's clients pass it over.
 const MISSPELT_LETTERS_MAX: usize = 2;
 
+/// A longer name is no misspelt one, and is compared with none: it may come over REST.
+const NAME_BYTES_MAX: usize = 100;
+
 /// What is known of a name that is no property of a section.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stranger {
@@ -215,6 +218,9 @@ fn plain(name: &str) -> String {
 
 /// The name at the smallest edit distance, if a third of the letters or fewer are wrong.
 fn nearest(wrong: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    if wrong.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let wrong = plain(wrong);
     let worst = (wrong.chars().count() / 3).max(1);
     names
@@ -275,6 +281,8 @@ mod tests {
         check(Scope::Destination, "dest.cluster.id", Stranger::Elsewhere(&[Scope::Link]));
         check(Scope::Link, "client.dns.lookup", Stranger::Unused);
         check(Scope::Destination, "", Stranger::Unknown);
+        let long = format!("client.id{}", "x".repeat(3 * NAME_BYTES_MAX));
+        check(Scope::Commanded, &long, Stranger::Unknown);
     }
 
     #[test]
