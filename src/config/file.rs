@@ -108,6 +108,9 @@ impl Found {
             let place = format!("link.{name}");
             let told = |text: &str| Problem::at(Some(&place), None, text).found(spot.clone());
             match value.get_ref() {
+                DeValue::Table(_) if is_reserved(name) && !self.is_nameless(key, value) => {
+                    self.problems.push(told(RESERVED));
+                }
                 DeValue::Table(inner) if is_link_name(name) && !self.is_nameless(key, value) => {
                     self.section(Scope::Link, place, inner);
                 }
@@ -141,6 +144,15 @@ impl Found {
 fn is_link_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     !name.is_empty() && name.len() <= LINK_NAME_BYTES_MAX && name.bytes().all(legal)
+}
+
+const RESERVED: &str = "a link cannot be called link or mirror: the journal's keys begin with \
+                        these words; give it another name";
+
+/// Keys of the journal are `LINK/TOPIC` for links of the file, and `link/…` and `mirror/…` for the
+/// others: such a link's topics would be taken for rows of theirs.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "link" | "mirror")
 }
 
 /// Nested tables become dotted names; everything else is a value.
@@ -289,6 +301,18 @@ mod tests {
         check(
             "[link.'a b']\n",
             &["[link.a b] (line 1): a link's name is 1 to 64 of a-z, A-Z, 0-9, '_' and '-'"],
+        );
+        for name in ["link", "mirror"] {
+            let said = format!(
+                "[link.{name}] (line 1): a link cannot be called link or mirror: the journal's \
+                 keys begin with these words; give it another name"
+            );
+            check(&format!("[link.{name}]\nmirror.topics = ['a']\n"), &[&said]);
+        }
+        check("[link.links]\n[link.mirror-1]\n", &[]);
+        check(
+            "[link]\nmirror.topics = ['a']\n",
+            &["[link] (line 2): a link needs a name: write [link.NAME]"],
         );
     }
 
