@@ -12,8 +12,8 @@ use crate::cluster::sasl::LoginError;
 use crate::ids::BrokerId;
 use crate::ids::ClusterId;
 use crate::ids::Side;
-use crate::wire::error::KafkaCode;
-use crate::wire::error::Remedy;
+pub use crate::wire::error::KafkaCode;
+pub use crate::wire::error::Remedy;
 use crate::wire::error::WireError;
 use crate::wire::versions::NoCommonVersion;
 

@@ -1,10 +1,13 @@
-//! The writer id of a link: one producer id, the same at every start and in every instance.
+//! The writer id of a link, and of a chain of the journal: producer ids that are the same at every
+//! start and in every instance.
 //!
 //! It never asks a broker: an id need not be allocated (broker facts P1).
 
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Offset;
 use crate::ids::ProducerId;
+use crate::ids::TopicId;
 use crate::wire::rewrite::Writer;
 
 /// The lowest id of a link. Brokers count up from 0 in blocks of 1000: they never get here.
@@ -15,7 +18,16 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// The writer of the link `name` from `source` to `destination`.
 pub fn of(source: &ClusterId, destination: &ClusterId, name: &LinkName) -> Writer {
-    let parts = [source.0.as_bytes(), destination.0.as_bytes(), name.0.as_bytes()];
+    writer(&[source.0.as_bytes(), destination.0.as_bytes(), name.0.as_bytes()])
+}
+
+/// The writer of the rows that were appended to the journal with that id in one chain: their
+/// sequences are their offsets less the chain's start.
+pub fn of_journal(topic: TopicId, chain: Offset) -> Writer {
+    writer(&[b"journal", &topic.0, &chain.get().to_be_bytes()])
+}
+
+fn writer(parts: &[&[u8]]) -> Writer {
     let hash = parts.iter().fold(FNV_OFFSET, |hash, part| {
         // the end of a part counts, so that "ab" + "c" is not "a" + "bc"
         part.iter()
@@ -42,4 +54,15 @@ mod tests {
     }
 
     const PINNED: i64 = 7500883764400873679;
+
+    #[test]
+    fn each_chain_of_each_journal_has_an_id_of_its_own() {
+        let id = |topic: u8, chain: i64| {
+            of_journal(TopicId([topic; 16]), Offset::new(chain).unwrap()).id.0
+        };
+        assert!(id(0, 0) >= ID_MIN);
+        assert_ne!(id(1, 0), id(2, 0));
+        assert_ne!(id(1, 0), id(1, 1));
+        assert_eq!(id(1, 7), id(1, 7));
+    }
 }

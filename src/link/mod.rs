@@ -4,6 +4,7 @@
 
 mod desk;
 pub mod journal;
+pub mod log;
 pub mod registry;
 pub mod run;
 mod seen;

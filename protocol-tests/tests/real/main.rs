@@ -16,6 +16,7 @@ mod gallery;
 mod halts;
 mod hostile;
 mod idle;
+mod journal;
 mod kafka;
 mod promoted;
 mod proxy;

@@ -9,6 +9,7 @@ mod control_ops;
 mod descriptors;
 mod dialled;
 mod faults;
+mod journal;
 mod log;
 mod manager;
 mod mirror_ops;
