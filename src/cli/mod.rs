@@ -7,6 +7,7 @@ mod bar;
 mod check;
 mod digest;
 mod grid;
+mod journal;
 mod lag;
 mod log;
 mod orders;
@@ -106,6 +107,8 @@ enum Command {
     Check(check::Arguments),
     /// Print digests of one side's records, or compare them with the other side's
     Digest(digest::Arguments),
+    /// List, export, import or delete rows of the journal at the destination
+    Journal(journal::Arguments),
     /// Compare source and destination record by record, and show the first differences
     Verify(verify::Arguments),
 }
@@ -149,6 +152,7 @@ fn obey() -> Result<(), Failure> {
         Command::Mirror(arguments) => orders::mirror(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     }
 }

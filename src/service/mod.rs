@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::server::Door;
 use crate::link;
+pub use crate::link::log::edit as journal;
 use crate::link::run::Link;
 use crate::link::run::Starting;
 use crate::link::run::World;

@@ -370,8 +370,8 @@ fn every_instance_folds_the_same_whatever_lies_in_the_journal() {
     a_killed_broker_loses_nothing(&stage, (&mut young, &mut b), true);
     stage.now(even(&mut young, &mut a));
     rows_are_edited_by_hand(&stage, &mut a);
-    a_journal_that_was_made_anew_is_lost(&stage, &mut a, &mut b);
     assert_eq!((&a.trouble, &b.trouble), (&None, &None));
+    a_journal_that_was_made_anew_is_lost(&stage, &mut a, &mut b);
 }
 
 /// A journal of isolog 0.1 gets its lag where the right is there; rights that are missing are

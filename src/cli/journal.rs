@@ -1,0 +1,241 @@
+//! `isolog journal`: the rows in which links and mirror topics are remembered, listed, copied out,
+//! put back and deleted.
+//!
+//! It never writes a row by itself: `link::log` does, as a running isolog does.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use clap::ValueEnum;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::service::journal::EditError;
+use crate::service::journal::Editor;
+use crate::service::journal::check_row;
+
+use super::ConfigFile;
+use super::Failure;
+use super::complain;
+use super::grid::Grid;
+use super::load;
+use super::plain;
+use super::say;
+
+/// The largest file that is imported, in bytes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// What `isolog journal` can be told.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show the rows that count: of links, and of mirror topics that were ordered
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How they are shown
+        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+        output: Output,
+    },
+    /// Print the rows that count, a JSON object a line, to be kept beside the cluster
+    Export {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Write rows back that `export` printed; rows that are there already stay as they are
+    Import {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Delete one row; what it remembers is forgotten, no topic is touched
+    Delete {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As `list` shows it
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+}
+
+#[derive(Copy, Clone, ValueEnum)]
+enum Output {
+    /// Columns
+    Table,
+    /// An array of objects
+    Json,
+}
+
+/// One row, as it is printed and read.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    key: String,
+    value: String,
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+/// Does what was asked for.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.verb {
+        Verb::List { config, output } => {
+            let rows = read(&load(&config.path)?)?;
+            say(&match output {
+                Output::Table => table(&rows),
+                Output::Json => json(&lines(&rows)) + "\n",
+            })
+        }
+        Verb::Export { config } => {
+            let rows = read(&load(&config.path)?)?;
+            say(&lines(&rows).iter().map(|line| json(line) + "\n").collect::<String>())
+        }
+        Verb::Import { config, file } => import(&load(&config.path)?, file),
+        Verb::Delete { config, key } => delete(&load(&config.path)?, key),
+    }
+}
+
+/// No journal has no rows.
+fn read(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
+    with_stop(async || match Editor::read(&config.links).await {
+        Ok(editor) => Ok(editor.rows().clone()),
+        Err(none @ EditError::None) => {
+            complain(&none.to_string());
+            Ok(BTreeMap::new())
+        }
+        Err(error) => Err(error.into()),
+    })
+}
+
+fn with_stop<T>(work: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    super::wait(async |stop| {
+        tokio::select! {
+            done = work() => done,
+            () = stop.cancelled() => Err(Failure::Failed("it was stopped".to_owned())),
+        }
+    })
+}
+
+fn import(config: &Config, file: &Path) -> Result<(), Failure> {
+    let given = parse(&text_of(file)?)?;
+    let (written, count) = with_stop(async || {
+        let mut editor = Editor::open(&config.links).await?;
+        let is_new = |line: &&Line| editor.rows().get(&line.key) != Some(&line.value);
+        let new: Vec<_> = given.iter().filter(is_new).collect();
+        let rows = new.into_iter().map(|line| (line.key.clone(), Some(line.value.clone())));
+        let rows: Vec<_> = rows.collect();
+        editor.put(&rows).await?;
+        Ok((rows.len(), given.len()))
+    })?;
+    say(&format!("{written} of {count} rows were written, the others were there\n"))
+}
+
+fn delete(config: &Config, key: &str) -> Result<(), Failure> {
+    with_stop(async || {
+        let mut editor = Editor::read(&config.links).await?;
+        if !editor.rows().contains_key(key) {
+            let text =
+                format!("there is no row {key}: `isolog journal list` shows those there are");
+            return Err(Failure::Failed(text));
+        }
+        Ok(editor.put(&[(key.to_owned(), None)]).await?)
+    })?;
+    say(&format!("row {} was deleted\n", plain(key)))
+}
+
+fn text_of(file: &Path) -> Result<String, Failure> {
+    let cannot =
+        |error: std::io::Error| Failure::Failed(format!("cannot read {}: {error}", file.display()));
+    let mut text = String::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut text),
+        false => std::fs::File::open(file)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)),
+    };
+    let bytes = read.map_err(cannot)?;
+    if u64::try_from(bytes).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        let text = format!("{} is larger than {FILE_BYTES_MAX} bytes", file.display());
+        return Err(Failure::Failed(text));
+    }
+    Ok(text)
+}
+
+/// Every line, or what is wrong with the first one that is no row: then nothing is written.
+fn parse(text: &str) -> Result<Vec<Line>, Failure> {
+    let mut all = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong =
+            |why: String| Failure::Failed(format!("line {number}: {why}; nothing was written"));
+        let line: Line = serde_json::from_str(line).map_err(|error| {
+            wrong(format!("no row of `isolog journal export` (column {})", error.column()))
+        })?;
+        check_row(&line.key, &line.value).map_err(|error| wrong(error.to_string()))?;
+        all.push(line);
+    }
+    Ok(all)
+}
+
+fn lines(rows: &BTreeMap<String, String>) -> Vec<Line> {
+    rows.iter().map(|(key, value)| Line { key: key.clone(), value: value.clone() }).collect()
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("rows are plain text")
+}
+
+fn table(rows: &BTreeMap<String, String>) -> String {
+    let mut grid = Grid::new(&["KEY", "VALUE"], &[]);
+    rows.iter().for_each(|(key, value)| grid.row([plain(key), plain(value)]));
+    grid.draw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: &str = concat!(
+        r#"{"v":1,"id":"A","mode":"DESTINATION","origin":"commanded","s"#,
+        r#"ource_cluster":null,"configs":{},"generation":0,"paused":fal"#,
+        r#"se,"leaving":false}"#
+    );
+
+    #[test]
+    fn what_is_exported_is_imported() {
+        let rows = BTreeMap::from([("link/dr".to_owned(), LINK.to_owned())]);
+        let text: String = lines(&rows).iter().map(|line| json(line) + "\n").collect();
+        assert_eq!(parse(&format!("\n{text}\n")).unwrap(), lines(&rows));
+        let drawn = table(&rows);
+        assert!(drawn.contains("KEY") && drawn.contains("link/dr"), "{drawn}");
+        assert_eq!(table(&BTreeMap::new()), "");
+    }
+
+    #[test]
+    fn a_line_that_is_no_row_is_named_and_nothing_is_written() {
+        let told = |text: &str| match parse(text) {
+            Err(Failure::Failed(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        for bad in ["x", "{}", r#"{"key":"link/a","value":"{}"}"#, r#"{"key":"a","value":"{}"}"#] {
+            let text = told(&format!("\n{bad}\n"));
+            assert!(
+                text.starts_with("line 2: ") && text.ends_with("nothing was written"),
+                "{text}"
+            );
+        }
+    }
+}
