@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 11] = [
+const GUARDED: [ApiKey; 12] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -291,6 +291,7 @@ const GUARDED: [ApiKey; 11] = [
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeQuorum,
+    ApiKey::DeleteTopics,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -314,6 +315,7 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::ListOffsets => one::<messages::ListOffsetsResponse>(body, version),
         ApiKey::Metadata => one::<messages::MetadataResponse>(body, version),
         ApiKey::CreateTopics => one::<messages::CreateTopicsResponse>(body, version),
+        ApiKey::DeleteTopics => one::<messages::DeleteTopicsResponse>(body, version),
         ApiKey::DeleteRecords => one::<messages::DeleteRecordsResponse>(body, version),
         ApiKey::OffsetForLeaderEpoch => {
             one::<messages::OffsetForLeaderEpochResponse>(body, version)

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::DeleteRecordsRequest;
+use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::DescribeClusterRequest;
 use kafka_protocol::messages::DescribeQuorumRequest;
 use kafka_protocol::messages::MetadataRequest;
@@ -19,6 +20,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_quorum_request;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
@@ -137,6 +139,34 @@ impl Cluster {
                 .iter()
                 .map(|one| (one.name.as_str(), one.error_code, &one.error_message, ())),
         ))
+    }
+
+    /// Deletes topics by their ids, so that no other topic that took the name meanwhile is hit. A
+    /// topic that is gone already answers UNKNOWN_TOPIC_ID (100). Unknown outcomes as with
+    /// `create_topics`.
+    pub async fn delete_topics(
+        &self,
+        topics: &[TopicId],
+    ) -> Result<BTreeMap<TopicId, std::result::Result<(), Refusal>>> {
+        let asked = topics.iter().map(|id| {
+            let id = uuid::Uuid::from_bytes(id.0);
+            DeleteTopicState::default().with_name(None).with_topic_id(id)
+        });
+        let request = DeleteTopicsRequest::default()
+            .with_topics(asked.collect())
+            .with_timeout_ms(self.broker_timeout_ms());
+        let response = self
+            .ask_controller(&request, |response| {
+                response.responses.iter().any(|one| KafkaCode(one.error_code) == NOT_CONTROLLER)
+            })
+            .await?;
+        let answers = response.responses.iter().map(|one| {
+            let code = KafkaCode(one.error_code);
+            let refusal = || Refusal { code, message: said(&one.error_message) };
+            let answer = if code.is_none() { Ok(()) } else { Err(refusal()) };
+            (TopicId(one.topic_id.into_bytes()), answer)
+        });
+        Ok(answers.collect())
     }
 
     /// Moves the start of partitions up to the given offsets; the answer is the new start. Goes to

@@ -144,7 +144,12 @@ fn changes(api: ApiKey) -> bool {
     use ApiKey::*;
     matches!(
         api,
-        Produce | CreateTopics | CreatePartitions | IncrementalAlterConfigs | DeleteRecords
+        Produce
+            | CreateTopics
+            | DeleteTopics
+            | CreatePartitions
+            | IncrementalAlterConfigs
+            | DeleteRecords
     )
 }
 

@@ -117,6 +117,11 @@ shape!(CREATED_TOPIC {
 } tags { 0: 2 });
 shape!(CREATED_CONFIG { 0..ALL => Text, 0..ALL => TextOrNull, 0..ALL => Fixed(3) });
 
+shape!(DELETE_TOPICS { 0..ALL => Fixed(4), 0..ALL => Each(&GONE_TOPIC) });
+shape!(GONE_TOPIC {
+    0..ALL => TextOrNull, 0..ALL => Fixed(18), 0..ALL => TextOrNull,
+});
+
 shape!(CREATE_PARTITIONS { 0..ALL => Fixed(4), 0..ALL => Each(&GROWN_TOPIC) });
 shape!(GROWN_TOPIC { 0..ALL => Text, 0..ALL => Fixed(2), 0..ALL => TextOrNull });
 
@@ -167,6 +172,7 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::OffsetForLeaderEpoch => Some(&EPOCH_ENDS),
         ApiKey::DescribeProducers => Some(&PRODUCERS),
         ApiKey::CreateTopics => Some(&CREATE_TOPICS),
+        ApiKey::DeleteTopics => Some(&DELETE_TOPICS),
         ApiKey::CreatePartitions => Some(&CREATE_PARTITIONS),
         ApiKey::DescribeConfigs => Some(&DESCRIBE_CONFIGS),
         ApiKey::IncrementalAlterConfigs => Some(&ALTER_CONFIGS),

@@ -42,6 +42,8 @@ pub enum ApiKey {
     ApiVersions,
     /// Make topics.
     CreateTopics,
+    /// Delete topics.
+    DeleteTopics,
     /// Move the start of a partition.
     DeleteRecords,
     /// Where a leader epoch ended.
@@ -72,6 +74,7 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::SaslHandshake, 17, "SaslHandshake", Range { min: 1, max: 1 }),
     (ApiKey::ApiVersions, 18, "ApiVersions", Range { min: API_VERSIONS, max: API_VERSIONS }),
     (ApiKey::CreateTopics, 19, "CreateTopics", Range { min: 5, max: 7 }),
+    (ApiKey::DeleteTopics, 20, "DeleteTopics", Range { min: 6, max: 6 }),
     (ApiKey::DeleteRecords, 21, "DeleteRecords", Range { min: 2, max: 2 }),
     (ApiKey::OffsetForLeaderEpoch, 23, "OffsetForLeaderEpoch", Range { min: 4, max: 4 }),
     (ApiKey::DescribeConfigs, 32, "DescribeConfigs", Range { min: 4, max: 4 }),

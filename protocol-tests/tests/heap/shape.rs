@@ -15,6 +15,7 @@ use isolog::wire::versions::ApiKey;
 use kafka_protocol::messages::create_partitions_response::*;
 use kafka_protocol::messages::create_topics_response::*;
 use kafka_protocol::messages::delete_records_response::*;
+use kafka_protocol::messages::delete_topics_response::*;
 use kafka_protocol::messages::describe_cluster_response::*;
 use kafka_protocol::messages::describe_configs_response::*;
 use kafka_protocol::messages::describe_producers_response::*;
@@ -244,6 +245,20 @@ fn create_topics(m: &mut Maker) -> CreateTopicsResponse {
                 .with_num_partitions(m.i32())
                 .with_replication_factor(m.i16())
                 .with_configs(m.bit().then(|| m.each(config)))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn delete_topics(m: &mut Maker) -> DeleteTopicsResponse {
+    DeleteTopicsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_responses(m.each(|m| {
+            DeletableTopicResult::default()
+                .with_name(m.some_text().map(Into::into))
+                .with_topic_id(m.uuid(6))
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
                 .with_unknown_tagged_fields(m.tags())
         }))
         .with_unknown_tagged_fields(m.tags())
@@ -484,6 +499,7 @@ mod walker_and_library_agree_on {
         producers: DescribeProducers;
         create_topics: CreateTopics;
         create_partitions: CreatePartitions;
+        delete_topics: DeleteTopics;
         describe_configs: DescribeConfigs;
         alter_configs: IncrementalAlterConfigs;
         delete_records: DeleteRecords;
@@ -503,6 +519,7 @@ fn no_struct_is_larger_than_the_walker_counts() {
         OffsetForLeaderTopicResult EpochEndOffset
         TopicResponse PartitionResponse ProducerState
         CreatableTopicResult CreatableTopicConfigs CreatePartitionsTopicResult
+        DeletableTopicResult
         DescribeConfigsResult DescribeConfigsResourceResult DescribeConfigsSynonym
         AlterConfigsResourceResponse DeleteRecordsTopicResult DeleteRecordsPartitionResult
         TopicData PartitionData ReplicaState DescribeClusterBroker
