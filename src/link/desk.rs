@@ -225,6 +225,7 @@ impl Desk {
                     ids: (topic.source_id, topic.destination_id),
                     chosen: topic.starts.get(partition).copied().unwrap_or(Offset::ZERO),
                     copied: copied.get(&tp).copied(),
+                    source: topic.name.clone(),
                     tp,
                 }
             })

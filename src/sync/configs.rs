@@ -78,6 +78,14 @@ pub fn for_new(source: &ConfigEntries, is_old: bool) -> BTreeMap<String, String>
     taken.chain(fixed.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
 }
 
+/// The same configs for a destination before Kafka 3.6, where it turns out to be one.
+pub fn for_old(new: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut old = new.clone();
+    LIMITS.iter().for_each(|key| drop(old.remove(*key)));
+    old.insert(LIMIT_BEFORE_3_6.to_owned(), NO_LIMIT.to_owned());
+    old
+}
+
 /// What the source topic takes, or more.
 fn batch_bytes(source: &ConfigEntries) -> Option<u64> {
     let bytes = source.get(BATCH_BYTES)?.value.as_deref()?.parse::<u64>().ok()?;
@@ -147,6 +155,7 @@ mod tests {
         check("message.timestamp.after.max.ms", NO_LIMIT);
         assert!(!new.contains_key(LIMIT_BEFORE_3_6));
         assert!(for_new(&source, true).contains_key(LIMIT_BEFORE_3_6));
+        assert_eq!(for_old(&new), for_new(&source, true));
     }
 
     #[test]

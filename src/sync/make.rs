@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::Cluster;
+use crate::cluster::EachTopic;
 use crate::cluster::NewTopic;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Refusal;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -21,6 +23,20 @@ const EXISTS: i16 = 36;
 /// INVALID_CONFIG: the destination does not know a key, or does not take a value.
 const INVALID_CONFIG: i16 = 40;
 
+/// Why a topic was not made or grown.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotMade {
+    /// The destination refuses it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It was not answered, or not as a whole.
+    #[error(transparent)]
+    Failed(#[from] ClusterError),
+}
+
+/// What came of each topic.
+pub type Made<T> = BTreeMap<TopicName, Result<T, NotMade>>;
+
 /// Makes topics. `configs` gives a topic's overrides for a destination that is old (before Kafka
 /// 3.6) or not; `is_old` is set when one turns out to be.
 pub async fn create(
@@ -30,10 +46,30 @@ pub async fn create(
     is_old: &mut bool,
     troubles: &mut Vec<Trouble>,
 ) {
+    for (topic, made) in create_each(destination, new, configs, is_old).await {
+        match made {
+            Err(NotMade::Refused(refusal)) if refusal.code.0 == EXISTS => {}
+            Err(error) => {
+                let text = format!("the destination does not create it: {error}");
+                troubles.push(Trouble::new(&topic, Kind::Refused, text));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Makes topics; the ids of those that were made (`NIL` from brokers that do not tell it).
+pub async fn create_each(
+    destination: &Cluster,
+    new: Vec<NewTopic>,
+    configs: impl Fn(&TopicName, bool) -> BTreeMap<String, String>,
+    is_old: &mut bool,
+) -> Made<TopicId> {
     let sized = |topic: &NewTopic| {
         let partitions = usize::try_from(topic.partitions).unwrap_or(usize::MAX / 2);
         1 + partitions + configs(&topic.name, *is_old).len()
     };
+    let mut all = Made::new();
     let mut failed: Option<ClusterError> = None;
     for some in chunks(new, sized) {
         let names = some.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
@@ -42,27 +78,23 @@ pub async fn create(
             Some(error) => Err(error.clone()),
         };
         match made {
-            Ok(refused) => {
-                for topic in names.iter().filter(|name| !refused.contains_key(name)) {
-                    tracing::info!(%topic, "created at the destination");
-                }
-                for (topic, refusal) in refused.into_iter().filter(|(_, one)| one.code.0 != EXISTS)
-                {
-                    let text = format!("the destination does not create it: {refusal}");
-                    troubles.push(Trouble::new(&topic, Kind::Refused, text));
+            Ok(answers) => {
+                for (topic, made) in answers {
+                    if made.is_ok() {
+                        tracing::info!(%topic, "created at the destination");
+                    }
+                    all.insert(topic, made.map_err(NotMade::Refused));
                 }
             }
             Err(error) => {
-                let text = format!("the destination does not create it: {error}");
-                let each = names.iter().map(|name| Trouble::new(name, Kind::Refused, &text[..]));
-                troubles.extend(each);
+                let each = names.into_iter().map(|name| (name, Err(error.clone().into())));
+                all.extend(each);
                 failed = Some(error);
             }
         }
     }
+    all
 }
-
-type Refused = BTreeMap<TopicName, Refusal>;
 
 /// One request, and a second one for topics with a config that an old broker does not know.
 async fn create_some(
@@ -70,35 +102,30 @@ async fn create_some(
     some: Vec<NewTopic>,
     configs: &impl Fn(&TopicName, bool) -> BTreeMap<String, String>,
     is_old: &mut bool,
-) -> Result<Refused, ClusterError> {
+) -> Result<EachTopic<TopicId>, ClusterError> {
     let with = |topic: &NewTopic, is_old: bool| NewTopic {
         configs: configs(&topic.name, is_old),
         ..topic.clone()
     };
     let asked: Vec<NewTopic> = some.iter().map(|topic| with(topic, *is_old)).collect();
-    let mut refused = refusals(destination.create_topics(&asked, false).await?);
-    let unfit = |name: &TopicName| refused.get(name).is_some_and(|r| r.code.0 == INVALID_CONFIG);
+    let mut answers = destination.create_topics(&asked, false).await?;
+    let is_unfit = |answers: &EachTopic<TopicId>, name: &TopicName| {
+        let refusal = answers.get(name).and_then(|answer| answer.as_ref().err());
+        refusal.is_some_and(|refusal| refusal.code.0 == INVALID_CONFIG)
+    };
     let again: Vec<NewTopic> =
-        some.iter().filter(|topic| !*is_old && unfit(&topic.name)).cloned().collect();
+        some.iter().filter(|one| !*is_old && is_unfit(&answers, &one.name)).cloned().collect();
     if again.is_empty() {
-        return Ok(refused);
+        return Ok(answers);
     }
     let asked: Vec<NewTopic> = again.iter().map(|topic| with(topic, true)).collect();
-    let still = refusals(destination.create_topics(&asked, false).await?);
-    let helps = |topic: &NewTopic| {
-        still.get(&topic.name).is_none_or(|refusal| refusal.code.0 != INVALID_CONFIG)
-    };
+    let still = destination.create_topics(&asked, false).await?;
     // A value that no broker takes says nothing of how old this one is.
-    if again.iter().any(helps) {
+    if again.iter().any(|topic| !is_unfit(&still, &topic.name)) {
         *is_old = true;
-        again.iter().for_each(|topic| drop(refused.remove(&topic.name)));
-        refused.extend(still);
+        answers.extend(still);
     }
-    Ok(refused)
-}
-
-fn refusals<T>(answers: crate::cluster::EachTopic<T>) -> Refused {
-    answers.into_iter().filter_map(|(name, answer)| Some((name, answer.err()?))).collect()
+    Ok(answers)
 }
 
 /// Grows topics to so many partitions; the number beside it is how many there are.
@@ -107,9 +134,20 @@ pub async fn grow(
     fewer: Vec<(TopicName, i32, usize)>,
     troubles: &mut Vec<Trouble>,
 ) {
+    for (topic, grown) in grow_each(destination, fewer).await {
+        if let Err(error) = grown {
+            let text = format!("the destination does not grow it: {error}");
+            troubles.push(Trouble::new(&topic, Kind::Refused, text));
+        }
+    }
+}
+
+/// The same, with what came of each.
+pub async fn grow_each(destination: &Cluster, fewer: Vec<(TopicName, i32, usize)>) -> Made<()> {
     let added = |(_, to, from): &(TopicName, i32, usize)| {
         usize::try_from(*to).unwrap_or(usize::MAX / 2).saturating_sub(*from)
     };
+    let mut all = Made::new();
     let mut failed: Option<ClusterError> = None;
     for some in chunks(fewer, added) {
         let asked: Vec<(TopicName, i32)> =
@@ -119,21 +157,22 @@ pub async fn grow(
             Some(error) => Err(error.clone()),
         };
         match answers {
-            Ok(answers) => answers.into_iter().for_each(|(topic, answer)| match answer {
-                Ok(()) => tracing::info!(%topic, "grown at the destination"),
-                Err(refusal) => {
-                    let text = format!("the destination does not grow it: {refusal}");
-                    troubles.push(Trouble::new(&topic, Kind::Refused, text));
+            Ok(answers) => {
+                for (topic, grown) in answers {
+                    if grown.is_ok() {
+                        tracing::info!(%topic, "grown at the destination");
+                    }
+                    all.insert(topic, grown.map_err(NotMade::Refused));
                 }
-            }),
+            }
             Err(error) => {
-                let text = format!("the destination does not grow it: {error}");
-                let each = asked.iter();
-                troubles.extend(each.map(|(name, _)| Trouble::new(name, Kind::Refused, &text[..])));
+                let each = asked.into_iter().map(|(name, _)| (name, Err(error.clone().into())));
+                all.extend(each);
                 failed = Some(error);
             }
         }
     }
+    all
 }
 
 /// Cuts a list into pieces whose sizes stay within the bound; what is larger goes alone.

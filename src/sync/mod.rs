@@ -2,8 +2,10 @@
 //!
 //! It never touches record bytes and does not know what copies.
 
+pub mod apply;
 pub mod configs;
 pub mod make;
+pub mod observe;
 pub mod stage;
 pub mod start;
 pub mod survey;

@@ -59,17 +59,30 @@ pub async fn choose(
     let ends = ask(destination, &tps, Question::End(EndKind::LogEnd)).await?;
     let is_empty = |tp: &TopicPartition| ends.get(tp) == Some(&Some(Offset::ZERO));
     let empty: Vec<TopicPartition> = tps.into_iter().filter(is_empty).collect();
+    starts.extend(choose_empty(spec, source, empty).await?);
+    Ok(starts)
+}
+
+/// The same for partitions of the source whose mirrors are empty, or not made yet.
+pub async fn choose_empty(
+    spec: StartSpec,
+    source: &Cluster,
+    empty: Vec<TopicPartition>,
+) -> Result<Starts, NotChosen> {
+    if spec == StartSpec::Earliest {
+        return Ok(empty.iter().map(|tp| (tp.partition, Offset::ZERO)).collect());
+    }
     let last = ask(source, &empty, Question::End(EndKind::HighWatermark)).await?;
     let timed = match spec {
         StartSpec::Time(time) => ask(source, &empty, Question::Time(time)).await?,
         StartSpec::Earliest | StartSpec::Latest => BTreeMap::new(),
     };
-    for tp in empty {
+    let chosen = empty.into_iter().map(|tp| {
         let at_time = timed.get(&tp).copied().flatten();
         let chosen = at_time.or(last.get(&tp).copied().flatten());
-        starts.insert(tp.partition, chosen.unwrap_or(Offset::ZERO));
-    }
-    Ok(starts)
+        (tp.partition, chosen.unwrap_or(Offset::ZERO))
+    });
+    Ok(chosen.collect())
 }
 
 #[derive(Copy, Clone)]

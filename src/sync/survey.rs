@@ -30,7 +30,7 @@ use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
 /// Nothing may be known of a topic, not even whether there is one.
-const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 
 /// What the first half of a pass found.
 pub struct Survey {
@@ -221,7 +221,7 @@ async fn refused(cluster: &Cluster, names: &[TopicName]) -> Result<Vec<TopicName
 }
 
 /// Whether every partition is known to start at 0.
-async fn starts_at_zero(source: &Cluster, topic: &Topic) -> bool {
+pub(super) async fn starts_at_zero(source: &Cluster, topic: &Topic) -> bool {
     let tps = topic
         .partitions
         .keys()

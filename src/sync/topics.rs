@@ -40,8 +40,8 @@ use crate::sync::trouble::Trouble;
 /// has just started may not know it yet.
 const MISSING_MAX: u32 = 3;
 /// How often the metadata of new topics are read until they are complete, and the pause between.
-const SETTLE_READS_MAX: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const SETTLE_READS_MAX: u32 = 20;
+pub(super) const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A topic that is mirrored, or would be but for `halt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,8 @@ impl Topics {
             self.create_all(&new, &found, &staged, destination, &mut troubles).await;
             let troubled = subjects(&troubles);
             let is_made = |topic: &&Arc<Topic>| !troubled.contains(topic.name.as_str());
-            settle(new.iter().filter(is_made).cloned().collect(), destination).await?;
+            let made = new.iter().filter(is_made).map(|topic| topic.name.clone());
+            settle(made.collect(), destination).await?;
         }
         self.grow(&matched, destination, &mut troubles).await?;
         let mut topics = self.pair(&matched, destination, &mut troubles);
@@ -341,15 +342,17 @@ fn subjects(troubles: &[Trouble]) -> BTreeSet<&str> {
 
 /// Reads the metadata of new topics until a broker tells of their partitions: brokers learn of a
 /// topic one by one, and the next look may be minutes away.
-async fn settle(mut new: Vec<Arc<Topic>>, destination: &Cluster) -> Result<(), ClusterError> {
+pub(super) async fn settle(
+    mut new: Vec<TopicName>,
+    destination: &Cluster,
+) -> Result<(), ClusterError> {
     for _ in 0..SETTLE_READS_MAX {
         if new.is_empty() {
             return Ok(());
         }
-        let names: Vec<TopicName> = new.iter().map(|topic| topic.name.clone()).collect();
-        destination.refresh(Wanted::Topics(&names)).await?;
-        new.retain(|topic| {
-            let there = destination.topic(&topic.name).filter(|there| there.error.is_none());
+        destination.refresh(Wanted::Topics(&new)).await?;
+        new.retain(|name| {
+            let there = destination.topic(name).filter(|there| there.error.is_none());
             there.is_none_or(|there| there.partitions.is_empty())
         });
         if !new.is_empty() {

@@ -48,8 +48,10 @@ const POLICY_VIOLATION: i16 = 44;
 /// A partition of a topic that is mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which.
+    /// Which, by the mirror's name.
     pub tp: TopicPartition,
+    /// The topic's name at the source.
+    pub source: TopicName,
     /// Both topics' ids.
     pub ids: (TopicId, TopicId),
     /// Where the link began to mirror it (`mirror.start.offset.spec`), 0 for the source's start.
@@ -133,20 +135,22 @@ impl Trimmer {
         destination: &Cluster,
         parts: &[Part],
     ) -> Result<Round, ClusterError> {
-        let names = names(parts);
+        let names = names(parts.iter().map(|part| &part.tp.topic));
         self.topics.retain(|name, _| names.binary_search(name).is_ok());
         if names.is_empty() {
             return Ok(Round::default());
         }
         self.read_checkpoint(destination).await;
-        source.refresh(Wanted::Topics(&names)).await?;
+        let at_source = self::names(parts.iter().map(|part| &part.source));
+        source.refresh(Wanted::Topics(&at_source)).await?;
         destination.refresh(Wanted::Topics(&names)).await?;
         let same = |part: &&Part| {
-            is_still(source, &part.tp, part.ids.0) && is_still(destination, &part.tp, part.ids.1)
+            let (theirs, ours) = (&part.source, &part.tp.topic);
+            is_still(source, theirs, part.ids.0) && is_still(destination, ours, part.ids.1)
         };
         let parts: Vec<&Part> = parts.iter().filter(same).collect();
         let asked: Vec<&TopicPartition> = parts.iter().map(|part| &part.tp).collect();
-        let theirs = list(source, &asked, EndKind::Start).await;
+        let theirs = starts_at_source(source, &parts).await;
         let ours = list(destination, &asked, EndKind::Start).await;
         let ends = list(destination, &asked, EndKind::HighWatermark).await;
         let mut round = Round::default();
@@ -243,15 +247,25 @@ async fn checkpoint(destination: &Cluster, broker: BrokerId) -> Option<Duration>
 }
 
 /// In order, each once.
-fn names(parts: &[Part]) -> Vec<TopicName> {
-    let mut names: Vec<TopicName> = parts.iter().map(|part| part.tp.topic.clone()).collect();
+fn names<'a>(all: impl Iterator<Item = &'a TopicName>) -> Vec<TopicName> {
+    let mut names: Vec<TopicName> = all.cloned().collect();
     names.sort();
     names.dedup();
     names
 }
 
-fn is_still(cluster: &Cluster, tp: &TopicPartition, id: TopicId) -> bool {
-    let found = cluster.topic(&tp.topic);
+/// Where the source's logs start, by the mirrors' names.
+async fn starts_at_source(source: &Cluster, parts: &[&Part]) -> Offsets {
+    let there =
+        |part: &&Part| TopicPartition { topic: part.source.clone(), partition: part.tp.partition };
+    let asked: Vec<TopicPartition> = parts.iter().map(there).collect();
+    let found = list(source, &asked.iter().collect::<Vec<_>>(), EndKind::Start).await;
+    let start = |(part, tp): (&&Part, &TopicPartition)| Some((part.tp.clone(), *found.get(tp)?));
+    parts.iter().zip(&asked).filter_map(start).collect()
+}
+
+fn is_still(cluster: &Cluster, name: &TopicName, id: TopicId) -> bool {
+    let found = cluster.topic(name);
     found.is_some_and(|topic| topic.error.is_none() && (topic.id == id || topic.id == TopicId::NIL))
 }
 
@@ -291,7 +305,8 @@ mod tests {
 
     fn part(chosen: i64, copied: i64) -> Part {
         let ids = (TopicId([1; 16]), TopicId([2; 16]));
-        Part { tp: tp(), ids, chosen: at(chosen), copied: Offset::new(copied) }
+        let source = tp().topic;
+        Part { tp: tp(), source, ids, chosen: at(chosen), copied: Offset::new(copied) }
     }
 
     fn offsets(raw: i64) -> Offsets {

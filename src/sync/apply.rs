@@ -1,0 +1,325 @@
+//! What is done to mirror topics by order, in the words of `control`: made, grown, given back,
+//! deleted.
+//!
+//! It never remembers and never decides; each of them may be done twice: what is there already is
+//! done, and what is another one by that name is left alone.
+
+use std::collections::BTreeMap;
+
+use tokio::time::sleep;
+
+use crate::cluster::Cluster;
+use crate::cluster::EndKind;
+use crate::cluster::NewTopic;
+use crate::cluster::Wanted;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Refusal;
+use crate::control::facts::Failed;
+use crate::control::facts::Metadata;
+use crate::control::facts::Seen;
+use crate::control::row::Changes;
+use crate::control::topic::Fault;
+use crate::ids::Offset;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::sync::configs;
+use crate::sync::make;
+use crate::sync::make::NotMade;
+use crate::sync::observe::partitions;
+use crate::sync::observe::seen;
+use crate::sync::topics::SETTLE_PAUSE;
+use crate::sync::topics::SETTLE_READS_MAX;
+use crate::sync::topics::parted;
+use crate::sync::topics::settle;
+use crate::sync::trim;
+
+/// What came of each topic.
+pub type Each<T> = BTreeMap<TopicName, Result<T, Failed>>;
+
+/// Codes with which what was asked is wrong: INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS,
+/// INVALID_REPLICATION_FACTOR, INVALID_CONFIG, INVALID_REQUEST, POLICY_VIOLATION.
+const FINAL: [i16; 6] = [17, 37, 38, 40, 42, 44];
+/// TOPIC_ALREADY_EXISTS: somebody else made it meanwhile; the next try looks at it.
+const EXISTS: i16 = 36;
+/// UNKNOWN_TOPIC_OR_PARTITION and UNKNOWN_TOPIC_ID.
+const GONE: [i16; 2] = [3, 100];
+/// How often the configs of a topic that is there are read until they are those that it was to
+/// have: brokers learn of them one by one.
+const CONFIG_READS_MAX: u32 = 4;
+
+/// The words for a cluster that did not answer, or not as it should.
+pub fn fault_of(error: &ClusterError) -> Fault {
+    Fault { code: "INTERNAL_ERROR".to_owned(), text: error.to_string() }
+}
+
+fn failed(error: &ClusterError) -> Failed {
+    Failed { fault: fault_of(error), is_final: false }
+}
+
+fn refused(what: &str, refusal: &Refusal) -> Failed {
+    let is_final = FINAL.contains(&refusal.code.0);
+    let (code, text) = (refusal.code.name().to_owned(), format!("{what}: {refusal}"));
+    Failed { fault: Fault { code, text }, is_final }
+}
+
+fn not_made(what: &str, error: &NotMade) -> Failed {
+    match error {
+        NotMade::Refused(refusal) => refused(what, refusal),
+        NotMade::Failed(error) => failed(error),
+    }
+}
+
+fn strange(text: String) -> Failed {
+    Failed { fault: Fault { code: "TOPIC_EXISTS_ERROR".to_owned(), text }, is_final: true }
+}
+
+fn not_yet(text: String) -> Failed {
+    Failed { fault: Fault { code: "UNKNOWN".to_owned(), text }, is_final: false }
+}
+
+/// The destination said nothing of a topic.
+pub fn unanswered(name: &TopicName) -> Failed {
+    not_yet(format!("the destination said nothing of topic {name}"))
+}
+
+fn all_failed<T>(names: &[TopicName], error: &ClusterError) -> Each<T> {
+    names.iter().map(|name| (name.clone(), Err(failed(error)))).collect()
+}
+
+/// Makes mirror topics, unless they are there and empty, as they were to be made. `is_old` as in
+/// `make::create_each`.
+pub async fn create(
+    destination: &Cluster,
+    asked: Vec<NewTopic>,
+    is_old: &mut bool,
+) -> Each<TopicId> {
+    let names: Vec<TopicName> = asked.iter().map(|topic| topic.name.clone()).collect();
+    if let Err(error) = destination.refresh(Wanted::Topics(&names)).await {
+        return all_failed(&names, &error);
+    }
+    let (mut new, mut there, mut all) = (Vec::new(), Vec::new(), Each::new());
+    for topic in asked {
+        match seen(destination, &topic.name) {
+            Metadata::Absent => new.push(topic),
+            Metadata::There(is) => there.push((topic, is)),
+            Metadata::Hidden(fault) => {
+                all.insert(topic.name, Err(Failed { fault, is_final: false }));
+            }
+        }
+    }
+    for (topic, is) in there {
+        all.insert(topic.name.clone(), meet(destination, &topic, is).await);
+    }
+    if !new.is_empty() {
+        all.extend(make_new(destination, new, is_old).await);
+    }
+    all
+}
+
+async fn make_new(destination: &Cluster, new: Vec<NewTopic>, is_old: &mut bool) -> Each<TopicId> {
+    let configs: BTreeMap<TopicName, BTreeMap<String, String>> =
+        new.iter().map(|topic| (topic.name.clone(), topic.configs.clone())).collect();
+    let of = |name: &TopicName, is_old: bool| match configs.get(name) {
+        Some(configs) if is_old => configs::for_old(configs),
+        Some(configs) => configs.clone(),
+        None => BTreeMap::new(),
+    };
+    let made = make::create_each(destination, new, of, is_old).await;
+    let good = made.iter().filter(|(_, made)| made.is_ok()).map(|(name, _)| name.clone());
+    // made they are all the same: who copies looks at them again
+    if let Err(error) = settle(good.collect(), destination).await {
+        tracing::info!(%error, "topics that were just created are not looked at");
+    }
+    let answer = |(name, made): (TopicName, Result<TopicId, NotMade>)| {
+        let answer = match made {
+            Ok(TopicId::NIL) => match seen(destination, &name) {
+                Metadata::There(is) => Ok(is.id),
+                _ => Err(not_yet(format!("topic {name} was created and is not shown yet"))),
+            },
+            Ok(id) => Ok(id),
+            Err(NotMade::Refused(refusal)) if refusal.code.0 == EXISTS => {
+                Err(not_yet(format!("topic {name} was created by somebody else just now")))
+            }
+            Err(error) => Err(not_made(&format!("topic {name} is not created"), &error)),
+        };
+        (name, answer)
+    };
+    made.into_iter().map(answer).collect()
+}
+
+/// A topic of that name is there: it is the one that was to be made only if nothing was written
+/// into it and it has what it was to have.
+async fn meet(destination: &Cluster, asked: &NewTopic, is: Seen) -> Result<TopicId, Failed> {
+    let name = &asked.name;
+    let anew = "delete it there, or create the mirror again so that it is compared and adopted";
+    if is.partitions < asked.partitions {
+        return Err(not_yet(format!(
+            "topic {name} shows {} of {} partitions at the destination",
+            is.partitions, asked.partitions
+        )));
+    }
+    if is.partitions > asked.partitions {
+        return Err(strange(format!(
+            "topic {name} was created at the destination meanwhile, with {} partitions where {} \
+             are mirrored: {anew}",
+            is.partitions, asked.partitions
+        )));
+    }
+    if !is_empty(destination, name).await? {
+        return Err(strange(format!(
+            "topic {name} was created at the destination meanwhile and holds records: {anew}"
+        )));
+    }
+    match unlike(destination, asked).await? {
+        None => Ok(is.id),
+        Some(key) => Err(strange(format!(
+            "topic {name} was created at the destination meanwhile, with another {key} than the \
+             mirror needs: {anew}"
+        ))),
+    }
+}
+
+/// The id of a topic, read now; `None` where there is none.
+pub async fn id_of(cluster: &Cluster, name: &TopicName) -> Result<Option<TopicId>, Failed> {
+    let read = cluster.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
+    read.map_err(|error| failed(&error))?;
+    match seen(cluster, name) {
+        Metadata::There(is) => Ok(Some(is.id)),
+        Metadata::Absent => Ok(None),
+        Metadata::Hidden(fault) => Err(Failed { fault, is_final: false }),
+    }
+}
+
+/// Whether nothing was ever written into a topic, as its metadata were read last.
+pub async fn is_empty(cluster: &Cluster, name: &TopicName) -> Result<bool, Failed> {
+    let all = partitions(cluster, name);
+    let ends = trim::list(cluster, &all.iter().collect::<Vec<_>>(), EndKind::LogEnd).await;
+    if all.is_empty() || ends.len() < all.len() {
+        return Err(not_yet(format!("topic {name} does not tell its ends yet")));
+    }
+    Ok(ends.values().all(|end| *end == Offset::ZERO))
+}
+
+/// A key whose value is not what was asked; one that the destination does not tell is passed over.
+async fn unlike(destination: &Cluster, asked: &NewTopic) -> Result<Option<String>, Failed> {
+    let keys: Vec<&str> = asked.configs.keys().map(String::as_str).collect();
+    let mut other = None;
+    for read in 0..CONFIG_READS_MAX {
+        if read > 0 {
+            sleep(SETTLE_PAUSE).await;
+        }
+        let names = std::slice::from_ref(&asked.name);
+        let told = destination.describe_topic_configs(names, Some(&keys)).await;
+        let (mut found, untold) = parted(told.map_err(|error| failed(&error))?);
+        let Some(found) = found.remove(&asked.name) else {
+            let why = untold.into_iter().next().map_or(String::new(), |(_, why)| why);
+            return Err(not_yet(format!(
+                "topic {} does not tell its configs at the destination: {why}",
+                asked.name
+            )));
+        };
+        let is_other = |(key, value): &(&String, &String)| {
+            let told = found.get(*key).and_then(|entry| entry.value.as_ref());
+            told.is_some_and(|told| told != *value)
+        };
+        other = asked.configs.iter().find(is_other).map(|(key, _)| key.clone());
+        if other.is_none() {
+            break;
+        }
+    }
+    Ok(other)
+}
+
+/// Gives mirror topics at least so many partitions.
+pub async fn grow(destination: &Cluster, asked: Vec<(TopicName, i32)>) -> Each<i32> {
+    let names: Vec<TopicName> = asked.iter().map(|(name, _)| name.clone()).collect();
+    if let Err(error) = destination.refresh(Wanted::Topics(&names)).await {
+        return all_failed(&names, &error);
+    }
+    let count = |name: &TopicName| seen(destination, name).seen().map(|seen| seen.partitions);
+    let fewer = asked.iter().filter_map(|(name, to)| {
+        let is = count(name).filter(|is| is < to)?;
+        Some((name.clone(), *to, usize::try_from(is).ok()?))
+    });
+    let fewer: Vec<(TopicName, i32, usize)> = fewer.collect();
+    let mut grown = make::grow_each(destination, fewer).await;
+    for _ in 0..SETTLE_READS_MAX {
+        let is_due = |(name, to): &&(TopicName, i32)| {
+            matches!(grown.get(name), Some(Ok(()))) && count(name).is_none_or(|is| is < *to)
+        };
+        let due: Vec<TopicName> =
+            asked.iter().filter(is_due).map(|(name, _)| name.clone()).collect();
+        if due.is_empty() || destination.refresh(Wanted::Topics(&due)).await.is_err() {
+            break;
+        }
+        sleep(SETTLE_PAUSE).await;
+    }
+    let answer = |(name, to): (TopicName, i32)| {
+        let answer = match grown.remove(&name) {
+            Some(Err(error)) => Err(not_made(&format!("topic {name} is not grown"), &error)),
+            _ if count(&name).is_some_and(|is| is >= to) => Ok(to),
+            _ => Err(not_yet(format!("topic {name} does not show {to} partitions yet"))),
+        };
+        (name, answer)
+    };
+    asked.into_iter().map(answer).collect()
+}
+
+/// Gives a mirror topic what it is owed, if it is still the one with that id.
+pub async fn give_back(
+    destination: &Cluster,
+    name: &TopicName,
+    id: TopicId,
+    owed: Changes,
+) -> Result<(), Failed> {
+    let read = destination.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
+    read.map_err(|error| failed(&error))?;
+    match seen(destination, name) {
+        Metadata::There(is) if is.id == id => {}
+        Metadata::Hidden(fault) => return Err(Failed { fault, is_final: false }),
+        _ => return Err(not_yet(format!("the mirror topic {name} is not there"))),
+    }
+    let answers = destination.alter_topic_configs(&[(name.clone(), owed)], false).await;
+    let (_, refusals) = parted(answers.map_err(|error| failed(&error))?);
+    match refusals.into_iter().next() {
+        None => Ok(()),
+        Some((_, why)) => {
+            let text = format!("the configs of topic {name} are not changed: {why}");
+            Err(Failed {
+                fault: Fault { code: "POLICY_VIOLATION_ERROR".to_owned(), text },
+                is_final: false,
+            })
+        }
+    }
+}
+
+/// Deletes a mirror topic by its id, and waits a while until brokers do not show it any more.
+pub async fn delete(destination: &Cluster, name: &TopicName, id: TopicId) -> Result<(), Failed> {
+    if id == TopicId::NIL {
+        let text = format!(
+            "the destination tells no topic ids, so that topic {name} cannot be told from another \
+             one of that name: delete it there"
+        );
+        return Err(Failed {
+            fault: Fault { code: "UNSUPPORTED_VERSION".to_owned(), text },
+            is_final: false,
+        });
+    }
+    let answers = destination.delete_topics(&[id]).await.map_err(|error| failed(&error))?;
+    match answers.get(&id) {
+        Some(Err(refusal)) if !GONE.contains(&refusal.code.0) => {
+            return Err(refused(&format!("topic {name} is not deleted"), refusal));
+        }
+        Some(_) => {}
+        None => return Err(not_yet(format!("topic {name}: its deletion was not answered"))),
+    }
+    for _ in 0..SETTLE_READS_MAX {
+        let read = destination.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
+        let shown = seen(destination, name);
+        if read.is_err() || shown.seen().is_none_or(|seen| seen.id != id) {
+            break;
+        }
+        sleep(SETTLE_PAUSE).await;
+    }
+    Ok(())
+}
