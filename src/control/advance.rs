@@ -59,11 +59,7 @@ impl Topic<'_> {
         }
         match self.row.stage {
             Stage::Setup => self.set_up(now),
-            Stage::Mirroring => match self.track.grown.filter(|count| *count > self.row.partitions)
-            {
-                Some(count) => self.put_same_stage(|row| row.partitions = count),
-                None => Rewrite::Keep,
-            },
+            Stage::Mirroring => self.mirroring(),
             Stage::Stopping if self.is_level() => {
                 self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
             }
@@ -86,6 +82,20 @@ impl Topic<'_> {
                 if is_held || is_there { Rewrite::Keep } else { Rewrite::Delete }
             }
         }
+    }
+
+    fn mirroring(&self) -> Rewrite {
+        let grown = self.track.grown.filter(|count| *count > self.row.partitions);
+        let owed = self.track.owed.as_ref().filter(|owed| **owed != self.row.owed);
+        if grown.is_none() && owed.is_none() {
+            return Rewrite::Keep;
+        }
+        self.put_same_stage(|row| {
+            row.partitions = grown.unwrap_or(row.partitions);
+            if let Some(owed) = owed {
+                row.owed.clone_from(owed);
+            }
+        })
     }
 
     fn set_up(&self, now: TimestampMs) -> Rewrite {
@@ -208,6 +218,7 @@ impl Topic<'_> {
             mirror_id: self.row.mirror_id?,
             generation: self.row.generation,
             partitions,
+            owed: self.row.owed.clone(),
             mode,
             attempt: self.track.attempt,
         })

@@ -223,8 +223,11 @@ pub struct TopicSpec {
     pub mirror_id: TopicId,
     /// How often the topic has become a mirror.
     pub generation: u32,
-    /// Which partitions, and where those begin that do not begin at 0.
+    /// Which partitions, and where each begins.
     pub partitions: BTreeMap<PartitionId, Offset>,
+    /// Configs that the mirror topic is to get once nothing is left below where it begins; none
+    /// where it has its own.
+    pub owed: Changes,
     /// What is to become of them.
     pub mode: Mode,
     /// Grows with each order to try again.

@@ -26,6 +26,7 @@ use crate::control::facts::DoId;
 use crate::control::facts::Failed;
 use crate::control::link::LinkState;
 use crate::control::order::Ticket;
+use crate::control::row::Changes;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
 use crate::ids::Incarnation;
@@ -191,6 +192,8 @@ pub struct Track {
     pub made: Option<TopicId>,
     /// The mirror topic has so many partitions now.
     pub grown: Option<i32>,
+    /// What it is owed now, where the row is to say so.
+    pub owed: Option<Changes>,
     /// Its owed configs have been set since it was sealed.
     pub is_given_back: bool,
     /// The mirror topic has been deleted, as it was ordered.

@@ -187,6 +187,17 @@ impl Board {
         rows.collect()
     }
 
+    /// The partitions that are halted, and why, in order.
+    pub fn halted(&self) -> Vec<(MirrorPartition, (&'static str, String))> {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let halted = cells.iter().filter_map(|(name, cell)| {
+            let snapshot = lock(&cell.snapshot);
+            let seen = snapshot.as_ref().filter(|seen| seen.state == HALTED)?;
+            Some((name.clone(), seen.reason.clone().unwrap_or_default()))
+        });
+        halted.collect()
+    }
+
     /// The partitions of whose log at that side nothing was heard since `since`.
     pub fn silent(&self, side: Side, since: TimestampMs) -> Vec<(MirrorPartition, Arc<Cell>)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
@@ -375,6 +386,10 @@ mod tests {
             put("whole", partition, HALTED, None);
             put("barred", partition, MIRRORING, Some(barred).filter(|_| partition == 1));
         }
+        let halted = board.halted();
+        let halted: Vec<_> = halted.iter().map(|(one, why)| (one.to_string(), why.0)).collect();
+        let want = ["half-0", "whole-0", "whole-1"].map(|name| (name.to_owned(), "WHY"));
+        assert_eq!(halted, want);
         let standing = board.standing();
         let names: Vec<_> = standing.keys().map(TopicName::as_str).collect();
         assert_eq!(names, ["barred", "whole"]);

@@ -47,6 +47,7 @@ use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::order::Verb;
+use crate::control::row::Changes;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::flow::Wall;
@@ -86,6 +87,8 @@ pub enum Event {
     Done(DoId, Result<Done, Failed>),
     /// What has become of a partition.
     Flow(FlowFact),
+    /// What a mirror topic is owed from now on.
+    Owed(MirrorKey, Changes),
     /// How a link's source answers.
     Reach(LinkName, Reach),
     /// The journal took a write not at all, and why.
@@ -298,6 +301,7 @@ impl Keeper {
             Event::Observed(id, observed) => control.handle_observed(now, id, observed),
             Event::Done(id, result) => control.handle_done(now, id, result),
             Event::Flow(fact) => control.handle_flow(now, fact),
+            Event::Owed(mirror, owed) => control.handle_owed(now, &mirror, owed),
             Event::Reach(link, reach) => control.handle_reach(now, &link, reach),
             Event::Refused(id, fault) => control.handle_refused(now, id, fault),
         }

@@ -31,6 +31,7 @@ use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::row::Before;
+use crate::control::row::Changes;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::topic::Fault;
@@ -60,6 +61,9 @@ impl Track {
         }
         if self.grown.is_some_and(|count| count <= row.partitions) {
             self.grown = None;
+        }
+        if row.stage != Stage::Mirroring || self.owed.as_ref() == Some(&row.owed) {
+            self.owed = None;
         }
     }
 }
@@ -229,6 +233,17 @@ impl Control {
             Flowed::Leaderless => drop(track.leaderless.insert(partition)),
         }
         self.dirty.insert(mirror);
+        self.look_through(now);
+    }
+
+    /// What a mirror topic is owed from now on, to be written down: before its configs change for
+    /// a while, and when it has its own again.
+    pub fn handle_owed(&mut self, now: TimestampMs, mirror: &MirrorKey, owed: Changes) {
+        let is_news = self.mirrors.get(mirror).is_some_and(|row| row.owed != owed);
+        if let Some(track) = self.tracks.get_mut(mirror) {
+            track.owed = Some(owed).filter(|_| is_news);
+            self.dirty.insert(mirror.clone());
+        }
         self.look_through(now);
     }
 
