@@ -103,6 +103,11 @@ impl Which {
         let links: Vec<LinkOptions> = config.audits().into_iter().filter(named).collect();
         match (links.is_empty(), &self.link) {
             (true, Some(name)) => Err(Failure::Failed(format!("there is no link {name}"))),
+            (true, None) => Err(Failure::Failed(
+                "the config file has no [link.NAME] section: there is nothing to read here. Links \
+                 that were created by order are in the journal: isolog lag shows how far they are"
+                    .to_owned(),
+            )),
             _ => Ok(links),
         }
     }

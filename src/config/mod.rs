@@ -44,6 +44,9 @@ use self::providers::Local;
 pub use self::reload::Said;
 pub use self::show::Row;
 
+/// What is good to know of a file without a link.
+const NO_LINK: &str = "no [link.NAME] section: only links that are created by order are mirrored";
+
 /// Everything a config file says, typed; nothing in it can be invalid.
 #[derive(Debug)]
 pub struct Config {
@@ -139,6 +142,9 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
             let mut notes: Vec<Problem> =
                 sections.iter().flat_map(|section| section.notes.clone()).collect();
             notes.extend(relations::notes(&sections));
+            if links.links.is_empty() {
+                notes.push(Problem::general(NO_LINK));
+            }
             Ok(Config { links, service, exposed, notes, sealer: safe.sealer, sections })
         }
         _ => Err(problems),

@@ -126,11 +126,15 @@ fn what_does_not_fit_together_is_refused() {
 
 #[test]
 fn an_empty_file_says_what_is_missing() {
-    let right = [
-        "[destination] bootstrap.servers: is missing",
-        "no [link.NAME] section: there is nothing to mirror",
-    ];
-    assert_eq!(problems(""), right);
+    assert_eq!(problems(""), ["[destination] bootstrap.servers: is missing"]);
+}
+
+#[test]
+fn a_file_without_a_link_is_for_links_that_are_created_by_order() {
+    let config = load_text("[destination]\nbootstrap.servers = 'a:1'\n", Path::new(".")).unwrap();
+    assert!(config.links.links.is_empty());
+    let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(notes, [NO_LINK]);
 }
 
 #[test]

@@ -25,9 +25,6 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
     for link in of(Scope::Link) {
         problems.extend(of_link(link, memory_bytes, destination.unwrap_or_default()));
     }
-    if of(Scope::Link).next().is_none() {
-        problems.push(Problem::general("no [link.NAME] section: there is nothing to mirror"));
-    }
     problems.extend(topics_twice(of(Scope::Link)));
     problems
 }
