@@ -23,6 +23,9 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
 use crate::cluster::keyed::Shown;
 use crate::cluster::peer_text;
+use crate::control;
+use crate::control::row::Key;
+use crate::control::topic::Stage;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Offset;
@@ -84,6 +87,8 @@ pub struct Journal {
     link: LinkName,
     source: ClusterId,
     saved: Saved,
+    /// Mirror topics of links that were created by order, and whose they are.
+    claimed: BTreeMap<TopicName, LinkName>,
     /// The topic whose rows were read.
     topic: Shown,
 }
@@ -168,10 +173,10 @@ impl Journal {
     ) -> Result<Journal, Unreadable> {
         let name = TopicName::new(TOPIC).expect("a legal name");
         let log = KeyedLog::open(destination, name, replicas).await?;
-        let rows = log.read(|key| own(key, &link).is_some()).await?;
+        let rows = log.read(|key| own(key, &link).is_some() || is_of_mirror(key)).await?;
         let saved = parse(&rows, &link, &source)?;
-        let topic = log.shown();
-        Ok(Journal { log, link, source, saved, topic })
+        let (claimed, topic) = (claimed(&rows), log.shown());
+        Ok(Journal { log, link, source, saved, claimed, topic })
     }
 
     /// Whether the topic is still the one that was read, by metadata that were just read.
@@ -197,6 +202,12 @@ impl Journal {
     /// The topics of earlier runs.
     pub fn saved(&self) -> &Saved {
         &self.saved
+    }
+
+    /// Mirror topics that a link created by order had when the journal was read, and which link.
+    /// Nobody else may write into them.
+    pub fn claimed(&self) -> &BTreeMap<TopicName, LinkName> {
+        &self.claimed
     }
 
     /// Writes down what is new in `known`.
@@ -274,6 +285,27 @@ pub fn remembered(
     parse(rows, link, source).map(|saved| saved.ids).map_err(|error| error.to_string())
 }
 
+fn is_of_mirror(key: &str) -> bool {
+    matches!(Key::parse(key), Some(Key::Mirror(..)))
+}
+
+/// The mirror topics among the rows that have not stopped. A row that cannot be read counts: whose
+/// topic it is, it is somebody's.
+fn claimed(rows: &BTreeMap<String, String>) -> BTreeMap<TopicName, LinkName> {
+    let claimed = rows.iter().filter_map(|(text, value)| {
+        let key = Key::parse(text)?;
+        let has_stopped = matches!(
+            control::row::Row::parse(&key, value),
+            Ok(control::row::Row::Mirror(row)) if matches!(row.stage, Stage::Stopped(_))
+        );
+        match key {
+            Key::Mirror(link, topic) if !has_stopped => Some((topic, link)),
+            _ => None,
+        }
+    });
+    claimed.collect()
+}
+
 /// What follows the link's name in the key of one of its rows.
 fn own<'a>(key: &'a str, link: &LinkName) -> Option<&'a str> {
     key.strip_prefix(&*link.0)?.strip_prefix('/')
@@ -338,6 +370,29 @@ mod tests {
         let saved = parsed(&[("dr/orders", row("s")), ("drei/users", "?".into())]).unwrap();
         let orders = TopicName::new("orders").unwrap();
         assert_eq!(saved.ids, BTreeMap::from([(orders, (TopicId([1; 16]), TopicId([2; 16])))]));
+    }
+
+    #[test]
+    fn mirrors_of_links_that_were_ordered_are_somebodys() {
+        let row = |stage: &str| {
+            let id = TopicId([1; 16]).hex();
+            format!(
+                r#"{{"v":1,"source_topic":"a","source_id":"{id}","mirror_id":null,"partitions":1,
+                "generation":0,"stage":{stage},"since_ms":0,"paused":false,"made_by":"order",
+                "adopted":null,"starts":{{}},"owed":{{}},"configs":{{}},"replicas":null,
+                "sealed":{{}},"deadline_ms":null}}"#
+            )
+        };
+        let rows = [
+            ("mirror/dr/a", row(r#""mirroring""#)),
+            ("mirror/dr/b", row(r#"{"stopped":"promote"}"#)),
+            ("mirror/dr/c", "of a later isolog".to_owned()),
+            ("link/dr", "{}".to_owned()),
+            ("eu/d", "{}".to_owned()),
+        ];
+        let rows = rows.map(|(key, value)| (key.to_owned(), value)).into();
+        let names: Vec<String> = claimed(&rows).keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["a", "c"]);
     }
 
     #[test]

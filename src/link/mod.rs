@@ -2,7 +2,9 @@
 //!
 //! It never speaks to people; `service` does.
 
+mod copying;
 mod desk;
+pub mod driver;
 pub mod journal;
 pub mod log;
 pub mod registry;
@@ -29,6 +31,6 @@ pub struct Settings {
     pub destination: cluster::Options,
     /// What all links share of the process.
     pub shared: Shared,
-    /// The links, by name in order; at least one.
+    /// The links of the config file, by name in order.
     pub links: Vec<LinkSettings>,
 }

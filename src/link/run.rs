@@ -18,24 +18,20 @@ use crate::cluster::Cluster;
 use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
+use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
-use crate::flow::ask::ends::Asker;
-use crate::flow::ask::open_txns;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
-use crate::flow::lane::memory::held_bytes;
-use crate::flow::lane::memory::unit_bytes;
 use crate::flow::lane::works::Pool;
-use crate::flow::manager::PartitionManager;
-use crate::flow::producer_id;
-use crate::flow::shared::Shared;
 use crate::flow::stats::Gauge;
+use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
-use crate::ids::TopicPartition;
+use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::Settings;
+use crate::link::copying;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
@@ -45,35 +41,19 @@ pub use crate::link::status::Link;
 pub use crate::link::status::LinkState;
 pub use crate::link::status::LinkStatus;
 use crate::link::watch;
-use crate::mirror::facts::Limits;
-use crate::mirror::lag::MIRRORING;
-use crate::mirror::work::LIGHT_BYTES_MAX;
 use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
 pub use crate::sync::trouble::Kind as TroubleKind;
 pub use crate::sync::trouble::Trouble;
 
 /// The first pause before a cluster that cannot be reached is tried again.
-const RECONNECT_MIN: Duration = Duration::from_millis(500);
+pub(super) const RECONNECT_MIN: Duration = Duration::from_millis(500);
 /// The longest; `availability.check.ms` where that is shorter.
-const RECONNECT_MAX: Duration = Duration::from_secs(30);
-/// How many orders the partition manager may have before it.
-const ORDERS_MAX: usize = 16;
-/// How many reports of its lanes.
-const REPORTS_MAX: usize = 64;
-/// How much of what it tells the link may have before it.
-const FACTS_MAX: usize = 64;
-/// `producer.id.expiration.ms` of a destination that does not tell it: Kafka's own default.
-const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
-/// Sooner than the destination's own bound by its checking interval and a margin
-/// (`producer.id.expiration.check.interval.ms`).
-const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
+pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// How often a topic that is missing is looked for, until it is there or counts as deleted.
 const MISSING_LOOK: Duration = Duration::from_secs(5);
 /// Of how many partitions the end is told when the link stops.
 const ENDS_TOLD_MAX: usize = 1_000;
-/// The destination's bound.
-const PRODUCER_AGE: &str = "producer.id.expiration.ms";
 
 /// What all links of the process share.
 #[derive(Clone)]
@@ -212,74 +192,18 @@ impl Starting {
     }
 
     async fn mirror(self, source: Arc<Cluster>, destination: Arc<Cluster>) {
-        let (back, reports) = mpsc::channel(REPORTS_MAX);
-        let (facts, released) = mpsc::channel(FACTS_MAX);
-        let (orders, taken) = mpsc::channel(ORDERS_MAX);
-        let limits = self.limits(&destination).await;
-        let shared = Shared {
-            writer: producer_id::of(&source.id(), &destination.id(), &self.link.name),
-            source: source.clone(),
-            destination: destination.clone(),
-            options: self.settings.flow.clone(),
-            committed_only: self.settings.link.committed_only,
-            wall: self.world.wall,
-            lanes: self.world.lanes.clone(),
-            pool: self.world.pool.clone(),
-            back,
-            stop: self.world.stop.clone(),
-        };
-        let mut asking = self.keep_asking(&source, &destination, orders.downgrade());
-        asking.spawn(tell_released(released));
-        let manager =
-            PartitionManager::new(shared, reports, facts, self.link.board.clone(), limits);
-        // In a set, so that the manager ends with this task, however it ends.
-        let mut running = JoinSet::new();
-        running.spawn(manager.run(taken));
+        let (world, both) = (&self.world, (&source, &destination));
+        let begun = copying::begin(&self.link, &self.settings, world, both, &world.stop).await;
+        let (copying, released) = begun;
+        let mut beside = JoinSet::new();
+        beside.spawn(watch::keep(self.link.clone(), world.wall));
+        beside.spawn(tell_released(released));
         if let Some(journal) = self.open_journal(&source, &destination).await {
-            self.keep_told(&source, &destination, journal, &orders).await;
+            self.keep_told(&source, &destination, journal, &copying.orders).await;
         }
-        drop(orders);
-        while let Some(Err(error)) = running.join_next().await {
-            let text = "the partition manager ended in a panic";
-            tracing::error!(link = %self.link.name, %error, "{text}");
-        }
-        asking.abort_all();
+        copying.end().await;
+        beside.abort_all();
         self.tell_ends();
-    }
-
-    /// What is asked beside the lanes, so that what is shown is never older than it looks.
-    fn keep_asking(
-        &self,
-        source: &Arc<Cluster>,
-        destination: &Arc<Cluster>,
-        manager: mpsc::WeakSender<ToManager>,
-    ) -> JoinSet<()> {
-        let (board, wall) = (&self.link.board, self.world.wall);
-        let mut asking = JoinSet::new();
-        let committed_only = self.settings.link.committed_only;
-        for cluster in [source, destination] {
-            let (cluster, board, manager) = (cluster.clone(), board.clone(), manager.clone());
-            asking.spawn(Asker { cluster, board, wall, committed_only, manager }.keep());
-        }
-        asking.spawn(open_txns::keep(source.clone(), board.clone(), wall));
-        asking.spawn(watch::keep(self.link.clone(), wall));
-        asking
-    }
-
-    async fn limits(&self, destination: &Cluster) -> Limits {
-        let told = producer_age_ms(destination).await;
-        let age = told.unwrap_or(PRODUCER_AGE_MS_DEFAULT);
-        let partition = usize::try_from(self.settings.flow.partition_bytes_max).unwrap_or(0);
-        Limits {
-            waiting_bytes_max: partition,
-            fetch_bytes_max: partition,
-            append_bytes_max: self.settings.flow.append_bytes_max,
-            unpacked_bytes_max: unit_bytes(&self.settings.flow),
-            held_bytes_max: held_bytes(&self.settings.flow),
-            light_bytes_max: LIGHT_BYTES_MAX,
-            producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
-            policy: self.settings.link.policy,
-        }
     }
 
     /// Looks at the topics again and again, and tells the manager.
@@ -291,10 +215,14 @@ impl Starting {
         orders: &mpsc::Sender<ToManager>,
     ) {
         let link = &self.settings.link;
-        let (filter, factor) = (link.topics.clone(), link.replication_factor);
+        let (filter, factor) =
+            (link.topics.without(journal.claimed().keys()), link.replication_factor);
+        let taken = taken(&link.topics, journal.claimed());
+        let remembered = journal.saved().ids.keys().filter(|name| filter.matches(name));
+        self.link.set(|status| {
+            status.wanted.extend(remembered.map(|name| (name.clone(), name.clone())));
+        });
         let topics = Topics::new(filter, factor, &journal.saved().ids);
-        let remembered = journal.saved().ids.keys().filter(|name| link.topics.matches(name));
-        self.link.set(|status| status.wanted.extend(remembered.cloned()));
         let mut desk = Desk::new(link.start, topics, journal);
         let mut numbering = Numbering::new(self.link.name.clone());
         let mut failures = 0;
@@ -304,8 +232,9 @@ impl Starting {
                 () = self.world.stop.cancelled() => return,
             };
             let pause = match pass {
-                Ok(Found { topics, troubles, wanted }) => {
+                Ok(Found { topics, mut troubles, wanted }) => {
                     failures = 0;
+                    troubles.extend(taken.iter().cloned());
                     self.link.tell_looked(troubles, wanted);
                     let specs = numbering.specs(&topics);
                     if orders.send(ToManager::Wanted(specs)).await.is_err() {
@@ -356,7 +285,7 @@ impl Starting {
                 () = sleep(left.min(desk.trim_pause())) => {}
                 () = self.world.stop.cancelled() => return false,
             }
-            let copied = self.copied();
+            let copied = self.link.copied();
             let trimmed = tokio::select! {
                 trimmed = desk.trim(source, destination, &copied, self.world.wall.now()) => trimmed,
                 () = self.world.stop.cancelled() => return false,
@@ -372,13 +301,6 @@ impl Starting {
                 return true;
             }
         }
-    }
-
-    /// Up to where each partition is confirmed, of those that are being mirrored.
-    fn copied(&self) -> BTreeMap<TopicPartition, Offset> {
-        let partitions = self.link.partitions().into_iter();
-        let flowing = partitions.filter(|(_, seen)| seen.state == MIRRORING);
-        flowing.filter_map(|(name, seen)| Some((name.mirror(), seen.destination_hwm?))).collect()
     }
 
     /// Reads the journal, again and again until it can be read or the link is stopped.
@@ -455,6 +377,19 @@ impl Starting {
     }
 }
 
+/// What a link of the file would mirror and may not: it is the mirror topic of another link.
+fn taken(filter: &TopicFilter, claimed: &BTreeMap<TopicName, LinkName>) -> Vec<Trouble> {
+    let taken = claimed.iter().filter(|(topic, _)| filter.matches(topic));
+    let trouble = |(topic, link): (&TopicName, &LinkName)| {
+        let text = format!(
+            "it is a mirror topic of link {link}, which was created by order: delete that mirror \
+             and start isolog again, or leave the topic out of mirror.topics"
+        );
+        Trouble::new(topic, TroubleKind::Refused, text)
+    };
+    taken.map(trouble).collect()
+}
+
 /// Says what was let go, and where its log ends.
 async fn tell_released(mut released: mpsc::Receiver<Released>) {
     while let Some(Released { name, incarnation, end, last_source_offset }) = released.recv().await
@@ -463,11 +398,4 @@ async fn tell_released(mut released: mpsc::Receiver<Released>) {
         let last_source_offset = last_source_offset.map(Offset::get);
         tracing::info!(%link, partition = %name, %incarnation, end, last_source_offset, "let go");
     }
-}
-
-/// The destination's own bound, where we may read it.
-async fn producer_age_ms(destination: &Cluster) -> Option<i64> {
-    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
-    let told = destination.describe_broker_configs(broker, Some(&[PRODUCER_AGE])).await;
-    told.ok()?.ok()?.get(PRODUCER_AGE)?.value.as_ref()?.parse().ok()
 }

@@ -14,9 +14,12 @@ use crate::flow::stats::Board;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::MirrorPartition;
+use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::Snapshot;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -55,8 +58,8 @@ pub struct LinkStatus {
     /// Why the clusters do not tell where partitions end, where none of them does.
     away: Option<String>,
     /// Every topic that is meant to be mirrored, as far as that is known: by name, by the journal,
-    /// by what the source has.
-    pub wanted: BTreeSet<TopicName>,
+    /// by what the source has; the source's name, and the mirror's.
+    pub wanted: BTreeMap<TopicName, TopicName>,
 }
 
 impl LinkStatus {
@@ -88,7 +91,7 @@ impl Link {
             behind_starts: Vec::new(),
             standing: Vec::new(),
             away: None,
-            wanted: filter.literals().cloned().collect(),
+            wanted: same_names(filter.literals().cloned()),
         };
         let status = Arc::new(Mutex::new(status));
         Link { name, status, board: Arc::new(Board::default()), wall }
@@ -109,14 +112,14 @@ impl Link {
         let status = self.status();
         let mut rows = self.board.read(self.wall.now());
         let shown: BTreeSet<&TopicName> = rows.iter().map(|(one, _)| &one.source_topic).collect();
-        let unseen = status.wanted.iter().filter(|name| !shown.contains(name));
+        let unseen = status.wanted.iter().filter(|(name, _)| !shown.contains(name));
         let why: BTreeMap<&str, &Trouble> =
             status.troubles.iter().map(|trouble| (trouble.subject.as_str(), trouble)).collect();
-        let unseen = unseen.map(|name| {
+        let unseen = unseen.map(|(name, mirror)| {
             let one = MirrorPartition {
                 link: self.name.clone(),
                 source_topic: name.clone(),
-                mirror_topic: name.clone(),
+                mirror_topic: mirror.clone(),
                 partition: PartitionId(0),
             };
             let (label, text) = match why.get(name.as_str()) {
@@ -151,12 +154,29 @@ impl Link {
 
     /// The topics were looked at: says once what is new.
     pub(super) fn tell_looked(&self, troubles: Vec<Trouble>, wanted: BTreeSet<TopicName>) {
+        self.tell_commanded(LinkState::Active, troubles, same_names(wanted));
+    }
+
+    /// What is known of a commanded link: says once what is new about its topics.
+    pub(super) fn tell_commanded(
+        &self,
+        state: LinkState,
+        troubles: Vec<Trouble>,
+        wanted: BTreeMap<TopicName, TopicName>,
+    ) {
         self.warn_of_news(&self.status().troubles, &troubles);
         self.set(|status| {
-            status.state = LinkState::Active;
+            status.state = state;
             status.troubles = troubles;
             status.wanted = wanted;
         });
+    }
+
+    /// Up to where each partition is confirmed, of those that are being mirrored; by the mirror's
+    /// name.
+    pub(super) fn copied(&self) -> BTreeMap<TopicPartition, Offset> {
+        let flowing = self.partitions().into_iter().filter(|(_, seen)| seen.state == MIRRORING);
+        flowing.filter_map(|(name, seen)| Some((name.mirror(), seen.destination_hwm?))).collect()
     }
 
     /// Log starts were compared: says once what is new.
@@ -196,6 +216,11 @@ impl Link {
             tracing::info!(link = %self.name, topic = %one.0, "nothing is wrong with it any more");
         }
     }
+}
+
+/// Topics whose mirrors have their names.
+fn same_names(all: impl IntoIterator<Item = TopicName>) -> BTreeMap<TopicName, TopicName> {
+    all.into_iter().map(|name| (name.clone(), name)).collect()
 }
 
 /// What was known of a log says nothing once its topic is missing there.

@@ -2,6 +2,7 @@
 //!
 //! It never computes a lag or a state: it copies what the links publish into views.
 
+use crate::link::driver::Driver;
 use crate::link::run::Link;
 use crate::link::run::LinkState;
 use crate::link::run::Trouble;
@@ -34,6 +35,42 @@ impl Sight for Links {
 
     fn readiness(&self) -> Vec<Check> {
         self.0.iter().flat_map(checks).collect()
+    }
+}
+
+/// Those of the config file, and those that were created by order.
+pub struct All {
+    /// Of the config file.
+    pub declared: Vec<Link>,
+    /// Of the journal.
+    pub driver: Driver,
+}
+
+impl All {
+    fn links(&self) -> Links {
+        Links(self.declared.iter().cloned().chain(self.driver.links()).collect())
+    }
+
+    /// Whether links that were created by order can be gone on with. Where there are none beside
+    /// links of the file, nothing that is copied needs it.
+    fn operated(&self) -> Option<Check> {
+        let is_needed = self.declared.is_empty() || !self.driver.links().is_empty();
+        let reason = self.driver.trouble().filter(|_| is_needed)?;
+        Some(Check { name: "links that were created by order".to_owned(), ok: false, reason })
+    }
+}
+
+impl Sight for All {
+    fn partitions(&self) -> Vec<PartitionView> {
+        All::links(self).partitions()
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        All::links(self).links()
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        All::links(self).readiness().into_iter().chain(self.operated()).collect()
     }
 }
 

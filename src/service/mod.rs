@@ -6,6 +6,7 @@ pub mod auth;
 mod export;
 mod kept;
 pub mod links;
+mod orders;
 pub mod rest;
 mod routes;
 pub mod view;
@@ -19,16 +20,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::server::Door;
 use crate::link;
+use crate::link::driver;
+use crate::link::driver::Driver;
 pub use crate::link::log::edit as journal;
 use crate::link::run::Link;
 use crate::link::run::Starting;
 use crate::link::run::World;
 pub use crate::secure::Secret;
 use crate::secure::ServerTls;
+use crate::settings::link::Defaults;
 
 use self::auth::Guard;
 use self::auth::Right;
-use self::links::Links;
+use self::links::All;
 use self::rest::Orders;
 use self::view::Sight;
 
@@ -155,14 +159,19 @@ pub fn metrics(sight: &dyn Sight) -> String {
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
 pub async fn run(
     settings: link::Settings,
+    defaults: Defaults,
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let counter = Counter::open(&options).await?;
     tracing::info!(address = %counter.address(), links = settings.links.len(), "isolog serves");
     let world = World::real(&settings, shutdown.clone());
-    let (links, running) = start(settings, &world);
-    counter.serve(Arc::new(Links(links)), shutdown).await;
+    let told = driver::Options::of(&settings, defaults.clone());
+    let (driver, driving) = driver::start(told, &world);
+    let (declared, running) = start(settings, &world);
+    running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
+    let counter = counter.with_orders(orders::taken(&driver, &declared, defaults));
+    counter.serve(Arc::new(All { declared, driver }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");
@@ -186,21 +195,42 @@ async fn watched(
     run: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) {
+    if let Some(text) = ended("the link's task", run, stop).await {
+        tracing::error!(link = %link.name, "{text}");
+        link.tell_ended(text);
+    }
+}
+
+/// The same for what carries orders.
+async fn watched_driver(
+    driver: Driver,
+    run: impl Future<Output = ()> + Send + 'static,
+    stop: CancellationToken,
+) {
+    if let Some(text) = ended("the task of links that were created by order", run, stop).await {
+        tracing::error!("{text}");
+        driver.tell_ended(text);
+    }
+}
+
+/// What is to be said of a task that ended before it was told to.
+async fn ended(
+    what: &str,
+    run: impl Future<Output = ()> + Send + 'static,
+    stop: CancellationToken,
+) -> Option<String> {
     // a set, so that a panic is an answer, and the task ends with this one
     let mut task = JoinSet::new();
     task.spawn(run);
     let ended = task.join_next().await;
     if stop.is_cancelled() {
-        return;
+        return None;
     }
     let cause = match ended {
         Some(Err(error)) => format!(" ({error})"),
         _ => String::new(),
     };
-    let text =
-        format!("the link's task has ended, which is a fault of isolog{cause}: start it again");
-    tracing::error!(link = %link.name, "{text}");
-    link.tell_ended(text);
+    Some(format!("{what} has ended, which is a fault of isolog{cause}: start it again"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::links::Links;
 use super::*;
 
 use crate::control::filter::TopicFilter;

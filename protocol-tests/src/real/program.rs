@@ -34,6 +34,8 @@ use super::run;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// For how long one answer of the service port is waited for.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// For how long the answer to an order is: longer than it waits for its row.
+const ORDER_WAIT: Duration = Duration::from_secs(45);
 /// So many lines of the log are shown when a wait was in vain.
 const LOG_LINES: usize = 40;
 
@@ -48,7 +50,7 @@ pub struct IsologSpec {
     pub source: String,
     /// The link's name.
     pub link: String,
-    /// `mirror.topics`.
+    /// `mirror.topics`; without one the file has no link.
     pub topics: Vec<String>,
     /// More lines of `[destination]`.
     pub destination_more: String,
@@ -79,11 +81,16 @@ impl IsologSpec {
     fn toml(&self, port: u16) -> String {
         let Self { destination, source, link, topics, destination_more, link_more, .. } = self;
         let Self { top, more_links, .. } = self;
+        let first = match topics.is_empty() {
+            true => String::new(),
+            false => format!(
+                "[link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}\
+                 mirror.topics = {topics:?}\n"
+            ),
+        };
         format!(
             "{top}[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
-             [service]\nlisten = \"127.0.0.1:{port}\"\n\
-             [link.{link}]\nbootstrap.servers = \"{source}\"\n{link_more}\
-             mirror.topics = {topics:?}\n{more_links}"
+             [service]\nlisten = \"127.0.0.1:{port}\"\n{first}{more_links}"
         )
     }
 }
@@ -200,14 +207,35 @@ impl Isolog {
 
     /// The body of what it serves at a path.
     pub fn text(&self, path: &str) -> Option<String> {
+        Some(self.ask("GET", path, None, ANSWER_WAIT)?.1)
+    }
+
+    /// Gives an order by REST: the status, and the body where it is JSON.
+    pub fn order(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+        let (status, text) = self.ask(method, path, body, ORDER_WAIT)?;
+        Some((status, serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(ANSWER_WAIT)).ok()?;
-        let host = self.port;
-        let ask = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{host}\r\nConnection: close\r\n");
-        stream.write_all(format!("{ask}\r\n").as_bytes()).ok()?;
+        stream.set_read_timeout(Some(wait)).ok()?;
+        let (host, body) = (self.port, body.map(Value::to_string).unwrap_or_default());
+        let ask = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{host}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(ask.as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        Some(text.split_once("\r\n\r\n")?.1.to_owned())
+        let status = text.split(' ').nth(1)?.parse().ok()?;
+        Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
     }
 
     /// State and reason of the one link.

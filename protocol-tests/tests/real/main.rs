@@ -18,6 +18,7 @@ mod hostile;
 mod idle;
 mod journal;
 mod kafka;
+mod operated;
 mod promoted;
 mod proxy;
 mod secure;

@@ -13,6 +13,7 @@ mod journal;
 mod log;
 mod manager;
 mod mirror_ops;
+mod operated;
 mod process;
 mod registry;
 mod reread;

@@ -1,0 +1,404 @@
+//! Links and mirror topics that are ordered, between two simulated clusters, with the real driver:
+//! its journal, its looks, what it makes, and what flow holds for it.
+//!
+//! It never waits for real time; what real brokers say of the same is in `real/operated`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isolog::control::filter::Pattern;
+use isolog::control::filter::Rule;
+use isolog::control::filter::TopicFilter;
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::NewLink;
+use isolog::control::order::NewMirror;
+use isolog::control::order::Order;
+use isolog::control::order::Outcome;
+use isolog::control::order::Verb;
+use isolog::control::row::LinkMode;
+use isolog::control::topic::Status;
+use isolog::flow::Wall;
+use isolog::flow::lane::works::Pool;
+use isolog::flow::stats::Gauge;
+use isolog::ids::LinkName;
+use isolog::ids::Side;
+use isolog::ids::TimestampMs;
+use isolog::ids::TopicName;
+use isolog::link::Shared;
+use isolog::link::driver;
+use isolog::link::driver::Driver;
+use isolog::link::registry::MirrorSeen;
+use isolog::link::run::Dials;
+use isolog::link::run::World;
+use isolog::service::links::All;
+use isolog::service::view::Sight;
+use isolog::settings::link::Defaults;
+use isolog::settings::trust::Remote;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::spec::Spec;
+use protocol_tests::check::assert_copied;
+use protocol_tests::net::Net;
+use protocol_tests::net_dial::NetDial;
+use protocol_tests::world::CLIENT;
+use protocol_tests::world::instance::Instance;
+use protocol_tests::world::instance::faithful;
+use protocol_tests::world::instance::options;
+use protocol_tests::world::instance::small_flow;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long anything may take, in the world's own time.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+fn name(text: &str) -> TopicName {
+    TopicName::new(text).unwrap()
+}
+
+fn link(text: &str) -> LinkName {
+    LinkName(text.into())
+}
+
+/// Two clusters, and one isolog that is given orders.
+struct Lab {
+    source: TestCluster,
+    destination: TestCluster,
+    declared: Vec<(LinkName, TopicFilter)>,
+    seed: u64,
+    driver: Driver,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Lab {
+    async fn start(declared: &[(&str, &str)]) -> Lab {
+        let net = Net::new(7);
+        let source = TestCluster::start(&net, Spec::single("source", 1));
+        let destination = TestCluster::start(&net, Spec::single("destination", 2));
+        let filter =
+            |text: &str| TopicFilter::new(vec![Rule::include(Pattern::parse(text).unwrap())]);
+        let declared: Vec<_> =
+            declared.iter().map(|(of, topics)| (link(of), filter(topics))).collect();
+        let (driver, stop, task) = begin(&source, &destination, &declared, 1);
+        Lab { source, destination, declared, seed: 1, driver, stop, task }
+    }
+
+    /// Nothing more is sent by the old one; a new one begins.
+    async fn kill_and_start(&mut self) {
+        self.task.abort();
+        let _ended = (&mut self.task).await;
+        self.seed += 1;
+        let begun = begin(&self.source, &self.destination, &self.declared, self.seed);
+        (self.driver, self.stop, self.task) = begun;
+    }
+
+    fn append(&self, topic: &str, partition: i32) {
+        let now = self.source.look(|state| state.now_ms());
+        self.source.append(topic, partition, &Build::plain(now, "x", 5));
+    }
+
+    async fn order(&self, of: &str, verb: Verb) -> Vec<Outcome> {
+        self.driver.registry.order(Order { link: link(of), verb, is_dry: false }).await
+    }
+
+    async fn obeyed(&self, of: &str, verb: Verb) {
+        let outcomes = self.order(of, verb.clone()).await;
+        assert!(outcomes.iter().all(|one| one.result.is_ok()), "{verb:?}: {outcomes:?}");
+    }
+
+    async fn refused(&self, of: &str, verb: Verb, words: &str) {
+        let outcomes = self.order(of, verb.clone()).await;
+        let refusal = outcomes[0].result.clone().unwrap_err();
+        assert!(refusal.text.contains(words), "{verb:?}: {refusal:?}");
+    }
+
+    async fn wait<T>(&self, what: &str, look: impl Fn(&Lab) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            let seen = self.driver.registry.seen();
+            let trouble = self.driver.trouble();
+            assert!(began.elapsed() < WAIT_MAX, "{what} never came: {trouble:?} {seen:#?}");
+            sleep(SECOND / 20).await;
+        }
+    }
+
+    async fn create_link(&self, of: &str, more: &[(&str, &str)]) {
+        let hosts = self.source.bootstrap();
+        let hosts: Vec<String> =
+            hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        let hosts = hosts.join(",");
+        let own = [
+            ("bootstrap.servers", hosts.as_str()),
+            ("metadata.max.age.ms", "1000"),
+            ("availability.check.ms", "1000"),
+            ("batch.merge", "never"),
+        ];
+        let configs = own.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let new = NewLink {
+            id: "AAAAAAAAQACAAAAAAAAAAA".into(),
+            mode: LinkMode::Destination,
+            source: None,
+            configs: configs.collect(),
+            is_declared: false,
+        };
+        self.obeyed(of, Verb::CreateLink(new)).await;
+        self.wait("its settings", |lab| {
+            lab.driver.registry.seen().links.get(&link(of))?.settings.clone()
+        })
+        .await;
+    }
+
+    fn seen(&self, of: &str, topic: &str) -> Option<MirrorSeen> {
+        let seen = self.driver.registry.seen();
+        seen.mirrors.get(&(link(of), name(topic))).map(|one| MirrorSeen::clone(one))
+    }
+
+    async fn wait_status(&self, of: &str, topic: &str, status: Status) {
+        let is = |lab: &Lab| (lab.seen(of, topic)?.status == status).then_some(());
+        self.wait(&format!("{topic} {status:?}"), is).await;
+    }
+
+    fn has(&self, topic: &str) -> bool {
+        self.destination.look(|state| state.meta.topics.contains_key(topic))
+    }
+
+    async fn copied(&self, topic: &str, mirror: &str, partition: i32) {
+        self.wait(&format!("{mirror}-{partition} level"), |lab| {
+            let partitions = lab.destination.look(|state| {
+                state.meta.topics.get(mirror).map_or(0, |topic| topic.partitions.len())
+            });
+            let is_there = usize::try_from(partition).unwrap() < partitions;
+            let end = lab.source.dump(topic, partition).end;
+            (is_there && lab.destination.dump(mirror, partition).end == end).then_some(())
+        })
+        .await;
+        let source = self.source.dump(topic, partition);
+        assert_copied(&source, &self.destination.dump(mirror, partition), source.end);
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("the driver ends without a panic");
+    }
+}
+
+fn begin(
+    source: &TestCluster,
+    destination: &TestCluster,
+    declared: &[(LinkName, TopicFilter)],
+    seed: u64,
+) -> (Driver, CancellationToken, JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let dial = |cluster: &TestCluster| {
+        let (net, client) = (cluster.net().clone(), CLIENT.to_owned());
+        Arc::new(NetDial { net, client, timeout: SECOND * 10 })
+    };
+    let world = World {
+        dial: Dials { source: dial(source), destination: dial(destination) },
+        wall: Wall::new(TimestampMs(source.look(|state| state.now_ms()))),
+        seed,
+        lanes: Arc::new(Gauge::default()),
+        pool: Arc::new(Pool::inline()),
+        stop: stop.clone(),
+    };
+    let to = options(Side::Destination, destination);
+    let shared = Shared { memory_bytes: 64 << 20, reencode_threads: 1 };
+    let options = driver::Options {
+        defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
+        declared: declared.to_vec(),
+        destination: to,
+    };
+    let (driver, task) = driver::start(options, &world);
+    (driver, stop, tokio::spawn(task))
+}
+
+fn mirror(source: &str) -> Verb {
+    Verb::CreateMirror(NewMirror {
+        source: name(source),
+        mirror: None,
+        start: None,
+        replicas: None,
+        configs: BTreeMap::new(),
+    })
+}
+
+fn of_mirror(topic: &str, verb: MirrorVerb) -> Verb {
+    Verb::Mirrors(vec![name(topic)], verb)
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_an_empty_service_to_mirrors_under_two_names() {
+    let mut lab = Lab::start(&[("file", "d.*")]).await;
+    lab.source.create_topic("orders", 2, &[]);
+    lab.source.create_topic("d.one", 1, &[]);
+    lab.append("orders", 0);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;
+    lab.obeyed("west", mirror("orders")).await;
+    for partition in 0..2 {
+        lab.append("orders", partition);
+        lab.copied("orders", "orders", partition).await;
+        lab.copied("orders", "w.orders", partition).await;
+    }
+    lab.refused("dr", mirror("orders"), "already").await;
+    lab.refused("dr", mirror("none"), "does not exist at the source").await;
+    lab.refused("dr", mirror("d.one"), "mirrored by link file of the config file").await;
+    lab.kill_and_start().await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    lab.copied("orders", "w.orders", 0).await;
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn they_are_shown_like_links_of_the_file() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let is_ready = || sight.readiness().iter().all(|check| check.ok);
+    assert!(!is_ready(), "the journal has not been read yet: {:?}", sight.readiness());
+    lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;
+    lab.obeyed("west", mirror("orders")).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "w.orders", 0).await;
+    lab.wait("it is ready", |_| is_ready().then_some(())).await;
+    let row = lab
+        .wait("its row is level", |_| {
+            let rows = sight.partitions();
+            rows.into_iter().find(|one| one.destination_hwm == Some(5))
+        })
+        .await;
+    assert_eq!((row.link.as_str(), row.topic.as_str()), ("west", "w.orders"));
+    assert_eq!((row.source_topic.as_str(), row.state.as_str()), ("orders", "Mirroring"));
+    let [shown] = &sight.links()[..] else { panic!("{:?}", sight.links()) };
+    assert_eq!((shown.name.as_str(), shown.state.as_str()), ("west", "Active"));
+    assert!(shown.source_cluster_id.is_some() && shown.partitions == 1, "{shown:?}");
+    // the source topic goes: the mirror fails, and says why
+    lab.source.change(|state| state.delete_topic("orders")).unwrap();
+    lab.wait_status("west", "w.orders", Status::Failed).await;
+    lab.wait("the trouble is told", |_| {
+        let troubles = sight.links().pop()?.troubles;
+        troubles.into_iter().find(|one| one.code == "SOURCE_TOPIC_DELETED")
+    })
+    .await;
+    assert!(!is_ready(), "nothing of it is copied any more");
+    lab.end().await;
+}
+
+/// Two who write into one topic end in a copy that is none.
+#[tokio::test(start_paused = true)]
+async fn a_link_of_the_file_leaves_out_what_is_a_mirror_by_order() {
+    let lab = Lab::start(&[]).await;
+    for topic in ["orders", "other"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.append(topic, 0);
+    }
+    lab.create_link("west", &[]).await;
+    lab.obeyed("west", mirror("orders")).await;
+    lab.copied("orders", "orders", 0).await;
+    let flow = small_flow();
+    let file = Instance::start(
+        &lab.source,
+        &lab.destination,
+        "isolog-of-the-file",
+        &flow,
+        faithful(),
+        (9, &["*"]),
+    );
+    lab.copied("other", "other", 0).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    let status = file.link().status();
+    let told = status.troubles.iter().find(|one| one.subject == "orders");
+    let told = told.unwrap_or_else(|| panic!("{status:?}"));
+    assert!(told.text.contains("a mirror topic of link west"), "{told:?}");
+    assert!(file.seen("orders", 0).is_none_or(|seen| seen.state != "Mirroring"));
+    lab.wait_status("west", "orders", Status::Active).await;
+    file.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_lets_go_and_other_settings_begin_anew() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Pause)).await;
+    lab.wait_status("dr", "orders", Status::Paused).await;
+    let is_let_go = |lab: &Lab| {
+        let held: usize = lab.driver.links().iter().map(|one| one.partitions().len()).sum();
+        (held == 0).then_some(())
+    };
+    lab.wait("all is let go", is_let_go).await;
+    let before = lab.destination.dump("orders", 0).end;
+    lab.append("orders", 0);
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.destination.dump("orders", 0).end, before, "nobody copies");
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Resume)).await;
+    lab.copied("orders", "orders", 0).await;
+    for id in ["one", "two"] {
+        let seen = lab.driver.registry.seen();
+        let checked = seen.links[&link("dr")].row.generation;
+        let configs = BTreeMap::from([("client.id".to_owned(), Some(id.to_owned()))]);
+        lab.append("orders", 0);
+        lab.obeyed("dr", Verb::AlterLink { configs, checked }).await;
+        lab.append("orders", 0);
+        lab.copied("orders", "orders", 0).await;
+    }
+    lab.wait_status("dr", "orders", Status::Active).await;
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_grows_is_deleted_and_is_created_again() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.source.change(|state| state.grow_topic("orders", 2)).unwrap();
+    lab.append("orders", 1);
+    lab.copied("orders", "orders", 1).await;
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Delete { topic: true })).await;
+    lab.wait("it is forgotten", |lab| lab.seen("dr", "orders").is_none().then_some(())).await;
+    assert!(!lab.has("orders"), "the topic is gone as well");
+    lab.obeyed("dr", mirror("orders")).await;
+    for partition in 0..2 {
+        lab.append("orders", partition);
+        lab.copied("orders", "orders", partition).await;
+    }
+    lab.obeyed("dr", Verb::DeleteLink { is_forced: true }).await;
+    lab.wait("the link is gone", |lab| lab.driver.links().is_empty().then_some(())).await;
+    assert!(lab.has("orders"), "its topics are kept");
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_holds_records_is_not_adopted_and_an_empty_one_is() {
+    let lab = Lab::start(&[]).await;
+    for topic in ["full", "empty"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.destination.create_topic(topic, 1, &[]);
+    }
+    let now = lab.source.look(|state| state.now_ms());
+    lab.destination.append("full", 0, &Build::plain(now, "foreign", 1));
+    lab.create_link("dr", &[]).await;
+    lab.refused("dr", mirror("full"), "holds records").await;
+    lab.obeyed("dr", mirror("empty")).await;
+    lab.append("empty", 0);
+    lab.copied("empty", "empty", 0).await;
+    assert_eq!(lab.destination.dump("full", 0).end, 1, "it is left alone");
+    lab.end().await;
+}

@@ -1,0 +1,452 @@
+//! Makes commanded links mirror: carries what the control machine wants to the journal, to the
+//! clusters and to flow, and brings back what came of it.
+//!
+//! It never decides: `control` does, and nothing is done before its row is read back. Links of the
+//! config file are not here yet: `run` and `desk` are their hands.
+//!
+//! ```text
+//!                ┌─ Write ─▶ journal ── Batch, Level, Refused ─┐
+//!   Registry ────┼─ Look ──▶ looks   ── Observed ──────────────┼──▶ Registry
+//!   (Work)       ├─ Do ────▶ dos     ── Done ──────────────────┤    (Event)
+//!                └─ Spec ──▶ hold    ── Flow ──────────────────┤
+//!   rows of links ─────────▶ reach   ── Settings, Reach ───────┘
+//! ```
+//!
+//! Whoever brings an event may wait for room; who takes work never waits, so that neither can hold
+//! the other up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::cluster;
+use crate::cluster::Cluster;
+use crate::control::filter::TopicFilter;
+use crate::control::journal::WriterTag;
+use crate::control::machine::Control;
+use crate::control::machine::ROWS_MAX;
+use crate::control::machine::Write;
+use crate::control::row::Origin;
+use crate::control::topic::Fault;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::link::LinkSettings;
+use crate::link::Settings;
+use crate::link::driver::claims::Claims;
+use crate::link::driver::ctx::Ctx;
+use crate::link::driver::ctx::Tray;
+use crate::link::driver::ctx::lock;
+use crate::link::registry;
+use crate::link::registry::EVENTS_MAX;
+use crate::link::registry::Event;
+use crate::link::registry::Registry;
+use crate::link::registry::Seen;
+use crate::link::registry::WORK_MAX;
+use crate::link::registry::Work;
+use crate::link::run::RECONNECT_MAX;
+use crate::link::run::RECONNECT_MIN;
+use crate::link::run::World;
+use crate::link::status::Link;
+use crate::link::watch as standing;
+use crate::settings::link::Defaults;
+
+mod claims;
+mod compare;
+mod ctx;
+mod dos;
+mod hold;
+mod journal;
+mod looks;
+mod reach;
+mod starts;
+mod takes;
+mod tell;
+
+/// How many writes wait at most: the machine hands out one, and another one when that is refused.
+const WRITES_MAX: usize = 8;
+
+/// For how long a source may be reached for before there is a link.
+const PROBE_MAX: Duration = Duration::from_secs(20);
+
+/// What the driver is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to reach the destination.
+    pub destination: cluster::Options,
+    /// What a link's own properties do not say.
+    pub defaults: Defaults,
+    /// The links of the config file, and what they take: no commanded link may mirror into it.
+    pub declared: Vec<(LinkName, TopicFilter)>,
+}
+
+impl Options {
+    /// What the settings of the process say.
+    pub fn of(settings: &Settings, defaults: Defaults) -> Options {
+        let destination = settings.destination.clone();
+        let declared = settings.links.iter();
+        Options {
+            defaults,
+            declared: declared.map(|one| (one.name.clone(), one.link.topics.clone())).collect(),
+            destination,
+        }
+    }
+}
+
+/// Commanded links, for those who give orders and for those who show them.
+#[derive(Clone)]
+pub struct Driver {
+    /// Where orders are given.
+    pub registry: Registry,
+    /// The destination's id, once it has been reached.
+    pub cluster: watch::Receiver<Option<ClusterId>>,
+    shown: Shown,
+    world: World,
+    defaults: Arc<Defaults>,
+}
+
+/// What is shown of them.
+#[derive(Clone, Default)]
+struct Shown {
+    links: Arc<Mutex<BTreeMap<LinkName, Link>>>,
+    /// Why nothing, or not all, is known or done; by who says so.
+    troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+impl Shown {
+    /// Something is wrong, or no more: said once when it is news.
+    fn tell(&self, who: &'static str, trouble: Option<String>) {
+        let mut troubles = lock(&self.troubles);
+        if troubles.get(who) == trouble.as_ref() {
+            return;
+        }
+        match trouble {
+            Some(text) => {
+                tracing::warn!("{text}");
+                troubles.insert(who, text);
+            }
+            None => {
+                tracing::info!("nothing is wrong with the {who} any more");
+                troubles.remove(who);
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// All commanded links, in order.
+    pub fn links(&self) -> Vec<Link> {
+        lock(&self.shown.links).values().cloned().collect()
+    }
+
+    /// Why links cannot be created, changed or gone on with; `None` where all is well.
+    pub fn trouble(&self) -> Option<String> {
+        let troubles = lock(&self.shown.troubles);
+        let first = troubles.values().next().cloned();
+        let is_level = self.registry.seen().is_level;
+        first.or_else(|| {
+            (!is_level)
+                .then(|| "the journal (__isolog) has not been read to its end yet".to_owned())
+        })
+    }
+
+    /// Whether a link with these configs would reach its source: the id of the cluster that
+    /// answers. Tried once, for a while; nothing is remembered.
+    pub async fn probe(
+        &self,
+        link: &LinkName,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<ClusterId, Fault> {
+        let parsed = LinkSettings::parse(link, configs, &self.defaults);
+        let (settings, _) = parsed.map_err(|problems| {
+            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Fault { code: "INVALID_CONFIG".to_owned(), text: texts.join("; ") }
+        })?;
+        let (to, dial) = (settings.source, self.world.dial.source.clone());
+        let connecting = Cluster::connect(to, dial, self.world.seed);
+        let source =
+            timeout(PROBE_MAX, connecting).await.map_err(|_| reach::too_late(PROBE_MAX))?;
+        let id = source.map_err(|error| reach::fault_of(&error))?.id();
+        match self.cluster.borrow().as_ref() == Some(&id) {
+            true => Err(reach::same_cluster(link, &id)),
+            false => Ok(id),
+        }
+    }
+
+    /// A task of it has ended and nobody asked for it.
+    pub fn tell_ended(&self, text: String) {
+        self.shown.tell("driver", Some(text));
+    }
+}
+
+/// The driver of one destination and its task, which ends at the world's stop token: what is in
+/// flight is answered first.
+pub fn start(
+    options: Options,
+    world: &World,
+) -> (Driver, impl Future<Output = ()> + Send + 'static) {
+    let (events, heard) = mpsc::channel(EVENTS_MAX);
+    let (wanted, work) = mpsc::channel(WORK_MAX);
+    let mut control = Control::new(tag(world), ROWS_MAX);
+    // one process per destination: it holds the control role, from before the first order
+    control.handle_role(world.wall.now(), true);
+    let stop = world.stop.clone();
+    let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
+    let shown = Shown::default();
+    let (reached, cluster) = watch::channel(None);
+    let driver = Driver {
+        registry: registry.clone(),
+        cluster,
+        shown: shown.clone(),
+        world: world.clone(),
+        defaults: Arc::new(options.defaults.clone()),
+    };
+    let claims = Claims::new(options.declared.clone());
+    let world = world.clone();
+    let task = async move {
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keeping);
+        let stop = world.stop.clone();
+        tokio::select! {
+            destination = reach_destination(&options, &world, &shown) => {
+                reached.send_replace(Some(destination.id()));
+                let told = (options.defaults, claims, world, shown);
+                Hands::new(told, registry, events, destination).run(work, keeper).await;
+            }
+            () = stop.cancelled() => {}
+        }
+    };
+    (driver, task)
+}
+
+/// Another one in each process: who writes rows must be told from everybody else.
+fn tag(world: &World) -> WriterTag {
+    let ms = u64::try_from(world.wall.now().0).unwrap_or(0);
+    // the seed is of the process's id and its start, the time tells two with one seed apart
+    WriterTag(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> Arc<Cluster> {
+    let mut pause = RECONNECT_MIN;
+    loop {
+        let (to, dial) = (options.destination.clone(), world.dial.destination.clone());
+        match Cluster::connect(to, dial, world.seed).await {
+            Ok(cluster) => {
+                shown.tell("destination", None);
+                return cluster;
+            }
+            Err(error) => {
+                let text = format!("the destination cannot be reached: {error}");
+                shown.tell("destination", Some(text));
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT_MAX);
+    }
+}
+
+/// One commanded link.
+struct Running {
+    ctx: Arc<Ctx>,
+    /// Its row has been seen: when it is no more, the link is gone.
+    is_seen: bool,
+}
+
+/// The task.
+struct Hands {
+    defaults: Defaults,
+    claims: Claims,
+    world: World,
+    shown: Shown,
+    registry: Registry,
+    events: mpsc::Sender<Event>,
+    links: BTreeMap<LinkName, Running>,
+    destination: Arc<Cluster>,
+}
+
+impl Hands {
+    fn new(
+        (defaults, claims, world, shown): (Defaults, Claims, World, Shown),
+        registry: Registry,
+        events: mpsc::Sender<Event>,
+        destination: Arc<Cluster>,
+    ) -> Hands {
+        let links = BTreeMap::new();
+        Hands { defaults, claims, world, shown, registry, events, links, destination }
+    }
+
+    async fn run(mut self, mut work: mpsc::Receiver<Work>, mut keeper: JoinSet<()>) {
+        let stop = self.world.stop.clone();
+        let (writes, written) = mpsc::channel(WRITES_MAX);
+        let mut booking = JoinSet::new();
+        booking.spawn(journal::keep(
+            (self.destination.clone(), self.world.clone()),
+            (self.shown.clone(), self.events.clone()),
+            written,
+        ));
+        let mut tasks = JoinSet::new();
+        let mut seen = self.registry.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(wanted) = work.recv() => self.hand_out(wanted, &writes, &mut tasks),
+                true = seen.changed() => self.follow(&seen.seen(), &mut tasks),
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => self.note_ended(ended),
+                ended = booking.join_next(), if !booking.is_empty() => {
+                    self.lament("reads and writes the journal", ended);
+                }
+                ended = keeper.join_next(), if !keeper.is_empty() => {
+                    self.lament("holds the control machine", ended);
+                }
+            }
+        }
+        // lanes end what is in flight
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Never waits: each task takes what is put down for it.
+    fn hand_out(&mut self, work: Work, writes: &mpsc::Sender<Write>, tasks: &mut JoinSet<()>) {
+        match work {
+            Work::Write(write) => {
+                if let Err(error) = writes.try_send(write) {
+                    let text = "a row for the journal was not taken, which is a fault of isolog";
+                    self.tell_fault(format!("{text} ({error}): start it again"));
+                }
+            }
+            Work::Look(id, look) => self.of(&look.link, tasks).looks.put((id, look.what)),
+            Work::Do(id, action) => {
+                let link = action.mirror().0.clone();
+                self.of(&link, tasks).dos.put((id, action));
+            }
+            Work::Spec((link, topic), spec) => self.of(&link, tasks).specs.put((topic, spec)),
+        }
+    }
+
+    /// The link's tasks, begun where it is new.
+    fn of(&mut self, link: &LinkName, tasks: &mut JoinSet<()>) -> Arc<Ctx> {
+        if let Some(running) = self.links.get(link) {
+            return running.ctx.clone();
+        }
+        let ctx = Arc::new(self.ctx(link));
+        lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
+        tasks.spawn(drive(ctx.clone()));
+        self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
+        ctx
+    }
+
+    fn ctx(&self, link: &LinkName) -> Ctx {
+        Ctx {
+            name: link.clone(),
+            destination: self.destination.clone(),
+            world: self.world.clone(),
+            defaults: self.defaults.clone(),
+            claims: self.claims.clone(),
+            link: Link::new(link.clone(), &TopicFilter::default(), self.world.wall),
+            events: self.events.clone(),
+            registry: self.registry.clone(),
+            stop: self.world.stop.child_token(),
+            row: watch::Sender::new(None),
+            wrong: Mutex::default(),
+            copied: Mutex::default(),
+            session: watch::Sender::new(None),
+            specs: Tray::default(),
+            looks: Tray::default(),
+            dos: Tray::default(),
+        }
+    }
+
+    /// The rows are others: begins links that are new, ends those that are gone.
+    fn follow(&mut self, seen: &Seen, tasks: &mut JoinSet<()>) {
+        for (name, link) in &seen.links {
+            if link.row.origin != Origin::Commanded {
+                continue;
+            }
+            let ctx = self.of(name, tasks);
+            if let Some(running) = self.links.get_mut(name) {
+                running.is_seen = true;
+            }
+            let news = |row: &mut Option<_>| {
+                let is_news = row.as_ref() != Some(&link.row);
+                row.clone_from(&Some(link.row.clone()));
+                is_news
+            };
+            ctx.row.send_if_modified(news);
+            tell::show(&ctx, seen, link);
+        }
+        let is_gone = |(name, running): &(&LinkName, &Running)| {
+            running.is_seen && !seen.links.contains_key(*name)
+        };
+        let gone: Vec<LinkName> =
+            self.links.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            if let Some(running) = self.links.remove(&name) {
+                // nothing of it is held any more: its row goes last
+                running.ctx.stop.cancel();
+                lock(&self.shown.links).remove(&name);
+                tracing::info!(link = %name, "the link is deleted");
+            }
+        }
+    }
+
+    fn note_ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.tell_fault(format!(
+                "a link's tasks have ended, which is a fault of isolog ({error}): start it again"
+            ));
+        }
+    }
+
+    fn lament(&self, what: &str, ended: Option<Result<(), tokio::task::JoinError>>) {
+        if self.world.stop.is_cancelled() {
+            return;
+        }
+        let cause = match ended {
+            Some(Err(error)) => format!(" ({error})"),
+            _ => String::new(),
+        };
+        self.tell_fault(format!(
+            "the task that {what} has ended, which is a fault of isolog{cause}: start it again"
+        ));
+    }
+
+    fn tell_fault(&self, text: String) {
+        tracing::error!("{text}");
+        self.shown.tell("driver", Some(text));
+    }
+}
+
+/// All tasks of one link, until its stop token.
+async fn drive(ctx: Arc<Ctx>) {
+    let mut beside = JoinSet::new();
+    beside.spawn(reach::keep(ctx.clone()));
+    beside.spawn(looks::keep(ctx.clone()));
+    beside.spawn(dos::keep(ctx.clone()));
+    beside.spawn(starts::keep(ctx.clone()));
+    beside.spawn(standing::keep(ctx.link.clone(), ctx.world.wall));
+    let mut holding = JoinSet::new();
+    holding.spawn(hold::keep(ctx.clone()));
+    loop {
+        let ended = tokio::select! {
+            biased;
+            () = ctx.stop.cancelled() => break,
+            Some(ended) = beside.join_next() => ended,
+            Some(ended) = holding.join_next() => ended,
+            else => break,
+        };
+        let cause = ended.err().map_or(String::new(), |error| format!(" ({error})"));
+        let text = format!(
+            "a task of the link has ended, which is a fault of isolog{cause}: start it again"
+        );
+        tracing::error!(link = %ctx.name, "{text}");
+        ctx.set_wrong(Some(text));
+    }
+    beside.abort_all();
+    while holding.join_next().await.is_some() {}
+}

@@ -1,0 +1,139 @@
+//! What the tasks of one commanded link share, and what they are handed.
+//!
+//! It never waits for a task: who hands something over puts it down and rings.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::control::facts::Asked;
+use crate::control::facts::Do;
+use crate::control::facts::DoId;
+use crate::control::facts::FlowFact;
+use crate::control::facts::Flowed;
+use crate::control::facts::LookId;
+use crate::control::facts::TopicSpec;
+use crate::control::row::LinkRow;
+use crate::ids::Incarnation;
+use crate::ids::LinkName;
+use crate::ids::PartitionId;
+use crate::ids::TopicName;
+use crate::link::LinkSettings;
+use crate::link::driver::claims::Claims;
+use crate::link::registry::Event;
+use crate::link::registry::Registry;
+use crate::link::run::World;
+use crate::link::status::Link;
+use crate::settings::link::Defaults;
+
+/// Things for one task, in order. As many lie there as the control machine hands out before it is
+/// answered (`machine::DOS_MAX`, its looks, a few specs of each topic).
+#[derive(Debug)]
+pub(super) struct Tray<T> {
+    things: Mutex<VecDeque<T>>,
+    bell: Notify,
+}
+
+impl<T> Default for Tray<T> {
+    fn default() -> Tray<T> {
+        Tray { things: Mutex::default(), bell: Notify::new() }
+    }
+}
+
+impl<T> Tray<T> {
+    /// Puts one more down.
+    pub fn put(&self, thing: T) {
+        self.lock().push_back(thing);
+        self.bell.notify_one();
+    }
+
+    /// Takes all, once there are some. Nothing is lost by who stops waiting; one task alone asks.
+    pub async fn take(&self) -> VecDeque<T> {
+        loop {
+            let things = std::mem::take(&mut *self.lock());
+            if !things.is_empty() {
+                return things;
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
+        lock(&self.things)
+    }
+}
+
+/// A source that was reached, under settings that hold until the next session.
+pub(super) struct Session {
+    /// Another one in each session.
+    pub number: u64,
+    /// The settings.
+    pub settings: LinkSettings,
+    /// The source.
+    pub source: Arc<Cluster>,
+}
+
+/// What all tasks of a link share.
+pub(super) struct Ctx {
+    pub name: LinkName,
+    pub destination: Arc<Cluster>,
+    pub world: World,
+    /// What the link's own properties do not say.
+    pub defaults: Defaults,
+    /// What links of the config file mirror.
+    pub claims: Claims,
+    /// What people see of it.
+    pub link: Link,
+    pub events: mpsc::Sender<Event>,
+    pub registry: Registry,
+    /// The link's own: it is gone, or the process ends.
+    pub stop: CancellationToken,
+    /// The row that was read back last.
+    pub row: watch::Sender<Option<LinkRow>>,
+    /// Why that row's configs are no settings.
+    pub wrong: Mutex<Option<String>>,
+    /// What flow copies now, by the mirror's name: topics that nothing outside of the log stops.
+    pub copied: Mutex<Arc<BTreeMap<TopicName, TopicSpec>>>,
+    /// `None` while the source has not been reached.
+    pub session: watch::Sender<Option<Arc<Session>>>,
+    pub specs: Tray<(TopicName, Option<TopicSpec>)>,
+    pub looks: Tray<(LookId, Asked)>,
+    pub dos: Tray<(DoId, Do)>,
+}
+
+impl Ctx {
+    /// Why the link's configs are no settings, or a task of it has ended; or that all is well.
+    pub fn set_wrong(&self, why: Option<String>) {
+        *lock(&self.wrong) = why;
+    }
+
+    /// Tells the registry; nobody waits for one that has ended.
+    pub async fn tell(&self, event: Event) {
+        let _ended = self.events.send(event).await;
+    }
+
+    /// Tells what has become of a partition.
+    pub async fn tell_flow(
+        &self,
+        (topic, partition): (&TopicName, PartitionId),
+        incarnation: Incarnation,
+        what: Flowed,
+    ) {
+        let mirror = (self.name.clone(), topic.clone());
+        self.tell(Event::Flow(FlowFact { mirror, partition, incarnation, what })).await;
+    }
+}
+
+/// What these locks guard is never left half changed, so a poisoned one is as good.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

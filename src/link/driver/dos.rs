@@ -1,0 +1,129 @@
+//! Does what the control machine wants done to mirror topics of a commanded link, many in one
+//! request where that can be.
+//!
+//! It never decides: what may be done has been read back before it was handed out.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::cluster::NewTopic;
+use crate::control::facts::Do;
+use crate::control::facts::DoId;
+use crate::control::facts::Done;
+use crate::control::facts::Failed;
+use crate::control::row::Changes;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::link::driver::compare;
+use crate::link::driver::ctx::Ctx;
+use crate::link::registry::Event;
+use crate::sync::apply;
+use crate::sync::apply::Each;
+
+/// How many topics are compared at a time; others wait.
+const COMPARED_MAX: usize = 4;
+
+/// What is done one by one.
+enum One {
+    GiveBack(TopicName, TopicId, Changes),
+    Delete(TopicName, TopicId),
+}
+
+/// What was handed out, by kind.
+#[derive(Default)]
+struct Sorted {
+    new: Vec<(DoId, NewTopic)>,
+    grown: Vec<(DoId, (TopicName, i32))>,
+    ones: Vec<(DoId, One)>,
+    compared: Vec<(DoId, compare::Pair)>,
+}
+
+/// Until it is dropped.
+pub(super) async fn keep(ctx: Arc<Ctx>) {
+    let mut is_old = false;
+    let mut comparing = JoinSet::new();
+    loop {
+        let sorted = sort(ctx.dos.take().await);
+        let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
+        if !new.is_empty() {
+            let names = new.iter().map(|topic| topic.name.clone()).collect();
+            let made = apply::create(&ctx.destination, new, &mut is_old).await;
+            tell_each(&ctx, ids, names, made, Done::Created).await;
+        }
+        let (ids, grown): (Vec<DoId>, Vec<(TopicName, i32)>) = sorted.grown.into_iter().unzip();
+        if !grown.is_empty() {
+            let names = grown.iter().map(|(name, _)| name.clone()).collect();
+            let grown = apply::grow(&ctx.destination, grown).await;
+            tell_each(&ctx, ids, names, grown, Done::Grown).await;
+        }
+        for (id, one) in sorted.ones {
+            let done = do_one(&ctx, one).await;
+            ctx.tell(Event::Done(id, done)).await;
+        }
+        for (id, pair) in sorted.compared {
+            while comparing.len() >= COMPARED_MAX {
+                comparing.join_next().await;
+            }
+            let ctx = ctx.clone();
+            comparing.spawn(async move {
+                let compared = compare::compare(&ctx, pair).await;
+                ctx.tell(Event::Done(id, compared.map(|()| Done::IsPrefix))).await;
+            });
+        }
+    }
+}
+
+fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
+    let mut sorted = Sorted::default();
+    for (id, one) in dos {
+        match one {
+            Do::Create { mirror, partitions, replicas, configs } => {
+                let replicas = replicas.filter(|count| *count > 0);
+                sorted.new.push((id, NewTopic { name: mirror.1, partitions, replicas, configs }));
+            }
+            Do::Grow { mirror, partitions } => sorted.grown.push((id, (mirror.1, partitions))),
+            Do::GiveBack { mirror, mirror_id, owed } => {
+                sorted.ones.push((id, One::GiveBack(mirror.1, mirror_id, owed)));
+            }
+            Do::Delete { mirror, mirror_id } => {
+                sorted.ones.push((id, One::Delete(mirror.1, mirror_id)));
+            }
+            Do::Compare { mirror, mirror_id, source } => {
+                let pair = compare::Pair { source, mirror: (mirror.1, mirror_id) };
+                sorted.compared.push((id, pair));
+            }
+        }
+    }
+    sorted
+}
+
+async fn tell_each<T>(
+    ctx: &Ctx,
+    ids: Vec<DoId>,
+    names: Vec<TopicName>,
+    mut each: Each<T>,
+    done: impl Fn(T) -> Done,
+) {
+    let by_id: BTreeMap<DoId, TopicName> = ids.into_iter().zip(names).collect();
+    for (id, name) in by_id {
+        let answer = each.remove(&name).unwrap_or_else(|| Err(apply::unanswered(&name)));
+        ctx.tell(Event::Done(id, answer.map(&done))).await;
+    }
+}
+
+async fn do_one(ctx: &Ctx, one: One) -> Result<Done, Failed> {
+    let destination = &ctx.destination;
+    match one {
+        One::GiveBack(name, id, owed) => {
+            apply::give_back(destination, &name, id, owed).await.map(|()| Done::GivenBack)
+        }
+        One::Delete(name, id) => {
+            apply::delete(destination, &name, id).await?;
+            tracing::info!(link = %ctx.name, topic = %name, "deleted at the destination by order");
+            Ok(Done::Deleted)
+        }
+    }
+}

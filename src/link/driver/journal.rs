@@ -1,0 +1,79 @@
+//! The journal's two ends: what it brings goes to the control machine, what that writes goes in.
+//!
+//! It never says that a row counts: the tail does.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::cluster::Cluster;
+use crate::control::machine::Write;
+use crate::link::driver::Shown;
+use crate::link::log;
+use crate::link::log::FromLog;
+use crate::link::log::Log;
+use crate::link::registry::Event;
+use crate::link::run::RECONNECT_MAX;
+use crate::link::run::RECONNECT_MIN;
+use crate::link::run::World;
+
+/// Opens the journal, reads it on, and appends to it.
+pub(super) async fn keep(
+    (destination, world): (Arc<Cluster>, World),
+    (shown, events): (Shown, mpsc::Sender<Event>),
+    mut writes: mpsc::Receiver<Write>,
+) {
+    let mut log = open_journal(destination, &world, &shown).await;
+    let appender = log.appender();
+    let refused = events.clone();
+    let mut writing = JoinSet::new();
+    writing.spawn(async move {
+        while let Some(write) = writes.recv().await {
+            if let Err(fault) = appender.append(&write).await {
+                tracing::warn!(code = fault.code, "a row was not written: {}", fault.text);
+                let _ended = refused.send(Event::Refused(write.id, fault)).await;
+            }
+        }
+    });
+    loop {
+        let event = match log.next().await {
+            FromLog::Batch(batch) => Event::Batch(batch),
+            FromLog::Level => Event::Level,
+            FromLog::Trouble(fault) => {
+                shown.tell("journal", Some(fault.text));
+                continue;
+            }
+            FromLog::Well => {
+                shown.tell("journal", None);
+                continue;
+            }
+            // nothing is wanted, written or done any more
+            FromLog::Lost(lost) => {
+                let fault = lost.fault;
+                shown.tell("journal", Some(format!("{}: {}", fault.code, fault.text)));
+                Event::Role(false)
+            }
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn open_journal(destination: Arc<Cluster>, world: &World, shown: &Shown) -> Log {
+    let mut pause = RECONNECT_MIN;
+    loop {
+        let options = log::Options { replicas: None, wall: world.wall };
+        match Log::open(destination.clone(), options).await {
+            Ok(log) => {
+                shown.tell("journal", None);
+                return log;
+            }
+            Err(error) => shown.tell("journal", Some(error.to_string())),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT_MAX);
+    }
+}

@@ -1,0 +1,260 @@
+//! Reaches the source of a commanded link, as its row says, and asks again and again whether it is
+//! there.
+//!
+//! It never copies: it hands a session to those who do, and takes it away when the row's configs
+//! are others.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio::time::timeout;
+
+use crate::cluster::Cluster;
+use crate::cluster::Wanted;
+use crate::cluster::dial::DialError;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
+use crate::control::facts::Reach;
+use crate::control::row::LinkRow;
+use crate::control::topic::Fault;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
+use crate::link::LinkSettings;
+use crate::link::driver::ctx::Ctx;
+use crate::link::driver::ctx::Session;
+use crate::link::registry::Event;
+use crate::link::run::RECONNECT_MAX;
+use crate::link::run::RECONNECT_MIN;
+use crate::settings::link::diff;
+use crate::settings::property::Effect;
+
+/// What touches no connection and no lane: the control machine is told, and what is copied goes on.
+const REPLANNED: [Effect; 3] = [Effect::Replan, Effect::Task, Effect::Link];
+
+/// Until it is dropped.
+pub(super) async fn keep(ctx: Arc<Ctx>) {
+    let mut rows = ctx.row.subscribe();
+    for number in 1.. {
+        let Some(row) = next_row(&mut rows).await else { return };
+        match read(&ctx, &row) {
+            Ok(settings) => {
+                tell_settings(&ctx, Some(&settings)).await;
+                serve_while_same(&ctx, &mut rows, row, (number, settings)).await;
+                ctx.session.send_replace(None);
+            }
+            Err(text) => {
+                tracing::error!(link = %ctx.name, "the link's configs are no settings: {text}");
+                ctx.set_wrong(Some(text));
+                tell_settings(&ctx, None).await;
+                while rows.borrow_and_update().as_ref().is_none_or(|r| r.configs == row.configs) {
+                    if rows.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn next_row(rows: &mut watch::Receiver<Option<LinkRow>>) -> Option<LinkRow> {
+    loop {
+        if let Some(row) = rows.borrow_and_update().clone() {
+            return Some(row);
+        }
+        rows.changed().await.ok()?;
+    }
+}
+
+fn read(ctx: &Ctx, row: &LinkRow) -> Result<LinkSettings, String> {
+    let parsed = LinkSettings::parse(&ctx.name, &row.configs, &ctx.defaults);
+    let (settings, notes) = parsed.map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        texts.join("; ")
+    })?;
+    notes.iter().for_each(|note| tracing::info!(link = %ctx.name, "{note}"));
+    Ok(settings)
+}
+
+async fn tell_settings(ctx: &Ctx, settings: Option<&LinkSettings>) {
+    if settings.is_some() {
+        ctx.set_wrong(None);
+    }
+    let settings = settings.map(LinkSettings::for_control);
+    ctx.tell(Event::Settings(ctx.name.clone(), settings)).await;
+}
+
+/// Until the row's configs are others, such that what runs must begin anew.
+async fn serve_while_same(
+    ctx: &Ctx,
+    rows: &mut watch::Receiver<Option<LinkRow>>,
+    mut row: LinkRow,
+    (number, settings): (u64, LinkSettings),
+) {
+    let first = row.clone();
+    let mut serving = pin!(serve(ctx, &first, (number, &settings)));
+    loop {
+        tokio::select! {
+            () = &mut serving => return,
+            changed = rows.changed() => if changed.is_err() { return },
+        }
+        let Some(new) = rows.borrow_and_update().clone() else { continue };
+        if new.configs == row.configs {
+            continue;
+        }
+        match read(ctx, &new) {
+            // compared with what runs: several changes may have come since
+            Ok(again) if is_replanned(&diff(&settings, &again)) => {
+                tracing::info!(link = %ctx.name, "other settings; what is copied goes on");
+                tell_settings(ctx, Some(&again)).await;
+                row = new;
+            }
+            _ => {
+                tracing::info!(link = %ctx.name, "other settings; the link begins anew with them");
+                rows.mark_changed();
+                return;
+            }
+        }
+    }
+}
+
+fn is_replanned(effects: &BTreeSet<Effect>) -> bool {
+    effects.iter().all(|effect| REPLANNED.contains(effect))
+}
+
+async fn serve(ctx: &Ctx, row: &LinkRow, (number, settings): (u64, &LinkSettings)) {
+    let source = connect(ctx, settings).await;
+    let ids = (source.id(), ctx.destination.id());
+    if ids.0 == ids.1 {
+        let fault = same_cluster(&ctx.name, &ids.0);
+        ctx.tell(reach(ctx, Reach::Failed(fault))).await;
+        return pending().await;
+    }
+    tracing::info!(link = %ctx.name, source = %ids.0, destination = %ids.1, "connected");
+    ctx.link.set(|status| status.clusters = Some(ids.clone()));
+    ctx.tell(reach(ctx, Reach::Available(ids.0.clone()))).await;
+    // The machine says of another cluster that the link has failed.
+    if row.source.as_ref().is_none_or(|was| *was == ids.0) {
+        let session = Session { number, settings: settings.clone(), source: source.clone() };
+        ctx.session.send_replace(Some(Arc::new(session)));
+    }
+    check(ctx, settings, &source).await;
+}
+
+/// A cluster cannot mirror itself.
+pub(super) fn same_cluster(link: &LinkName, id: &ClusterId) -> Fault {
+    let text = format!(
+        "source and destination are the same cluster ({id}): correct bootstrap.servers of link \
+         {link}"
+    );
+    Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text }
+}
+
+fn reach(ctx: &Ctx, reach: Reach) -> Event {
+    Event::Reach(ctx.name.clone(), reach)
+}
+
+async fn connect(ctx: &Ctx, settings: &LinkSettings) -> Arc<Cluster> {
+    let pause_max = RECONNECT_MAX.min(settings.link.availability_interval);
+    let mut pause = RECONNECT_MIN.min(pause_max);
+    let mut told = None;
+    loop {
+        let (options, dial) = (settings.source.clone(), ctx.world.dial.source.clone());
+        match Cluster::connect(options, dial, ctx.world.seed).await {
+            Ok(cluster) => return cluster,
+            Err(error) => {
+                let fault = fault_of(&error);
+                if told.as_ref() != Some(&fault) {
+                    tracing::warn!(link = %ctx.name, "{}", fault.text);
+                    ctx.tell(reach(ctx, Reach::Unavailable(fault.clone()))).await;
+                    told = Some(fault);
+                }
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(pause_max);
+    }
+}
+
+/// Asks again and again, `availability.check.ms` apart; so many failures in a row as
+/// `availability.check.consecutive.failure.threshold` says are an unavailable source.
+async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
+    let options = &settings.link;
+    let mut failures = 0;
+    loop {
+        sleep(options.availability_interval).await;
+        let asked = timeout(source.options().request_timeout, source.refresh(Wanted::Topics(&[])));
+        let fault = match asked.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(fault_of(&error)),
+            Err(_) => Some(too_late(source.options().request_timeout)),
+        };
+        if let Some(halted) = source.halted() {
+            let (code, text) = ("CLUSTER_ID_CHANGED".to_owned(), halted.to_string());
+            ctx.tell(reach(ctx, Reach::Failed(Fault { code, text }))).await;
+            continue;
+        }
+        match fault {
+            None if failures >= options.availability_failures_max => {
+                failures = 0;
+                tracing::info!(link = %ctx.name, "the source answers again");
+                ctx.tell(reach(ctx, Reach::Available(source.id()))).await;
+            }
+            None => failures = 0,
+            Some(fault) => {
+                failures += 1;
+                if failures == options.availability_failures_max {
+                    tracing::warn!(link = %ctx.name, failures, "{}", fault.text);
+                    ctx.tell(reach(ctx, Reach::Unavailable(fault))).await;
+                }
+            }
+        }
+    }
+}
+
+/// Nobody answered in time.
+pub(super) fn too_late(within: Duration) -> Fault {
+    let text = format!("the source does not answer within {} s", within.as_secs());
+    Fault { code: "TIMEOUT_ERROR".to_owned(), text }
+}
+
+/// Cluster Linking's word for why a source cannot be reached (`link_error`), and ours.
+pub(super) fn fault_of(error: &ClusterError) -> Fault {
+    let text = format!("the source cannot be reached: {error}");
+    Fault { code: word(error).to_owned(), text }
+}
+
+fn word(error: &ClusterError) -> &'static str {
+    match &error.kind {
+        Kind::Login(_) => "AUTHENTICATION_ERROR",
+        Kind::Dial(DialError::Dns(_)) => "UNRESOLVABLE_BOOTSTRAP_ERROR",
+        Kind::Dial(DialError::Timeout(_) | DialError::TlsTimeout(_)) | Kind::Deadline(_) => {
+            "TIMEOUT_ERROR"
+        }
+        Kind::Dial(DialError::Tls(_)) | Kind::Tls(_) => "AUTHENTICATION_ERROR",
+        Kind::Dial(_) | Kind::Closed(_) | Kind::Io(_) => "BOOTSTRAP_TCP_CONNECTION_FAILED_ERROR",
+        Kind::Nobody(each) => each.first().map_or("UNKNOWN", word),
+        _ => "UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_touches_no_connection_begins_nothing_anew() {
+        let check = |effects: &[Effect], is: bool| {
+            assert_eq!(is_replanned(&effects.iter().copied().collect()), is, "{effects:?}");
+        };
+        check(&[], true);
+        check(&[Effect::Replan, Effect::Task, Effect::Link], true);
+        check(&[Effect::Replan, Effect::Reconnect], false);
+        check(&[Effect::Reseat], false);
+        check(&[Effect::Never], false);
+    }
+}

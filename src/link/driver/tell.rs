@@ -1,0 +1,71 @@
+//! What people see of a commanded link beside its partitions, from what the control machine shows.
+//!
+//! It never decides a state.
+
+use std::collections::BTreeMap;
+
+use crate::control::link::LinkState as State;
+use crate::control::topic::Fault;
+use crate::control::topic::Stage;
+use crate::control::topic::Status;
+use crate::ids::TopicName;
+use crate::link::driver::ctx::Ctx;
+use crate::link::driver::ctx::lock;
+use crate::link::registry::LinkSeen;
+use crate::link::registry::MirrorSeen;
+use crate::link::registry::Seen;
+use crate::link::status::LinkState;
+use crate::sync::trouble::Kind;
+use crate::sync::trouble::Trouble;
+
+/// Copies it to where it is shown.
+pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {
+    let state = match (lock(&ctx.wrong).clone(), &link.state) {
+        (Some(text), _) => LinkState::Halted(text),
+        (None, State::Unknown) => LinkState::Connecting,
+        (None, State::Active) => LinkState::Active,
+        (None, State::Paused) => LinkState::Paused,
+        (None, State::Unavailable(fault)) => LinkState::Unavailable(fault.text.clone()),
+        (None, State::Failed(fault)) => LinkState::Halted(fault.text.clone()),
+    };
+    let found = link.tasks.iter().flat_map(|task| &task.errors);
+    let found = found.map(|(subject, fault)| trouble(subject.clone(), fault));
+    let mut troubles: Vec<Trouble> = found.collect();
+    let mut wanted = BTreeMap::new();
+    for (mirror, one) in seen.mirrors_of(&ctx.name) {
+        troubles.extend(trouble_of(one));
+        if is_wanted(one) {
+            wanted.insert(one.row.source_topic.clone(), mirror.clone());
+        }
+    }
+    ctx.link.tell_commanded(state, troubles, wanted);
+}
+
+/// What is to be copied, and so is shown whether it is or not.
+fn is_wanted(mirror: &MirrorSeen) -> bool {
+    matches!(mirror.row.stage, Stage::Setup | Stage::Mirroring | Stage::Stopping)
+        && !matches!(mirror.status, Status::Paused | Status::LinkPaused)
+}
+
+/// Why a topic as a whole does not go on. What partitions tell themselves is not told twice.
+fn trouble_of(mirror: &MirrorSeen) -> Option<Trouble> {
+    let is_told = matches!(mirror.status, Status::PendingSetup | Status::Failed);
+    let fault = mirror.reason.as_ref().filter(|_| is_told)?;
+    let is_of_partition = mirror.halted.values().any(|halted| halted == fault);
+    let topic: &TopicName = &mirror.row.source_topic;
+    (!is_of_partition).then(|| trouble(topic.to_string(), fault))
+}
+
+fn trouble(subject: String, fault: &Fault) -> Trouble {
+    let kind = match fault.code.as_str() {
+        "AUTHORIZATION_ERROR" | "TOPIC_AUTHORIZATION_FAILED" => Kind::Hidden,
+        "UNKNOWN_TOPIC_OR_PARTITION_ERROR" => Kind::NotFound,
+        "SOURCE_TOPIC_ID_CHANGED" => Kind::Halted("SOURCE_TOPIC_ID_CHANGED"),
+        "DESTINATION_TOPIC_ID_CHANGED" => Kind::Halted("DESTINATION_TOPIC_ID_CHANGED"),
+        "SOURCE_TOPIC_MAY_BE_DELETED" => Kind::Halted("SOURCE_TOPIC_DELETED"),
+        "DESTINATION_TOPIC_DELETED" => Kind::Halted("DESTINATION_TOPIC_DELETED"),
+        "SOURCE_PARTITIONS_DECREASED" => Kind::Halted("SOURCE_PARTITIONS_DECREASED"),
+        _ => Kind::Refused,
+    };
+    Trouble { subject, kind, text: fault.text.clone() }
+}

@@ -1,0 +1,39 @@
+//! Whom orders that come by REST are given to: the driver of the destination.
+//!
+//! It never decides about one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::control::order::Refusal;
+use crate::ids::LinkName;
+use crate::link::driver::Driver;
+use crate::link::run::Link;
+use crate::settings::link::Defaults;
+
+use super::rest::Orders;
+use super::rest::Probe;
+use super::rest::Reaching;
+
+/// What REST needs of a driver, beside links of the config file.
+pub fn taken(driver: &Driver, declared: &[Link], defaults: Defaults) -> Orders {
+    Orders {
+        registry: driver.registry.clone(),
+        cluster: driver.cluster.clone(),
+        declared: Arc::new(declared.iter().map(|link| link.name.to_string()).collect()),
+        defaults: Arc::new(defaults),
+        probe: Some(Arc::new(Prober(driver.clone()))),
+    }
+}
+
+struct Prober(Driver);
+
+impl Probe for Prober {
+    fn reach(&self, link: &LinkName, configs: &BTreeMap<String, String>) -> Reaching {
+        let (driver, link, configs) = (self.0.clone(), link.clone(), configs.clone());
+        Box::pin(async move {
+            let reached = driver.probe(&link, &configs).await;
+            reached.map_err(|fault| Refusal::bad(fault.text))
+        })
+    }
+}
