@@ -21,6 +21,7 @@ mod kafka;
 mod operated;
 mod promoted;
 mod proxy;
+mod sdk;
 mod secure;
 mod starts;
 mod status;

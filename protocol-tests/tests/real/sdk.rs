@@ -1,0 +1,71 @@
+//! The published Go SDK of Kafka's REST v3, as it is, against a running isolog between two real
+//! Kafkas: every call for links and mirror topics that this version has.
+//!
+//! It never skips, and changes nothing of the SDK.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::path::Path;
+use std::process::Command;
+
+use protocol_tests::broker::batch::Build;
+use protocol_tests::real::Hand;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::now_ms;
+use protocol_tests::real::room;
+
+/// What is to come of each call: its status, and what the program shows of its answer.
+const RIGHT: &[&str] = &[
+    "GetKafkaCluster 200 true",
+    "CreateKafkaLink, dry 204",
+    "GetKafkaLink, none 404",
+    "CreateKafkaLink 204",
+    "CreateKafkaLink, again 409",
+    "ListKafkaLinks 200 1",
+    "GetKafkaLink 200 sdk 4 true",
+    "UpdateKafkaLinkConfig 204",
+    "GetKafkaLinkConfigs 200 2000",
+    "DeleteKafkaLinkConfig 204",
+    "ListKafkaLinkConfigs 200 true",
+    "UpdateKafkaLinkConfig, immutable 400",
+    "CreateKafkaMirrorTopic 204",
+    "ReadKafkaMirrorTopic 200 ACTIVE true",
+    "ListKafkaMirrorTopics 200 1",
+    "ListKafkaMirrorTopicsUnderLink 200 1",
+    "UpdateKafkaMirrorTopicsPause 200 0 404",
+    "UpdateKafkaMirrorTopicsResume 200 0 404",
+    "UpdateKafkaMirrorTopicsPromote 501",
+    "UpdateKafkaMirrorTopicsFailover 501",
+    "DeleteKafkaLink, with a mirror topic 400",
+    "DeleteKafkaTopic 204",
+    "ReadKafkaMirrorTopic, deleted 404",
+    "DeleteKafkaLink 200",
+];
+
+#[test]
+fn the_published_sdk_drives_links_and_mirror_topics() {
+    let _room = room(2);
+    let (source, destination) = RealCluster::plain_pair("4.3.1").unwrap();
+    let hand = Hand::new(source.bootstrap());
+    hand.create("sdk-one", 2, 1, &[]).unwrap();
+    for partition in 0..2 {
+        let batch = Build::plain(now_ms(), "sdk", 10);
+        hand.produce("sdk-one", partition, &batch).unwrap();
+    }
+    let isolog = Isolog::start(&IsologSpec::new("", destination.bootstrap(), &[])).unwrap();
+    let id = isolog.wait_for("the cluster's id", 60, |isolog| {
+        let clusters = isolog.get("/kafka/v3/clusters")?;
+        clusters["data"][0]["cluster_id"].as_str().map(str::to_owned)
+    });
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/sdk/run");
+    let told = Command::new(run).args([&*url, &id, source.bootstrap(), "sdk-one"]).output();
+    let told = told.unwrap();
+    let (out, err) = (String::from_utf8(told.stdout), String::from_utf8(told.stderr));
+    let (out, err) = (out.unwrap(), err.unwrap());
+    assert!(told.status.success(), "{out}{err}");
+    assert_eq!(out.lines().collect::<Vec<_>>(), RIGHT, "{err}\n{}", isolog.log());
+    assert!(!isolog.log().contains("panicked"), "{}", isolog.log());
+}
