@@ -60,8 +60,8 @@ async fn serve(config: Config, path: PathBuf, stop: &Stop) -> Result<(), Failure
     // in a set, so that it ends with this function
     let mut reading = JoinSet::new();
     reading.spawn(Reread::new(path, &config, hangup).keep());
-    let defaults = config.defaults();
-    let whole = service::run(config.links, defaults, config.service, stop.token.clone());
+    let told = (config.defaults(), config.declared());
+    let whole = service::run(config.links, told, config.service, stop.token.clone());
     tokio::pin!(whole);
     let told = |error: service::Error| Failure::Failed(error.to_string());
     tokio::select! {

@@ -157,9 +157,10 @@ pub fn metrics(sight: &dyn Sight) -> String {
 }
 
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
+/// Beside the settings: what a link gets that is created by order, and what the file says of its own.
 pub async fn run(
     settings: link::Settings,
-    defaults: Defaults,
+    (defaults, declared): (Defaults, rest::Declared),
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -168,10 +169,10 @@ pub async fn run(
     let world = World::real(&settings, shutdown.clone());
     let told = driver::Options::of(&settings, defaults.clone());
     let (driver, driving) = driver::start(told, &world);
-    let (declared, running) = start(settings, &world);
+    let (links, running) = start(settings, &world);
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
-    let counter = counter.with_orders(orders::taken(&driver, &declared, defaults));
-    counter.serve(Arc::new(All { declared, driver }), shutdown).await;
+    let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
+    counter.serve(Arc::new(All { declared: links, driver }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use crate::control::order::Refusal;
 use crate::ids::LinkName;
 use crate::link::driver::Driver;
-use crate::link::run::Link;
 use crate::settings::link::Defaults;
 
+use super::rest::Declared;
 use super::rest::Orders;
 use super::rest::Probe;
 use super::rest::Reaching;
 
-/// What REST needs of a driver, beside links of the config file.
-pub fn taken(driver: &Driver, declared: &[Link], defaults: Defaults) -> Orders {
+/// What REST needs of a driver, beside the links of the config file.
+pub fn taken(driver: &Driver, declared: Declared, defaults: Defaults) -> Orders {
     Orders {
         registry: driver.registry.clone(),
         cluster: driver.cluster.clone(),
-        declared: Arc::new(declared.iter().map(|link| link.name.to_string()).collect()),
+        declared: Arc::new(declared),
         defaults: Arc::new(defaults),
         probe: Some(Arc::new(Prober(driver.clone()))),
     }

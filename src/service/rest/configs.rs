@@ -200,11 +200,11 @@ fn wrong(problems: &[crate::settings::problem::Problem]) -> Problem {
     Problem::new(Kind::Refused, format!("{}{more}", told.join("; ")))
 }
 
-/// The configs of a link, by name; those of a declared one are in its file.
+/// The configs of a link, by name; those of a declared one as its file has them.
 pub(super) fn of(link: &LinkShown, all: &Everything) -> Vec<ConfigEntry> {
-    let row = all.seen.links.get(&LinkName(link.name.as_str().into())).map(|link| &link.row);
-    match row {
+    let name = LinkName(link.name.as_str().into());
+    match all.seen.links.get(&name).map(|link| &link.row) {
         Some(row) if row.origin == Origin::Commanded => describe(&row.configs),
-        _ => Vec::new(),
+        _ => all.configs.get(&name).cloned().unwrap_or_default(),
     }
 }

@@ -19,7 +19,6 @@ mod shown;
 mod table;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -50,6 +49,7 @@ use crate::service::kept::Kept;
 use crate::service::kept::Turn;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
+use crate::settings::describe::ConfigEntry;
 use crate::settings::link::Defaults;
 
 use self::answers::Place;
@@ -77,6 +77,9 @@ pub trait Probe: Send + Sync + 'static {
     fn reach(&self, link: &LinkName, configs: &BTreeMap<String, String>) -> Reaching;
 }
 
+/// Links of the config file, and the configs of each as they are listed.
+pub type Declared = BTreeMap<LinkName, Vec<ConfigEntry>>;
+
 /// What orders need of the running whole.
 #[derive(Clone)]
 pub struct Orders {
@@ -84,8 +87,9 @@ pub struct Orders {
     pub registry: Registry,
     /// The destination's id, once it has been reached.
     pub cluster: watch::Receiver<Option<ClusterId>>,
-    /// The links that the config file declares and that run without the registry.
-    pub declared: Arc<BTreeSet<String>>,
+    /// The links that the config file declares and that run without the registry, with what it
+    /// says of each.
+    pub declared: Arc<Declared>,
     /// What a link gets that its own properties do not say.
     pub defaults: Arc<Defaults>,
     /// Reaches sources.
@@ -94,7 +98,7 @@ pub struct Orders {
 
 impl std::fmt::Debug for Orders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Orders").field("declared", &self.declared).finish_non_exhaustive()
+        f.debug_struct("Orders").field("declared", &self.declared.keys()).finish_non_exhaustive()
     }
 }
 
@@ -305,8 +309,9 @@ impl Api {
             Arc::new(all)
         });
         let mut declared = self.sight.links();
-        declared.retain(|link| self.orders.declared.contains(&link.name));
-        Everything { seen: self.orders.registry.seen(), partitions, declared }
+        let configs = self.orders.declared.clone();
+        declared.retain(|link| configs.contains_key(&LinkName(link.name.as_str().into())));
+        Everything { seen: self.orders.registry.seen(), partitions, declared, configs }
     }
 
     /// A link that is there, by its name.
@@ -316,7 +321,7 @@ impl Api {
         if self.orders.registry.seen().links.contains_key(&key) {
             return Ok(key);
         }
-        if self.orders.declared.contains(name) {
+        if self.orders.declared.contains_key(&key) {
             let text = format!(
                 "Cluster link '{name}' is declared in the config file and runs as that says: \
                  change its lines under [link.{name}] there, and start isolog again."

@@ -181,7 +181,9 @@ fn links() -> Shapes {
 
 fn configs() -> Shapes {
     let source = json!({
-        "type": "string", "enum": ["DEFAULT_CONFIG", "DYNAMIC_CLUSTER_LINK_CONFIG"],
+        "type": "string", "enum": [
+            "DEFAULT_CONFIG", "DYNAMIC_CLUSTER_LINK_CONFIG", "STATIC_CLUSTER_LINK_CONFIG",
+        ],
     });
     vec![(
         "KafkaLinkConfigData",

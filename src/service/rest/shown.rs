@@ -16,6 +16,7 @@ use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
+use crate::service::rest::Declared;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 
@@ -30,6 +31,8 @@ pub struct Everything {
     pub partitions: Arc<Vec<PartitionView>>,
     /// The links that run because the config file declares them.
     pub declared: Vec<LinkView>,
+    /// What that says of each.
+    pub configs: Arc<Declared>,
 }
 
 /// A link.

@@ -8,23 +8,25 @@ mod command;
 mod document;
 mod recorded;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isolog::ids::ClusterId;
+use isolog::ids::LinkName;
 use isolog::service::Access;
 use isolog::service::Counter;
 use isolog::service::Listen;
 use isolog::service::Options;
 use isolog::service::Secret;
 use isolog::service::auth::Right;
+use isolog::service::rest::Declared;
 use isolog::service::rest::Orders;
 use isolog::service::view::Check;
 use isolog::service::view::LinkView;
 use isolog::service::view::PartitionView;
 use isolog::service::view::Sight;
-
+use isolog::settings::describe::ConfigEntry;
 use isolog::settings::fill::Shared;
 use isolog::settings::link::Defaults;
 use isolog::settings::trust::Remote;
@@ -41,6 +43,20 @@ use tokio_util::sync::DropGuard;
 const CLUSTER: &str = "C1";
 /// A link of the config file that runs without the registry.
 const DECLARED: &str = "from-file";
+
+/// What its file says of the declared link.
+fn declared() -> Declared {
+    let one = ConfigEntry {
+        name: "bootstrap.servers".into(),
+        value: Some("a:1".into()),
+        is_default: false,
+        is_read_only: true,
+        is_sensitive: false,
+        source: "STATIC_CLUSTER_LINK_CONFIG",
+        synonyms: Vec::new(),
+    };
+    BTreeMap::from([(LinkName(DECLARED.into()), vec![one])])
+}
 
 /// What runs, as it is shown: the partitions of one mirror topic, and a declared link.
 struct Shown;
@@ -135,7 +151,7 @@ impl Rig {
         let orders = Orders {
             registry: hands.registry.clone(),
             cluster,
-            declared: Arc::new(BTreeSet::from([DECLARED.to_owned()])),
+            declared: Arc::new(declared()),
             defaults: Arc::new(defaults()),
             probe: None,
         };

@@ -151,6 +151,13 @@ async fn a_declared_link_is_read_and_not_ordered() {
     assert_eq!(mirrors["data"][0]["mirror_lags"][0]["lag"], 7);
     let all = rig.must("GET", "/links/-/mirrors", "").await.json();
     assert_eq!(all["data"].as_array().map(Vec::len), Some(1));
+    let configs = rig.must("GET", "/links/from-file/configs", "").await.json();
+    let config = &configs["data"][0];
+    assert_eq!((&config["name"], &config["value"]), (&"bootstrap.servers".into(), &"a:1".into()));
+    assert_eq!(config["source"], "STATIC_CLUSTER_LINK_CONFIG");
+    assert_eq!(config["is_read_only"], true);
+    let one = rig.must("GET", "/links/from-file/configs/bootstrap.servers", "").await.json();
+    assert_eq!(one["value"], "a:1");
     for (method, path, body) in [
         ("DELETE", "/links/from-file", ""),
         ("PUT", "/links/from-file/configs/x", "{\"value\":\"1\"}"),
