@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
+use crate::control::row::KINDS;
 use crate::secure::Everybody;
 use crate::secure::FileError;
 use crate::secure::read_any;
@@ -146,13 +147,13 @@ fn is_link_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= LINK_NAME_BYTES_MAX && name.bytes().all(legal)
 }
 
-const RESERVED: &str = "a link cannot be called link or mirror: the journal's keys begin with \
-                        these words; give it another name";
+const RESERVED: &str = "a link cannot be called link, mirror, order, acl, group or exporter: the \
+                        journal's keys begin with these words; give it another name";
 
 /// Keys of the journal are `LINK/TOPIC` for links of the file, and `link/…` and `mirror/…` for the
 /// others: such a link's topics would be taken for rows of theirs.
 fn is_reserved(name: &str) -> bool {
-    matches!(name, "link" | "mirror")
+    KINDS.contains(&name)
 }
 
 /// Nested tables become dotted names; everything else is a value.
@@ -302,10 +303,10 @@ mod tests {
             "[link.'a b']\n",
             &["[link.a b] (line 1): a link's name is 1 to 64 of a-z, A-Z, 0-9, '_' and '-'"],
         );
-        for name in ["link", "mirror"] {
+        for name in KINDS {
             let said = format!(
-                "[link.{name}] (line 1): a link cannot be called link or mirror: the journal's \
-                 keys begin with these words; give it another name"
+                "[link.{name}] (line 1): a link cannot be called link, mirror, order, acl, group \
+                 or exporter: the journal's keys begin with these words; give it another name"
             );
             check(&format!("[link.{name}]\nmirror.topics = ['a']\n"), &[&said]);
         }

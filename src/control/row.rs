@@ -27,6 +27,10 @@ use crate::ids::TopicName;
 /// The version of rows that this isolog writes.
 pub const VERSION: u32 = 1;
 
+/// What keys begin with, those of rows to come among them: no link may be called so, since
+/// isolog 0.1 wrote `LINK/TOPIC`.
+pub const KINDS: [&str; 6] = ["link", "mirror", "order", "acl", "group", "exporter"];
+
 /// Config keys and what they get: a value, or `None` for the broker's default.
 pub type Changes = BTreeMap<String, Option<String>>;
 

@@ -12,6 +12,7 @@ use ring::rand::SystemRandom;
 
 use crate::control::order::NewLink;
 use crate::control::order::Verb;
+use crate::control::row::KINDS;
 use crate::control::row::LinkMode;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -94,13 +95,14 @@ impl Api {
 fn link_name(name: &str) -> Result<LinkName, Problem> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_legal = name.len() <= NAME_BYTES_MAX && name.bytes().all(legal);
-    if is_legal && !matches!(name, "" | "-" | "." | ".." | "link" | "mirror") {
+    if is_legal && !matches!(name, "" | "-" | "." | "..") && !KINDS.contains(&name) {
         return Ok(LinkName(name.into()));
     }
     Err(Problem::malformed(format!(
         "Cluster link name {} is illegal: 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, '.', '_' and \
-         '-'; not a dot or dash alone, nor 'link' or 'mirror', which are words of the journal.",
-        shown(name)
+         '-'; not a dot or dash alone, nor a word of the journal ({}).",
+        shown(name),
+        KINDS.join(", ")
     )))
 }
 
@@ -210,6 +212,7 @@ mod tests {
             "..",
             "link",
             "mirror",
+            "group",
             "a b",
             "a/b",
             "ü",
