@@ -157,7 +157,8 @@ pub fn metrics(sight: &dyn Sight) -> String {
 }
 
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
-/// Beside the settings: what a link gets that is created by order, and what the file says of its own.
+/// Beside the settings: what a link gets that is created by order, and what the file says of its
+/// own links.
 pub async fn run(
     settings: link::Settings,
     (defaults, declared): (Defaults, rest::Declared),
