@@ -68,6 +68,7 @@ const TRANSACTIONAL_BIT: u8 = 0x10;
 const TIMEOUT_MS: i32 = 10_000;
 /// Kafka's code.
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+const INVALID_REPLICATION_FACTOR: i16 = 38;
 /// Kafka's number for the resource type topic.
 pub const TOPIC: i8 = 2;
 /// Kafka's number for the resource type cluster.
@@ -224,11 +225,12 @@ impl Hand {
             .with_configs(configs.iter().map(config).collect());
         let request =
             CreateTopicsRequest::default().with_topics(vec![one]).with_timeout_ms(TIMEOUT_MS);
-        // ZooKeeper may still hold a topic of that name which the brokers have forgotten.
+        // ZooKeeper may still hold a topic of that name which the brokers have forgotten, and a
+        // controller of its may not know yet of a broker that has just started.
         let mut code = TOPIC_ALREADY_EXISTS;
         for _ in 0..LEADER_TRIES {
             code = self.ask(5, &request)?.topics.first().map_or(-1, |one| one.error_code);
-            if code != TOPIC_ALREADY_EXISTS {
+            if ![TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR].contains(&code) {
                 break;
             }
             sleep(LEADER_PAUSE);
