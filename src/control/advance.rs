@@ -10,6 +10,7 @@ use crate::control::facts::Do;
 use crate::control::facts::MirrorKey;
 use crate::control::facts::Mode;
 use crate::control::facts::TopicSpec;
+use crate::control::filter;
 use crate::control::link::LinkTrack;
 use crate::control::row::Before;
 use crate::control::row::LinkRow;
@@ -78,7 +79,7 @@ impl Topic<'_> {
             Stage::Leaving { topic } => {
                 let track = self.track;
                 let is_held = !track.held.partitions.is_empty() || track.doing.is_some();
-                let is_there = topic && self.row.mirror_id.is_some() && !self.track.is_deleted;
+                let is_there = self.may_delete(topic) && !self.track.is_deleted;
                 if is_held || is_there { Rewrite::Keep } else { Rewrite::Delete }
             }
         }
@@ -173,12 +174,20 @@ impl Topic<'_> {
                 let (mirror_id, owed) = (self.row.mirror_id?, self.row.owed.clone());
                 Some(Do::GiveBack { mirror, mirror_id, owed })
             }
-            Stage::Leaving { topic: true } if self.track.held.partitions.is_empty() => {
+            Stage::Leaving { topic }
+                if self.may_delete(topic) && self.track.held.partitions.is_empty() =>
+            {
                 let mirror_id = self.row.mirror_id?;
                 (!self.track.is_deleted).then_some(Do::Delete { mirror, mirror_id })
             }
             _ => None,
         }
+    }
+
+    /// Whether the topic is to be deleted: never one that is a cluster's own, whatever a row says.
+    fn may_delete(&self, is_ordered: bool) -> bool {
+        let is_own = filter::owner(self.key.1.as_str()).is_some();
+        is_ordered && self.row.mirror_id.is_some() && !is_own
     }
 
     fn make(&self, mirror: MirrorKey) -> Do {

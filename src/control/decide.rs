@@ -12,12 +12,14 @@ use crate::control::order::NewLink;
 use crate::control::order::Refusal;
 use crate::control::order::Verb;
 use crate::control::row::Before;
+use crate::control::row::Changes;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::row::Origin;
 use crate::control::row::Row;
+use crate::control::rules;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::ids::LinkName;
@@ -222,8 +224,8 @@ fn delete_link(
         .collect();
     if !alive.is_empty() && !is_forced {
         return Err(Refusal::bad(format!(
-            "Cluster link '{name}' still has mirror topics that are not STOPPED ({}): promote, \
-             fail over or delete them first, or delete the link with force.",
+            "Cluster link '{name}' still has mirror topics that are not STOPPED ({}): delete \
+             these mirrors first (their topics stay), or delete the link with force.",
             alive.join(", ")
         )));
     }
@@ -253,11 +255,27 @@ pub fn mirror_order(
     }
     match verb {
         MirrorVerb::Delete { topic: and_topic } => {
+            if and_topic {
+                rules::check_delete(topic)?;
+                check_other(view, key)?;
+            }
             let stage = Stage::Leaving { topic: and_topic };
             Ok(put(row, |row| (row.stage, row.since) = (stage, now)))
         }
         MirrorVerb::Stop { how, deadline_ms } => stop(key, row, how, deadline_ms, now),
         MirrorVerb::Pause | MirrorVerb::Resume => pause(key, row, verb, now),
+    }
+}
+
+/// What was this link's mirror topic may be another link's by now.
+fn check_other(view: View<'_>, key: &MirrorKey) -> Result<(), Refusal> {
+    match view.other_owner(key) {
+        None => Ok(()),
+        Some(other) => Err(Refusal::conflict(format!(
+            "Topic '{}' is a mirror topic of cluster link '{other}' by now and is not deleted for \
+             '{}': delete it as one of '{other}', or delete the mirror alone.",
+            key.1, key.0
+        ))),
     }
 }
 
@@ -352,6 +370,7 @@ pub fn begin(
 ) -> Result<MirrorRow, Refusal> {
     let (link, mirror) = key;
     let link_row = view.link(link).ok_or_else(|| no_link(link))?;
+    rules::check_names(&begin.source, mirror)?;
     if link_row.is_leaving {
         return Err(leaving(link));
     }
@@ -378,8 +397,8 @@ pub fn begin(
         Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
     };
     let (before, partitions) = before(mirror, begin, source.partitions)?;
-    let mut configs = begin.facts.configs.clone();
-    configs.extend(begin.configs.clone());
+    rules::check_configs(&begin.configs, &begin.facts)?;
+    let (configs, owed) = configs(begin);
     Ok(MirrorRow {
         source_topic: begin.source.clone(),
         source_id: source.id,
@@ -392,12 +411,24 @@ pub fn begin(
         made_by: begin.made_by,
         before,
         starts: begin.facts.starts.clone(),
-        owed: begin.facts.owed.clone(),
+        owed,
         configs,
         replicas: begin.replicas,
         sealed: BTreeMap::new(),
         deadline: None,
     })
+}
+
+/// What it gets at once, and what when it is set up: a config that is another one meanwhile waits.
+fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
+    let (mut configs, mut owed) = (begin.facts.configs.clone(), begin.facts.owed.clone());
+    for (key, value) in &begin.configs {
+        match owed.get_mut(key) {
+            Some(later) => *later = Some(value.clone()),
+            None => drop(configs.insert(key.clone(), value.clone())),
+        }
+    }
+    (configs, owed)
 }
 
 fn before(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before, i32), Refusal> {
@@ -622,6 +653,61 @@ mod tests {
         check(there(2), false, MadeBy::Name, Ok(Before::Adopted(id)));
         check(there(2), false, MadeBy::Order, Ok(Before::Adopted(id)));
         check(there(4), true, MadeBy::Order, Err(409));
+    }
+
+    #[test]
+    fn what_is_a_clusters_own_never_begins() {
+        let rows = Book::new(None, false);
+        for (source, mirror) in [
+            ("__transaction_state", "__transaction_state"),
+            ("__consumer_offsets", "w.__consumer_offsets"),
+            ("isolog", "__isolog"),
+        ] {
+            for made_by in [MadeBy::Filter, MadeBy::Name, MadeBy::Order] {
+                let wanted =
+                    Begin { source: name(source), made_by, ..facts(Metadata::Absent, true) };
+                let key = (link("dr"), name(mirror));
+                let refusal = begin(rows.view(), &key, &wanted, NOW).unwrap_err();
+                assert!(refusal.status == 400 && refusal.text.contains("own"), "{refusal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_is_deleted_only_as_the_mirror_of_its_own_link() {
+        let mut rows = Book::new(Some(Stage::Stopped(How::Promote)), false);
+        let delete = |rows: &Book, topic| {
+            mirror_order(rows.view(), &key(), MirrorVerb::Delete { topic }, NOW)
+        };
+        assert!(delete(&rows, true).is_ok());
+        let row = rows.mirrors[&key()].clone();
+        let other = (link("eu"), name("orders"));
+        rows.mirrors.insert(other.clone(), MirrorRow { stage: Stage::Mirroring, ..row.clone() });
+        rows.owners.insert(name("orders"), vec![link("dr"), link("eu")]);
+        let refusal = delete(&rows, true).unwrap_err();
+        assert!(refusal.status == 409 && refusal.text.contains("'eu'"), "{refusal:?}");
+        assert!(delete(&rows, false).is_ok(), "the mirror alone may go");
+        // a row that should not be there
+        let own = (link("dr"), name("__consumer_offsets"));
+        rows.mirrors.insert(own.clone(), row);
+        let order = |topic| mirror_order(rows.view(), &own, MirrorVerb::Delete { topic }, NOW);
+        assert_eq!(order(true).unwrap_err().status, 400);
+        assert!(order(false).is_ok());
+    }
+
+    #[test]
+    fn a_config_that_breaks_exactness_is_refused_and_one_of_the_stage_waits() {
+        let rows = Book::new(None, false);
+        let mut wanted = facts(Metadata::Absent, true);
+        wanted.configs.insert("compression.type".into(), "zstd".into());
+        assert_eq!(begin(rows.view(), &key(), &wanted, NOW).unwrap_err().status, 400);
+        let mut wanted = facts(Metadata::Absent, true);
+        wanted.facts.configs.insert("retention.ms".into(), "-1".into());
+        wanted.facts.owed.insert("retention.ms".into(), Some("7".into()));
+        wanted.configs.insert("retention.ms".into(), "5".into());
+        let row = begin(rows.view(), &key(), &wanted, NOW).unwrap();
+        assert_eq!(row.configs["retention.ms"], "-1");
+        assert_eq!(row.owed["retention.ms"].as_deref(), Some("5"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::control::advance::MISSING_MAX;
 use crate::control::facts::Metadata;
+use crate::control::facts::MirrorKey;
 use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
 use crate::control::link::LinkSettings;
@@ -14,7 +15,6 @@ use crate::control::row::MirrorRow;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
-use crate::ids::Side;
 use crate::ids::TopicName;
 
 /// What a look found.
@@ -51,7 +51,7 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
         }
     }
     for literal in literals {
-        if !topics.source.contains_key(literal) {
+        if *topics.source.get(literal).unwrap_or(&Metadata::Absent) == Metadata::Absent {
             let text = format!(
                 "mirror.topics names {literal}, and the source has no such topic: correct the \
                  name, or create the topic"
@@ -76,9 +76,9 @@ pub fn mirror_name(settings: &LinkSettings, source: &TopicName) -> Result<TopicN
 }
 
 /// Takes in what a look says of a mirror topic.
-pub fn observe(track: &mut Track, row: &MirrorRow, mirror: &TopicName, topics: &Topics) {
+pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Topics) {
     let at_source = topics.source.get(&row.source_topic).unwrap_or(&Metadata::Absent);
-    let at_mirror = topics.mirror.get(mirror).unwrap_or(&Metadata::Absent);
+    let at_mirror = topics.mirror.get(&key.1).unwrap_or(&Metadata::Absent);
     count(&mut track.missing.0, at_source);
     // a topic that has another id now is as gone as one that is not there
     let is_other = at_mirror.seen().is_some_and(|seen| Some(seen.id) != row.mirror_id);
@@ -88,8 +88,8 @@ pub fn observe(track: &mut Track, row: &MirrorRow, mirror: &TopicName, topics: &
         _ => count(&mut track.missing.1, at_mirror),
     }
     track.source_partitions = at_source.seen().map(|seen| seen.partitions);
-    track.fault = source_fault(track, row, at_source)
-        .or_else(|| mirror_fault(track, row, mirror, at_mirror))
+    track.fault = source_fault(track, row, key, at_source)
+        .or_else(|| mirror_fault(track, row, key, at_mirror))
         .or_else(|| hidden(at_source).or_else(|| hidden(at_mirror)));
 }
 
@@ -104,54 +104,173 @@ fn hidden(metadata: &Metadata) -> Option<Fault> {
     }
 }
 
-fn source_fault(track: &Track, row: &MirrorRow, metadata: &Metadata) -> Option<Fault> {
+fn source_fault(
+    track: &Track,
+    row: &MirrorRow,
+    key: &MirrorKey,
+    metadata: &Metadata,
+) -> Option<Fault> {
     let name = &row.source_topic;
     match metadata.seen() {
-        Some(seen) if seen.id != row.source_id => Some(changed(Side::Source, name)),
+        Some(seen) if seen.id != row.source_id => Some(Fault {
+            code: "SOURCE_TOPIC_ID_CHANGED".to_owned(),
+            text: format!(
+                "the source topic {name} was deleted and made anew, it has another topic id: {}",
+                anew(key)
+            ),
+        }),
         Some(seen) if seen.partitions < row.partitions => Some(Fault {
             code: "SOURCE_PARTITIONS_DECREASED".to_owned(),
             text: format!(
                 "the source topic {name} has {} partitions and its mirror {}: a topic cannot lose \
-                 partitions, so it was made anew; delete the mirror topic to copy it",
-                seen.partitions, row.partitions
+                 partitions, so it was made anew: {}",
+                seen.partitions,
+                row.partitions,
+                anew(key)
             ),
         }),
         Some(_) => None,
-        None => deleted(Side::Source, track.missing.0, name),
+        None => deleted(track.missing.0, "SOURCE_TOPIC_MAY_BE_DELETED", || {
+            let (link, mirror) = key;
+            format!(
+                "the source topic {name} is gone; the copy is kept as it is: `isolog mirror delete \
+                 {mirror} --link {link}` makes it an ordinary topic"
+            )
+        }),
     }
 }
 
 fn mirror_fault(
     track: &Track,
     row: &MirrorRow,
-    name: &TopicName,
+    key: &MirrorKey,
     metadata: &Metadata,
 ) -> Option<Fault> {
     let was = row.mirror_id?;
+    let (link, name) = key;
     match metadata.seen() {
-        Some(seen) if seen.id != was => Some(changed(Side::Destination, name)),
+        Some(seen) if seen.id != was => Some(Fault {
+            code: "DESTINATION_TOPIC_ID_CHANGED".to_owned(),
+            text: format!(
+                "the destination topic {name} was deleted and made anew, it has another topic id: \
+                 see who made it; to copy anew let go of the mirror (`isolog mirror delete {name} \
+                 --link {link}`), delete the topic that is there now, and create the mirror again"
+            ),
+        }),
         Some(_) => None,
-        None => deleted(Side::Destination, track.missing.1, name),
+        None => deleted(track.missing.1, "DESTINATION_TOPIC_DELETED", || {
+            format!(
+                "the destination topic {name} is gone, and all that was copied: to copy anew let \
+                 go of the mirror (`isolog mirror delete {name} --link {link}`) and create it again"
+            )
+        }),
     }
 }
 
-fn changed(side: Side, name: &TopicName) -> Fault {
-    let word = if side == Side::Source { "SOURCE" } else { "DESTINATION" };
-    let text = format!(
-        "the {side} topic {name} was deleted and made anew, it has another topic id: delete the \
-         mirror (`isolog mirror delete {name} --topic`) to copy the new one"
-    );
-    Fault { code: format!("{word}_TOPIC_ID_CHANGED"), text }
+/// How a source topic that was made anew is copied: as what the mirror topic is called, which may
+/// be another link's name without the prefix.
+fn anew((link, mirror): &MirrorKey) -> String {
+    format!(
+        "to copy the new one delete the mirror with its topic (`isolog mirror delete {mirror} \
+         --link {link} --topic`) and create it again"
+    )
 }
 
-fn deleted(side: Side, missing: u32, name: &TopicName) -> Option<Fault> {
-    let code = match side {
-        Side::Source => "SOURCE_TOPIC_MAY_BE_DELETED",
-        Side::Destination => "DESTINATION_TOPIC_DELETED",
-    };
-    let text = format!(
-        "the {side} topic {name} is gone: fail the mirror over to keep what was copied, or delete \
-         the mirror (`isolog mirror delete {name}`)"
-    );
-    (missing >= MISSING_MAX).then(|| Fault { code: code.to_owned(), text })
+fn deleted(missing: u32, code: &str, text: impl FnOnce() -> String) -> Option<Fault> {
+    (missing >= MISSING_MAX).then(|| Fault { code: code.to_owned(), text: text() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::control::facts::Seen;
+    use crate::control::filter::Pattern;
+    use crate::control::filter::Rule;
+    use crate::control::filter::TopicFilter;
+    use crate::control::row::Before;
+    use crate::control::start::StartSpec;
+    use crate::ids::LinkName;
+    use crate::ids::TimestampMs;
+    use crate::ids::TopicId;
+
+    fn name(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    fn topics(source: &[(&str, Metadata)], mirror: &[(&str, Metadata)]) -> Topics {
+        let all = |rows: &[(&str, Metadata)]| {
+            rows.iter().map(|(topic, found)| (name(topic), found.clone())).collect()
+        };
+        Topics { source: all(source), mirror: all(mirror) }
+    }
+
+    fn there(id: u8, partitions: i32) -> Metadata {
+        Metadata::There(Seen { id: TopicId([id; 16]), partitions })
+    }
+
+    #[test]
+    fn a_name_that_the_source_does_not_have_is_a_trouble_asked_for_or_not() {
+        let settings = LinkSettings {
+            prefix: String::new(),
+            topics: TopicFilter::new(vec![Rule::include(Pattern::parse("foo").unwrap())]),
+            start: StartSpec::Earliest,
+            replicas: None,
+            look_every_ms: 1_000,
+            is_paused: false,
+        };
+        for found in [topics(&[], &[]), topics(&[("foo", Metadata::Absent)], &[])] {
+            let Plan { begin, troubles } = plan(&settings, &BTreeSet::new(), &found);
+            assert!(begin.is_empty());
+            let [(topic, fault)] = troubles.as_slice() else { panic!("{troubles:?}") };
+            assert_eq!((topic.as_str(), &*fault.code), ("foo", "UNKNOWN_TOPIC_OR_PARTITION_ERROR"));
+        }
+    }
+
+    /// What a fault says is to be typed deletes no other link's mirror: the source's name without
+    /// the prefix may be one.
+    #[test]
+    fn what_is_to_be_typed_names_the_mirror_and_its_link() {
+        let row = MirrorRow {
+            source_topic: name("payments"),
+            source_id: TopicId([1; 16]),
+            mirror_id: Some(TopicId([2; 16])),
+            partitions: 2,
+            generation: 0,
+            stage: Stage::Mirroring,
+            since: TimestampMs(0),
+            is_paused: false,
+            made_by: MadeBy::Order,
+            before: Before::Absent,
+            starts: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            replicas: None,
+            sealed: BTreeMap::new(),
+            deadline: None,
+        };
+        let key = (LinkName("west".into()), name("w.payments"));
+        let check = |source: Metadata, mirror: Metadata, code: &str, typed: &str| {
+            let mut track = Track::default();
+            for _ in 0..MISSING_MAX {
+                let (source, mirror) = (source.clone(), mirror.clone());
+                let found = topics(&[("payments", source)], &[("w.payments", mirror)]);
+                observe(&mut track, &row, &key, &found);
+            }
+            let fault = track.fault.expect("a fault");
+            assert_eq!(fault.code, code);
+            assert!(fault.text.contains(typed), "{}", fault.text);
+            assert!(!fault.text.contains("delete payments"), "{}", fault.text);
+            assert!(!fault.text.contains("fail the mirror over"), "{}", fault.text);
+        };
+        let alone = "`isolog mirror delete w.payments --link west`";
+        let both = "`isolog mirror delete w.payments --link west --topic`";
+        let fine = || there(2, 2);
+        check(there(9, 2), fine(), "SOURCE_TOPIC_ID_CHANGED", both);
+        check(there(1, 1), fine(), "SOURCE_PARTITIONS_DECREASED", both);
+        check(Metadata::Absent, fine(), "SOURCE_TOPIC_MAY_BE_DELETED", alone);
+        check(there(1, 2), there(9, 2), "DESTINATION_TOPIC_ID_CHANGED", alone);
+        check(there(1, 2), Metadata::Absent, "DESTINATION_TOPIC_DELETED", alone);
+    }
 }

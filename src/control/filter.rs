@@ -7,8 +7,15 @@ use std::fmt;
 use crate::ids::TopicName;
 
 /// The brokers' own logs: a copy of one of them would be obeyed by the destination.
-const NEVER: &[&str] =
-    &["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"];
+const NEVER: &[&str] = &[
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+    "__cluster_metadata",
+    "__remote_log_metadata",
+];
+/// isolog's own journal (`link::journal::TOPIC`): a copy of another one's would be obeyed too.
+const JOURNAL: &str = "__isolog";
 
 /// How internal topics begin (Kafka's, Schema Registry's, Confluent's): skipped unless named.
 const INTERNAL: &[&str] = &["__", "_schemas", "_confluent"];
@@ -33,8 +40,8 @@ impl Pattern {
 
     /// The pattern of one topic; the brokers' own logs are refused.
     pub fn literal(name: &str) -> Result<Pattern, String> {
-        if NEVER.contains(&name) {
-            return Err(format!("{name:?} is the brokers' own log and is never mirrored"));
+        if let Some(whose) = owner(name) {
+            return Err(format!("{name:?} is {whose} and is never mirrored"));
         }
         let legal = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'";
         let bad = || {
@@ -87,6 +94,14 @@ fn expression(text: &str) -> &'static str {
     }
 }
 
+/// Whose log a topic is that no order and no filter may touch; `None` for all others.
+pub fn owner(name: &str) -> Option<&'static str> {
+    match name {
+        JOURNAL => Some("isolog's own journal"),
+        _ => NEVER.contains(&name).then_some("the brokers' own log"),
+    }
+}
+
 fn is_topic(text: &str) -> bool {
     TopicName::new(text).is_some()
 }
@@ -133,9 +148,9 @@ impl TopicFilter {
     }
 
     /// Whether the topic is mirrored. Internal topics need a literal rule or a prefix that itself
-    /// begins like one; the brokers' own logs are never mirrored.
+    /// begins like one; the brokers' own logs and isolog's journal are never mirrored.
     pub fn matches(&self, name: &TopicName) -> bool {
-        if NEVER.contains(&name.as_str()) {
+        if owner(name.as_str()).is_some() {
             return false;
         }
         let internal = is_internal(name.as_str());
@@ -253,6 +268,7 @@ mod tests {
         check(&filter(&["_schemas"], &[]), &["_schemas"], &["_schemas_2"]);
         check(&filter(&["_confluent-ksql*"], &[]), &["_confluent-ksql-1"], &["_confluent-m"]);
         check(&filter(&["__*"], &[]), &["__mine"], NEVER);
+        check(&filter(&["__*"], &[]), &[], &["__isolog"]);
     }
 
     #[test]
@@ -266,6 +282,8 @@ mod tests {
         }
         let text = Pattern::parse("__transaction_state").unwrap_err();
         assert_eq!(text, "\"__transaction_state\" is the brokers' own log and is never mirrored");
+        let text = Pattern::parse("__isolog").unwrap_err();
+        assert_eq!(text, "\"__isolog\" is isolog's own journal and is never mirrored");
     }
 
     #[test]

@@ -103,8 +103,7 @@ impl LinkTrack {
                 code: "CLUSTER_ID_CHANGED".to_owned(),
                 text: format!(
                     "bootstrap.servers lead to cluster {is}, the link mirrors cluster {was}: \
-                     correct the address, or name the new cluster with \
-                     `isolog link update --accept-new-cluster`"
+                     correct the address, or give the new cluster a link of its own"
                 ),
             }),
             _ => None,

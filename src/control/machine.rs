@@ -462,6 +462,7 @@ impl Control {
         self.changed.insert(key.clone());
         self.stale.remove(key);
         self.able.remove(key);
+        self.note_shown(now, key);
         self.settle_spec(key);
         self.answer_set_up(key);
         let Some(topic) = self.topic(key) else { return self.forget_track(key) };

@@ -24,5 +24,6 @@ pub mod link;
 pub mod machine;
 pub mod order;
 pub mod row;
+pub mod rules;
 pub mod start;
 pub mod topic;

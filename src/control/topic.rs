@@ -200,6 +200,48 @@ pub struct Track {
     pub is_deleted: bool,
     /// Who waits for it to be set up.
     pub tickets: Vec<Ticket>,
+    /// What people saw last, and since when.
+    pub shown: Option<Shown>,
+}
+
+/// What people see of a mirror topic, and since when.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The state.
+    pub status: Status,
+    /// When it began.
+    pub since: TimestampMs,
+    /// What the row said of its own last change.
+    row_since: TimestampMs,
+}
+
+impl Shown {
+    /// What is seen now, after what was seen before: a row says itself since when it is so; what
+    /// is known beside it, such as a failure, is so since it is known.
+    pub fn next(
+        before: Option<Shown>,
+        status: Status,
+        row_since: TimestampMs,
+        now: TimestampMs,
+    ) -> Shown {
+        let is_of_row = matches!(
+            status,
+            Status::PendingSetup
+                | Status::Active
+                | Status::Paused
+                | Status::PendingStopped
+                | Status::Stopped
+        );
+        let since = match before {
+            Some(before) if before.row_since == row_since => {
+                if before.status == status { before.since } else { now }
+            }
+            _ if is_of_row => row_since,
+            Some(before) if before.status == status => before.since,
+            _ => now,
+        };
+        Shown { status, since, row_since }
+    }
 }
 
 impl Track {
@@ -265,6 +307,23 @@ mod tests {
                 assert_eq!(may, cell == 'x', "{from:?} to {to:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_state_is_as_old_as_it_is_seen() {
+        let (row, later) = (TimestampMs(10), TimestampMs(40));
+        let at = |before: Option<Shown>, status, row_since: TimestampMs, now: i64| {
+            Shown::next(before, status, row_since, TimestampMs(now))
+        };
+        let active = at(None, Status::Active, row, 20);
+        assert_eq!(active.since, row, "the row says when");
+        let failed = at(Some(active), Status::Failed, row, 30);
+        assert_eq!(failed.since.0, 30, "the row knows nothing of it");
+        assert_eq!(at(Some(failed), Status::Failed, row, 31).since.0, 30);
+        assert_eq!(at(Some(failed), Status::Failed, later, 41).since.0, 30, "a row that grew");
+        assert_eq!(at(Some(failed), Status::Active, row, 35).since.0, 35, "it goes on again");
+        assert_eq!(at(Some(failed), Status::Paused, later, 41).since, later);
+        assert_eq!(at(None, Status::LinkPaused, row, 20).since.0, 20);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::control::topic::Fault;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
 use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
 /// All of it.
@@ -54,6 +55,8 @@ pub struct MirrorSeen {
     pub row: MirrorRow,
     /// What people see of it.
     pub status: Status,
+    /// Since when it is so.
+    pub since: TimestampMs,
     /// Why it does not go on, where it does not.
     pub reason: Option<Fault>,
     /// Partitions that a rule stopped.
@@ -135,7 +138,8 @@ impl MirrorSeen {
             _ => track.reason().cloned(),
         };
         let halted = track.halted.clone();
-        Some(MirrorSeen { row: row.clone(), status, reason, halted })
+        let since = track.shown.map_or(row.since, |shown| shown.since);
+        Some(MirrorSeen { row: row.clone(), status, since, reason, halted })
     }
 
     /// Whether some of its partitions go on although the topic is FAILED.

@@ -307,13 +307,14 @@ impl Halt {
                  begin anew (delete the copy first), or take it out of mirror.topics",
             ),
             Halt::Deleted { side: Side::Destination } => f.write_str(
-                "the destination topic is gone, and all that was copied: to copy anew, stop \
-                 isolog, write a null value under the topic's key in __isolog, and start it",
+                "the destination topic is gone, and all that was copied: begin the copy anew \
+                 (docs/OPERATING.md)",
             ),
             Halt::PartitionsDecreased { source, destination } => write!(
                 f,
                 "the source topic has {source} partitions now, the destination topic \
-                 {destination}: the source topic was created anew; delete the copy to begin anew"
+                 {destination}: the source topic was created anew; begin the copy anew \
+                 (docs/OPERATING.md)"
             ),
             Halt::Config { key, is, needs } => {
                 write!(f, "the destination topic has {key}={is}, the copy needs {key}={needs}")
@@ -356,7 +357,8 @@ impl Halt {
                 "look at the source's brokers, the log contradicts itself"
             }
             Halt::Recreated { side: Side::Source, .. } => {
-                "delete the mirror topic to copy the new one, or take it out of mirror.topics"
+                "begin the copy anew (docs/OPERATING.md) to copy the new one, or take it out of \
+                 mirror.topics"
             }
             Halt::Recreated { side: Side::Destination, .. } => {
                 "see who made it, then begin the copy anew (docs/OPERATING.md)"

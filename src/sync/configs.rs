@@ -5,18 +5,14 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
+use crate::control::rules::CLEANUP;
+use crate::control::rules::COMPRESSION;
+use crate::control::rules::NO_LIMIT;
+use crate::control::rules::TIMESTAMPS;
 use crate::mirror::facts::Takes;
 use crate::mirror::facts::TimeLimits;
 use crate::mirror::halt::Halt;
 
-/// As long as a broker can count: no timestamp of a source is too early or too late.
-const NO_LIMIT: &str = "9223372036854775807";
-/// The broker leaves the codec alone.
-pub const COMPRESSION: (&str, &str) = ("compression.type", "producer");
-/// The broker leaves the timestamps alone.
-pub const TIMESTAMPS: (&str, &str) = ("message.timestamp.type", "CreateTime");
-/// What becomes of old records.
-const CLEANUP: &str = "cleanup.policy";
 /// How large a file of the log may be: no batch may be larger.
 const SEGMENT_BYTES: &str = "segment.bytes";
 /// How large a batch may be.

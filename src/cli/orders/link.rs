@@ -222,9 +222,8 @@ impl Create {
         let mut query = vec![("link_name", name.clone())];
         query.extend(flag("validate_only", self.dry_run));
         query.push(("validate_link", (!self.no_validate).to_string()));
-        let next = format!("isolog link describe {name}, or isolog link create --help");
-        let question =
-            Question { method: "POST", path: &["links"], query, body: Some(body), next: &next };
+        let next = "isolog link list, or isolog link create --help";
+        let question = Question { method: "POST", path: &["links"], query, body: Some(body), next };
         self.one.service.reached()?.ask(question).await?;
         say(&match self.dry_run {
             true => format!("Link '{name}' could be created; nothing was done.\n"),

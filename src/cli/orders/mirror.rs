@@ -180,13 +180,13 @@ impl Create {
         if let Some(factor) = self.replication_factor {
             body["replication_factor"] = json!(factor);
         }
-        let next = format!("isolog mirror describe {topic} --link {link}, or isolog link list");
+        let next = "isolog link list, isolog mirror list, or isolog mirror create --help";
         let question = Question {
             method: "POST",
             path: &["links", link, "mirrors"],
             query: flag("validate_only", self.dry_run),
             body: Some(body),
-            next: &next,
+            next,
         };
         self.service.reached()?.ask(question).await?;
         say(&match self.dry_run {
@@ -342,7 +342,11 @@ async fn delete(one: &One, and_topic: bool, dry_run: bool) -> Result<(), Failure
     let link = link_of(&remote, one.link.as_deref(), name).await?;
     let path: &[&str] =
         if and_topic { &["topics", name] } else { &["links", &link, "mirrors", name] };
-    let query = flag("validate_only", dry_run);
+    let query = match and_topic {
+        // never as another link's: what was looked up may be another one's by now
+        true => vec![("link_name", link.clone())],
+        false => flag("validate_only", dry_run),
+    };
     remote.ask(Question { method: "DELETE", path, query, body: None, next: LIST }).await?;
     say(&match (dry_run, and_topic) {
         (true, _) => format!("Mirror topic '{name}' could be let go of; nothing was done.\n"),

@@ -205,6 +205,9 @@ impl Remote {
         let text = plain(text.unwrap_or("it gives no reason"));
         let next = match answer.status.as_u16() {
             401 => "give the token by --token-file or ISOLOG_TOKEN",
+            403 => "give a token that may do this by --token-file or ISOLOG_TOKEN",
+            429 | 503 => "wait a moment, then try again",
+            504 => "look with isolog link list and isolog mirror list whether it was done",
             404 if text.contains("no such path") || text.contains("there are /metrics") => {
                 "the isolog there takes no orders: start one of this version"
             }

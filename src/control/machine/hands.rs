@@ -111,7 +111,7 @@ impl Control {
         for (key, row) in own {
             known.insert(&key.1);
             if let Some(track) = self.tracks.get_mut(key) {
-                discover::observe(track, row, &key.1, topics);
+                discover::observe(track, row, key, topics);
                 self.dirty.insert(key.clone());
             }
         }

@@ -32,6 +32,7 @@ use crate::control::order::Verb;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
 use crate::control::row::Row;
+use crate::control::rules;
 use crate::control::topic::Fault;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
@@ -318,6 +319,8 @@ impl Control {
         })?;
         let name = discover::mirror_name(settings, &new.source);
         let name = name.map_err(|fault| Refusal::bad(fault.text))?;
+        rules::check_names(&new.source, new.mirror.as_ref().unwrap_or(&name))?;
+        rules::check_names(&new.source, &name)?;
         match &new.mirror {
             Some(mirror) if *mirror != name => Err(Refusal::bad(format!(
                 "The mirror topic of '{}' on cluster link '{link}' must be called '{name}': the \

@@ -17,6 +17,7 @@ use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::row::MirrorRow;
+use crate::control::topic::Shown;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
 use crate::ids::Incarnation;
@@ -34,6 +35,15 @@ impl Control {
         let (row, link) = (self.mirrors.get(key)?, self.links.get(&key.0)?);
         let state = self.state_of(&key.0, link);
         Some((row, self.tracks.get(key)?.status(row, &state), state))
+    }
+
+    /// Since when people see what they see.
+    pub(super) fn note_shown(&mut self, now: TimestampMs, key: &MirrorKey) {
+        let Some((row, status, _)) = self.mirror(key) else { return };
+        let since = row.since;
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.shown = Some(Shown::next(track.shown, status, since, now));
+        }
     }
 
     /// Whether the journal has been read up to where it ended at the start.

@@ -76,7 +76,9 @@ async fn all(ctx: &Ctx, session: &Session) -> Result<Observed, ClusterError> {
         known.mirrors.insert(mirror.clone());
         known.sources.insert(one.row.source_topic.clone());
     }
-    known.sources.extend(session.settings.link.topics.literals().cloned());
+    // as the link is ordered now: a session may have begun under other settings
+    let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
+    known.sources.extend(settings.into_iter().flat_map(|one| one.topics.literals().cloned()));
     observe::all(&session.source, &ctx.destination, &known).await.map(Observed::All)
 }
 

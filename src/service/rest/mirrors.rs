@@ -92,10 +92,26 @@ pub(super) async fn delete_topic(api: &Api, asked: &Asked) -> Result<Reply, Prob
         Problem::new(Kind::UnknownTopic, text)
     };
     let topic = TopicName::new(name).ok_or_else(other)?;
-    let link = owner(&api.orders.registry.seen(), &topic).ok_or_else(other)?;
+    let seen = api.orders.registry.seen();
+    let link = match asked.word("link_name") {
+        Some(link) => named(&seen, link, &topic)?,
+        None => owner(&seen, &topic).ok_or_else(other)?,
+    };
     let verb = Verb::Mirrors(vec![topic], MirrorVerb::Delete { topic: true });
     whole(api.outcomes(link, verb, false).await)?;
     Ok(Reply::Nothing(204))
+}
+
+/// The link of that name, where the topic is a mirror topic of it.
+fn named(seen: &Seen, link: &str, topic: &TopicName) -> Result<LinkName, Problem> {
+    let key = (LinkName(link.into()), topic.clone());
+    if !seen.links.contains_key(&key.0) {
+        return Err(super::no_link(link));
+    }
+    match seen.mirrors.contains_key(&key) {
+        true => Ok(key.0),
+        false => Err(no_mirror(&key.0, topic.as_str())),
+    }
 }
 
 /// The link that a topic is a mirror of: of several, the one that has not stopped.

@@ -177,7 +177,7 @@ impl Everything {
             partitions: row.partitions,
             status: mirror.status.word_v3(),
             fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
-            since_ms: row.since.0,
+            since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers: blockers.map(|fault| fault.text.clone()).into_iter().collect(),
             replicas: row.replicas,

@@ -102,6 +102,12 @@ const STATUS: Word = Word {
 };
 const LINK_NAME: Word =
     Word { name: "link_name", is_flag: false, is_required: true, doc: "The new link's name." };
+const OF_LINK: Word = Word {
+    name: "link_name",
+    is_flag: false,
+    is_required: false,
+    doc: "Only as a mirror topic of this link. An addition of isolog.",
+};
 
 const CLUSTERS: &str = "/kafka/v3/clusters";
 const CLUSTER: &str = "/kafka/v3/clusters/{cluster_id}";
@@ -328,13 +334,16 @@ pub const ROUTES: &[Route] = &[
         "Make a former source a mirror: not yet.",
     ),
     reads(TOPIC, Call::GetTopic, "GetKafkaTopic", "A mirror topic as a topic.", "KafkaTopic"),
-    orders(
-        "DELETE",
-        TOPIC,
-        Call::DeleteTopic,
-        "DeleteKafkaTopic",
-        "Delete a mirror topic: the mirror is forgotten and its topic deleted.",
-    ),
+    Route {
+        query: &[OF_LINK],
+        ..orders(
+            "DELETE",
+            TOPIC,
+            Call::DeleteTopic,
+            "DeleteKafkaTopic",
+            "Delete a mirror topic: the mirror is forgotten and its topic deleted.",
+        )
+    },
 ];
 
 /// What stands in the braces of a path, in order.

@@ -209,7 +209,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Default::Is(""),
         "Which topics are mirrored: names, or prefixes ending in *; \"*\" is all. Internal topics \
          (__*, _schemas*, _confluent*) are mirrored only when named, or when the prefix itself \
-         begins so; the brokers' own logs never.",
+         begins so; the brokers' own logs and isolog's journal never.",
     ),
     plain(
         "auto.create.mirror.topics.enable",
