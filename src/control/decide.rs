@@ -218,7 +218,8 @@ fn delete_link(
     }
     let alive: Vec<String> = view
         .mirrors_of(name)
-        .filter(|(_, mirror)| !matches!(mirror.stage, Stage::Stopped(_)))
+        // what leaves already is waited for
+        .filter(|(_, mirror)| !matches!(mirror.stage, Stage::Stopped(_) | Stage::Leaving { .. }))
         .map(|(topic, _)| topic.to_string())
         .take(4)
         .collect();
@@ -438,8 +439,8 @@ fn before(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before,
         Metadata::There(_) if begin.made_by == MadeBy::Filter && !begin.facts.is_empty => {
             Err(Refusal::conflict(format!(
                 "Topic '{mirror}' exists at the destination already, and a filter adopts no topic \
-                 that holds records: name it in mirror.topics, or create the mirror by hand, and \
-                 its log is compared first."
+                 that holds records: leave it out of the filter, give the link a \
+                 cluster.link.prefix, or delete the topic there."
             )))
         }
         Metadata::There(seen) if seen.partitions > partitions => Err(Refusal::conflict(format!(
@@ -635,6 +636,7 @@ mod tests {
         assert!(refusal.text.contains("orders") && refusal.text.contains("force"), "{refusal:?}");
         assert!(delete(Stage::Mirroring, true).unwrap().is_some_and(|row| row.is_leaving));
         assert!(delete(Stage::Stopped(How::Promote), false).unwrap().is_some());
+        assert!(delete(Stage::Leaving { topic: true }, false).unwrap().is_some());
     }
 
     #[test]

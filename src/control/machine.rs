@@ -47,6 +47,7 @@ use crate::control::row::LinkRow;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::topic::Stage;
 use crate::control::topic::Status;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
@@ -426,6 +427,9 @@ impl Control {
             track.failure = None; // of an earlier topic of that name
         }
         track.take_over(&row);
+        if row.stage != Stage::Setup {
+            self.forget_trouble(&key);
+        }
         self.mirrors.insert(key.clone(), row);
         self.dirty.insert(key);
     }

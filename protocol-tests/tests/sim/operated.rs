@@ -328,6 +328,37 @@ async fn a_link_of_the_file_leaves_out_what_is_a_mirror_by_order() {
     lab.end().await;
 }
 
+/// As long as it is so, over restarts and over many looks.
+#[tokio::test(start_paused = true)]
+async fn what_is_named_and_cannot_be_mirrored_stays_a_trouble() {
+    let mut lab = Lab::start(&[]).await;
+    for topic in ["full", "filled"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.destination.create_topic(topic, 1, &[]);
+        let now = lab.source.look(|state| state.now_ms());
+        lab.destination.append(topic, 0, &Build::plain(now, "foreign", 1));
+    }
+    lab.create_link("dr", &[("mirror.topics", "full,fill*,nowhere")]).await;
+    let errors = |lab: &Lab| {
+        let seen = lab.driver.registry.seen();
+        let tasks = seen.links.get(&link("dr")).map(|link| link.tasks.clone()).unwrap_or_default();
+        let errors = tasks.into_iter().flat_map(|task| task.errors);
+        let mut names: Vec<String> = errors.map(|(name, _)| name).collect();
+        names.sort();
+        names
+    };
+    for _ in 0..2 {
+        let all = |lab: &Lab| (errors(lab) == ["filled", "full", "nowhere"]).then_some(());
+        lab.wait("three troubles", all).await;
+        for _ in 0..100 {
+            sleep(SECOND / 10).await;
+            assert_eq!(errors(&lab), ["filled", "full", "nowhere"]);
+        }
+        lab.kill_and_start().await;
+    }
+    lab.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pause_lets_go_and_other_settings_begin_anew() {
     let lab = Lab::start(&[]).await;

@@ -117,7 +117,12 @@ impl Control {
         }
         let Plan { begin, troubles } = discover::plan(&settings, &known, topics);
         if let Some(track) = self.link_tracks.get_mut(link) {
-            track.troubles = troubles;
+            // what was refused stays so until it is decided again
+            let again = |(name, _): &(String, Fault)| {
+                begin.iter().any(|(wanted, _)| wanted.mirror.as_str() == name)
+            };
+            track.troubles.retain(again);
+            track.troubles.extend(troubles);
         }
         for some in begin.chunks(LOOK_TOPICS_MAX) {
             let asked = some.iter().map(|(wanted, _)| wanted.clone()).collect();
@@ -177,6 +182,8 @@ impl Control {
     pub fn handle_done(&mut self, now: TimestampMs, id: DoId, result: Result<Done, Failed>) {
         let Some(key) = self.doing.remove(&id) else { return };
         let adopted = self.mirrors.get(&key).map(|row| row.before);
+        let setting_up = self.mirrors.get(&key).filter(|row| row.stage == Stage::Setup);
+        let made_by = setting_up.map(|row| row.made_by);
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
             return self.look_through(now);
         };
@@ -198,7 +205,12 @@ impl Control {
                 let pause = RETRY_MS_MIN.saturating_mul(1 << track.failures.min(16));
                 track.retry_at = Some(TimestampMs(now.0 + pause.min(RETRY_MS_MAX)));
                 track.failures += 1;
+                let is_final = failed.is_final && made_by.is_some_and(|by| by != MadeBy::Order);
+                let refused = is_final.then(|| failed.fault.clone());
                 track.failure = Some(failed);
+                if let Some(fault) = refused {
+                    self.note_trouble(&key, fault); // its row goes, and says nothing more
+                }
             }
         }
         self.dirty.insert(key);

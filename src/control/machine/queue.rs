@@ -352,7 +352,7 @@ impl Control {
             decided => {
                 let result = decided.map(drop);
                 if let (None, Err(refusal)) = (by, &result) {
-                    self.note_trouble(&key, refusal);
+                    self.note_trouble(&key, fault_of(refusal));
                 }
                 let outcome = Outcome { topic: Some(key.1), result };
                 self.answers.extend(by.map(|(ticket, _)| (ticket, vec![outcome])));
@@ -360,12 +360,19 @@ impl Control {
         }
     }
 
-    /// What a filter found and cannot have stands in the link's task until the next look.
-    fn note_trouble(&mut self, key: &MirrorKey, refusal: &Refusal) {
+    /// What a filter found and cannot have stands in the link's task until it has it.
+    pub(super) fn note_trouble(&mut self, key: &MirrorKey, fault: Fault) {
+        self.forget_trouble(key);
         if let Some(track) = self.link_tracks.get_mut(&key.0) {
-            let code = if refusal.status == 409 { "TOPIC_EXISTS_ERROR" } else { "INVALID_TOPIC" };
-            let fault = Fault { code: code.to_owned(), text: refusal.text.clone() };
             track.troubles.push((key.1.to_string(), fault));
+        }
+        self.dirty_links.insert(key.0.clone());
+    }
+
+    /// It is a mirror topic now.
+    pub(super) fn forget_trouble(&mut self, key: &MirrorKey) {
+        if let Some(track) = self.link_tracks.get_mut(&key.0) {
+            track.troubles.retain(|(name, _)| name != key.1.as_str());
         }
     }
 
@@ -425,4 +432,9 @@ impl Control {
         let again: Vec<_> = again.collect();
         rows.extend(again);
     }
+}
+
+fn fault_of(refusal: &Refusal) -> Fault {
+    let code = if refusal.status == 409 { "TOPIC_EXISTS_ERROR" } else { "INVALID_TOPIC" };
+    Fault { code: code.to_owned(), text: refusal.text.clone() }
 }

@@ -201,8 +201,9 @@ impl Control {
     }
 
     pub(super) fn refuse_role(&mut self, ticket: Ticket) {
-        let text = "Another instance of isolog holds the control role for this destination: \
-                    order it there, or look in a moment whether it was done.";
+        let text = "This isolog takes no orders now: another instance holds the control role for \
+                    this destination, or the journal (__isolog) was lost, which GET \
+                    /health/ready says. Look whether it was done.";
         let result = Err(Refusal::unavailable(text));
         self.answers.push_back((ticket, vec![Outcome { topic: None, result }]));
     }

@@ -220,7 +220,7 @@ async fn every_cell_of_the_mirror_topics_table() {
         ("DELETE", "/links/dr/mirrors/t1", "", "404 204 204 204 204 204 204 204 204"),
         ("GET", "/topics/t1", "", "404 200 200 200 200 200 200 200 200"),
         ("DELETE", "/topics/t1", "", "404 204 204 204 204 204 204 204 204"),
-        ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 200 400"),
+        ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 200 200"),
         ("POST", "/links/dr/mirrors:promote", names, later),
         ("POST", "/links/dr/mirrors:failover", names, later),
         ("POST", "/links/dr/mirrors:reverse-and-start-mirror", names, later),
@@ -258,6 +258,78 @@ async fn every_state_of_a_mirror_topic_has_its_word() {
         let list = list.json()["data"].as_array().expect("a list").clone();
         assert_eq!(list.iter().filter(of_dr).count(), 1, "{state}");
     }
+}
+
+/// Of two links with one name each the topic goes only as the mirror topic of the one that is named.
+#[tokio::test]
+async fn a_topic_is_deleted_as_the_mirror_of_the_link_that_is_named() {
+    let rig = mirror_in("stopped").await;
+    rig.create_link("eu", &[]).await;
+    let answer = rig.ask("DELETE", "/topics/t1?link_name=eu", "").await;
+    let (code, text) = answer.error();
+    assert_eq!((answer.status, code), (404, 40403), "{answer:?}");
+    assert!(text.contains("not a mirror topic of cluster link 'eu'"), "{text}");
+    let answer = rig.ask("DELETE", "/topics/t1?link_name=nobody", "").await;
+    assert_eq!((answer.status, answer.error().0), (404, 404), "{answer:?}");
+    // what 'dr' has let go of is a mirror topic of 'eu' by now
+    rig.create_mirror("eu", "t1").await;
+    let answer = rig.ask("DELETE", "/topics/t1?link_name=dr", "").await;
+    assert_eq!((answer.status, answer.error().0), (409, 409), "{answer:?}");
+    assert!(rig.hands.has_mirror("t1"));
+    rig.must("DELETE", "/topics/t1?link_name=eu", "").await;
+    rig.hands.until("it is gone", |seen| seen.mirrors.len() == 1).await;
+    assert!(!rig.hands.has_mirror("t1"));
+}
+
+/// Neither as a source nor as a mirror, dry or not; nothing is written and nobody is asked.
+#[tokio::test]
+async fn what_is_a_clusters_own_is_no_mirror_topic() {
+    let rig = Rig::start().await;
+    let own = ["__transaction_state", "__consumer_offsets", "__cluster_metadata", "__isolog"];
+    rig.create_link("dr", &own).await;
+    let prefix = r#"{"configs":[{"name":"bootstrap.servers","value":"127.0.0.1:9092"},
+        {"name":"cluster.link.prefix","value":"__"}]}"#;
+    rig.must("POST", "/links?link_name=low", prefix).await;
+    rig.hands.create_source("isolog", 1);
+    let batches = rig.hands.batches();
+    for (link, source) in own.map(|name| ("dr", name)).into_iter().chain([("low", "isolog")]) {
+        for query in ["", "?validate_only=true"] {
+            let body = format!("{{\"source_topic_name\":\"{source}\"}}");
+            let answer = rig.ask("POST", &format!("/links/{link}/mirrors{query}"), &body).await;
+            let (code, text) = answer.error();
+            assert_eq!((answer.status, code), (400, 40002), "{source}: {answer:?}");
+            assert!(text.contains("own"), "{text}");
+        }
+    }
+    let body = r#"{"source_topic_name":"t1",
+        "configs":[{"name":"compression.type","value":"zstd"}]}"#;
+    rig.hands.create_source("t1", 1);
+    for query in ["", "?validate_only=true"] {
+        let answer = rig.ask("POST", &format!("/links/dr/mirrors{query}"), body).await;
+        assert_eq!((answer.status, answer.error().0), (400, 40002), "{answer:?}");
+        assert!(answer.error().1.contains("compression.type=producer"), "{answer:?}");
+    }
+    assert_eq!(rig.hands.batches(), batches, "nothing was written");
+}
+
+/// A failure is as old as it is known, not as the mirror topic.
+#[tokio::test]
+async fn the_time_of_a_state_is_its_own() {
+    let rig = mirror_in("mirroring").await;
+    let time = async || {
+        let shown = rig.must("GET", "/links/dr/mirrors/t1", "").await.json();
+        shown["state_time_ms"].as_i64().expect("a time")
+    };
+    let began = time().await;
+    // the clock of the registry is in whole ms
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let fault = isolog::control::topic::Fault { code: "HOLE".into(), text: "a hole".into() };
+    rig.hands.halt("dr", "t1", 0, fault).await;
+    let failed = |seen: &isolog::link::registry::Seen| {
+        seen.mirrors.values().any(|one| one.status == isolog::control::topic::Status::Failed)
+    };
+    rig.hands.until("it has failed", failed).await;
+    assert!(time().await > began);
 }
 
 /// An order changes what is seen before it is answered, and a dry one nothing.

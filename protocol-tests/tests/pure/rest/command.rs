@@ -50,7 +50,8 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
     assert!(told.out.contains("Next: isolog mirror create TOPIC --link l1"), "{}", told.out);
     let again = isolog(&rig, &create).await;
     assert_eq!(again.code, Some(1));
-    assert!(again.err.contains("already exists") && again.err.contains("Next:"), "{}", again.err);
+    assert!(again.err.contains("already exists"), "{}", again.err);
+    assert!(again.err.contains("Next: isolog link list, or isolog link create"), "{}", again.err);
 
     obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
     let list = obeyed(&rig, &["mirror", "list", "--link", "l1", "-o", "json"]).await.json();
@@ -92,7 +93,14 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
     obeyed(&rig, &["mirror", "delete", "t1"]).await;
     assert!(rig.hands.has_mirror("t1"), "the topic stays");
     rig.hands.until("forgotten", |seen| seen.mirrors.is_empty()).await;
+    obeyed(&rig, &["link", "create", "l2", "--source-bootstrap-server", "west:9092"]).await;
+    obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
+    let other = isolog(&rig, &["mirror", "delete", "t1", "--topic", "--link", "l2"]).await;
+    assert!(other.err.contains("not a mirror topic of cluster link 'l2'"), "{}", other.err);
+    assert!(rig.hands.has_mirror("t1"), "it is not that link's");
+    obeyed(&rig, &["mirror", "delete", "t1", "--topic", "--link", "l1"]).await;
     obeyed(&rig, &["link", "delete", "l1"]).await;
+    obeyed(&rig, &["link", "delete", "l2"]).await;
     rig.hands.until("gone", |seen| seen.links.is_empty()).await;
 }
 
