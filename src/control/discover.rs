@@ -53,8 +53,8 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
     for literal in literals {
         if *topics.source.get(literal).unwrap_or(&Metadata::Absent) == Metadata::Absent {
             let text = format!(
-                "the link's settings name {literal} (mirror.topics, or a filter), and the source has \
-                 no such topic: correct the name, or create the topic"
+                "the link's settings name {literal} (mirror.topics, or a filter), and the source \
+                 has no such topic: correct the name, or create the topic"
             );
             let fault = Fault { code: "UNKNOWN_TOPIC_OR_PARTITION_ERROR".to_owned(), text };
             plan.troubles.push((literal.to_string(), fault));

@@ -234,7 +234,11 @@ impl Shown {
         );
         let since = match before {
             Some(before) if before.row_since == row_since => {
-                if before.status == status { before.since } else { now }
+                if before.status == status {
+                    before.since
+                } else {
+                    now
+                }
             }
             _ if is_of_row => row_since,
             Some(before) if before.status == status => before.since,

@@ -260,7 +260,7 @@ async fn every_state_of_a_mirror_topic_has_its_word() {
     }
 }
 
-/// Of two links with one name each the topic goes only as the mirror topic of the one that is named.
+/// Of two links with one name each the topic goes only as the mirror topic of the named one.
 #[tokio::test]
 async fn a_topic_is_deleted_as_the_mirror_of_the_link_that_is_named() {
     let rig = mirror_in("stopped").await;
