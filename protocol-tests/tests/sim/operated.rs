@@ -42,6 +42,7 @@ use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::check::assert_copied;
 use protocol_tests::net::Net;
+use protocol_tests::net::Rule as NetRule;
 use protocol_tests::net_dial::NetDial;
 use protocol_tests::world::CLIENT;
 use protocol_tests::world::instance::Instance;
@@ -325,6 +326,34 @@ async fn a_link_of_the_file_leaves_out_what_is_a_mirror_by_order() {
     assert!(file.seen("orders", 0).is_none_or(|seen| seen.state != "Mirroring"));
     lab.wait_status("west", "orders", Status::Active).await;
     file.stop().await;
+    lab.end().await;
+}
+
+/// A source that takes connections and answers nothing is told as soon as one that is away: what a
+/// request may take at most is no measure of it. The time is the world's own.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_unavailable_after_a_few_checks() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    let net = lab.source.net();
+    for (host, _) in lab.source.bootstrap() {
+        net.set_rule(CLIENT, &host, NetRule { black_hole: true, ..NetRule::default() });
+        net.hold(CLIENT, &host);
+    }
+    let began = Instant::now();
+    lab.wait_status("dr", "orders", Status::SourceUnavailable).await;
+    assert!(began.elapsed() < SECOND * 20, "{:?}", began.elapsed());
+    for (host, _) in lab.source.bootstrap() {
+        net.clear_rule(CLIENT, &host);
+        net.release(CLIENT, &host);
+    }
+    lab.wait_status("dr", "orders", Status::Active).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
     lab.end().await;
 }
 

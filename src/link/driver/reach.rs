@@ -36,6 +36,9 @@ use crate::settings::property::Effect;
 /// What touches no connection and no lane: the control machine is told, and what is copied goes on.
 const REPLANNED: [Effect; 3] = [Effect::Replan, Effect::Task, Effect::Link];
 
+/// For how long a check waits for an answer, however often it is asked.
+const CHECK_WAIT_MIN: Duration = Duration::from_secs(3);
+
 /// Until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut rows = ctx.row.subscribe();
@@ -180,18 +183,21 @@ async fn connect(ctx: &Ctx, settings: &LinkSettings) -> Arc<Cluster> {
     }
 }
 
-/// Asks again and again, `availability.check.ms` apart; so many failures in a row as
+/// Asks again and again, `availability.check.ms` apart, and waits as long for an answer, at least
+/// [`CHECK_WAIT_MIN`]; so many failures in a row as
 /// `availability.check.consecutive.failure.threshold` says are an unavailable source.
 async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
     let options = &settings.link;
+    // what a request may take at most is far more than a source that is there needs
+    let within = options.availability_interval.max(CHECK_WAIT_MIN);
+    let within = within.min(source.options().request_timeout);
     let mut failures = 0;
     loop {
         sleep(options.availability_interval).await;
-        let asked = timeout(source.options().request_timeout, source.refresh(Wanted::Topics(&[])));
-        let fault = match asked.await {
+        let fault = match timeout(within, source.refresh(Wanted::Topics(&[]))).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(fault_of(&error)),
-            Err(_) => Some(too_late(source.options().request_timeout)),
+            Err(_) => Some(too_late(within)),
         };
         if let Some(halted) = source.halted() {
             let (code, text) = ("CLUSTER_ID_CHANGED".to_owned(), halted.to_string());
