@@ -201,6 +201,14 @@ impl MirrorPartition {
         TopicPartition { topic: self.source_topic.clone(), partition: self.partition }
     }
 
+    /// What that side calls its topic.
+    pub fn topic(&self, side: Side) -> &TopicName {
+        match side {
+            Side::Source => &self.source_topic,
+            Side::Destination => &self.mirror_topic,
+        }
+    }
+
     /// What the destination calls it.
     pub fn mirror(&self) -> TopicPartition {
         TopicPartition { topic: self.mirror_topic.clone(), partition: self.partition }

@@ -3,11 +3,13 @@
 //! It never asks a cluster itself: `probe` does, in tasks, many partitions a round trip.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::task;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
+use crate::cluster::Wanted;
 use crate::flow::entry::How;
 use crate::flow::entry::NotNow;
 use crate::flow::entry::Place;
@@ -22,13 +24,19 @@ use crate::flow::probe::probe;
 use crate::flow::release::Drained;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
+use crate::ids::MirrorPartition;
+use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Order;
 use crate::mirror::facts::Prepared;
 use crate::mirror::partition::PartitionMirror;
+use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
 
+/// No more often than this is the metadata of a side read again on account of trouble.
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 /// How many partitions are looked at in one round trip.
 const GROUP_MAX: usize = 64;
 
@@ -64,7 +72,10 @@ impl PartitionManager {
             let wants_tail = mirror.wants_tail_look() || entry.leaving.is_some();
             let wants = (mirror.wants_far_look(), wants_tail);
             match case(&self.shared, &entry.spec, wants) {
-                Ok((key, case)) => groups.entry(key).or_default().push(case),
+                Ok((key, case)) => {
+                    self.unled.remove(&case.name);
+                    groups.entry(key).or_default().push(case);
+                }
                 Err(why) => self.put_off(&tp, why),
             }
         }
@@ -84,13 +95,25 @@ impl PartitionManager {
         let Some(mut mirror) = self.entries.take(tp) else { return };
         match why {
             NotNow::Leaderless(side) => {
-                let text = format!("the {side} names no leader of it");
-                mirror.note_trouble("LEADER_NOT_AVAILABLE", text);
+                match self.refused(side, mirror.name()) {
+                    Some(code) => self.handle_trouble(&mut mirror, &Trouble::Code(side, code)),
+                    None => {
+                        let text = format!("the {side} names no leader of it");
+                        mirror.note_trouble("LEADER_NOT_AVAILABLE", text);
+                    }
+                }
+                self.unled.insert(mirror.name().clone());
                 self.refresh(side);
             }
             NotNow::Never(halt) => mirror.handle_halt(halt),
         }
         self.rest(tp, mirror);
+    }
+
+    /// What a cluster said of a topic instead of its leaders.
+    fn refused(&self, side: Side, name: &MirrorPartition) -> Option<KafkaCode> {
+        let topic = self.shared.cluster(side).topic(name.topic(side))?;
+        (!topic.error.is_none()).then_some(topic.error)
     }
 
     fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
@@ -197,5 +220,33 @@ impl PartitionManager {
         if matches!(remedy, Remedy::Refresh | Remedy::Redial) {
             self.refresh(side);
         }
+    }
+
+    /// Reads a side's metadata again, soon, once.
+    pub(super) fn refresh(&mut self, side: Side) {
+        let now = Instant::now();
+        let began = self.refreshing.get(&side);
+        if began.is_some_and(|began| now.duration_since(*began) < REFRESH_PAUSE) {
+            return;
+        }
+        self.refreshing.insert(side, now);
+        let cluster = self.shared.cluster(side).clone();
+        let entries = &self.entries;
+        self.unled.retain(|name| entries.get(&name.mirror()).is_some());
+        let mut unled: Vec<TopicName> =
+            self.unled.iter().map(|name| name.topic(side).clone()).collect();
+        unled.dedup();
+        self.refreshes.spawn(async move {
+            let mut read = cluster.refresh(Wanted::All).await;
+            // the list leaves out what we may not describe: asked for by name it is refused
+            unled.retain(|name| cluster.topic(name).is_none());
+            if read.is_ok() && !unled.is_empty() {
+                read = cluster.refresh(Wanted::Topics(&unled)).await;
+            }
+            if let Err(error) = read {
+                tracing::debug!(%error, "metadata could not be read");
+            }
+            side
+        });
     }
 }

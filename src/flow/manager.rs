@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
-use crate::cluster::Wanted;
 use crate::flow::entries::Entries;
 use crate::flow::entry::Entry;
 use crate::flow::entry::How;
@@ -45,6 +45,7 @@ use crate::flow::look::Looked;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Board;
 use crate::ids::LeaderEpoch;
+use crate::ids::MirrorPartition;
 use crate::ids::Side;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
@@ -59,8 +60,6 @@ pub(super) const REST_MIN: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(10);
 /// How often a halt that may resolve itself is looked at again.
 const STANDING_LOOK: Duration = Duration::from_secs(10);
-/// No more often than this is the metadata of a side read again on account of trouble.
-const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 /// While so many facts wait for the link, no order is taken from it.
 const FACTS_WAITING_MAX: usize = 1_024;
 
@@ -81,8 +80,10 @@ pub struct PartitionManager {
     /// What the link is yet to be told.
     pub(super) outbox: VecDeque<Released>,
     /// When each side's metadata was read on account of trouble; a reading is under way.
-    refreshes: JoinSet<Side>,
-    refreshing: BTreeMap<Side, Instant>,
+    pub(super) refreshes: JoinSet<Side>,
+    pub(super) refreshing: BTreeMap<Side, Instant>,
+    /// Of whom a side named no leader when they were last to be looked at.
+    pub(super) unled: BTreeSet<MirrorPartition>,
 }
 
 impl PartitionManager {
@@ -110,6 +111,7 @@ impl PartitionManager {
             outbox: VecDeque::new(),
             refreshes: JoinSet::new(),
             refreshing: BTreeMap::new(),
+            unled: BTreeSet::new(),
         }
     }
 
@@ -448,26 +450,6 @@ impl PartitionManager {
             mirror.handle_halt(Halt::Panicked);
             self.rest(&tp, mirror);
         }
-    }
-
-    /// Reads a side's metadata again, soon, once.
-    pub(super) fn refresh(&mut self, side: Side) {
-        let now = Instant::now();
-        let began = self.refreshing.get(&side);
-        if began.is_some_and(|began| now.duration_since(*began) < REFRESH_PAUSE) {
-            return;
-        }
-        self.refreshing.insert(side, now);
-        let cluster = match side {
-            Side::Source => self.shared.source.clone(),
-            Side::Destination => self.shared.destination.clone(),
-        };
-        self.refreshes.spawn(async move {
-            if let Err(error) = cluster.refresh(Wanted::All).await {
-                tracing::debug!(%error, "metadata could not be read");
-            }
-            side
-        });
     }
 }
 

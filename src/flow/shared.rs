@@ -13,6 +13,7 @@ use crate::flow::Wall;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::works::Pool;
 use crate::flow::stats::Gauge;
+use crate::ids::Side;
 use crate::wire::fetch::Isolation;
 use crate::wire::rewrite::Writer;
 
@@ -42,6 +43,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// One of the two.
+    pub fn cluster(&self, side: Side) -> &Arc<Cluster> {
+        match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        }
+    }
+
     /// What a fetch may see.
     pub fn isolation(&self) -> Isolation {
         if self.committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }

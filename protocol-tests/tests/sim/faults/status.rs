@@ -189,6 +189,25 @@ async fn a_right_that_is_missing_is_told_until_it_is_there() {
     lab.wait("readiness", |lab| lab.unready().is_empty() && lab.troubles().is_empty()).await;
 }
 
+/// A topic that the source no longer shows us has no leader in its list, and the word is the right
+/// that is missing all the same, whoever reads the list in between.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_hidden_names_the_right_and_no_leader() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    [Right::Describe, Right::Read].iter().for_each(|right| lab.source().deny(BAD.0, *right));
+    lab.append(BAD, 3);
+    let label = |lab: &Lab| lab.seen(BAD)?.reason.map(|(label, _)| label);
+    let is_named = |lab: &Lab| label(lab) == Some("TOPIC_AUTHORIZATION_FAILED");
+    lab.wait("the right is named", is_named).await;
+    for _ in 0..120 {
+        sleep(SECOND / 2).await;
+        assert!(is_named(&lab), "{:?}", lab.seen(BAD));
+    }
+    [Right::Describe, Right::Read].iter().for_each(|right| lab.source().grant(BAD.0, *right));
+    lab.level(BAD).await;
+}
+
 /// A destination that is away makes the lag unknown, and the link says so.
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_is_away_is_told_and_its_ends_are_unknown() {
