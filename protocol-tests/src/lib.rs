@@ -12,6 +12,7 @@ pub mod loopback;
 pub mod mirror_ops;
 pub mod net;
 pub mod net_dial;
+pub mod orders;
 pub mod raw;
 pub mod real;
 pub mod rng;

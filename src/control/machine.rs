@@ -47,6 +47,7 @@ use crate::control::row::LinkRow;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
 use crate::control::topic::Track;
@@ -138,6 +139,8 @@ pub struct Control {
     is_level: bool,
     /// This instance has the control role.
     is_holder: bool,
+    /// The journal is not the one that was read any more: a person must act.
+    lost: Option<Fault>,
     intents: VecDeque<Intent>,
     pending: Option<Pending>,
     /// The journal refused a write: none before this time.
@@ -180,6 +183,7 @@ impl Control {
             declared: None,
             is_level: false,
             is_holder: false,
+            lost: None,
             intents: VecDeque::new(),
             pending: None,
             write_after: None,
@@ -354,6 +358,9 @@ impl Control {
     }
 
     fn state_of(&self, name: &LinkName, row: &LinkRow) -> LinkState {
+        if let Some(lost) = &self.lost {
+            return LinkState::Failed(lost.clone());
+        }
         self.link_tracks.get(name).map_or(LinkState::Unknown, |track| track.state(row))
     }
 

@@ -77,6 +77,8 @@ pub enum Event {
     Level,
     /// This instance has the control role, or has lost it.
     Role(bool),
+    /// The journal is lost, and why.
+    Lost(Fault),
     /// What the config file declares.
     Declared(BTreeMap<LinkName, NewLink>),
     /// A link's settings, typed; `None` where it has none, or wrong ones.
@@ -206,6 +208,11 @@ fn waits_for(seen: &Seen, order: &Order) -> String {
     }
 }
 
+/// What flow must let go it is told all the same.
+fn is_spec(held: &Work) -> bool {
+    matches!(held, Work::Spec(..))
+}
+
 fn refused(refusal: Refusal) -> Vec<Outcome> {
     vec![Outcome { topic: None, result: Err(refusal) }]
 }
@@ -291,10 +298,12 @@ impl Keeper {
             Event::Batch(batch) => control.handle_batch(now, batch),
             Event::Level => control.handle_level(now),
             Event::Role(is_holder) => {
-                // what flow must let go it is told all the same
-                let is_spec = matches!(self.held, Some(Work::Spec(..)));
-                self.held.take_if(|_| !is_holder && !is_spec);
+                self.held.take_if(|held| !is_holder && !is_spec(held));
                 control.handle_role(now, is_holder);
+            }
+            Event::Lost(fault) => {
+                self.held.take_if(|held| !is_spec(held));
+                control.handle_lost(now, fault);
             }
             Event::Declared(links) => control.handle_declared(now, links),
             Event::Settings(link, settings) => control.handle_settings(now, &link, settings),

@@ -3,16 +3,11 @@
 //!
 //! It never uses a real clock: time stands still unless everybody waits.
 
-use std::collections::BTreeMap;
-
 use isolog::control::link::LinkState;
 use isolog::control::order::MirrorVerb;
-use isolog::control::order::NewLink;
-use isolog::control::order::NewMirror;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Verb;
-use isolog::control::row::LinkMode;
 use isolog::control::topic::Fault;
 use isolog::control::topic::Status;
 use isolog::ids::LinkName;
@@ -22,6 +17,7 @@ use isolog::link::registry::Event;
 use isolog::link::registry::Seen;
 use protocol_tests::hands::Hands;
 use protocol_tests::hands::Kind;
+use protocol_tests::orders;
 
 fn dr() -> LinkName {
     LinkName("dr".into())
@@ -36,24 +32,11 @@ fn order(verb: Verb) -> Order {
 }
 
 fn new_link(configs: &[(&str, &str)]) -> Verb {
-    let configs = configs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-    Verb::CreateLink(NewLink {
-        id: "AAAAAAAAQACAAAAAAAAAAA".into(),
-        mode: LinkMode::Destination,
-        source: None,
-        configs: configs.collect(),
-        is_declared: false,
-    })
+    Verb::CreateLink(orders::new_link(configs))
 }
 
 fn new_mirror(name: &str) -> Verb {
-    Verb::CreateMirror(NewMirror {
-        source: topic(name),
-        mirror: None,
-        start: None,
-        replicas: None,
-        configs: BTreeMap::new(),
-    })
+    Verb::CreateMirror(orders::new_mirror(name))
 }
 
 async fn obeyed(hands: &Hands, verb: Verb) {
@@ -186,6 +169,25 @@ async fn a_row_that_somebody_else_wrote_first_is_decided_on() {
     let (status, text) = told(&given.await.expect("no panic"));
     assert_eq!((status, text.as_str()), (409, "Cluster link 'dr' already exists."));
     assert_eq!(hands.registry.seen().links[&dr()].row.id, "B");
+}
+
+/// Who cannot know what was written since says so of every link, and takes no order.
+#[tokio::test(start_paused = true)]
+async fn a_lost_journal_fails_every_link() {
+    let hands = Hands::start().await;
+    hands.create_source("orders", 1);
+    obeyed(&hands, new_link(&[])).await;
+    hands.until("active", |seen| seen.links[&dr()].state == LinkState::Active).await;
+    obeyed(&hands, new_mirror("orders")).await;
+    let (code, text) = ("JOURNAL_LOST".to_owned(), "the journal was made anew".to_owned());
+    let fault = Fault { code, text };
+    hands.tell(Event::Lost(fault.clone())).await;
+    let failed = LinkState::Failed(fault);
+    hands.until("failed", |seen| seen.links[&dr()].state == failed).await;
+    let seen = hands.registry.seen();
+    assert_eq!(status(&seen, "orders"), Some(Status::LinkFailed));
+    let (code, text) = refused(&hands, new_mirror("orders")).await;
+    assert!(code == 503 && text.contains("was made anew"), "{code}: {text}");
 }
 
 #[tokio::test(start_paused = true)]

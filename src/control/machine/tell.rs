@@ -17,6 +17,7 @@ use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::row::MirrorRow;
+use crate::control::topic::Fault;
 use crate::control::topic::Shown;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
@@ -44,6 +45,12 @@ impl Control {
         if let Some(track) = self.tracks.get_mut(key) {
             track.shown = Some(Shown::next(track.shown, status, since, now));
         }
+    }
+
+    /// The journal is lost: nothing is wanted, written or done any more, and every link says why.
+    pub fn handle_lost(&mut self, now: TimestampMs, fault: Fault) {
+        self.lost = Some(fault);
+        self.handle_role(now, false);
     }
 
     /// Whether the journal has been read up to where it ended at the start.
@@ -201,9 +208,11 @@ impl Control {
     }
 
     pub(super) fn refuse_role(&mut self, ticket: Ticket) {
-        let text = "This isolog takes no orders now: another instance holds the control role for \
-                    this destination, or the journal (__isolog) was lost, which GET \
-                    /health/ready says. Look whether it was done.";
+        let why = match &self.lost {
+            Some(fault) => &fault.text,
+            None => "another instance holds the control role for this destination",
+        };
+        let text = format!("This isolog takes no orders now: {why}. Look whether it was done.");
         let result = Err(Refusal::unavailable(text));
         self.answers.push_back((ticket, vec![Outcome { topic: None, result }]));
     }

@@ -53,7 +53,7 @@ pub(super) async fn keep(
             FromLog::Lost(lost) => {
                 let fault = lost.fault;
                 shown.tell("journal", Some(format!("{}: {}", fault.code, fault.text)));
-                Event::Role(false)
+                Event::Lost(fault)
             }
         };
         if events.send(event).await.is_err() {
