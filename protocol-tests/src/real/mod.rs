@@ -20,7 +20,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::time::Duration;
 use std::time::SystemTime;
+
+use isolog::cluster::Options;
+use isolog::ids::Side;
 
 pub use cluster::RealCluster;
 pub use cluster::RealSpec;
@@ -82,6 +86,29 @@ impl fmt::Debug for RealError {
 }
 
 impl std::error::Error for RealError {}
+
+/// How isolog's own calls reach a real cluster: pauses that a test can wait for.
+pub fn options(side: Side, bootstrap: &str, dial_timeout: Duration) -> Options {
+    let address = |text: &str| {
+        let (host, port) = text.rsplit_once(':').expect("an address");
+        (host.to_owned(), port.parse().expect("a port"))
+    };
+    Options {
+        side,
+        bootstrap: bootstrap.split(',').map(address).collect(),
+        client_id: "isolog-test".into(),
+        request_timeout: Duration::from_secs(20),
+        dial_timeout,
+        metadata_age_max: Duration::from_secs(300),
+        redial_pause: Duration::from_millis(50),
+        redial_pause_max: Duration::from_secs(1),
+        retry_pause: Duration::from_millis(50),
+        retry_pause_max: Duration::from_secs(1),
+        rack: String::new(),
+        size_max: Default::default(),
+        security: Default::default(),
+    }
+}
 
 /// The wall clock as brokers and records read it, in milliseconds since 1970.
 pub fn now_ms() -> i64 {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use isolog::cluster::Cluster;
 use isolog::cluster::EndKind;
 use isolog::cluster::NewTopic;
-use isolog::cluster::Options;
 use isolog::cluster::Use;
 use isolog::cluster::Wanted;
 use isolog::cluster::dial::TcpDial;
@@ -29,35 +28,14 @@ use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
+use protocol_tests::real::options;
 use protocol_tests::real::room;
 
 const DIAL: Duration = Duration::from_secs(3);
 
-fn options(bootstrap: &str) -> Options {
-    let address = |text: &str| {
-        let (host, port) = text.rsplit_once(':').unwrap();
-        (host.to_owned(), port.parse().unwrap())
-    };
-    Options {
-        side: Side::Source,
-        bootstrap: bootstrap.split(',').map(address).collect(),
-        client_id: "isolog-test".into(),
-        request_timeout: Duration::from_secs(20),
-        dial_timeout: DIAL,
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(50),
-        redial_pause_max: Duration::from_secs(1),
-        retry_pause: Duration::from_millis(50),
-        retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
-        size_max: Default::default(),
-        security: Default::default(),
-    }
-}
-
 async fn connect(bootstrap: &str) -> Arc<Cluster> {
     let dial = Arc::new(TcpDial { timeout: DIAL });
-    Cluster::connect(options(bootstrap), dial, 7).await.unwrap()
+    Cluster::connect(options(Side::Source, bootstrap, DIAL), dial, 7).await.unwrap()
 }
 
 fn name(text: &str) -> TopicName {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isolog::cluster::Cluster;
-use isolog::cluster::Options;
 use isolog::cluster::dial::TcpDial;
 use isolog::flow::Wall;
 use isolog::ids::PartitionId;
@@ -32,6 +31,7 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::TOPIC;
 use protocol_tests::real::isolog_once;
 use protocol_tests::real::now_ms;
+use protocol_tests::real::options;
 use protocol_tests::real::room;
 use tokio::runtime::Runtime;
 
@@ -53,25 +53,7 @@ struct Stage {
 }
 
 async fn connect(bootstrap: &str) -> Arc<Cluster> {
-    let address = |text: &str| {
-        let (host, port) = text.rsplit_once(':').unwrap();
-        (host.to_owned(), port.parse().unwrap())
-    };
-    let options = Options {
-        side: Side::Destination,
-        bootstrap: bootstrap.split(',').map(address).collect(),
-        client_id: "isolog-test".into(),
-        request_timeout: Duration::from_secs(20),
-        dial_timeout: DIAL,
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(50),
-        redial_pause_max: Duration::from_secs(1),
-        retry_pause: Duration::from_millis(50),
-        retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
-        size_max: Default::default(),
-        security: Default::default(),
-    };
+    let options = options(Side::Destination, bootstrap, DIAL);
     Cluster::connect(options, Arc::new(TcpDial { timeout: DIAL }), 7).await.unwrap()
 }
 

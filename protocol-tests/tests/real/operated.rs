@@ -12,12 +12,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use isolog::control::order::MirrorVerb;
-use isolog::control::order::NewLink;
 use isolog::control::order::NewMirror;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Verb;
-use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
 use isolog::control::topic::Status;
 use isolog::ids::LinkName;
@@ -28,6 +26,8 @@ use isolog::link::registry::MirrorSeen;
 use isolog::link::run::World;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::check::batches_equal;
+use protocol_tests::orders::exact_link;
+use protocol_tests::orders::new_mirror;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
@@ -109,20 +109,7 @@ impl Operated {
     }
 
     fn create_link(&self, of: &str, source: &str, more: &[(&str, &str)]) {
-        let own = [
-            ("bootstrap.servers", source),
-            ("metadata.max.age.ms", "1000"),
-            ("availability.check.ms", "1000"),
-            ("batch.merge", "never"),
-        ];
-        let configs = own.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let new = NewLink {
-            id: "AAAAAAAAQACAAAAAAAAAAA".into(),
-            mode: LinkMode::Destination,
-            source: None,
-            configs: configs.collect(),
-            is_declared: false,
-        };
+        let new = exact_link(source, more);
         self.obeyed(of, Verb::CreateLink(new));
         until(&format!("the settings of {of}"), || {
             self.driver.registry.seen().links.get(&link(of))?.settings.clone()
@@ -130,7 +117,7 @@ impl Operated {
     }
 
     fn create_mirror(&self, of: &str, source: &str) {
-        self.obeyed(of, Verb::CreateMirror(mirror(source)));
+        self.obeyed(of, Verb::CreateMirror(new_mirror(source)));
     }
 
     fn mirrors(&self, of: &str, topic: &str, verb: MirrorVerb) {
@@ -168,16 +155,6 @@ impl Drop for Operated {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(10));
         }
-    }
-}
-
-fn mirror(source: &str) -> NewMirror {
-    NewMirror {
-        source: name(source),
-        mirror: None,
-        start: None,
-        replicas: None,
-        configs: BTreeMap::new(),
     }
 }
 
@@ -223,8 +200,8 @@ fn created_and_copied(stage: &Stage, isolog: &Operated) {
     isolog.create_mirror("dr", "o-same");
     isolog.create_link("west", source, &[("cluster.link.prefix", "w.")]);
     isolog.create_mirror("west", "o-same");
-    isolog.refused("dr", Verb::CreateMirror(mirror("o-same")), "already");
-    isolog.refused("dr", Verb::CreateMirror(mirror("o-none")), "does not exist at the source");
+    isolog.refused("dr", Verb::CreateMirror(new_mirror("o-same")), "already");
+    isolog.refused("dr", Verb::CreateMirror(new_mirror("o-none")), "does not exist at the source");
     for _ in 0..3 {
         stage.write("o-same", 0);
         stage.write("o-same", 1);
@@ -349,7 +326,7 @@ fn filters_create_mirrors(stage: &Stage, isolog: &Operated) {
 fn declared_topics_are_refused(isolog: &Operated) {
     isolog.refused(
         "dr",
-        Verb::CreateMirror(mirror("d-one")),
+        Verb::CreateMirror(new_mirror("d-one")),
         "mirrored by link file of the config",
     );
 }
@@ -358,7 +335,7 @@ fn declared_topics_are_refused(isolog: &Operated) {
 fn begins_where_it_is_told(stage: &Stage, isolog: &Operated) {
     stage.source.create("o-late", 1, 1, &[]).unwrap();
     stage.write("o-late", 0);
-    let late = NewMirror { start: Some(StartSpec::Latest), ..mirror("o-late") };
+    let late = NewMirror { start: Some(StartSpec::Latest), ..new_mirror("o-late") };
     isolog.obeyed("dr", Verb::CreateMirror(late));
     stage.write("o-late", 0);
     until("o-late begins at its end", || {
@@ -372,7 +349,7 @@ fn what_holds_records_is_not_adopted(stage: &Stage, isolog: &Operated) {
     stage.destination.alter("o-full", "message.timestamp.type", Some("CreateTime")).unwrap();
     let one = Build::plain(now_ms(), "foreign", 1);
     stage.destination.produce("o-full", 0, &one).unwrap();
-    isolog.refused("dr", Verb::CreateMirror(mirror("o-full")), "holds records");
+    isolog.refused("dr", Verb::CreateMirror(new_mirror("o-full")), "holds records");
     until("its row is gone", || isolog.seen("dr", "o-full").is_none().then_some(()));
     assert_eq!(stage.destination.ends("o-full", 0).unwrap(), (0, 1), "it is left alone");
 }

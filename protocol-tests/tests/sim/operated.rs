@@ -13,12 +13,9 @@ use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
 use isolog::control::filter::TopicFilter;
 use isolog::control::order::MirrorVerb;
-use isolog::control::order::NewLink;
-use isolog::control::order::NewMirror;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Verb;
-use isolog::control::row::LinkMode;
 use isolog::control::topic::Status;
 use isolog::flow::Wall;
 use isolog::flow::lane::works::Pool;
@@ -44,6 +41,8 @@ use protocol_tests::check::assert_copied;
 use protocol_tests::net::Net;
 use protocol_tests::net::Rule as NetRule;
 use protocol_tests::net_dial::NetDial;
+use protocol_tests::orders::exact_link;
+use protocol_tests::orders::new_mirror;
 use protocol_tests::world::CLIENT;
 use protocol_tests::world::instance::Instance;
 use protocol_tests::world::instance::faithful;
@@ -136,21 +135,7 @@ impl Lab {
         let hosts = self.source.bootstrap();
         let hosts: Vec<String> =
             hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        let hosts = hosts.join(",");
-        let own = [
-            ("bootstrap.servers", hosts.as_str()),
-            ("metadata.max.age.ms", "1000"),
-            ("availability.check.ms", "1000"),
-            ("batch.merge", "never"),
-        ];
-        let configs = own.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let new = NewLink {
-            id: "AAAAAAAAQACAAAAAAAAAAA".into(),
-            mode: LinkMode::Destination,
-            source: None,
-            configs: configs.collect(),
-            is_declared: false,
-        };
+        let new = exact_link(&hosts.join(","), more);
         self.obeyed(of, Verb::CreateLink(new)).await;
         self.wait("its settings", |lab| {
             lab.driver.registry.seen().links.get(&link(of))?.settings.clone()
@@ -223,13 +208,7 @@ fn begin(
 }
 
 fn mirror(source: &str) -> Verb {
-    Verb::CreateMirror(NewMirror {
-        source: name(source),
-        mirror: None,
-        start: None,
-        replicas: None,
-        configs: BTreeMap::new(),
-    })
+    Verb::CreateMirror(new_mirror(source))
 }
 
 fn of_mirror(topic: &str, verb: MirrorVerb) -> Verb {
