@@ -138,6 +138,37 @@ fn a_file_without_a_link_is_for_links_that_are_created_by_order() {
 }
 
 #[test]
+fn every_bad_name_is_told() {
+    let link = "[destination]\nbootstrap.servers = 'a:1'\n[link.b]\nbootstrap.servers = 'b:1'\n";
+    let said = problems(&format!("{link}mirror.topics = ['a b', 'ok', 'c/d']"));
+    let [said] = said.as_slice() else { panic!("{said:?}") };
+    assert!(said.contains("\"a b\"") && said.contains("\"c/d\""), "{said}");
+}
+
+#[test]
+fn what_no_connection_uses_is_noted() {
+    let notes = |lines: &str| {
+        let text = format!(
+            "[destination]\nbootstrap.servers = 'a:1'\n{lines}\n[link.b]\n\
+             bootstrap.servers = 'b:1'\nmirror.topics = 'x'"
+        );
+        let config = load_text(&text, Path::new(".")).unwrap();
+        config.notes.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    assert_eq!(
+        notes("sasl.mechanism = 'PLAIN'"),
+        ["[destination] sasl.mechanism: is not used: security.protocol is PLAINTEXT (SASL_SSL or \
+          SASL_PLAINTEXT logs in)"]
+    );
+    assert_eq!(
+        notes("ssl.truststore.location = 'ca.pem'"),
+        ["[destination] ssl.truststore.location: is not used: security.protocol is PLAINTEXT \
+             (SSL or SASL_SSL encrypts)"]
+    );
+    assert_eq!(notes("client.id = 'x'"), [""; 0]);
+}
+
+#[test]
 fn a_link_twice_is_a_mistake() {
     let said = problems(&format!("{ISSUE}[link.dr]\nclient.id = 'hunter2'\n"));
     assert_eq!(said, ["(line 9): not valid TOML: duplicate key"]);

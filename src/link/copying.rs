@@ -78,7 +78,8 @@ pub(super) async fn begin(
     for cluster in [source, destination] {
         let (cluster, board) = (cluster.clone(), link.board.clone());
         let (manager, committed_only) = (orders.downgrade(), settings.link.committed_only);
-        asking.spawn(Asker { cluster, board, wall: world.wall, committed_only, manager }.keep());
+        let (link, wall) = (link.name.clone(), world.wall);
+        asking.spawn(Asker { link, cluster, board, wall, committed_only, manager }.keep());
     }
     asking.spawn(open_txns::keep(source.clone(), link.board.clone(), world.wall));
     let mut manager = JoinSet::new();

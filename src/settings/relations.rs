@@ -70,12 +70,31 @@ fn ordered(section: &Checked, key: &str, bound: &str, strictly: bool) -> Option<
     (!holds).then(|| broken(section, key, format!("must be {word} {bound}, which is {most}")))
 }
 
-/// Pauses that begin beyond their end, which Kafka's clients take.
+/// What Kafka's clients take and pass over: pauses that begin beyond their end, and what would make
+/// a connection safe where `security.protocol` leaves it out.
 pub fn notes(sections: &[Checked]) -> Vec<Problem> {
     let clusters = |section: &&Checked| {
         matches!(section.scope, Scope::Destination | Scope::Link | Scope::Commanded)
     };
-    sections.iter().filter(clusters).flat_map(pauses).collect()
+    let of = |section| pauses(section).into_iter().chain(left_open(section));
+    sections.iter().filter(clusters).flat_map(of).collect()
+}
+
+/// A login or a store that was said, and `security.protocol` (PLAINTEXT by default) uses none.
+fn left_open(section: &Checked) -> Option<Problem> {
+    const SAFETY: [(&str, &str, &str); 4] = [
+        ("sasl.jaas.config", "SASL_", "SASL_SSL or SASL_PLAINTEXT logs in"),
+        ("sasl.mechanism", "SASL_", "SASL_SSL or SASL_PLAINTEXT logs in"),
+        ("ssl.truststore.location", "SSL", "SSL or SASL_SSL encrypts"),
+        ("ssl.keystore.location", "SSL", "SSL or SASL_SSL encrypts"),
+    ];
+    let protocol = section.text("security.protocol")?;
+    let is_said =
+        |name: &str| matches!(section.origin(name), Some(Origin::Properties | Origin::Config));
+    let (name, _, cure) =
+        SAFETY.into_iter().find(|(name, uses, _)| is_said(name) && !protocol.contains(uses))?;
+    let text = format!("is not used: security.protocol is {protocol} ({cure})");
+    Some(Problem::at(section.place(), Some(name), text))
 }
 
 fn pauses(section: &Checked) -> Vec<Problem> {

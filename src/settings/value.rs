@@ -276,9 +276,14 @@ fn is_host(name: &str) -> bool {
 
 fn topics(raw: &Raw) -> Result<Value, String> {
     let items = raw.items().ok_or_else(|| format!("must be {}", Kind::Topics))?;
-    let rule = |item: &String| Pattern::parse(item).map(Rule::include);
-    let rules: Result<Vec<Rule>, String> = items.iter().map(rule).collect();
-    rules.map(Value::Rules)
+    let (mut rules, mut wrong) = (Vec::new(), Vec::new());
+    for item in &items {
+        match Pattern::parse(item) {
+            Ok(pattern) => rules.push(Rule::include(pattern)),
+            Err(text) => wrong.push(text),
+        }
+    }
+    if wrong.is_empty() { Ok(Value::Rules(rules)) } else { Err(wrong.join("; ")) }
 }
 
 fn listen(raw: &Raw) -> Result<Value, String> {

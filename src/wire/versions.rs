@@ -138,11 +138,17 @@ impl fmt::Display for ApiKey {
     }
 }
 
+/// Every broker has Metadata, and the listener of KRaft's controllers has not.
+const NO_BROKER: &str =
+    "; who has no Metadata is no broker: if that is a KRaft controller's port, name a broker's";
+
 /// No version of an API is spoken on both sides.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no common version of {api}: isolog speaks {ours}, the broker {}; it needs Kafka 2.8 or newer",
-    .theirs.map_or("none".to_owned(), |range| range.to_string())
+    "no common version of {api}: isolog speaks {ours}, the broker {}; it needs Kafka 2.8 or \
+     newer{}",
+    .theirs.map_or("none".to_owned(), |range| range.to_string()),
+    if *.api == ApiKey::Metadata && .theirs.is_none() { NO_BROKER } else { "" }
 )]
 pub struct NoCommonVersion {
     /// The API.
@@ -274,6 +280,14 @@ mod tests {
         }
         let absent = versions.choose(ApiKey::DescribeCluster).unwrap_err().to_string();
         assert!(absent.contains("the broker none"), "{absent}");
+        assert!(!absent.contains("controller"), "{absent}");
+    }
+
+    #[test]
+    fn a_controllers_listener_is_told_from_an_old_broker() {
+        let (_, versions) = Versions::read(answer(&[(18, 0, 4), (60, 0, 2)])).unwrap();
+        let said = versions.choose(ApiKey::Metadata).unwrap_err().to_string();
+        assert!(said.contains("KRaft controller's port, name a broker's"), "{said}");
     }
 
     #[test]

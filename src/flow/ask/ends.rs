@@ -26,6 +26,7 @@ use crate::flow::stats::Board;
 use crate::flow::stats::Cell;
 use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
+use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -49,6 +50,8 @@ type Asked = Vec<(TopicPartition, LeaderEpoch, Arc<Cell>)>;
 /// Who asks one cluster of a link.
 #[derive(Clone)]
 pub struct Asker {
+    /// Whose partitions.
+    pub link: LinkName,
     /// Which.
     pub cluster: Arc<Cluster>,
     /// Where the partitions are shown.
@@ -99,11 +102,13 @@ impl Asker {
                 }
                 Ok(Ok(Err(error))) => trouble = Some(error.to_string()),
                 Ok(Err(_)) => trouble = Some("a leader does not tell its ends in time".to_owned()),
-                Err(error) => tracing::error!(%error, "asking for ends ended in a panic"),
+                Err(error) => {
+                    tracing::error!(link = %self.link, %error, "asking for ends ended in a panic");
+                }
             }
         }
         if let Some(error) = &trouble {
-            tracing::debug!(%side, %error, "ends are not known");
+            tracing::debug!(link = %self.link, %side, %error, "ends are not known");
         }
         self.board.note_round(side, began, trouble.filter(|_| answers == 0));
         if is_stale && let Err(error) = self.cluster.refresh(Wanted::All).await {
