@@ -147,6 +147,21 @@ pub const LINK_TROUBLES: Meter = gauge(
     "Topics and patterns of mirror.topics with which something is wrong; reason is one of the \
      words of docs/STATES.md.",
 );
+/// Tasks of a link.
+pub const LINK_TASK_COUNT: Meter = gauge(
+    "isolog_link_task_count",
+    "1",
+    &["link", "task", "state", "reason"],
+    "1 with the state that a task of a link is in which was created by order; reason is the code \
+     of its first error, or NO_ERROR.",
+);
+/// The last success of a task.
+pub const LINK_TASK_SUCCEEDED_MS: Meter = gauge(
+    "isolog_link_task_succeeded_ms",
+    "ms",
+    &["link", "task"],
+    "When a task last could do everything that it was to do, in milliseconds since 1970.",
+);
 /// Readiness.
 pub const READY: Meter =
     gauge("isolog_ready", "1", &[], "1 when /health/ready answers 200, otherwise 0.");
@@ -328,6 +343,8 @@ pub const METERS: &[Meter] = &[
     LINK_PARTITIONS_LAG_UNKNOWN,
     LINK_HELD_RECORDS,
     LINK_TROUBLES,
+    LINK_TASK_COUNT,
+    LINK_TASK_SUCCEEDED_MS,
     READY,
     PARTITION_APPEND_BATCHES,
     PARTITION_APPEND_RECORDS,

@@ -30,6 +30,7 @@ use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
 use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
+use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::ids::ClusterId;
@@ -434,6 +435,8 @@ fn settings(link: &LinkName) -> LinkSettings {
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,
         is_paused: false,
+        tasks: BTreeSet::new(),
+        configs: ConfigSync::default(),
     }
 }
 

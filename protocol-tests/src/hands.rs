@@ -33,6 +33,8 @@ use isolog::control::row::LinkRow;
 use isolog::control::row::Row;
 use isolog::control::row::Sealed;
 use isolog::control::start::StartSpec;
+use isolog::control::task::TaskName;
+use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::Fault;
 use isolog::flow::Wall;
 use isolog::ids::ClusterId;
@@ -388,6 +390,8 @@ fn settings(configs: &BTreeMap<String, String>) -> LinkSettings {
         replicas: None,
         look_every_ms: 300_000,
         is_paused: configs.get("cluster.link.paused").is_some_and(|value| value == "true"),
+        tasks: [TaskName::AutoCreateMirror].into(),
+        configs: ConfigSync::default(),
     }
 }
 

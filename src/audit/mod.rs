@@ -10,6 +10,7 @@ pub mod judge;
 pub mod log;
 pub mod look;
 mod past;
+pub mod prefix;
 pub mod rights;
 pub mod shown;
 pub mod state;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::service::journal::EditError;
 use crate::service::journal::Editor;
+use crate::service::journal::Key;
 use crate::service::journal::check_row;
 
 use super::ConfigFile;
@@ -60,12 +61,20 @@ enum Verb {
         file: PathBuf,
     },
     /// Delete one row; what it remembers is forgotten, no topic is touched
+    ///
+    /// The row of a link (link/NAME) is not deleted while rows of its mirror topics
+    /// (mirror/NAME/TOPIC) are there: a link that is created anew under that name would take them
+    /// up again. --with-mirrors deletes them along with it. `isolog link delete NAME --force` does
+    /// the same with a running isolog, and lets go of what it copies.
     Delete {
         #[command(flatten)]
         config: ConfigFile,
         /// As `list` shows it
         #[arg(value_name = "KEY")]
         key: String,
+        /// With the row of a link, delete those of its mirror topics
+        #[arg(long)]
+        with_mirrors: bool,
     },
 }
 
@@ -106,7 +115,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             say(&lines(&rows).iter().map(|line| json(line) + "\n").collect::<String>())
         }
         Verb::Import { config, file } => import(&load(&config.path)?, file),
-        Verb::Delete { config, key } => delete(&load(&config.path)?, key),
+        Verb::Delete { config, key, with_mirrors } => {
+            delete(&load(&config.path)?, key, *with_mirrors)
+        }
     }
 }
 
@@ -145,17 +156,47 @@ fn import(config: &Config, file: &Path) -> Result<(), Failure> {
     say(&format!("{written} of {count} rows were written, the others were there\n"))
 }
 
-fn delete(config: &Config, key: &str) -> Result<(), Failure> {
-    with_stop(async || {
+fn delete(config: &Config, key: &str, with_mirrors: bool) -> Result<(), Failure> {
+    let gone = with_stop(async || {
         let mut editor = Editor::read(&config.links).await?;
-        if !editor.rows().contains_key(key) {
-            let text =
-                format!("there is no row {key}: `isolog journal list` shows those there are");
-            return Err(Failure::Failed(text));
-        }
-        Ok(editor.put(&[(key.to_owned(), None)]).await?)
+        let gone = doomed(editor.rows(), key, with_mirrors).map_err(Failure::Failed)?;
+        let rows: Vec<_> = gone.iter().map(|key| (key.clone(), None)).collect();
+        editor.put(&rows).await?;
+        Ok(gone)
     })?;
-    say(&format!("row {} was deleted\n", plain(key)))
+    say(&match gone.len() {
+        0 | 1 => format!("row {} was deleted\n", plain(key)),
+        more => format!("row {} was deleted, and {} of its mirror topics\n", plain(key), more - 1),
+    })
+}
+
+/// The keys that go with one, it being the last.
+fn doomed(
+    rows: &BTreeMap<String, String>,
+    key: &str,
+    with_mirrors: bool,
+) -> Result<Vec<String>, String> {
+    if !rows.contains_key(key) {
+        return Err(format!("there is no row {key}: `isolog journal list` shows those there are"));
+    }
+    let link = match Key::parse(key) {
+        Some(Key::Link(link)) => link,
+        _ => return Ok(vec![key.to_owned()]),
+    };
+    let is_own = |key: &&String| matches!(Key::parse(key), Some(Key::Mirror(of, _)) if of == link);
+    let mut own: Vec<String> = rows.keys().filter(is_own).cloned().collect();
+    match own.first() {
+        Some(first) if !with_mirrors => Err(format!(
+            "{} rows of its mirror topics are there ({first}{}), and a link that is created anew \
+             as {link} would take them up again: delete them first, or all of it by --with-mirrors",
+            own.len(),
+            if own.len() > 1 { ", …" } else { "" }
+        )),
+        _ => {
+            own.push(key.to_owned());
+            Ok(own)
+        }
+    }
 }
 
 fn text_of(file: &Path) -> Result<String, Failure> {
@@ -213,6 +254,20 @@ mod tests {
         r#"ource_cluster":null,"configs":{},"generation":0,"paused":fal"#,
         r#"se,"leaving":false}"#
     );
+
+    #[test]
+    fn a_link_does_not_go_without_its_mirror_topics() {
+        let keys = ["link/dr", "link/dr2", "mirror/dr/a", "mirror/dr/b", "mirror/dr2/c"];
+        let rows = keys.map(|key| (key.to_owned(), String::new())).into();
+        let of = |key: &str, all: bool| doomed(&rows, key, all);
+        let told = of("link/dr", false).unwrap_err();
+        assert!(told.starts_with("2 rows") && told.contains("--with-mirrors"), "{told}");
+        assert_eq!(of("link/dr", true).unwrap(), ["mirror/dr/a", "mirror/dr/b", "link/dr"]);
+        assert_eq!(of("mirror/dr/a", false).unwrap(), ["mirror/dr/a"]);
+        assert!(of("link/none", true).unwrap_err().contains("there is no row link/none"));
+        let alone = [("link/dr".to_owned(), String::new())].into();
+        assert_eq!(doomed(&alone, "link/dr", false).unwrap(), ["link/dr"]);
+    }
 
     #[test]
     fn what_is_exported_is_imported() {

@@ -13,7 +13,9 @@ use crate::control::facts::TopicSpec;
 use crate::control::filter;
 use crate::control::link::LinkTrack;
 use crate::control::row::Before;
+use crate::control::row::Changes;
 use crate::control::row::LinkRow;
+use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
@@ -55,7 +57,7 @@ pub struct Topic<'a> {
 impl Topic<'_> {
     /// The row that should stand in the journal now.
     pub fn rewrite(&self, now: TimestampMs) -> Rewrite {
-        if self.link.is_leaving && !matches!(self.row.stage, Stage::Leaving { .. }) {
+        if self.link.is_leaving && !matches!(self.row.stage, Stage::Leaving { .. } | Stage::LetGo) {
             return self.put(now, |row| row.stage = Stage::Leaving { topic: false });
         }
         match self.row.stage {
@@ -76,25 +78,50 @@ impl Topic<'_> {
             }),
             Stage::Stopped(_) if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
             Stage::Stopped(_) => Rewrite::Keep,
+            Stage::LetGo if self.link.is_leaving => Rewrite::Delete,
+            Stage::LetGo if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
+            Stage::LetGo => Rewrite::Keep,
             Stage::Leaving { topic } => {
                 let track = self.track;
                 let is_held = !track.held.partitions.is_empty() || track.doing.is_some();
                 let is_there = self.may_delete(topic) && !self.track.is_deleted;
-                if is_held || is_there { Rewrite::Keep } else { Rewrite::Delete }
+                match is_held || is_there {
+                    true => Rewrite::Keep,
+                    false if self.is_remembered(topic) => {
+                        self.put(now, |row| row.stage = Stage::LetGo)
+                    }
+                    false => Rewrite::Delete,
+                }
             }
         }
+    }
+
+    /// Whether the link's settings would make a mirror of it again, against the order that let it
+    /// go: what they are now, or where that is not known, what made it.
+    fn is_remembered(&self, is_deleted: bool) -> bool {
+        let (source, made_by) = (&self.row.source_topic, self.row.made_by);
+        let is_wanted = match &self.link_track.settings {
+            Some(settings) => settings.topics.matches(source),
+            None => made_by != MadeBy::Order,
+        };
+        let is_there = self.row.mirror_id.is_some() && !is_deleted;
+        is_there && is_wanted && !self.link.is_leaving
     }
 
     fn mirroring(&self) -> Rewrite {
         let grown = self.track.grown.filter(|count| *count > self.row.partitions);
         let owed = self.track.owed.as_ref().filter(|owed| **owed != self.row.owed);
-        if grown.is_none() && owed.is_none() {
+        let at_stop = self.track.at_stop.as_ref().filter(|real| **real != self.row.at_stop);
+        if grown.is_none() && owed.is_none() && at_stop.is_none() {
             return Rewrite::Keep;
         }
         self.put_same_stage(|row| {
             row.partitions = grown.unwrap_or(row.partitions);
             if let Some(owed) = owed {
                 row.owed.clone_from(owed);
+            }
+            if let Some(at_stop) = at_stop {
+                row.at_stop.clone_from(at_stop);
             }
         })
     }
@@ -115,14 +142,23 @@ impl Topic<'_> {
         if self.has_new_seals() {
             return self.put_same_stage(|row| row.sealed.extend(&self.track.seals));
         }
-        let is_given_back = self.row.owed.is_empty() || self.track.is_given_back;
+        let is_given_back = self.given_back().is_empty() || self.track.is_given_back;
         if self.all_are_sealed() && is_given_back {
             return self.put(now, |row| {
                 row.stage = Stage::Stopped(how);
                 row.owed.clear();
+                row.at_stop.clear();
             });
         }
         Rewrite::Keep
+    }
+
+    /// What the topic gets when nobody mirrors it any more: what the source has, but for what it
+    /// had itself before its configs were changed.
+    fn given_back(&self) -> Changes {
+        let mut all = self.row.at_stop.clone();
+        all.extend(self.row.owed.clone());
+        all
     }
 
     fn put(&self, now: TimestampMs, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {
@@ -170,8 +206,8 @@ impl Topic<'_> {
                 let is_due = partitions > self.row.partitions && self.track.fault.is_none();
                 is_due.then_some(Do::Grow { mirror, partitions })
             }
-            Stage::Sealing(_) if self.all_are_sealed() && !self.row.owed.is_empty() => {
-                let (mirror_id, owed) = (self.row.mirror_id?, self.row.owed.clone());
+            Stage::Sealing(_) if self.all_are_sealed() && !self.given_back().is_empty() => {
+                let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
                 Some(Do::GiveBack { mirror, mirror_id, owed })
             }
             Stage::Leaving { topic }

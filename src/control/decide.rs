@@ -81,7 +81,8 @@ impl<'a> View<'a> {
     fn other_owner(&self, key: &MirrorKey) -> Option<&'a LinkName> {
         let is_other = |link: &LinkName| {
             let row = self.mirror(&(link.clone(), key.1.clone()));
-            *link != key.0 && row.is_some_and(|row| !matches!(row.stage, Stage::Stopped(_)))
+            let is_idle = |row: &MirrorRow| matches!(row.stage, Stage::Stopped(_) | Stage::LetGo);
+            *link != key.0 && row.is_some_and(|row| !is_idle(row))
         };
         let written = self.owners.get(&key.1).into_iter().flatten();
         let fresh = self.over.keys().filter_map(|fresh| match fresh {
@@ -219,7 +220,9 @@ fn delete_link(
     let alive: Vec<String> = view
         .mirrors_of(name)
         // what leaves already is waited for
-        .filter(|(_, mirror)| !matches!(mirror.stage, Stage::Stopped(_) | Stage::Leaving { .. }))
+        .filter(|(_, mirror)| {
+            !matches!(mirror.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
+        })
         .map(|(topic, _)| topic.to_string())
         .take(4)
         .collect();
@@ -245,7 +248,7 @@ pub fn mirror_order(
     let unknown = || {
         Refusal::unknown(format!("Topic '{topic}' is not a mirror topic of cluster link '{link}'."))
     };
-    let row = view.mirror(key).ok_or_else(unknown)?;
+    let row = view.mirror(key).filter(|row| row.stage != Stage::LetGo).ok_or_else(unknown)?;
     if let Stage::Leaving { .. } = row.stage {
         let again = matches!(verb, MirrorVerb::Delete { .. });
         let text = format!("Mirror topic '{topic}' is being deleted from cluster link '{link}'.");
@@ -343,7 +346,7 @@ fn stop(
         (Stage::Mirroring | Stage::Stopping, How::Failover) => Ok(put(row, fail_over)),
         (Stage::Sealing(How::Promote), How::Failover) => Ok(put(row, fail_over)),
         (Stage::Stopping | Stage::Sealing(_), _) => Ok(Decided::Already),
-        (Stage::Leaving { .. }, _) => Ok(Decided::Already),
+        (Stage::Leaving { .. } | Stage::LetGo, _) => Ok(Decided::Already),
     }
 }
 
@@ -362,6 +365,11 @@ pub struct Begin {
     pub facts: TopicFacts,
 }
 
+/// What was let go is not taken again but by an order.
+fn may_begin_again(row: &MirrorRow, begin: &Begin) -> bool {
+    row.stage == Stage::LetGo && begin.made_by == MadeBy::Order
+}
+
 /// The first row of a topic that becomes a mirror.
 pub fn begin(
     view: View<'_>,
@@ -375,7 +383,8 @@ pub fn begin(
     if link_row.is_leaving {
         return Err(leaving(link));
     }
-    if let Some(row) = view.mirror(key) {
+    let before = view.mirror(key);
+    if let Some(row) = before.filter(|row| !may_begin_again(row, begin)) {
         return Err(match row.stage {
             Stage::Stopped(_) => has_stopped(key),
             _ => Refusal::conflict(format!(
@@ -397,7 +406,8 @@ pub fn begin(
         }
         Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
     };
-    let (before, partitions) = before(mirror, begin, source.partitions)?;
+    let generation = before.map_or(0, |row| row.generation + u32::from(!row.sealed.is_empty()));
+    let (before, partitions) = standing(mirror, begin, source.partitions)?;
     rules::check_configs(&begin.configs, &begin.facts)?;
     let (configs, owed) = configs(begin);
     Ok(MirrorRow {
@@ -405,7 +415,7 @@ pub fn begin(
         source_id: source.id,
         mirror_id: None,
         partitions,
-        generation: 0,
+        generation,
         stage: Stage::Setup,
         since: now,
         is_paused: false,
@@ -413,6 +423,7 @@ pub fn begin(
         before,
         starts: begin.facts.starts.clone(),
         owed,
+        at_stop: Changes::new(),
         configs,
         replicas: begin.replicas,
         sealed: BTreeMap::new(),
@@ -432,7 +443,7 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
     (configs, owed)
 }
 
-fn before(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before, i32), Refusal> {
+fn standing(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before, i32), Refusal> {
     match &begin.facts.mirror {
         Metadata::Absent => Ok((Before::Absent, partitions)),
         Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
@@ -458,6 +469,9 @@ mod tests {
     use super::*;
     use crate::control::facts::Seen;
     use crate::control::row::LinkMode;
+    use crate::control::row::Sealed;
+    use crate::ids::Offset;
+    use crate::ids::PartitionId;
     use crate::ids::TopicId;
 
     const NOW: TimestampMs = TimestampMs(1_000);
@@ -536,7 +550,7 @@ mod tests {
         }
     }
 
-    const STAGES: [Option<Stage>; 8] = [
+    const STAGES: [Option<Stage>; 9] = [
         None,
         Some(Stage::Setup),
         Some(Stage::Mirroring),
@@ -545,6 +559,7 @@ mod tests {
         Some(Stage::Sealing(How::Failover)),
         Some(Stage::Stopped(How::Promote)),
         Some(Stage::Leaving { topic: false }),
+        Some(Stage::LetGo),
     ];
 
     /// What is decided in one letter: a row is `w`ritten, it is so `a`lready, `t`ried again, or
@@ -570,15 +585,36 @@ mod tests {
                 STAGES.iter().map(|stage| letter(*stage, is_paused, verb)).collect();
             assert_eq!(told.join(" "), cells, "{verb:?}, paused {is_paused}");
         };
-        // no row, setup, mirroring, stopping, sealing by promote and failover, stopped, leaving
-        check(MirrorVerb::Pause, false, "404 w w 400 400 400 400 409");
-        check(MirrorVerb::Pause, true, "404 a a 400 400 400 400 409");
-        check(MirrorVerb::Resume, false, "404 t t 400 400 400 400 409");
-        check(MirrorVerb::Resume, true, "404 w w 400 400 400 400 409");
-        check(stop(How::Promote), false, "404 400 w a a a 400 409");
-        check(stop(How::Promote), true, "404 400 w a a a 400 409");
-        check(stop(How::Failover), false, "404 400 w w w a 400 409");
-        check(MirrorVerb::Delete { topic: true }, false, "404 w w w w w w a");
+        // no row, setup, mirroring, stopping, sealing by promote and failover, stopped, leaving,
+        // let go
+        check(MirrorVerb::Pause, false, "404 w w 400 400 400 400 409 404");
+        check(MirrorVerb::Pause, true, "404 a a 400 400 400 400 409 404");
+        check(MirrorVerb::Resume, false, "404 t t 400 400 400 400 409 404");
+        check(MirrorVerb::Resume, true, "404 w w 400 400 400 400 409 404");
+        check(stop(How::Promote), false, "404 400 w a a a 400 409 404");
+        check(stop(How::Promote), true, "404 400 w a a a 400 409 404");
+        check(stop(How::Failover), false, "404 400 w w w a 400 409 404");
+        check(MirrorVerb::Delete { topic: true }, false, "404 w w w w w w a 404");
+    }
+
+    #[test]
+    fn what_was_let_go_comes_back_by_an_order_alone() {
+        let rows = Book::new(Some(Stage::LetGo), false);
+        let again = |made_by| {
+            let found = Begin { made_by, ..facts(there(3), true) };
+            begin(rows.view(), &key(), &found, NOW)
+        };
+        for made_by in [MadeBy::Name, MadeBy::Filter] {
+            assert_eq!(again(made_by).unwrap_err().status, 409, "{made_by:?}");
+        }
+        let row = again(MadeBy::Order).unwrap();
+        assert_eq!((row.stage, row.generation), (Stage::Setup, 0));
+        // an id is dead behind its seal
+        let mut rows = rows;
+        let sealed = Sealed { end: Offset::ZERO, source_next: None };
+        rows.mirrors.get_mut(&key()).unwrap().sealed = [(PartitionId(0), sealed)].into();
+        let found = facts(there(3), true);
+        assert_eq!(begin(rows.view(), &key(), &found, NOW).unwrap().generation, 1);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::control::facts::Metadata;
 use crate::control::facts::MirrorKey;
 use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
+use crate::control::filter::Pattern;
+use crate::control::filter::begins;
+use crate::control::filter::matches_nothing;
 use crate::control::link::LinkSettings;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
@@ -50,6 +53,7 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
             (Err(fault), _) => plan.troubles.push((source.to_string(), fault)),
         }
     }
+    plan.troubles.extend(idle(settings, known, topics));
     for literal in literals {
         if *topics.source.get(literal).unwrap_or(&Metadata::Absent) == Metadata::Absent {
             let text = format!(
@@ -61,6 +65,33 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
         }
     }
     plan
+}
+
+/// Prefixes that match no topic of the source, and none that is mirrored.
+fn idle(
+    settings: &LinkSettings,
+    known: &BTreeSet<&TopicName>,
+    topics: &Topics,
+) -> Vec<(String, Fault)> {
+    let is_shown = |metadata: &Metadata| *metadata != Metadata::Absent;
+    let there = topics.source.iter().filter(|(_, metadata)| is_shown(metadata));
+    let all: BTreeSet<TopicName> = there.map(|(name, _)| name.clone()).collect();
+    let matched: BTreeSet<TopicName> =
+        all.iter().filter(|name| settings.topics.matches(name)).cloned().collect();
+    let is_mirrored = |start: &str| {
+        known.iter().any(|name| {
+            name.as_str().strip_prefix(&settings.prefix).is_some_and(|name| name.starts_with(start))
+        })
+    };
+    let is_idle = |pattern: &&Pattern| match pattern {
+        Pattern::Literal(_) => false,
+        Pattern::Prefix(start) => !begins(&matched, start) && !is_mirrored(start),
+    };
+    let trouble = |pattern: &Pattern| {
+        let (code, text) = ("UNKNOWN_TOPIC_OR_PARTITION_ERROR", matches_nothing(pattern, &all));
+        (pattern.to_string(), Fault { code: code.to_owned(), text })
+    };
+    settings.topics.includes().filter(is_idle).map(trouble).collect()
 }
 
 /// The mirror's name: the link's prefix and the source's name.
@@ -84,7 +115,9 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
     let is_other = at_mirror.seen().is_some_and(|seen| Some(seen.id) != row.mirror_id);
     match (row.mirror_id, is_other) {
         (None, _) => track.missing.1 = 0,
-        (_, true) if matches!(row.stage, Stage::Stopped(_)) => track.missing.1 = MISSING_MAX,
+        (_, true) if matches!(row.stage, Stage::Stopped(_) | Stage::LetGo) => {
+            track.missing.1 = MISSING_MAX
+        }
         _ => count(&mut track.missing.1, at_mirror),
     }
     track.source_partitions = at_source.seen().map(|seen| seen.partitions);
@@ -191,6 +224,7 @@ mod tests {
     use crate::control::filter::TopicFilter;
     use crate::control::row::Before;
     use crate::control::start::StartSpec;
+    use crate::control::task::configs::ConfigSync;
     use crate::ids::LinkName;
     use crate::ids::TimestampMs;
     use crate::ids::TopicId;
@@ -219,6 +253,8 @@ mod tests {
             replicas: None,
             look_every_ms: 1_000,
             is_paused: false,
+            tasks: BTreeSet::new(),
+            configs: ConfigSync::default(),
         };
         for found in [topics(&[], &[]), topics(&[("foo", Metadata::Absent)], &[])] {
             let Plan { begin, troubles } = plan(&settings, &BTreeSet::new(), &found);
@@ -245,6 +281,7 @@ mod tests {
             before: Before::Absent,
             starts: BTreeMap::new(),
             owed: BTreeMap::new(),
+            at_stop: BTreeMap::new(),
             configs: BTreeMap::new(),
             replicas: None,
             sealed: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //!
 //! It never asks a cluster; a filter is a value, and matching is a pure function of a name.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::TopicName;
@@ -92,6 +93,36 @@ fn expression(text: &str) -> &'static str {
         }
         false => "",
     }
+}
+
+/// Whether one of the names begins so.
+pub fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
+    // names are in order of their letters
+    let from = match TopicName::new(start) {
+        Some(start) => names.range(start..),
+        None => return names.iter().any(|name| name.as_str().starts_with(start)),
+    };
+    from.take(1).any(|name| name.as_str().starts_with(start))
+}
+
+/// What to say of a prefix that matches nothing, `all` being the source's topics: it is often meant
+/// for a regular expression, as MirrorMaker has them.
+pub fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> String {
+    let subject = pattern.to_string();
+    let mut text = "no topic of the source begins so, or none that may be described".to_owned();
+    match subject.strip_suffix(".*") {
+        None => {}
+        Some("") => text.push_str("; it is no regular expression: write * for every topic"),
+        Some(start) => {
+            text.push_str(&format!(
+                "; it is no regular expression, but means names that begin with \"{start}.\""
+            ));
+            if begins(all, start) {
+                text.push_str(&format!(": write {start}* for those that begin with \"{start}\""));
+            }
+        }
+    }
+    text
 }
 
 /// Whose log a topic is that no order and no filter may touch; `None` for all others.
@@ -319,5 +350,32 @@ mod tests {
         let some = filter(&["a", "b", "c*"], &["b"]);
         let names: Vec<&str> = some.literals().map(TopicName::as_str).collect();
         assert_eq!(names, ["a"]);
+    }
+
+    fn names(all: &[&str]) -> BTreeSet<TopicName> {
+        all.iter().map(|name| TopicName::new(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_prefix_that_is_meant_for_an_expression_is_told_what_it_is() {
+        let told = |pattern: &str, all: &[&str]| {
+            matches_nothing(&Pattern::parse(pattern).unwrap(), &names(all))
+        };
+        assert!(told(".*", &["orders"]).ends_with("write * for every topic"));
+        let text = told("orders.*", &["a", "orders", "z"]);
+        assert!(text.contains("begin with \"orders.\": write orders* for"), "{text}");
+        assert!(told("orders.*", &["a", "order"]).ends_with("begin with \"orders.\""));
+        assert!(told("orders*", &["a"]).ends_with("described"));
+    }
+
+    #[test]
+    fn a_prefix_is_looked_up_in_order() {
+        let all = names(&["a", "orders", "orders.eu", "z"]);
+        for (start, is) in
+            [("orders", true), ("orders.", true), ("ord", true), ("", true), (".", false)]
+        {
+            assert_eq!(begins(&all, start), is, "{start:?}");
+        }
+        assert!(!begins(&all, "orders.f") && !begins(&all, "zz") && !begins(&names(&[]), ""));
     }
 }

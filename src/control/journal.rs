@@ -29,6 +29,26 @@ pub const NUMBER: &str = "isolog.number";
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WriterTag(pub u64);
 
+impl WriterTag {
+    /// Set in the tags of people's edits.
+    const EDITOR: u64 = 1 << 63;
+
+    /// The tag of a running isolog.
+    pub fn of_instance(thrown: u64) -> WriterTag {
+        WriterTag(thrown & !WriterTag::EDITOR)
+    }
+
+    /// The tag of a person's edit (`isolog journal`).
+    pub fn of_editor(thrown: u64) -> WriterTag {
+        WriterTag(thrown | WriterTag::EDITOR)
+    }
+
+    /// Whether a person wrote.
+    pub fn is_editor(self) -> bool {
+        self.0 & WriterTag::EDITOR != 0
+    }
+}
+
 /// What makes a batch count.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {

@@ -3,6 +3,7 @@
 //! It never decides about topics.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::control::facts::Reach;
 use crate::control::filter::TopicFilter;
@@ -10,8 +11,13 @@ use crate::control::row::LinkRow;
 use crate::control::row::Origin;
 use crate::control::row::Unreadable;
 use crate::control::start::StartSpec;
+use crate::control::task::TaskName;
+use crate::control::task::TaskTrack;
+use crate::control::task::configs::ConfigSync;
 use crate::control::topic::Fault;
 use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
 
 /// What people see of a link: `link_state` of Cluster Linking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +62,10 @@ pub struct LinkSettings {
     pub look_every_ms: i64,
     /// `cluster.link.paused` of a declared link.
     pub is_paused: bool,
+    /// The tasks that it has.
+    pub tasks: BTreeSet<TaskName>,
+    /// `topic.config.sync.*`.
+    pub configs: ConfigSync,
 }
 
 /// What is known of a link beside its row; gone with the process.
@@ -73,6 +83,21 @@ pub struct LinkTrack {
     pub is_looking: bool,
     /// What the last look could not do, by topic: the `AutoCreateMirror` task's errors.
     pub troubles: Vec<(String, Fault)>,
+    /// Topics that were refused for good, so that they are not begun at each look.
+    pub refused: BTreeMap<TopicName, Refused>,
+    /// What is known of the other tasks' turns, and when that one last had nothing to complain of.
+    pub tasks: BTreeMap<TaskName, TaskTrack>,
+}
+
+/// A topic that was to become a mirror and was refused for good.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The source topic, and what stood at the mirror's name.
+    pub ids: (TopicId, Option<TopicId>),
+    /// How often.
+    pub times: u32,
+    /// It is not begun again before, unless one of them is another one.
+    pub again_at: TimestampMs,
 }
 
 impl LinkTrack {

@@ -49,7 +49,6 @@ use crate::control::row::MirrorRow;
 use crate::control::row::Row;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
-use crate::control::topic::Status;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
@@ -139,6 +138,8 @@ pub struct Control {
     is_level: bool,
     /// This instance has the control role.
     is_holder: bool,
+    /// Who else wrote to the journal last, since it has been read, and when.
+    rival: Option<(WriterTag, TimestampMs)>,
     /// The journal is not the one that was read any more: a person must act.
     lost: Option<Fault>,
     intents: VecDeque<Intent>,
@@ -183,6 +184,7 @@ impl Control {
             declared: None,
             is_level: false,
             is_holder: false,
+            rival: None,
             lost: None,
             intents: VecDeque::new(),
             pending: None,
@@ -209,6 +211,9 @@ impl Control {
         let applied = self.fold.apply(batch);
         if let Applied::Counted(_, keys) = &applied {
             keys.iter().for_each(|key| self.reload(key));
+        }
+        if let Applied::Counted(Stamp { writer, .. }, _) = &applied {
+            self.note_writer(now, *writer);
         }
         let Some(pending) = &self.pending else { return self.look_through(now) };
         let ours = pending.write.stamp;
@@ -261,6 +266,7 @@ impl Control {
         if track.settings != settings {
             track.settings = settings;
             track.look_at = Some(now);
+            track.refused.clear();
             self.touch_link(link);
         }
         self.look_through(now);
@@ -336,15 +342,6 @@ impl Control {
     /// All links, with what people see of them.
     pub fn links(&self) -> impl Iterator<Item = (&LinkName, &LinkRow, LinkState)> {
         self.links.iter().map(|(name, row)| (name, row, self.state_of(name, row)))
-    }
-
-    /// All mirror topics, with what people see of them.
-    pub fn mirrors(&self) -> impl Iterator<Item = (&MirrorKey, &MirrorRow, Status)> {
-        self.mirrors.iter().filter_map(|(key, row)| {
-            let link = self.links.get(&key.0)?;
-            let status = self.tracks.get(key)?.status(row, &self.state_of(&key.0, link));
-            Some((key, row, status))
-        })
     }
 
     /// What is known of a mirror topic beside its row.
@@ -433,9 +430,15 @@ impl Control {
         if !self.mirrors.contains_key(&key) {
             track.failure = None; // of an earlier topic of that name
         }
+        if row.stage == Stage::LetGo {
+            track.forget_topic();
+        }
         track.take_over(&row);
         if row.stage != Stage::Setup {
             self.forget_trouble(&key);
+            if let Some(track) = self.link_tracks.get_mut(&key.0) {
+                track.refused.remove(&key.1);
+            }
         }
         self.mirrors.insert(key.clone(), row);
         self.dirty.insert(key);
@@ -444,10 +447,7 @@ impl Control {
     fn remove_mirror(&mut self, key: &MirrorKey) {
         self.mirrors.remove(key);
         if let Some(track) = self.tracks.get_mut(key) {
-            // what flow holds must come back whatever becomes of the name
-            let kept = std::mem::take(track);
-            let (held, tickets, failure) = (kept.held, kept.tickets, kept.failure);
-            *track = Track { held, tickets, failure, ..Track::default() };
+            track.forget_topic();
         }
         if let Some(owners) = self.owners.get_mut(&key.1) {
             owners.retain(|link| *link != key.0);

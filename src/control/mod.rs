@@ -26,4 +26,5 @@ pub mod order;
 pub mod row;
 pub mod rules;
 pub mod start;
+pub mod task;
 pub mod topic;

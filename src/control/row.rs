@@ -179,6 +179,9 @@ pub struct MirrorRow {
     pub starts: BTreeMap<PartitionId, Offset>,
     /// Configs that are to be set when the topic is given back, or its prefix is gone.
     pub owed: Changes,
+    /// What the source has of the configs that are different while the topic is mirrored: set
+    /// when it stops.
+    pub at_stop: Changes,
     /// What the topic is created with, beyond what its source has.
     pub configs: BTreeMap<String, String>,
     /// `replication.factor`; `None` is the destination's default.
@@ -322,6 +325,8 @@ struct MirrorText {
     adopted: Option<String>,
     starts: BTreeMap<i32, i64>,
     owed: Changes,
+    #[serde(default)]
+    at_stop: Changes,
     configs: BTreeMap<String, String>,
     replicas: Option<i16>,
     sealed: BTreeMap<i32, SealedText>,
@@ -352,6 +357,7 @@ impl From<&MirrorRow> for MirrorText {
             adopted,
             starts: row.starts.iter().map(|(at, start)| (at.0, start.get())).collect(),
             owed: row.owed.clone(),
+            at_stop: row.at_stop.clone(),
             configs: row.configs.clone(),
             replicas: row.replicas,
             sealed: sealed.collect(),
@@ -389,6 +395,7 @@ impl TryFrom<MirrorText> for MirrorRow {
             before: text.adopted.map(id).transpose()?.map_or(Before::Absent, Before::Adopted),
             starts,
             owed: text.owed,
+            at_stop: text.at_stop,
             configs: text.configs,
             replicas: text.replicas,
             sealed,
@@ -422,6 +429,7 @@ mod tests {
             before: Before::Adopted(TopicId([2; 16])),
             starts: BTreeMap::from([(PartitionId(2), offset(40))]),
             owed: Changes::from([("retention.ms".into(), None)]),
+            at_stop: Changes::from([("max.message.bytes".into(), Some("5".into()))]),
             configs: BTreeMap::from([("a".into(), "b".into())]),
             replicas: Some(3),
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
@@ -466,6 +474,11 @@ mod tests {
         check("mirror/dr/orders", Row::Mirror(mirror()));
         let fresh = MirrorRow { mirror_id: None, before: Before::Absent, ..mirror() };
         check("mirror/dr/orders", Row::Mirror(fresh));
+        let key = Key::parse("mirror/dr/orders").unwrap();
+        let json = Row::Mirror(mirror()).to_json();
+        let older = json.replace(r#""at_stop":{"max.message.bytes":"5"},"#, "");
+        let Ok(Row::Mirror(row)) = Row::parse(&key, &older) else { panic!("{older}") };
+        assert!(older != json && row.at_stop.is_empty());
     }
 
     #[test]

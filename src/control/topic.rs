@@ -12,6 +12,7 @@
 //!                └────────┴─ delete ─▶ Leaving ─▶ (no row)     ▼                                │
 //!                                       ▲                    Stopped ◀─────────────────────────┘
 //!                                       └───── delete ─────────┘
+//!                            └─▶ LetGo, where a filter would take it again at once
 //! ```
 //!
 //! Pause is no stage: a topic is paused *in* its stage, and nothing of it is wanted then.
@@ -63,6 +64,9 @@ pub enum Stage {
         /// Whether the mirror topic is deleted as well.
         topic: bool,
     },
+    /// No mirror topic any more, and remembered as long as its topic is there: a filter, or a name
+    /// in the settings, does not take it again; an order does.
+    LetGo,
 }
 
 impl Stage {
@@ -81,13 +85,15 @@ impl Stage {
             (Some(Stopped(a)), Some(Stopped(b))) => a == b,
             (Some(Stopped(_)), None) => true,
             (Some(Leaving { .. }), None) => true,
+            (Some(Leaving { topic: false }), Some(LetGo)) => true,
+            (Some(LetGo), None | Some(LetGo | Setup)) => true,
             _ => false,
         }
     }
 
     /// Whether nothing more is to come unless somebody orders it.
     pub fn is_pending(self) -> bool {
-        !matches!(self, Stage::Mirroring | Stage::Stopped(_))
+        !matches!(self, Stage::Mirroring | Stage::Stopped(_) | Stage::LetGo)
     }
 
     /// Whether the topic is, or will be, writable for others.
@@ -166,6 +172,8 @@ pub struct Track {
     pub doing: Option<DoId>,
     /// The last try failed: not before this time again.
     pub retry_at: Option<TimestampMs>,
+    /// How far that is, for people.
+    pub progress: Option<String>,
     /// How often in a row.
     pub failures: u32,
     /// What the last try said.
@@ -194,6 +202,8 @@ pub struct Track {
     pub grown: Option<i32>,
     /// What it is owed now, where the row is to say so.
     pub owed: Option<Changes>,
+    /// What it is to get when it stops, where the row is to say so.
+    pub at_stop: Option<Changes>,
     /// Its owed configs have been set since it was sealed.
     pub is_given_back: bool,
     /// The mirror topic has been deleted, as it was ordered.
@@ -253,7 +263,7 @@ impl Track {
     pub fn status(&self, row: &MirrorRow, link: &LinkState) -> Status {
         match row.stage {
             Stage::Setup => Status::PendingSetup,
-            Stage::Stopped(_) => Status::Stopped,
+            Stage::Stopped(_) | Stage::LetGo => Status::Stopped,
             Stage::Stopping | Stage::Sealing(_) | Stage::Leaving { .. } => Status::PendingStopped,
             Stage::Mirroring if self.fault.is_some() || !self.halted.is_empty() => Status::Failed,
             Stage::Mirroring => match link {
@@ -277,7 +287,7 @@ impl Track {
 mod tests {
     use super::*;
 
-    const ALL: [Option<Stage>; 10] = [
+    const ALL: [Option<Stage>; 11] = [
         None,
         Some(Stage::Setup),
         Some(Stage::Mirroring),
@@ -288,22 +298,24 @@ mod tests {
         Some(Stage::Stopped(How::Failover)),
         Some(Stage::Leaving { topic: false }),
         Some(Stage::Leaving { topic: true }),
+        Some(Stage::LetGo),
     ];
 
     /// A row for each stage of `ALL`: `x` where it may follow, `.` where not.
     #[test]
     fn every_cell_of_the_table_of_transitions() {
         let table = [
-            ".x........",
-            "xxx.....xx",
-            "..xx.x..xx",
-            "..xxxx..xx",
-            "....xxxxxx",
-            ".....x.xxx",
-            "x.....x.xx",
-            "x......xxx",
-            "x.......xx",
-            "x.......xx",
+            ".x.........",
+            "xxx.....xx.",
+            "..xx.x..xx.",
+            "..xxxx..xx.",
+            "....xxxxxx.",
+            ".....x.xxx.",
+            "x.....x.xx.",
+            "x......xxx.",
+            "x.......xxx",
+            "x.......xx.",
+            "xx......xxx",
         ];
         for (from, row) in ALL.iter().zip(table) {
             for (to, cell) in ALL.iter().zip(row.chars()) {

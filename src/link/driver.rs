@@ -59,12 +59,14 @@ use crate::settings::link::Defaults;
 
 mod claims;
 mod compare;
+mod configs;
 mod ctx;
 mod dos;
 mod hold;
 mod journal;
 mod looks;
 mod reach;
+mod rivals;
 mod starts;
 mod takes;
 mod tell;
@@ -149,9 +151,10 @@ impl Driver {
     pub fn trouble(&self) -> Option<String> {
         let troubles = lock(&self.shown.troubles);
         let first = troubles.values().next().cloned();
-        let is_level = self.registry.seen().is_level;
-        first.or_else(|| {
-            (!is_level)
+        let seen = self.registry.seen();
+        let now = self.world.wall.now();
+        first.or_else(|| rivals::told(&seen, now)).or_else(|| {
+            (!seen.is_level)
                 .then(|| "the journal (__isolog) has not been read to its end yet".to_owned())
         })
     }
@@ -229,7 +232,7 @@ pub fn start(
 fn tag(world: &World) -> WriterTag {
     let ms = u64::try_from(world.wall.now().0).unwrap_or(0);
     // the seed is of the process's id and its start, the time tells two with one seed apart
-    WriterTag(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    WriterTag::of_instance(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> Arc<Cluster> {
@@ -268,6 +271,7 @@ struct Hands {
     events: mpsc::Sender<Event>,
     links: BTreeMap<LinkName, Running>,
     destination: Arc<Cluster>,
+    rival: rivals::Known,
 }
 
 impl Hands {
@@ -278,7 +282,8 @@ impl Hands {
         destination: Arc<Cluster>,
     ) -> Hands {
         let links = BTreeMap::new();
-        Hands { defaults, claims, world, shown, registry, events, links, destination }
+        let rival = rivals::Known::default();
+        Hands { defaults, claims, world, shown, registry, events, links, destination, rival }
     }
 
     async fn run(mut self, mut work: mpsc::Receiver<Work>, mut keeper: JoinSet<()>) {
@@ -335,7 +340,9 @@ impl Hands {
             return running.ctx.clone();
         }
         let ctx = Arc::new(self.ctx(link));
-        lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
+        if !self.claims.has(link) {
+            lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
+        }
         tasks.spawn(drive(ctx.clone()));
         self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
         ctx
@@ -364,6 +371,7 @@ impl Hands {
 
     /// The rows are others: begins links that are new, ends those that are gone.
     fn follow(&mut self, seen: &Seen, tasks: &mut JoinSet<()>) {
+        self.rival.follow(seen);
         for (name, link) in &seen.links {
             if link.row.origin != Origin::Commanded {
                 continue;
@@ -425,10 +433,14 @@ impl Hands {
 /// All tasks of one link, until its stop token.
 async fn drive(ctx: Arc<Ctx>) {
     let mut beside = JoinSet::new();
-    beside.spawn(reach::keep(ctx.clone()));
+    match ctx.claims.has(&ctx.name) {
+        true => beside.spawn(rivals::rest(ctx.clone())),
+        false => beside.spawn(reach::keep(ctx.clone())),
+    };
     beside.spawn(looks::keep(ctx.clone()));
     beside.spawn(dos::keep(ctx.clone()));
     beside.spawn(starts::keep(ctx.clone()));
+    beside.spawn(configs::keep(ctx.clone()));
     beside.spawn(standing::keep(ctx.link.clone(), ctx.world.wall));
     let mut holding = JoinSet::new();
     holding.spawn(hold::keep(ctx.clone()));

@@ -25,6 +25,7 @@ use crate::cluster::keyed::Shown;
 use crate::cluster::peer_text;
 use crate::control;
 use crate::control::row::Key;
+use crate::control::row::Origin;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -89,6 +90,8 @@ pub struct Journal {
     saved: Saved,
     /// Mirror topics of links that were created by order, and whose they are.
     claimed: BTreeMap<TopicName, LinkName>,
+    /// A link of the same name was created by order.
+    has_namesake: bool,
     /// The topic whose rows were read.
     topic: Shown,
 }
@@ -173,10 +176,13 @@ impl Journal {
     ) -> Result<Journal, Unreadable> {
         let name = TopicName::new(TOPIC).expect("a legal name");
         let log = KeyedLog::open(destination, name, replicas).await?;
-        let rows = log.read(|key| own(key, &link).is_some() || is_of_mirror(key)).await?;
+        let namesake = control::row::Key::Link(link.clone()).to_string();
+        let is_read = |key: &str| own(key, &link).is_some() || is_of_mirror(key) || key == namesake;
+        let rows = log.read(is_read).await?;
         let saved = parse(&rows, &link, &source)?;
         let (claimed, topic) = (claimed(&rows), log.shown());
-        Ok(Journal { log, link, source, saved, claimed, topic })
+        let has_namesake = rows.get(&namesake).is_some_and(|row| is_commanded(&link, row));
+        Ok(Journal { log, link, source, saved, claimed, has_namesake, topic })
     }
 
     /// Whether the topic is still the one that was read, by metadata that were just read.
@@ -208,6 +214,11 @@ impl Journal {
     /// Nobody else may write into them.
     pub fn claimed(&self) -> &BTreeMap<TopicName, LinkName> {
         &self.claimed
+    }
+
+    /// Whether a link of the same name was created by order when the journal was read.
+    pub fn has_namesake(&self) -> bool {
+        self.has_namesake
     }
 
     /// Writes down what is new in `known`.
@@ -296,7 +307,8 @@ fn claimed(rows: &BTreeMap<String, String>) -> BTreeMap<TopicName, LinkName> {
         let key = Key::parse(text)?;
         let has_stopped = matches!(
             control::row::Row::parse(&key, value),
-            Ok(control::row::Row::Mirror(row)) if matches!(row.stage, Stage::Stopped(_))
+            Ok(control::row::Row::Mirror(row))
+                if matches!(row.stage, Stage::Stopped(_) | Stage::LetGo)
         );
         match key {
             Key::Mirror(link, topic) if !has_stopped => Some((topic, link)),
@@ -304,6 +316,12 @@ fn claimed(rows: &BTreeMap<String, String>) -> BTreeMap<TopicName, LinkName> {
         }
     });
     claimed.collect()
+}
+
+/// Whether the row of a link is of one that was created by order; one that cannot be read is.
+fn is_commanded(link: &LinkName, value: &str) -> bool {
+    let row = control::row::Row::parse(&Key::Link(link.clone()), value);
+    !matches!(row, Ok(control::row::Row::Link(row)) if row.origin == Origin::Declared)
 }
 
 /// What follows the link's name in the key of one of its rows.

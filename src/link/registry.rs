@@ -48,6 +48,8 @@ use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::order::Verb;
 use crate::control::row::Changes;
+use crate::control::task::TaskName;
+use crate::control::task::TaskTurn;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::flow::Wall;
@@ -87,12 +89,18 @@ pub enum Event {
     Observed(LookId, Result<Observed, Fault>),
     /// What came of a thing to do.
     Done(DoId, Result<Done, Failed>),
+    /// How far a thing to do is, for people.
+    Progress(DoId, String),
     /// What has become of a partition.
     Flow(FlowFact),
     /// What a mirror topic is owed from now on.
     Owed(MirrorKey, Changes),
+    /// What a mirror topic is to get when it stops.
+    AtStop(MirrorKey, Changes),
     /// How a link's source answers.
     Reach(LinkName, Reach),
+    /// What a turn of a link's task came to.
+    Task(LinkName, TaskName, TaskTurn),
     /// The journal took a write not at all, and why.
     Refused(WriteId, Fault),
 }
@@ -194,7 +202,8 @@ fn waits_for(seen: &Seen, order: &Order) -> String {
             mirror.row.source_topic == new.source && mirror.row.stage == Stage::Setup
         });
         if let Some((topic, mirror)) = set_up {
-            let why = mirror.reason.as_ref().map_or(String::new(), |why| format!(": {}", why.text));
+            let why = mirror.reason.as_ref().map(|why| &why.text).or(mirror.progress.as_ref());
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
             return format!("mirror topic '{topic}' to be set up at the destination{why}");
         }
     }
@@ -309,9 +318,12 @@ impl Keeper {
             Event::Settings(link, settings) => control.handle_settings(now, &link, settings),
             Event::Observed(id, observed) => control.handle_observed(now, id, observed),
             Event::Done(id, result) => control.handle_done(now, id, result),
+            Event::Progress(id, text) => control.handle_progress(id, text),
             Event::Flow(fact) => control.handle_flow(now, fact),
             Event::Owed(mirror, owed) => control.handle_owed(now, &mirror, owed),
+            Event::AtStop(mirror, real) => control.handle_at_stop(now, &mirror, real),
             Event::Reach(link, reach) => control.handle_reach(now, &link, reach),
+            Event::Task(link, name, turn) => control.handle_task(&link, name, turn),
             Event::Refused(id, fault) => control.handle_refused(now, id, fault),
         }
     }
@@ -358,6 +370,7 @@ impl Keeper {
         seen.is_level = control.is_level();
         seen.is_holder = control.is_holder();
         seen.is_writing = control.is_writing();
+        seen.rival = control.rival();
         while let Some(key) = control.poll_changed() {
             match MirrorSeen::of(control, &key) {
                 Some(mirror) => drop(seen.mirrors.insert(key, Arc::new(mirror))),

@@ -217,7 +217,8 @@ impl Starting {
         let link = &self.settings.link;
         let (filter, factor) =
             (link.topics.without(journal.claimed().keys()), link.replication_factor);
-        let taken = taken(&link.topics, journal.claimed());
+        let mut taken = taken(&link.topics, journal.claimed());
+        taken.extend(journal.has_namesake().then(|| namesake(&self.link.name)));
         let remembered = journal.saved().ids.keys().filter(|name| filter.matches(name));
         self.link.set(|status| {
             status.wanted.extend(remembered.map(|name| (name.clone(), name.clone())));
@@ -388,6 +389,16 @@ fn taken(filter: &TopicFilter, claimed: &BTreeMap<TopicName, LinkName>) -> Vec<T
         Trouble::new(topic, TroubleKind::Refused, text)
     };
     taken.map(trouble).collect()
+}
+
+/// A link of that name was created by order too.
+fn namesake(link: &LinkName) -> Trouble {
+    let text = format!(
+        "a link {link} was created by order too: this one runs, and nothing of that one is copied, \
+         nor are its mirror topics by this one: delete it (`isolog link delete {link} --force`; \
+         its topics stay) and start isolog again, or give [link.{link}] another name"
+    );
+    Trouble { subject: link.to_string(), kind: TroubleKind::Namesake, text }
 }
 
 /// Says what was let go, and where its log ends.

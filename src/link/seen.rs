@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::control::facts::MirrorKey;
-use crate::control::filter::TopicFilter;
+use crate::control::journal::WriterTag;
 use crate::control::link::LinkSettings;
 use crate::control::link::LinkState;
 use crate::control::link::LinkTrack;
 use crate::control::machine::Control;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
+use crate::control::task::TaskName;
 use crate::control::topic::Fault;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
@@ -29,6 +30,8 @@ pub struct Seen {
     pub is_holder: bool,
     /// A row is on its way to the journal.
     pub is_writing: bool,
+    /// Another isolog that wrote to the journal, and when it did last.
+    pub rival: Option<(WriterTag, TimestampMs)>,
     /// The links that the journal has.
     pub links: BTreeMap<LinkName, Arc<LinkSeen>>,
     /// Their mirror topics.
@@ -59,6 +62,8 @@ pub struct MirrorSeen {
     pub since: TimestampMs,
     /// Why it does not go on, where it does not.
     pub reason: Option<Fault>,
+    /// How far that is what is being done for it.
+    pub progress: Option<String>,
     /// Partitions that a rule stopped.
     pub halted: BTreeMap<PartitionId, Fault>,
 }
@@ -66,12 +71,14 @@ pub struct MirrorSeen {
 /// A task of a link, in Cluster Linking's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskSeen {
-    /// Such as `AutoCreateMirror`.
-    pub name: &'static str,
+    /// Which.
+    pub name: TaskName,
     /// Such as `IN_ERROR`.
     pub state: &'static str,
-    /// What it could not do, by topic.
+    /// What it could not do, by topic or group.
     pub errors: Vec<(String, Fault)>,
+    /// When it last could do everything.
+    pub succeeded: Option<TimestampMs>,
 }
 
 /// How many partitions of a link are how: `category_counts` of Cluster Linking.
@@ -139,7 +146,8 @@ impl MirrorSeen {
         };
         let halted = track.halted.clone();
         let since = track.shown.map_or(row.since, |shown| shown.since);
-        Some(MirrorSeen { row: row.clone(), status, since, reason, halted })
+        let (row, progress) = (row.clone(), track.progress.clone());
+        Some(MirrorSeen { row, status, since, reason, progress, halted })
     }
 
     /// Whether some of its partitions go on although the topic is FAILED.
@@ -153,8 +161,7 @@ impl LinkSeen {
     /// What is known of a link now.
     pub(super) fn of(row: &LinkRow, state: LinkState, track: Option<&LinkTrack>) -> LinkSeen {
         let settings = track.and_then(|track| track.settings.clone());
-        let troubles = track.map(|track| track.troubles.clone()).unwrap_or_default();
-        let tasks = tasks(&state, settings.as_ref().map(|settings| &settings.topics), troubles);
+        let tasks = TaskName::ALL.map(|name| task(name, &state, track)).into();
         LinkSeen { row: row.clone(), state, settings, tasks }
     }
 
@@ -167,25 +174,26 @@ impl LinkSeen {
     }
 }
 
-/// The tasks that are there, and of the others that nothing is configured.
-fn tasks(
-    state: &LinkState,
-    filter: Option<&TopicFilter>,
-    troubles: Vec<(String, Fault)>,
-) -> Vec<TaskSeen> {
-    let none = |name| TaskSeen { name, state: "NOT_CONFIGURED", errors: Vec::new() };
-    let is_configured = filter.is_some_and(TopicFilter::includes_anything);
-    let word = match state {
+/// A task, in Cluster Linking's words.
+fn task(name: TaskName, state: &LinkState, track: Option<&LinkTrack>) -> TaskSeen {
+    let none = TaskSeen { name, state: "NOT_CONFIGURED", errors: Vec::new(), succeeded: None };
+    let settings = track.and_then(|track| track.settings.as_ref());
+    let (Some(track), Some(settings)) = (track, settings) else { return none };
+    if !settings.tasks.contains(&name) {
+        return none;
+    }
+    let turns = track.tasks.get(&name);
+    let errors = match name {
+        TaskName::AutoCreateMirror => track.troubles.clone(),
+        _ => turns.map(|turns| turns.errors.clone()).unwrap_or_default(),
+    };
+    let state = match state {
         LinkState::Paused => "LINK_PAUSED",
         LinkState::Failed(_) => "LINK_FAILED",
         LinkState::Unavailable(_) => "LINK_UNAVAILABLE",
         LinkState::Unknown => "UNKNOWN",
-        LinkState::Active if troubles.is_empty() => "ACTIVE",
+        LinkState::Active if errors.is_empty() => "ACTIVE",
         LinkState::Active => "IN_ERROR",
     };
-    let create = match is_configured {
-        true => TaskSeen { name: "AutoCreateMirror", state: word, errors: troubles },
-        false => none("AutoCreateMirror"),
-    };
-    vec![none("AclSync"), create, none("ConsumerOffsetSync"), none("TopicConfigsSync")]
+    TaskSeen { name, state, errors, succeeded: turns.and_then(|turns| turns.succeeded) }
 }

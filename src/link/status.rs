@@ -19,6 +19,7 @@ use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
+use crate::link::seen::TaskSeen;
 use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::Snapshot;
 use crate::sync::trouble::Kind;
@@ -53,6 +54,8 @@ pub struct LinkStatus {
     pub troubles: Vec<Trouble>,
     /// What the last comparison of log starts could not do.
     pub behind_starts: Vec<Trouble>,
+    /// The tasks of a link that was created by order.
+    pub tasks: Vec<TaskSeen>,
     /// Topics that stand still as a whole or lack a right, by what their partitions show.
     pub standing: Vec<Trouble>,
     /// Why the clusters do not tell where partitions end, where none of them does.
@@ -89,6 +92,7 @@ impl Link {
             clusters: None,
             troubles: Vec::new(),
             behind_starts: Vec::new(),
+            tasks: Vec::new(),
             standing: Vec::new(),
             away: None,
             wanted: same_names(filter.literals().cloned()),

@@ -93,6 +93,22 @@ fn links(out: &mut String, links: &[LinkView]) {
             line(out, &meters::LINK_TROUBLES, &[&link.name, reason], count);
         }
     }
+    tasks(out, links);
+}
+
+fn tasks(out: &mut String, links: &[LinkView]) {
+    let all = || links.iter().flat_map(|link| link.tasks.iter().map(move |task| (link, task)));
+    head(out, &meters::LINK_TASK_COUNT);
+    for (link, task) in all() {
+        let labels = [&link.name, &task.name, &task.state, &task.code].map(String::as_str);
+        line(out, &meters::LINK_TASK_COUNT, &labels, 1);
+    }
+    head(out, &meters::LINK_TASK_SUCCEEDED_MS);
+    for (link, task) in all() {
+        if let Some(at) = task.succeeded_ms.and_then(|at| u64::try_from(at).ok()) {
+            line(out, &meters::LINK_TASK_SUCCEEDED_MS, &[&link.name, &task.name], at);
+        }
+    }
 }
 
 fn partitions(out: &mut String, partitions: &[PartitionView]) {

@@ -3,6 +3,7 @@
 //! It never computes a lag or a state: it copies what the links publish into views.
 
 use crate::link::driver::Driver;
+use crate::link::registry::TaskSeen;
 use crate::link::run::Link;
 use crate::link::run::LinkState;
 use crate::link::run::Trouble;
@@ -11,6 +12,7 @@ use crate::service::view::Check;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
+use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
 
 /// How many troubles are told with their texts where there is room for one reason.
@@ -103,7 +105,18 @@ fn view(link: &Link) -> LinkView {
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
         held_records: partitions.iter().map(|(_, seen)| seen.held_records).sum(),
         troubles: status.all_troubles().map(trouble).collect(),
+        tasks: status.tasks.iter().map(task).collect(),
         reason,
+    }
+}
+
+fn task(task: &TaskSeen) -> TaskView {
+    let code = task.errors.first().map_or("NO_ERROR", |(_, fault)| &fault.code);
+    TaskView {
+        name: task.name.word().to_owned(),
+        state: task.state.to_owned(),
+        code: code.to_owned(),
+        succeeded_ms: task.succeeded.map(|at| at.0),
     }
 }
 

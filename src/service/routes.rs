@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::Version;
 use axum::http::header;
 use axum::middleware;
 use axum::middleware::Next;
@@ -93,6 +94,7 @@ pub fn router(
     pages
         .merge(rest.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
+        .layer(middleware::from_fn(with_host))
 }
 
 impl Counter {
@@ -178,10 +180,15 @@ async fn partitions(
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let Counter { sight, partitions, large, .. } = counter;
     let text = move || {
+        let is_known = |name: &String| sight.links().iter().any(|link| link.name == *name);
+        if which.link.as_ref().is_some_and(|name| !is_known(name)) {
+            return None;
+        }
         let all = partitions.get(|| Arc::new(sorted(&*sight)));
-        serde_json::to_vec(&chosen(&all, &which))
+        Some(serde_json::to_vec(&chosen(&all, &which)))
     };
-    json(aside(&large, text).await?)
+    let unknown = Refusal(StatusCode::NOT_FOUND, "no such link: /v1/links has all that there are");
+    json(aside(&large, text).await?.ok_or(unknown)?)
 }
 
 fn sorted(sight: &dyn Sight) -> Vec<PartitionView> {
@@ -254,6 +261,19 @@ async fn within_time(request: Request, next: Next) -> Response {
     let late = Refusal(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long");
     let answer = tokio::time::timeout(ANSWER_WAIT_MAX, next.run(request)).await;
     answer.unwrap_or_else(|_| late.into_response())
+}
+
+/// A request of HTTP/1.1 names its host, once (RFC 9112, 3.2).
+async fn with_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let is_named = hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11;
+    match is_named {
+        true => next.run(request).await,
+        false => {
+            let text = "a request has one Host header, and one only (RFC 9112, 3.2)";
+            Refusal(StatusCode::BAD_REQUEST, text).into_response()
+        }
+    }
 }
 
 /// Nobody else is heard; who is let in goes with the request.

@@ -111,6 +111,29 @@ async fn every_route_answers() {
     assert!(status == 404 && body.contains("\"error_code\":404") && body.contains("/v1/links"));
 }
 
+/// RFC 9112, 3.2; HTTP/1.0 has no such header.
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let running = start().await;
+    let status = async |head: &str| {
+        let answer = running.send(&format!("GET /health/live {head}\r\n\r\n")).await;
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    let end = "Connection: close";
+    assert_eq!(status(&format!("HTTP/1.1\r\nHost: localhost\r\n{end}")).await, 200);
+    assert_eq!(status(&format!("HTTP/1.1\r\n{end}")).await, 400);
+    assert_eq!(status(&format!("HTTP/1.1\r\nHost: localhost\r\nHost: a\r\n{end}")).await, 400);
+    assert_eq!(status("HTTP/1.0").await, 200);
+}
+
+#[tokio::test]
+async fn partitions_of_a_link_that_is_not_there_are_a_404() {
+    let running = start().await;
+    let (status, body) = running.get("/v1/partitions?link=xx").await;
+    assert!(status == 404 && body.contains("/v1/links"), "{status} {body}");
+    assert_eq!(running.get("/v1/partitions?link=dr&topic=none").await, (200, "[]".into()));
+}
+
 /// Clients that know no chunks read every answer, also over HTTP/1.1.
 #[tokio::test]
 async fn every_answer_says_how_long_it_is() {
@@ -134,7 +157,7 @@ async fn partitions_are_sorted_and_chosen() {
     };
     assert_eq!(places("/v1/partitions").await, ["a-9", "a-10", "b-0"]);
     assert_eq!(places("/v1/partitions?topic=b&link=dr").await, ["b-0"]);
-    assert!(places("/v1/partitions?link=other").await.is_empty());
+    assert_eq!(running.get("/v1/partitions?link=other").await.0, 404);
     assert_eq!(running.get("/v1/partitions?topik=b").await.0, 400);
 }
 
@@ -184,7 +207,7 @@ async fn hear(stream: &mut TcpStream) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_stay_give_way_to_new_ones() {
     let running = start().await;
-    for request in ["GET /health/live HTTP/1.1\r\n\r\n", "GET /health"] {
+    for request in ["GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /health"] {
         let mut staying = Vec::new();
         for _ in 0..Limits::PORT.connections_max + 8 {
             let mut stream = running.open(request).await;
@@ -236,7 +259,7 @@ impl Sight for Many {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_give_way_and_end() {
     let patience = Duration::from_millis(100);
-    let ask = "GET /v1/partitions HTTP/1.1\r\n\r\n";
+    let ask = "GET /v1/partitions HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let limits = Limits { connections_max: 4, patience, ..Limits::PORT };
     let running = start_with(Arc::new(Many), Access::default(), limits).await;
     let mut deaf = Vec::new();
@@ -286,7 +309,8 @@ async fn large_answers_leave_seats_for_health() {
     .await;
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..=routes::LARGE_MAX {
-        let mut stream = running.open("GET /v1/partitions HTTP/1.1\r\n\r\n").await;
+        let mut stream =
+            running.open("GET /v1/partitions HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         asked.spawn(async move { hear(&mut stream).await });
     }
     // only the one that is too many has an answer

@@ -150,8 +150,24 @@ pub struct LinkView {
     /// What is wrong with topics, or could not be done for them.
     #[serde(default)]
     pub troubles: Vec<TroubleView>,
+    /// What it does beside records; none of a link of the config file.
+    #[serde(default)]
+    pub tasks: Vec<TaskView>,
     /// Why it is in that state; empty when all is well.
     pub reason: String,
+}
+
+/// A task of a link, as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Such as `TopicConfigsSync`.
+    pub name: String,
+    /// Such as `IN_ERROR`.
+    pub state: String,
+    /// The code of its first error, or `NO_ERROR`.
+    pub code: String,
+    /// When it last could do everything, in ms since 1970.
+    pub succeeded_ms: Option<i64>,
 }
 
 /// What is wrong with a topic or a pattern, as JSON shows it.

@@ -12,6 +12,8 @@ use crate::control;
 use crate::control::filter::TopicFilter;
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
+use crate::control::task::TaskName;
+use crate::control::task::configs::ConfigSync;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -29,6 +31,7 @@ use super::names::Stranger;
 use super::problem::Note;
 use super::problem::Problem;
 use super::property::Effect;
+use super::property::Kind;
 use super::property::Property;
 use super::property::Scope;
 use super::relations;
@@ -165,6 +168,7 @@ impl LinkSettings {
         let (section, mut problems) = desk.finish();
         let memory_bytes = i64::try_from(defaults.shared.memory_bytes).ok();
         problems.extend(relations::of_link(&section, memory_bytes, &defaults.destination));
+        problems.extend(misplaced(configs, &section, trust));
         let security = security::cluster(&section, Side::Source, trust);
         let security = security.map_err(|problem| problems.extend(problem)).ok();
         let settings =
@@ -185,8 +189,52 @@ impl LinkSettings {
             replicas: Some(self.link.replication_factor).filter(|factor| *factor > 0),
             look_every_ms: i64::try_from(age).unwrap_or(i64::MAX),
             is_paused: self.link.paused,
+            tasks: self.tasks(),
+            configs: self.configs(),
         }
     }
+
+    /// The tasks that the link has.
+    fn tasks(&self) -> BTreeSet<TaskName> {
+        let by_filter = self.link.topics.includes_anything();
+        let create = by_filter.then_some(TaskName::AutoCreateMirror);
+        let always = [TaskName::LogStartSync, TaskName::TopicConfigsSync];
+        create.into_iter().chain(always).collect()
+    }
+
+    /// `topic.config.sync.*`; a list that names nothing is no list.
+    fn configs(&self) -> ConfigSync {
+        let mut sync = ConfigSync::default();
+        if let Some(Value::Int(every)) = self.values.0.get("topic.config.sync.ms") {
+            sync.every_ms = *every;
+        }
+        if let Some(Value::Words(keys)) = self.values.0.get("topic.config.sync.include") {
+            sync.include = keys.iter().cloned().collect();
+        }
+        sync
+    }
+}
+
+/// Files that are named by who may name none, whether they would be read or not.
+fn misplaced(
+    configs: &BTreeMap<String, String>,
+    section: &Checked,
+    trust: &dyn Trust,
+) -> Vec<Problem> {
+    let wrong = |(name, path): (&String, &String)| {
+        let row = table::find(Scope::Commanded, name)?;
+        let is_told = section.is_wrong(name) || is_read(section, row.name);
+        let is_file = row.kind == Kind::File && !path.is_empty() && !is_told;
+        let text = is_file.then(|| trust.place(path).err()).flatten()?;
+        Some(Problem::at(section.place(), Some(row.name), text))
+    };
+    configs.iter().filter_map(wrong).collect()
+}
+
+/// Whether the file of a property is asked for as things are: then who asks tells.
+fn is_read(section: &Checked, name: &str) -> bool {
+    name.starts_with("ssl.")
+        && section.text("security.protocol").is_some_and(|word| word.contains("SSL"))
 }
 
 /// What is taken and not obeyed yet, after what the check itself notes.
@@ -241,7 +289,6 @@ pub fn refused(old: &LinkSettings, new: &LinkSettings) -> Vec<Problem> {
 mod tests {
     use super::*;
     use crate::settings::property::Default;
-    use crate::settings::property::Kind;
 
     const JAAS: &str = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
     const BASE: &[(&str, &str)] = &[("bootstrap.servers", "west:9092")];
@@ -363,6 +410,38 @@ mod tests {
         }
     }
 
+    /// Taken while nothing reads it, it would be named when somebody turns TLS on.
+    #[test]
+    fn files_are_named_by_nobody_from_elsewhere() {
+        for protocol in ["PLAINTEXT", "SSL"] {
+            for (name, path) in
+                [("ssl.truststore.location", "/etc/shadow"), ("ssl.keystore.location", "/x")]
+            {
+                let said = parse(&[(name, path), ("security.protocol", protocol)]).unwrap_err();
+                let [said] = said.as_slice() else { panic!("{said:?}") };
+                assert!(
+                    said.starts_with(&format!("{name}: names a file of this machine")),
+                    "{said}"
+                );
+                assert!(!said.contains(path), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn which_configs_follow_is_a_list_of_known_words() {
+        let sync = settings(&[]).for_control().configs;
+        assert_eq!(sync, ConfigSync::default());
+        let some = [("topic.config.sync.include", "segment.ms,cleanup.policy")];
+        let sync = settings(&some).for_control().configs;
+        assert!(sync.follows("segment.ms") && sync.follows("max.message.bytes"));
+        assert!(!sync.follows("retention.ms"));
+        for never in ["remote.storage.enable", "leader.replication.throttled.replicas", "x"] {
+            let said = parse(&[("topic.config.sync.include", never)]).unwrap_err();
+            assert!(said[0].contains("must be") && said[0].contains("segment.ms"), "{said:?}");
+        }
+    }
+
     #[test]
     fn modes_that_have_no_meaning_here_say_what_to_do() {
         for (name, word) in [("link.mode", "SOURCE"), ("connection.mode", "inbound")] {
@@ -384,7 +463,7 @@ mod tests {
             ("replica.socket.timeout.ms", "30000"),
             ("connections.max.idle.ms", "600000"),
             ("group.id", "hunter2"),
-            ("topic.config.sync.ms", "1000"),
+            ("acl.sync.ms", "1000"),
             ("link.mode", "BIDIRECTIONAL"),
             ("consumer.offset.sync.enable", "false"),
             ("reconnect.backoff.max.ms", "10"),
@@ -401,7 +480,7 @@ mod tests {
              deadline of every request",
             "reconnect.backoff.ms = 50: is beyond reconnect.backoff.max.ms and counts as that, 10, \
              as in Kafka's clients",
-            "topic.config.sync.ms: is kept and shown; what it is for comes with a later release",
+            "acl.sync.ms: is kept and shown; what it is for comes with a later release",
             "link.mode = BIDIRECTIONAL: is kept and shown; the orders of the other direction come \
              with a later release",
         ];

@@ -9,22 +9,19 @@ use crate::control::rules::CLEANUP;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::NO_LIMIT;
 use crate::control::rules::TIMESTAMPS;
+pub use crate::control::task::configs::BATCH_BYTES;
+use crate::control::task::configs::BATCH_BYTES_MIN;
+use crate::control::task::configs::SEGMENT_BYTES;
+use crate::control::task::configs::SEGMENT_BYTES_MIN;
 use crate::mirror::facts::Takes;
 use crate::mirror::facts::TimeLimits;
 use crate::mirror::halt::Halt;
 
-/// How large a file of the log may be: no batch may be larger.
-const SEGMENT_BYTES: &str = "segment.bytes";
-/// How large a batch may be.
-pub const BATCH_BYTES: &str = "max.message.bytes";
 /// Limits of timestamps since Kafka 3.6 (KIP-937), and the one before.
 const BEFORE: &str = TimeLimits::KEYS[0];
 const AFTER: &str = TimeLimits::KEYS[1];
 const LIMIT_BEFORE_3_6: &str = TimeLimits::KEYS[2];
 const LIMITS: [&str; 2] = [BEFORE, AFTER];
-/// What a new mirror topic takes at least, in bytes, whatever its source takes now: the source may
-/// hold larger batches of a time when it took them. It is the most that a lane reads as one batch.
-const BATCH_BYTES_MIN: u64 = 50 << 20;
 /// What a new mirror topic takes over from its source, whatever level the source has it from: the
 /// two brokers' defaults may differ, and retention decides which offsets are still there.
 const TAKEN_OVER: [&str; 4] = [CLEANUP, "retention.ms", "retention.bytes", BATCH_BYTES];
@@ -37,8 +34,6 @@ const TAKEN_IF_SET: [&str; 5] = [
     "max.compaction.lag.ms",
     "delete.retention.ms",
 ];
-/// The least `segment.bytes` that brokers since 4.1 take, in bytes.
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const KEYS_AT_SOURCE: [&str; 10] = {
     let ([a, b, c, d], [e, f, g, h, i]) = (TAKEN_OVER, TAKEN_IF_SET);
     [a, b, c, d, e, f, g, h, i, SEGMENT_BYTES]

@@ -13,6 +13,7 @@ use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::control::filter::Pattern;
+use crate::control::filter::begins;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
@@ -162,7 +163,7 @@ impl Topics {
             source.topics().into_iter().map(|topic| topic.name.clone()).collect();
         let idle = self.filter.includes().filter(|pattern| match pattern {
             Pattern::Literal(_) => false,
-            Pattern::Prefix(start) => !trouble::begins(&names, start),
+            Pattern::Prefix(start) => !begins(&names, start),
         });
         idle.map(|pattern| trouble::matches_nothing(pattern, &all)).collect()
     }

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::control::filter;
 use crate::control::filter::Pattern;
+use crate::control::task::TaskName;
 use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::sync::topics::MirrorTopic;
@@ -29,8 +31,12 @@ pub enum Kind {
     Surplus,
     /// The journal is not there, or cannot be read.
     Journal,
+    /// A link of that name was created by order as well.
+    Namesake,
     /// Its log start, or a config that it is owed, does not follow the source's.
     LogStart,
+    /// What a task of the link takes over beside records does not follow the source's.
+    NotSynced(TaskName),
 }
 
 impl Kind {
@@ -42,17 +48,21 @@ impl Kind {
             Kind::Missing(Side::Source) => "SOURCE_TOPIC_MISSING",
             Kind::Missing(Side::Destination) => "DESTINATION_TOPIC_MISSING",
             Kind::Hidden => "TOPIC_AUTHORIZATION_FAILED",
-            Kind::Refused => "TOPIC_REFUSED",
+            Kind::Refused | Kind::NotSynced(TaskName::AutoCreateMirror) => "TOPIC_REFUSED",
             Kind::Halted(label) => label,
             Kind::Surplus => "DESTINATION_PARTITIONS_SURPLUS",
             Kind::Journal => "JOURNAL_MISSING",
-            Kind::LogStart => "LOG_START_BEHIND",
+            Kind::Namesake => "LINK_NAME_TAKEN",
+            Kind::LogStart | Kind::NotSynced(TaskName::LogStartSync) => "LOG_START_BEHIND",
+            Kind::NotSynced(TaskName::AclSync) => "ACLS_NOT_SYNCED",
+            Kind::NotSynced(TaskName::ConsumerOffsetSync) => "CONSUMER_OFFSETS_NOT_SYNCED",
+            Kind::NotSynced(TaskName::TopicConfigsSync) => "TOPIC_CONFIGS_NOT_SYNCED",
         }
     }
 
     /// Whether something that is wanted is not copied because of it.
     pub fn stops_copying(self) -> bool {
-        !matches!(self, Kind::Surplus | Kind::LogStart)
+        !matches!(self, Kind::Surplus | Kind::LogStart | Kind::NotSynced(_))
     }
 }
 
@@ -107,63 +117,8 @@ pub(super) fn not_found(name: &TopicName, told: Option<impl fmt::Display>) -> Tr
     Trouble::new(name, Kind::NotFound, text)
 }
 
-/// Whether one of the names begins so.
-pub(super) fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
-    // names are in order of their letters
-    let from = match TopicName::new(start) {
-        Some(start) => names.range(start..),
-        None => return names.iter().any(|name| name.as_str().starts_with(start)),
-    };
-    from.take(1).any(|name| name.as_str().starts_with(start))
-}
-
-/// A prefix that matches nothing is often meant for a regular expression, as MirrorMaker has them.
+/// A prefix that matches nothing at the source, which has these topics.
 pub(super) fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> Trouble {
-    let subject = pattern.to_string();
-    let mut text = "no topic of the source begins so, or none that may be described".to_owned();
-    match subject.strip_suffix(".*") {
-        None => {}
-        Some("") => text.push_str("; it is no regular expression: write * for every topic"),
-        Some(start) => {
-            text.push_str(&format!(
-                "; it is no regular expression, but means names that begin with \"{start}.\""
-            ));
-            if begins(all, start) {
-                text.push_str(&format!(": write {start}* for those that begin with \"{start}\""));
-            }
-        }
-    }
-    Trouble { subject, kind: Kind::MatchesNothing, text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(all: &[&str]) -> BTreeSet<TopicName> {
-        all.iter().map(|name| TopicName::new(name).unwrap()).collect()
-    }
-
-    #[test]
-    fn a_prefix_that_is_meant_for_an_expression_is_told_what_it_is() {
-        let told = |pattern: &str, all: &[&str]| {
-            matches_nothing(&Pattern::parse(pattern).unwrap(), &names(all)).text
-        };
-        assert!(told(".*", &["orders"]).ends_with("write * for every topic"));
-        let text = told("orders.*", &["a", "orders", "z"]);
-        assert!(text.contains("begin with \"orders.\": write orders* for"), "{text}");
-        assert!(told("orders.*", &["a", "order"]).ends_with("begin with \"orders.\""));
-        assert!(told("orders*", &["a"]).ends_with("described"));
-    }
-
-    #[test]
-    fn a_prefix_is_looked_up_in_order() {
-        let all = names(&["a", "orders", "orders.eu", "z"]);
-        for (start, is) in
-            [("orders", true), ("orders.", true), ("ord", true), ("", true), (".", false)]
-        {
-            assert_eq!(begins(&all, start), is, "{start:?}");
-        }
-        assert!(!begins(&all, "orders.f") && !begins(&all, "zz") && !begins(&names(&[]), ""));
-    }
+    let text = filter::matches_nothing(pattern, all);
+    Trouble { subject: pattern.to_string(), kind: Kind::MatchesNothing, text }
 }

@@ -11,6 +11,7 @@ mod client_files;
 mod cluster;
 mod compacted;
 mod corrupt;
+mod followed;
 mod front;
 mod gallery;
 mod halts;

@@ -45,15 +45,15 @@ const BATCH: i64 = 10;
 /// For how long what must come is waited for.
 const WAIT: Duration = Duration::from_secs(90);
 
-fn name(text: &str) -> TopicName {
+pub(crate) fn name(text: &str) -> TopicName {
     TopicName::new(text).unwrap()
 }
 
-fn link(text: &str) -> LinkName {
+pub(crate) fn link(text: &str) -> LinkName {
     LinkName(text.into())
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WAIT;
     loop {
         if let Some(found) = look() {
@@ -65,14 +65,14 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// An isolog without a link in its config, in this process.
-struct Operated {
+pub(crate) struct Operated {
     runtime: Option<Runtime>,
-    driver: Driver,
+    pub(crate) driver: Driver,
     stop: CancellationToken,
 }
 
 impl Operated {
-    fn start(destination: &RealCluster, more: &str) -> Operated {
+    pub(crate) fn start(destination: &RealCluster, more: &str) -> Operated {
         let text = format!(
             "[destination]\nbootstrap.servers = \"{}\"\nmetadata.max.age.ms = 1000\n{more}",
             destination.bootstrap()
@@ -91,24 +91,24 @@ impl Operated {
         Operated { runtime: Some(runtime), driver, stop }
     }
 
-    fn order(&self, of: &str, verb: Verb) -> Vec<Outcome> {
+    pub(crate) fn order(&self, of: &str, verb: Verb) -> Vec<Outcome> {
         let order = Order { link: link(of), verb, is_dry: false };
         let runtime = self.runtime.as_ref().unwrap();
         runtime.block_on(self.driver.registry.order(order))
     }
 
-    fn obeyed(&self, of: &str, verb: Verb) {
+    pub(crate) fn obeyed(&self, of: &str, verb: Verb) {
         let outcomes = self.order(of, verb.clone());
         assert!(outcomes.iter().all(|one| one.result.is_ok()), "{verb:?}: {outcomes:?}");
     }
 
-    fn refused(&self, of: &str, verb: Verb, words: &str) {
+    pub(crate) fn refused(&self, of: &str, verb: Verb, words: &str) {
         let outcomes = self.order(of, verb.clone());
         let refusal = outcomes[0].result.clone().unwrap_err();
         assert!(refusal.text.contains(words), "{verb:?}: {refusal:?}");
     }
 
-    fn create_link(&self, of: &str, source: &str, more: &[(&str, &str)]) {
+    pub(crate) fn create_link(&self, of: &str, source: &str, more: &[(&str, &str)]) {
         let new = exact_link(source, more);
         self.obeyed(of, Verb::CreateLink(new));
         until(&format!("the settings of {of}"), || {
@@ -116,20 +116,20 @@ impl Operated {
         });
     }
 
-    fn create_mirror(&self, of: &str, source: &str) {
+    pub(crate) fn create_mirror(&self, of: &str, source: &str) {
         self.obeyed(of, Verb::CreateMirror(new_mirror(source)));
     }
 
-    fn mirrors(&self, of: &str, topic: &str, verb: MirrorVerb) {
+    pub(crate) fn mirrors(&self, of: &str, topic: &str, verb: MirrorVerb) {
         self.obeyed(of, Verb::Mirrors(vec![name(topic)], verb));
     }
 
-    fn seen(&self, of: &str, topic: &str) -> Option<MirrorSeen> {
+    pub(crate) fn seen(&self, of: &str, topic: &str) -> Option<MirrorSeen> {
         let seen = self.driver.registry.seen();
         seen.mirrors.get(&(link(of), name(topic))).map(|one| MirrorSeen::clone(one))
     }
 
-    fn wait_status(&self, of: &str, topic: &str, status: Status) {
+    pub(crate) fn wait_status(&self, of: &str, topic: &str, status: Status) {
         until(&format!("{topic} of {of} is {status:?}"), || {
             let seen = self.seen(of, topic);
             (seen.as_ref()?.status == status).then_some(())
@@ -137,14 +137,14 @@ impl Operated {
     }
 
     /// How many partitions of a mirror topic are held by flow, as people see it.
-    fn held(&self, topic: &str) -> usize {
+    pub(crate) fn held(&self, topic: &str) -> usize {
         let rows = self.driver.links().into_iter().flat_map(|link| link.partitions());
         rows.filter(|(one, seen)| one.mirror_topic == name(topic) && seen.state == "Mirroring")
             .count()
     }
 
     /// Nothing is answered any more, as after a kill.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
 }
@@ -159,27 +159,31 @@ impl Drop for Operated {
 }
 
 /// Two clusters, and who writes and reads there.
-struct Stage {
-    source: Hand,
-    destination: Hand,
-    clusters: (RealCluster, RealCluster),
+pub(crate) struct Stage {
+    pub(crate) source: Hand,
+    pub(crate) destination: Hand,
+    pub(crate) clusters: (RealCluster, RealCluster),
 }
 
 impl Stage {
-    fn start() -> Stage {
-        let clusters = RealCluster::plain_pair("4.3.1").unwrap();
+    pub(crate) fn start() -> Stage {
+        Stage::of("4.3.1")
+    }
+
+    pub(crate) fn of(version: &str) -> Stage {
+        let clusters = RealCluster::plain_pair(version).unwrap();
         let source = Hand::new(clusters.0.bootstrap());
         Stage { source, destination: Hand::new(clusters.1.bootstrap()), clusters }
     }
 
-    fn write(&self, topic: &str, partition: i32) {
+    pub(crate) fn write(&self, topic: &str, partition: i32) {
         let tag = format!("{topic}-{}", now_ms());
         let batch = Build::plain(now_ms(), &tag, BATCH as usize);
         self.source.produce(topic, partition, &batch).unwrap();
     }
 
     /// The mirror is level, and equal batch by batch.
-    fn copied(&self, topic: &str, mirror: &str, partition: i32) {
+    pub(crate) fn copied(&self, topic: &str, mirror: &str, partition: i32) {
         let want = self.source.ends(topic, partition).unwrap();
         until(&format!("{mirror}-{partition} ends as {topic}: {want:?}"), || {
             (self.destination.ends(mirror, partition).ok()? == want).then_some(())

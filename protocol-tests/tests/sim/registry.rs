@@ -8,6 +8,7 @@ use isolog::control::order::MirrorVerb;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Verb;
+use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
 use isolog::control::topic::Status;
 use isolog::ids::LinkName;
@@ -231,7 +232,7 @@ async fn what_a_filter_cannot_have_stands_in_the_task_of_the_link() {
         })
         .await;
     let seen = hands.registry.seen();
-    let create = |task: &&isolog::link::registry::TaskSeen| task.name == "AutoCreateMirror";
+    let create = |task: &&isolog::link::registry::TaskSeen| task.name == TaskName::AutoCreateMirror;
     let task = seen.links[&dr()].tasks.iter().find(create).expect("the task").clone();
     let codes: Vec<&str> = task.errors.iter().map(|(_, fault)| fault.code.as_str()).collect();
     assert_eq!(

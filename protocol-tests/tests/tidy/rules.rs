@@ -29,8 +29,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("flow", &["ids", "meters", "wire", "mirror", "cluster"]),
     ("sync", &["ids", "meters", "mirror", "control", "cluster"]),
     ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow"]),
-    ("link", &["ids", "meters", "mirror", "control", "cluster", "flow", "sync", "settings"]),
     ("audit", &["ids", "meters", "wire", "mirror", "cluster"]),
+    (
+        "link",
+        &["ids", "meters", "mirror", "control", "cluster", "flow", "sync", "settings", "audit"],
+    ),
     (
         "service",
         &["ids", "meters", "secure", "http", "mirror", "control", "settings", "link", "audit"],

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Failure;
+use super::LIST_LINKS;
 use super::Output;
 use super::Question;
 use super::Remote;
@@ -28,6 +29,7 @@ const LINKS: &[Column] = &[
     ("Error", "error"),
     ("Error Message", "error_message"),
 ];
+const CREATED: &[Column] = &[("Name", "link_name"), ("Created", "created")];
 const LINK: &[Column] = &[
     ("Name", "link_name"),
     ("Link Id", "link_id"),
@@ -49,9 +51,6 @@ const CONFIGS: &[Column] = &[
     ("Synonyms", "synonyms"),
 ];
 const TASKS: &[Column] = &[("Task Name", "task_name"), ("State", "state"), ("Errors", "errors")];
-
-/// What is tried where a link is not there.
-const LIST: &str = "isolog link list";
 
 /// What `isolog link` can be told.
 #[derive(clap::Args)]
@@ -180,6 +179,8 @@ struct Create {
     /// Do not reach the source first
     #[arg(long)]
     no_validate: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Obeys one command.
@@ -225,12 +226,15 @@ impl Create {
         let next = "isolog link list, or isolog link create --help";
         let question = Question { method: "POST", path: &["links"], query, body: Some(body), next };
         self.one.service.reached()?.ask(question).await?;
-        say(&match self.dry_run {
+        let text = match self.dry_run {
             true => format!("Link '{name}' could be created; nothing was done.\n"),
             false => {
                 format!("Created link '{name}'.\nNext: isolog mirror create TOPIC --link {name}\n")
             }
-        })
+        };
+        let mut made = Rows::new(CREATED);
+        made.push(vec![json!(name), json!(!self.dry_run)]);
+        say(&made.draw_one_or(self.output.format, &text))
     }
 }
 
@@ -270,7 +274,7 @@ impl One {
         let mut path = vec!["links", &self.link];
         path.extend(below);
         let query = query.to_vec();
-        let question = Question { method: "GET", path: &path, query, body: None, next: LIST };
+        let question = Question { method: "GET", path: &path, query, body: None, next: LIST_LINKS };
         self.service.reached()?.ask(question).await
     }
 }
@@ -280,8 +284,13 @@ fn field(value: &Value, name: &str) -> Value {
 }
 
 async fn list(remote: &Remote, output: &Output) -> Result<(), Failure> {
-    let question =
-        Question { method: "GET", path: &["links"], query: Vec::new(), body: None, next: LIST };
+    let question = Question {
+        method: "GET",
+        path: &["links"],
+        query: Vec::new(),
+        body: None,
+        next: LIST_LINKS,
+    };
     let mut rows = Rows::new(LINKS);
     for link in items(&remote.ask(question).await?) {
         rows.push(shown(&link, LINKS));
@@ -344,7 +353,7 @@ async fn pause(one: &One, is_paused: bool) -> Result<(), Failure> {
         path: &["links", name, "configs", "cluster.link.paused"],
         query: Vec::new(),
         body: Some(json!({"value": is_paused.to_string()})),
-        next: LIST,
+        next: LIST_LINKS,
     };
     one.service.reached()?.ask(question).await?;
     say(&format!("{} link '{name}'.\n", if is_paused { "Paused" } else { "Resumed" }))

@@ -28,6 +28,11 @@ const MIRRORS: &[Column] = &[
     ("Num Partition", "num_partition"),
     ("Max Per Partition Mirror Lag", "max_per_partition_mirror_lag"),
 ];
+const CREATED: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Created", "created"),
+];
 const PARTITIONS: &[Column] = &[
     ("Link Name", "link_name"),
     ("Mirror Topic Name", "mirror_topic_name"),
@@ -47,6 +52,9 @@ const ALTERED: &[Column] = &[
     ("Error Message", "error_message"),
     ("Error Code", "error_code"),
 ];
+
+/// A lag that nobody knows, as the service and Cluster Linking's own command line have it.
+const UNKNOWN: i64 = -1;
 
 /// What is tried where a mirror topic is not there.
 const LIST: &str = "isolog mirror list";
@@ -121,6 +129,8 @@ struct Create {
     dry_run: bool,
     #[command(flatten)]
     service: Service,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(clap::Args)]
@@ -189,13 +199,16 @@ impl Create {
             next,
         };
         self.service.reached()?.ask(question).await?;
-        say(&match self.dry_run {
+        let text = match self.dry_run {
             true => format!("Mirror topic '{topic}' could be created; nothing was done.\n"),
             false => format!(
                 "Created mirror topic '{topic}'.\n\
                  Next: isolog mirror describe {topic} --link {link}\n"
             ),
-        })
+        };
+        let mut made = Rows::new(CREATED);
+        made.push(vec![json!(link), json!(topic), json!(!self.dry_run)]);
+        say(&made.draw_one_or(self.output.format, &text))
     }
 }
 
@@ -228,7 +241,7 @@ async fn list(
         let lags = lags.into_iter().flatten().filter_map(|lag| lag.get("lag")?.as_i64());
         let lags: Vec<i64> = lags.collect();
         // one that is not known may be the largest
-        let most = if lags.contains(&-1) { None } else { lags.into_iter().max() };
+        let most = if lags.contains(&UNKNOWN) { UNKNOWN } else { most_of(lags) };
         rows.push(vec![
             field(&mirror, "link_name"),
             field(&mirror, "mirror_topic_name"),
@@ -236,7 +249,7 @@ async fn list(
             field(&mirror, "mirror_status"),
             field(&mirror, "state_time_ms"),
             field(&mirror, "num_partitions"),
-            most.map_or(json!("?"), |most| json!(most)),
+            json!(most),
         ]);
     }
     say(&rows.draw(output.format))
@@ -244,6 +257,11 @@ async fn list(
 
 fn field(value: &Value, name: &str) -> Value {
     value.get(name).cloned().unwrap_or(Value::Null)
+}
+
+/// The largest lag; one of no partition is not known.
+fn most_of(lags: Vec<i64>) -> i64 {
+    lags.into_iter().max().unwrap_or(UNKNOWN)
 }
 
 /// The link of a mirror topic: the one that is named, or the only one that has it.

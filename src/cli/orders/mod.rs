@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
@@ -35,13 +36,22 @@ pub use self::mirror::run as mirror;
 pub(super) const ADDRESS_DEFAULT: &str = "127.0.0.1:8472";
 /// What stays as it is in a segment of a path (RFC 3986, 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What is tried where a link is not there.
+const LIST_LINKS: &str = "isolog link list";
+/// The status of what is refused since too much is going on; nothing of it was done.
+const BUSY: u16 = 429;
+/// How often something is asked that is answered so, and the first pause between, which doubles:
+/// about 6 s together.
+const BUSY_TRIES_MAX: u32 = 6;
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// The most bytes of a file with a token.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Which isolog is asked, and as whom.
 #[derive(clap::Args)]
 struct Service {
-    /// Where the running isolog listens [default: http://127.0.0.1:8472]
+    /// Where the running isolog listens; goes before the address of --service-config, whose token
+    /// is sent all the same [default: http://127.0.0.1:8472]
     #[arg(long, value_name = "URL", env = "ISOLOG_URL", value_parser = parse_url)]
     url: Option<Address>,
     /// The config file of the running isolog: its `listen` is asked, with its token
@@ -101,11 +111,15 @@ pub(super) fn of_config(path: &Path) -> Result<(Address, Access), Failure> {
 impl Service {
     /// Who is asked; a token that is given by itself stands before the config's.
     fn reached(&self) -> Result<Remote, Failure> {
-        let (address, mut access) = match (&self.url, &self.service_config) {
-            (Some(address), _) => (address.clone(), Access::default()),
-            (None, Some(path)) => of_config(path)?,
-            (None, None) => (Address(ADDRESS_DEFAULT.to_owned()), Access::default()),
+        let (mut address, mut access) = match &self.service_config {
+            Some(path) => of_config(path)?,
+            None => (Address(ADDRESS_DEFAULT.to_owned()), Access::default()),
         };
+        // who gives both means the same isolog by another address: its token goes along, and its
+        // certificate, since only that is believed
+        if let Some(url) = &self.url {
+            address.clone_from(url);
+        }
         if let Some(token) = self.token()? {
             access.token = Some(token);
         }
@@ -159,7 +173,7 @@ impl Remote {
     /// The destination's id, which every path begins with.
     async fn cluster(&self) -> Result<String, Failure> {
         let answer = self.send("GET", "/kafka/v3/clusters", None).await?;
-        let value = self.read(&answer, "is it isolog that listens there?")?;
+        let value = self.read(&answer, "look whether it is isolog that listens there")?;
         let id = value.pointer("/data/0/cluster_id").and_then(Value::as_str);
         id.map(str::to_owned).ok_or_else(|| self.odd())
     }
@@ -189,8 +203,18 @@ impl Remote {
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
         let body = body.map(Value::to_string);
-        let sent = ask::send(&self.address, method, path, body, &self.access).await;
-        sent.map_err(Failure::Failed)
+        let mut pause = BUSY_PAUSE;
+        for tried in 1.. {
+            let sent = ask::send(&self.address, method, path, body.clone(), &self.access).await;
+            let answer = sent.map_err(Failure::Failed)?;
+            // nothing of such an order was done
+            if answer.status.as_u16() != BUSY || tried >= BUSY_TRIES_MAX {
+                return Ok(answer);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(self.odd())
     }
 
     fn read(&self, answer: &Answer, next: &str) -> Result<Value, Failure> {
@@ -211,6 +235,7 @@ impl Remote {
             404 if text.contains("no such path") || text.contains("there are /metrics") => {
                 "the isolog there takes no orders: start one of this version"
             }
+            404 if text.starts_with("Cluster link") => LIST_LINKS,
             _ => next,
         };
         let (status, address) = (answer.status.as_u16(), &self.address);

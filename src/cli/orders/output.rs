@@ -54,6 +54,11 @@ impl Rows {
         }
     }
 
+    /// A sentence for people, the only row for programs.
+    pub fn draw_one_or(&self, format: Format, sentence: &str) -> String {
+        if format == Format::Human { sentence.to_owned() } else { self.draw_one(format) }
+    }
+
     fn table(&self) -> String {
         let heads: Vec<&str> = self.columns.iter().map(|(head, _)| *head).collect();
         let is_number = |at: &usize| {
@@ -146,6 +151,8 @@ mod tests {
         let one = rows().draw_one(Format::Human);
         assert!(one.lines().any(|line| line.trim_start().starts_with("Link Name")), "{one}");
         assert_eq!(rows().draw_one(Format::Yaml), "lag: 5\nlink_name: \"dr\"\n");
+        assert_eq!(rows().draw_one_or(Format::Human, "Done.\n"), "Done.\n");
+        assert_eq!(rows().draw_one_or(Format::Yaml, "x"), rows().draw_one(Format::Yaml));
         let none = Rows::new(COLUMNS);
         assert_eq!(none.draw(Format::Human), "None.\n");
         assert_eq!(

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::control::advance::MISSING_MAX;
 use crate::control::decide::Begin;
 use crate::control::discover;
 use crate::control::discover::Plan;
@@ -21,6 +22,7 @@ use crate::control::facts::Reach;
 use crate::control::facts::TopicFacts;
 use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
+use crate::control::link::Refused;
 use crate::control::machine::Control;
 use crate::control::machine::Intent;
 use crate::control::machine::LOOK_TOPICS_MAX;
@@ -34,6 +36,8 @@ use crate::control::row::Before;
 use crate::control::row::Changes;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
+use crate::control::task::TaskName;
+use crate::control::task::TaskTurn;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
@@ -45,10 +49,32 @@ use crate::ids::TopicName;
 const RETRY_MS_MIN: i64 = 500;
 /// The longest.
 const RETRY_MS_MAX: i64 = 30_000;
+/// The first pause before a topic is begun again that was refused for good, in ms; it doubles: what
+/// refused it, a limit or a number of brokers, may be another one by then.
+const REFUSED_MS_MIN: i64 = 30_000;
+/// The longest.
+const REFUSED_MS_MAX: i64 = 3_600_000;
+/// How soon a topic is looked for again that is missing, in ms, until it is there or counts as
+/// deleted.
+const MISSING_LOOK_MS: i64 = 5_000;
 /// The pause after a look that failed, in ms, unless the link looks more often.
 const LOOK_RETRY_MS_MAX: i64 = 10_000;
 
 impl Track {
+    /// What is known of a topic that is no mirror any more is forgotten; what flow holds must come
+    /// back whatever becomes of the name.
+    pub(super) fn forget_topic(&mut self) {
+        let kept = std::mem::take(self);
+        let (held, tickets, failure) = (kept.held, kept.tickets, kept.failure);
+        *self = Track { held, tickets, failure, ..Track::default() };
+    }
+
+    /// It was missing in the last look, and not yet often enough to count as deleted.
+    fn may_be_deleted(&self) -> bool {
+        let (source, mirror) = self.missing;
+        [source, mirror].iter().any(|looks| (1..MISSING_MAX).contains(looks))
+    }
+
     /// Another row stands in the journal: what it says already need not be known besides.
     pub(super) fn take_over(&mut self, row: &MirrorRow) {
         if row.stage != Stage::Stopping {
@@ -64,6 +90,9 @@ impl Track {
         }
         if row.stage != Stage::Mirroring || self.owed.as_ref() == Some(&row.owed) {
             self.owed = None;
+        }
+        if row.stage != Stage::Mirroring || self.at_stop.as_ref() == Some(&row.at_stop) {
+            self.at_stop = None;
         }
     }
 }
@@ -82,7 +111,7 @@ impl Control {
             }
             (Some(Looking::All(link)), _) => self.look_again(now, &link),
             (Some(Looking::Found(link, wanted)), Ok(Observed::Topics(facts))) => {
-                self.begin_found(&link, &wanted, facts);
+                self.begin_found(now, &link, &wanted, facts);
             }
             (Some(Looking::Order(ticket, order)), Ok(Observed::Topics(mut facts))) => {
                 let facts = facts.remove(&order.2.1);
@@ -103,26 +132,31 @@ impl Control {
         let Some(track) = self.link_tracks.get_mut(link) else { return };
         track.is_looking = false;
         let Some(settings) = track.settings.clone() else { return };
-        track.look_at = Some(TimestampMs(now.0.saturating_add(settings.look_every_ms)));
         self.dirty_links.insert(link.clone());
         let first = (link.clone(), TopicName::new("-").expect("a legal name"));
         let own = self.mirrors.range(first..).take_while(|((of, _), _)| of == link);
-        let mut known = BTreeSet::new();
+        let (mut known, mut pause) = (BTreeSet::new(), settings.look_every_ms);
         for (key, row) in own {
             known.insert(&key.1);
             if let Some(track) = self.tracks.get_mut(key) {
                 discover::observe(track, row, key, topics);
+                if track.may_be_deleted() {
+                    pause = pause.min(MISSING_LOOK_MS);
+                }
                 self.dirty.insert(key.clone());
             }
         }
         let Plan { begin, troubles } = discover::plan(&settings, &known, topics);
         if let Some(track) = self.link_tracks.get_mut(link) {
+            track.look_at = Some(TimestampMs(now.0.saturating_add(pause)));
             // what was refused stays so until it is decided again
             let again = |(name, _): &(String, Fault)| {
                 begin.iter().any(|(wanted, _)| wanted.mirror.as_str() == name)
             };
             track.troubles.retain(again);
             track.troubles.extend(troubles);
+            let turn = TaskTurn { at: now, errors: track.troubles.clone() };
+            track.tasks.entry(TaskName::AutoCreateMirror).or_default().take_in(turn);
         }
         for some in begin.chunks(LOOK_TOPICS_MAX) {
             let asked = some.iter().map(|(wanted, _)| wanted.clone()).collect();
@@ -142,6 +176,7 @@ impl Control {
 
     fn begin_found(
         &mut self,
+        now: TimestampMs,
         link: &LinkName,
         wanted: &BTreeMap<TopicName, (Wanted, MadeBy)>,
         facts: BTreeMap<TopicName, TopicFacts>,
@@ -150,10 +185,45 @@ impl Control {
         let replicas = settings.and_then(|settings| settings.replicas);
         for (mirror, facts) in facts {
             let Some((wanted, made_by)) = wanted.get(&mirror) else { continue };
+            if self.is_refused(now, link, &mirror, &facts) {
+                continue;
+            }
             let (source, configs) = (wanted.source.clone(), BTreeMap::new());
             let begin = Begin { source, made_by: *made_by, replicas, configs, facts };
             self.intents.push_back(Intent::Begin((link.clone(), mirror), Box::new(begin), None));
         }
+    }
+
+    /// Whether the same two topics were refused for good not long ago.
+    fn is_refused(
+        &self,
+        now: TimestampMs,
+        link: &LinkName,
+        mirror: &TopicName,
+        facts: &TopicFacts,
+    ) -> bool {
+        let track = self.link_tracks.get(link);
+        let refused = track.and_then(|track| track.refused.get(mirror));
+        let ids = facts.source.seen().map(|seen| seen.id);
+        let ids = ids.map(|source| (source, facts.mirror.seen().map(|seen| seen.id)));
+        refused.is_some_and(|refused| Some(refused.ids) == ids && refused.again_at > now)
+    }
+
+    /// What a filter or a name wants and cannot have; its row goes, and says nothing more.
+    fn note_refused(&mut self, now: TimestampMs, key: &MirrorKey, row: &MirrorRow, fault: Fault) {
+        let mirror = match row.before {
+            Before::Adopted(id) => Some(id),
+            Before::Absent => None,
+        };
+        if let Some(track) = self.link_tracks.get_mut(&key.0) {
+            let ids = (row.source_id, mirror);
+            let before = track.refused.get(&key.1).filter(|before| before.ids == ids);
+            let times = before.map_or(0, |before| before.times);
+            let pause = REFUSED_MS_MIN.saturating_mul(1 << times.min(16)).min(REFUSED_MS_MAX);
+            let again_at = TimestampMs(now.0.saturating_add(pause));
+            track.refused.insert(key.1.clone(), Refused { ids, times: times + 1, again_at });
+        }
+        self.note_trouble(key, fault);
     }
 
     fn begin_ordered(
@@ -183,11 +253,11 @@ impl Control {
         let Some(key) = self.doing.remove(&id) else { return };
         let adopted = self.mirrors.get(&key).map(|row| row.before);
         let setting_up = self.mirrors.get(&key).filter(|row| row.stage == Stage::Setup);
-        let made_by = setting_up.map(|row| row.made_by);
+        let found = setting_up.filter(|row| row.made_by != MadeBy::Order).cloned();
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
             return self.look_through(now);
         };
-        track.doing = None;
+        (track.doing, track.progress) = (None, None);
         if result.is_ok() {
             (track.failure, track.failures, track.retry_at) = (None, 0, None);
         }
@@ -205,16 +275,24 @@ impl Control {
                 let pause = RETRY_MS_MIN.saturating_mul(1 << track.failures.min(16));
                 track.retry_at = Some(TimestampMs(now.0 + pause.min(RETRY_MS_MAX)));
                 track.failures += 1;
-                let is_final = failed.is_final && made_by.is_some_and(|by| by != MadeBy::Order);
-                let refused = is_final.then(|| failed.fault.clone());
+                let refused = failed.is_final.then(|| failed.fault.clone());
                 track.failure = Some(failed);
-                if let Some(fault) = refused {
-                    self.note_trouble(&key, fault); // its row goes, and says nothing more
+                if let (Some(fault), Some(row)) = (refused, found) {
+                    self.note_refused(now, &key, &row, fault);
                 }
             }
         }
         self.dirty.insert(key);
         self.look_through(now);
+    }
+
+    /// How far something is that is being done.
+    pub fn handle_progress(&mut self, id: DoId, text: String) {
+        let key = self.doing.get(&id);
+        if let Some(track) = key.and_then(|key| self.tracks.get_mut(key)) {
+            track.progress = Some(text);
+            self.changed.extend(key.cloned());
+        }
     }
 
     /// What has become of a partition. A fact under an older number is late, and nothing more.
@@ -257,6 +335,23 @@ impl Control {
             self.dirty.insert(mirror.clone());
         }
         self.look_through(now);
+    }
+
+    /// What a mirror topic is to get when it stops, to be written down.
+    pub fn handle_at_stop(&mut self, now: TimestampMs, mirror: &MirrorKey, at_stop: Changes) {
+        let is_news = self.mirrors.get(mirror).is_some_and(|row| row.at_stop != at_stop);
+        if let Some(track) = self.tracks.get_mut(mirror) {
+            track.at_stop = Some(at_stop).filter(|_| is_news);
+            self.dirty.insert(mirror.clone());
+        }
+        self.look_through(now);
+    }
+
+    /// What a turn of a link's task came to; a link that is gone has none.
+    pub fn handle_task(&mut self, link: &LinkName, name: TaskName, turn: TaskTurn) {
+        if let Some(track) = self.link_tracks.get_mut(link) {
+            track.tasks.entry(name).or_default().take_in(turn);
+        }
     }
 
     /// How a link's source answers.

@@ -8,6 +8,7 @@ use crate::control::facts::LookId;
 use crate::control::facts::MirrorKey;
 use crate::control::facts::Reach;
 use crate::control::facts::TopicSpec;
+use crate::control::journal::WriterTag;
 use crate::control::link::LinkState;
 use crate::control::machine::Control;
 use crate::control::machine::Due;
@@ -33,9 +34,20 @@ impl Control {
 
     /// A mirror topic with what people see of it and of its link; `None` once it is forgotten.
     pub fn mirror(&self, key: &MirrorKey) -> Option<(&MirrorRow, Status, LinkState)> {
-        let (row, link) = (self.mirrors.get(key)?, self.links.get(&key.0)?);
+        let row = self.mirrors.get(key).filter(|row| row.stage != Stage::LetGo)?;
+        let link = self.links.get(&key.0)?;
         let state = self.state_of(&key.0, link);
         Some((row, self.tracks.get(key)?.status(row, &state), state))
+    }
+
+    /// All mirror topics, with what people see of them.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&MirrorKey, &MirrorRow, Status)> {
+        let shown = self.mirrors.iter().filter(|(_, row)| row.stage != Stage::LetGo);
+        shown.filter_map(|(key, row)| {
+            let link = self.links.get(&key.0)?;
+            let status = self.tracks.get(key)?.status(row, &self.state_of(&key.0, link));
+            Some((key, row, status))
+        })
     }
 
     /// Since when people see what they see.
@@ -51,6 +63,18 @@ impl Control {
     pub fn handle_lost(&mut self, now: TimestampMs, fault: Fault) {
         self.lost = Some(fault);
         self.handle_role(now, false);
+    }
+
+    /// Rows of an earlier run of this process are read before the journal is level.
+    pub(super) fn note_writer(&mut self, now: TimestampMs, writer: WriterTag) {
+        if self.is_level && writer != self.tag && !writer.is_editor() {
+            self.rival = Some((writer, now));
+        }
+    }
+
+    /// Another isolog that wrote to the journal since it has been read, and when it did last.
+    pub fn rival(&self) -> Option<(WriterTag, TimestampMs)> {
+        self.rival
     }
 
     /// Whether the journal has been read up to where it ended at the start.
@@ -197,7 +221,7 @@ impl Control {
             }
         }
         for track in self.tracks.values_mut() {
-            track.doing = None;
+            (track.doing, track.progress) = (None, None);
         }
         self.link_tracks.values_mut().for_each(|track| track.is_looking = false);
         self.doing.clear();

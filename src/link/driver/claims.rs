@@ -18,6 +18,11 @@ impl Claims {
         Claims(Arc::new(declared))
     }
 
+    /// Whether the config file has a link of that name.
+    pub fn has(&self, link: &LinkName) -> bool {
+        self.0.iter().any(|(name, _)| name == link)
+    }
+
     /// The declared link that mirrors, or would mirror, into a topic of that name.
     pub fn declared(&self, mirror: &TopicName) -> Option<&LinkName> {
         let one = self.0.iter().find(|(_, filter)| filter.matches(mirror))?;

@@ -1,27 +1,37 @@
 //! Whether what stands at a mirror's name may be gone on with: its log must be a prefix of the
-//! source's.
+//! source's, and everything that both still hold is compared before anything is appended.
 //!
-//! It never writes. A topic without a record is a prefix of any; what holds records is refused,
-//! since its records would have to be compared one by one first.
+//! It never writes, and never takes equal ends for equal logs.
 
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio::time::interval;
+
+use crate::audit::prefix::Ends;
+use crate::audit::prefix::NotPrefix;
+pub(super) use crate::audit::prefix::Pair;
+use crate::audit::prefix::Progress;
+use crate::audit::prefix::prefix;
 use crate::cluster::Cluster;
+use crate::control::facts::DoId;
 use crate::control::facts::Failed;
 use crate::control::topic::Fault;
+use crate::control::topic::Stage;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::looks;
+use crate::link::registry::Event;
 use crate::sync::apply;
 
-/// A source topic, and the topic that is to become its mirror.
-#[derive(Clone, Debug)]
-pub(super) struct Pair {
-    pub source: (TopicName, TopicId),
-    pub mirror: (TopicName, TopicId),
-}
+/// How often it is told how far a comparison is.
+const TELL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Says nothing where it may; the fault is final where it may not.
-pub(super) async fn compare(ctx: &Ctx, pair: Pair) -> Result<(), Failed> {
+pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Failed> {
     let session = looks::session(ctx).await;
     let session = session.map_err(|fault| Failed { fault, is_final: false })?;
     same(&session.source, &pair.source).await?;
@@ -31,12 +41,61 @@ pub(super) async fn compare(ctx: &Ctx, pair: Pair) -> Result<(), Failed> {
         tracing::info!(link = %ctx.name, topic = %name, "is there and empty: it is taken over");
         return Ok(());
     }
+    let both = Ends {
+        source: &session.source,
+        destination: &ctx.destination,
+        committed_only: session.settings.link.committed_only,
+    };
+    let progress = Progress::default();
+    let goes_on = || is_wanted(ctx, name);
+    let mut comparing = pin!(prefix(both, &pair, &progress, &goes_on));
+    let mut tick = interval(TELL_PAUSE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let compared = loop {
+        tokio::select! {
+            biased;
+            compared = &mut comparing => break compared,
+            _ = tick.tick() => tell(ctx, id, name, &progress).await,
+        }
+    };
+    compared.map_err(|error| refused(name, &error))?;
+    let offsets = progress.all.load(Relaxed);
+    let text = "is adopted: all that both topics hold is equal";
+    tracing::info!(link = %ctx.name, topic = %name, offsets, "{text}");
+    Ok(())
+}
+
+/// Whether it is still to become a mirror: an order may have let it go meanwhile.
+fn is_wanted(ctx: &Ctx, mirror: &TopicName) -> bool {
+    let seen = ctx.registry.seen();
+    let row = seen.mirrors.get(&(ctx.name.clone(), mirror.clone())).map(|one| one.row.stage);
+    !ctx.stop.is_cancelled() && row == Some(Stage::Setup)
+}
+
+async fn tell(ctx: &Ctx, id: DoId, name: &TopicName, progress: &Progress) {
+    let (done, all) = (progress.done.load(Relaxed), progress.all.load(Relaxed));
+    let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0);
     let text = format!(
-        "topic {name} is there at the destination and holds records: this version of isolog adopts \
-         a topic that is not empty only for a link of the config file that names it in \
-         mirror.topics; delete it there, or declare the link"
+        "the topic was there: what both clusters hold of it is compared before the first append, \
+         {done} of {all} offsets so far ({percent} %)"
     );
-    Err(Failed { fault: Fault { code: "TOPIC_EXISTS_ERROR".to_owned(), text }, is_final: true })
+    tracing::info!(link = %ctx.name, topic = %name, "{text}");
+    ctx.tell(Event::Progress(id, text)).await;
+}
+
+fn refused(name: &TopicName, error: &NotPrefix) -> Failed {
+    let is_final = error.is_final();
+    let (code, text) = match is_final {
+        true => (
+            "TOPIC_EXISTS_ERROR",
+            format!(
+                "topic {name} is there at the destination and is no copy of the source's: {error}. \
+                 It stays as it is; delete it there, or give the link a cluster.link.prefix"
+            ),
+        ),
+        false => ("INTERNAL_ERROR", format!("topic {name} is compared again: {error}")),
+    };
+    Failed { fault: Fault { code: code.to_owned(), text }, is_final }
 }
 
 async fn same(cluster: &Cluster, (name, id): &(TopicName, TopicId)) -> Result<(), Failed> {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
+use crate::cluster::error::ClusterError;
 use crate::control::facts::Asked;
 use crate::control::facts::Do;
 use crate::control::facts::DoId;
@@ -23,6 +24,9 @@ use crate::control::facts::Flowed;
 use crate::control::facts::LookId;
 use crate::control::facts::TopicSpec;
 use crate::control::row::LinkRow;
+use crate::control::task::TaskName;
+use crate::control::task::TaskTurn;
+use crate::control::topic::Fault;
 use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::PartitionId;
@@ -34,6 +38,10 @@ use crate::link::registry::Registry;
 use crate::link::run::World;
 use crate::link::status::Link;
 use crate::settings::link::Defaults;
+use crate::sync::apply::fault_of;
+
+/// How old what was told of a task's turns may be, in ms, while nothing changes.
+const TASK_TOLD_MS: i64 = 10_000;
 
 /// Things for one task, in order. As many lie there as the control machine hands out before it is
 /// answered (`machine::DOS_MAX`, its looks, a few specs of each topic).
@@ -119,6 +127,29 @@ impl Ctx {
     /// Tells the registry; nobody waits for one that has ended.
     pub async fn tell(&self, event: Event) {
         let _ended = self.events.send(event).await;
+    }
+
+    /// Tells what a turn of a task came to, where that is news or the last word of it is old.
+    pub async fn tell_task(
+        &self,
+        name: TaskName,
+        told: &mut Option<TaskTurn>,
+        errors: Vec<(String, Fault)>,
+    ) {
+        let at = self.world.wall.now();
+        let is_old = |turn: &TaskTurn| {
+            turn.errors != errors || at.0.saturating_sub(turn.at.0) >= TASK_TOLD_MS
+        };
+        if told.as_ref().is_none_or(is_old) {
+            let turn = TaskTurn { at, errors };
+            *told = Some(turn.clone());
+            self.tell(Event::Task(self.name.clone(), name, turn)).await;
+        }
+    }
+
+    /// The one error of a turn that failed as a whole.
+    pub fn all_failed(&self, error: &ClusterError) -> Vec<(String, Fault)> {
+        vec![(self.name.to_string(), fault_of(error))]
     }
 
     /// Tells what has become of a partition.

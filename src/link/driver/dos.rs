@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cluster::NewTopic;
@@ -44,7 +45,7 @@ struct Sorted {
 /// Until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut is_old = false;
-    let mut comparing = JoinSet::new();
+    let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
     loop {
         let sorted = sort(ctx.dos.take().await);
         let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
@@ -63,13 +64,13 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
             let done = do_one(&ctx, one).await;
             ctx.tell(Event::Done(id, done)).await;
         }
+        // a comparison may take hours, and nothing else waits for it
+        while comparing.try_join_next().is_some() {}
         for (id, pair) in sorted.compared {
-            while comparing.len() >= COMPARED_MAX {
-                comparing.join_next().await;
-            }
-            let ctx = ctx.clone();
+            let (ctx, room) = (ctx.clone(), room.clone());
             comparing.spawn(async move {
-                let compared = compare::compare(&ctx, pair).await;
+                let _turn = room.acquire_owned().await;
+                let compared = compare::compare(&ctx, id, pair).await;
                 ctx.tell(Event::Done(id, compared.map(|()| Done::IsPrefix))).await;
             });
         }

@@ -12,6 +12,8 @@ use tokio::time::sleep;
 use crate::cluster::error::ClusterError;
 use crate::control::facts::TopicSpec;
 use crate::control::row::Changes;
+use crate::control::task::TaskName;
+use crate::control::topic::Fault;
 use crate::ids::Offset;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
@@ -30,17 +32,27 @@ type Copied = BTreeMap<TopicName, TopicSpec>;
 
 /// Until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
-    let mut trimmer = Trimmer::new();
+    let (mut trimmer, mut told) = (Trimmer::new(), None);
     loop {
         sleep(trimmer.pause()).await;
         let Some(session) = ctx.session.borrow().clone() else { continue };
         match round(&ctx, &session, &mut trimmer).await {
-            Ok(troubles) => ctx.link.tell_starts(troubles),
+            Ok(troubles) => {
+                let errors = troubles.iter().map(error_of).collect();
+                ctx.link.tell_starts(troubles);
+                ctx.tell_task(TaskName::LogStartSync, &mut told, errors).await;
+            }
             Err(error) => {
                 tracing::info!(link = %ctx.name, %error, "log starts were not compared");
+                ctx.tell_task(TaskName::LogStartSync, &mut told, ctx.all_failed(&error)).await;
             }
         }
     }
+}
+
+fn error_of(trouble: &Trouble) -> (String, Fault) {
+    let fault = Fault { code: "POLICY_VIOLATION_ERROR".to_owned(), text: trouble.text.clone() };
+    (trouble.subject.clone(), fault)
 }
 
 async fn round(

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::control::link::LinkState as State;
+use crate::control::task::TaskName;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
@@ -14,6 +15,7 @@ use crate::link::driver::ctx::lock;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
+use crate::link::registry::TaskSeen;
 use crate::link::status::LinkState;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -28,9 +30,7 @@ pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {
         (None, State::Unavailable(fault)) => LinkState::Unavailable(fault.text.clone()),
         (None, State::Failed(fault)) => LinkState::Halted(fault.text.clone()),
     };
-    let found = link.tasks.iter().flat_map(|task| &task.errors);
-    let found = found.map(|(subject, fault)| trouble(subject.clone(), fault));
-    let mut troubles: Vec<Trouble> = found.collect();
+    let mut troubles: Vec<Trouble> = link.tasks.iter().flat_map(troubles_of).collect();
     let mut wanted = BTreeMap::new();
     for (mirror, one) in seen.mirrors_of(&ctx.name) {
         troubles.extend(trouble_of(one));
@@ -38,7 +38,22 @@ pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {
             wanted.insert(one.row.source_topic.clone(), mirror.clone());
         }
     }
+    ctx.link.set(|status| status.tasks.clone_from(&link.tasks));
     ctx.link.tell_commanded(state, troubles, wanted);
+}
+
+/// What a task could not do. Log starts tell theirs themselves.
+fn troubles_of(task: &TaskSeen) -> Vec<Trouble> {
+    let kind = match task.name {
+        TaskName::LogStartSync => return Vec::new(),
+        TaskName::AutoCreateMirror => None,
+        name => Some(Kind::NotSynced(name)),
+    };
+    let of = |(subject, fault): &(String, Fault)| match kind {
+        None => trouble(subject.clone(), fault),
+        Some(kind) => Trouble { subject: subject.clone(), kind, text: fault.text.clone() },
+    };
+    task.errors.iter().map(of).collect()
 }
 
 /// What is to be copied, and so is shown whether it is or not.
@@ -59,6 +74,8 @@ fn trouble_of(mirror: &MirrorSeen) -> Option<Trouble> {
 fn trouble(subject: String, fault: &Fault) -> Trouble {
     let kind = match fault.code.as_str() {
         "AUTHORIZATION_ERROR" | "TOPIC_AUTHORIZATION_FAILED" => Kind::Hidden,
+        // no topic is called so
+        "UNKNOWN_TOPIC_OR_PARTITION_ERROR" if subject.ends_with('*') => Kind::MatchesNothing,
         "UNKNOWN_TOPIC_OR_PARTITION_ERROR" => Kind::NotFound,
         "SOURCE_TOPIC_ID_CHANGED" => Kind::Halted("SOURCE_TOPIC_ID_CHANGED"),
         "DESTINATION_TOPIC_ID_CHANGED" => Kind::Halted("DESTINATION_TOPIC_ID_CHANGED"),

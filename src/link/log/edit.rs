@@ -21,7 +21,7 @@ use crate::control::journal::Stamp;
 use crate::control::journal::WriterTag;
 use crate::control::machine::ROWS_MAX;
 use crate::control::machine::Write;
-use crate::control::row::Key;
+pub use crate::control::row::Key;
 use crate::control::row::Row;
 use crate::control::topic::Fault;
 use crate::flow::Wall;
@@ -170,7 +170,7 @@ async fn connect(settings: &Settings) -> Result<(Arc<Cluster>, Wall, WriterTag),
     let options = settings.destination.clone();
     let dial = Arc::new(TcpDial { timeout: options.dial_timeout });
     let cluster = Cluster::connect(options, dial, seed).await?;
-    let tag = WriterTag(seed ^ u64::try_from(ms).unwrap_or(0).rotate_left(20));
+    let tag = WriterTag::of_editor(seed ^ u64::try_from(ms).unwrap_or(0).rotate_left(20));
     Ok((cluster, Wall::new(TimestampMs(ms)), tag))
 }
 

@@ -146,6 +146,7 @@ impl Place {
         let url = format!("{}/mirrors/{}", self.link_url(&mirror.link), escaped(&mirror.mirror));
         let name = format!("/link={}/mirror={}", escaped(&mirror.link), escaped(&mirror.mirror));
         let code = mirror.fault.as_ref().map_or("NO_ERROR", |(code, _)| code.as_str());
+        let text = mirror.fault.as_ref().map(|(_, text)| text).or(mirror.progress.as_ref());
         let mut shown = json!({
             "kind": "KafkaMirrorData",
             "metadata": {"self": url, "resource_name": self.name(&name)},
@@ -156,7 +157,7 @@ impl Place {
             "mirror_lags": mirror.lags,
             "mirror_status": mirror.status,
             "mirror_topic_error": code,
-            "mirror_topic_error_message": mirror.fault.as_ref().map(|(_, text)| text),
+            "mirror_topic_error_message": text,
             "state_time_ms": mirror.since_ms,
         });
         if let Some(object) = shown.as_object_mut().filter(|_| with_blockers) {
@@ -226,7 +227,8 @@ fn task(task: &TaskSeen) -> Value {
     let errors = errors.map(|(topic, fault)| {
         json!({"error_code": fault.code, "error_message": format!("{topic}: {}", fault.text)})
     });
-    json!({"task_name": task.name, "state": task.state, "errors": errors.collect::<Vec<_>>()})
+    let errors: Vec<Value> = errors.collect();
+    json!({"task_name": task.name.word(), "state": task.state, "errors": errors})
 }
 
 fn counts(link: &LinkShown) -> Vec<Value> {

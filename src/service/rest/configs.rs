@@ -103,7 +103,8 @@ async fn change(
             break;
         }
         let verb = match (row.origin, changes.get(PAUSED)) {
-            (Origin::Declared, Some(value)) if changes.len() == 1 => {
+            // whatever else was changed meanwhile, a link can be paused
+            (_, Some(value)) if changes.len() == 1 => {
                 Verb::PauseLink(value.as_deref().map_or(Ok(false), flag)?)
             }
             (Origin::Declared, _) => Verb::AlterLink { configs: changes.clone(), checked: 0 },

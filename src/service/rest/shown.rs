@@ -71,6 +71,8 @@ pub struct MirrorShown {
     pub status: &'static str,
     /// Why it does not go on, by code and text.
     pub fault: Option<(String, String)>,
+    /// How far that is what is being done for it.
+    pub progress: Option<String>,
     /// Since when it is in that state, in ms since 1970; 0 where that is not known.
     pub since_ms: i64,
     /// How far each partition is behind.
@@ -177,6 +179,7 @@ impl Everything {
             partitions: row.partitions,
             status: mirror.status.word_v3(),
             fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
+            progress: mirror.progress.clone(),
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers: blockers.map(|fault| fault.text.clone()).into_iter().collect(),
@@ -280,6 +283,7 @@ fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
         partitions: i32::try_from(topic.len()).unwrap_or(i32::MAX),
         status: status.word(),
         fault: halted.map(|view| (view.reason_code.clone(), view.reason.clone())),
+        progress: None,
         since_ms: 0,
         lags: topic.iter().map(lag_of).collect(),
         blockers: Vec::new(),

@@ -3,6 +3,8 @@
 //!
 //! It never reads a value.
 
+use crate::control::task::configs::ALWAYS;
+use crate::control::task::configs::INCLUDABLE;
 use crate::settings::property::Default;
 use crate::settings::property::Effect;
 use crate::settings::property::Kind;
@@ -17,14 +19,20 @@ const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches bo
                           to as its [destination]; its link is DESTINATION and OUTBOUND there";
 
 /// What is taken, kept and shown, and does nothing yet.
-pub const KEPT: &[&str] = &[
-    "acl.filters",
-    "acl.sync.ms",
-    "consumer.offset.group.filters",
-    "consumer.offset.sync.ms",
-    "topic.config.sync.include",
-    "topic.config.sync.ms",
-];
+pub const KEPT: &[&str] =
+    &["acl.filters", "acl.sync.ms", "consumer.offset.group.filters", "consumer.offset.sync.ms"];
+
+/// What `topic.config.sync.include` may name; what always follows may stand there too.
+const FOLLOWED: &[&str] = &{
+    let mut all = [""; INCLUDABLE.len() + ALWAYS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        let rest = at.saturating_sub(INCLUDABLE.len());
+        all[at] = if at < INCLUDABLE.len() { INCLUDABLE[at] } else { ALWAYS[rest] };
+        at += 1;
+    }
+    all
+};
 
 const fn row(
     name: &'static str,
@@ -67,16 +75,21 @@ pub const ONLY_COMMANDED: &[Property] = &[
         Effect::Task,
         Kind::Millis(1000, WEEK_MS),
         Default::Is("5000"),
-        "How often configs of topics are followed. It is kept and shown; that they are followed \
-         comes with a later release.",
+        "How often the configs of mirror topics are compared with those of their sources.",
     ),
     row(
         "topic.config.sync.include",
         Effect::Task,
-        Kind::Words(&[]),
-        Default::None,
-        "Which configs are followed. It is kept and shown; that they are followed comes with a \
-         later release.",
+        Kind::Words(FOLLOWED),
+        Default::Is(
+            "delete.retention.ms,max.compaction.lag.ms,min.cleanable.dirty.ratio,\
+             min.compaction.lag.ms,retention.bytes,retention.ms,segment.bytes,segment.ms",
+        ),
+        "Which configs of topics follow the source, beside those that always do: cleanup.policy, \
+         max.message.bytes, message.timestamp.type and message.timestamp.difference.max.ms. All \
+         others are left as they are. While a topic is mirrored it has what an exact copy needs \
+         (message.timestamp.type=CreateTime, compression.type=producer, no limits of timestamps, \
+         max.message.bytes of 50 MiB or more), whatever the source has.",
     ),
     row(
         "consumer.offset.sync.enable",

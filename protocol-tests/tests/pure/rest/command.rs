@@ -53,12 +53,17 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
     assert!(again.err.contains("already exists"), "{}", again.err);
     assert!(again.err.contains("Next: isolog link list, or isolog link create"), "{}", again.err);
 
+    let more = ["--dry-run", "-o", "json"];
+    let dry = obeyed(&rig, &[&["link", "create", "l2"][..], &server, &more].concat()).await.json();
+    assert_eq!((&dry["link_name"], &dry["created"]), (&"l2".into(), &false.into()));
+    let none = isolog(&rig, &["link", "describe", "none"]).await;
+    assert!(none.err.contains("Next: isolog link list"), "{}", none.err);
     obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
     let list = obeyed(&rig, &["mirror", "list", "--link", "l1", "-o", "json"]).await.json();
     assert_eq!(list[0]["mirror_topic_name"], "t1");
     assert_eq!(list[0]["mirror_status"], "ACTIVE");
-    // a lag that is not known is no number
-    assert_eq!(list[0]["max_per_partition_mirror_lag"], "?");
+    // a lag that is not known, as in `describe`
+    assert_eq!(list[0]["max_per_partition_mirror_lag"], -1);
     // it finds the link by itself
     let described = obeyed(&rig, &["mirror", "describe", "t1", "-o", "json"]).await.json();
     assert_eq!(described[0]["link_name"], "l1");

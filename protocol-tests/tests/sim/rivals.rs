@@ -1,0 +1,195 @@
+//! Who else has a hand in what was ordered, and what is let go, deleted or named in vain; with the
+//! real driver between two simulated clusters.
+//!
+//! It never waits for real time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
+use isolog::control::topic::Status;
+use isolog::service::links::All;
+use isolog::service::view::Sight;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::world::instance::Instance;
+use protocol_tests::world::instance::faithful;
+use protocol_tests::world::instance::small_flow;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::operated::Lab;
+use crate::operated::SECOND;
+use crate::operated::begin;
+use crate::operated::declares;
+use crate::operated::link;
+use crate::operated::mirror;
+use crate::operated::of_mirror;
+
+#[tokio::test(start_paused = true)]
+async fn of_two_links_of_one_name_the_one_of_the_file_runs() {
+    let mut lab = Lab::start(&[]).await;
+    for topic in ["orders", "other"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.append(topic, 0);
+    }
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.copied("orders", "orders", 0).await;
+    lab.declared = declares(&[("dr", "other")]);
+    lab.kill_and_start().await;
+    let flow = small_flow();
+    let both = (&lab.source, &lab.destination);
+    let file = Instance::start(both.0, both.1, "of-the-file", &flow, faithful(), (9, &["other"]));
+    lab.copied("other", "other", 0).await;
+    lab.wait_status("dr", "orders", Status::LinkFailed).await;
+    let seen = lab.driver.registry.seen();
+    let fault = seen.links[&link("dr")].fault().cloned().unwrap();
+    assert!(fault.text.contains("`isolog link delete dr --force`"), "{fault:?}");
+    let sight = All { declared: vec![file.link().clone()], driver: lab.driver.clone() };
+    let links = sight.links();
+    assert_eq!(links.len(), 1, "one name, one row: {links:?}");
+    let told = links[0].troubles.iter().find(|one| one.code == "LINK_NAME_TAKEN");
+    assert!(told.is_some_and(|one| one.reason.contains("link delete dr")), "{links:?}");
+    assert!(sight.readiness().iter().any(|check| !check.ok), "it is no ready state");
+    let before = lab.destination.dump("orders", 0).end;
+    lab.append("orders", 0);
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.destination.dump("orders", 0).end, before, "nobody copies");
+    lab.obeyed("dr", Verb::DeleteLink { is_forced: true }).await;
+    let is_gone =
+        |lab: &Lab| (!lab.driver.registry.seen().links.contains_key(&link("dr"))).then_some(());
+    lab.wait("the link is gone", is_gone).await;
+    file.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_isologs_on_one_destination_are_told_of_each_other() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.create_link("one", &[]).await;
+    sleep(SECOND * 10).await;
+    assert_eq!(lab.driver.trouble(), None, "its own rows are no other's");
+    let (other, stop, task) = begin(&lab.source, &lab.destination, &[], 77);
+    let level = |_: &Lab| other.registry.seen().is_level.then_some(());
+    lab.wait("the other one has read the journal", level).await;
+    sleep(SECOND * 10).await;
+    assert_eq!(lab.driver.trouble(), None, "who only reads is not seen");
+    let order = isolog::control::order::Order {
+        link: link("one"),
+        verb: Verb::PauseLink(true),
+        is_dry: false,
+    };
+    let outcomes = other.registry.order(order).await;
+    assert!(outcomes.iter().all(|one| one.result.is_ok()), "{outcomes:?}");
+    let told = lab.wait("it is told", |lab| lab.driver.trouble()).await;
+    assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let is_told = |check: &isolog::service::view::Check| !check.ok && check.reason == told;
+    assert!(sight.readiness().iter().any(is_told), "{:?}", sight.readiness());
+    assert_eq!(other.trouble(), None, "nobody wrote after it");
+    stop.cancel();
+    task.await.unwrap();
+    sleep(SECOND * 700).await;
+    assert_eq!(lab.driver.trouble(), None, "it is away for long");
+    lab.end().await;
+}
+
+/// Who is told that a topic is no mirror any more writes into it.
+#[tokio::test(start_paused = true)]
+async fn what_is_let_go_is_not_taken_again_by_a_filter() {
+    let mut lab = Lab::start(&[]).await;
+    for topic in ["empty", "full"] {
+        lab.source.create_topic(topic, 1, &[]);
+    }
+    lab.append("full", 0);
+    lab.create_link("dr", &[("mirror.topics", "*")]).await;
+    lab.wait_status("dr", "empty", Status::Active).await;
+    lab.wait_status("dr", "full", Status::Active).await;
+    lab.copied("full", "full", 0).await;
+    for topic in ["empty", "full"] {
+        lab.obeyed("dr", of_mirror(topic, MirrorVerb::Delete { topic: false })).await;
+    }
+    for _ in 0..2 {
+        lab.wait("the journal is read", |lab| lab.driver.registry.seen().is_level.then_some(()))
+            .await;
+        for _ in 0..60 {
+            sleep(SECOND).await;
+            let seen = lab.driver.registry.seen();
+            assert!(seen.mirrors.is_empty(), "{:?}", seen.mirrors);
+        }
+        assert_eq!(lab.driver.trouble(), None);
+        let seen = lab.driver.registry.seen();
+        assert!(seen.links[&link("dr")].tasks.iter().all(|task| task.errors.is_empty()));
+        lab.refused("dr", of_mirror("full", MirrorVerb::Pause), "is not a mirror topic").await;
+        lab.kill_and_start().await;
+    }
+    // by an order it is one again
+    lab.wait("its settings", |lab| {
+        lab.driver.registry.seen().links.get(&link("dr"))?.settings.clone()
+    })
+    .await;
+    lab.obeyed("dr", mirror("empty")).await;
+    lab.append("empty", 0);
+    lab.copied("empty", "empty", 0).await;
+    // a topic that was deleted since is made anew by the filter
+    lab.destination.change(|state| state.delete_topic("full")).unwrap();
+    lab.wait_status("dr", "full", Status::Active).await;
+    lab.copied("full", "full", 0).await;
+    lab.obeyed("dr", of_mirror("full", MirrorVerb::Delete { topic: false })).await;
+    lab.obeyed("dr", Verb::DeleteLink { is_forced: true }).await;
+    let none = |lab: &Lab| lab.driver.registry.seen().links.is_empty().then_some(());
+    lab.wait("the link is gone, and all that it remembered", none).await;
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_topic_that_was_deleted_meanwhile_is_told_soon() {
+    let mut lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.append("orders", 0);
+    lab.create_link("dr", &[("metadata.max.age.ms", "300000")]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.copied("orders", "orders", 0).await;
+    lab.source.change(|state| state.delete_topic("orders")).unwrap();
+    lab.kill_and_start().await;
+    let began = Instant::now();
+    lab.wait_status("dr", "orders", Status::Failed).await;
+    assert!(began.elapsed() < SECOND * 30, "{:?}", began.elapsed());
+    lab.end().await;
+}
+
+/// A name that is refused for good costs no row at each look.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_good_writes_nothing_more() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("full", 1, &[]);
+    lab.append("full", 0);
+    lab.destination.create_topic("full", 1, &[]);
+    let now = lab.source.look(|state| state.now_ms());
+    lab.destination.append("full", 0, &Build::plain(now, "foreign", 1));
+    lab.create_link("dr", &[("mirror.topics", "full,gone.*")]).await;
+    let errors = |lab: &Lab| {
+        let seen = lab.driver.registry.seen();
+        let tasks = seen.links.get(&link("dr")).map(|link| link.tasks.clone()).unwrap_or_default();
+        let mut names: Vec<String> =
+            tasks.into_iter().flat_map(|task| task.errors).map(|(name, _)| name).collect();
+        names.sort();
+        names
+    };
+    let both = |lab: &Lab| (errors(lab) == ["full", "gone.*"]).then_some(());
+    lab.wait("both troubles", both).await;
+    let journal = |lab: &Lab| lab.destination.dump("__isolog", 0).end;
+    let before = journal(&lab);
+    for _ in 0..120 {
+        sleep(SECOND / 2).await;
+        assert_eq!(errors(&lab), ["full", "gone.*"]);
+    }
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let troubles = sight.links().pop().unwrap().troubles;
+    assert!(troubles.iter().any(|one| one.code == "PATTERN_MATCHES_NOTHING"), "{troubles:?}");
+    // sixty looks; asked again after pauses that grow
+    let rows = journal(&lab) - before;
+    assert!(rows <= 14, "{rows} rows");
+    lab.end().await;
+}

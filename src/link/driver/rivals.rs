@@ -1,0 +1,67 @@
+//! Who else has a hand in what was created by order: another isolog on the same destination, and
+//! a link of the config file under the same name.
+//!
+//! It never stops anybody: it says what is so, and what to do.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use crate::control::facts::Reach;
+use crate::control::journal::WriterTag;
+use crate::control::topic::Fault;
+use crate::ids::TimestampMs;
+use crate::link::driver::ctx::Ctx;
+use crate::link::registry::Event;
+use crate::link::registry::Seen;
+
+/// For how long another isolog counts as there after it wrote a row, in ms.
+const RIVAL_MS: i64 = 600_000;
+
+/// Another isolog that was told of.
+#[derive(Debug, Default)]
+pub(super) struct Known(Option<(WriterTag, TimestampMs)>);
+
+impl Known {
+    /// Says it once of each, and again when it was away for long.
+    pub fn follow(&mut self, seen: &Seen) {
+        let Some((writer, at)) = seen.rival else { return };
+        let is_news = self
+            .0
+            .is_none_or(|(known, last)| known != writer || at.0.saturating_sub(last.0) >= RIVAL_MS);
+        if is_news {
+            tracing::warn!("{}", text(writer));
+        }
+        self.0 = Some((writer, at));
+    }
+}
+
+/// That another isolog wrote to the journal not long ago.
+pub(super) fn told(seen: &Seen, now: TimestampMs) -> Option<String> {
+    let (writer, at) = seen.rival?;
+    (now.0.saturating_sub(at.0) < RIVAL_MS).then(|| text(writer))
+}
+
+fn text(writer: WriterTag) -> String {
+    format!(
+        "another isolog (writer {:016x}) has written to the journal (__isolog) of this destination \
+         in the last {} minutes: both copy the same mirror topics and take orders in turn: stop \
+         one of them, so that one isolog runs for each destination",
+        writer.0,
+        RIVAL_MS / 60_000
+    )
+}
+
+/// In the place of what reaches the source, where the config file has a link of that name: nothing
+/// of it is wanted.
+pub(super) async fn rest(ctx: Arc<Ctx>) {
+    let name = &ctx.name;
+    let text = format!(
+        "the config file has a link {name} too, which runs in its place: nothing of the one that \
+         was created by order is copied. Delete that one (`isolog link delete {name} --force`; its \
+         topics stay) and start isolog again, or give [link.{name}] another name"
+    );
+    tracing::warn!(link = %name, "{text}");
+    let fault = Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text };
+    ctx.tell(Event::Reach(name.clone(), Reach::Failed(fault))).await;
+    pending().await
+}
