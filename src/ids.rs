@@ -257,6 +257,38 @@ impl fmt::Display for LinkName {
     }
 }
 
+/// So much of a group's name is shown.
+const GROUP_CHARS_SHOWN_MAX: usize = 200;
+
+/// The name of a consumer group: any text, even none; cheap to clone. What is shown of it is
+/// bounded and steers no terminal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(Arc<str>);
+
+impl GroupName {
+    /// The group of that name.
+    pub fn new(name: &str) -> GroupName {
+        GroupName(Arc::from(name))
+    }
+
+    /// The name as brokers know it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("\"\"");
+        }
+        let shown = self.0.chars().take(GROUP_CHARS_SHOWN_MAX);
+        shown.flat_map(char::escape_debug).try_for_each(|letter| write!(f, "{letter}"))?;
+        let is_cut = self.0.chars().nth(GROUP_CHARS_SHOWN_MAX).is_some();
+        if is_cut { f.write_str("...") } else { Ok(()) }
+    }
+}
+
 /// Which of the two clusters.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
@@ -331,6 +363,15 @@ mod tests {
             (one.source().to_string(), one.mirror().to_string()),
             ("orders-3".into(), "west.orders-3".into())
         );
+    }
+
+    #[test]
+    fn a_groups_name_is_any_text_and_is_shown_safely() {
+        assert_eq!(GroupName::new("billing").to_string(), "billing");
+        assert_eq!(GroupName::new("").to_string(), "\"\"");
+        assert_eq!(GroupName::new("a\u{1b}[2J\nb\u{202e}").to_string(), "a\\u{1b}[2J\\nb\\u{202e}");
+        let long = GroupName::new(&"x".repeat(32 << 10)).to_string();
+        assert_eq!(long.len(), GROUP_CHARS_SHOWN_MAX + 3);
     }
 
     #[test]

@@ -139,6 +139,29 @@ pub const LINK_HELD_RECORDS: Meter = gauge(
     "Records of the source that wait behind open transactions of its own: not copied, and not \
      part of the lag; a failover now would lose them.",
 );
+/// Groups followed, of a link.
+pub const LINK_CONSUMER_GROUPS: Meter = gauge(
+    "isolog_link_consumer_groups",
+    "groups",
+    LINK,
+    "Consumer groups of the source that the link follows: they pass its filter and have committed \
+     something that is mirrored; absent where consumer.offset.sync.enable is false.",
+);
+/// Offsets lower than at the source, of a link.
+pub const LINK_CONSUMER_OFFSETS_CLAMPED: Meter = gauge(
+    "isolog_link_consumer_offsets_clamped",
+    "offsets",
+    LINK,
+    "Committed offsets of those groups that lie beyond what is mirrored: at the destination they \
+     are at its end, and follow as the mirror catches up.",
+);
+/// Offsets committed, of a link.
+pub const LINK_CONSUMER_OFFSETS_COMMITTED: Meter = counter(
+    "isolog_link_consumer_offsets_committed_total",
+    "offsets",
+    LINK,
+    "Offsets of consumer groups that were committed at the destination.",
+);
 /// Troubles of a link.
 pub const LINK_TROUBLES: Meter = gauge(
     "isolog_link_troubles",
@@ -342,6 +365,9 @@ pub const METERS: &[Meter] = &[
     LINK_PARTITIONS_HALTED,
     LINK_PARTITIONS_LAG_UNKNOWN,
     LINK_HELD_RECORDS,
+    LINK_CONSUMER_GROUPS,
+    LINK_CONSUMER_OFFSETS_CLAMPED,
+    LINK_CONSUMER_OFFSETS_COMMITTED,
     LINK_TROUBLES,
     LINK_TASK_COUNT,
     LINK_TASK_SUCCEEDED_MS,

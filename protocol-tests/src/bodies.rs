@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 12] = [
+const GUARDED: [ApiKey; 16] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -292,6 +292,10 @@ const GUARDED: [ApiKey; 12] = [
     ApiKey::DescribeProducers,
     ApiKey::DescribeQuorum,
     ApiKey::DeleteTopics,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::ListGroups,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -327,6 +331,10 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         }
         ApiKey::DescribeCluster => one::<messages::DescribeClusterResponse>(body, version),
         ApiKey::DescribeProducers => one::<messages::DescribeProducersResponse>(body, version),
+        ApiKey::OffsetCommit => one::<messages::OffsetCommitResponse>(body, version),
+        ApiKey::OffsetFetch => one::<messages::OffsetFetchResponse>(body, version),
+        ApiKey::FindCoordinator => one::<messages::FindCoordinatorResponse>(body, version),
+        ApiKey::ListGroups => one::<messages::ListGroupsResponse>(body, version),
         ApiKey::DescribeQuorum => one::<messages::DescribeQuorumResponse>(body, version),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),

@@ -434,6 +434,7 @@ fn settings(link: &LinkName) -> LinkSettings {
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,
+        groups: None,
         is_paused: false,
         tasks: BTreeSet::new(),
         configs: ConfigSync::default(),

@@ -389,6 +389,7 @@ fn settings(configs: &BTreeMap<String, String>) -> LinkSettings {
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: 300_000,
+        groups: None,
         is_paused: configs.get("cluster.link.paused").is_some_and(|value| value == "true"),
         tasks: [TaskName::AutoCreateMirror].into(),
         configs: ConfigSync::default(),

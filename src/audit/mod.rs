@@ -97,6 +97,8 @@ pub struct LinkOptions {
     pub topics: Selection,
     /// How it chooses them.
     pub patterns: Vec<Pattern>,
+    /// The consumer groups that it follows; none where it follows none.
+    pub groups: Vec<Pattern>,
     /// `replication.factor` of the topics it makes; `None` for the destination's own default.
     pub replicas: Option<i16>,
     /// The configs with which it makes a topic, from those of its source; the flag is for a

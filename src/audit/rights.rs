@@ -80,6 +80,9 @@ const AT_SOURCE: &[Operation] = &[Read, DescribeConfigs];
 const AT_DESTINATION: &[Operation] = &[Read, Write, Create, Delete, Alter, AlterConfigs];
 /// What the journal needs.
 const IN_JOURNAL: &[Operation] = &[Read, Write, Create];
+/// What following consumer groups needs of them.
+const GROUPS_AT_SOURCE: Operation = Describe;
+const GROUPS_AT_DESTINATION: Operation = Read;
 /// What does no harm and comes with others.
 const HARMLESS: &[Operation] = &[Describe, DescribeConfigs, Create];
 /// What a cluster right of ours may be.
@@ -264,10 +267,34 @@ pub fn grants(rights: &SideRights, patterns: &[Pattern], grantee: &Grantee) -> V
         let pattern = patterns.iter().find(means).cloned();
         wanted.entry(pattern.unwrap_or(literal)).or_default().extend(&of.missing);
     }
-    wanted.iter().map(|(pattern, missing)| grant(pattern, missing, grantee)).collect()
+    wanted.iter().map(|(pattern, missing)| grant("topic", pattern, missing, grantee)).collect()
 }
 
-fn grant(pattern: &Pattern, missing: &BTreeSet<Operation>, grantee: &Grantee) -> String {
+/// What following these consumer groups needs, with the lines that grant it: nothing is tried for
+/// them. Nothing is said where everything is allowed.
+pub fn of_groups(
+    side: Side,
+    rights: &SideRights,
+    groups: &[Pattern],
+    grantee: &Grantee,
+) -> Vec<String> {
+    let needed = match side {
+        Side::Source => BTreeSet::from([GROUPS_AT_SOURCE]),
+        Side::Destination => BTreeSet::from([GROUPS_AT_DESTINATION]),
+    };
+    let said = groups.iter().filter(|_| !rights.is_everything).map(|pattern| {
+        let line = grant("group", pattern, &needed, grantee);
+        format!("consumer groups are followed, which is not tried; needed at the {side}: {line}")
+    });
+    said.collect()
+}
+
+fn grant(
+    kind: &str,
+    pattern: &Pattern,
+    missing: &BTreeSet<Operation>,
+    grantee: &Grantee,
+) -> String {
     let operations: String =
         missing.iter().map(|one| format!(" --operation {}", one.name())).collect();
     let resource = match (pattern.is_prefix, pattern.text.as_str()) {
@@ -276,7 +303,7 @@ fn grant(pattern: &Pattern, missing: &BTreeSet<Operation>, grantee: &Grantee) ->
         (false, name) => format!("'{name}'"),
     };
     format!(
-        "kafka-acls.sh --bootstrap-server {} --add --allow-principal '{}'{operations} --topic \
+        "kafka-acls.sh --bootstrap-server {} --add --allow-principal '{}'{operations} --{kind} \
          {resource}",
         grantee.bootstrap, grantee.principal
     )
@@ -358,6 +385,26 @@ mod tests {
         let all = grants(&rights, &[pattern("", true)], &grantee());
         let ends = ["--topic '*'", "--topic '__isolog'"];
         assert!(all.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{all:?}");
+    }
+
+    #[test]
+    fn followed_groups_are_described_at_the_source_and_read_at_the_destination() {
+        let groups = [pattern("", true), pattern("web-", true), pattern("billing", false)];
+        let start = "kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:isolog'";
+        let ends =
+            ["--group '*'", "--group 'web-' --resource-pattern-type prefixed", "--group 'billing'"];
+        for (side, word) in [(Side::Source, "Describe"), (Side::Destination, "Read")] {
+            let right = ends.map(|end| {
+                format!(
+                    "consumer groups are followed, which is not tried; needed at the {side}: \
+                     {start} --operation {word} {end}"
+                )
+            });
+            let some = SideRights::default();
+            assert_eq!(of_groups(side, &some, &groups, &grantee()), right);
+            let all = SideRights { is_everything: true, ..some };
+            assert!(of_groups(side, &all, &groups, &grantee()).is_empty());
+        }
     }
 
     #[test]

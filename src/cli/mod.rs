@@ -103,6 +103,8 @@ enum Command {
     Link(orders::LinkArguments),
     /// Create, show, pause and delete mirror topics of a running isolog
     Mirror(orders::MirrorArguments),
+    /// Show the consumer groups that links of a running isolog follow
+    Group(orders::GroupArguments),
     /// Say before anything is written whether a link can be copied exactly, and what is missing
     Check(check::Arguments),
     /// Print digests of one side's records, or compare them with the other side's
@@ -150,6 +152,7 @@ fn obey() -> Result<(), Failure> {
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Link(arguments) => orders::link(&arguments),
         Command::Mirror(arguments) => orders::mirror(&arguments),
+        Command::Group(arguments) => orders::group(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),

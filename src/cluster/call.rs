@@ -2,6 +2,7 @@
 //!
 //! It never repeats a request that changes something and may have been applied.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -53,11 +54,21 @@ impl From<ClusterError> for Failed {
 impl Cluster {
     /// Asks over the target's control connection, one question at a time.
     pub(super) async fn ask<R: Request>(&self, target: Target, request: &R) -> Result<R::Response> {
+        self.ask_as::<R, &R>(target, |_| request).await
+    }
+
+    /// The same where a request looks otherwise in other versions: `make` is told the one that is
+    /// spoken.
+    pub(super) async fn ask_as<R: Request, B: Borrow<R>>(
+        &self,
+        target: Target,
+        make: impl Fn(i16) -> B,
+    ) -> Result<R::Response> {
         let api = api_of::<R>();
         let mut backoff = Backoff::new(self.options.retry_pause, self.options.retry_pause_max);
         let mut tries = 1;
         loop {
-            let failed = match self.try_ask(target, api, request).await {
+            let failed = match self.try_ask::<R, B>(target, api, &make).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
@@ -72,11 +83,11 @@ impl Cluster {
         }
     }
 
-    async fn try_ask<R: Request>(
+    async fn try_ask<R: Request, B: Borrow<R>>(
         &self,
         target: Target,
         api: ApiKey,
-        request: &R,
+        make: &impl Fn(i16) -> B,
     ) -> std::result::Result<R::Response, Failed> {
         self.check_halted()?;
         let broker = self.broker_of(target);
@@ -103,21 +114,21 @@ impl Cluster {
                 self.open_control(broker).await?
             }
         };
-        let response = self.exchange(&mut conn, api, request).await?;
+        let response = self.exchange::<R, B>(&mut conn, api, make).await?;
         slot.conn = Some(conn);
         slot.asks += 1;
         Ok(response)
     }
 
     /// One request and its response, alone on a connection.
-    async fn exchange<R: Request>(
+    async fn exchange<R: Request, B: Borrow<R>>(
         &self,
         conn: &mut Conn,
         api: ApiKey,
-        request: &R,
+        make: &impl Fn(i16) -> B,
     ) -> std::result::Result<R::Response, Failed> {
         let version = conn.version(api)?;
-        let body = encode(conn.peer(), api, version, request)?;
+        let body = encode(conn.peer(), api, version, make(version).borrow())?;
         let deadline = Instant::now() + self.options.request_timeout;
         let correlation = conn.send(api, version, [body], deadline)?;
         let answer = conn.turn().await.map_err(|error| {
@@ -134,7 +145,7 @@ impl Cluster {
         conn: &mut Conn,
         request: &R,
     ) -> Result<R::Response> {
-        let exchanged = self.exchange(conn, api_of::<R>(), request).await;
+        let exchanged = self.exchange::<R, &R>(conn, api_of::<R>(), &|_| request).await;
         exchanged.map_err(|failed| failed.error)
     }
 }
@@ -150,6 +161,7 @@ fn changes(api: ApiKey) -> bool {
             | CreatePartitions
             | IncrementalAlterConfigs
             | DeleteRecords
+            | OffsetCommit
     )
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::audit;
 use crate::cluster;
 use crate::control::filter;
+use crate::control::task::groups;
+use crate::control::task::groups::GroupSync;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
@@ -58,6 +60,7 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             source: link.source.clone(),
             destination: settings.destination.clone(),
             patterns: topics.includes().map(audited_pattern).collect(),
+            groups: link.link.groups.iter().flat_map(audited_groups).collect(),
             topics: audit::Selection::new(move |name| topics.matches(name)),
             replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
             new_configs: configs::for_new,
@@ -78,6 +81,15 @@ fn audited_pattern(pattern: &filter::Pattern) -> audit::Pattern {
         }
         filter::Pattern::Prefix(start) => audit::Pattern { text: start.clone(), is_prefix: true },
     }
+}
+
+fn audited_groups(sync: &GroupSync) -> impl Iterator<Item = audit::Pattern> {
+    sync.filter.includes().map(|pattern| match pattern {
+        groups::Pattern::Literal(name) => {
+            audit::Pattern { text: name.as_str().to_owned(), is_prefix: false }
+        }
+        groups::Pattern::Prefix(start) => audit::Pattern { text: start.clone(), is_prefix: true },
+    })
 }
 
 fn link_settings(section: &Checked, shared: Shared, safe: &Safe) -> Option<LinkSettings> {

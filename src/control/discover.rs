@@ -252,6 +252,7 @@ mod tests {
             start: StartSpec::Earliest,
             replicas: None,
             look_every_ms: 1_000,
+            groups: None,
             is_paused: false,
             tasks: BTreeSet::new(),
             configs: ConfigSync::default(),

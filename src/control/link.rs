@@ -14,6 +14,7 @@ use crate::control::start::StartSpec;
 use crate::control::task::TaskName;
 use crate::control::task::TaskTrack;
 use crate::control::task::configs::ConfigSync;
+use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
@@ -60,6 +61,8 @@ pub struct LinkSettings {
     pub replicas: Option<i16>,
     /// `metadata.max.age.ms`: how often both clusters are looked at.
     pub look_every_ms: i64,
+    /// `consumer.offset.sync.enable` and what belongs to it; `None` for false.
+    pub groups: Option<GroupSync>,
     /// `cluster.link.paused` of a declared link.
     pub is_paused: bool,
     /// The tasks that it has.

@@ -65,6 +65,7 @@ mod dos;
 mod hold;
 mod journal;
 mod looks;
+mod offsets;
 mod reach;
 mod rivals;
 mod starts;
@@ -441,6 +442,7 @@ async fn drive(ctx: Arc<Ctx>) {
     beside.spawn(dos::keep(ctx.clone()));
     beside.spawn(starts::keep(ctx.clone()));
     beside.spawn(configs::keep(ctx.clone()));
+    beside.spawn(offsets::keep(ctx.clone()));
     beside.spawn(standing::keep(ctx.link.clone(), ctx.world.wall));
     let mut holding = JoinSet::new();
     holding.spawn(hold::keep(ctx.clone()));

@@ -7,6 +7,7 @@ mod desk;
 pub mod driver;
 pub mod journal;
 pub mod log;
+mod offsets;
 pub mod registry;
 pub mod run;
 mod seen;

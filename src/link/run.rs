@@ -35,12 +35,14 @@ use crate::link::copying;
 use crate::link::desk::Desk;
 use crate::link::journal::Journal;
 use crate::link::journal::Unreadable;
+use crate::link::offsets;
 use crate::link::spec::Numbering;
 use crate::link::spec::cluster_changed;
 pub use crate::link::status::Link;
 pub use crate::link::status::LinkState;
 pub use crate::link::status::LinkStatus;
 use crate::link::watch;
+pub use crate::sync::groups::GroupTold;
 use crate::sync::topics::Found;
 use crate::sync::topics::Topics;
 pub use crate::sync::trouble::Kind as TroubleKind;
@@ -198,6 +200,10 @@ impl Starting {
         let mut beside = JoinSet::new();
         beside.spawn(watch::keep(self.link.clone(), world.wall));
         beside.spawn(tell_released(released));
+        if let Some(sync) = self.settings.link.groups.clone() {
+            let both = (source.clone(), destination.clone());
+            beside.spawn(offsets::keep(self.link.clone(), world.wall, sync, both));
+        }
         if let Some(journal) = self.open_journal(&source, &destination).await {
             self.keep_told(&source, &destination, journal, &copying.orders).await;
         }

@@ -151,7 +151,7 @@ impl MirrorSeen {
     }
 
     /// Whether some of its partitions go on although the topic is FAILED.
-    fn is_failed_in_part(&self) -> bool {
+    pub(super) fn is_failed_in_part(&self) -> bool {
         let first = self.halted.values().next();
         first.is_some() && self.reason.as_ref() == first
     }

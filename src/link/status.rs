@@ -12,16 +12,19 @@ use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::ids::ClusterId;
+use crate::ids::GroupName;
 use crate::ids::LinkName;
 use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
+use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::seen::TaskSeen;
 use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::Snapshot;
+use crate::sync::groups::GroupTold;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
@@ -43,6 +46,21 @@ pub enum LinkState {
     Halted(String),
 }
 
+/// What the last turns over its consumer groups came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupsSeen {
+    /// Groups that have committed something that is mirrored.
+    pub followed: u64,
+    /// Their offsets that are lower at the destination, since the mirror is behind.
+    pub clamped: u64,
+    /// Offsets that were committed at the destination since the start.
+    pub committed: u64,
+    /// When the last turn that came to something ended.
+    pub at: Option<TimestampMs>,
+    /// How each group stood then, by its name at the destination.
+    pub told: Arc<BTreeMap<GroupName, GroupTold>>,
+}
+
 /// What people see of a link beside its partitions.
 #[derive(Clone, Debug)]
 pub struct LinkStatus {
@@ -56,8 +74,13 @@ pub struct LinkStatus {
     pub behind_starts: Vec<Trouble>,
     /// The tasks of a link that was created by order.
     pub tasks: Vec<TaskSeen>,
+    /// What the last turn over its consumer groups could not do; those of a link that was created
+    /// by order are among `troubles`.
+    pub behind_groups: Vec<Trouble>,
     /// Topics that stand still as a whole or lack a right, by what their partitions show.
     pub standing: Vec<Trouble>,
+    /// Its consumer groups, while they are followed.
+    pub groups: Option<GroupsSeen>,
     /// Why the clusters do not tell where partitions end, where none of them does.
     away: Option<String>,
     /// Every topic that is meant to be mirrored, as far as that is known: by name, by the journal,
@@ -70,7 +93,8 @@ impl LinkStatus {
     pub fn all_troubles(&self) -> impl Iterator<Item = &Trouble> {
         let is_told = |one: &&Trouble| self.troubles.iter().any(|told| told.subject == one.subject);
         let standing = self.standing.iter().filter(move |one| !is_told(one));
-        self.troubles.iter().chain(standing).chain(&self.behind_starts)
+        let behind = self.behind_starts.iter().chain(&self.behind_groups);
+        self.troubles.iter().chain(standing).chain(behind)
     }
 }
 
@@ -93,7 +117,9 @@ impl Link {
             troubles: Vec::new(),
             behind_starts: Vec::new(),
             tasks: Vec::new(),
+            behind_groups: Vec::new(),
             standing: Vec::new(),
+            groups: None,
             away: None,
             wanted: same_names(filter.literals().cloned()),
         };
@@ -108,6 +134,12 @@ impl Link {
             status.state = LinkState::Unavailable(why);
         }
         status
+    }
+
+    /// How long ago its consumer groups were followed, in ms; `None` where they never were.
+    pub fn groups_age_ms(&self, seen: &GroupsSeen) -> Option<u64> {
+        let at = seen.at?;
+        u64::try_from(self.wall.now().0.saturating_sub(at.0)).ok()
     }
 
     /// All its partitions, in order; a topic that is meant to be mirrored and has none yet is
@@ -187,6 +219,12 @@ impl Link {
     pub(super) fn tell_starts(&self, troubles: Vec<Trouble>) {
         self.warn_of_news(&self.status().behind_starts, &troubles);
         self.set(|status| status.behind_starts = troubles);
+    }
+
+    /// Consumer groups were followed: says once what is new.
+    pub(super) fn tell_groups(&self, troubles: Vec<Trouble>) {
+        self.warn_of_news(&self.status().behind_groups, &troubles);
+        self.set(|status| status.behind_groups = troubles);
     }
 
     /// The partitions were looked at: says once what is new.

@@ -15,6 +15,7 @@ use crate::meters::Kind;
 use crate::meters::METERS;
 use crate::meters::Meter;
 
+use super::view::GroupsView;
 use super::view::LinkView;
 use super::view::PartitionView;
 use super::view::Sight;
@@ -85,6 +86,7 @@ fn links(out: &mut String, links: &[LinkView]) {
             line(out, meter, &[&link.name], number(link));
         }
     }
+    groups(out, links);
     head(out, &meters::LINK_TROUBLES);
     for link in links {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
@@ -107,6 +109,24 @@ fn tasks(out: &mut String, links: &[LinkView]) {
     for (link, task) in all() {
         if let Some(at) = task.succeeded_ms.and_then(|at| u64::try_from(at).ok()) {
             line(out, &meters::LINK_TASK_SUCCEEDED_MS, &[&link.name, &task.name], at);
+        }
+    }
+}
+
+/// Of links that follow consumer groups.
+fn groups(out: &mut String, links: &[LinkView]) {
+    type Number = fn(&GroupsView) -> u64;
+    let columns: [(&Meter, Number); 3] = [
+        (&meters::LINK_CONSUMER_GROUPS, |groups| groups.followed),
+        (&meters::LINK_CONSUMER_OFFSETS_CLAMPED, |groups| groups.clamped),
+        (&meters::LINK_CONSUMER_OFFSETS_COMMITTED, |groups| groups.committed),
+    ];
+    for (meter, number) in columns {
+        head(out, meter);
+        for link in links {
+            if let Some(groups) = &link.groups {
+                line(out, meter, &[&link.name], number(groups));
+            }
         }
     }
 }
@@ -202,7 +222,9 @@ mod tests {
         }
 
         fn links(&self) -> Vec<LinkView> {
-            vec![LinkView { name: "dr".into(), partitions: 2, halted: 1, ..LinkView::default() }]
+            let groups = Some(GroupsView { followed: 2, clamped: 1, committed: 9 });
+            let (name, other) = ("dr".to_owned(), LinkView::default());
+            vec![LinkView { name, partitions: 2, halted: 1, groups, ..other.clone() }, other]
         }
 
         fn readiness(&self) -> Vec<Check> {
@@ -219,6 +241,10 @@ mod tests {
         holds("isolog_ready 0");
         holds("# TYPE isolog_resident_bytes gauge");
         holds("isolog_link_partitions_halted{link=\"dr\"} 1");
+        holds("isolog_link_consumer_groups{link=\"dr\"} 2");
+        holds("isolog_link_consumer_offsets_clamped{link=\"dr\"} 1");
+        holds("isolog_link_consumer_offsets_committed_total{link=\"dr\"} 9");
+        assert!(!text.contains("isolog_link_consumer_groups{link=\"\"}"), "{text}");
         holds(
             "isolog_partition_state{link=\"dr\",topic=\"orders\",partition=\"4\",\
              state=\"Halted\",reason=\"a \\\"4\\\"\\nb 5\\\\\"} 1",

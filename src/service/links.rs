@@ -8,7 +8,10 @@ use crate::link::run::Link;
 use crate::link::run::LinkState;
 use crate::link::run::Trouble;
 use crate::mirror::lag::Snapshot;
+use crate::service::groups;
 use crate::service::view::Check;
+use crate::service::view::GroupView;
+use crate::service::view::GroupsView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
@@ -33,6 +36,10 @@ impl Sight for Links {
 
     fn links(&self) -> Vec<LinkView> {
         self.0.iter().map(view).collect()
+    }
+
+    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
+        self.0.iter().flat_map(|link| groups::of(link, name)).collect()
     }
 
     fn readiness(&self) -> Vec<Check> {
@@ -71,6 +78,10 @@ impl Sight for All {
         All::links(self).links()
     }
 
+    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
+        All::links(self).groups(name)
+    }
+
     fn readiness(&self) -> Vec<Check> {
         All::links(self).readiness().into_iter().chain(self.operated()).collect()
     }
@@ -104,6 +115,11 @@ fn view(link: &Link) -> LinkView {
         halted: count(|seen| seen.state == "Halted") as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
         held_records: partitions.iter().map(|(_, seen)| seen.held_records).sum(),
+        groups: status.groups.as_ref().map(|seen| GroupsView {
+            followed: seen.followed,
+            clamped: seen.clamped,
+            committed: seen.committed,
+        }),
         troubles: status.all_troubles().map(trouble).collect(),
         tasks: status.tasks.iter().map(task).collect(),
         reason,

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod export;
+mod groups;
 mod kept;
 pub mod links;
 mod orders;

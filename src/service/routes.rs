@@ -82,6 +82,7 @@ pub fn router(
     let health = Router::new().route("/health/live", get(live)).route("/health/ready", get(ready));
     let pages = Router::new()
         .route("/metrics", get(metrics))
+        .route("/v1/groups", get(groups))
         .route("/v1/links", get(links))
         .route("/v1/partitions", get(partitions))
         .layer(beside.clone())
@@ -167,6 +168,29 @@ async fn links(State(counter): State<Counter>) -> Result<Response, Refusal> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct WhichGroups {
+    link: Option<String>,
+    group: Option<String>,
+}
+
+async fn groups(
+    State(counter): State<Counter>,
+    which: Result<Query<WhichGroups>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Refusal> {
+    let bad = "the query takes link=NAME and group=NAME";
+    let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
+    let sight = counter.sight;
+    let all = move || {
+        let mut groups = sight.groups(which.group.as_deref());
+        groups.retain(|one| which.link.as_ref().is_none_or(|link| *link == one.link));
+        groups.sort_by(|a, b| (&a.link, &a.group).cmp(&(&b.link, &b.group)));
+        serde_json::to_vec(&groups)
+    };
+    json(aside(&counter.large, all).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Which {
     link: Option<String>,
     topic: Option<String>,
@@ -236,7 +260,8 @@ impl IntoResponse for Refusal {
 }
 
 async fn nothing_here() -> Refusal {
-    let paths = "there are /metrics, /health/live, /health/ready, /v1/links and /v1/partitions";
+    let paths = "there are /metrics, /health/live, /health/ready, /v1/links, /v1/partitions and \
+                 /v1/groups";
     Refusal(StatusCode::NOT_FOUND, paths)
 }
 

@@ -21,7 +21,9 @@ use crate::link::run::LinkState;
 use crate::http::seats::Limits;
 
 use super::view::Check;
+use super::view::GroupView;
 use super::view::LinkView;
+use super::view::OffsetView;
 use super::view::PartitionView;
 
 struct Three;
@@ -40,6 +42,17 @@ impl Sight for Three {
 
     fn links(&self) -> Vec<LinkView> {
         vec![LinkView { name: "dr".into(), ..LinkView::default() }]
+    }
+
+    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
+        let view = |link: &str, group: &str| GroupView {
+            link: link.into(),
+            group: group.into(),
+            offsets: name.map(|_| OffsetView::default()).into_iter().collect(),
+            ..GroupView::default()
+        };
+        let all = [view("dr", "b"), view("dr", "a"), view("west", "a")];
+        all.into_iter().filter(|one| name.is_none_or(|name| one.group == name)).collect()
     }
 
     fn readiness(&self) -> Vec<Check> {
@@ -134,11 +147,31 @@ async fn partitions_of_a_link_that_is_not_there_are_a_404() {
     assert_eq!(running.get("/v1/partitions?link=dr&topic=none").await, (200, "[]".into()));
 }
 
+#[tokio::test]
+async fn groups_are_sorted_chosen_and_told_by_partition_where_one_is_named() {
+    let running = start().await;
+    let groups = async |query: &str| {
+        let (status, body) = running.get(&format!("/v1/groups{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        let views: Vec<GroupView> = serde_json::from_str(&body).unwrap();
+        let row = |one: GroupView| (one.link, one.group, one.offsets.len());
+        views.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let row = |link: &str, group: &str, offsets| (link.to_owned(), group.to_owned(), offsets);
+    assert_eq!(groups("").await, [row("dr", "a", 0), row("dr", "b", 0), row("west", "a", 0)]);
+    assert_eq!(groups("?group=a&link=west").await, [row("west", "a", 1)]);
+    assert_eq!(groups("?group=%22").await, []);
+    let (status, body) = running.get("/v1/groups?name=a").await;
+    assert!(status == 400 && body.contains("group=NAME"), "{body}");
+}
+
 /// Clients that know no chunks read every answer, also over HTTP/1.1.
 #[tokio::test]
 async fn every_answer_says_how_long_it_is() {
     let running = start().await;
-    for path in ["/metrics", "/health/live", "/health/ready", "/v1/links", "/v1/partitions"] {
+    for path in
+        ["/metrics", "/health/live", "/health/ready", "/v1/links", "/v1/partitions", "/v1/groups"]
+    {
         let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = running.send(&ask).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

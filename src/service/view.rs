@@ -147,6 +147,9 @@ pub struct LinkView {
     /// Records of the source that wait behind open transactions of its own: not copied.
     #[serde(default)]
     pub held_records: u64,
+    /// Its consumer groups, while they are followed.
+    #[serde(default)]
+    pub groups: Option<GroupsView>,
     /// What is wrong with topics, or could not be done for them.
     #[serde(default)]
     pub troubles: Vec<TroubleView>,
@@ -168,6 +171,58 @@ pub struct TaskView {
     pub code: String,
     /// When it last could do everything, in ms since 1970.
     pub succeeded_ms: Option<i64>,
+}
+
+/// Consumer groups that a link follows, as JSON shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsView {
+    /// Groups of the source that have committed something that is mirrored.
+    pub followed: u64,
+    /// Their offsets that are lower at the destination, since the mirror is behind.
+    pub clamped: u64,
+    /// Offsets that were committed at the destination since the process started.
+    pub committed: u64,
+}
+
+/// One consumer group that a link follows, as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// The link's name.
+    pub link: String,
+    /// The group's name at the source.
+    pub group: String,
+    /// Its name at the destination.
+    pub mirror_group: String,
+    /// How many of its offsets are followed.
+    pub partitions: u64,
+    /// How many of them are lower at the destination, since the mirror is behind.
+    pub clamped: u64,
+    /// How many are not yet what they are to be, for another reason.
+    pub behind: u64,
+    /// How long ago it was read on both sides, in ms.
+    pub age_ms: Option<u64>,
+    /// Cluster Linking's word for what is wrong; empty when all is well.
+    pub error_code: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+    /// By partition, where one group was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<OffsetView>,
+}
+
+/// One offset of a group, as JSON shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetView {
+    /// The mirror topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What the group has committed at the source.
+    pub source_offset: i64,
+    /// What is committed at the destination; `null` for nothing.
+    pub mirror_offset: Option<i64>,
+    /// `synced`, `clamped`, `behind`, `ahead`, or `waiting` where the mirror has not come so far.
+    pub state: String,
 }
 
 /// What is wrong with a topic or a pattern, as JSON shows it.
@@ -198,6 +253,11 @@ pub trait Sight: Send + Sync + 'static {
     fn partitions(&self) -> Vec<PartitionView>;
     /// All links, in any order.
     fn links(&self) -> Vec<LinkView>;
+    /// The consumer groups that are followed, in any order; with a name those that have it on
+    /// either side, and then with their offsets.
+    fn groups(&self, _name: Option<&str>) -> Vec<GroupView> {
+        Vec::new()
+    }
     /// The conditions of readiness; ready is when all hold.
     fn readiness(&self) -> Vec<Check>;
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
+use crate::control::task::groups;
 
 use super::check::Checked;
 use super::check::Origin;
@@ -115,6 +116,7 @@ pub fn shown(setting: &Setting) -> serde_json::Value {
             rules.iter().map(pattern).collect::<Vec<_>>().into()
         }
         Value::Rules(rules) => filters(rules).to_string().into(),
+        Value::Groups(rules) => group_filters(rules).to_string().into(),
         Value::Words(words) => words.join(",").into(),
         Value::Secret(_) => MASK.into(),
         Value::Addresses(rules) => {
@@ -142,13 +144,29 @@ fn filters(rules: &[Rule]) -> serde_json::Value {
             Pattern::Prefix(start) if start.is_empty() => ("*", "LITERAL"),
             Pattern::Prefix(start) => (start.as_str(), "PREFIXED"),
         };
-        let verdict = match rule.verdict {
-            Verdict::Include => "INCLUDE",
-            Verdict::Exclude => "EXCLUDE",
-        };
-        serde_json::json!({ "name": name, "patternType": pattern, "filterType": verdict })
+        filter(name, pattern, rule.verdict)
     };
     serde_json::json!({ "topicFilters": rules.iter().map(line).collect::<Vec<_>>() })
+}
+
+fn group_filters(rules: &[groups::Rule]) -> serde_json::Value {
+    let line = |rule: &groups::Rule| {
+        let (name, pattern) = match &rule.pattern {
+            groups::Pattern::Literal(name) => (name.as_str(), "LITERAL"),
+            groups::Pattern::Prefix(start) if start.is_empty() => ("*", "LITERAL"),
+            groups::Pattern::Prefix(start) => (start.as_str(), "PREFIXED"),
+        };
+        filter(name, pattern, rule.verdict)
+    };
+    serde_json::json!({ "groupFilters": rules.iter().map(line).collect::<Vec<_>>() })
+}
+
+fn filter(name: &str, pattern: &str, verdict: Verdict) -> serde_json::Value {
+    let verdict = match verdict {
+        Verdict::Include => "INCLUDE",
+        Verdict::Exclude => "EXCLUDE",
+    };
+    serde_json::json!({ "name": name, "patternType": pattern, "filterType": verdict })
 }
 
 fn entry(

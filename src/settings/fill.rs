@@ -8,6 +8,7 @@ use crate::cluster;
 use crate::cluster::Security;
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
+use crate::control::task::groups::GroupSync;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -83,13 +84,15 @@ pub fn cluster(section: &Checked, side: Side, security: Security) -> Option<clus
 }
 
 fn options(section: &Checked) -> Option<Options> {
+    let prefix = section.text("cluster.link.prefix").unwrap_or_default().to_owned();
     Some(Options {
+        groups: groups(section, &prefix)?,
         // no property of the file's links yet
         mode: match section.text("link.mode") {
             Some("BIDIRECTIONAL") => LinkMode::Bidirectional,
             _ => LinkMode::Destination,
         },
-        prefix: section.text("cluster.link.prefix").unwrap_or_default().to_owned(),
+        prefix,
         start: StartSpec::parse(section.text("mirror.start.offset.spec")?)?,
         topics: relations::topics(section)?,
         paused: section.is_true("cluster.link.paused"),
@@ -100,6 +103,18 @@ fn options(section: &Checked) -> Option<Options> {
         availability_failures_max: section
             .number("availability.check.consecutive.failure.threshold")?,
     })
+}
+
+fn groups(section: &Checked, prefix: &str) -> Option<Option<GroupSync>> {
+    if !section.is_true("consumer.offset.sync.enable") {
+        return Some(None);
+    }
+    let is_renamed = section.is_true("consumer.group.prefix.enable");
+    Some(Some(GroupSync {
+        every_ms: section.int("consumer.offset.sync.ms")?,
+        filter: relations::groups(section)?,
+        prefix: if is_renamed { prefix.to_owned() } else { String::new() },
+    }))
 }
 
 fn policy(section: &Checked) -> Option<Policy> {

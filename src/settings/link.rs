@@ -14,6 +14,7 @@ use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
 use crate::control::task::TaskName;
 use crate::control::task::configs::ConfigSync;
+use crate::control::task::groups::GroupSync;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -52,6 +53,8 @@ pub struct Options {
     pub prefix: String,
     /// `mirror.topics` and `auto.create.mirror.topics.filters`: which topics of the source.
     pub topics: TopicFilter,
+    /// `consumer.offset.sync.enable` and what belongs to it; `None` for false.
+    pub groups: Option<GroupSync>,
     /// `cluster.link.paused`: nothing is fetched and nothing is created.
     pub paused: bool,
     /// `replication.factor` of the topics the link creates; -1 leaves it to the broker.
@@ -188,6 +191,7 @@ impl LinkSettings {
             start: self.link.start,
             replicas: Some(self.link.replication_factor).filter(|factor| *factor > 0),
             look_every_ms: i64::try_from(age).unwrap_or(i64::MAX),
+            groups: self.link.groups.clone(),
             is_paused: self.link.paused,
             tasks: self.tasks(),
             configs: self.configs(),
@@ -199,7 +203,8 @@ impl LinkSettings {
         let by_filter = self.link.topics.includes_anything();
         let create = by_filter.then_some(TaskName::AutoCreateMirror);
         let always = [TaskName::LogStartSync, TaskName::TopicConfigsSync];
-        create.into_iter().chain(always).collect()
+        let offsets = self.link.groups.as_ref().map(|_| TaskName::ConsumerOffsetSync);
+        create.into_iter().chain(offsets).chain(always).collect()
     }
 
     /// `topic.config.sync.*`; a list that names nothing is no list.
@@ -298,6 +303,9 @@ mod tests {
         Defaults::remote(shared, vec![("east".into(), 9092)], Remote::default())
     }
 
+    const ALL_GROUPS: &str = "{\"groupFilters\":[{\"name\":\"*\",\"patternType\":\"LITERAL\",\
+                              \"filterType\":\"INCLUDE\"}]}";
+
     type Parsed = Result<(LinkSettings, Vec<String>), Vec<String>>;
 
     fn parse_with(more: &[(&str, &str)], defaults: &Defaults) -> Parsed {
@@ -366,8 +374,6 @@ mod tests {
             "client.idd: no such property; did you mean client.id?",
             "cluster.link.prefix = \"much.too.long\": must be 1 to 12 of a-z, A-Z, 0-9, '.', '_' \
              and '-'",
-            "consumer.offset.sync.enable = \"true\": comes with a later release; this one takes \
-             false only",
             "consumer.offset.sync.ms = \"999\": must be a whole number of ms, 1000 to 604800000",
             "listen: belongs in [service]",
             "local.security.protocol: comes with a later release",
@@ -379,6 +385,7 @@ mod tests {
              30000",
             "auto.create.mirror.topics.filters: is missing, and \
              auto.create.mirror.topics.enable is true",
+            "consumer.offset.group.filters: is missing, and consumer.offset.sync.enable is true",
         ];
         assert_eq!(said.unwrap_err(), right);
         let empty = LinkSettings::parse(&LinkName("dr".into()), &BTreeMap::new(), &defaults());
@@ -485,6 +492,33 @@ mod tests {
              with a later release",
         ];
         assert_eq!(notes, right);
+    }
+
+    #[test]
+    fn groups_are_followed_only_by_a_filter_that_includes_some() {
+        let enable = ("consumer.offset.sync.enable", "true");
+        let none = "{\"groupFilters\":[]}";
+        let filters = "consumer.offset.group.filters";
+        check(
+            &[enable, (filters, none)],
+            "consumer.offset.group.filters: includes no group, and consumer.offset.sync.enable is \
+             true",
+        );
+        let renamed = ("consumer.group.prefix.enable", "true");
+        let (prefix, every) =
+            (("cluster.link.prefix", "west."), ("consumer.offset.sync.ms", "1000"));
+        let with = settings(&[enable, (filters, ALL_GROUPS), renamed, prefix, every]);
+        let sync = with.for_control().groups.unwrap();
+        assert_eq!((sync.every_ms, sync.prefix.as_str()), (1_000, "west."));
+        assert!(sync.filter.matches(&crate::ids::GroupName::new("billing")));
+        let plain = settings(&[enable, (filters, ALL_GROUPS), prefix]);
+        assert_eq!(plain.for_control().groups.unwrap().prefix, "");
+        assert_eq!(settings(&[(filters, ALL_GROUPS)]).for_control().groups, None);
+        check(
+            &[enable, (filters, ALL_GROUPS), renamed, ("link.mode", "BIDIRECTIONAL")],
+            "consumer.group.prefix.enable: cannot be true where link.mode is BIDIRECTIONAL: groups \
+             have one name on both sides there",
+        );
     }
 
     #[test]
@@ -621,7 +655,7 @@ mod tests {
             | Kind::WordsButOld(words, _) => first_of(words),
             Kind::Hosts => Some("other:1".into()),
             Kind::TopicFilters => Some("{\"topicFilters\":[]}".into()),
-            Kind::GroupFilters => Some("{\"groupFilters\":[]}".into()),
+            Kind::GroupFilters => Some(ALL_GROUPS.into()),
             Kind::AclFilters => Some("{\"aclFilters\":[]}".into()),
             Kind::Start => Some("latest".into()),
             Kind::Listen => Some("127.0.0.1:1".into()),
@@ -648,12 +682,7 @@ mod tests {
             assert_eq!(named, [row.name]);
             assert_eq!(refused(&old, &new).len(), usize::from(row.is_read_only()), "{}", row.name);
         }
-        let right = [
-            "connection.mode",
-            "consumer.offset.sync.enable",
-            "consumer.group.prefix.enable",
-            "acl.sync.enable",
-        ];
+        let right = ["connection.mode", "acl.sync.enable"];
         assert_eq!(fixed, right, "these take one word only");
     }
 

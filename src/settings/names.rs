@@ -270,7 +270,7 @@ mod tests {
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
         check(Scope::Link, "producer.acks", Stranger::Prefixed);
-        check(Scope::Link, "consumer.offset.sync.enable", Stranger::Later);
+        check(Scope::Link, "consumer.group.prefix.enable", Stranger::Later);
         check(Scope::Destination, "colour", Stranger::Unknown);
         check(Scope::Link, "cluster.link.prefix", Stranger::Later);
         check(Scope::Commanded, "local.sasl.jaas.config", Stranger::Later);

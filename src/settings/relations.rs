@@ -3,6 +3,7 @@
 //! It never judges a value alone; a property that was wrong already is passed over.
 
 use crate::control::filter::TopicFilter;
+use crate::control::task::groups::GroupFilter;
 
 use super::check::Checked;
 use super::check::Origin;
@@ -40,6 +41,7 @@ pub fn of_link(
     problems.extend(same_cluster(destination, link));
     problems.extend(fetching(link));
     problems.extend(mirrored(link));
+    problems.extend(followed(link));
     problems
 }
 
@@ -55,6 +57,36 @@ pub fn topics(link: &Checked) -> Option<TopicFilter> {
         all.extend(filters);
     }
     Some(TopicFilter::new(all))
+}
+
+/// The filter of groups, or `None` when it was wrong.
+pub fn groups(link: &Checked) -> Option<GroupFilter> {
+    match link.value(GROUP_FILTERS)? {
+        Value::Groups(rules) => Some(GroupFilter::new(rules.clone())),
+        _ => Some(GroupFilter::default()),
+    }
+}
+
+const GROUP_FILTERS: &str = "consumer.offset.group.filters";
+
+/// Offsets of no group, or of groups whose names the two directions of a link would mix up.
+fn followed(link: &Checked) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let is_enabled = link.is_true("consumer.offset.sync.enable");
+    if is_enabled && groups(link).is_some_and(|filter| !filter.includes_anything()) {
+        let text = match link.value(GROUP_FILTERS) {
+            Some(Value::Absent) => "is missing, and consumer.offset.sync.enable is true",
+            _ => "includes no group, and consumer.offset.sync.enable is true",
+        };
+        problems.push(Problem::at(link.place(), Some(GROUP_FILTERS), text));
+    }
+    let renames = "consumer.group.prefix.enable";
+    if link.is_true(renames) && link.text("link.mode") == Some("BIDIRECTIONAL") {
+        let text = "cannot be true where link.mode is BIDIRECTIONAL: groups have one name on both \
+                    sides there";
+        problems.push(Problem::at(link.place(), Some(renames), text));
+    }
+    problems
 }
 
 fn broken(section: &Checked, key: &str, text: String) -> Problem {

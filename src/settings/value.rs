@@ -12,6 +12,8 @@ use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
 use crate::control::start::StartSpec;
+use crate::control::task::groups;
+use crate::ids::GroupName;
 use crate::secure::Secret;
 
 use super::property::Kind;
@@ -94,6 +96,8 @@ pub enum Value {
     Hosts(Vec<(String, u16)>),
     /// Rules of a topic filter.
     Rules(Vec<Rule>),
+    /// Rules of a filter of groups.
+    Groups(Vec<groups::Rule>),
     /// Words.
     Words(Vec<String>),
     /// Text that is never shown.
@@ -131,7 +135,7 @@ impl Value {
             Kind::Hosts => hosts(raw),
             Kind::Topics => topics(raw),
             Kind::TopicFilters => filters(raw),
-            Kind::GroupFilters => groups(raw),
+            Kind::GroupFilters => group_filters(raw),
             Kind::AclFilters => acls(raw),
             Kind::Start => raw
                 .text()
@@ -378,17 +382,23 @@ fn filters(raw: &Raw) -> Result<Value, String> {
     rules.map(Value::Rules)
 }
 
-/// The JSON as it is: no rule of groups is obeyed yet.
-fn groups(raw: &Raw) -> Result<Value, String> {
-    let (text, filters): (_, GroupFilters) = json(raw, Kind::GroupFilters)?;
-    for line in &filters.group_filters {
-        pattern_type(line)?;
-        verdict(line)?;
-        if line.name.is_empty() {
+fn group_filters(raw: &Raw) -> Result<Value, String> {
+    let (_, filters): (_, GroupFilters) = json(raw, Kind::GroupFilters)?;
+    let rules: Result<Vec<_>, String> = filters.group_filters.iter().map(group_rule).collect();
+    rules.map(Value::Groups)
+}
+
+fn group_rule(line: &FilterLine) -> Result<groups::Rule, String> {
+    let name = line.name.as_str();
+    let pattern = match pattern_type(line)? {
+        _ if name.is_empty() => {
             return Err("the name of a group is missing: \"*\" is every group".into());
         }
-    }
-    Ok(Value::Text(text))
+        PatternType::Literal if name == "*" => groups::Pattern::Prefix(String::new()),
+        PatternType::Literal => groups::Pattern::Literal(GroupName::new(name)),
+        PatternType::Prefixed => groups::Pattern::Prefix(name.to_owned()),
+    };
+    Ok(groups::Rule { pattern, verdict: verdict(line)? })
 }
 
 /// The JSON as it is: no rule of ACLs is obeyed yet.
@@ -519,6 +529,7 @@ mod tests {
     #[test]
     fn filters_of_groups_and_acls_are_taken_as_they_are() {
         let check = |kind: Kind, json: &str, wrong: Option<&str>| match (read(kind, json), wrong) {
+            (Ok(Value::Groups(rules)), None) => assert_eq!(rules.len(), 1),
             (Ok(value), None) => assert_eq!(value, Value::Text(json.into())),
             (Err(said), Some(part)) => assert!(said.contains(part), "{said}"),
             (read, wrong) => panic!("{json}: {read:?}, not {wrong:?}"),
@@ -534,6 +545,22 @@ mod tests {
         check(Kind::GroupFilters, &group("", "LITERAL"), Some("the name of a group is missing"));
         check(Kind::GroupFilters, &group("a", "REGEX"), Some("must be LITERAL or PREFIXED"));
         check(Kind::GroupFilters, "[]", Some("must be Cluster Linking's JSON"));
+        let rule = |pattern| groups::Rule { pattern, verdict: Verdict::Include };
+        let every = rule(groups::Pattern::Prefix(String::new()));
+        assert_eq!(
+            read(Kind::GroupFilters, &group("*", "LITERAL")),
+            Ok(Value::Groups(vec![every]))
+        );
+        let star = rule(groups::Pattern::Prefix("*".into()));
+        assert_eq!(
+            read(Kind::GroupFilters, &group("*", "PREFIXED")),
+            Ok(Value::Groups(vec![star]))
+        );
+        let one = rule(groups::Pattern::Literal(GroupName::new("a b/ä")));
+        assert_eq!(
+            read(Kind::GroupFilters, &group("a b/ä", "literal")),
+            Ok(Value::Groups(vec![one]))
+        );
         let acl = |resource: &str, operation: &str| {
             format!(
                 r#"{{"aclFilters":[{{"resourceFilter":{{"resourceType":"{resource}",

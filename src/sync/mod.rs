@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod configs;
+pub mod groups;
 pub mod make;
 pub mod observe;
 pub mod stage;

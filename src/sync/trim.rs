@@ -264,7 +264,7 @@ async fn starts_at_source(source: &Cluster, parts: &[&Part]) -> Offsets {
     parts.iter().zip(&asked).filter_map(start).collect()
 }
 
-fn is_still(cluster: &Cluster, name: &TopicName, id: TopicId) -> bool {
+pub(super) fn is_still(cluster: &Cluster, name: &TopicName, id: TopicId) -> bool {
     let found = cluster.topic(name);
     found.is_some_and(|topic| topic.error.is_none() && (topic.id == id || topic.id == TopicId::NIL))
 }

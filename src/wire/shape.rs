@@ -164,6 +164,36 @@ shape!(QUORUM_PARTITION {
 });
 shape!(QUORUM_REPLICA { 0..ALL => Fixed(12), 1..ALL => Fixed(16) });
 
+shape!(OFFSET_COMMIT { 0..ALL => Fixed(4), 0..ALL => Each(&COMMIT_TOPIC) });
+shape!(COMMIT_TOPIC { 0..ALL => Text, 0..ALL => Each(&COMMIT_PARTITION) });
+shape!(COMMIT_PARTITION { 0..ALL => Fixed(6) });
+
+shape!(OFFSET_FETCH {
+    0..ALL => Fixed(4),
+    0..7 => Each(&COMMITTED_TOPIC),
+    0..7 => Fixed(2),
+    8..ALL => Each(&COMMITTED_GROUP),
+});
+shape!(COMMITTED_GROUP { 0..ALL => Text, 0..ALL => Each(&COMMITTED_TOPIC), 0..ALL => Fixed(2) });
+shape!(COMMITTED_TOPIC { 0..ALL => Text, 0..ALL => Each(&COMMITTED_PARTITION) });
+shape!(COMMITTED_PARTITION { 0..ALL => Fixed(16), 0..ALL => TextOrNull, 0..ALL => Fixed(2) });
+
+shape!(FIND_COORDINATOR {
+    0..ALL => Fixed(4),
+    0..3 => Fixed(2),
+    0..3 => TextOrNull,
+    0..3 => Fixed(4),
+    0..3 => Text,
+    0..3 => Fixed(4),
+    4..ALL => Each(&COORDINATOR),
+});
+shape!(COORDINATOR {
+    0..ALL => Text, 0..ALL => Fixed(4), 0..ALL => Text, 0..ALL => Fixed(6), 0..ALL => TextOrNull,
+});
+
+shape!(LIST_GROUPS { 0..ALL => Fixed(6), 0..ALL => Each(&LISTED_GROUP) });
+shape!(LISTED_GROUP { 0..ALL => Text, 0..ALL => Text, 0..ALL => Text, 5..ALL => Text });
+
 /// The shape of an API's response; `None` for those that are decoded by hand.
 fn of(api: ApiKey) -> Option<&'static Shape> {
     match api {
@@ -179,6 +209,10 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteRecords => Some(&DELETE_RECORDS),
         ApiKey::DescribeQuorum => Some(&QUORUM),
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),
+        ApiKey::OffsetCommit => Some(&OFFSET_COMMIT),
+        ApiKey::OffsetFetch => Some(&OFFSET_FETCH),
+        ApiKey::FindCoordinator => Some(&FIND_COORDINATOR),
+        ApiKey::ListGroups => Some(&LIST_GROUPS),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => None,
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => None,
     }

@@ -36,6 +36,14 @@ pub enum ApiKey {
     ListOffsets,
     /// Brokers, topics, leaders.
     Metadata,
+    /// Set offsets of a group.
+    OffsetCommit,
+    /// Read offsets of groups.
+    OffsetFetch,
+    /// Which broker coordinates a group.
+    FindCoordinator,
+    /// The groups that a broker coordinates.
+    ListGroups,
     /// How to log in.
     SaslHandshake,
     /// What a broker speaks.
@@ -71,6 +79,10 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::Fetch, 1, "Fetch", Range { min: 12, max: 17 }),
     (ApiKey::ListOffsets, 2, "ListOffsets", Range { min: 6, max: 10 }),
     (ApiKey::Metadata, 3, "Metadata", Range { min: 9, max: 13 }),
+    (ApiKey::OffsetCommit, 8, "OffsetCommit", Range { min: 8, max: 8 }),
+    (ApiKey::OffsetFetch, 9, "OffsetFetch", Range { min: 7, max: 8 }),
+    (ApiKey::FindCoordinator, 10, "FindCoordinator", Range { min: 3, max: 4 }),
+    (ApiKey::ListGroups, 16, "ListGroups", Range { min: 4, max: 5 }),
     (ApiKey::SaslHandshake, 17, "SaslHandshake", Range { min: 1, max: 1 }),
     (ApiKey::ApiVersions, 18, "ApiVersions", Range { min: API_VERSIONS, max: API_VERSIONS }),
     (ApiKey::CreateTopics, 19, "CreateTopics", Range { min: 5, max: 7 }),

@@ -112,6 +112,7 @@ const RANGES: &[Row] = &[
     row(ApiKey::WriteTxnMarkers, (0, 1), (0, 1), (1, 2)),
     row(ApiKey::DescribeProducers, (0, 0), (0, 0), (0, 0)),
     row(ApiKey::FindCoordinator, (0, 3), (0, 6), (0, 6)),
+    row(ApiKey::ListGroups, (0, 4), (0, 5), (0, 5)),
     row(ApiKey::JoinGroup, (0, 7), (0, 9), (0, 9)),
     row(ApiKey::LeaveGroup, (0, 4), (0, 5), (0, 5)),
     row(ApiKey::OffsetCommit, (0, 8), (0, 9), (2, 10)),

@@ -51,6 +51,20 @@ impl Instance {
         policy: Policy,
         (seed, topics): (u64, &[&str]),
     ) -> Instance {
+        let rule = |text: &&str| TopicRule::include(Pattern::parse(text).expect("a pattern"));
+        let topics = TopicFilter::new(topics.iter().map(rule).collect());
+        let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
+        settings.link = link::Options { policy, topics, ..settings.link };
+        Instance::start_with((source, destination), client, settings, seed)
+    }
+
+    /// Starts it with these settings.
+    pub fn start_with(
+        (source, destination): (&TestCluster, &TestCluster),
+        client: &str,
+        settings: link::LinkSettings,
+        seed: u64,
+    ) -> Instance {
         let stop = CancellationToken::new();
         let dial = |net: &crate::net::Net| {
             let (net, client) = (net.clone(), client.to_owned());
@@ -64,10 +78,6 @@ impl Instance {
             pool: Arc::new(Pool::inline()),
             stop: stop.clone(),
         };
-        let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
-        settings.link.policy = policy;
-        let rule = |text: &&str| TopicRule::include(Pattern::parse(text).expect("a pattern"));
-        settings.link.topics = TopicFilter::new(topics.iter().map(rule).collect());
         let starting = Starting::new(settings, options(Side::Destination, destination), world);
         let link = starting.link();
         Instance { task: tokio::spawn(starting.run()), link, stop }
@@ -154,6 +164,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             prefix: String::new(),
             policy: faithful(),
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
+            groups: None,
             paused: false,
             replication_factor: -1,
             start: StartSpec::Earliest,

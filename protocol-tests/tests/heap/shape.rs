@@ -23,9 +23,13 @@ use kafka_protocol::messages::describe_quorum_response::DescribeQuorumResponse;
 use kafka_protocol::messages::describe_quorum_response::PartitionData;
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::describe_quorum_response::TopicData;
+use kafka_protocol::messages::find_coordinator_response::*;
 use kafka_protocol::messages::incremental_alter_configs_response::*;
+use kafka_protocol::messages::list_groups_response::*;
 use kafka_protocol::messages::list_offsets_response::*;
 use kafka_protocol::messages::metadata_response::*;
+use kafka_protocol::messages::offset_commit_response::*;
+use kafka_protocol::messages::offset_fetch_response::*;
 use kafka_protocol::messages::offset_for_leader_epoch_response::*;
 use kafka_protocol::protocol::Decodable;
 use kafka_protocol::protocol::Encodable;
@@ -437,6 +441,102 @@ fn decoded<R: Decodable>(api: ApiKey, version: i16, body: &Bytes) -> R {
     read
 }
 
+fn offset_commit(m: &mut Maker) -> OffsetCommitResponse {
+    OffsetCommitResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_topics(m.each(|m| {
+            OffsetCommitResponseTopic::default()
+                .with_name(m.text().into())
+                .with_partitions(m.each(|m| {
+                    OffsetCommitResponsePartition::default()
+                        .with_partition_index(m.i32())
+                        .with_error_code(m.i16())
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn offset_fetch(m: &mut Maker) -> OffsetFetchResponse {
+    let answer = OffsetFetchResponse::default().with_throttle_time_ms(m.i32());
+    let answer = answer.with_unknown_tagged_fields(m.tags());
+    if m.version >= 8 {
+        return answer.with_groups(m.each(|m| {
+            OffsetFetchResponseGroup::default()
+                .with_group_id(m.text().into())
+                .with_topics(m.each(|m| {
+                    OffsetFetchResponseTopics::default()
+                        .with_name(m.text().into())
+                        .with_partitions(m.each(|m| {
+                            OffsetFetchResponsePartitions::default()
+                                .with_partition_index(m.i32())
+                                .with_committed_offset(m.int())
+                                .with_committed_leader_epoch(m.i32())
+                                .with_metadata(m.some_text())
+                                .with_error_code(m.i16())
+                                .with_unknown_tagged_fields(m.tags())
+                        }))
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_error_code(m.i16())
+                .with_unknown_tagged_fields(m.tags())
+        }));
+    }
+    answer.with_error_code(m.i16()).with_topics(m.each(|m| {
+        OffsetFetchResponseTopic::default()
+            .with_name(m.text().into())
+            .with_partitions(m.each(|m| {
+                OffsetFetchResponsePartition::default()
+                    .with_partition_index(m.i32())
+                    .with_committed_offset(m.int())
+                    .with_committed_leader_epoch(m.i32())
+                    .with_metadata(m.some_text())
+                    .with_error_code(m.i16())
+                    .with_unknown_tagged_fields(m.tags())
+            }))
+            .with_unknown_tagged_fields(m.tags())
+    }))
+}
+
+fn find_coordinator(m: &mut Maker) -> FindCoordinatorResponse {
+    let answer = FindCoordinatorResponse::default().with_throttle_time_ms(m.i32());
+    let answer = answer.with_unknown_tagged_fields(m.tags());
+    if m.version >= 4 {
+        return answer.with_coordinators(m.each(|m| {
+            Coordinator::default()
+                .with_key(m.text())
+                .with_node_id(m.i32().into())
+                .with_host(m.text())
+                .with_port(m.i32())
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
+                .with_unknown_tagged_fields(m.tags())
+        }));
+    }
+    answer
+        .with_error_code(m.i16())
+        .with_error_message(m.some_text())
+        .with_node_id(m.i32().into())
+        .with_host(m.text())
+        .with_port(m.i32())
+}
+
+fn list_groups(m: &mut Maker) -> ListGroupsResponse {
+    ListGroupsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_groups(m.each(|m| {
+            ListedGroup::default()
+                .with_group_id(m.text().into())
+                .with_protocol_type(m.text())
+                .with_group_state(m.text())
+                .with_group_type(m.from(5, StrBytes::default(), Maker::text))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 /// Bytes changed in one place, as a peer that means harm would: lengths above all.
 fn spoil(bytes: &[u8], dice: &mut Dice) -> Bytes {
     let mut bytes = bytes.to_vec();
@@ -505,6 +605,10 @@ mod walker_and_library_agree_on {
         delete_records: DeleteRecords;
         quorum: DescribeQuorum;
         describe_cluster: DescribeCluster;
+        offset_commit: OffsetCommit;
+        offset_fetch: OffsetFetch;
+        find_coordinator: FindCoordinator;
+        list_groups: ListGroups;
     }
 }
 
@@ -523,6 +627,9 @@ fn no_struct_is_larger_than_the_walker_counts() {
         DescribeConfigsResult DescribeConfigsResourceResult DescribeConfigsSynonym
         AlterConfigsResourceResponse DeleteRecordsTopicResult DeleteRecordsPartitionResult
         TopicData PartitionData ReplicaState DescribeClusterBroker
+        OffsetCommitResponseTopic OffsetCommitResponsePartition Coordinator ListedGroup
+        OffsetFetchResponseGroup OffsetFetchResponseTopics OffsetFetchResponsePartitions
+        OffsetFetchResponseTopic OffsetFetchResponsePartition
     };
     for (name, bytes) in sizes {
         assert!(bytes <= shape::STRUCT_BYTES_MAX, "{name} takes {bytes}");

@@ -14,6 +14,7 @@ mod corrupt;
 mod followed;
 mod front;
 mod gallery;
+mod groups;
 mod halts;
 mod hostile;
 mod idle;

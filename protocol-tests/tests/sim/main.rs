@@ -10,6 +10,7 @@ mod descriptors;
 mod dialled;
 mod faults;
 mod followed;
+mod groups;
 mod journal;
 mod log;
 mod manager;

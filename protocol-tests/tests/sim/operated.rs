@@ -78,9 +78,14 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn start(declared: &[(&str, &str)]) -> Lab {
+        let both = (Spec::single("source", 1), Spec::single("destination", 2));
+        Lab::start_on(both, declared).await
+    }
+
+    pub(crate) async fn start_on(specs: (Spec, Spec), declared: &[(&str, &str)]) -> Lab {
         let net = Net::new(7);
-        let source = TestCluster::start(&net, Spec::single("source", 1));
-        let destination = TestCluster::start(&net, Spec::single("destination", 2));
+        let source = TestCluster::start(&net, specs.0);
+        let destination = TestCluster::start(&net, specs.1);
         let declared = declares(declared);
         let (driver, stop, task) = begin(&source, &destination, &declared, 1);
         Lab { source, destination, declared, seed: 1, driver, stop, task }

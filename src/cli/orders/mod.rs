@@ -1,8 +1,9 @@
-//! `isolog link` and `isolog mirror`: orders to a running isolog by its REST.
+//! `isolog link`, `isolog mirror` and `isolog group`: orders to a running isolog, and questions.
 //!
 //! It never asks a broker and decides nothing: the service does.
 
 mod configs;
+mod group;
 mod link;
 mod mirror;
 mod output;
@@ -27,6 +28,8 @@ use super::Failure;
 use super::ask;
 use super::plain;
 
+pub use self::group::Arguments as GroupArguments;
+pub use self::group::run as group;
 pub use self::link::Arguments as LinkArguments;
 pub use self::link::run as link;
 pub use self::mirror::Arguments as MirrorArguments;

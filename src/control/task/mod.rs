@@ -3,6 +3,8 @@
 //! It never runs one: who does tells what came of it.
 
 pub mod configs;
+pub mod groups;
+pub mod offsets;
 
 use crate::control::topic::Fault;
 use crate::ids::TimestampMs;

@@ -19,8 +19,7 @@ const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches bo
                           to as its [destination]; its link is DESTINATION and OUTBOUND there";
 
 /// What is taken, kept and shown, and does nothing yet.
-pub const KEPT: &[&str] =
-    &["acl.filters", "acl.sync.ms", "consumer.offset.group.filters", "consumer.offset.sync.ms"];
+pub const KEPT: &[&str] = &["acl.filters", "acl.sync.ms"];
 
 /// What `topic.config.sync.include` may name; what always follows may stand there too.
 const FOLLOWED: &[&str] = &{
@@ -92,32 +91,12 @@ pub const ONLY_COMMANDED: &[Property] = &[
          max.message.bytes of 50 MiB or more), whatever the source has.",
     ),
     row(
-        "consumer.offset.sync.enable",
-        Effect::Task,
-        Kind::WordOrLater(&["false"], &["true"]),
-        Default::Is("false"),
-        "Whether offsets of consumer groups are copied.",
-    ),
-    row(
-        "consumer.offset.sync.ms",
-        Effect::Task,
-        Kind::Millis(1000, WEEK_MS),
-        Default::Is("30000"),
-        "How often. It is kept and shown until consumer.offset.sync.enable can be true.",
-    ),
-    row(
-        "consumer.offset.group.filters",
-        Effect::Task,
-        Kind::GroupFilters,
-        Default::None,
-        "Of which groups. It is kept and shown until consumer.offset.sync.enable can be true.",
-    ),
-    row(
         "consumer.group.prefix.enable",
         Effect::Task,
-        Kind::WordOrLater(&["false"], &["true"]),
+        Kind::Bool,
         Default::Is("false"),
-        "Whether groups get the prefix of cluster.link.prefix at the destination.",
+        "Whether groups get the prefix of cluster.link.prefix at the destination; not with \
+         link.mode=BIDIRECTIONAL.",
     ),
     row(
         "acl.sync.enable",

@@ -3,6 +3,7 @@
 //! It never reads a value; a property that is not in this table does not exist.
 
 mod commanded;
+mod groups;
 mod security;
 
 use crate::settings::property::Default;
@@ -13,6 +14,7 @@ use crate::settings::property::Scope;
 
 pub use self::commanded::KEPT;
 use self::commanded::ONLY_COMMANDED;
+use self::groups::FOLLOWED;
 use self::security::SECURITY;
 use self::security::SERVICE_SECURITY;
 
@@ -44,9 +46,9 @@ const fn plain(
 
 /// Every property there is, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Property> {
-    let blocks =
-        [ADDRESSES, SECURITY, CONNECTIONS_AND_LINKS, ONLY_COMMANDED, SERVICE, SERVICE_SECURITY];
-    blocks.into_iter().flatten()
+    let links = [CONNECTIONS_AND_LINKS, FOLLOWED, ONLY_COMMANDED];
+    let blocks = [ADDRESSES, SECURITY].into_iter().chain(links);
+    blocks.chain([SERVICE, SERVICE_SECURITY]).flatten()
 }
 
 const ADDRESSES: &[Property] = &[

@@ -48,6 +48,7 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::IncrementalAlterConfigs => with(cluster, call, configs::alter_configs),
         ApiKey::DeleteRecords => with(cluster, call, delete_records::delete_records),
         ApiKey::FindCoordinator => with(cluster, call, groups::find_coordinator),
+        ApiKey::ListGroups => with(cluster, call, groups::list),
         ApiKey::JoinGroup => with(cluster, call, groups::join),
         ApiKey::LeaveGroup => with(cluster, call, groups::leave),
         ApiKey::ConsumerGroupHeartbeat => with(cluster, call, groups::heartbeat),

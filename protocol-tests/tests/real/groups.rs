@@ -1,0 +1,299 @@
+//! Offsets of consumer groups on real Kafka: groups of Java's consumers of both protocols that move
+//! and go on where they were, groups set from outside, groups with members, a restart.
+//!
+//! It never skips.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use isolog::control::order::MirrorVerb;
+use isolog::control::task::TaskName;
+use isolog::control::topic::Status;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
+use protocol_tests::real::Hand;
+use protocol_tests::real::room;
+use protocol_tests::real::tool;
+
+use crate::operated::Operated;
+use crate::operated::Stage;
+use crate::operated::link;
+use crate::operated::until;
+
+const TOPIC: &str = "g-orders";
+/// Batches of ten in each of the two partitions.
+const BATCHES: usize = 5;
+const ALL: &str =
+    r#"{"groupFilters":[{"name":"*","patternType":"LITERAL","filterType":"INCLUDE"}]}"#;
+/// The coordinator loads, or its topic is being made.
+const NOT_YET: [i16; 3] = [14, 15, 16];
+const MEMBER: &str = "AAAAAAAAQACAAAAAAAAAAA";
+/// So many groups in one interval, unless `ISOLOG_GROUPS` says another number.
+const MANY: usize = 200;
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn group(name: &str) -> GroupId {
+    GroupId(text(name))
+}
+
+/// Asks until the group is coordinated; to ask for a coordinator makes the topic that it needs.
+fn settled<T>(hand: &Hand, name: &str, mut ask: impl FnMut() -> (i16, T)) -> (i16, T) {
+    until(&format!("{name} has a coordinator"), || {
+        let (code, answer) = ask();
+        if NOT_YET.contains(&code) {
+            let request = FindCoordinatorRequest::default().with_key(text(name));
+            hand.ask_any(3, &request).unwrap();
+            return None;
+        }
+        Some((code, answer))
+    })
+}
+
+/// What a group has committed for a partition, and its leader epoch; -1 for nothing.
+fn committed(hand: &Hand, name: &str, partition: i32) -> (i64, i32) {
+    let topic = offset_fetch_request::OffsetFetchRequestTopic::default()
+        .with_name(TopicName(text(TOPIC)))
+        .with_partition_indexes(vec![partition]);
+    let request = OffsetFetchRequest::default().with_group_id(group(name));
+    let request = request.with_topics(Some(vec![topic]));
+    let (code, answer) = settled(hand, name, || {
+        let answer = hand.ask_any(7, &request).unwrap();
+        (answer.error_code, answer)
+    });
+    assert_eq!(code, 0, "{name}");
+    let one = &answer.topics[0].partitions[0];
+    (one.committed_offset, one.committed_leader_epoch)
+}
+
+/// Sets an offset from outside, with an epoch as a consumer would.
+fn commit(hand: &Hand, name: &str, partition: i32, offset: i64) {
+    let partition = offset_commit_request::OffsetCommitRequestPartition::default()
+        .with_partition_index(partition)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(0)
+        .with_committed_metadata(Some(text("by hand")));
+    let topic = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(TOPIC)))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group(name))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let (code, _) = settled(hand, name, || {
+        let answer = hand.ask_any(8, &request).unwrap();
+        (answer.topics[0].partitions[0].error_code, ())
+    });
+    assert_eq!(code, 0, "{name}");
+}
+
+fn follows(stage: &Stage, name: &str, offset: i64) {
+    until(&format!("{name} at {offset}"), || {
+        (committed(&stage.destination, name, 0).0 == offset).then_some(())
+    });
+}
+
+/// Reads so many records as a member of a group, and leaves it: partition and offset of each.
+fn read(bootstrap: &str, name: &str, protocol: &str, count: usize) -> Vec<(i32, i64)> {
+    let protocol = format!("group.protocol={protocol}");
+    let count = count.to_string();
+    let words = [
+        "--bootstrap-server",
+        bootstrap,
+        "--topic",
+        TOPIC,
+        "--group",
+        name,
+        "--from-beginning",
+        "--max-messages",
+        &count,
+        "--timeout-ms",
+        "60000",
+        "--consumer-property",
+        &protocol,
+        "--property",
+        "print.partition=true",
+        "--property",
+        "print.offset=true",
+        "--property",
+        "print.value=false",
+    ];
+    let said = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &words).unwrap();
+    let number = |line: &str, what: &str| {
+        let after = line.split(what).nth(1)?;
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<i64>().ok()
+    };
+    let lines = said
+        .lines()
+        .filter_map(|line| Some((number(line, "Partition:")? as i32, number(line, "Offset:")?)));
+    lines.collect()
+}
+
+/// A consumer that moves reads what it has not read, each record once, and skips none.
+fn moves(stage: &Stage, protocol: &str) {
+    let name = format!("moving-{protocol}");
+    let (source, destination) = (stage.clusters.0.bootstrap(), stage.clusters.1.bootstrap());
+    let before = read(source, &name, protocol, 33);
+    assert_eq!(before.len(), 33);
+    let left = [0, 1].map(|partition| committed(&stage.source, &name, partition).0);
+    until(&format!("{name} is followed"), || {
+        let there = [0, 1].map(|partition| committed(&stage.destination, &name, partition).0);
+        (there == left).then_some(())
+    });
+    let all = BATCHES * 10 * 2;
+    let after = read(destination, &name, protocol, all - 33);
+    let seen: BTreeSet<(i32, i64)> = before.iter().chain(&after).copied().collect();
+    assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
+}
+
+fn is_in_use(isolog: &Operated, name: &str) {
+    until(&format!("{name} is in use"), || {
+        let seen = isolog.driver.registry.seen();
+        let tasks = &seen.links.get(&link("dr"))?.tasks;
+        let task = tasks.iter().find(|task| task.name == TaskName::ConsumerOffsetSync)?;
+        let told = task.errors.iter().find(|(subject, _)| subject == name)?;
+        (told.1.code == "CONSUMER_GROUP_IN_USE_ERROR").then_some(())
+    });
+}
+
+/// A member of the classic protocol joins; its id.
+fn join(hand: &Hand, name: &str) -> StrBytes {
+    let protocol = join_group_request::JoinGroupRequestProtocol::default()
+        .with_name(text("range"))
+        .with_metadata(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]));
+    let request = JoinGroupRequest::default()
+        .with_group_id(group(name))
+        .with_session_timeout_ms(60_000)
+        .with_rebalance_timeout_ms(60_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![protocol]);
+    let (code, answer) = settled(hand, name, || {
+        let answer = hand.ask_any(3, &request).unwrap();
+        (answer.error_code, answer)
+    });
+    assert_eq!(code, 0, "{name}");
+    answer.member_id
+}
+
+/// A member of KIP-848 joins (epoch 0) or leaves (epoch -1).
+fn heartbeat(hand: &Hand, name: &str, epoch: i32) {
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group(name))
+        .with_member_id(text(MEMBER))
+        .with_member_epoch(epoch)
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![TopicName(text(TOPIC))]))
+        .with_topic_partitions(Some(Vec::new()));
+    let (code, _) = settled(hand, name, || (hand.ask_any(1, &request).unwrap().error_code, ()));
+    assert_eq!(code, 0, "{name}");
+}
+
+fn members_are_left_alone(stage: &Stage, isolog: &Operated) {
+    for name in ["busy", "busy-next"] {
+        commit(&stage.source, name, 0, 3);
+        follows(stage, name, 3);
+    }
+    let member = join(&stage.destination, "busy");
+    heartbeat(&stage.destination, "busy-next", 0);
+    for name in ["busy", "busy-next"] {
+        commit(&stage.source, name, 0, 9);
+        is_in_use(isolog, name);
+        assert_eq!(committed(&stage.destination, name, 0).0, 3, "{name}");
+    }
+    let leave = LeaveGroupRequest::default().with_group_id(group("busy")).with_member_id(member);
+    assert_eq!(stage.destination.ask_any(2, &leave).unwrap().error_code, 0);
+    heartbeat(&stage.destination, "busy-next", -1);
+    for name in ["busy", "busy-next"] {
+        follows(stage, name, 9);
+    }
+}
+
+fn set_from_outside(stage: &Stage) {
+    commit(&stage.source, "simple", 0, 7);
+    commit(&stage.source, "zero", 0, 0);
+    follows(stage, "simple", 7);
+    follows(stage, "zero", 0);
+    assert_eq!(committed(&stage.destination, "simple", 0).1, -1, "no epoch of another cluster");
+    assert_eq!(committed(&stage.destination, "simple", 1).0, -1, "none there, none here");
+    // the source's group is reset
+    commit(&stage.source, "simple", 0, 4);
+    follows(stage, "simple", 4);
+    commit(&stage.source, "simple", 0, 7);
+    follows(stage, "simple", 7);
+}
+
+fn raised_as_the_mirror_catches_up(stage: &Stage, isolog: &Operated) {
+    isolog.mirrors("dr", TOPIC, MirrorVerb::Pause);
+    isolog.wait_status("dr", TOPIC, Status::Paused);
+    let (_, end) = stage.destination.ends(TOPIC, 0).unwrap();
+    (0..BATCHES).for_each(|_| stage.write(TOPIC, 0));
+    commit(&stage.source, "ahead", 0, end + 25);
+    follows(stage, "ahead", end);
+    sleep(Duration::from_secs(3));
+    assert_eq!(committed(&stage.destination, "ahead", 0).0, end);
+    isolog.mirrors("dr", TOPIC, MirrorVerb::Resume);
+    follows(stage, "ahead", end + 25);
+}
+
+/// A restart takes nothing back, and what the destination has forgotten comes back.
+fn gone_on_with(stage: &Stage, isolog: Operated, again: impl Fn() -> Operated) -> Operated {
+    isolog.kill();
+    commit(&stage.source, "simple", 0, 2);
+    commit(&stage.source, "zero", 0, 5);
+    let isolog = again();
+    follows(stage, "zero", 5);
+    sleep(Duration::from_secs(3));
+    assert_eq!(committed(&stage.destination, "simple", 0).0, 7, "no offset goes back");
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![group("simple")]);
+    let deleted = stage.destination.ask_any(2, &delete).unwrap();
+    assert_eq!(deleted.results[0].error_code, 0);
+    follows(stage, "simple", 2);
+    isolog
+}
+
+fn many(stage: &Stage) {
+    let count = std::env::var("ISOLOG_GROUPS").map_or(MANY, |count| count.parse().unwrap());
+    let names: Vec<String> = (0..count).map(|n| format!("many-{n}")).collect();
+    names.iter().for_each(|name| commit(&stage.source, name, 0, 11));
+    let began = Instant::now();
+    names.iter().for_each(|name| follows(stage, name, 11));
+    println!(
+        "the last of {count} groups came {} ms behind its commit",
+        began.elapsed().as_millis()
+    );
+}
+
+#[test]
+fn groups_are_followed() {
+    let _room = room(2);
+    let stage = Stage::start();
+    stage.source.create(TOPIC, 2, 1, &[]).unwrap();
+    for partition in 0..2 {
+        (0..BATCHES).for_each(|_| stage.write(TOPIC, partition));
+    }
+    let start = || Operated::start(&stage.clusters.1, "");
+    let isolog = start();
+    let more = [
+        ("consumer.offset.sync.enable", "true"),
+        ("consumer.offset.sync.ms", "1000"),
+        ("consumer.offset.group.filters", ALL),
+    ];
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_mirror("dr", TOPIC);
+    (0..2).for_each(|partition| stage.copied(TOPIC, TOPIC, partition));
+    set_from_outside(&stage);
+    moves(&stage, "classic");
+    moves(&stage, "consumer");
+    members_are_left_alone(&stage, &isolog);
+    let isolog = gone_on_with(&stage, isolog, start);
+    many(&stage);
+    raised_as_the_mirror_catches_up(&stage, &isolog);
+}

@@ -1,0 +1,173 @@
+//! `isolog group`: how far the consumer groups that links follow are on both sides.
+//!
+//! It never asks a coordinator: the service shows what its last turn read and wrote.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::Failure;
+use super::Output;
+use super::Remote;
+use super::Service;
+use super::output::Column;
+use super::output::Rows;
+use crate::cli::say;
+
+const GROUPS: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Group", "group"),
+    ("Mirror Group", "mirror_group"),
+    ("Partitions", "partitions"),
+    ("Clamped", "clamped"),
+    ("Behind", "behind"),
+    ("Last Sync (ms ago)", "age_ms"),
+    ("Error", "error_code"),
+];
+const OFFSETS: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Group", "group"),
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Partition", "partition"),
+    ("Source Offset", "source_offset"),
+    ("Mirror Offset", "mirror_offset"),
+    ("State", "state"),
+    ("Last Sync (ms ago)", "age_ms"),
+    ("Reason", "reason"),
+];
+
+/// What `isolog group` can be told.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the consumer groups that links follow
+    List {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Show what one group has committed on both sides, partition by partition
+    Describe {
+        /// The group, by its name at the source or at the destination
+        #[arg(value_name = "GROUP")]
+        group: String,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+#[derive(clap::Args)]
+struct Which {
+    /// Only of this link
+    #[arg(long, value_name = "LINK")]
+    link: Option<String>,
+    #[command(flatten)]
+    service: Service,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Does what it was told.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (which, group) = match &arguments.command {
+        Command::List { which } => (which, None),
+        Command::Describe { group, which } => (which, Some(group.as_str())),
+    };
+    let remote = which.service.reached()?;
+    let found = super::run(ask(&remote, which.link.as_deref(), group))?;
+    let rows = match group {
+        None => list(&found),
+        Some(group) if found.is_empty() => {
+            let next = "isolog group list shows those that are followed";
+            let text = format!("no link follows a group {group:?}\nNext: {next}");
+            return Err(Failure::Failed(super::plain(&text)));
+        }
+        Some(_) => describe(&found),
+    };
+    say(&rows.draw(which.output.format))
+}
+
+async fn ask(
+    remote: &Remote,
+    link: Option<&str>,
+    group: Option<&str>,
+) -> Result<Vec<Value>, Failure> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(link.map(|link| ("link", link)));
+    query.extend_pairs(group.map(|group| ("group", group)));
+    let answer = remote.send("GET", &format!("/v1/groups?{}", query.finish()), None).await?;
+    let next = "start an isolog of this version there";
+    match remote.read(&answer, next)? {
+        Value::Array(groups) => Ok(groups),
+        _ => Err(remote.odd()),
+    }
+}
+
+fn field(value: &Value, name: &str) -> Value {
+    value.get(name).cloned().unwrap_or(Value::Null)
+}
+
+fn list(groups: &[Value]) -> Rows {
+    let mut rows = Rows::new(GROUPS);
+    for group in groups {
+        let names = ["link", "group", "mirror_group", "partitions", "clamped", "behind", "age_ms"];
+        let mut row: Vec<Value> = names.iter().map(|name| field(group, name)).collect();
+        row.push(field(group, "error_code"));
+        rows.push(row);
+    }
+    rows
+}
+
+fn describe(groups: &[Value]) -> Rows {
+    let mut rows = Rows::new(OFFSETS);
+    for group in groups {
+        let offsets = group.get("offsets").and_then(Value::as_array);
+        for offset in offsets.into_iter().flatten() {
+            let own = ["topic", "partition", "source_offset", "mirror_offset", "state"];
+            let mut row = vec![field(group, "link"), field(group, "group")];
+            row.extend(own.iter().map(|name| field(offset, name)));
+            row.extend([field(group, "age_ms"), field(group, "reason")]);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::orders::Format;
+    use serde_json::json;
+
+    fn groups() -> Vec<Value> {
+        vec![json!({
+            "link": "dr", "group": "billing", "mirror_group": "w.billing", "partitions": 2,
+            "clamped": 1, "behind": 0, "age_ms": 40, "error_code": "", "reason": "",
+            "offsets": [
+                {"topic": "w.orders", "partition": 0, "source_offset": 7, "mirror_offset": 7,
+                 "state": "synced"},
+                {"topic": "w.orders", "partition": 1, "source_offset": 9, "mirror_offset": null,
+                 "state": "waiting"},
+            ],
+        })]
+    }
+
+    #[test]
+    fn groups_are_listed_and_described_by_partition() {
+        let text = list(&groups()).draw(Format::Human);
+        let last = text.lines().last().unwrap();
+        let words: Vec<&str> = last.split_whitespace().collect();
+        assert_eq!(words, ["dr", "billing", "w.billing", "2", "1", "0", "40"]);
+        let text = describe(&groups()).draw(Format::Json);
+        let rows: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(rows.as_array().map(Vec::len), Some(2));
+        assert_eq!(rows[0]["mirror_offset"], 7);
+        assert_eq!(
+            (&rows[1]["state"], &rows[1]["mirror_offset"]),
+            (&json!("waiting"), &Value::Null)
+        );
+    }
+}

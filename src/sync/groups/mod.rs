@@ -1,0 +1,452 @@
+//! Follows the offsets of consumer groups: what they have committed at the source is committed at
+//! the destination, never beyond what is mirrored.
+//!
+//! It never decides what is committed (`control::task::offsets` does), and never sets an offset at
+//! the source.
+//!
+//! ```text
+//!  source:       ListGroups of each broker ─▶ OffsetFetch at each coordinator ──┐
+//!  destination:  log starts and high watermarks of what was committed there ────┤
+//!                ListGroups (who has members) ──────────────────────────────────┤
+//!                OffsetFetch ─▶ plan ─▶ OffsetCommit, at each coordinator ◀─────┘
+//! ```
+//!
+//! A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
+//! group of which an offset differs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::cluster::Committed;
+use crate::cluster::EndKind;
+use crate::cluster::Wanted;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::KafkaCode;
+use crate::cluster::error::Kind;
+use crate::control::task::groups::GroupSync;
+use crate::control::task::offsets::Commit;
+use crate::control::task::offsets::Part;
+use crate::control::task::offsets::Plan;
+use crate::control::task::offsets::Puts;
+use crate::control::task::offsets::Stand;
+use crate::control::topic::Fault;
+use crate::ids::BrokerId;
+use crate::ids::GroupName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::Side;
+use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::sync::groups::ask::Answers;
+use crate::sync::groups::ask::Failure;
+use crate::sync::groups::ask::Listed;
+use crate::sync::groups::put::Job;
+use crate::sync::trim;
+
+mod ask;
+mod put;
+
+/// How many groups of one link are followed.
+pub const GROUPS_MAX: usize = 20_000;
+/// How many offsets of one link are followed.
+pub const OFFSETS_MAX: usize = 1_000_000;
+/// How many things that went wrong a turn tells.
+pub const ERRORS_MAX: usize = 50;
+/// How many topics one question speaks of.
+const TOPICS_ASKED_MAX: usize = 500;
+/// Where the brokers keep what groups commit: without it nobody ever has.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// For how long the destination keeps offsets.
+const RETENTION: &str = "offsets.retention.minutes";
+/// Kafka's default of it, where it may not be read: a week.
+const RETENTION_DEFAULT_MINUTES: i64 = 7 * 24 * 60;
+/// An offset is committed again when it has stood for this share of that.
+const RETENTION_SHARE: i64 = 4;
+/// How often the retention is read: it changes when a broker is started with another.
+const RETENTION_READ: Duration = Duration::from_secs(300);
+
+/// A mirror topic whose consumers are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorTopic {
+    /// The topic at the source.
+    pub source: TopicName,
+    /// The topic at the destination.
+    pub mirror: TopicName,
+    /// Their ids: groups of other topics of these names are none of ours.
+    pub ids: (TopicId, TopicId),
+    /// Which partitions, and where the mirror of each begins.
+    pub partitions: BTreeMap<PartitionId, Offset>,
+}
+
+/// What a turn came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Groups of the source that pass the filter and have committed something that is mirrored.
+    pub groups: u64,
+    /// Offsets that were committed at the destination.
+    pub commits: u64,
+    /// Offsets that are lower at the destination since the mirror is behind.
+    pub clamped: u64,
+    /// What went wrong, by group or topic; empty where all is as it should be.
+    pub errors: Vec<(String, Fault)>,
+    /// Every group that was followed, by its name at the destination.
+    pub told: BTreeMap<GroupName, GroupTold>,
+}
+
+/// How a group stands after a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupTold {
+    /// Its name at the source.
+    pub source: GroupName,
+    /// Its offsets, by the mirror's partition.
+    pub stands: BTreeMap<TopicPartition, Stand>,
+    /// Why some of them, or all, are not what they are to be.
+    pub fault: Option<Fault>,
+}
+
+/// Follows the groups of one link; what it remembers is gone with the process.
+#[derive(Debug, Default)]
+pub struct Follower {
+    /// What our turns have left, by the group's name at the source.
+    puts: BTreeMap<GroupName, Puts>,
+    /// When the destination was asked how long it keeps offsets, and what that makes of it in ms.
+    repeat: Option<(Instant, i64)>,
+}
+
+/// What groups have committed at the source, by group.
+type Commits = BTreeMap<GroupName, BTreeMap<TopicPartition, Commit>>;
+
+impl Follower {
+    /// Nothing was put anywhere yet.
+    pub fn new() -> Follower {
+        Follower::default()
+    }
+
+    /// One turn over all groups that `sync` lets pass, and these topics; done when all that could
+    /// be committed is acknowledged. The error is of a cluster that does not answer at all.
+    pub async fn turn(
+        &mut self,
+        (source, destination): (&Arc<Cluster>, &Arc<Cluster>),
+        sync: &GroupSync,
+        topics: &[MirrorTopic],
+        now: TimestampMs,
+    ) -> Result<Turn, ClusterError> {
+        let mut turn = Turn::default();
+        if topics.is_empty() {
+            return Ok(turn);
+        }
+        refresh(source, topics.iter().map(|one| &one.source)).await?;
+        refresh(destination, topics.iter().map(|one| &one.mirror)).await?;
+        let begins = begins(source, destination, topics);
+        let (commits, unread) = self.read_source(source, sync, &begins, &mut turn).await;
+        turn.groups = commits.len() as u64;
+        let parts = ends((source, destination), &commits, &begins, &mut turn).await;
+        let repeat_ms = self.repeat_ms(destination).await;
+        let listed = ask::list(destination).await;
+        let mut jobs = BTreeMap::new();
+        for (name, source) in commits {
+            let there = sync.renamed(&name);
+            let is_active = listed.groups.get(&there).is_some_and(|(_, one)| one.is_active);
+            let puts = self.puts.remove(&name).unwrap_or_default();
+            jobs.insert(there, job(name, source, is_active, puts));
+        }
+        let known = listed.groups.into_iter().filter(|(name, _)| jobs.contains_key(name));
+        let known: BTreeMap<GroupName, BrokerId> =
+            known.map(|(name, (broker, _))| (name, broker)).collect();
+        let shared =
+            put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
+        let done = put::all(&shared, jobs, known).await;
+        // of groups that the source does not have any more nothing is remembered
+        self.puts.retain(|name, _| unread.contains(name));
+        for job in done {
+            self.take_in(job, sync, &mut turn);
+        }
+        turn.errors = bounded(std::mem::take(&mut turn.errors));
+        Ok(turn)
+    }
+
+    /// What the groups that pass have committed for what is mirrored, and of which groups that was
+    /// not told. A group that was followed
+    /// before and is not listed is asked for: its coordinator may be away.
+    async fn read_source(
+        &mut self,
+        source: &Arc<Cluster>,
+        sync: &GroupSync,
+        begins: &BTreeMap<TopicPartition, Mirrored>,
+        turn: &mut Turn,
+    ) -> (Commits, BTreeSet<GroupName>) {
+        let Listed { mut groups, failed } = ask::list(source).await;
+        for (broker, error) in failed {
+            turn.errors.push((format!("source broker {broker}"), fault_of(&error)));
+        }
+        groups.retain(|name, (_, one)| !one.is_share && sync.filter.matches(name));
+        if groups.len() > GROUPS_MAX {
+            let fault = too_many("groups", groups.len(), GROUPS_MAX);
+            turn.errors.push((FILTERS.to_owned(), fault));
+        }
+        let listed = groups.into_iter().take(GROUPS_MAX);
+        let mut coordinators: BTreeMap<GroupName, BrokerId> =
+            listed.map(|(name, (broker, _))| (name, broker)).collect();
+        let mut answers: Answers<Committed> = Answers::default();
+        let unlisted = self.unlisted(source, sync, &coordinators);
+        coordinators.extend(ask::keep(ask::find(source, &unlisted).await, &mut answers));
+        let read = ask::read(source, coordinators).await;
+        answers.failed.extend(read.failed);
+        for (name, failure) in &answers.failed {
+            turn.errors.push((name.to_string(), fault(failure, "source", "group")));
+        }
+        let (mut commits, mut count) = (Commits::new(), 0);
+        for (name, committed) in read.found {
+            let (known, unread) = put::parted(committed);
+            for (tp, code) in unread.into_iter().filter(|(tp, _)| begins.contains_key(tp)) {
+                let text = format!("the source does not tell the offset of {tp}");
+                turn.errors.push((name.to_string(), refused(code, &text)));
+            }
+            let known = known.into_iter().filter(|(tp, _)| begins.contains_key(tp));
+            let known: BTreeMap<TopicPartition, Commit> = known.collect();
+            count += known.len();
+            if !known.is_empty() && count <= OFFSETS_MAX {
+                commits.insert(name, known);
+            }
+        }
+        if count > OFFSETS_MAX {
+            let fault = too_many("offsets", count, OFFSETS_MAX);
+            turn.errors.push((FILTERS.to_owned(), fault));
+        }
+        (commits, answers.failed.into_keys().collect())
+    }
+
+    /// Groups that must be there and were not listed: those of the turn before, and those that
+    /// the filter names.
+    fn unlisted(
+        &self,
+        source: &Cluster,
+        sync: &GroupSync,
+        listed: &BTreeMap<GroupName, BrokerId>,
+    ) -> Vec<GroupName> {
+        let may_commit = TopicName::new(OFFSETS_TOPIC).is_some_and(|name| {
+            // a question for a coordinator would make the topic
+            source.topic(&name).is_some_and(|topic| topic.error.is_none())
+        });
+        let named = sync.filter.literals().filter(|_| may_commit);
+        let before = self.puts.keys().filter(|name| sync.filter.matches(name));
+        let all: BTreeSet<&GroupName> = named.chain(before).collect();
+        let unlisted = all.into_iter().filter(|name| !listed.contains_key(name));
+        unlisted.take(GROUPS_MAX).cloned().collect()
+    }
+
+    /// How long an offset may stand at the destination before it is committed again, in ms.
+    async fn repeat_ms(&mut self, destination: &Cluster) -> i64 {
+        if let Some((at, ms)) = self.repeat.filter(|(at, _)| at.elapsed() < RETENTION_READ) {
+            self.repeat = Some((at, ms));
+            return ms;
+        }
+        let minutes = retention(destination).await.unwrap_or(RETENTION_DEFAULT_MINUTES);
+        let ms = minutes.saturating_mul(60_000) / RETENTION_SHARE;
+        self.repeat = Some((Instant::now(), ms));
+        ms
+    }
+
+    fn take_in(&mut self, job: Job, sync: &GroupSync, turn: &mut Turn) {
+        let Job { name, puts, plan, commits, refused: left, failure, .. } = job;
+        let Plan { mut stands, is_in_use, puts: planned, .. } = plan;
+        let there = sync.renamed(&name);
+        turn.commits += commits;
+        let clamped = stands.values().filter_map(|stand| stand.target);
+        turn.clamped += clamped.filter(|target| target.is_clamped).count() as u64;
+        let is_planned = failure.is_none() || !stands.is_empty();
+        for (tp, put) in &planned {
+            if let Some(stand) = stands.get_mut(tp) {
+                stand.there = Some(put.offset);
+            }
+        }
+        let mut faults: Vec<Fault> =
+            failure.iter().map(|failure| fault(failure, "destination", "group")).collect();
+        faults.extend(is_in_use.then(|| in_use(&there)));
+        faults.extend(
+            left.into_iter().map(|(tp, code)| {
+                refused(code, &format!("the destination takes no offset of {tp}"))
+            }),
+        );
+        let first = faults.first().cloned();
+        turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
+        turn.told.insert(there, GroupTold { source: name.clone(), stands, fault: first });
+        self.puts.insert(name, if is_planned { planned } else { puts });
+    }
+}
+
+/// Where the mirror of a partition is, and where it begins.
+struct Mirrored {
+    mirror: TopicPartition,
+    begins: Offset,
+}
+
+async fn refresh<'a>(
+    cluster: &Cluster,
+    names: impl Iterator<Item = &'a TopicName>,
+) -> Result<(), ClusterError> {
+    let names: BTreeSet<&TopicName> = names.collect();
+    let names: Vec<TopicName> = names.into_iter().cloned().collect();
+    for some in names.chunks(TOPICS_ASKED_MAX) {
+        cluster.refresh(Wanted::Topics(some)).await?;
+    }
+    Ok(())
+}
+
+/// All partitions of topics that are still the ones that are mirrored, by the source's name.
+fn begins(
+    source: &Cluster,
+    destination: &Cluster,
+    topics: &[MirrorTopic],
+) -> BTreeMap<TopicPartition, Mirrored> {
+    let is_same = |one: &&MirrorTopic| {
+        trim::is_still(source, &one.source, one.ids.0)
+            && trim::is_still(destination, &one.mirror, one.ids.1)
+    };
+    let all = topics.iter().filter(is_same).flat_map(|one| {
+        one.partitions.iter().map(|(partition, begins)| {
+            let at =
+                |topic: &TopicName| TopicPartition { topic: topic.clone(), partition: *partition };
+            (at(&one.source), Mirrored { mirror: at(&one.mirror), begins: *begins })
+        })
+    });
+    all.collect()
+}
+
+/// Starts and ends of what is to get offsets, read after the source's offsets: so a consumer that
+/// is level with its topic is not taken for one that is ahead of the mirror.
+async fn ends(
+    (source, destination): (&Cluster, &Cluster),
+    commits: &Commits,
+    begins: &BTreeMap<TopicPartition, Mirrored>,
+    turn: &mut Turn,
+) -> BTreeMap<TopicPartition, Part> {
+    let wanted: BTreeSet<&TopicPartition> = commits.values().flat_map(BTreeMap::keys).collect();
+    let asked: Vec<&TopicPartition> =
+        wanted.iter().filter_map(|tp| begins.get(tp)).map(|one| &one.mirror).collect();
+    let theirs: Vec<&TopicPartition> = wanted.iter().copied().collect();
+    let theirs = trim::list(source, &theirs, EndKind::Start).await;
+    let starts = trim::list(destination, &asked, EndKind::Start).await;
+    let ends = trim::list(destination, &asked, EndKind::HighWatermark).await;
+    let mut parts = BTreeMap::new();
+    for tp in wanted {
+        let Some(Mirrored { mirror, begins }) = begins.get(tp) else { continue };
+        let ours = starts.get(mirror).zip(ends.get(mirror));
+        let untold = match (theirs.get(tp), ours) {
+            (Some(source_start), Some((start, end))) => {
+                let (begins, source_start, start) = (*begins, *source_start, *start);
+                let (mirror, end) = (mirror.clone(), (*end).max(start));
+                parts.insert(tp.clone(), Part { mirror, begins, source_start, start, end });
+                continue;
+            }
+            (None, _) => Side::Source,
+            (_, None) => Side::Destination,
+        };
+        let text = format!(
+            "the {untold} does not tell where the partition starts and ends: it has no leader, or \
+             that does not answer; offsets of it wait"
+        );
+        turn.errors.push((mirror.to_string(), Fault { code: INTERNAL.to_owned(), text }));
+    }
+    parts
+}
+
+fn job(
+    name: GroupName,
+    source: BTreeMap<TopicPartition, Commit>,
+    is_active: bool,
+    puts: Puts,
+) -> Job {
+    Job {
+        name,
+        source,
+        is_active,
+        puts,
+        plan: Plan::default(),
+        commits: 0,
+        refused: BTreeMap::new(),
+        failure: None,
+    }
+}
+
+async fn retention(destination: &Cluster) -> Option<i64> {
+    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
+    let told = destination.describe_broker_configs(broker, Some(&[RETENTION])).await;
+    told.ok()?.ok()?.get(RETENTION)?.value.as_ref()?.parse().ok()
+}
+
+/// What narrows which groups are followed.
+const FILTERS: &str = "consumer.offset.group.filters";
+const INTERNAL: &str = "INTERNAL_ERROR";
+
+/// The first ones, and how many more there were.
+fn bounded(mut errors: Vec<(String, Fault)>) -> Vec<(String, Fault)> {
+    let more = errors.len().saturating_sub(ERRORS_MAX);
+    if more > 0 {
+        errors.truncate(ERRORS_MAX);
+        let text = format!("{more} more errors of groups are not told");
+        errors.push(("*".to_owned(), Fault { code: "SUPPRESSED_ERRORS".to_owned(), text }));
+    }
+    errors
+}
+
+fn too_many(what: &str, count: usize, max: usize) -> Fault {
+    let text = format!(
+        "{count} {what} of the source pass, and {max} are followed at most: narrow the filter, or \
+         give some groups a link of their own"
+    );
+    Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text }
+}
+
+fn in_use(group: &GroupName) -> Fault {
+    let text = format!(
+        "group {group} has members at the destination and goes on at the source: its offsets are \
+         left alone; stop its consumers on one side, or leave it out of \
+         consumer.offset.group.filters"
+    );
+    Fault { code: "CONSUMER_GROUP_IN_USE_ERROR".to_owned(), text }
+}
+
+/// Why nothing was done for a group.
+fn fault(failure: &Failure, side: &str, what: &str) -> Fault {
+    match failure {
+        Failure::Error(error) => fault_of(error),
+        Failure::Code(code) => refused(*code, &format!("the {side} refuses the {what}")),
+    }
+}
+
+/// Cluster Linking's word for a refusal.
+fn refused(code: KafkaCode, text: &str) -> Fault {
+    let word = match code.0 {
+        29..=31 => "AUTHORIZATION_ERROR",
+        3 | 100 => "UNKNOWN_TOPIC_OR_PARTITION_ERROR",
+        17 => "INVALID_TOPIC",
+        24 | 42 => "INVALID_REQUEST_ERROR",
+        25 => "CONSUMER_GROUP_IN_USE_ERROR",
+        44 => "POLICY_VIOLATION_ERROR",
+        _ => INTERNAL,
+    };
+    let cure = match code.0 {
+        29..=31 => ": grant what `isolog check` prints; it goes on by itself",
+        14..=16 => ": its coordinator moves, loads or is away; it goes on by itself",
+        _ => "",
+    };
+    Fault { code: word.to_owned(), text: format!("{text}: {code}{cure}") }
+}
+
+/// Cluster Linking's word for a cluster that does not answer, or lets us not in.
+pub fn fault_of(error: &ClusterError) -> Fault {
+    let code = match &error.kind {
+        Kind::Login(_) => "AUTHENTICATION_ERROR",
+        Kind::Refused { code, .. } => return refused(*code, &error.to_string()),
+        _ => INTERNAL,
+    };
+    Fault { code: code.to_owned(), text: error.to_string() }
+}

@@ -1,0 +1,241 @@
+//! Commits at the destination what `control::task::offsets` plans, group by group.
+//!
+//! It never commits what it did not read at the destination just before, and never asks a
+//! coordinator more after one question that came to nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cluster::Cluster;
+use crate::cluster::Committed;
+use crate::cluster::error::ClusterError;
+use crate::cluster::error::KafkaCode;
+use crate::control::task::offsets;
+use crate::control::task::offsets::Asked;
+use crate::control::task::offsets::Commit;
+use crate::control::task::offsets::Group;
+use crate::control::task::offsets::Part;
+use crate::control::task::offsets::Plan;
+use crate::control::task::offsets::Put;
+use crate::control::task::offsets::Puts;
+use crate::ids::BrokerId;
+use crate::ids::GroupName;
+use crate::ids::TimestampMs;
+use crate::ids::TopicPartition;
+use crate::sync::groups::ask;
+use crate::sync::groups::ask::Failure;
+use crate::sync::groups::ask::GROUPS_ASKED_MAX;
+use crate::sync::groups::ask::ROUNDS;
+
+/// UNKNOWN_MEMBER_ID: the group has members, and we are none of them.
+const HAS_MEMBERS: i16 = 25;
+/// OFFSET_METADATA_TOO_LARGE.
+const METADATA_TOO_LARGE: i16 = 12;
+
+/// A group that is to be followed in this turn.
+#[derive(Debug)]
+pub struct Job {
+    /// Its name at the source.
+    pub name: GroupName,
+    /// What it has committed there, of what is mirrored.
+    pub source: BTreeMap<TopicPartition, Commit>,
+    /// The destination lists it with members.
+    pub is_active: bool,
+    /// What our turns have left of it.
+    pub puts: Puts,
+    /// What came of it, once something did.
+    pub plan: Plan,
+    /// How many offsets were committed.
+    pub commits: u64,
+    /// Partitions that did not get theirs, and why.
+    pub refused: BTreeMap<TopicPartition, KafkaCode>,
+    /// Why nothing was done.
+    pub failure: Option<Failure>,
+}
+
+/// What all jobs of a turn share.
+#[derive(Clone)]
+pub struct Turn {
+    /// Where offsets are committed.
+    pub destination: Arc<Cluster>,
+    /// Partitions that may get offsets, by the source's name.
+    pub parts: Arc<BTreeMap<TopicPartition, Part>>,
+    /// The time.
+    pub now: TimestampMs,
+    /// As in `offsets::Asked`.
+    pub repeat_ms: i64,
+}
+
+/// All jobs, by the group's name at the destination; a coordinator that moves or loads is looked up
+/// anew.
+pub async fn all(
+    turn: &Turn,
+    mut jobs: BTreeMap<GroupName, Job>,
+    coordinators: BTreeMap<GroupName, BrokerId>,
+) -> Vec<Job> {
+    let (mut done, mut known) = (Vec::new(), coordinators);
+    for round in 0..ROUNDS {
+        ask::pause(round).await;
+        let unknown = jobs.keys().filter(|name| !known.contains_key(name)).cloned();
+        let unknown: Vec<GroupName> = unknown.collect();
+        let found = ask::find(&turn.destination, &unknown).await;
+        known.extend(found.found);
+        for (name, failure) in found.failed {
+            if let Some(job) = jobs.get_mut(&name) {
+                job.failure = Some(failure);
+            }
+        }
+        let mut by: BTreeMap<BrokerId, Vec<(GroupName, Job)>> = BTreeMap::new();
+        let mut left = BTreeMap::new();
+        for (name, job) in jobs {
+            match known.get(&name) {
+                Some(broker) => by.entry(*broker).or_default().push((name, job)),
+                None => drop(left.insert(name, job)),
+            }
+        }
+        let work = by.into_iter().map(|(broker, jobs)| some(turn.clone(), broker, jobs));
+        let came = ask::at_once(work.collect::<Vec<_>>()).await;
+        left.extend(came.into_iter().flatten());
+        jobs = BTreeMap::new();
+        for (name, job) in left {
+            let is_again = job.failure.as_ref().is_some_and(ask::moves);
+            match is_again && round + 1 < ROUNDS {
+                true => drop(jobs.insert(name, job)),
+                false => done.push(job),
+            }
+        }
+        if jobs.is_empty() {
+            break;
+        }
+        known.clear();
+    }
+    done
+}
+
+/// The jobs of one coordinator.
+async fn some(
+    turn: Turn,
+    broker: BrokerId,
+    mut jobs: Vec<(GroupName, Job)>,
+) -> Vec<(GroupName, Job)> {
+    let mut lost: Option<ClusterError> = None;
+    for chunk in jobs.chunks_mut(GROUPS_ASKED_MAX) {
+        let names: Vec<GroupName> = chunk.iter().map(|(name, _)| name.clone()).collect();
+        let read = match &lost {
+            Some(error) => Err(error.clone()),
+            None => turn.destination.fetch_committed(broker, &names).await,
+        };
+        let mut read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                lost = Some(error.clone());
+                for (_, job) in chunk {
+                    job.failure = Some(Failure::Error(error.clone()));
+                }
+                continue;
+            }
+        };
+        for (name, job) in chunk {
+            job.failure = match (&lost, read.remove(name).unwrap_or(Err(KafkaCode::UNKNOWN))) {
+                (Some(error), _) => Some(Failure::Error(error.clone())),
+                (None, Err(code)) => Some(Failure::Code(code)),
+                (None, Ok(there)) => one(&turn, broker, (name, job), there).await,
+            };
+            if let Some(Failure::Error(error)) = &job.failure {
+                lost = Some(error.clone());
+            }
+        }
+    }
+    jobs
+}
+
+/// Plans for one group and commits; why that came to nothing.
+async fn one(
+    turn: &Turn,
+    broker: BrokerId,
+    (name, job): (&GroupName, &mut Job),
+    there: Committed,
+) -> Option<Failure> {
+    let (there, unread) = parted(there);
+    // what is not known of the destination must not count as missing there
+    let hidden = turn.parts.iter().filter(|(_, part)| unread.contains_key(&part.mirror));
+    for (tp, part) in hidden {
+        if job.source.remove(tp).is_some() {
+            job.refused.extend(unread.get(&part.mirror).map(|code| (part.mirror.clone(), *code)));
+        }
+    }
+    let group = Group { source: &job.source, there: &there, is_active: job.is_active };
+    let asked = Asked { parts: &turn.parts, now: turn.now, repeat_ms: turn.repeat_ms };
+    job.plan = offsets::plan(group, &job.puts, asked);
+    if job.plan.commits.is_empty() {
+        return None;
+    }
+    let wanted = job.plan.commits.clone();
+    let answers = match turn.destination.commit_offsets(broker, name, &wanted).await {
+        Ok(answers) => answers,
+        Err(error) => return Some(Failure::Error(error)),
+    };
+    let mut bare = BTreeMap::new();
+    for (tp, (offset, metadata)) in wanted {
+        match answers.get(&tp).copied().unwrap_or(Err(KafkaCode::UNKNOWN)) {
+            Ok(()) => note(job, tp, Put { offset, metadata, at: turn.now }),
+            Err(code) if code.0 == HAS_MEMBERS => {
+                job.plan.is_in_use = true;
+                job.plan.puts.clear();
+                return None;
+            }
+            Err(code) if ask::is_moving(code) => return Some(Failure::Code(code)),
+            Err(code) if code.0 == METADATA_TOO_LARGE && metadata.is_some() => {
+                bare.insert(tp, Put { offset, metadata, at: turn.now });
+            }
+            Err(code) => drop(job.refused.insert(tp, code)),
+        }
+    }
+    without_metadata(turn, broker, (name, job), bare).await
+}
+
+/// The destination takes no metadata of that size: the offsets are worth more.
+async fn without_metadata(
+    turn: &Turn,
+    broker: BrokerId,
+    (name, job): (&GroupName, &mut Job),
+    bare: BTreeMap<TopicPartition, Put>,
+) -> Option<Failure> {
+    if bare.is_empty() {
+        return None;
+    }
+    let offsets = bare.iter().map(|(tp, put)| (tp.clone(), (put.offset, None))).collect();
+    let mut answers = match turn.destination.commit_offsets(broker, name, &offsets).await {
+        Ok(answers) => answers,
+        Err(error) => return Some(Failure::Error(error)),
+    };
+    for (tp, put) in bare {
+        match answers.remove(&tp).unwrap_or(Err(KafkaCode::UNKNOWN)) {
+            Ok(()) => note(job, tp, put),
+            Err(code) => drop(job.refused.insert(tp, code)),
+        }
+    }
+    None
+}
+
+fn note(job: &mut Job, tp: TopicPartition, put: Put) {
+    job.commits += 1;
+    job.plan.puts.insert(tp, put);
+}
+
+/// What a group has committed, and of which partitions that was not told.
+pub fn parted(
+    committed: Committed,
+) -> (BTreeMap<TopicPartition, Commit>, BTreeMap<TopicPartition, KafkaCode>) {
+    let (mut known, mut unread) = (BTreeMap::new(), BTreeMap::new());
+    for (tp, one) in committed {
+        match one {
+            Ok(one) => {
+                let (offset, epoch, metadata) = (one.offset, one.epoch, one.metadata);
+                known.insert(tp, Commit { offset, epoch, metadata });
+            }
+            Err(code) => drop(unread.insert(tp, code)),
+        }
+    }
+    (known, unread)
+}
