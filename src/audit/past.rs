@@ -37,6 +37,18 @@ pub async fn read(
     }
 }
 
+/// Whether links were created by order at the destination; no where the journal cannot be read.
+pub async fn has_orders(
+    link: &LinkOptions,
+    destination: &Arc<Cluster>,
+) -> Result<bool, ClusterError> {
+    let Some(log) = KeyedLog::find(destination.clone(), link.journal.clone()).await? else {
+        return Ok(false);
+    };
+    let rows = log.read(|key| key.starts_with("link/")).await;
+    Ok(rows.is_ok_and(|rows| !rows.is_empty()))
+}
+
 /// What has become of a remembered topic that is no longer as it was: the side at which it is gone,
 /// where it is, and the text with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

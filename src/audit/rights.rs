@@ -83,6 +83,8 @@ const IN_JOURNAL: &[Operation] = &[Read, Write, Create];
 /// What following consumer groups needs of them.
 const GROUPS_AT_SOURCE: Operation = Describe;
 const GROUPS_AT_DESTINATION: Operation = Read;
+/// What it needs besides where links were created by order: `min.compaction.lag.ms` of a day.
+const IN_JOURNAL_OF_ORDERS: &[Operation] = &[Read, Write, Create, DescribeConfigs, AlterConfigs];
 /// What does no harm and comes with others.
 const HARMLESS: &[Operation] = &[Describe, DescribeConfigs, Create];
 /// What a cluster right of ours may be.
@@ -126,11 +128,12 @@ pub struct SideRights {
     pub is_everything: bool,
 }
 
-/// Asks what we may do with these topics, whether they exist or not.
+/// Asks what we may do with these topics, whether they exist or not. With the journal goes whether
+/// it has rows of links that were created by order.
 pub async fn ask(
     cluster: &Cluster,
     topics: &[TopicName],
-    journal: Option<&TopicName>,
+    journal: Option<(&TopicName, bool)>,
 ) -> Result<SideRights, ClusterError> {
     let needs = match cluster.side() {
         Side::Source => AT_SOURCE,
@@ -138,9 +141,12 @@ pub async fn ask(
     };
     let mut rights = SideRights::default();
     let bits = cluster.cluster_operations().await?.unwrap_or(0);
-    for (some, needs) in
-        [(topics, needs), (journal.map_or(&[][..], std::slice::from_ref), IN_JOURNAL)]
-    {
+    let (journal, in_journal) = match journal {
+        Some((name, false)) => (std::slice::from_ref(name), IN_JOURNAL),
+        Some((name, true)) => (std::slice::from_ref(name), IN_JOURNAL_OF_ORDERS),
+        None => (&[][..], IN_JOURNAL),
+    };
+    for (some, needs) in [(topics, needs), (journal, in_journal)] {
         if some.is_empty() {
             continue;
         }

@@ -37,6 +37,7 @@ use crate::control::row::Origin;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::Settings;
 use crate::link::driver::claims::Claims;
@@ -65,6 +66,7 @@ mod dos;
 mod hold;
 mod journal;
 mod looks;
+mod loops;
 mod offsets;
 mod reach;
 mod rivals;
@@ -176,11 +178,16 @@ impl Driver {
         let connecting = Cluster::connect(to, dial, self.world.seed);
         let source =
             timeout(PROBE_MAX, connecting).await.map_err(|_| reach::too_late(PROBE_MAX))?;
-        let id = source.map_err(|error| reach::fault_of(&error))?.id();
-        match self.cluster.borrow().as_ref() == Some(&id) {
-            true => Err(reach::same_cluster(link, &id)),
-            false => Ok(id),
+        let source = source.map_err(|error| reach::fault_of(&error))?;
+        let (id, here) = (source.id(), self.cluster.borrow().clone());
+        if here.as_ref() == Some(&id) {
+            return Err(reach::same_cluster(link, &id));
         }
+        let named: Vec<TopicName> = settings.link.topics.literals().cloned().collect();
+        if let Some(here) = here.filter(|_| !named.is_empty()) {
+            loops::check(source, self.world.wall, &here, &named).await?;
+        }
+        Ok(id)
     }
 
     /// A task of it has ended and nobody asked for it.
@@ -363,6 +370,7 @@ impl Hands {
             row: watch::Sender::new(None),
             wrong: Mutex::default(),
             copied: Mutex::default(),
+            mirrors_there: watch::Sender::new(None),
             session: watch::Sender::new(None),
             specs: Tray::default(),
             looks: Tray::default(),
@@ -439,6 +447,7 @@ async fn drive(ctx: Arc<Ctx>) {
         false => beside.spawn(reach::keep(ctx.clone())),
     };
     beside.spawn(looks::keep(ctx.clone()));
+    beside.spawn(loops::keep(ctx.clone()));
     beside.spawn(dos::keep(ctx.clone()));
     beside.spawn(starts::keep(ctx.clone()));
     beside.spawn(configs::keep(ctx.clone()));

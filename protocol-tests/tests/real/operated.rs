@@ -353,7 +353,7 @@ fn what_holds_records_is_not_adopted(stage: &Stage, isolog: &Operated) {
     stage.destination.alter("o-full", "message.timestamp.type", Some("CreateTime")).unwrap();
     let one = Build::plain(now_ms(), "foreign", 1);
     stage.destination.produce("o-full", 0, &one).unwrap();
-    isolog.refused("dr", Verb::CreateMirror(new_mirror("o-full")), "holds records");
+    isolog.refused("dr", Verb::CreateMirror(new_mirror("o-full")), "is no copy of the source's");
     until("its row is gone", || isolog.seen("dr", "o-full").is_none().then_some(()));
     assert_eq!(stage.destination.ends("o-full", 0).unwrap(), (0, 1), "it is left alone");
 }

@@ -33,6 +33,7 @@ use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::driver::claims::Claims;
+use crate::link::driver::loops::Mirrors;
 use crate::link::registry::Event;
 use crate::link::registry::Registry;
 use crate::link::run::World;
@@ -111,6 +112,8 @@ pub(super) struct Ctx {
     pub wrong: Mutex<Option<String>>,
     /// What flow copies now, by the mirror's name: topics that nothing outside of the log stops.
     pub copied: Mutex<Arc<BTreeMap<TopicName, TopicSpec>>>,
+    /// Which topics of the source are mirrors there; `None` until it has been asked.
+    pub mirrors_there: watch::Sender<Option<Arc<Mirrors>>>,
     /// `None` while the source has not been reached.
     pub session: watch::Sender<Option<Arc<Session>>>,
     pub specs: Tray<(TopicName, Option<TopicSpec>)>,

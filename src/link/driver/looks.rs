@@ -2,6 +2,7 @@
 //!
 //! It never changes a cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use crate::control::facts::Metadata;
 use crate::control::facts::Observed;
 use crate::control::facts::Wanted;
 use crate::control::topic::Fault;
+use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
+use crate::link::driver::loops;
 use crate::link::registry::Event;
 use crate::sync::apply::fault_of;
 use crate::sync::observe;
@@ -79,7 +82,11 @@ async fn all(ctx: &Ctx, session: &Session) -> Result<Observed, ClusterError> {
     // as the link is ordered now: a session may have begun under other settings
     let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
     known.sources.extend(settings.into_iter().flat_map(|one| one.topics.literals().cloned()));
-    observe::all(&session.source, &ctx.destination, &known).await.map(Observed::All)
+    let there = loops::known(ctx).await;
+    let mut topics = observe::all(&session.source, &ctx.destination, &known).await?;
+    // a filter takes no topic that is a mirror at the source; who names it does
+    topics.source.retain(|name, _| !there.contains_key(name) || known.sources.contains(name));
+    Ok(Observed::All(topics))
 }
 
 async fn topics(
@@ -88,7 +95,15 @@ async fn topics(
     wanted: Vec<Wanted>,
 ) -> Result<Observed, ClusterError> {
     let mut facts = observe::facts(&session.source, &ctx.destination, &wanted).await?;
+    let there = loops::known(ctx).await;
+    let sources: BTreeMap<&TopicName, &TopicName> =
+        wanted.iter().map(|one| (&one.mirror, &one.source)).collect();
     for (mirror, facts) in &mut facts {
+        let source = sources.get(mirror);
+        let back = source.and_then(|one| loops::leads_back(&there, one, &ctx.destination));
+        if let Some(fault) = back {
+            facts.source = Metadata::Hidden(fault);
+        }
         if let Some(link) = ctx.claims.declared(mirror) {
             let text = format!(
                 "topic {mirror} is mirrored by link {link} of the config file: give this link a \

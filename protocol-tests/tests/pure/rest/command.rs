@@ -91,7 +91,7 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
     let one = all.iter().find(|one| one["config_name"] == "availability.check.ms");
     assert_eq!(one.expect("it is there")["config_value"], "2000");
     let tasks = obeyed(&rig, &["link", "task", "list", "l1", "-o", "json"]).await.json();
-    assert!(tasks.as_array().is_some_and(|tasks| tasks.len() == 4), "{tasks}");
+    assert!(tasks.as_array().is_some_and(|tasks| tasks.len() == 5), "{tasks}");
 
     let refused = isolog(&rig, &["link", "delete", "l1"]).await;
     assert!(refused.err.contains("isolog mirror list --link l1"), "{}", refused.err);
