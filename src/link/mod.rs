@@ -13,6 +13,7 @@ pub mod run;
 mod seen;
 mod spec;
 mod status;
+mod tasks;
 mod watch;
 
 use crate::cluster;

@@ -32,8 +32,8 @@ use crate::ids::LinkName;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
-use crate::link::driver::claims::Claims;
 use crate::link::driver::loops::Mirrors;
+use crate::link::driver::rivals::Claims;
 use crate::link::registry::Event;
 use crate::link::registry::Registry;
 use crate::link::run::World;
@@ -47,7 +47,7 @@ const TASK_TOLD_MS: i64 = 10_000;
 /// Things for one task, in order. As many lie there as the control machine hands out before it is
 /// answered (`machine::DOS_MAX`, its looks, a few specs of each topic).
 #[derive(Debug)]
-pub(super) struct Tray<T> {
+pub(in crate::link) struct Tray<T> {
     things: Mutex<VecDeque<T>>,
     bell: Notify,
 }
@@ -82,7 +82,7 @@ impl<T> Tray<T> {
 }
 
 /// A source that was reached, under settings that hold until the next session.
-pub(super) struct Session {
+pub(in crate::link) struct Session {
     /// Another one in each session.
     pub number: u64,
     /// The settings.
@@ -92,7 +92,7 @@ pub(super) struct Session {
 }
 
 /// What all tasks of a link share.
-pub(super) struct Ctx {
+pub(in crate::link) struct Ctx {
     pub name: LinkName,
     pub destination: Arc<Cluster>,
     pub world: World,
@@ -168,6 +168,6 @@ impl Ctx {
 }
 
 /// What these locks guard is never left half changed, so a poisoned one is as good.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::link) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

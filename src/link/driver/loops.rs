@@ -36,7 +36,7 @@ const FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What a mirror topic of the source is a mirror of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lineage {
+pub(in crate::link) struct Lineage {
     /// The link there.
     link: LinkName,
     /// Its source cluster.
@@ -46,7 +46,7 @@ pub(super) struct Lineage {
 }
 
 /// The mirror topics of a cluster, by name.
-pub(super) type Mirrors = BTreeMap<TopicName, Lineage>;
+pub(in crate::link) type Mirrors = BTreeMap<TopicName, Lineage>;
 
 /// Reads again and again which topics of the source are mirrors, until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {

@@ -1,5 +1,5 @@
 //! Who else has a hand in what was created by order: another isolog on the same destination, and
-//! a link of the config file under the same name.
+//! a link of the config file under the same name, or with the same topics: no two may write one.
 //!
 //! It never stops anybody: it says what is so, and what to do.
 
@@ -7,9 +7,12 @@ use std::future::pending;
 use std::sync::Arc;
 
 use crate::control::facts::Reach;
+use crate::control::filter::TopicFilter;
 use crate::control::journal::WriterTag;
 use crate::control::topic::Fault;
+use crate::ids::LinkName;
 use crate::ids::TimestampMs;
+use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::registry::Event;
 use crate::link::registry::Seen;
@@ -64,4 +67,26 @@ pub(super) async fn rest(ctx: Arc<Ctx>) {
     let fault = Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text };
     ctx.tell(Event::Reach(name.clone(), Reach::Failed(fault))).await;
     pending().await
+}
+
+/// What each declared link takes; their mirrors have the names of their sources.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Arc<Vec<(LinkName, TopicFilter)>>);
+
+impl Claims {
+    /// The filters of the declared links.
+    pub fn new(declared: Vec<(LinkName, TopicFilter)>) -> Claims {
+        Claims(Arc::new(declared))
+    }
+
+    /// Whether the config file has a link of that name.
+    pub fn has(&self, link: &LinkName) -> bool {
+        self.0.iter().any(|(name, _)| name == link)
+    }
+
+    /// The declared link that mirrors, or would mirror, into a topic of that name.
+    pub fn declared(&self, mirror: &TopicName) -> Option<&LinkName> {
+        let one = self.0.iter().find(|(_, filter)| filter.matches(mirror))?;
+        Some(&one.0)
+    }
 }

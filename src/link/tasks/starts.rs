@@ -31,7 +31,7 @@ use crate::sync::trouble::Trouble;
 type Copied = BTreeMap<TopicName, TopicSpec>;
 
 /// Until it is dropped.
-pub(super) async fn keep(ctx: Arc<Ctx>) {
+pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
     let (mut trimmer, mut told) = (Trimmer::new(), None);
     loop {
         sleep(trimmer.pause()).await;

@@ -48,7 +48,7 @@ const ASKED_MAX: usize = 200;
 const TOLD_MAX: usize = 100;
 
 /// Until it is dropped.
-pub(super) async fn keep(ctx: Arc<Ctx>) {
+pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
     let (mut clerk, mut told) = (Clerk::default(), None);
     let mut last: Option<Instant> = None;
     loop {

@@ -1,0 +1,6 @@
+//! What a commanded link does beside records, each on an interval of its own.
+//!
+//! None of them ever holds another one up.
+
+pub(super) mod configs;
+pub(super) mod starts;
