@@ -369,7 +369,10 @@ impl State {
         let what = |mode| match mode {
             Mode::Mirror => Flowed::Going,
             Mode::Drain => Flowed::Level(true),
-            Mode::Seal => Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next: None }),
+            Mode::Seal => {
+                let (source_next, source_end) = (None, None);
+                Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next, source_end })
+            }
         };
         let all = spec.partitions.keys();
         let all = all.map(|one| fact(*one, spec.incarnation, what(spec.mode))).collect();

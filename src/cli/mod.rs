@@ -43,6 +43,7 @@ const FILLERS: u8 = 3;
 const UNKNOWN: u8 = 4;
 /// An audit says no: a difference, or a copy that is impossible.
 const NO: u8 = 5;
+const NOT_YET: u8 = 6;
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ enum Failure {
     Unknown,
     /// Exit code 5; the output says where.
     No,
+    /// Exit code 6, with what is waited for.
+    NotYet(String),
     /// The reader of our output has gone: nobody is left to be told, and nothing is wrong.
     Deaf,
 }
@@ -72,7 +75,8 @@ impl From<std::io::Error> for Failure {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.
 check: 0 exact, 3 exact with fillers, 4 cannot tell, 5 impossible.
-verify, digest: 0 equal, 4 cannot tell, 5 different.";
+verify, digest: 0 equal, 4 cannot tell, 5 different.
+mirror promote, mirror failover: 0 ordered or, with --wait, all STOPPED; 6 not STOPPED in time.";
 
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]
@@ -185,6 +189,10 @@ fn tell(failure: &Failure) -> u8 {
         Failure::Failed(text) => {
             complain(text);
             FAILED
+        }
+        Failure::NotYet(text) => {
+            complain(text);
+            NOT_YET
         }
         Failure::Misused(problems) => {
             for problem in problems {

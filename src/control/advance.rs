@@ -265,6 +265,7 @@ impl Topic<'_> {
             partitions,
             owed: self.row.owed.clone(),
             mode,
+            is_planned: self.row.stage == Stage::Sealing(How::Promote),
             attempt: self.track.attempt,
         })
     }

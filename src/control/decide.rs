@@ -611,7 +611,7 @@ mod tests {
         assert_eq!((row.stage, row.generation), (Stage::Setup, 0));
         // an id is dead behind its seal
         let mut rows = rows;
-        let sealed = Sealed { end: Offset::ZERO, source_next: None };
+        let sealed = Sealed { end: Offset::ZERO, source_next: None, source_end: None };
         rows.mirrors.get_mut(&key()).unwrap().sealed = [(PartitionId(0), sealed)].into();
         let found = facts(there(3), true);
         assert_eq!(begin(rows.view(), &key(), &found, NOW).unwrap().generation, 1);

@@ -230,6 +230,8 @@ pub struct TopicSpec {
     pub owed: Changes,
     /// What is to become of them.
     pub mode: Mode,
+    /// It is sealed by a promote: the source is there, and is asked once more behind the seal.
+    pub is_planned: bool,
     /// Grows with each order to try again.
     pub attempt: u64,
 }

@@ -150,6 +150,9 @@ pub struct Sealed {
     pub end: Offset,
     /// `last_source_fetch_offset`: the first offset of the source that was *not* mirrored.
     pub source_next: Option<Offset>,
+    /// The source's log end offset as it was read after the seal of a promote: what lies from
+    /// `source_next` up to here was not mirrored.
+    pub source_end: Option<Offset>,
 }
 
 /// What is remembered of a mirror topic.
@@ -308,6 +311,8 @@ impl From<LinkText> for LinkRow {
 struct SealedText {
     end: i64,
     source_next: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_end: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -341,7 +346,8 @@ impl From<&MirrorRow> for MirrorText {
         };
         let sealed = row.sealed.iter().map(|(partition, sealed)| {
             let source_next = sealed.source_next.map(Offset::get);
-            (partition.0, SealedText { end: sealed.end.get(), source_next })
+            let source_end = sealed.source_end.map(Offset::get);
+            (partition.0, SealedText { end: sealed.end.get(), source_next, source_end })
         });
         MirrorText {
             v: VERSION,
@@ -379,7 +385,9 @@ impl TryFrom<MirrorText> for MirrorRow {
         let mut sealed = BTreeMap::new();
         for (partition, one) in text.sealed {
             let source_next = one.source_next.map(offset).transpose()?;
-            sealed.insert(PartitionId(partition), Sealed { end: offset(one.end)?, source_next });
+            let source_end = one.source_end.map(offset).transpose()?;
+            let one = Sealed { end: offset(one.end)?, source_next, source_end };
+            sealed.insert(PartitionId(partition), one);
         }
         let source_topic = TopicName::new(&text.source_topic);
         Ok(MirrorRow {
@@ -415,7 +423,7 @@ mod tests {
 
     fn mirror() -> MirrorRow {
         let offset = |raw| Offset::new(raw).unwrap();
-        let sealed = Sealed { end: offset(12), source_next: None };
+        let sealed = Sealed { end: offset(12), source_next: None, source_end: Some(offset(14)) };
         MirrorRow {
             source_topic: name("orders"),
             source_id: TopicId([1; 16]),

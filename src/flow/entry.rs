@@ -35,6 +35,8 @@ pub struct PartitionSpec {
     /// Under which number it is wanted. Another number is a partition begun anew: what is held
     /// under the old one is let go first, and nothing of it is remembered.
     pub incarnation: Incarnation,
+    /// How often the topic has become a mirror again: each time under another writer.
+    pub generation: u32,
     /// The source topic's id: another id under the same name is another topic.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -50,9 +52,10 @@ pub struct PartitionSpec {
 /// How a partition is let go.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
-    /// When all that the source has is copied: both logs end at the same offset, nothing is held
-    /// back there by an open transaction, and it was so twice, a pause apart. A hole at the
-    /// source's end is filled. It waits for as long as that takes.
+    /// Not yet: it is told when all that the source has is copied (`Fact::Level`): both logs end at
+    /// the same offset, nothing is held back there by an open transaction, and it was so twice, a
+    /// pause apart. A hole at the source's end is filled. It is copied on meanwhile, and told again
+    /// when it is level no more.
     Drain,
     /// When what is in flight is answered, or can arrive no more. Overtakes `Drain`.
     Leave,
@@ -87,6 +90,26 @@ pub struct Released {
     /// The next offset of the source, the first one that is not mirrored, as Cluster Linking
     /// counts (`last_source_fetch_offset`); `None` where nothing is known.
     pub last_source_offset: Option<Offset>,
+}
+
+/// One that drains is level with the source, or no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Which.
+    pub name: MirrorPartition,
+    /// The number under which it is held.
+    pub incarnation: Incarnation,
+    /// Whether it is.
+    pub is_level: bool,
+}
+
+/// What a partition manager tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// Let go.
+    Released(Released),
+    /// Of one that drains.
+    Level(Level),
 }
 
 /// Where a partition is.
@@ -134,6 +157,8 @@ pub(super) struct Entry {
     pub doubted: Option<Instant>,
     /// Where both logs ended when they were found level, and when that was.
     pub level: Option<(Offset, Instant)>,
+    /// It was told to be level.
+    pub is_told_level: bool,
     /// Where the source's log began, as the last look found it.
     pub source_start: Offset,
 }
@@ -158,6 +183,7 @@ impl Entry {
             next: None,
             doubted: None,
             level: None,
+            is_told_level: false,
         }
     }
 
@@ -203,6 +229,7 @@ pub(super) fn case(
     let (source, source_epoch) = source?;
     let case = Case {
         name: spec.name.clone(),
+        writer: shared.writer_of(spec).id,
         source_id: spec.source_id,
         destination_id: spec.destination_id,
         source_epoch,

@@ -16,6 +16,7 @@ use crate::flow::entry::Place;
 use crate::flow::entry::case;
 use crate::flow::lane::LaneKey;
 use crate::flow::manager::PartitionManager;
+use crate::flow::probe::Barred;
 use crate::flow::probe::Case;
 use crate::flow::probe::Ends;
 use crate::flow::probe::Found;
@@ -23,7 +24,6 @@ use crate::flow::probe::Trouble;
 use crate::flow::probe::probe;
 use crate::flow::release::Drained;
 use crate::ids::BrokerId;
-use crate::ids::LeaderEpoch;
 use crate::ids::MirrorPartition;
 use crate::ids::Side;
 use crate::ids::TopicName;
@@ -52,12 +52,12 @@ impl PartitionManager {
     /// Has everybody looked at who is due.
     pub(super) fn look_at_due(&mut self) {
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
-        let mut leaving: BTreeMap<BrokerId, Vec<(TopicPartition, LeaderEpoch)>> = BTreeMap::new();
+        let mut leaving: BTreeMap<BrokerId, Vec<Barred>> = BTreeMap::new();
         for tp in self.entries.take_due(Instant::now()) {
             let Some(entry) = self.entries.get_mut(&tp) else { continue };
             if entry.leaving == Some(How::Leave) {
-                if let Some((leader, epoch)) = self.seek_barrier(&tp) {
-                    leaving.entry(leader).or_default().push((tp, epoch));
+                if let Some((leader, asked)) = self.seek_barrier(&tp) {
+                    leaving.entry(leader).or_default().push(asked);
                 }
                 continue;
             }
@@ -93,6 +93,7 @@ impl PartitionManager {
 
     fn put_off(&mut self, tp: &TopicPartition, why: NotNow) {
         let Some(mut mirror) = self.entries.take(tp) else { return };
+        self.tell_level(tp, false);
         match why {
             NotNow::Leaderless(side) => {
                 match self.refused(side, mirror.name()) {
@@ -168,6 +169,7 @@ impl PartitionManager {
             match one {
                 Ok(facts) => self.handle_facts(key, &tp, mirror, &facts),
                 Err(trouble) => {
+                    self.tell_level(&tp, false);
                     self.handle_trouble(&mut mirror, &trouble);
                     self.rest(&tp, mirror);
                 }
@@ -183,6 +185,9 @@ impl PartitionManager {
         facts: &Prepared,
     ) {
         mirror.handle_prepared(self.shared.wall.now(), facts);
+        if !mirror.is_mirroring() {
+            self.tell_level(tp, false);
+        }
         let Some(entry) = self.entries.get_mut(tp) else { return };
         // Where the ends contradict each other nobody has waited for what is still on its way.
         if facts.destination_end <= facts.source_log_end {
@@ -193,13 +198,25 @@ impl PartitionManager {
             return self.rest(tp, mirror);
         }
         match entry.drained(facts) {
-            Drained::Flows => self.enter(key, tp, mirror),
-            Drained::Waits(pause) => {
-                mirror.handle_failed(Fault::Moved);
-                self.stand(tp, mirror, Instant::now() + pause);
+            Drained::Flows => {
+                self.tell_level(tp, false);
+                self.enter(key, tp, mirror);
             }
-            Drained::Level => self.finish(tp, Some(facts.destination_end)),
+            Drained::Waits(pause) => self.pass_over(tp, mirror, (pause, false)),
+            Drained::Level(pause) => self.pass_over(tp, mirror, (pause, true)),
         }
+    }
+
+    /// There is nothing to copy of one that drains: it is looked at again.
+    fn pass_over(
+        &mut self,
+        tp: &TopicPartition,
+        mut mirror: Box<PartitionMirror>,
+        (pause, is_level): (Duration, bool),
+    ) {
+        self.tell_level(tp, is_level);
+        mirror.handle_failed(Fault::Moved);
+        self.stand(tp, mirror, Instant::now() + pause);
     }
 
     pub(super) fn handle_trouble(&mut self, mirror: &mut PartitionMirror, trouble: &Trouble) {

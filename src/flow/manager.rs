@@ -28,10 +28,10 @@ use tokio::time::sleep_until;
 
 use crate::flow::entries::Entries;
 use crate::flow::entry::Entry;
+use crate::flow::entry::Fact;
 use crate::flow::entry::How;
 use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Place;
-use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
 use crate::flow::entry::leader;
 use crate::flow::lane;
@@ -76,9 +76,9 @@ pub struct PartitionManager {
     pub(super) looked: u64,
     running: JoinSet<()>,
     back: mpsc::Receiver<FromLane>,
-    facts: mpsc::Sender<Released>,
+    facts: mpsc::Sender<Fact>,
     /// What the link is yet to be told.
-    pub(super) outbox: VecDeque<Released>,
+    pub(super) outbox: VecDeque<Fact>,
     /// When each side's metadata was read on account of trouble; a reading is under way.
     pub(super) refreshes: JoinSet<Side>,
     pub(super) refreshing: BTreeMap<Side, Instant>,
@@ -92,7 +92,7 @@ impl PartitionManager {
     pub fn new(
         shared: Shared,
         back: mpsc::Receiver<FromLane>,
-        facts: mpsc::Sender<Released>,
+        facts: mpsc::Sender<Fact>,
         board: Arc<Board>,
         limits: Limits,
     ) -> PartitionManager {
@@ -308,6 +308,9 @@ impl PartitionManager {
         mirror: Box<PartitionMirror>,
         until: Instant,
     ) {
+        if mirror.halted().is_some() {
+            self.tell_level(tp, false);
+        }
         let Some(entry) = self.entries.get_mut(tp) else { return };
         let is_leaving = entry.leaving == Some(How::Leave);
         if is_leaving && entry.doubted.is_none() {
@@ -354,6 +357,7 @@ impl PartitionManager {
         let member = LanePartition {
             mirror: *mirror,
             incarnation: entry.spec.incarnation,
+            writer: self.shared.writer_of(&entry.spec),
             source_id: entry.spec.source_id,
             destination_id: entry.spec.destination_id,
             source_epoch: epoch,
@@ -454,7 +458,7 @@ impl PartitionManager {
 }
 
 /// Waits for room; `false` where nobody reads any more.
-async fn has_room(facts: &mpsc::Sender<Released>) -> bool {
+async fn has_room(facts: &mpsc::Sender<Fact>) -> bool {
     facts.reserve().await.is_ok()
 }
 

@@ -13,6 +13,7 @@ pub mod manager;
 pub mod probe;
 pub mod producer_id;
 pub mod release;
+pub mod seal;
 pub mod shared;
 pub mod stats;
 mod topic_ids;

@@ -21,6 +21,21 @@ pub fn of(source: &ClusterId, destination: &ClusterId, name: &LinkName) -> Write
     writer(&[source.0.as_bytes(), destination.0.as_bytes(), name.0.as_bytes()])
 }
 
+/// The writer of a topic that has become a mirror again so many times: behind its seal an id is
+/// dead.
+pub fn of_generation(
+    source: &ClusterId,
+    destination: &ClusterId,
+    name: &LinkName,
+    generation: u32,
+) -> Writer {
+    if generation == 0 {
+        return of(source, destination, name);
+    }
+    let number = generation.to_be_bytes();
+    writer(&[source.0.as_bytes(), destination.0.as_bytes(), name.0.as_bytes(), &number])
+}
+
 /// The writer of the rows that were appended to the journal with that id in one chain: their
 /// sequences are their offsets less the chain's start.
 pub fn of_journal(topic: TopicId, chain: Offset) -> Writer {
@@ -51,6 +66,12 @@ mod tests {
         assert!(id("", "", "") >= ID_MIN);
         assert_ne!(id("a", "bc", "d"), id("ab", "c", "d"));
         assert_ne!(id("a", "b", "c"), id("b", "a", "c"));
+        let again = |generation| {
+            let (a, b) = (ClusterId("source".into()), ClusterId("destination".into()));
+            of_generation(&a, &b, &LinkName("dr".into()), generation).id.0
+        };
+        assert_eq!(again(0), PINNED, "the first time it is the link's own");
+        assert!(again(1) != PINNED && again(1) != again(2) && again(1) >= ID_MIN);
     }
 
     const PINNED: i64 = 7500883764400873679;

@@ -1,4 +1,4 @@
-//! How a partition is let go: left, or drained first; and when it may be said that nobody holds it.
+//! How a partition is let go, or drained first; and when it may be said that nobody holds it.
 //!
 //! It never says so while something of it may still arrive at the destination: what was not
 //! answered is waited out behind a barrier (`probe::barrier`), for which the source is not asked.
@@ -8,17 +8,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::flow::entry::Entry;
+use crate::flow::entry::Fact;
 use crate::flow::entry::How;
+use crate::flow::entry::Level;
 use crate::flow::entry::NotNow;
 use crate::flow::entry::Place;
 use crate::flow::entry::destination;
 use crate::flow::look::Looked;
 use crate::flow::manager::PartitionManager;
+use crate::flow::probe::Barred;
 use crate::flow::probe::Ends;
 use crate::flow::probe::SETTLE;
 use crate::flow::probe::barrier;
 use crate::ids::BrokerId;
-use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicPartition;
@@ -34,8 +36,8 @@ pub(super) enum Drained {
     Flows,
     /// There is nothing to copy now; it is looked at again after this.
     Waits(Duration),
-    /// It has all that the source has.
-    Level,
+    /// It has all that the source has; it is looked at again after this.
+    Level(Duration),
 }
 
 impl Entry {
@@ -51,7 +53,9 @@ impl Entry {
         }
         let is_level = facts.source_end == end && facts.source_log_end == end;
         match self.level.filter(|(at, _)| is_level && *at == end) {
-            Some((_, since)) if now.duration_since(since) >= LEVEL_PAUSE => Drained::Level,
+            Some((_, since)) if now.duration_since(since) >= LEVEL_PAUSE => {
+                Drained::Level(LEVEL_PAUSE)
+            }
             Some((_, since)) => Drained::Waits((since + LEVEL_PAUSE).duration_since(now)),
             None => {
                 self.level = is_level.then_some((end, now));
@@ -77,7 +81,7 @@ impl PartitionManager {
     pub(super) fn release(&mut self, tp: &TopicPartition, how: How) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
         if let Place::Released(released) = &entry.place {
-            return self.outbox.push_back(released.clone());
+            return self.outbox.push_back(Fact::Released(released.clone()));
         }
         let before = entry.leaving;
         entry.leaving = before.max(Some(how));
@@ -108,12 +112,23 @@ impl PartitionManager {
         }
     }
 
+    /// Tells of one that drains whether it is level, when that is news.
+    pub(super) fn tell_level(&mut self, tp: &TopicPartition, is_level: bool) {
+        let Some(entry) = self.entries.get_mut(tp) else { return };
+        if entry.is_told_level == is_level {
+            return;
+        }
+        entry.is_told_level = is_level;
+        let (name, incarnation) = (entry.spec.name.clone(), entry.spec.incarnation);
+        self.outbox.push_back(Fact::Level(Level { name, incarnation, is_level }));
+    }
+
     /// Nobody holds it and nothing of it is on its way; the destination's log ends there.
     pub(super) fn finish(&mut self, tp: &TopicPartition, end: Option<Offset>) {
         let Some(mut entry) = self.entries.remove(tp) else { return };
         let released = entry.released(end);
         self.board.forget(&entry.spec.name);
-        self.outbox.push_back(released.clone());
+        self.outbox.push_back(Fact::Released(released.clone()));
         match entry.next.take() {
             Some(next) => self.welcome(next),
             None if entry.named => {
@@ -128,11 +143,14 @@ impl PartitionManager {
     /// Who is to be asked about one that is let go and whose last appends were not answered. Where
     /// the destination has no leader for it, or has another topic by its name, nobody can be
     /// asked, and nothing of it can arrive once what an aborted connection delivers has settled.
-    pub(super) fn seek_barrier(&mut self, tp: &TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
+    pub(super) fn seek_barrier(&mut self, tp: &TopicPartition) -> Option<(BrokerId, Barred)> {
         let entry = self.entries.get(tp)?;
         let doubted = entry.doubted.unwrap_or_else(Instant::now);
         match destination(&self.shared, &entry.spec) {
-            Ok(leader) => return Some(leader),
+            Ok((leader, epoch)) => {
+                let writer = self.shared.writer_of(&entry.spec).id;
+                return Some((leader, Barred { tp: tp.clone(), writer, epoch }));
+            }
             Err(NotNow::Leaderless(_)) => self.refresh(Side::Destination),
             Err(NotNow::Never(_)) => {}
         }
@@ -144,12 +162,8 @@ impl PartitionManager {
         None
     }
 
-    pub(super) fn ask_barrier(
-        &mut self,
-        leader: BrokerId,
-        asked: Vec<(TopicPartition, LeaderEpoch)>,
-    ) {
-        let tps = asked.iter().map(|(tp, _)| tp.clone()).collect();
+    pub(super) fn ask_barrier(&mut self, leader: BrokerId, asked: Vec<Barred>) {
+        let tps = asked.iter().map(|one| one.tp.clone()).collect();
         let shared = self.shared.clone();
         self.begin_look(
             tps,

@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::flow::Options;
 use crate::flow::Wall;
+use crate::flow::entry::PartitionSpec;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::works::Pool;
+use crate::flow::producer_id;
 use crate::flow::stats::Gauge;
 use crate::ids::Side;
 use crate::wire::fetch::Isolation;
@@ -24,7 +26,7 @@ pub struct Shared {
     pub source: Arc<Cluster>,
     /// Where they go.
     pub destination: Arc<Cluster>,
-    /// Under whose name.
+    /// Under whose name, the first time that a topic is a mirror.
     pub writer: Writer,
     /// The bounds.
     pub options: Options,
@@ -48,6 +50,17 @@ impl Shared {
         match side {
             Side::Source => &self.source,
             Side::Destination => &self.destination,
+        }
+    }
+
+    /// Under whose name a partition is mirrored.
+    pub(super) fn writer_of(&self, spec: &PartitionSpec) -> Writer {
+        match spec.generation {
+            0 => self.writer,
+            number => {
+                let (source, destination) = (self.source.id(), self.destination.id());
+                producer_id::of_generation(&source, &destination, &spec.name.link, number)
+            }
         }
     }
 

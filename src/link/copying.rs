@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::flow::ask::ends::Asker;
 use crate::flow::ask::open_txns;
-use crate::flow::entry::Released;
+use crate::flow::entry::Fact;
 use crate::flow::entry::ToManager;
 use crate::flow::lane::memory::held_bytes;
 use crate::flow::lane::memory::unit_bytes;
 use crate::flow::manager::PartitionManager;
 use crate::flow::producer_id;
+use crate::flow::seal;
 use crate::flow::shared::Shared;
 use crate::ids::LinkName;
 use crate::link::LinkSettings;
@@ -36,8 +37,6 @@ const PRODUCER_AGE_MS_DEFAULT: i64 = 86_400_000;
 /// Sooner than the destination's own bound by its checking interval and a margin
 /// (`producer.id.expiration.check.interval.ms`).
 const PRODUCER_AGE_MS_MARGIN: i64 = 900_000;
-/// The destination's bound.
-const PRODUCER_AGE: &str = "producer.id.expiration.ms";
 
 /// What runs, until `end`.
 pub(super) struct Copying {
@@ -57,7 +56,7 @@ pub(super) async fn begin(
     world: &World,
     (source, destination): (&Arc<Cluster>, &Arc<Cluster>),
     stop: &CancellationToken,
-) -> (Copying, mpsc::Receiver<Released>) {
+) -> (Copying, mpsc::Receiver<Fact>) {
     let (back, reports) = mpsc::channel(REPORTS_MAX);
     let (facts, released) = mpsc::channel(FACTS_MAX);
     let (orders, taken) = mpsc::channel(ORDERS_MAX);
@@ -101,7 +100,11 @@ impl Copying {
 }
 
 async fn limits(settings: &LinkSettings, destination: &Cluster) -> Limits {
-    let told = producer_age_ms(destination).await;
+    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id));
+    let told = match broker {
+        Some(broker) => seal::producer_age_ms(destination, broker).await,
+        None => None,
+    };
     let age = told.unwrap_or(PRODUCER_AGE_MS_DEFAULT);
     let partition = usize::try_from(settings.flow.partition_bytes_max).unwrap_or(0);
     Limits {
@@ -114,11 +117,4 @@ async fn limits(settings: &LinkSettings, destination: &Cluster) -> Limits {
         producer_age_ms_max: (age - PRODUCER_AGE_MS_MARGIN).max(0),
         policy: settings.link.policy,
     }
-}
-
-/// The destination's own bound, where we may read it.
-async fn producer_age_ms(destination: &Cluster) -> Option<i64> {
-    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
-    let told = destination.describe_broker_configs(broker, Some(&[PRODUCER_AGE])).await;
-    told.ok()?.ok()?.get(PRODUCER_AGE)?.value.as_ref()?.parse().ok()
 }

@@ -10,6 +10,7 @@ pub mod log;
 mod offsets;
 pub mod registry;
 pub mod run;
+mod seals;
 mod seen;
 mod spec;
 mod status;

@@ -20,6 +20,7 @@ use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
+use crate::flow::entry::Fact;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
 use crate::flow::lane::works::Pool;
@@ -408,9 +409,11 @@ fn namesake(link: &LinkName) -> Trouble {
 }
 
 /// Says what was let go, and where its log ends.
-async fn tell_released(mut released: mpsc::Receiver<Released>) {
-    while let Some(Released { name, incarnation, end, last_source_offset }) = released.recv().await
-    {
+async fn tell_released(mut facts: mpsc::Receiver<Fact>) {
+    while let Some(fact) = facts.recv().await {
+        let Fact::Released(Released { name, incarnation, end, last_source_offset }) = fact else {
+            continue;
+        };
         let (link, end) = (&name.link, end.map(Offset::get));
         let last_source_offset = last_source_offset.map(Offset::get);
         tracing::info!(%link, partition = %name, %incarnation, end, last_source_offset, "let go");

@@ -3,6 +3,7 @@
 //! It never decides anything: it is a copy of what the machine knows, for those who show it.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::control::facts::MirrorKey;
@@ -64,8 +65,14 @@ pub struct MirrorSeen {
     pub reason: Option<Fault>,
     /// How far that is what is being done for it.
     pub progress: Option<String>,
-    /// Partitions that a rule stopped.
+    /// Partitions that a rule stopped, or that could not be sealed yet.
     pub halted: BTreeMap<PartitionId, Fault>,
+    /// Partitions of a promote that are level with the source.
+    pub level: BTreeSet<PartitionId>,
+    /// Partitions that nobody leads at the destination, so that they cannot be sealed.
+    pub leaderless: BTreeSet<PartitionId>,
+    /// Why its link does not copy now, where it does not.
+    pub link_rests: Option<String>,
 }
 
 /// A task of a link, in Cluster Linking's words.
@@ -138,6 +145,11 @@ impl MirrorSeen {
     pub(super) fn of(control: &Control, key: &MirrorKey) -> Option<MirrorSeen> {
         let (row, status, link) = control.mirror(key)?;
         let track = control.track(key)?;
+        let link_rests = match &link {
+            LinkState::Active | LinkState::Unknown => None,
+            LinkState::Paused => Some(format!("link {} is paused", key.0)),
+            LinkState::Unavailable(fault) | LinkState::Failed(fault) => Some(fault.text.clone()),
+        };
         let reason = match (status, link) {
             (Status::Active | Status::Stopped, _) => None,
             (Status::LinkFailed, LinkState::Failed(fault)) => Some(fault),
@@ -146,8 +158,17 @@ impl MirrorSeen {
         };
         let halted = track.halted.clone();
         let since = track.shown.map_or(row.since, |shown| shown.since);
-        let (row, progress) = (row.clone(), track.progress.clone());
-        Some(MirrorSeen { row, status, since, reason, progress, halted })
+        Some(MirrorSeen {
+            row: row.clone(),
+            status,
+            since,
+            reason,
+            progress: track.progress.clone(),
+            halted,
+            level: track.level.clone(),
+            leaderless: track.leaderless.clone(),
+            link_rests,
+        })
     }
 
     /// Whether some of its partitions go on although the topic is FAILED.

@@ -70,6 +70,7 @@ impl Numbering {
                 start: topic.starts.get(&partition).copied().unwrap_or(Offset::ZERO),
                 name,
                 incarnation,
+                generation: 0,
                 source_id: ids.0,
                 destination_id: ids.1,
                 takes: topic.takes.clone(),

@@ -173,6 +173,8 @@ pub enum Tail {
     NothingShared,
     /// The first offset known to differ.
     Differs(Offset),
+    /// The destination's was sealed, there, as far as that is known.
+    Sealed(Option<Offset>),
 }
 
 /// Both logs as they were found before the first append, and after every doubt.

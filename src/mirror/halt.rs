@@ -127,6 +127,11 @@ pub enum Halt {
         /// The first offset known to differ.
         at: Offset,
     },
+    /// The mirror partition was sealed by a promote or a failover: its topic is an ordinary one.
+    Sealed {
+        /// Where the seal stands, as far as that is known.
+        at: Option<Offset>,
+    },
     /// A batch whose checksum is wrong, at the source or on the way, again and again.
     Corrupt {
         /// The batch's base offset.
@@ -208,6 +213,7 @@ impl Halt {
             Halt::DestinationAhead { .. } => "DESTINATION_AHEAD",
             Halt::DestinationBehind { .. } => "DESTINATION_BEHIND",
             Halt::Diverged { .. } => "DIVERGED",
+            Halt::Sealed { .. } => "SEALED",
             Halt::Corrupt { .. } => "CORRUPT_BATCH",
             Halt::Refused { .. } => "REFUSED_BY_DESTINATION",
             Halt::Config { .. } | Halt::CannotFill { .. } => "DESTINATION_CONFIG",
@@ -241,6 +247,7 @@ impl Halt {
         matches!(
             self,
             Halt::Diverged { .. }
+                | Halt::Sealed { .. }
                 | Halt::DestinationAhead { .. }
                 | Halt::SourceTruncated { .. }
                 | Halt::PartitionsDecreased { .. }
@@ -377,6 +384,10 @@ impl Halt {
                 "see with `isolog verify` what differs, then begin the copy anew \
                  (docs/OPERATING.md), or take the topic out of mirror.topics"
             }
+            Halt::Sealed { .. } => {
+                "it is written by others now: take it out of mirror.topics, or delete the mirror \
+                 and the topic to begin a copy anew (docs/OPERATING.md)"
+            }
             Halt::Refused { .. } => "see the log of the destination's broker for the reason",
             _ => return None,
         })
@@ -420,6 +431,10 @@ impl Halt {
                     "source and destination differ at offset {at}: the topic there is not a copy"
                 )
             }
+            Halt::Sealed { at: Some(at) } => {
+                write!(f, "the partition was promoted or failed over: its seal stands at {at}")
+            }
+            Halt::Sealed { at: None } => f.write_str("the partition was promoted or failed over"),
             Halt::Refused { base, code } => {
                 write!(f, "the destination refuses the batch at {base}: {code}")
             }

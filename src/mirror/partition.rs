@@ -182,6 +182,9 @@ impl PartitionMirror {
         self.lag.see_destination(asked_at, facts.destination_hwm.min(facts.destination_end));
         self.lag.see_source(asked_at, facts.source_end, facts.source_held);
         self.allow(Doing::Looking);
+        if let Tail::Sealed(at) = facts.tail {
+            return self.halt(Halt::Sealed { at });
+        }
         if let Some(halt) = self.contradiction(facts) {
             return self.doubt(halt);
         }
@@ -189,7 +192,7 @@ impl PartitionMirror {
         let epoch = match facts.tail {
             Tail::Differs(at) => return self.halt(Halt::Diverged { at }),
             Tail::Equal(epoch) => epoch,
-            Tail::NothingShared => LeaderEpoch::NONE,
+            Tail::NothingShared | Tail::Sealed(_) => LeaderEpoch::NONE,
         };
         self.begin(epoch, facts);
         self.state = State::Mirroring;
@@ -684,6 +687,17 @@ mod tests {
         let tail = Tail::Differs(at(2));
         mirror.handle_prepared(NOW, &Prepared { tail, ..facts((0, 100), 3) });
         assert_eq!(mirror.halted(), Some(&Halt::Diverged { at: at(2) }));
+    }
+
+    /// Its end lies beyond the source's: that is the seal, and neither doubt nor difference.
+    #[test]
+    fn a_sealed_partition_is_never_mirrored_again() {
+        let mut mirror = fresh();
+        let tail = Tail::Sealed(Some(at(100)));
+        mirror.handle_prepared(NOW, &Prepared { tail, ..facts((0, 100), 101) });
+        assert_eq!(mirror.halted(), Some(&Halt::Sealed { at: Some(at(100)) }));
+        assert!(!Halt::Sealed { at: None }.may_resolve_itself());
+        assert!(mirror.poll_fetch().is_none() && mirror.poll_append(NOW).is_none());
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub struct Trimmer {
 }
 
 /// Starts or ends, of those partitions that answered.
-pub(super) type Offsets = BTreeMap<TopicPartition, Offset>;
+pub type Offsets = BTreeMap<TopicPartition, Offset>;
 
 impl Trimmer {
     /// Nothing was seen yet.
@@ -270,7 +270,7 @@ pub(super) fn is_still(cluster: &Cluster, name: &TopicName, id: TopicId) -> bool
 }
 
 /// One end of each partition, of those whose leader answers.
-pub(super) async fn list(cluster: &Cluster, asked: &[&TopicPartition], kind: EndKind) -> Offsets {
+pub async fn list(cluster: &Cluster, asked: &[&TopicPartition], kind: EndKind) -> Offsets {
     let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, LeaderEpoch)>> = BTreeMap::new();
     for tp in asked {
         let Some(partition) = cluster.partition(tp) else { continue };

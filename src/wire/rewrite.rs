@@ -43,8 +43,20 @@ impl Sendable {
     }
 }
 
+/// The epoch of a link's seal: behind it a broker refuses all that has epoch 0 (broker facts P4).
+pub const SEAL_EPOCH: i16 = 1;
+
 /// `batch` under the name of `writer`, with the sequence that its offset asks for.
 pub fn rewrite(batch: &BatchView, writer: Writer) -> Sendable {
+    rewrite_at(batch, writer, batch.base_offset().sequence())
+}
+
+/// `batch` as the seal of the writer with that id: a later epoch, which begins at sequence 0.
+pub fn seal(batch: &BatchView, id: ProducerId) -> Sendable {
+    rewrite_at(batch, Writer { id, epoch: SEAL_EPOCH }, 0)
+}
+
+fn rewrite_at(batch: &BatchView, writer: Writer, sequence: i32) -> Sendable {
     let mut header = [0; HEADER_BYTES];
     header.copy_from_slice(batch.header());
     let old = covered(&header);
@@ -54,7 +66,7 @@ pub fn rewrite(batch: &BatchView, writer: Writer) -> Sendable {
     put(&mut header, at::ATTRIBUTES, attributes.to_be_bytes());
     put(&mut header, at::PRODUCER_ID, writer.id.0.to_be_bytes());
     put(&mut header, at::PRODUCER_EPOCH, writer.epoch.to_be_bytes());
-    put(&mut header, at::BASE_SEQUENCE, batch.base_offset().sequence().to_be_bytes());
+    put(&mut header, at::BASE_SEQUENCE, sequence.to_be_bytes());
     let records = batch.records();
     let patched = crc::patch(batch.crc(), &old, &covered(&header), records.len());
     put(&mut header, at::CRC, patched.to_be_bytes());
@@ -120,6 +132,17 @@ mod tests {
         ] {
             assert_eq!(sent.to_bytes()[from..to], batch.to_bytes()[from..to]);
         }
+        assert_eq!(crc::check(&sent), Ok(()));
+    }
+
+    #[test]
+    fn a_seal_begins_a_later_epoch() {
+        let batch = source((5 << 31) + 40, 0, b"some records");
+        let sendable = seal(&batch, WRITER.id);
+        let sent = [&sendable.header[..], &sendable.records].concat();
+        let sent = BatchView::new(sent.into()).unwrap();
+        assert_eq!((sent.producer_id(), sent.producer_epoch()), (WRITER.id, SEAL_EPOCH));
+        assert_eq!((sent.base_sequence(), sent.base_offset().get()), (0, 0));
         assert_eq!(crc::check(&sent), Ok(()));
     }
 

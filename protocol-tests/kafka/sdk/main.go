@@ -113,13 +113,24 @@ func main() {
 	said("UpdateKafkaMirrorTopicsPause", answer, err, shown(done)...)
 	done, answer, err = links.UpdateKafkaMirrorTopicsResume(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
 	said("UpdateKafkaMirrorTopicsResume", answer, err, shown(done)...)
-	_, answer, err = links.UpdateKafkaMirrorTopicsPromote(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
-	said("UpdateKafkaMirrorTopicsPromote", answer, err)
-	_, answer, err = links.UpdateKafkaMirrorTopicsFailover(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
-	said("UpdateKafkaMirrorTopicsFailover", answer, err)
 
 	answer, err = links.DeleteKafkaLink(ctx, cluster, "sdk").Execute()
 	said("DeleteKafkaLink, with a mirror topic", answer, err)
+	done, answer, err = links.UpdateKafkaMirrorTopicsPromote(ctx, cluster, "sdk").ValidateOnly(true).AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsPromote, dry", answer, err, shown(done)...)
+	done, answer, err = links.UpdateKafkaMirrorTopicsPromote(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsPromote", answer, err, shown(done)...)
+	done, answer, err = links.UpdateKafkaMirrorTopicsFailover(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsFailover", answer, err, shown(done)...)
+	for until := time.Now().Add(wait); ; time.Sleep(100 * time.Millisecond) {
+		mirror, answer, err := links.ReadKafkaMirrorTopic(ctx, cluster, "sdk", topic).Execute()
+		if mirror.MirrorStatus == "STOPPED" || time.Now().After(until) {
+			said("ReadKafkaMirrorTopic, stopped", answer, err, mirror.MirrorStatus)
+			break
+		}
+	}
+	done, answer, err = links.UpdateKafkaMirrorTopicsPromote(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsPromote, stopped", answer, err, shown(done)...)
 	answer, err = client.TopicV3Api.DeleteKafkaTopic(ctx, cluster, topic).Execute()
 	said("DeleteKafkaTopic", answer, err)
 	for until := time.Now().Add(wait); ; time.Sleep(100 * time.Millisecond) {

@@ -88,7 +88,8 @@ impl World<'_> {
             (_, Mode::Seal) if self.faults && self.dice.roll(3) == 0 => Flowed::Leaderless,
             (_, Mode::Seal) => {
                 self.tally.sealed += 1;
-                Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next: None })
+                let (source_next, source_end) = (None, None);
+                Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next, source_end })
             }
         };
         if matches!(what, Flowed::Released | Flowed::IsSealed(_)) {

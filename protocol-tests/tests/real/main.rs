@@ -27,6 +27,7 @@ mod sdk;
 mod secure;
 mod starts;
 mod status;
+mod stopped;
 mod truth;
 mod verify;
 mod versions;

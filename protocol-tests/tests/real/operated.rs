@@ -171,7 +171,10 @@ impl Stage {
     }
 
     pub(crate) fn of(version: &str) -> Stage {
-        let clusters = RealCluster::plain_pair(version).unwrap();
+        Stage::on(RealCluster::plain_pair(version).unwrap())
+    }
+
+    pub(crate) fn on(clusters: (RealCluster, RealCluster)) -> Stage {
         let source = Hand::new(clusters.0.bootstrap());
         Stage { source, destination: Hand::new(clusters.1.bootstrap()), clusters }
     }
@@ -391,13 +394,13 @@ fn links_and_mirrors_are_operated_while_isolog_runs() {
 }
 
 /// The program itself, by REST: the path of the link's mirrors.
-struct Program {
-    isolog: Isolog,
-    links: String,
+pub(crate) struct Program {
+    pub(crate) isolog: Isolog,
+    pub(crate) links: String,
 }
 
 impl Program {
-    fn start(destination: &RealCluster) -> Program {
+    pub(crate) fn start(destination: &RealCluster) -> Program {
         let isolog = Isolog::start(&IsologSpec::new("", destination.bootstrap(), &[])).unwrap();
         let id = isolog.wait_for("the cluster's id", 60, |isolog| {
             let clusters = isolog.get("/kafka/v3/clusters")?;
@@ -407,13 +410,13 @@ impl Program {
     }
 
     /// Obeyed, or panics with what was answered.
-    fn order(&self, method: &str, path: &str, body: Option<&Value>) {
+    pub(crate) fn order(&self, method: &str, path: &str, body: Option<&Value>) {
         let path = format!("{}{path}", self.links);
         let answer = self.isolog.order(method, &path, body).unwrap();
         assert!((200..300).contains(&answer.0), "{method} {path}: {answer:?}");
     }
 
-    fn status(&self, topic: &str) -> Option<String> {
+    pub(crate) fn status(&self, topic: &str) -> Option<String> {
         let mirror = self.isolog.get(&format!("{}/dr/mirrors/{topic}", self.links))?;
         mirror["mirror_status"].as_str().map(str::to_owned)
     }

@@ -21,4 +21,5 @@ mod registry;
 mod reread;
 mod rivals;
 mod simulation;
+mod stopped;
 mod world_random;

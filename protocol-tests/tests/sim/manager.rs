@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use isolog::cluster::Cluster;
 use isolog::flow::Wall;
+use isolog::flow::entry::Fact;
 use isolog::flow::entry::How;
 use isolog::flow::entry::PartitionSpec;
 use isolog::flow::entry::Released;
@@ -66,7 +67,7 @@ struct Flow {
     board: Arc<Board>,
     wall: Wall,
     orders: mpsc::Sender<ToManager>,
-    released: mpsc::Receiver<Released>,
+    released: mpsc::Receiver<Fact>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     spec: PartitionSpec,
@@ -113,6 +114,7 @@ impl Flow {
                 partition: PartitionId(0),
             },
             incarnation: Incarnation(1),
+            generation: 0,
             source_id: id(&sides.0, &names.0),
             destination_id: id(&sides.1, &names.1),
             takes: Takes {
@@ -215,8 +217,25 @@ impl Flow {
 
     /// What was told of a partition that was let go, in any time.
     async fn told(&mut self) -> Released {
+        match self.fact().await {
+            Fact::Released(released) => released,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn fact(&mut self) -> Fact {
         let told = timeout(WAIT_MAX, self.released.recv()).await;
-        told.expect("it is let go in time").expect("the manager runs")
+        told.expect("it is told in time").expect("the manager runs")
+    }
+
+    /// It is level with the source now, or no more.
+    async fn told_level(&mut self, is_level: bool) {
+        match self.fact().await {
+            Fact::Level(level) => {
+                assert_eq!((&level.name, level.is_level), (&self.spec.name, is_level));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Nothing is told for so long.
@@ -357,7 +376,7 @@ async fn one_whose_destination_topic_is_gone_is_let_go_without_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_drains_is_let_go_when_both_logs_are_level_and_stay_so() {
+async fn one_that_drains_is_level_when_both_logs_are_and_stay_so() {
     let mut flow = Flow::copying(5).await;
     flow.release(How::Drain).await;
     // never for as long as it takes to be found level twice
@@ -365,9 +384,20 @@ async fn one_that_drains_is_let_go_when_both_logs_are_level_and_stay_so() {
         flow.silent(SECOND * 3 / 2).await;
         flow.append(5);
     }
-    let told = flow.told().await;
-    assert_eq!(told, flow.at(1, 55));
-    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(MIRROR, 0), 55);
+    flow.told_level(true).await;
+    flow.silent(SECOND * 60).await;
+    // it is copied on, whatever was said
+    flow.append(5);
+    flow.told_level(false).await;
+    flow.told_level(true).await;
+    assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(MIRROR, 0), 60);
+    // what cannot be asked about is level no more
+    flow.source.kill(1);
+    flow.told_level(false).await;
+    flow.source.restart(1);
+    flow.told_level(true).await;
+    flow.release(How::Leave).await;
+    assert_eq!(flow.told().await, flow.at(1, 60));
     flow.end().await;
 }
 
@@ -379,8 +409,9 @@ async fn one_that_drains_waits_for_an_open_transaction_and_fills_the_hole_at_the
     flow.release(How::Drain).await;
     flow.silent(SECOND * 60).await;
     flow.source.end_txn(TOPIC, 0, (7, 0), true);
-    let told = flow.told().await;
-    assert_eq!(told, flow.at(1, 9), "three records and the marker");
+    flow.told_level(true).await;
+    flow.release(How::Leave).await;
+    assert_eq!(flow.told().await, flow.at(1, 9), "three records and the marker");
     flow.end().await;
 
     let mut flow = Flow::start().await;
@@ -390,8 +421,9 @@ async fn one_that_drains_waits_for_an_open_transaction_and_fills_the_hole_at_the
     let spec = flow.spec.clone();
     flow.want(&[&spec]).await;
     flow.release(How::Drain).await;
-    let told = flow.told().await;
-    assert_eq!(told, flow.at(1, 10));
+    flow.told_level(true).await;
+    flow.release(How::Leave).await;
+    assert_eq!(flow.told().await, flow.at(1, 10));
     assert_copied(&flow.source.dump(TOPIC, 0), &flow.destination.dump(MIRROR, 0), 10);
     flow.end().await;
 }

@@ -93,8 +93,16 @@ impl Lab {
 
     /// Nothing more is sent by the old one; a new one begins.
     pub(crate) async fn kill_and_start(&mut self) {
+        self.kill().await;
+        self.start_again();
+    }
+
+    pub(crate) async fn kill(&mut self) {
         self.task.abort();
         let _ended = (&mut self.task).await;
+    }
+
+    pub(crate) fn start_again(&mut self) {
         self.seed += 1;
         let begun = begin(&self.source, &self.destination, &self.declared, self.seed);
         (self.driver, self.stop, self.task) = begun;

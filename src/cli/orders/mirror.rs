@@ -16,6 +16,7 @@ use super::flag;
 use super::items;
 use super::output::Column;
 use super::output::Rows;
+use super::stop::Stop;
 use super::text;
 use crate::cli::say;
 
@@ -33,7 +34,7 @@ const CREATED: &[Column] = &[
     ("Mirror Topic Name", "mirror_topic_name"),
     ("Created", "created"),
 ];
-const PARTITIONS: &[Column] = &[
+pub(super) const PARTITIONS: &[Column] = &[
     ("Link Name", "link_name"),
     ("Mirror Topic Name", "mirror_topic_name"),
     ("Source Topic Name", "source_topic_name"),
@@ -94,6 +95,10 @@ enum Command {
     Pause(Several),
     /// Let mirror topics go on, and try those again that failed
     Resume(Several),
+    /// Make mirror topics ordinary ones once they have all that their source has; nothing is lost
+    Promote(Box<Stop>),
+    /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
+    Failover(Box<Stop>),
     /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
     Delete {
         #[command(flatten)]
@@ -174,6 +179,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             Command::Describe { one, output } => describe(one, output).await,
             Command::Pause(some) => alter(some, "mirrors:pause").await,
             Command::Resume(some) => alter(some, "mirrors:resume").await,
+            Command::Promote(stop) => stop.run("mirrors:promote").await,
+            Command::Failover(stop) => stop.run("mirrors:failover").await,
             Command::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
         }
     })
@@ -213,7 +220,7 @@ impl Create {
 }
 
 /// The mirror topics of one link, or of all.
-async fn mirrors(
+pub(super) async fn mirrors(
     remote: &Remote,
     link: Option<&str>,
     status: Option<&str>,
@@ -255,7 +262,7 @@ async fn list(
     say(&rows.draw(output.format))
 }
 
-fn field(value: &Value, name: &str) -> Value {
+pub(super) fn field(value: &Value, name: &str) -> Value {
     value.get(name).cloned().unwrap_or(Value::Null)
 }
 
@@ -265,7 +272,11 @@ fn most_of(lags: Vec<i64>) -> i64 {
 }
 
 /// The link of a mirror topic: the one that is named, or the only one that has it.
-async fn link_of(remote: &Remote, link: Option<&str>, topic: &str) -> Result<String, Failure> {
+pub(super) async fn link_of(
+    remote: &Remote,
+    link: Option<&str>,
+    topic: &str,
+) -> Result<String, Failure> {
     if let Some(link) = link {
         return Ok(link.to_owned());
     }
@@ -330,10 +341,19 @@ async fn alter(some: &Several, verb: &str) -> Result<(), Failure> {
         body: Some(json!({"mirror_topic_names": some.names})),
         next: &next,
     };
-    let answer = remote.ask(question).await?;
+    let (rows, refused) = altered(&remote.ask(question).await?);
+    say(&rows.draw(some.output.format))?;
+    match refused {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+    }
+}
+
+/// What came of an order, partition by partition, and of how many topics it was refused.
+pub(super) fn altered(answer: &Value) -> (Rows, usize) {
     let mut rows = Rows::new(ALTERED);
     let mut refused = 0;
-    for topic in items(&answer) {
+    for topic in items(answer) {
         let name = field(&topic, "mirror_topic_name");
         let (code, why) = (field(&topic, "error_code"), field(&topic, "error_message"));
         if !code.is_null() {
@@ -347,11 +367,7 @@ async fn alter(some: &Several, verb: &str) -> Result<(), Failure> {
             rows.push(vec![name.clone(), number, behind, last, Value::Null, Value::Null]);
         }
     }
-    say(&rows.draw(some.output.format))?;
-    match refused {
-        0 => Ok(()),
-        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
-    }
+    (rows, refused)
 }
 
 async fn delete(one: &One, and_topic: bool, dry_run: bool) -> Result<(), Failure> {

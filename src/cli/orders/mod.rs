@@ -7,6 +7,7 @@ mod group;
 mod link;
 mod mirror;
 mod output;
+mod stop;
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;

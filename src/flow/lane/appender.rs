@@ -15,7 +15,6 @@ use crate::wire::produce::AppendAsk;
 use crate::wire::produce::AppendEntry;
 use crate::wire::produce::AppendedPartition;
 use crate::wire::produce::Chain;
-use crate::wire::rewrite::Writer;
 use crate::wire::rewrite::rewrite;
 use crate::wire::topic::AskError;
 
@@ -28,7 +27,6 @@ const NO_TIME: TimestampMs = TimestampMs(-1);
 /// What is under way.
 #[derive(Debug)]
 pub struct Appender {
-    writer: Writer,
     bytes_max: usize,
     timeout_ms: i32,
     /// Whose batches each request carries, oldest first.
@@ -43,10 +41,9 @@ pub struct Misfit;
 
 impl Appender {
     /// Nothing is under way.
-    pub fn new(writer: Writer, bytes_max: usize, request_timeout: Duration) -> Appender {
+    pub fn new(bytes_max: usize, request_timeout: Duration) -> Appender {
         let timeout = (request_timeout / FOLLOWERS_SHARE).as_millis();
         Appender {
-            writer,
             bytes_max,
             timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX),
             asked: VecDeque::new(),
@@ -70,7 +67,8 @@ impl Appender {
                 break;
             }
             let Some(append) = members.poll_append(id, now) else { continue };
-            let batch = rewrite(&append.batch, self.writer);
+            let Some(writer) = members.writer(id) else { continue };
+            let batch = rewrite(&append.batch, writer);
             bytes += batch.bytes_count();
             let Some((topic, partition)) = members.destination(id) else { continue };
             entries.push(AppendEntry { topic, partition, batch });

@@ -23,6 +23,7 @@ use crate::mirror::facts::Fault;
 use crate::mirror::facts::FetchFrom;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::work::Work;
+use crate::wire::rewrite::Writer;
 use crate::wire::topic::TopicRef;
 
 /// A partition on its way into, in, or out of a lane.
@@ -32,6 +33,8 @@ pub struct LanePartition {
     pub mirror: PartitionMirror,
     /// The number under which it was wanted.
     pub incarnation: Incarnation,
+    /// Under whose name it is mirrored.
+    pub writer: Writer,
     /// The source topic's id.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -201,6 +204,11 @@ impl Members {
             member.cell.note_unchanged(sent);
             member.mirror.handle_unchanged(now, from);
         }
+    }
+
+    /// Under whose name the member is mirrored.
+    pub fn writer(&self, id: MemberId) -> Option<Writer> {
+        Some(self.members.get(id.0)?.as_ref()?.writer)
     }
 
     /// How the destination calls the member's partition.

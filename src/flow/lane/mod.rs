@@ -186,7 +186,7 @@ async fn open(key: LaneKey, shared: &Shared) -> Result<Lane, ClusterError> {
         destination,
         members,
         fetcher: Fetcher::new(bounds),
-        appender: Appender::new(shared.writer, shared.options.append_bytes_max, timeout),
+        appender: Appender::new(shared.options.append_bytes_max, timeout),
         works: Works::new(shared.pool.clone()),
         shared: shared.clone(),
         fetch_sent: shared.wall.now(),

@@ -6,7 +6,7 @@
 //! that was still on its way is in the log or never will be, then the ends, then the tails.
 
 pub mod judge;
-mod tail;
+pub(in crate::flow) mod tail;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::MirrorPartition;
 use crate::ids::Offset;
+use crate::ids::ProducerId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
@@ -37,6 +38,7 @@ use crate::mirror::facts::Prepared;
 use crate::mirror::facts::Tail;
 use crate::wire::error::KafkaCode;
 use crate::wire::filler::NO_TIMESTAMP;
+use crate::wire::rewrite::SEAL_EPOCH;
 
 /// How long after an aborted connection something of it may still be applied where the broker has
 /// forgotten the writer and so would not recognise it (broker facts A3: 3 s were seen).
@@ -47,6 +49,8 @@ pub const SETTLE: Duration = Duration::from_secs(5);
 pub struct Case {
     /// Which.
     pub name: MirrorPartition,
+    /// Who mirrors it.
+    pub writer: ProducerId,
     /// The source topic's id.
     pub source_id: TopicId,
     /// The destination topic's id.
@@ -78,6 +82,17 @@ pub type Found = BTreeMap<TopicPartition, Result<Prepared, Trouble>>;
 /// Where logs of the destination end, by partition.
 pub type Ends = BTreeMap<TopicPartition, Result<Offset, Trouble>>;
 
+/// One that is let go, and of which something may be on its way.
+#[derive(Clone, Debug)]
+pub struct Barred {
+    /// Its name at the destination.
+    pub tp: TopicPartition,
+    /// Who mirrors it.
+    pub writer: ProducerId,
+    /// The destination leader's epoch.
+    pub epoch: LeaderEpoch,
+}
+
 /// Looks at all `cases`, whose leaders are the two of `key`.
 pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
     match try_probe(shared, key, &cases).await {
@@ -91,20 +106,17 @@ pub async fn probe(shared: &Shared, key: LaneKey, cases: Vec<Case>) -> Found {
 
 /// Where logs of the destination end, once nothing of ours can be on its way to them any more: of
 /// partitions that are let go and whose last appends were not answered. The source is not asked.
-pub async fn barrier(
-    shared: &Shared,
-    leader: BrokerId,
-    asked: &[(TopicPartition, LeaderEpoch)],
-) -> Ends {
-    let tps: Vec<_> = asked.iter().map(|(tp, _)| tp.clone()).collect();
+pub async fn barrier(shared: &Shared, leader: BrokerId, asked: &[Barred]) -> Ends {
+    let tps: Vec<_> = asked.iter().map(|one| one.tp.clone()).collect();
     let answers = async {
         let writers = shared.destination.describe_producers(leader, &tps).await?;
         let known = |tp| writers.get(tp).and_then(|one| one.as_ref().ok());
-        if tps.iter().any(|tp| last_sequence(shared, known(tp)).is_none()) {
+        if asked.iter().any(|one| last_sequence(one.writer, known(&one.tp)).is_none()) {
             tokio::time::sleep(SETTLE).await;
             shared.destination.describe_producers(leader, &tps).await?;
         }
-        list(&shared.destination, leader, asked, EndKind::LogEnd).await
+        let asked: Vec<_> = asked.iter().map(|one| (one.tp.clone(), one.epoch)).collect();
+        list(&shared.destination, leader, &asked, EndKind::LogEnd).await
     };
     match answers.await {
         Ok(ends) => {
@@ -133,7 +145,7 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
         let end = ends.destination_end(&case.name);
         let is_there = end.is_some_and(|end| end > Offset::ZERO);
         // nothing is appended upon ends that contradict each other, whatever is still on its way
-        is_there && !ends.is_ahead(&case.name) && last_sequence(shared, known).is_none()
+        is_there && !ends.is_ahead(&case.name) && last_sequence(case.writer, known).is_none()
     };
     if cases.iter().any(|case| forgotten(&case)) {
         tokio::time::sleep(SETTLE).await;
@@ -151,8 +163,7 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
             }
             None => None,
         };
-        let sequence = last_sequence(shared, states.as_ref());
-        let one = look(shared, key, case, &ends, sequence, &mut eyes).await;
+        let one = look(shared, key, case, &ends, states.as_ref(), &mut eyes).await;
         if let Err(Trouble::Cluster(_)) = &one {
             eyes = None;
         }
@@ -161,9 +172,17 @@ async fn try_probe(shared: &Shared, key: LaneKey, cases: &[Case]) -> Result<Foun
     Ok(found)
 }
 
-fn last_sequence(shared: &Shared, states: Option<&Vec<ProducerState>>) -> Option<i32> {
-    let ours = states?.iter().find(|state| state.id == shared.writer.id)?;
-    ours.last_sequence
+fn last_sequence(writer: ProducerId, states: Option<&Vec<ProducerState>>) -> Option<i32> {
+    ours(writer, states)?.last_sequence
+}
+
+fn ours(writer: ProducerId, states: Option<&Vec<ProducerState>>) -> Option<&ProducerState> {
+    states?.iter().find(|state| state.id == writer)
+}
+
+/// Whether the leader knows the seal of our writer.
+fn is_sealed(writer: ProducerId, states: Option<&Vec<ProducerState>>) -> bool {
+    ours(writer, states).is_some_and(|state| state.epoch >= i32::from(SEAL_EPOCH))
 }
 
 /// Two connections for the tails, opened when the first one is needed.
@@ -177,9 +196,10 @@ async fn look(
     key: LaneKey,
     case: &Case,
     ends: &Logs,
-    sequence: Option<i32>,
+    states: Option<&Vec<ProducerState>>,
     eyes: &mut Option<Eyes>,
 ) -> Result<Prepared, Trouble> {
+    let sequence = last_sequence(case.writer, states);
     let mut facts = ends.of(&case.name)?;
     if shared.committed_only {
         facts.source_held = facts.source_end.distance_to(facts.source_log_end);
@@ -195,7 +215,8 @@ async fn look(
     let last = end.get().checked_sub(1).and_then(Offset::new);
     // Beyond the source's own end there is nothing to compare: the machine doubts that end.
     let comparable = last.is_some_and(|last| last < facts.source_log_end);
-    if !comparable && !case.wants_tail {
+    let (is_ahead, is_sealed) = (end > facts.source_log_end, is_sealed(case.writer, states));
+    if !comparable && !case.wants_tail && !is_ahead && !is_sealed {
         return Ok(facts);
     }
     let newest = facts.destination_end.get().checked_sub(1).and_then(Offset::new);
@@ -206,9 +227,16 @@ async fn look(
     }
     let Some(eyes) = eyes else { return Ok(facts) };
     let (mut source, mut destination) = both(shared, case, ends, eyes)?;
+    if is_ahead || is_sealed {
+        // a seal lies beyond what the source had, and says more than any comparison
+        let seal = destination.seal_below(end, case.writer).await.map_err(trouble)?;
+        if seal.is_some() || is_sealed {
+            facts.tail = Tail::Sealed(seal);
+            return Ok(facts);
+        }
+    }
     if comparable {
-        let writer = shared.writer.id;
-        let looked = compare(end, back, writer, &mut source, &mut destination).await;
+        let looked = compare(end, back, case.writer, &mut source, &mut destination).await;
         let found = looked.map_err(trouble)?;
         facts.tail = found.tail;
         facts.tail_timestamp = found.timestamp;

@@ -30,6 +30,8 @@ use crate::wire::fetch::Isolation;
 use crate::wire::filler::Kind;
 use crate::wire::filler::NO_TIMESTAMP;
 use crate::wire::filler::kind_of;
+use crate::wire::filler::seal::Whose;
+use crate::wire::filler::seal::whose;
 use crate::wire::split::Piece;
 use crate::wire::split::split;
 
@@ -108,6 +110,9 @@ pub async fn compare(
         }
         let seen = destination.look(last).await?;
         let Some(copy) = seen.batches.into_iter().next() else { break };
+        if whose(&copy, writer) == Whose::Seal {
+            return Ok(Found { tail: Tail::Sealed(Some(copy.base_offset())), ..found });
+        }
         if step == 0 {
             found.timestamp = copy.max_timestamp();
             found.is_prefix = is_front(&copy) && destination.begins_with_front().await?;
@@ -141,9 +146,9 @@ fn is_front(batch: &BatchView) -> bool {
 }
 
 /// One answer of a look.
-struct Seen {
+pub(in crate::flow) struct Seen {
     /// From the one that holds the offset on, or the next one.
-    batches: Vec<BatchView>,
+    pub batches: Vec<BatchView>,
     has_old: bool,
     high_watermark: Offset,
     is_throttled: bool,
@@ -180,8 +185,21 @@ impl LogEye<'_> {
         Ok((nothing && seen.high_watermark > end).then_some(seen.high_watermark))
     }
 
+    /// Where the seal of `writer` stands, if the last batch below `end` is one.
+    pub(in crate::flow) async fn seal_below(
+        &mut self,
+        end: Offset,
+        writer: ProducerId,
+    ) -> Result<Option<Offset>, LookError> {
+        let last = end.get().checked_sub(1).and_then(Offset::new).filter(|at| *at >= self.start);
+        let Some(last) = last else { return Ok(None) };
+        let seen = self.look(last).await?;
+        let sealed = seen.batches.first().filter(|batch| whose(batch, writer) == Whose::Seal);
+        Ok(sealed.map(BatchView::base_offset))
+    }
+
     /// The batch that holds `offset`, or the next one, and what follows it.
-    async fn look(&mut self, offset: Offset) -> Result<Seen, LookError> {
+    pub(in crate::flow) async fn look(&mut self, offset: Offset) -> Result<Seen, LookError> {
         let side = self.cluster.side();
         let read = Read {
             tp: &self.tp,

@@ -37,6 +37,7 @@ use crate::link::driver::rivals::Claims;
 use crate::link::registry::Event;
 use crate::link::registry::Registry;
 use crate::link::run::World;
+use crate::link::seals::Among;
 use crate::link::status::Link;
 use crate::settings::link::Defaults;
 use crate::sync::apply::fault_of;
@@ -125,6 +126,19 @@ impl Ctx {
     /// Why the link's configs are no settings, or a task of it has ended; or that all is well.
     pub fn set_wrong(&self, why: Option<String>) {
         *lock(&self.wrong) = why;
+    }
+
+    /// Whose partitions are sealed, and where.
+    pub fn among(&self) -> Among<'_> {
+        let source = self.session.borrow().as_ref().map(|session| session.source.clone());
+        let written = self.row.borrow().as_ref().and_then(|row| row.source.clone());
+        Among {
+            link: &self.name,
+            destination: &self.destination,
+            source_id: written.or_else(|| source.as_ref().map(|source| source.id())),
+            source,
+            wall: self.world.wall,
+        }
     }
 
     /// Tells the registry; nobody waits for one that has ended.

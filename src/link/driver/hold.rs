@@ -2,7 +2,9 @@
 //! control machine what has become of it.
 //!
 //! It never says that a partition was let go before its manager has, and never has two managers:
-//! with other settings everything is let go first, acknowledged, and begun anew.
+//! with other settings everything is let go first, acknowledged, and begun anew. What is to be
+//! sealed is let go by the manager first, and then is the turn of `seals`, for which no session
+//! with the source is needed.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -23,12 +25,16 @@ use crate::control::facts::Flowed;
 use crate::control::facts::Mode;
 use crate::control::facts::TopicSpec;
 use crate::control::topic::Fault;
+use crate::flow::entry::Fact;
+use crate::flow::entry::How;
 use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
+use crate::flow::seal::Known;
 use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::MirrorPartition;
+use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::copying;
@@ -39,11 +45,12 @@ use crate::link::driver::ctx::lock;
 use crate::link::driver::takes;
 use crate::link::driver::takes::Taken;
 use crate::link::driver::takes::Told;
+use crate::link::seals::Next;
+use crate::link::seals::Place;
+use crate::link::seals::Seals;
 
 /// How often what is halted is looked at, and what the destination takes, where that is due.
 const TICK: Duration = Duration::from_secs(1);
-
-type Place = (TopicName, PartitionId);
 
 struct Holder {
     ctx: Arc<Ctx>,
@@ -58,10 +65,12 @@ struct Holder {
     /// Of those, what was told to be halted.
     halted: BTreeMap<Place, Fault>,
     copying: Option<(Arc<Session>, Copying)>,
-    released: Option<mpsc::Receiver<Released>>,
+    facts: Option<mpsc::Receiver<Fact>>,
     /// The manager is to be told what is wanted.
     is_stale: bool,
-    resumes: VecDeque<MirrorPartition>,
+    /// What the manager is to be told of single partitions.
+    singles: VecDeque<ToManager>,
+    seals: Seals,
     /// The manager ended before it was told to: nobody knows what is on its way.
     is_lost: bool,
 }
@@ -72,7 +81,8 @@ enum Turn {
     Specs(VecDeque<(TopicName, Option<TopicSpec>)>),
     Session,
     Told(Result<Told, JoinError>),
-    Released(Released),
+    Fact(Fact),
+    Seal(Next),
     /// There is room for an order.
     Room,
     Tick,
@@ -91,9 +101,10 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         given: BTreeMap::new(),
         halted: BTreeMap::new(),
         copying: None,
-        released: None,
+        facts: None,
         is_stale: false,
-        resumes: VecDeque::new(),
+        singles: VecDeque::new(),
+        seals: Seals::new(),
         is_lost: false,
     };
     holder.run().await;
@@ -114,12 +125,14 @@ impl Holder {
                     }
                 }
                 Turn::Told(told) => self.take_in(told),
-                Turn::Released(fact) => self.let_go(fact).await,
+                Turn::Fact(fact) => self.take_fact(fact).await,
+                Turn::Seal(next) => self.take_seal(next).await,
                 Turn::Room => self.order(),
                 Turn::Tick => self.tell_halts().await,
                 Turn::Session => {}
                 Turn::Ended => self.lose(),
             }
+            self.seals.begin(&self.ctx.among());
         }
         if let Some((_, copying)) = self.copying.take() {
             copying.end().await;
@@ -127,14 +140,15 @@ impl Holder {
     }
 
     async fn turn(&mut self, tick: &mut Interval) -> Turn {
-        let has_orders = self.is_stale || !self.resumes.is_empty();
+        let has_orders = self.is_stale || !self.singles.is_empty();
         tokio::select! {
             biased;
             () = self.ctx.stop.cancelled() => Turn::Stop,
-            fact = next_released(&mut self.released) => fact.map_or(Turn::Ended, Turn::Released),
+            fact = next_fact(&mut self.facts) => fact.map_or(Turn::Ended, Turn::Fact),
             specs = self.ctx.specs.take() => Turn::Specs(specs),
             _ = self.sessions.changed() => Turn::Session,
             Some(told) = self.describing.join_next() => Turn::Told(told),
+            next = self.seals.next() => Turn::Seal(next),
             () = room(&self.copying), if has_orders => Turn::Room,
             _ = tick.tick() => Turn::Tick,
         }
@@ -158,7 +172,7 @@ impl Holder {
         let (ctx, both) = (&self.ctx, (&session.source, &self.ctx.destination));
         let begun = copying::begin(&ctx.link, &session.settings, &ctx.world, both, &ctx.stop).await;
         self.copying = Some((session, begun.0));
-        self.released = Some(begun.1);
+        self.facts = Some(begun.1);
         self.is_stale = true;
     }
 
@@ -171,7 +185,7 @@ impl Holder {
             let fact = tokio::select! {
                 biased;
                 () = self.ctx.stop.cancelled() => break,
-                fact = next_released(&mut self.released) => fact,
+                fact = next_fact(&mut self.facts) => fact,
                 room = copying.orders.reserve(), if !is_told => {
                     if let Ok(room) = room {
                         room.send(ToManager::Wanted(Vec::new()));
@@ -181,14 +195,14 @@ impl Holder {
                 }
             };
             match fact {
-                Some(fact) => self.let_go(fact).await,
+                Some(fact) => self.take_fact(fact).await,
                 None => {
                     self.copying = Some((session, copying));
                     return self.lose();
                 }
             }
         }
-        self.released = None;
+        self.facts = None;
         copying.end().await;
     }
 
@@ -200,7 +214,58 @@ impl Holder {
         let text = "the partition manager has ended, which is a fault of isolog: start it again";
         tracing::error!(link = %self.ctx.name, "{text}");
         self.ctx.set_wrong(Some(text.to_owned()));
-        (self.is_lost, self.released) = (true, None);
+        (self.is_lost, self.facts) = (true, None);
+        // a seal fences whatever is on its way
+        let lost: Vec<(TopicName, TopicSpec)> =
+            self.specs.iter().map(|(topic, spec)| (topic.clone(), spec.clone())).collect();
+        let sealed = lost.into_iter().filter(|(_, spec)| spec.mode == Mode::Seal);
+        for (topic, spec) in sealed {
+            self.given.retain(|(of, _), _| *of != topic);
+            self.seal_unheld(&topic, &spec);
+        }
+    }
+
+    /// Has those of a topic sealed that no manager holds.
+    fn seal_unheld(&mut self, topic: &TopicName, spec: &TopicSpec) {
+        for partition in spec.partitions.keys() {
+            let place = (topic.clone(), *partition);
+            let is_held = self.given.contains_key(&place) && !self.is_lost;
+            if !is_held && !self.seals.has(&place) {
+                self.seals.add(place, spec, None);
+            }
+        }
+    }
+
+    async fn take_fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::Released(released) => self.let_go(released).await,
+            Fact::Level(level) => {
+                let place = (level.name.mirror_topic, level.name.partition);
+                if self.given.get(&place) == Some(&level.incarnation) {
+                    let (place, what) = ((&place.0, place.1), Flowed::Level(level.is_level));
+                    self.ctx.tell_flow(place, level.incarnation, what).await;
+                }
+            }
+        }
+    }
+
+    async fn take_seal(&mut self, next: Next) {
+        let answer = match next {
+            Next::Answer(answer) => answer,
+            Next::Ended(round) => return self.seals.end(round),
+            Next::Due => return,
+        };
+        for ((topic, partition), incarnation, what) in self.seals.take_in(answer) {
+            if let Flowed::IsSealed(sealed) = &what {
+                let (link, end) = (&self.ctx.name, sealed.end.get());
+                let next = sealed.source_next.map(Offset::get);
+                let beyond = sealed.source_next.zip(sealed.source_end);
+                let tail = beyond.map(|(next, end)| next.distance_to(end.max(next)));
+                let text = "sealed: it takes no append of this link any more";
+                tracing::info!(%link, %topic, partition = partition.0, end, next, tail, "{text}");
+            }
+            self.ctx.tell_flow((&topic, partition), incarnation, what).await;
+        }
     }
 
     async fn change(&mut self, topic: TopicName, spec: Option<TopicSpec>) {
@@ -211,23 +276,31 @@ impl Holder {
                     if spec.attempt > before.attempt {
                         let all = spec.partitions.keys();
                         let name = |id: &PartitionId| name(&self.ctx.name, &topic, spec, *id);
-                        self.resumes.extend(all.map(name));
+                        self.singles.extend(all.map(name).map(ToManager::Resume));
                     }
                 }
                 _ => self.give_up(&topic, before).await,
             }
         }
         match spec {
-            Some(spec) => drop(self.specs.insert(topic, spec)),
+            Some(spec) => {
+                if spec.mode == Mode::Seal {
+                    self.seals.change(&topic, &spec);
+                    self.seal_unheld(&topic, &spec);
+                }
+                self.specs.insert(topic, spec);
+            }
             None => drop(self.taken.remove(&topic)),
         }
         self.is_stale = true;
     }
 
     /// What the manager was never told of need not come back from it.
-    async fn give_up(&self, topic: &TopicName, spec: &TopicSpec) {
+    async fn give_up(&mut self, topic: &TopicName, spec: &TopicSpec) {
         for partition in spec.partitions.keys() {
-            if !self.given.contains_key(&(topic.clone(), *partition)) {
+            let place = (topic.clone(), *partition);
+            let is_out = self.seals.has(&place) && !self.seals.drop_one(&place);
+            if !self.given.contains_key(&place) && !is_out {
                 let place = (topic, *partition);
                 self.ctx.tell_flow(place, spec.incarnation, Flowed::Released).await;
             }
@@ -249,8 +322,20 @@ impl Holder {
         });
         match wanted {
             // it comes back under the settings of now
-            Some(spec) if is_copied(spec) => self.is_stale = true,
-            _ => {
+            Some(spec) if is_copied(spec) => {
+                self.is_stale = true;
+                let level = (&place.0, place.1);
+                self.ctx.tell_flow(level, fact.incarnation, Flowed::Level(false)).await;
+            }
+            Some(spec) => {
+                let known = fact.end.zip(fact.last_source_offset);
+                let known = known.map(|(end, source_next)| Known { end, source_next });
+                // why it was halted does not matter any more
+                let (topic, number) = ((&place.0, place.1), fact.incarnation);
+                self.ctx.tell_flow(topic, number, Flowed::Going).await;
+                self.seals.add(place, spec, known);
+            }
+            None => {
                 let place = (&place.0, place.1);
                 self.ctx.tell_flow(place, fact.incarnation, Flowed::Released).await;
             }
@@ -261,11 +346,11 @@ impl Holder {
     fn order(&mut self) {
         let Some((_, copying)) = &self.copying else { return };
         if !self.is_stale {
-            if let Some(name) = self.resumes.pop_front()
-                && let Err(mpsc::error::TrySendError::Full(ToManager::Resume(name))) =
-                    copying.orders.try_send(ToManager::Resume(name))
+            if let Some(single) = self.singles.pop_front()
+                && let Err(mpsc::error::TrySendError::Full(single)) =
+                    copying.orders.try_send(single)
             {
-                self.resumes.push_front(name);
+                self.singles.push_front(single);
             }
             return;
         }
@@ -277,6 +362,7 @@ impl Holder {
         if copying.orders.try_send(ToManager::Wanted(specs)).is_ok() {
             self.given.extend(given);
             self.is_stale = false;
+            self.singles.extend(drains(&self.ctx.name, &self.specs));
             *lock(&self.ctx.copied) = Arc::new(copied);
         }
     }
@@ -289,6 +375,7 @@ impl Holder {
             specs.extend(spec.partitions.iter().map(|(partition, start)| PartitionSpec {
                 name: name(&self.ctx.name, topic, spec, *partition),
                 incarnation: spec.incarnation,
+                generation: spec.generation,
                 source_id: spec.source.1,
                 destination_id: spec.mirror_id,
                 takes: taken.takes(&spec.owed),
@@ -360,7 +447,18 @@ impl Holder {
     }
 }
 
-/// What a promote or a failover asks for (`Mode::Seal`) has no hands yet: nothing of it is copied.
+/// What drains is told so whenever the manager was told what is wanted: it may be new to it.
+fn drains(link: &LinkName, specs: &BTreeMap<TopicName, TopicSpec>) -> Vec<ToManager> {
+    let draining = specs.iter().filter(|(_, spec)| spec.mode == Mode::Drain);
+    let each = draining.flat_map(|(topic, spec)| {
+        spec.partitions.keys().map(move |partition| {
+            ToManager::Release(name(link, topic, spec, *partition), How::Drain)
+        })
+    });
+    each.collect()
+}
+
+/// What is to be sealed is copied no more.
 fn is_copied(spec: &TopicSpec) -> bool {
     spec.mode < Mode::Seal
 }
@@ -379,9 +477,9 @@ fn name(
     }
 }
 
-async fn next_released(released: &mut Option<mpsc::Receiver<Released>>) -> Option<Released> {
-    match released {
-        Some(released) => released.recv().await,
+async fn next_fact(facts: &mut Option<mpsc::Receiver<Fact>>) -> Option<Fact> {
+    match facts {
+        Some(facts) => facts.recv().await,
         None => pending().await,
     }
 }

@@ -1,8 +1,11 @@
-//! Mirror topics by REST: created, paused, resumed, forgotten, deleted.
+//! Mirror topics by REST: created, paused, resumed, promoted, failed over, forgotten, deleted.
 //!
-//! It never promotes and never fails over: this version of isolog cannot, and says so.
+//! It never swaps the roles of two clusters: this version of isolog cannot, and says so.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use regex::RegexBuilder;
 
@@ -11,6 +14,7 @@ use crate::control::order::NewMirror;
 use crate::control::order::Outcome;
 use crate::control::order::Verb;
 use crate::control::start::StartSpec;
+use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::ids::LinkName;
 use crate::ids::TopicName;
@@ -37,6 +41,8 @@ const PATTERN_SIZE_MAX: usize = 1 << 20;
 const NAMES_MAX: usize = 10_000;
 /// The config of a new mirror topic that is no topic's config.
 const START: &str = "mirror.start.offset.spec";
+/// The longest `timeout_ms`: 30 days.
+const TIMEOUT_MS_MAX: u64 = 30 * 86_400_000;
 
 pub(super) async fn create(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
     let body: CreateMirror = asked.json()?;
@@ -129,10 +135,7 @@ pub(super) async fn alter(
 ) -> Result<Reply, Problem> {
     let body: AlterMirrors = asked.json()?;
     let link = api.known_link(asked)?;
-    let (word, verb) = match call {
-        Call::Pause => ("pause", MirrorVerb::Pause),
-        _ => ("resume", MirrorVerb::Resume),
-    };
+    let (word, verb) = verb_of(call, asked)?;
     let names = chosen(&body, &api.orders.registry.seen(), &link)?;
     let topics: Vec<TopicName> = names.iter().filter_map(|name| TopicName::new(name)).collect();
     let is_dry = asked.flag("validate_only", false);
@@ -161,6 +164,29 @@ pub(super) async fn alter(
     text.await?.map(Reply::Json)
 }
 
+fn verb_of(call: Call, asked: &Asked) -> Result<(&'static str, MirrorVerb), Problem> {
+    let stop = |how, deadline_ms| MirrorVerb::Stop { how, deadline_ms };
+    Ok(match call {
+        Call::Pause => ("pause", MirrorVerb::Pause),
+        Call::Promote => ("promote", stop(How::Promote, deadline_ms(asked)?)),
+        Call::Failover => ("failover", stop(How::Failover, None)),
+        _ => ("resume", MirrorVerb::Resume),
+    })
+}
+
+/// When a promote that is not level gives up, in ms since 1970.
+fn deadline_ms(asked: &Asked) -> Result<Option<i64>, Problem> {
+    let Some(text) = asked.word("timeout_ms") else { return Ok(None) };
+    let timeout = text.parse::<u64>().ok().filter(|ms| (1..=TIMEOUT_MS_MAX).contains(ms));
+    let Some(timeout) = timeout else {
+        let text = format!("timeout_ms of the query must be 1 to {TIMEOUT_MS_MAX}.");
+        return Err(Problem::malformed(text));
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = since.saturating_add(Duration::from_millis(timeout)).as_millis();
+    Ok(i64::try_from(at).ok())
+}
+
 /// What this version cannot do is refused whole, after all that is wrong with the request.
 pub(super) async fn later(api: &Api, asked: &Asked, route: &Route) -> Result<Reply, Problem> {
     let body: AlterMirrors = asked.json()?;
@@ -168,9 +194,9 @@ pub(super) async fn later(api: &Api, asked: &Asked, route: &Route) -> Result<Rep
     chosen(&body, &api.orders.registry.seen(), &link)?;
     let verb = route.path.rsplit_once(':').map_or("", |(_, verb)| verb);
     let text = format!(
-        "'{verb}' is not available in this version of isolog: nothing was changed. To write into a \
-         mirror topic, delete its mirror (DELETE …/links/{link}/mirrors/TOPIC, or `isolog mirror \
-         delete TOPIC`) when its lag is 0: the topic stays and is an ordinary one."
+        "'{verb}' is not available in this version of isolog: nothing was changed. To write into \
+         a mirror topic of link {link}, promote it (mirrors:promote), or fail it over when its \
+         source is gone (mirrors:failover)."
     );
     Err(Problem::new(Kind::NotYet, text))
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod answers;
+mod blockers;
 mod configs;
 mod error;
 mod links;
@@ -254,7 +255,9 @@ async fn obey(
         Call::CreateMirror => mirrors::create(api, &asked).await,
         Call::ForgetMirror => mirrors::forget(api, &asked).await,
         Call::DeleteTopic => mirrors::delete_topic(api, &asked).await,
-        Call::Pause | Call::Resume => mirrors::alter(api, &asked, route.call, place).await,
+        Call::Pause | Call::Resume | Call::Promote | Call::Failover => {
+            mirrors::alter(api, &asked, route.call, place).await
+        }
         Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,
     }

@@ -91,6 +91,7 @@ fn operation(route: &Route) -> Value {
 fn word(word: &Word) -> Value {
     let schema = match (word.is_flag, word.name) {
         (true, _) => json!({"type": "boolean"}),
+        (false, "timeout_ms") => json!({"type": "integer", "minimum": 1}),
         (false, "mirror_status") => json!({"type": "string", "enum": reads::statuses()}),
         (false, _) => json!({"type": "string"}),
     };

@@ -17,6 +17,7 @@ use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
 use crate::service::rest::Declared;
+use crate::service::rest::blockers;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 
@@ -171,7 +172,10 @@ impl Everything {
         };
         let row = &mirror.row;
         let reason = mirror.reason.as_ref();
-        let blockers = reason.filter(|_| mirror.status == Status::PendingStopped);
+        let blockers = match mirror.status {
+            Status::PendingStopped => blockers::of(mirror, &running),
+            _ => Vec::new(),
+        };
         MirrorShown {
             link: link.to_owned(),
             mirror: topic.to_owned(),
@@ -182,7 +186,7 @@ impl Everything {
             progress: mirror.progress.clone(),
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
-            blockers: blockers.map(|fault| fault.text.clone()).into_iter().collect(),
+            blockers,
             replicas: row.replicas,
         }
     }
@@ -250,7 +254,11 @@ fn sealed_lag(mirror: &MirrorSeen, partition: i32) -> Lag {
     let sealed = mirror.row.sealed.get(&crate::ids::PartitionId(partition));
     let next = sealed.and_then(|sealed| sealed.source_next);
     let last_source_fetch_offset = next.map_or(UNKNOWN, |offset| offset.get());
-    Lag { partition, lag: UNKNOWN, last_source_fetch_offset }
+    // what the source had beyond when a promote was through
+    let beyond = next.zip(sealed.and_then(|sealed| sealed.source_end));
+    let beyond = beyond.map(|(next, end)| next.distance_to(end.max(next)));
+    let lag = beyond.and_then(|count| i64::try_from(count).ok()).unwrap_or(UNKNOWN);
+    Lag { partition, lag, last_source_fetch_offset }
 }
 
 /// The word of Cluster Linking for a state of a declared link.

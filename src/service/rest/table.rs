@@ -44,6 +44,10 @@ pub enum Call {
     Pause,
     /// Mirror topics that go on.
     Resume,
+    /// Mirror topics that become ordinary ones, level with their source.
+    Promote,
+    /// The same without the source.
+    Failover,
     /// What comes with a later release.
     Later,
     /// A mirror topic as a topic.
@@ -94,6 +98,13 @@ const fn flag(name: &'static str, doc: &'static str) -> Word {
 
 const DRY: Word = flag("validate_only", "Nothing is written and nothing is done.");
 const EACH: Word = flag("include_partition_level_truncation_data", "Tell it of each partition.");
+const TIMEOUT: Word = Word {
+    name: "timeout_ms",
+    is_flag: false,
+    is_required: false,
+    doc: "A topic that is not level within so many milliseconds is mirrored on; without it a \
+          promote waits for as long as that takes. An addition of isolog.",
+};
 const STATUS: Word = Word {
     name: "mirror_status",
     is_flag: false,
@@ -316,8 +327,24 @@ pub const ROUTES: &[Route] = &[
     },
     moves(PAUSE, Call::Pause, "UpdateKafkaMirrorTopicsPause", "Pause mirror topics."),
     moves(RESUME, Call::Resume, "UpdateKafkaMirrorTopicsResume", "Resume mirror topics."),
-    later(PROMOTE, "UpdateKafkaMirrorTopicsPromote", "Promote mirror topics: not yet."),
-    later(FAILOVER, "UpdateKafkaMirrorTopicsFailover", "Fail mirror topics over: not yet."),
+    Route {
+        query: &[DRY, EACH, TIMEOUT],
+        ..moves(
+            PROMOTE,
+            Call::Promote,
+            "UpdateKafkaMirrorTopicsPromote",
+            "Make mirror topics ordinary ones once they have all that their source has.",
+        )
+    },
+    Route {
+        query: &[DRY, EACH],
+        ..moves(
+            FAILOVER,
+            Call::Failover,
+            "UpdateKafkaMirrorTopicsFailover",
+            "Make mirror topics ordinary ones at once, without their source.",
+        )
+    },
     later(
         REVERSE_START,
         "UpdateKafkaMirrorTopicsReverseAndStartMirror",

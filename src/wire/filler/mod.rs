@@ -10,6 +10,7 @@
 //! 2^31 - 1 (H4). A *visible* one is a record with a header that names isolog.
 
 pub mod repeat;
+pub mod seal;
 
 use std::sync::OnceLock;
 

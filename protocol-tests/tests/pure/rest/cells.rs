@@ -6,6 +6,7 @@
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Order;
 use isolog::control::order::Verb;
+use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::control::topic::Stage;
 use isolog::ids::LinkName;
@@ -108,7 +109,9 @@ async fn every_cell_of_the_links_table() {
         ("GET", "/dr/mirrors", "", "404 200 200 200 200"),
         ("POST", "/dr/mirrors", mirror, "404 204 204 409 204"),
         ("POST", "/dr/mirrors:pause", names, "404 t404 t404 t404 t404"),
-        ("POST", "/dr/mirrors:promote", names, "404 501 501 501 501"),
+        ("POST", "/dr/mirrors:promote", names, "404 t404 t404 t404 t404"),
+        ("POST", "/dr/mirrors:failover", names, "404 t404 t404 t404 t404"),
+        ("POST", "/dr/mirrors:truncate-and-restore", names, "404 501 501 501 501"),
     ];
     for (method, path, body, cells) in table {
         for (state, want) in STATES.iter().zip(cells.split(' ')) {
@@ -221,8 +224,8 @@ async fn every_cell_of_the_mirror_topics_table() {
         ("GET", "/topics/t1", "", "404 200 200 200 200 200 200 200 200"),
         ("DELETE", "/topics/t1", "", "404 204 204 204 204 204 204 204 204"),
         ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 200 200"),
-        ("POST", "/links/dr/mirrors:promote", names, later),
-        ("POST", "/links/dr/mirrors:failover", names, later),
+        ("POST", "/links/dr/mirrors:promote", names, "t404 t400 ok ok ok ok ok t400 t409"),
+        ("POST", "/links/dr/mirrors:failover", names, "t404 t400 ok ok ok ok ok t400 t409"),
         ("POST", "/links/dr/mirrors:reverse-and-start-mirror", names, later),
         ("POST", "/links/dr/mirrors:reverse-and-pause-mirror", names, later),
         ("POST", "/links/dr/mirrors:truncate-and-restore", names, later),
@@ -237,6 +240,7 @@ async fn every_cell_of_the_mirror_topics_table() {
                 ("501", _) => "not available in this version",
                 ("409", _) => THERE,
                 ("404", _) => "not a mirror topic",
+                ("t400", _) if state == "setup" => "is still being set up",
                 ("400", "DELETE") => "still has mirror topics that are not STOPPED (t1)",
                 ("400" | "t400" | "t404" | "t409", _) => of_state,
                 _ => "",
@@ -244,6 +248,49 @@ async fn every_cell_of_the_mirror_topics_table() {
             assert!(told.contains(text), "{method} {path}, {state}: {told}");
         }
     }
+}
+
+/// What a stop waits for is told to whoever asks for it.
+#[tokio::test]
+async fn what_a_stop_waits_for_is_named() {
+    let path = "/links/dr/mirrors/t1?include_state_transition_errors=true";
+    for (state, want) in [
+        ("mirroring", ""),
+        ("stopping", ": how far it is behind is not known yet"),
+        ("promoting", " is being sealed"),
+        ("failing", " is being sealed"),
+        ("stopped", ""),
+    ] {
+        let rig = mirror_in(state).await;
+        let shown = rig.must("GET", path, "").await.json();
+        let errors = shown["mirror_state_transition_errors"].as_array().expect("a list").clone();
+        let told: Vec<String> =
+            errors.iter().map(|one| one["error_message"].as_str().expect("text").into()).collect();
+        let each = (0..2).filter(|_| !want.is_empty());
+        let want: Vec<String> = each.map(|number| format!("partition {number}{want}")).collect();
+        assert_eq!(told, want, "{state}: {shown}");
+    }
+    // one that has halted is named with its reason
+    let rig = mirror_in("stopping").await;
+    let (code, text) = ("DIVERGED".to_owned(), "at 4".to_owned());
+    rig.hands.halt("dr", "t1", 0, Fault { code, text }).await;
+    rig.hands.until("halted", |seen| seen.mirrors.values().all(|one| !one.halted.is_empty())).await;
+    let shown = rig.must("GET", path, "").await.json();
+    let told = shown["mirror_state_transition_errors"][0]["error_message"].clone();
+    assert_eq!(told, "partition 0 has halted (DIVERGED): at 4");
+    // a dry run changes nothing, and a timeout must be one
+    let names = r#"{"mirror_topic_names":["t1"]}"#;
+    let rig = mirror_in("mirroring").await;
+    for verb in ["promote", "failover"] {
+        rig.must("POST", &format!("/links/dr/mirrors:{verb}?validate_only=true"), names).await;
+    }
+    for timeout in ["0", "-1", "soon", "2592000001"] {
+        let path = format!("/links/dr/mirrors:promote?timeout_ms={timeout}");
+        let answer = rig.ask("POST", &path, names).await;
+        assert_eq!(answer.status, 400, "{timeout}: {answer:?}");
+    }
+    let shown = rig.must("GET", "/links/dr/mirrors/t1", "").await.json();
+    assert_eq!(shown["mirror_status"], "ACTIVE");
 }
 
 #[tokio::test]

@@ -1,0 +1,308 @@
+//! Promote and failover between two simulated clusters, with the real driver: what is sealed, where
+//! it ends, what is refused behind it, and what a kill, a dead source or another writer change.
+//!
+//! It never waits for real time; what real brokers say of the same is in `real/stopped`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+
+use isolog::control::order::MirrorVerb;
+use isolog::control::row::Sealed;
+use isolog::control::topic::How;
+use isolog::control::topic::Status;
+use isolog::flow::producer_id;
+use isolog::ids::ClusterId;
+use isolog::ids::Offset;
+use isolog::ids::PartitionId;
+use kafka_protocol::error::ResponseError;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::batch::Header;
+use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::spec::Spec;
+use protocol_tests::broker::state::State;
+use protocol_tests::check::assert_copied;
+use protocol_tests::check::visible;
+use protocol_tests::net::Rule as NetRule;
+use protocol_tests::world::CLIENT;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::operated::Lab;
+use crate::operated::SECOND;
+use crate::operated::link;
+use crate::operated::mirror;
+use crate::operated::of_mirror;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn stop(how: How) -> MirrorVerb {
+    MirrorVerb::Stop { how, deadline_ms: None }
+}
+
+impl Lab {
+    /// A link and one mirror topic that has copied five records.
+    async fn copying(partitions: i32) -> Lab {
+        let lab = Lab::start(&[]).await;
+        lab.source.create_topic("orders", partitions, &[]);
+        lab.create_link("dr", &[]).await;
+        lab.obeyed("dr", mirror("orders")).await;
+        lab.append("orders", 0);
+        lab.copied("orders", "orders", 0).await;
+        lab
+    }
+
+    async fn stop(&self, how: How) {
+        self.obeyed("dr", of_mirror("orders", stop(how))).await;
+    }
+
+    async fn stopped(&self) {
+        self.wait_status("dr", "orders", Status::Stopped).await;
+    }
+
+    fn sealed(&self, partition: i32) -> Option<Sealed> {
+        self.seen("dr", "orders")?.row.sealed.get(&PartitionId(partition)).copied()
+    }
+
+    /// The header of the batch at that offset.
+    fn header(&self, partition: i32, base: i64) -> Header {
+        let log = self.destination.dump("orders", partition);
+        let found = log.batches.into_iter().find(|batch| batch.base == base);
+        found.unwrap_or_else(|| panic!("no batch at {base}")).header.unwrap()
+    }
+
+    fn writer(&self) -> i64 {
+        let id = |cluster: &TestCluster| {
+            ClusterId(cluster.look(|state| state.spec.cluster_id.clone()).into())
+        };
+        producer_id::of(&id(&self.source), &id(&self.destination), &link("dr")).id.0
+    }
+
+    /// The partition is sealed at `end`, behind all that the source had below it.
+    fn assert_sealed(&self, partition: i32, end: i64) {
+        let header = self.header(partition, end);
+        assert_eq!((header.producer_id, header.producer_epoch), (self.writer(), 1));
+        assert_eq!((header.base_sequence, header.last_offset_delta), (0, 0));
+        let (source, copy) =
+            (self.source.dump("orders", partition), self.destination.dump("orders", partition));
+        assert_copied(&source, &copy, end);
+        let seen = visible(&copy, copy.end);
+        assert!(!seen.contains_key(&end), "nobody sees the seal");
+        let sealed = self.sealed(partition).unwrap();
+        assert_eq!((sealed.end, sealed.source_next), (at(end), Some(at(end))));
+    }
+
+    /// What a client's append is answered, as the broker judges it.
+    fn append_as(&self, producer: (i64, i16, i32), time_ms: i64) -> Result<i64, ResponseError> {
+        let (id, epoch, sequence) = producer;
+        let bytes = Build::plain(time_ms, "late", 5).producer(id, epoch, sequence).bytes();
+        let (key, leader) =
+            (self.destination.key("orders", 0), self.destination.leader("orders", 0));
+        self.destination.change(|state| {
+            let led = state.led(leader, key, -1)?;
+            state.append_entry(leader, &led, &bytes, -1).map(|appended| appended.base)
+        })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.source.look(|state| state.now_ms())
+    }
+
+    /// Nothing comes back from the source any more.
+    fn swallow_source(&self) {
+        for (host, _) in self.source.bootstrap() {
+            let rule = NetRule { black_hole: true, ..NetRule::default() };
+            self.source.net().set_rule(CLIENT, &host, rule);
+            self.source.net().hold(CLIENT, &host);
+        }
+    }
+}
+
+fn at(raw: i64) -> Offset {
+    Offset::new(raw).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promote_waits_until_the_source_rests_and_loses_nothing() {
+    let lab = Lab::copying(2).await;
+    lab.stop(How::Promote).await;
+    for n in 0..40 {
+        lab.append("orders", n % 2);
+        sleep(SECOND / 4).await;
+        let seen = lab.seen("dr", "orders").unwrap();
+        assert_eq!(seen.status, Status::PendingStopped, "it is written all the time");
+        assert!(seen.row.sealed.is_empty());
+    }
+    lab.stopped().await;
+    for partition in 0..2 {
+        let end = lab.source.dump("orders", partition).end;
+        lab.assert_sealed(partition, end);
+        assert_eq!(lab.sealed(partition).unwrap().source_end, Some(at(end)), "no tail");
+    }
+    // an ordinary topic: the next record goes behind the seal, whoever writes it
+    let end = lab.source.dump("orders", 0).end;
+    assert_eq!(lab.append_as((7, 0, 0), lab.now_ms()), Ok(end + 1));
+    lab.refused("dr", of_mirror("orders", stop(How::Promote)), "already stopped its mirror").await;
+    lab.refused("dr", of_mirror("orders", stop(How::Failover)), "already stopped").await;
+    // what the source gets now is not copied
+    lab.append("orders", 0);
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.destination.dump("orders", 0).end, end + 6);
+    lab.end().await;
+}
+
+/// What the dead cannot answer must not be waited for: the world's own time is measured.
+#[tokio::test(start_paused = true)]
+async fn a_failover_needs_no_source() {
+    for way in ["killed", "silent", "killed, isolog too"] {
+        let mut lab = Lab::copying(3).await;
+        match way {
+            "silent" => lab.swallow_source(),
+            _ => lab.source.kill(1),
+        }
+        // whatever hangs is under way by then
+        sleep(SECOND).await;
+        if way.ends_with("too") {
+            lab.kill_and_start().await;
+        }
+        let began = Instant::now();
+        lab.stop(How::Failover).await;
+        lab.stopped().await;
+        assert!(began.elapsed() < SECOND * 8, "{way}: {:?}", began.elapsed());
+        lab.assert_sealed(0, 5);
+        for partition in 1..3 {
+            lab.assert_sealed(partition, 0);
+        }
+        assert_eq!(lab.sealed(0).unwrap().source_end, None, "nobody asked");
+        assert_eq!(lab.append_as((7, 0, 0), lab.now_ms()), Ok(6));
+        lab.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_overtakes_a_promote_that_waits() {
+    let lab = Lab::copying(1).await;
+    let now = lab.now_ms();
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(now, "open", 3));
+    lab.append("orders", 0);
+    lab.stop(How::Promote).await;
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.seen("dr", "orders").unwrap().status, Status::PendingStopped);
+    lab.refused("dr", of_mirror("orders", MirrorVerb::Pause), "stopping its mirror").await;
+    lab.stop(How::Promote).await;
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    // on the boundary of the transaction
+    lab.assert_sealed(0, 5);
+    lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promote_that_is_not_level_in_time_mirrors_on() {
+    let lab = Lab::copying(1).await;
+    let now = lab.now_ms();
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(now, "open", 3));
+    let deadline_ms = Some(now + 20_000);
+    let promote = MirrorVerb::Stop { how: How::Promote, deadline_ms };
+    lab.obeyed("dr", of_mirror("orders", promote)).await;
+    lab.wait_status("dr", "orders", Status::PendingStopped).await;
+    lab.wait_status("dr", "orders", Status::Active).await;
+    lab.source.end_txn("orders", 0, (7, 0), true);
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    lab.end().await;
+}
+
+/// What is still on its way is refused behind the seal, on old data too, whatever the broker has
+/// forgotten since.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_the_link_lands_behind_its_seal() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    let old = lab.now_ms() - 2 * DAY_MS;
+    for n in 0..3 {
+        lab.source.append("orders", 0, &Build::plain(old, &format!("b{n}"), 5));
+    }
+    lab.copied("orders", "orders", 0).await;
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    lab.assert_sealed(0, 15);
+    let time = lab.header(0, 15).max_timestamp;
+    assert!(time > lab.now_ms() - DAY_MS * 3 / 4, "young enough to be remembered: {time}");
+    for _ in 0..2 {
+        for sequence in [15, 16, 10, 0] {
+            let late = lab.append_as((lab.writer(), 0, sequence), old);
+            assert_eq!(late, Err(ResponseError::InvalidProducerEpoch), "{sequence}");
+        }
+        lab.destination.expire_producers_now("orders", 0);
+        lab.destination.kill(1);
+        lab.destination.restart(1);
+        sleep(SECOND * 30).await;
+    }
+    assert_eq!(lab.destination.dump("orders", 0).end, 16);
+    lab.end().await;
+}
+
+/// Killed between the seal and its row: the fold asks for the seal again and gets the one that
+/// stands, also when others have written behind it, and when the broker has forgotten the writer.
+#[tokio::test(start_paused = true)]
+async fn a_seal_that_stands_is_found_again_and_not_repeated() {
+    for forgotten in [false, true] {
+        let mut lab = Lab::copying(1).await;
+        lab.source.kill(1);
+        lab.stop(How::Failover).await;
+        let (key, leader) = (lab.destination.key("orders", 0), lab.destination.leader("orders", 0));
+        let ends = |end| {
+            let log_end = move |state: &State| state.replica(key, leader).log.end() == end;
+            lab.destination.wait_for(log_end)
+        };
+        ends(6).await;
+        // its row cannot be there yet: nobody was told
+        lab.kill().await;
+        for n in 0..3 {
+            let end = lab.append_as((7, 0, 5 * n), lab.now_ms());
+            assert_eq!(end, Ok(6 + 5 * i64::from(n)));
+        }
+        if forgotten {
+            sleep(Duration::from_secs(86_400)).await;
+            lab.destination.expire_producers_now("orders", 0);
+        }
+        lab.start_again();
+        lab.stopped().await;
+        lab.assert_sealed(0, 5);
+        let log = lab.destination.dump("orders", 0);
+        assert_eq!(log.end, 21, "one seal: {forgotten}");
+        lab.end().await;
+    }
+}
+
+/// A partition without a leader holds nothing up, and gets its seal when it has one again.
+#[tokio::test(start_paused = true)]
+async fn what_has_no_leader_is_sealed_when_it_has_one() {
+    let two = Spec { brokers: 2, ..Spec::single("destination", 2) };
+    let lab = Lab::start_on((Spec::single("source", 1), two), &[]).await;
+    lab.source.create_topic("orders", 2, &[]);
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    for partition in 0..2 {
+        lab.append("orders", partition);
+        lab.copied("orders", "orders", partition).await;
+    }
+    // one copy of each log: the other broker has the journal
+    let journal = lab.destination.leader("__isolog", 0);
+    let led = |partition: &i32| lab.destination.leader("orders", *partition) != journal;
+    let gone = (0..2).find(led).unwrap();
+    let away = lab.destination.leader("orders", gone);
+    lab.destination.kill(away);
+    sleep(SECOND * 20).await;
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    lab.assert_sealed(1 - gone, 5);
+    assert_eq!(lab.sealed(gone), None);
+    lab.destination.restart(away);
+    lab.wait("the other seal", |lab| lab.sealed(gone)).await;
+    lab.assert_sealed(gone, 5);
+    lab.end().await;
+}
