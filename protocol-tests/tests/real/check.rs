@@ -42,7 +42,7 @@ fn is_full() -> bool {
 }
 
 /// Exit code and report.
-fn check(spec: &IsologSpec, more: &[&str]) -> (i32, Value) {
+pub(super) fn check(spec: &IsologSpec, more: &[&str]) -> (i32, Value) {
     let mut args = vec!["check", "--json"];
     args.extend(more);
     let output = isolog_once(spec, &args).unwrap();
@@ -165,7 +165,7 @@ fn guarded() -> RealSpec {
 }
 
 const US: &str = "User:ANONYMOUS";
-const ALICE: &str = "User:alice";
+pub(super) const ALICE: &str = "User:alice";
 
 fn lock(hand: &Hand) {
     let ours = [Operation::Alter, Operation::ClusterAction, Operation::Describe];
@@ -175,7 +175,7 @@ fn lock(hand: &Hand) {
 
 /// A cluster in which the plaintext listener is the administrator's, and whoever logs in under TLS
 /// may do nothing but by a rule.
-fn guarded_logins(safe: &Safe) -> (RealCluster, RealCluster) {
+pub(super) fn guarded_logins(safe: &Safe) -> (RealCluster, RealCluster) {
     let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
     let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new("4.3.1", 1) };
     let spec = spec.prop("authorizer.class.name", authorizer).prop("super.users", ADMIN);
@@ -189,7 +189,7 @@ fn guarded_logins(safe: &Safe) -> (RealCluster, RealCluster) {
 const ADMIN: &str = "User:ANONYMOUS";
 
 /// Runs a printed line with Kafka's own tool.
-fn obey(line: &str) {
+pub(super) fn obey(line: &str) {
     let words = line.replace('\'', "");
     let mut words = words.split_whitespace();
     assert_eq!(words.next(), Some("kafka-acls.sh"));
@@ -197,7 +197,7 @@ fn obey(line: &str) {
     tool("org.apache.kafka.tools.AclCommand", &words).unwrap();
 }
 
-fn grants(report: &Value) -> Vec<String> {
+pub(super) fn grants(report: &Value) -> Vec<String> {
     let sides = report["clusters"].as_array().unwrap().iter();
     let lines = sides.flat_map(|side| side["grants"].as_array().unwrap().clone());
     lines.map(|line| line.as_str().unwrap().to_owned()).collect()

@@ -16,10 +16,23 @@ use isolog::control::task::TaskName;
 use isolog::control::topic::Status;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
+use protocol_tests::broker::batch::Build;
 use protocol_tests::real::Hand;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::LITERAL;
+use protocol_tests::real::Operation;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use protocol_tests::real::tool;
+use protocol_tests::secure::ways::Safe;
 
+use crate::check::ALICE;
+use crate::check::check;
+use crate::check::grants;
+use crate::check::guarded_logins;
+use crate::check::obey;
 use crate::operated::Operated;
 use crate::operated::Stage;
 use crate::operated::link;
@@ -33,7 +46,9 @@ const ALL: &str =
 /// The coordinator loads, or its topic is being made.
 const NOT_YET: [i16; 3] = [14, 15, 16];
 const MEMBER: &str = "AAAAAAAAQACAAAAAAAAAAA";
-/// So many groups in one interval, unless `ISOLOG_GROUPS` says another number.
+/// Groups as a resource type of ACLs.
+const GROUP: i8 = 3;
+/// So many groups at once.
 const MANY: usize = 200;
 
 fn text(text: &str) -> StrBytes {
@@ -260,15 +275,9 @@ fn gone_on_with(stage: &Stage, isolog: Operated, again: impl Fn() -> Operated) -
 }
 
 fn many(stage: &Stage) {
-    let count = std::env::var("ISOLOG_GROUPS").map_or(MANY, |count| count.parse().unwrap());
-    let names: Vec<String> = (0..count).map(|n| format!("many-{n}")).collect();
+    let names: Vec<String> = (0..MANY).map(|n| format!("many-{n}")).collect();
     names.iter().for_each(|name| commit(&stage.source, name, 0, 11));
-    let began = Instant::now();
     names.iter().for_each(|name| follows(stage, name, 11));
-    println!(
-        "the last of {count} groups came {} ms behind its commit",
-        began.elapsed().as_millis()
-    );
 }
 
 #[test]
@@ -296,4 +305,116 @@ fn groups_are_followed() {
     let isolog = gone_on_with(&stage, isolog, start);
     many(&stage);
     raised_as_the_mirror_catches_up(&stage, &isolog);
+}
+
+/// With exactly the rights that `check` prints groups are followed, and a right that is taken away
+/// is named until it is there again.
+#[test]
+fn the_printed_rights_are_enough_for_groups() {
+    let _room = room(2);
+    let safe = Safe::new("group-rights").unwrap();
+    let clusters: [RealCluster; 2] = guarded_logins(&safe).into();
+    let hands = clusters.each_ref().map(|cluster| Hand::new(cluster.bootstrap()));
+    hands[0].create(TOPIC, 1, 1, &[]).unwrap();
+    hands[0].produce(TOPIC, 0, &Build::plain(now_ms(), "x", 10)).unwrap();
+    commit(&hands[0], "billing", 0, 7);
+    let ways = safe.ways();
+    let (_, port, login) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
+    let at = clusters.each_ref().map(|one| format!("127.0.0.1:{}", one.secure_ports()[*port]));
+    let mut spec = IsologSpec::new(&at[0], &at[1], &[TOPIC]);
+    spec.link_more.push_str(login);
+    spec.destination_more.push_str(login);
+    let follow = format!(
+        "consumer.offset.sync.enable = true\nconsumer.offset.sync.ms = 1000\n\
+         consumer.offset.group.filters = '{ALL}'\n"
+    );
+    spec.link_more.push_str(&follow);
+    let (_, report) = check(&spec, &[]);
+    let said = report["findings"].as_array().unwrap().iter();
+    let told = said.filter_map(|one| one["text"].as_str()?.split_once("needed at the "));
+    let told = told.filter_map(|(_, text)| Some(text.split_once(": ")?.1.to_owned()));
+    let told: Vec<String> = told.collect();
+    assert_eq!(told.len(), 2, "one line for each side: {report}");
+    for line in grants(&report).into_iter().chain(told) {
+        let side = usize::from(line.contains(&at[1]));
+        obey(&line.replace(&at[side], clusters[side].bootstrap()));
+    }
+    let isolog = Isolog::start(&spec).unwrap();
+    isolog.wait_copied(TOPIC, 0, 10);
+    let follows = |offset| {
+        until(&format!("billing at {offset}"), || {
+            (committed(&hands[1], "billing", 0).0 == offset).then_some(())
+        });
+    };
+    follows(7);
+    let every = (GROUP, "*", LITERAL);
+    hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();
+    commit(&hands[0], "billing", 0, 9);
+    isolog.wait_for("the right is named", 60, |isolog| {
+        let links = isolog.get("/v1/links")?;
+        let troubles = links[0]["troubles"].as_array()?.iter();
+        let told = troubles.filter(|one| one["code"] == "CONSUMER_OFFSETS_NOT_SYNCED");
+        let told: Vec<String> = told.map(|one| one["reason"].to_string()).collect();
+        told.iter().any(|one| one.contains("GROUP_AUTHORIZATION_FAILED (30)")).then_some(())
+    });
+    assert_eq!(committed(&hands[1], "billing", 0).0, 7);
+    hands[1].allow_on(every, ALICE, &[Operation::Read]).unwrap();
+    follows(9);
+}
+
+/// Commits offset 0 of so many partitions in one request.
+fn commit_zeros(hand: &Hand, name: &str, topic: &str, partitions: i32) {
+    let partition = |index| {
+        offset_commit_request::OffsetCommitRequestPartition::default()
+            .with_partition_index(index)
+            .with_committed_offset(0)
+            .with_committed_leader_epoch(-1)
+            .with_committed_metadata(Some(text("")))
+    };
+    let topic = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions((0..partitions).map(partition).collect());
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group(name))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let (code, _) = settled(hand, name, || {
+        let answer = hand.ask_any(8, &request).unwrap();
+        (answer.topics[0].partitions[0].error_code, ())
+    });
+    assert_eq!(code, 0, "{name}");
+}
+
+/// `ISOLOG_GROUPS=full`: 1,000 groups over 200 partitions; prints how long that took.
+#[test]
+fn many_groups_over_many_partitions_are_followed() {
+    let _room = room(2);
+    let is_full = std::env::var("ISOLOG_GROUPS").is_ok_and(|text| text == "full");
+    let (groups, partitions) = if is_full { (1_000, 200) } else { (100, 50) };
+    let stage = Stage::start();
+    stage.source.create("g-wide", partitions, 1, &[]).unwrap();
+    for n in 0..groups {
+        commit_zeros(&stage.source, &format!("wide-{n}"), "g-wide", partitions);
+    }
+    let isolog = Operated::start(&stage.clusters.1, "");
+    let more = [
+        ("consumer.offset.sync.enable", "true"),
+        ("consumer.offset.sync.ms", "1000"),
+        ("consumer.offset.group.filters", ALL),
+    ];
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_mirror("dr", "g-wide");
+    isolog.wait_status("dr", "g-wide", Status::Active);
+    let began = Instant::now();
+    let all = groups * partitions as u64;
+    until("all are committed", || {
+        let seen = isolog.driver.links().first()?.status().groups?;
+        (seen.committed >= all && seen.followed == groups).then_some(())
+    });
+    let took = began.elapsed().as_millis();
+    println!("{groups} groups over {partitions} partitions: {all} offsets after {took} ms");
+    let seen = isolog.driver.links()[0].status().groups.unwrap();
+    let stands = seen.told.values().flat_map(|told| told.stands.values());
+    assert!(stands.clone().all(|stand| stand.word() == "synced"));
+    assert_eq!(stands.count() as u64, all);
 }
