@@ -66,6 +66,10 @@ pub struct GroupsSeen {
 pub struct LinkStatus {
     /// Its state.
     pub state: LinkState,
+    /// Since when it is so.
+    pub since: TimestampMs,
+    /// Topics that were halted, in whole or in part, or are: whether they are, and since when.
+    pub halted_since: BTreeMap<TopicName, (bool, TimestampMs)>,
     /// Both clusters' ids, once known.
     pub clusters: Option<(ClusterId, ClusterId)>,
     /// What the last look at the topics could not do, or found wrong.
@@ -113,6 +117,8 @@ impl Link {
     pub fn new(name: LinkName, filter: &TopicFilter, wall: Wall) -> Link {
         let status = LinkStatus {
             state: LinkState::Connecting,
+            since: wall.now(),
+            halted_since: BTreeMap::new(),
             clusters: None,
             troubles: Vec::new(),
             behind_starts: Vec::new(),
@@ -185,7 +191,14 @@ impl Link {
     }
 
     pub(super) fn set(&self, change: impl FnOnce(&mut LinkStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind =
+            |status: &LinkStatus| (std::mem::discriminant(&status.state), status.away.is_some());
+        let before = kind(&status);
+        change(&mut status);
+        if kind(&status) != before {
+            status.since = self.wall.now();
+        }
     }
 
     /// The topics were looked at: says once what is new.
@@ -236,6 +249,24 @@ impl Link {
         self.set(|status| status.standing = standing);
     }
 
+    /// The partitions were looked at: topics some of which are halted.
+    pub(super) fn tell_halted(&self, halted: &BTreeSet<TopicName>) {
+        let now = self.wall.now();
+        self.set(|status| {
+            for (name, (was, since)) in &mut status.halted_since {
+                if *was && !halted.contains(name) {
+                    (*was, *since) = (false, now);
+                }
+            }
+            for name in halted {
+                let known = status.halted_since.entry(name.clone()).or_insert((false, now));
+                if !known.0 {
+                    *known = (true, now);
+                }
+            }
+        });
+    }
+
     /// Why a cluster counts as away, or that none does: says once what is new.
     pub(super) fn tell_away(&self, away: Option<String>) {
         let mut was = None;
@@ -279,5 +310,35 @@ fn not_seen(state: &LinkState) -> String {
         LinkState::Active => "it has not been looked at yet".to_owned(),
         LinkState::Paused => "the link is paused (cluster.link.paused)".to_owned(),
         LinkState::Unavailable(why) | LinkState::Halted(why) => why.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_so_has_a_time_since_when() {
+        let wall = Wall::new(TimestampMs(1_000));
+        let link = Link::new(LinkName("dr".into()), &TopicFilter::default(), wall);
+        let pass = async || tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let topic = TopicName::new("orders").unwrap();
+        assert_eq!(link.status().since.0, 1_000);
+        pass().await;
+        link.set(|status| status.state = LinkState::Active);
+        pass().await;
+        link.set(|status| status.state = LinkState::Active);
+        link.tell_halted(&[topic.clone()].into());
+        pass().await;
+        link.tell_halted(&[topic.clone()].into());
+        let status = link.status();
+        assert_eq!(
+            (status.since.0, status.halted_since[&topic]),
+            (1_010, (true, TimestampMs(1_020)))
+        );
+        link.tell_halted(&BTreeSet::new());
+        assert_eq!(link.status().halted_since[&topic], (false, TimestampMs(1_030)));
+        link.tell_away(Some("x".into()));
+        assert_eq!(link.status().since.0, 1_030, "it is Unavailable since then");
     }
 }

@@ -24,6 +24,8 @@ pub(super) async fn keep(link: Link, wall: Wall) {
     loop {
         sleep(PAUSE).await;
         link.tell_standing(troubles(link.board.standing()));
+        let halted = link.board.halted().into_iter().map(|(name, _)| name.mirror_topic);
+        link.tell_halted(&halted.collect());
         let away = link.board.away(wall.now());
         link.tell_away(away.map(|(side, why)| format!("the {side} does not answer: {why}")));
     }

@@ -2,10 +2,13 @@
 //!
 //! It never computes a lag or a state: it copies what the links publish into views.
 
+use std::collections::BTreeMap;
+
 use crate::link::driver::Driver;
 use crate::link::registry::TaskSeen;
 use crate::link::run::Link;
 use crate::link::run::LinkState;
+use crate::link::run::LinkStatus;
 use crate::link::run::Trouble;
 use crate::mirror::lag::Snapshot;
 use crate::service::groups;
@@ -109,6 +112,8 @@ fn view(link: &Link) -> LinkView {
     LinkView {
         name: link.name.to_string(),
         state: state.to_owned(),
+        since_ms: status.since.0,
+        halted_since: halted_since(&status),
         source_cluster_id: ids.map(|(source, _)| source.to_string()),
         destination_cluster_id: ids.map(|(_, destination)| destination.to_string()),
         partitions: partitions.len() as u64,
@@ -124,6 +129,11 @@ fn view(link: &Link) -> LinkView {
         tasks: status.tasks.iter().map(task).collect(),
         reason,
     }
+}
+
+fn halted_since(status: &LinkStatus) -> BTreeMap<String, (bool, i64)> {
+    let all = status.halted_since.iter();
+    all.map(|(name, (is_so, since))| (name.to_string(), (*is_so, since.0))).collect()
 }
 
 fn task(task: &TaskSeen) -> TaskView {

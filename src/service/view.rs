@@ -2,6 +2,8 @@
 //!
 //! It never computes: who implements `Sight` fills the views.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -133,6 +135,12 @@ pub struct LinkView {
     pub name: String,
     /// A word of docs/STATES.md.
     pub state: String,
+    /// Since when, in ms since 1970.
+    #[serde(default)]
+    pub since_ms: i64,
+    /// Of topics that were halted, or are: whether they are, and since when.
+    #[serde(skip)]
+    pub halted_since: BTreeMap<String, (bool, i64)>,
     /// The source's own id, once it has been asked.
     pub source_cluster_id: Option<String>,
     /// The destination's own id, once it has been asked.

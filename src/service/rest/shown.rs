@@ -272,6 +272,16 @@ fn link_word(state: &str) -> &'static str {
     }
 }
 
+/// Since when a mirror topic of a declared link is what it is: halted, or as its link is, unless it
+/// was halted after that.
+fn since(link: &LinkView, mirror: &str, is_halted: bool) -> i64 {
+    match link.halted_since.get(mirror) {
+        Some((true, since)) if is_halted => *since,
+        Some((false, since)) => link.since_ms.max(*since),
+        _ => link.since_ms,
+    }
+}
+
 fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
     let halted = topic.iter().find(|view| view.state == "Halted");
     let status = match link_word(&link.state) {
@@ -284,6 +294,7 @@ fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
     let first = topic.first();
     let text = |of: fn(&PartitionView) -> &String| first.map(of).cloned().unwrap_or_default();
     let (mirror, source) = (text(|view| &view.topic), text(|view| &view.source_topic));
+    let mirror_name = mirror.clone();
     MirrorShown {
         link: link.name.clone(),
         source: if source.is_empty() { mirror.clone() } else { source },
@@ -292,7 +303,7 @@ fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
         status: status.word(),
         fault: halted.map(|view| (view.reason_code.clone(), view.reason.clone())),
         progress: None,
-        since_ms: 0,
+        since_ms: since(link, &mirror_name, halted.is_some()),
         lags: topic.iter().map(lag_of).collect(),
         blockers: Vec::new(),
         replicas: None,
