@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 16] = [
+const GUARDED: [ApiKey; 19] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -296,6 +296,9 @@ const GUARDED: [ApiKey; 16] = [
     ApiKey::OffsetFetch,
     ApiKey::FindCoordinator,
     ApiKey::ListGroups,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -324,6 +327,9 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::OffsetForLeaderEpoch => {
             one::<messages::OffsetForLeaderEpochResponse>(body, version)
         }
+        ApiKey::DescribeAcls => one::<messages::DescribeAclsResponse>(body, version),
+        ApiKey::CreateAcls => one::<messages::CreateAclsResponse>(body, version),
+        ApiKey::DeleteAcls => one::<messages::DeleteAclsResponse>(body, version),
         ApiKey::DescribeConfigs => one::<messages::DescribeConfigsResponse>(body, version),
         ApiKey::CreatePartitions => one::<messages::CreatePartitionsResponse>(body, version),
         ApiKey::IncrementalAlterConfigs => {

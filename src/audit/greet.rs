@@ -112,7 +112,10 @@ fn needs(side: Side, api: ApiKey) -> bool {
         Side::Source => {
             matches!(api, Fetch | ListOffsets | Metadata | OffsetForLeaderEpoch | DescribeConfigs)
         }
-        Side::Destination => api != DescribeQuorum,
+        // rights are asked for where a link copies them
+        Side::Destination => {
+            !matches!(api, DescribeQuorum | DescribeAcls | CreateAcls | DeleteAcls)
+        }
     }
 }
 

@@ -160,6 +160,8 @@ fn changes(api: ApiKey) -> bool {
             | DeleteTopics
             | CreatePartitions
             | IncrementalAlterConfigs
+            | CreateAcls
+            | DeleteAcls
             | DeleteRecords
             | OffsetCommit
     )

@@ -125,6 +125,26 @@ shape!(GONE_TOPIC {
 shape!(CREATE_PARTITIONS { 0..ALL => Fixed(4), 0..ALL => Each(&GROWN_TOPIC) });
 shape!(GROWN_TOPIC { 0..ALL => Text, 0..ALL => Fixed(2), 0..ALL => TextOrNull });
 
+shape!(DESCRIBE_ACLS {
+    0..ALL => Fixed(6), 0..ALL => TextOrNull, 0..ALL => Each(&ACL_RESOURCE),
+});
+shape!(ACL_RESOURCE {
+    0..ALL => Fixed(1), 0..ALL => Text, 0..ALL => Fixed(1), 0..ALL => Each(&ACL),
+});
+shape!(ACL { 0..ALL => Text, 0..ALL => Text, 0..ALL => Fixed(2) });
+
+shape!(CREATE_ACLS { 0..ALL => Fixed(4), 0..ALL => Each(&CREATED_ACL) });
+shape!(CREATED_ACL { 0..ALL => Fixed(2), 0..ALL => TextOrNull });
+
+shape!(DELETE_ACLS { 0..ALL => Fixed(4), 0..ALL => Each(&ACL_FILTER) });
+shape!(ACL_FILTER {
+    0..ALL => Fixed(2), 0..ALL => TextOrNull, 0..ALL => Each(&GONE_ACL),
+});
+shape!(GONE_ACL {
+    0..ALL => Fixed(2), 0..ALL => TextOrNull, 0..ALL => Fixed(1), 0..ALL => Text,
+    0..ALL => Fixed(1), 0..ALL => Text, 0..ALL => Text, 0..ALL => Fixed(2),
+});
+
 shape!(DESCRIBE_CONFIGS { 0..ALL => Fixed(4), 0..ALL => Each(&CONFIGS) });
 shape!(CONFIGS {
     0..ALL => Fixed(2), 0..ALL => TextOrNull, 0..ALL => Fixed(1), 0..ALL => Text,
@@ -204,6 +224,9 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::CreateTopics => Some(&CREATE_TOPICS),
         ApiKey::DeleteTopics => Some(&DELETE_TOPICS),
         ApiKey::CreatePartitions => Some(&CREATE_PARTITIONS),
+        ApiKey::DescribeAcls => Some(&DESCRIBE_ACLS),
+        ApiKey::CreateAcls => Some(&CREATE_ACLS),
+        ApiKey::DeleteAcls => Some(&DELETE_ACLS),
         ApiKey::DescribeConfigs => Some(&DESCRIBE_CONFIGS),
         ApiKey::IncrementalAlterConfigs => Some(&ALTER_CONFIGS),
         ApiKey::DeleteRecords => Some(&DELETE_RECORDS),

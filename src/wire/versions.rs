@@ -56,6 +56,12 @@ pub enum ApiKey {
     DeleteRecords,
     /// Where a leader epoch ended.
     OffsetForLeaderEpoch,
+    /// Read ACLs.
+    DescribeAcls,
+    /// Grant and deny.
+    CreateAcls,
+    /// Take a grant or a denial away.
+    DeleteAcls,
     /// Read configs.
     DescribeConfigs,
     /// One message of a login.
@@ -89,6 +95,9 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::DeleteTopics, 20, "DeleteTopics", Range { min: 6, max: 6 }),
     (ApiKey::DeleteRecords, 21, "DeleteRecords", Range { min: 2, max: 2 }),
     (ApiKey::OffsetForLeaderEpoch, 23, "OffsetForLeaderEpoch", Range { min: 4, max: 4 }),
+    (ApiKey::DescribeAcls, 29, "DescribeAcls", Range { min: 2, max: 3 }),
+    (ApiKey::CreateAcls, 30, "CreateAcls", Range { min: 2, max: 3 }),
+    (ApiKey::DeleteAcls, 31, "DeleteAcls", Range { min: 2, max: 3 }),
     (ApiKey::DescribeConfigs, 32, "DescribeConfigs", Range { min: 4, max: 4 }),
     (ApiKey::SaslAuthenticate, 36, "SaslAuthenticate", Range { min: 2, max: 2 }),
     (ApiKey::CreatePartitions, 37, "CreatePartitions", Range { min: 2, max: 3 }),

@@ -12,10 +12,13 @@ use isolog::cluster::backoff::Dice;
 use isolog::wire::error::WireError;
 use isolog::wire::shape;
 use isolog::wire::versions::ApiKey;
+use kafka_protocol::messages::create_acls_response::*;
 use kafka_protocol::messages::create_partitions_response::*;
 use kafka_protocol::messages::create_topics_response::*;
+use kafka_protocol::messages::delete_acls_response::*;
 use kafka_protocol::messages::delete_records_response::*;
 use kafka_protocol::messages::delete_topics_response::*;
+use kafka_protocol::messages::describe_acls_response::*;
 use kafka_protocol::messages::describe_cluster_response::*;
 use kafka_protocol::messages::describe_configs_response::*;
 use kafka_protocol::messages::describe_producers_response::*;
@@ -399,6 +402,66 @@ fn quorum(m: &mut Maker) -> DescribeQuorumResponse {
         .with_unknown_tagged_fields(m.tags())
 }
 
+fn describe_acls(m: &mut Maker) -> DescribeAclsResponse {
+    DescribeAclsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_error_message(m.some_text())
+        .with_resources(m.each(|m| {
+            DescribeAclsResource::default()
+                .with_resource_type(m.i8())
+                .with_resource_name(m.text())
+                .with_pattern_type(m.i8())
+                .with_acls(m.each(|m| {
+                    AclDescription::default()
+                        .with_principal(m.text())
+                        .with_host(m.text())
+                        .with_operation(m.i8())
+                        .with_permission_type(m.i8())
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn create_acls(m: &mut Maker) -> CreateAclsResponse {
+    CreateAclsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_results(m.each(|m| {
+            AclCreationResult::default()
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn delete_acls(m: &mut Maker) -> DeleteAclsResponse {
+    DeleteAclsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_filter_results(m.each(|m| {
+            DeleteAclsFilterResult::default()
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
+                .with_matching_acls(m.each(|m| {
+                    DeleteAclsMatchingAcl::default()
+                        .with_error_code(m.i16())
+                        .with_error_message(m.some_text())
+                        .with_resource_type(m.i8())
+                        .with_resource_name(m.text())
+                        .with_pattern_type(m.i8())
+                        .with_principal(m.text())
+                        .with_host(m.text())
+                        .with_operation(m.i8())
+                        .with_permission_type(m.i8())
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 /// One message: the walker ends at its last byte, and so does the library, in bounds.
 fn accepted<R: Decodable + Encodable + PartialEq + std::fmt::Debug>(
     api: ApiKey,
@@ -609,6 +672,9 @@ mod walker_and_library_agree_on {
         offset_fetch: OffsetFetch;
         find_coordinator: FindCoordinator;
         list_groups: ListGroups;
+        describe_acls: DescribeAcls;
+        create_acls: CreateAcls;
+        delete_acls: DeleteAcls;
     }
 }
 
@@ -630,6 +696,8 @@ fn no_struct_is_larger_than_the_walker_counts() {
         OffsetCommitResponseTopic OffsetCommitResponsePartition Coordinator ListedGroup
         OffsetFetchResponseGroup OffsetFetchResponseTopics OffsetFetchResponsePartitions
         OffsetFetchResponseTopic OffsetFetchResponsePartition
+        DescribeAclsResource AclDescription AclCreationResult
+        DeleteAclsFilterResult DeleteAclsMatchingAcl
     };
     for (name, bytes) in sizes {
         assert!(bytes <= shape::STRUCT_BYTES_MAX, "{name} takes {bytes}");

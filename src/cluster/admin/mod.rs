@@ -3,6 +3,8 @@
 //! It never repeats an order whose outcome is unknown: such an error says so, and the caller reads
 //! back what is there.
 
+pub mod acls;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -59,7 +61,7 @@ use crate::wire::versions::ApiKey;
 pub type EachTopic<T> = BTreeMap<TopicName, std::result::Result<T, Refusal>>;
 
 /// NOT_CONTROLLER: nothing was done.
-const NOT_CONTROLLER: KafkaCode = KafkaCode(41);
+pub(super) const NOT_CONTROLLER: KafkaCode = KafkaCode(41);
 /// The log of the KRaft controllers.
 const QUORUM_TOPIC: &str = "__cluster_metadata";
 /// The broker's own default, for partition count and replication factor.
@@ -288,7 +290,7 @@ impl Cluster {
 
     /// Asks the controller; one that is no longer it has done nothing, so the new one is looked up
     /// and asked once more. (With KRaft any broker forwards.)
-    async fn ask_controller<R: Request>(
+    pub(super) async fn ask_controller<R: Request>(
         &self,
         request: &R,
         is_not_controller: impl Fn(&R::Response) -> bool,
