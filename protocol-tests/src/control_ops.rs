@@ -11,6 +11,7 @@ mod instance;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use isolog::control::acls::AclSync;
 use isolog::control::facts::Reach;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
@@ -438,6 +439,7 @@ fn settings(link: &LinkName) -> LinkSettings {
         is_paused: false,
         tasks: BTreeSet::new(),
         configs: ConfigSync::default(),
+        acls: AclSync::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use isolog::control::acls::AclSync;
 use isolog::control::facts::FlowFact;
 use isolog::control::facts::Flowed;
 use isolog::control::facts::MirrorKey;
@@ -396,6 +397,7 @@ fn settings(configs: &BTreeMap<String, String>) -> LinkSettings {
         is_paused: configs.get("cluster.link.paused").is_some_and(|value| value == "true"),
         tasks: [TaskName::AutoCreateMirror].into(),
         configs: ConfigSync::default(),
+        acls: AclSync::default(),
     }
 }
 

@@ -143,7 +143,7 @@ impl Topic<'_> {
             return self.put_same_stage(|row| row.sealed.extend(&self.track.seals));
         }
         let is_given_back = self.given_back().is_empty() || self.track.is_given_back;
-        if self.all_are_sealed() && is_given_back {
+        if self.all_are_sealed() && is_given_back && self.is_lifted() {
             return self.put(now, |row| {
                 row.stage = Stage::Stopped(how);
                 row.owed.clear();
@@ -159,6 +159,20 @@ impl Topic<'_> {
         let mut all = self.row.at_stop.clone();
         all.extend(self.row.owed.clone());
         all
+    }
+
+    /// Nothing of ours can land in it any more: whoever has the right may change it.
+    pub fn is_free(&self) -> bool {
+        match self.row.stage {
+            Stage::Sealing(_) => self.all_are_sealed(),
+            stage => matches!(stage, Stage::Stopped(_)),
+        }
+    }
+
+    /// Others have their rights before the topic is said to be stopped.
+    fn is_lifted(&self) -> bool {
+        let settings = self.link_track.settings.as_ref();
+        self.track.is_lifted || !settings.is_some_and(|settings| settings.acls.is_configured())
     }
 
     fn put(&self, now: TimestampMs, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {

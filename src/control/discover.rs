@@ -218,6 +218,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::control::acls::AclSync;
     use crate::control::facts::Seen;
     use crate::control::filter::Pattern;
     use crate::control::filter::Rule;
@@ -256,6 +257,7 @@ mod tests {
             is_paused: false,
             tasks: BTreeSet::new(),
             configs: ConfigSync::default(),
+            acls: AclSync::default(),
         };
         for found in [topics(&[], &[]), topics(&[("foo", Metadata::Absent)], &[])] {
             let Plan { begin, troubles } = plan(&settings, &BTreeSet::new(), &found);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::control::acls::AclSync;
 use crate::control::facts::Reach;
 use crate::control::filter::TopicFilter;
 use crate::control::row::LinkRow;
@@ -69,6 +70,8 @@ pub struct LinkSettings {
     pub tasks: BTreeSet<TaskName>,
     /// `topic.config.sync.*`.
     pub configs: ConfigSync,
+    /// `acl.*` and `mirror.write.protection`.
+    pub acls: AclSync,
 }
 
 /// What is known of a link beside its row; gone with the process.

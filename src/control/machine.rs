@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use crate::control::acls::book::Books;
 use crate::control::advance::Rewrite;
 use crate::control::advance::Topic;
 use crate::control::decide::Begin;
@@ -55,6 +56,7 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
 mod hands;
+mod ledger;
 mod queue;
 mod tell;
 
@@ -128,6 +130,7 @@ pub struct Control {
     fold: Fold,
     links: BTreeMap<LinkName, LinkRow>,
     mirrors: BTreeMap<MirrorKey, MirrorRow>,
+    books: Books,
     /// Which links have which mirror topic.
     owners: BTreeMap<TopicName, Vec<LinkName>>,
     link_tracks: BTreeMap<LinkName, LinkTrack>,
@@ -178,6 +181,7 @@ impl Control {
             fold: Fold::default(),
             links: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            books: Books::default(),
             owners: BTreeMap::new(),
             link_tracks: BTreeMap::new(),
             tracks: BTreeMap::new(),
@@ -380,14 +384,6 @@ impl Control {
         self.numbers
     }
 
-    /// Everything of a link must be looked through.
-    fn touch_link(&mut self, link: &LinkName) {
-        self.dirty_links.insert(link.clone());
-        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
-        let keys = self.mirrors.range(first..).map(|(key, _)| key);
-        self.dirty.extend(keys.take_while(|key| key.0 == *link).cloned());
-    }
-
     /// A key of the journal has changed.
     fn reload(&mut self, text: &str) {
         let Some(key) = Key::parse(text) else { return };
@@ -418,6 +414,7 @@ impl Control {
                 self.put_mirror((link, topic), row);
             }
             (Key::Mirror(link, topic), _) => self.remove_mirror(&(link, topic)),
+            (Key::Acl(link, key), row) => self.reload_acl(&link, key, row),
         }
     }
 

@@ -14,6 +14,7 @@
 //! Nothing is done and nothing is answered before it is written and read back; the fold of the
 //! journal's rows gives the machine back at any point.
 
+pub mod acls;
 pub mod advance;
 pub mod decide;
 pub mod discover;

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `link/NAME` | [`LinkRow`] |
 //! | `mirror/LINK/TOPIC` | [`MirrorRow`]; the topic is the mirror topic |
+//! | `acl/LINK/BINDING` | [`AclRow`]: a binding of the link's ledger |
 //!
 //! Values are JSON with `"v":1`; null deletes. A value of a later version is never guessed at.
 
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::control::acls::AclRow;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -41,6 +43,8 @@ pub enum Key {
     Link(LinkName),
     /// Of a mirror topic: its link, and its name at the destination.
     Mirror(LinkName, TopicName),
+    /// Of a binding in a link's ledger (`acls::key_text`).
+    Acl(LinkName, String),
 }
 
 impl Key {
@@ -50,6 +54,10 @@ impl Key {
         if let Some(link) = text.strip_prefix("link/").filter(|link| !link.is_empty()) {
             return Some(Key::Link(LinkName(link.into())));
         }
+        if let Some((link, binding)) = text.strip_prefix("acl/").and_then(|e| e.rsplit_once('/')) {
+            let is_whole = !link.is_empty() && !binding.is_empty();
+            return is_whole.then(|| Key::Acl(LinkName(link.into()), binding.to_owned()));
+        }
         let (link, topic) = text.strip_prefix("mirror/")?.rsplit_once('/')?;
         let topic = TopicName::new(topic)?;
         (!link.is_empty()).then(|| Key::Mirror(LinkName(link.into()), topic))
@@ -58,7 +66,7 @@ impl Key {
     /// The link that the row belongs to.
     pub fn link(&self) -> &LinkName {
         match self {
-            Key::Link(link) | Key::Mirror(link, _) => link,
+            Key::Link(link) | Key::Mirror(link, _) | Key::Acl(link, _) => link,
         }
     }
 }
@@ -68,6 +76,7 @@ impl fmt::Display for Key {
         match self {
             Key::Link(link) => write!(f, "link/{link}"),
             Key::Mirror(link, topic) => write!(f, "mirror/{link}/{topic}"),
+            Key::Acl(link, binding) => write!(f, "acl/{link}/{binding}"),
         }
     }
 }
@@ -79,6 +88,8 @@ pub enum Row {
     Link(LinkRow),
     /// Of a mirror topic.
     Mirror(MirrorRow),
+    /// Of a binding.
+    Acl(AclRow),
 }
 
 /// Who keeps a link's settings.
@@ -227,6 +238,7 @@ impl Row {
         match self {
             Row::Link(row) => json(&LinkText::from(row)),
             Row::Mirror(row) => json(&MirrorText::from(row)),
+            Row::Acl(row) => row.to_json(),
         }
     }
 
@@ -244,6 +256,7 @@ impl Row {
             Key::Mirror(..) => serde_json::from_str::<MirrorText>(text)
                 .map_err(|e| told(&e))
                 .and_then(|text| Ok(Row::Mirror(text.try_into()?))),
+            Key::Acl(_, binding) => AclRow::parse(binding, text).map(Row::Acl),
         };
         row.map_err(wrong)
     }
@@ -453,6 +466,7 @@ mod tests {
             Key::Link(link("a b/ü")),
             Key::Mirror(link("dr"), name("orders.v1")),
             Key::Mirror(link("a/b"), name("x")),
+            Key::Acl(link("a/b"), "TOPIC:LITERAL:x%2Fy".into()),
         ] {
             assert_eq!(Key::parse(&key.to_string()), Some(key));
         }

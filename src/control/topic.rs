@@ -206,6 +206,8 @@ pub struct Track {
     pub at_stop: Option<Changes>,
     /// Its owed configs have been set since it was sealed.
     pub is_given_back: bool,
+    /// What its link held back of others' rights has been given, or told as not given.
+    pub is_lifted: bool,
     /// The mirror topic has been deleted, as it was ordered.
     pub is_deleted: bool,
     /// Who waits for it to be set up.

@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -369,6 +370,8 @@ impl Hands {
             wrong: Mutex::default(),
             copied: Mutex::default(),
             mirrors_there: watch::Sender::new(None),
+            guarded: Mutex::default(),
+            has_opened: AtomicBool::default(),
             session: watch::Sender::new(None),
             specs: Tray::default(),
             looks: Tray::default(),
@@ -450,6 +453,7 @@ async fn drive(ctx: Arc<Ctx>) {
     beside.spawn(tasks::starts::keep(ctx.clone()));
     beside.spawn(tasks::configs::keep(ctx.clone()));
     beside.spawn(offsets::keep(ctx.clone()));
+    beside.spawn(tasks::acls::keep(ctx.clone()));
     beside.spawn(standing::keep(ctx.link.clone(), ctx.world.wall));
     let mut holding = JoinSet::new();
     holding.spawn(hold::keep(ctx.clone()));

@@ -24,6 +24,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::acls::Binding;
+use crate::control::acls::Kind;
 use crate::control::facts::Do;
 use crate::control::facts::DoId;
 use crate::control::facts::Done;
@@ -97,6 +99,10 @@ pub enum Event {
     Owed(MirrorKey, Changes),
     /// What a mirror topic is to get when it stops.
     AtStop(MirrorKey, Changes),
+    /// What a link's ledger of ACLs is to say.
+    Ledger(LinkName, BTreeMap<Binding, Option<Kind>>),
+    /// Others have, or were refused, what was held back of their rights on a mirror topic.
+    Lifted(MirrorKey),
     /// How a link's source answers.
     Reach(LinkName, Reach),
     /// What a turn of a link's task came to.
@@ -322,6 +328,8 @@ impl Keeper {
             Event::Flow(fact) => control.handle_flow(now, fact),
             Event::Owed(mirror, owed) => control.handle_owed(now, &mirror, owed),
             Event::AtStop(mirror, real) => control.handle_at_stop(now, &mirror, real),
+            Event::Ledger(link, rows) => control.handle_ledger(now, &link, rows),
+            Event::Lifted(mirror) => control.handle_lifted(now, &mirror),
             Event::Reach(link, reach) => control.handle_reach(now, &link, reach),
             Event::Task(link, name, turn) => control.handle_task(&link, name, turn),
             Event::Refused(id, fault) => control.handle_refused(now, id, fault),
@@ -381,6 +389,8 @@ impl Keeper {
             (name.clone(), Arc::new(LinkSeen::of(row, state, control.link_track(name))))
         });
         seen.links = links.collect();
+        let ledgers = control.ledgers().map(|(link, ledger)| (link.clone(), ledger.clone()));
+        seen.ledgers = ledgers.collect();
         self.shown.send_replace(Arc::new(seen));
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::control::acls::Ledger;
 use crate::control::facts::MirrorKey;
 use crate::control::journal::WriterTag;
 use crate::control::link::LinkSettings;
@@ -35,6 +36,8 @@ pub struct Seen {
     pub rival: Option<(WriterTag, TimestampMs)>,
     /// The links that the journal has.
     pub links: BTreeMap<LinkName, Arc<LinkSeen>>,
+    /// What each of them has to do with ACLs at the destination.
+    pub ledgers: BTreeMap<LinkName, Arc<Ledger>>,
     /// Their mirror topics.
     pub mirrors: BTreeMap<MirrorKey, Arc<MirrorSeen>>,
 }
@@ -73,6 +76,8 @@ pub struct MirrorSeen {
     pub leaderless: BTreeSet<PartitionId>,
     /// Why its link does not copy now, where it does not.
     pub link_rests: Option<String>,
+    /// Whoever has the right may change it: nothing of ours lands any more.
+    pub is_free: bool,
 }
 
 /// A task of a link, in Cluster Linking's words.
@@ -168,6 +173,7 @@ impl MirrorSeen {
             level: track.level.clone(),
             leaderless: track.leaderless.clone(),
             link_rests,
+            is_free: control.is_free(key),
         })
     }
 

@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::acls::AclFilter;
+use crate::control::acls::filter::AclLine;
+use crate::control::acls::filter::PatternFilter;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
@@ -117,6 +120,7 @@ pub fn shown(setting: &Setting) -> serde_json::Value {
         }
         Value::Rules(rules) => filters(rules).to_string().into(),
         Value::Groups(rules) => group_filters(rules).to_string().into(),
+        Value::Acls(filter) => acls(filter).to_string().into(),
         Value::Words(words) => words.join(",").into(),
         Value::Secret(_) => MASK.into(),
         Value::Addresses(rules) => {
@@ -167,6 +171,31 @@ fn filter(name: &str, pattern: &str, verdict: Verdict) -> serde_json::Value {
         Verdict::Exclude => "EXCLUDE",
     };
     serde_json::json!({ "name": name, "patternType": pattern, "filterType": verdict })
+}
+
+/// As Cluster Linking has it, with every field said.
+fn acls(filter: &AclFilter) -> serde_json::Value {
+    let any = || "ANY".to_owned();
+    let line = |line: &AclLine| {
+        let pattern = match line.pattern {
+            PatternFilter::Any => "ANY",
+            PatternFilter::Match => "MATCH",
+            PatternFilter::Is(kind) => kind.word(),
+        };
+        let resource = line.resource.map_or_else(any, |one| one.word().to_owned());
+        let operation = line.operation.map_or_else(any, |one| one.word().to_owned());
+        let permission = line.permission.map_or_else(any, |one| one.word().to_owned());
+        serde_json::json!({
+            "resourceFilter": {
+                "resourceType": resource, "patternType": pattern, "name": line.name,
+            },
+            "accessFilter": {
+                "operation": operation, "permissionType": permission,
+                "principal": line.principal, "host": line.host,
+            },
+        })
+    };
+    serde_json::json!({ "aclFilters": filter.0.iter().map(line).collect::<Vec<_>>() })
 }
 
 fn entry(
@@ -236,6 +265,8 @@ mod tests {
             ("acl.sync.enable", Some("false")),
             ("acl.sync.ms", Some("5000")),
             ("acl.filters", None),
+            ("acl.sync.principal", None),
+            ("mirror.write.protection", Some("rights")),
             ("topic.config.sync.ms", Some("5000")),
             ("mirror.start.offset.spec", Some("earliest")),
             ("bootstrap.servers", None),

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::cluster;
 use crate::cluster::Security;
+use crate::control::acls::AclFilter;
+use crate::control::acls::AclSync;
+use crate::control::acls::Protection;
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
 use crate::control::task::groups::GroupSync;
@@ -23,6 +26,7 @@ use super::check::bounded;
 use super::link::LinkSettings;
 use super::link::Options;
 use super::link::Values;
+use super::property::Scope;
 use super::relations;
 use super::value::Value;
 
@@ -99,6 +103,7 @@ fn options(section: &Checked) -> Option<Options> {
         replication_factor: section.number("replication.factor")?,
         committed_only: section.text("isolation.level")? == "read_committed",
         policy: policy(section)?,
+        acls: acls(section)?,
         availability_interval: section.millis("availability.check.ms")?,
         availability_failures_max: section
             .number("availability.check.consecutive.failure.threshold")?,
@@ -115,6 +120,25 @@ fn groups(section: &Checked, prefix: &str) -> Option<Option<GroupSync>> {
         filter: relations::groups(section)?,
         prefix: if is_renamed { prefix.to_owned() } else { String::new() },
     }))
+}
+
+/// No property of the file's links yet.
+fn acls(section: &Checked) -> Option<AclSync> {
+    if section.scope != Scope::Commanded {
+        return Some(AclSync::default());
+    }
+    let filter = match section.value("acl.filters")? {
+        Value::Acls(filter) => filter.clone(),
+        _ => AclFilter::default(),
+    };
+    let principal = section.text("acl.sync.principal").filter(|text| !text.is_empty());
+    Some(AclSync {
+        is_enabled: section.is_true("acl.sync.enable"),
+        every_ms: section.int("acl.sync.ms")?,
+        filter,
+        protection: Protection::of_word(section.text("mirror.write.protection")?)?,
+        principal: principal.map(str::to_owned),
+    })
 }
 
 fn policy(section: &Checked) -> Option<Policy> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cluster;
 use crate::control;
+use crate::control::acls::AclSync;
 use crate::control::filter::TopicFilter;
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
@@ -38,7 +39,6 @@ use super::property::Scope;
 use super::relations;
 use super::security;
 use super::table;
-use super::table::KEPT;
 use super::trust::Remote;
 use super::trust::Trust;
 use super::value::Raw;
@@ -65,6 +65,8 @@ pub struct Options {
     pub policy: Policy,
     /// `mirror.start.offset.spec`: where the mirror of a partition begins.
     pub start: StartSpec,
+    /// `acl.*` and `mirror.write.protection`.
+    pub acls: AclSync,
     /// `availability.check.ms`: how often a silent source is asked whether it is there.
     pub availability_interval: Duration,
     /// `availability.check.consecutive.failure.threshold`: so many failures mean unavailable.
@@ -195,6 +197,7 @@ impl LinkSettings {
             is_paused: self.link.paused,
             tasks: self.tasks(),
             configs: self.configs(),
+            acls: self.link.acls.clone(),
         }
     }
 
@@ -204,7 +207,8 @@ impl LinkSettings {
         let create = by_filter.then_some(TaskName::AutoCreateMirror);
         let always = [TaskName::LogStartSync, TaskName::TopicConfigsSync];
         let offsets = self.link.groups.as_ref().map(|_| TaskName::ConsumerOffsetSync);
-        create.into_iter().chain(offsets).chain(always).collect()
+        let acls = self.link.acls.is_configured().then_some(TaskName::AclSync);
+        create.into_iter().chain(offsets).chain(acls).chain(always).collect()
     }
 
     /// `topic.config.sync.*`; a list that names nothing is no list.
@@ -246,12 +250,6 @@ fn is_read(section: &Checked, name: &str) -> bool {
 fn notes(section: &Checked) -> Vec<Note> {
     let mut notes = section.notes.clone();
     notes.extend(relations::notes(std::slice::from_ref(section)));
-    let said = |name: &&&str| section.origin(name) == Some(Origin::Config);
-    let kept = KEPT.iter().filter(said).map(|name| {
-        let text = "is kept and shown; what it is for comes with a later release";
-        Problem::at(section.place(), Some(name), text)
-    });
-    notes.extend(kept);
     if section.text(MODE) == Some(BIDIRECTIONAL) {
         let text = "is kept and shown; the orders of the other direction come with a later release";
         let note = Problem::at(section.place(), Some(MODE), text);
@@ -293,6 +291,7 @@ pub fn refused(old: &LinkSettings, new: &LinkSettings) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::acls::Protection;
     use crate::settings::property::Default;
 
     const JAAS: &str = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
@@ -370,7 +369,6 @@ mod tests {
             ("client.idd", "hunter2"),
         ]);
         let right = [
-            "acl.sync.enable = \"TRUE\": comes with a later release; this one takes false only",
             "client.idd: no such property; did you mean client.id?",
             "cluster.link.prefix = \"much.too.long\": must be 1 to 12 of a-z, A-Z, 0-9, '.', '_' \
              and '-'",
@@ -386,11 +384,35 @@ mod tests {
             "auto.create.mirror.topics.filters: is missing, and \
              auto.create.mirror.topics.enable is true",
             "consumer.offset.group.filters: is missing, and consumer.offset.sync.enable is true",
+            "acl.filters: is missing, and acl.sync.enable is true",
         ];
         assert_eq!(said.unwrap_err(), right);
         let empty = LinkSettings::parse(&LinkName("dr".into()), &BTreeMap::new(), &defaults());
         let said: Vec<String> = empty.unwrap_err().iter().map(Problem::to_string).collect();
         assert_eq!(said, ["bootstrap.servers: is missing"]);
+    }
+
+    #[test]
+    fn acls_are_copied_by_a_filter_and_not_under_a_prefix() {
+        let filters = r#"{"aclFilters":[{
+            "resourceFilter":{"resourceType":"any","patternType":"any"},
+            "accessFilter":{"operation":"any","permissionType":"allow","principal":"User:a"}}]}"#;
+        let on = [("acl.sync.enable", "true"), ("acl.filters", filters)];
+        let with = settings(&on).for_control().acls;
+        assert!(with.is_enabled && with.is_configured());
+        assert_eq!(with.filter.0.len(), 1);
+        assert_eq!((with.every_ms, with.protection), (5_000, Protection::Rights));
+        let said = parse(&[on[0], on[1], ("cluster.link.prefix", "w.")]).unwrap_err();
+        assert!(said[0].starts_with("acl.sync.enable: cannot be true with a cluster.link.prefix"));
+        check(&[on[0]], "acl.filters: is missing, and acl.sync.enable is true");
+        let off = settings(&[on[1]]).for_control().acls;
+        assert!(!off.is_configured());
+        let denied = settings(&[("mirror.write.protection", "deny-all")]).for_control().acls;
+        assert!(denied.is_configured() && !denied.is_enabled);
+        check(
+            &[("mirror.write.protection", "some")],
+            "mirror.write.protection = \"some\": must be rights or deny-all or none",
+        );
     }
 
     #[test]
@@ -470,7 +492,6 @@ mod tests {
             ("replica.socket.timeout.ms", "30000"),
             ("connections.max.idle.ms", "600000"),
             ("group.id", "hunter2"),
-            ("acl.sync.ms", "1000"),
             ("link.mode", "BIDIRECTIONAL"),
             ("consumer.offset.sync.enable", "false"),
             ("reconnect.backoff.max.ms", "10"),
@@ -487,7 +508,6 @@ mod tests {
              deadline of every request",
             "reconnect.backoff.ms = 50: is beyond reconnect.backoff.max.ms and counts as that, 10, \
              as in Kafka's clients",
-            "acl.sync.ms: is kept and shown; what it is for comes with a later release",
             "link.mode = BIDIRECTIONAL: is kept and shown; the orders of the other direction come \
              with a later release",
         ];
@@ -682,7 +702,7 @@ mod tests {
             assert_eq!(named, [row.name]);
             assert_eq!(refused(&old, &new).len(), usize::from(row.is_read_only()), "{}", row.name);
         }
-        let right = ["connection.mode", "acl.sync.enable"];
+        let right = ["connection.mode"];
         assert_eq!(fixed, right, "these take one word only");
     }
 

@@ -42,6 +42,7 @@ pub fn of_link(
     problems.extend(fetching(link));
     problems.extend(mirrored(link));
     problems.extend(followed(link));
+    problems.extend(granted(link));
     problems
 }
 
@@ -222,6 +223,23 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
         problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
     }
     problems
+}
+
+/// A binding names topics as the source does, and what is copied must be named.
+fn granted(link: &Checked) -> Option<Problem> {
+    if link.value("acl.sync.enable") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    if link.value("acl.filters") == Some(&Value::Absent) {
+        let text = "is missing, and acl.sync.enable is true";
+        return Some(Problem::at(link.place(), Some("acl.filters"), text));
+    }
+    let has_prefix = link.text("cluster.link.prefix").is_some_and(|prefix| !prefix.is_empty());
+    has_prefix.then(|| {
+        let text = "cannot be true with a cluster.link.prefix: bindings name topics as the source \
+                    does. Create a second link without prefix and without mirror topics for ACLs";
+        Problem::at(link.place(), Some("acl.sync.enable"), text)
+    })
 }
 
 /// A mirror topic has one source: two links that mirror the same one would both write it. A paused

@@ -8,6 +8,13 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use crate::cluster::dial::allow::Rule as AddressRule;
+use crate::control::acls::AclFilter;
+use crate::control::acls::Operation;
+use crate::control::acls::PatternType;
+use crate::control::acls::Permission;
+use crate::control::acls::ResourceType;
+use crate::control::acls::filter::AclLine as Line;
+use crate::control::acls::filter::PatternFilter;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
@@ -98,6 +105,8 @@ pub enum Value {
     Rules(Vec<Rule>),
     /// Rules of a filter of groups.
     Groups(Vec<groups::Rule>),
+    /// Lines of an ACL filter.
+    Acls(AclFilter),
     /// Words.
     Words(Vec<String>),
     /// Text that is never shown.
@@ -338,8 +347,7 @@ struct AclLine {
 struct ResourceLine {
     resource_type: String,
     pattern_type: String,
-    #[serde(rename = "name")]
-    _name: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -347,43 +355,18 @@ struct ResourceLine {
 struct AccessLine {
     operation: String,
     permission_type: String,
-    #[serde(rename = "principal")]
-    _principal: Option<String>,
-    #[serde(rename = "host")]
-    _host: Option<String>,
+    principal: Option<String>,
+    host: Option<String>,
 }
 
-/// Kafka's words for what an ACL speaks of, as its tools print them.
-const RESOURCES: &[&str] =
-    &["ANY", "TOPIC", "GROUP", "CLUSTER", "TRANSACTIONAL_ID", "DELEGATION_TOKEN", "USER"];
-const ACL_PATTERNS: &[&str] = &["ANY", "MATCH", "LITERAL", "PREFIXED"];
-const OPERATIONS: &[&str] = &[
-    "ANY",
-    "ALL",
-    "READ",
-    "WRITE",
-    "CREATE",
-    "DELETE",
-    "ALTER",
-    "DESCRIBE",
-    "CLUSTER_ACTION",
-    "DESCRIBE_CONFIGS",
-    "ALTER_CONFIGS",
-    "IDEMPOTENT_WRITE",
-    "CREATE_TOKENS",
-    "DESCRIBE_TOKENS",
-    "TWO_PHASE_COMMIT",
-];
-const PERMISSIONS: &[&str] = &["ANY", "ALLOW", "DENY"];
-
 fn filters(raw: &Raw) -> Result<Value, String> {
-    let (_, filters): (_, Filters) = json(raw, Kind::TopicFilters)?;
+    let filters: Filters = json(raw, Kind::TopicFilters)?;
     let rules: Result<Vec<Rule>, String> = filters.topic_filters.iter().map(filter_rule).collect();
     rules.map(Value::Rules)
 }
 
 fn group_filters(raw: &Raw) -> Result<Value, String> {
-    let (_, filters): (_, GroupFilters) = json(raw, Kind::GroupFilters)?;
+    let filters: GroupFilters = json(raw, Kind::GroupFilters)?;
     let rules: Result<Vec<_>, String> = filters.group_filters.iter().map(group_rule).collect();
     rules.map(Value::Groups)
 }
@@ -401,29 +384,53 @@ fn group_rule(line: &FilterLine) -> Result<groups::Rule, String> {
     Ok(groups::Rule { pattern, verdict: verdict(line)? })
 }
 
-/// The JSON as it is: no rule of ACLs is obeyed yet.
+/// A line without any field that narrows it is everything; none at all is nothing.
 fn acls(raw: &Raw) -> Result<Value, String> {
-    let (text, filters): (_, AclFilters) = json(raw, Kind::AclFilters)?;
-    let known = |field: &str, said: &str, words: &[&str]| {
-        let plain = said.replace('-', "_");
-        let must = || format!("{field} {said:?} must be {}", words.join(" or "));
-        is_one_of(&plain, words).then_some(()).ok_or_else(must)
-    };
-    for AclLine { resource_filter, access_filter } in &filters.acl_filters {
-        known("resourceType", &resource_filter.resource_type, RESOURCES)?;
-        known("patternType", &resource_filter.pattern_type, ACL_PATTERNS)?;
-        known("operation", &access_filter.operation, OPERATIONS)?;
-        known("permissionType", &access_filter.permission_type, PERMISSIONS)?;
-    }
-    Ok(Value::Text(text))
+    let filters: AclFilters = json(raw, Kind::AclFilters)?;
+    let lines: Result<Vec<Line>, String> = filters.acl_filters.into_iter().map(acl_line).collect();
+    lines.map(|lines| Value::Acls(AclFilter(lines)))
 }
 
-/// The text, and what it says.
-fn json<T: serde::de::DeserializeOwned>(raw: &Raw, kind: Kind) -> Result<(String, T), String> {
+fn acl_line(line: AclLine) -> Result<Line, String> {
+    let AclLine { resource_filter: what, access_filter: who } = line;
+    let words = |all: &[&'static str]| format!("ANY or {}", all.join(" or "));
+    let resources: Vec<_> = ResourceType::ALL.iter().map(|one| one.word()).collect();
+    let operations: Vec<_> = Operation::ALL.iter().map(|one| one.word()).collect();
+    let pattern = match what.pattern_type.to_ascii_uppercase().as_str() {
+        "ANY" => PatternFilter::Any,
+        "MATCH" => PatternFilter::Match,
+        "LITERAL" => PatternFilter::Is(PatternType::Literal),
+        "PREFIX" | "PREFIXED" => PatternFilter::Is(PatternType::Prefixed),
+        _ => return Err(must("patternType", &what.pattern_type, PATTERNS)),
+    };
+    let resource = any(&what.resource_type, ResourceType::of_word)
+        .map_err(|()| must("resourceType", &what.resource_type, &words(&resources)))?;
+    let operation = any(&who.operation, Operation::of_word)
+        .map_err(|()| must("operation", &who.operation, &words(&operations)))?;
+    let permission = any(&who.permission_type, Permission::of_word)
+        .map_err(|()| must("permissionType", &who.permission_type, "ANY or ALLOW or DENY"))?;
+    let (name, principal, host) = (what.name, who.principal, who.host);
+    Ok(Line { resource, pattern, name, operation, permission, principal, host })
+}
+
+const PATTERNS: &str = "ANY or MATCH or LITERAL or PREFIXED";
+
+fn must(field: &str, said: &str, words: &str) -> String {
+    format!("{field} {said:?} must be {words}")
+}
+
+/// `None` for "any".
+fn any<T>(word: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ()> {
+    match word.eq_ignore_ascii_case("any") {
+        true => Ok(None),
+        false => read(word).map(Some).ok_or(()),
+    }
+}
+
+fn json<T: serde::de::DeserializeOwned>(raw: &Raw, kind: Kind) -> Result<T, String> {
     let must = || format!("must be {kind}");
     let text = raw.text().ok_or_else(must)?;
-    let read = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", must()))?;
-    Ok((text, read))
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", must()))
 }
 
 fn filter_rule(line: &FilterLine) -> Result<Rule, String> {
@@ -433,11 +440,6 @@ fn filter_rule(line: &FilterLine) -> Result<Rule, String> {
         PatternType::Prefixed => Pattern::prefix(&line.name)?,
     };
     Ok(Rule { pattern, verdict: verdict(line)? })
-}
-
-enum PatternType {
-    Literal,
-    Prefixed,
 }
 
 /// Guides print `PREFIX`, the real word is `PREFIXED`.
@@ -527,9 +529,10 @@ mod tests {
     }
 
     #[test]
-    fn filters_of_groups_and_acls_are_taken_as_they_are() {
+    fn filters_of_groups_and_acls_are_taken_as_cluster_linking_has_them() {
         let check = |kind: Kind, json: &str, wrong: Option<&str>| match (read(kind, json), wrong) {
             (Ok(Value::Groups(rules)), None) => assert_eq!(rules.len(), 1),
+            (Ok(Value::Acls(filter)), None) => assert_eq!(filter.0.len(), 1),
             (Ok(value), None) => assert_eq!(value, Value::Text(json.into())),
             (Err(said), Some(part)) => assert!(said.contains(part), "{said}"),
             (read, wrong) => panic!("{json}: {read:?}, not {wrong:?}"),
@@ -577,6 +580,14 @@ mod tests {
         );
         check(Kind::AclFilters, &acl("topic", "look"), Some("operation \"look\" must be"));
         check(Kind::AclFilters, r#"{"aclFilters":[{}]}"#, Some("missing field `resourceFilter`"));
+        let Ok(Value::Acls(filter)) = read(Kind::AclFilters, &acl("topic", "write")) else {
+            panic!("no filter")
+        };
+        let [line] = filter.0.try_into().unwrap();
+        assert_eq!(line.resource, Some(ResourceType::Topic));
+        assert_eq!(line.operation, Some(Operation::Write));
+        assert_eq!((line.permission, line.pattern), (None, PatternFilter::Any));
+        assert_eq!((line.principal.as_deref(), line.host), (Some("User:a"), None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It never touches record bytes and does not know what copies.
 
+pub mod acls;
 pub mod apply;
 pub mod configs;
 pub mod groups;

@@ -55,7 +55,7 @@ fn mirror(truth: &Truth, (link, name): &MirrorKey) -> Option<MirrorRow> {
     let key = Key::Mirror(link.clone(), name.clone());
     match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
         Row::Mirror(row) => Some(row),
-        Row::Link(_) => None,
+        Row::Link(_) | Row::Acl(_) => None,
     }
 }
 
@@ -63,7 +63,7 @@ fn link(truth: &Truth, link: &LinkName) -> Option<LinkRow> {
     let key = Key::Link(link.clone());
     match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
         Row::Link(row) => Some(row),
-        Row::Mirror(_) => None,
+        Row::Mirror(_) | Row::Acl(_) => None,
     }
 }
 
@@ -248,6 +248,7 @@ impl World<'_> {
                     row.stage.is_pending() && !(row.stage == Stage::Stopping && waits)
                 }
                 Key::Link(name) => link(&self.truth, &name).expect("it is there").is_leaving,
+                Key::Acl(..) => false,
             })
         };
         let on_the_way: usize = (0..self.instances.len())

@@ -169,6 +169,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             replication_factor: -1,
             start: StartSpec::Earliest,
             committed_only: true,
+            acls: isolog::control::acls::AclSync::default(),
             availability_interval: Duration::from_secs(5),
             availability_failures_max: 3,
         },

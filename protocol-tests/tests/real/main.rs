@@ -2,6 +2,7 @@
 //!
 //! It never skips: a test whose brokers cannot start fails and says what is missing.
 
+mod acls;
 mod bad_peers;
 mod cases;
 mod chaos;

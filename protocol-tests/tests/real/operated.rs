@@ -73,9 +73,13 @@ pub(crate) struct Operated {
 
 impl Operated {
     pub(crate) fn start(destination: &RealCluster, more: &str) -> Operated {
+        Operated::start_at(destination.bootstrap(), more)
+    }
+
+    /// Reaches the destination there.
+    pub(crate) fn start_at(bootstrap: &str, more: &str) -> Operated {
         let text = format!(
-            "[destination]\nbootstrap.servers = \"{}\"\nmetadata.max.age.ms = 1000\n{more}",
-            destination.bootstrap()
+            "[destination]\nbootstrap.servers = \"{bootstrap}\"\nmetadata.max.age.ms = 1000\n{more}"
         );
         let config = isolog::config::load_text(&text, Path::new("."));
         let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -148,9 +148,9 @@ impl Cluster {
             .await?;
         let each = response.filter_results.iter().map(|one| {
             let whole = outcome(one.error_code, &one.error_message);
-            let parts = one.matching_acls.iter();
+            let mut parts = one.matching_acls.iter();
             whole.and_then(|()| {
-                parts.map(|one| outcome(one.error_code, &one.error_message)).collect()
+                parts.try_for_each(|one| outcome(one.error_code, &one.error_message))
             })
         });
         Ok(filled(each.collect(), entries.len()))

@@ -80,6 +80,7 @@ impl Track {
         if row.stage != Stage::Stopping {
             self.level.clear();
         }
+        self.is_lifted &= matches!(row.stage, Stage::Sealing(_));
         if row.stage != Stage::Setup {
             self.made = None;
             self.failure = None;

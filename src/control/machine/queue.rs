@@ -133,6 +133,7 @@ impl Control {
             .iter()
             .map(|(key, row)| (key.to_string(), row.as_ref().map(Row::to_json)))
             .collect();
+        self.gather_ledgers(&mut rows);
         self.gather_spoiled(&mut rows);
         if rows.is_empty() {
             return None;
@@ -390,7 +391,7 @@ impl Control {
                     rows.extend(row.map(|row| (key, Some(Row::Link(row)))));
                 }
                 Some(row) if row.is_leaving => {
-                    if self.is_without_mirrors(link) {
+                    if self.is_without_rows(link) {
                         rows.insert(key, None);
                     }
                 }

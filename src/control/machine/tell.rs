@@ -25,6 +25,7 @@ use crate::control::topic::Status;
 use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
+use crate::ids::TopicName;
 
 impl Control {
     /// The next mirror topic of which people may see something else than before.
@@ -92,6 +93,14 @@ impl Control {
         self.pending.is_some()
     }
 
+    /// Everything of a link must be looked through.
+    pub(super) fn touch_link(&mut self, link: &LinkName) {
+        self.dirty_links.insert(link.clone());
+        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
+        let keys = self.mirrors.range(first..).map(|(key, _)| key);
+        self.dirty.extend(keys.take_while(|key| key.0 == *link).cloned());
+    }
+
     pub(super) fn look_through_link(&mut self, now: TimestampMs, link: &LinkName) {
         self.stale_links.remove(link);
         let is_declared = self.declared.as_ref().is_some_and(|all| all.contains_key(link));
@@ -109,7 +118,7 @@ impl Control {
         let Some(track) = self.link_tracks.get(link) else { return };
         let is_reached = matches!(track.reach, Some(Reach::Available(_)));
         let is_found = row.source.is_none() && is_reached && !row.is_leaving;
-        let is_empty = row.is_leaving && self.is_without_mirrors(link);
+        let is_empty = row.is_leaving && self.is_without_rows(link);
         if is_found || is_empty {
             self.stale_links.insert(link.clone());
         }
@@ -128,9 +137,10 @@ impl Control {
         }
     }
 
-    pub(super) fn is_without_mirrors(&self, link: &LinkName) -> bool {
-        let first = (link.clone(), crate::ids::TopicName::new("-").expect("a legal name"));
-        self.mirrors.range(first..).next().is_none_or(|((of, _), _)| of != link)
+    pub(super) fn is_without_rows(&self, link: &LinkName) -> bool {
+        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
+        let next = self.mirrors.range(first..).next();
+        next.is_none_or(|((of, _), _)| of != link) && self.books.is_empty(link)
     }
 
     pub(super) fn look(&mut self, link: &LinkName, what: Asked, purpose: Looking) {

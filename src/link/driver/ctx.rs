@@ -3,11 +3,14 @@
 //! It never waits for a task: who hands something over puts it down and rings.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -115,6 +118,10 @@ pub(in crate::link) struct Ctx {
     pub copied: Mutex<Arc<BTreeMap<TopicName, TopicSpec>>>,
     /// Which topics of the source are mirrors there; `None` until it has been asked.
     pub mirrors_there: watch::Sender<Option<Arc<Mirrors>>>,
+    /// Mirrors that others were kept from changing, where ACLs are copied: they may be begun.
+    pub guarded: Mutex<BTreeSet<TopicName>>,
+    /// There are more of them than before.
+    pub has_opened: AtomicBool,
     /// `None` while the source has not been reached.
     pub session: watch::Sender<Option<Arc<Session>>>,
     pub specs: Tray<(TopicName, Option<TopicSpec>)>,
@@ -167,6 +174,28 @@ impl Ctx {
     /// The one error of a turn that failed as a whole.
     pub fn all_failed(&self, error: &ClusterError) -> Vec<(String, Fault)> {
         vec![(self.name.to_string(), fault_of(error))]
+    }
+
+    /// Whether a topic may be copied into: others have been kept from changing it, or are not to
+    /// be.
+    pub fn may_begin(&self, topic: &TopicName) -> bool {
+        let seen = self.registry.seen();
+        let settings = seen.links.get(&self.name).and_then(|link| link.settings.as_ref());
+        let is_guarded = settings.is_some_and(|settings| settings.acls.is_configured());
+        !is_guarded || lock(&self.guarded).contains(topic)
+    }
+
+    /// Whether a topic may be begun since this was last asked.
+    pub fn take_opened(&self) -> bool {
+        self.has_opened.swap(false, Ordering::AcqRel)
+    }
+
+    /// These topics may be begun, and no others.
+    pub fn open(&self, topics: BTreeSet<TopicName>) {
+        let mut guarded = lock(&self.guarded);
+        let is_news = !topics.is_subset(&guarded);
+        *guarded = topics;
+        self.has_opened.fetch_or(is_news, Ordering::AcqRel);
     }
 
     /// Tells what has become of a partition.

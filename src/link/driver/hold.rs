@@ -128,7 +128,10 @@ impl Holder {
                 Turn::Fact(fact) => self.take_fact(fact).await,
                 Turn::Seal(next) => self.take_seal(next).await,
                 Turn::Room => self.order(),
-                Turn::Tick => self.tell_halts().await,
+                Turn::Tick => {
+                    self.is_stale |= self.ctx.take_opened();
+                    self.tell_halts().await;
+                }
                 Turn::Session => {}
                 Turn::Ended => self.lose(),
             }
@@ -371,7 +374,9 @@ impl Holder {
     fn wanted(&self) -> (Vec<PartitionSpec>, BTreeMap<TopicName, TopicSpec>) {
         let (mut specs, mut copied) = (Vec::new(), BTreeMap::new());
         for (topic, spec) in self.specs.iter().filter(|(_, spec)| is_copied(spec)) {
-            let Some(taken) = self.taken.get(topic) else { continue };
+            let Some(taken) = self.taken.get(topic).filter(|_| self.ctx.may_begin(topic)) else {
+                continue;
+            };
             specs.extend(spec.partitions.iter().map(|(partition, start)| PartitionSpec {
                 name: name(&self.ctx.name, topic, spec, *partition),
                 incarnation: spec.incarnation,

@@ -2,5 +2,6 @@
 //!
 //! None of them ever holds another one up.
 
+pub(super) mod acls;
 pub(super) mod configs;
 pub(super) mod starts;

@@ -18,9 +18,6 @@ const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches bo
                           source if that is the only such place, with the cluster that is copied \
                           to as its [destination]; its link is DESTINATION and OUTBOUND there";
 
-/// What is taken, kept and shown, and does nothing yet.
-pub const KEPT: &[&str] = &["acl.filters", "acl.sync.ms"];
-
 /// What `topic.config.sync.include` may name; what always follows may stand there too.
 const FOLLOWED: &[&str] = &{
     let mut all = [""; INCLUDABLE.len() + ALWAYS.len()];
@@ -101,22 +98,47 @@ pub const ONLY_COMMANDED: &[Property] = &[
     row(
         "acl.sync.enable",
         Effect::Task,
-        Kind::WordOrLater(&["false"], &["true"]),
+        Kind::Bool,
         Default::Is("false"),
-        "Whether ACLs are copied.",
+        "Whether ACLs of the source are copied, those that acl.filters takes. Bindings that would \
+         let others change a mirror topic are held back until its promote \
+         (mirror.write.protection). Not with cluster.link.prefix: a binding names topics as the \
+         source does.",
     ),
     row(
         "acl.sync.ms",
         Effect::Task,
         Kind::Millis(1000, WEEK_MS),
         Default::Is("5000"),
-        "How often. It is kept and shown until acl.sync.enable can be true.",
+        "How often the ACLs of both clusters are compared.",
     ),
     row(
         "acl.filters",
         Effect::Task,
         Kind::AclFilters,
         Default::None,
-        "Which ACLs. It is kept and shown until acl.sync.enable can be true.",
+        "Which ACLs are copied; acl.sync.enable needs it. What no line takes is left out, a DENY \
+         too: a filter that takes ALLOW alone copies rights that the source narrows.",
+    ),
+    row(
+        "acl.sync.principal",
+        Effect::Task,
+        Kind::Text(PRINCIPAL_BYTES_MAX),
+        Default::None,
+        "As whom the destination knows isolog, such as User:CN=isolog: it keeps its own rights. \
+         By default the user of its login there, and User:ANONYMOUS without login and certificate.",
+    ),
+    row(
+        "mirror.write.protection",
+        Effect::Task,
+        Kind::Word(&["rights", "deny-all", "none"]),
+        Default::Is("rights"),
+        "How others are kept from changing mirror topics at a destination with an authorizer. \
+         rights: while ACLs are copied, bindings that allow it are held back, or denied for each \
+         mirror topic. deny-all: WRITE is denied to everybody as well, also where no ACLs are \
+         copied; isolog must be a super user. none: bindings are applied as they are.",
     ),
 ];
+
+/// Principals of certificates are distinguished names.
+const PRINCIPAL_BYTES_MAX: usize = 500;

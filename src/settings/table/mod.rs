@@ -12,7 +12,6 @@ use crate::settings::property::Kind;
 use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
-pub use self::commanded::KEPT;
 use self::commanded::ONLY_COMMANDED;
 use self::groups::FOLLOWED;
 use self::security::SECURITY;
