@@ -28,6 +28,11 @@ use crate::ids::TimestampMs;
 /// just started may not know it yet.
 pub const MISSING_MAX: u32 = 3;
 
+/// How often in a row a stopped topic's configs may be refused before it is STOPPED without them.
+pub const GIVE_BACK_TRIES: u32 = 3;
+/// Configs that must not change while a seal is yet to come: a codec shows it, a cleaner takes it.
+const UNDER_SEALS: [&str; 2] = ["compression.type", "cleanup.policy"];
+
 /// What becomes of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rewrite {
@@ -77,6 +82,9 @@ impl Topic<'_> {
                 row.sealed.extend(&self.track.seals);
             }),
             Stage::Stopped(_) if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
+            Stage::Stopped(_) if self.is_paid_off() => {
+                self.put_same_stage(|row| row.at_stop.clear())
+            }
             Stage::Stopped(_) => Rewrite::Keep,
             Stage::LetGo if self.link.is_leaving => Rewrite::Delete,
             Stage::LetGo if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
@@ -143,19 +151,24 @@ impl Topic<'_> {
             return self.put_same_stage(|row| row.sealed.extend(&self.track.seals));
         }
         let is_given_back = self.given_back().is_empty() || self.track.is_given_back;
-        if self.all_are_sealed() && is_given_back && self.is_lifted() {
-            return self.put(now, |row| {
-                row.stage = Stage::Stopped(how);
-                row.owed.clear();
-                row.at_stop.clear();
-            });
+        // it is written by others now, whatever its configs are: what is refused stays owed
+        let is_refused = !is_given_back && self.track.failures >= GIVE_BACK_TRIES;
+        let is_through = is_given_back || is_refused;
+        if !self.all_are_sealed() || !is_through || !self.is_lifted() {
+            return Rewrite::Keep;
         }
-        Rewrite::Keep
+        let mut later = self.all_owed();
+        later.retain(|key, _| is_refused || self.waits_for_seals(key));
+        self.put(now, |row| {
+            row.stage = Stage::Stopped(how);
+            row.owed.clear();
+            row.at_stop = later;
+        })
     }
 
     /// What the topic gets when nobody mirrors it any more: what the source has, but for what it
     /// had itself before its configs were changed.
-    fn given_back(&self) -> Changes {
+    fn all_owed(&self) -> Changes {
         let mut all = self.row.at_stop.clone();
         all.extend(self.row.owed.clone());
         all
@@ -173,6 +186,24 @@ impl Topic<'_> {
     fn is_lifted(&self) -> bool {
         let settings = self.link_track.settings.as_ref();
         self.track.is_lifted || !settings.is_some_and(|settings| settings.acls.is_configured())
+    }
+
+    /// What of it the topic gets now.
+    fn given_back(&self) -> Changes {
+        let mut all = self.all_owed();
+        all.retain(|key, _| !self.waits_for_seals(key));
+        all
+    }
+
+    /// Whether a seal that is yet to come would be seen, or taken away, under another value.
+    fn waits_for_seals(&self, key: &str) -> bool {
+        UNDER_SEALS.contains(&key) && self.unsealed().next().is_some()
+    }
+
+    /// What was still owed when it stopped, and that it has it now.
+    fn is_paid_off(&self) -> bool {
+        let is_owed = !self.row.at_stop.is_empty() && self.given_back() == self.row.at_stop;
+        is_owed && self.track.is_given_back
     }
 
     fn put(&self, now: TimestampMs, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {
@@ -221,6 +252,10 @@ impl Topic<'_> {
                 is_due.then_some(Do::Grow { mirror, partitions })
             }
             Stage::Sealing(_) if self.all_are_sealed() && !self.given_back().is_empty() => {
+                let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
+                Some(Do::GiveBack { mirror, mirror_id, owed })
+            }
+            Stage::Stopped(_) if !self.given_back().is_empty() && !self.track.is_given_back => {
                 let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
                 Some(Do::GiveBack { mirror, mirror_id, owed })
             }

@@ -156,7 +156,8 @@ impl MirrorSeen {
             LinkState::Unavailable(fault) | LinkState::Failed(fault) => Some(fault.text.clone()),
         };
         let reason = match (status, link) {
-            (Status::Active | Status::Stopped, _) => None,
+            (Status::Active, _) => None,
+            (Status::Stopped, _) if row.at_stop.is_empty() => None,
             (Status::LinkFailed, LinkState::Failed(fault)) => Some(fault),
             (Status::SourceUnavailable, LinkState::Unavailable(fault)) => Some(fault),
             _ => track.reason().cloned(),

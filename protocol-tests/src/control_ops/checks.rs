@@ -111,7 +111,14 @@ pub fn action(truth: &Truth, action: &Do) {
     let fits = match action {
         Do::Create { .. } | Do::Compare { .. } => row.stage == Stage::Setup,
         Do::Grow { .. } => row.stage == Stage::Mirroring,
-        Do::GiveBack { .. } => matches!(row.stage, Stage::Sealing(_)),
+        Do::GiveBack { owed, .. } => match row.stage {
+            Stage::Sealing(_) => true,
+            // what was still owed when it stopped, and nothing else
+            Stage::Stopped(_) => {
+                owed.iter().all(|(key, value)| row.at_stop.get(key) == Some(value))
+            }
+            _ => false,
+        },
         Do::Delete { .. } => row.stage == Stage::Leaving { topic: true },
     };
     assert!(fits, "{action:?} in {:?}", row.stage);

@@ -19,6 +19,7 @@ use kafka_protocol::error::ResponseError;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Header;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::state::State;
 use protocol_tests::check::assert_copied;
@@ -276,6 +277,42 @@ async fn a_seal_that_stands_is_found_again_and_not_repeated() {
         assert_eq!(log.end, 21, "one seal: {forgotten}");
         lab.end().await;
     }
+}
+
+/// A topic that cannot get its configs is writable all the same, says so, and gets them later.
+#[tokio::test(start_paused = true)]
+async fn configs_that_are_refused_do_not_hold_a_failover_up() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[("compression.type", "zstd")]);
+    lab.create_link("dr", &[("topic.config.sync.ms", "1000")]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    let owes = |lab: &Lab, key: &str| {
+        lab.seen("dr", "orders").is_some_and(|seen| seen.row.at_stop.contains_key(key))
+    };
+    lab.wait("what it is to get", |lab| owes(lab, "compression.type").then_some(())).await;
+    let codec = |lab: &Lab| {
+        let configs =
+            |topic: &str| lab.destination.look(|state| state.meta.topics[topic].configs.clone());
+        configs("orders").get("compression.type").cloned()
+    };
+    assert_eq!(codec(&lab).as_deref(), Some("producer"), "while it is mirrored");
+    lab.destination.deny("orders", Right::AlterConfigs);
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    lab.assert_sealed(0, 5);
+    lab.wait("it is named", |lab| {
+        let reason = lab.seen("dr", "orders")?.reason?;
+        reason.text.contains("configs of topic orders are not changed").then_some(())
+    })
+    .await;
+    assert!(owes(&lab, "compression.type"));
+    lab.destination.grant("orders", Right::AlterConfigs);
+    lab.wait("it owes nothing", |lab| (!owes(lab, "compression.type")).then_some(())).await;
+    assert_eq!(codec(&lab), None, "what a mirror needs is gone");
+    assert_eq!(lab.seen("dr", "orders").unwrap().reason, None);
+    lab.end().await;
 }
 
 /// A partition without a leader holds nothing up, and gets its seal when it has one again.

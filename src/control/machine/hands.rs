@@ -81,6 +81,9 @@ impl Track {
             self.level.clear();
         }
         self.is_lifted &= matches!(row.stage, Stage::Sealing(_));
+        if matches!(row.stage, Stage::Stopped(_)) && !row.at_stop.is_empty() {
+            self.is_given_back = false; // what is owed now is another part of it
+        }
         if row.stage != Stage::Setup {
             self.made = None;
             self.failure = None;
