@@ -105,7 +105,7 @@ enum Command {
     Lag(lag::Arguments),
     /// Create, show, change, pause and delete links of a running isolog
     Link(orders::LinkArguments),
-    /// Create, show, pause and delete mirror topics of a running isolog
+    /// Create, show, pause, promote, fail over and delete mirror topics of a running isolog
     Mirror(orders::MirrorArguments),
     /// Show the consumer groups that links of a running isolog follow
     Group(orders::GroupArguments),

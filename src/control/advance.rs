@@ -68,7 +68,8 @@ impl Topic<'_> {
         match self.row.stage {
             Stage::Setup => self.set_up(now),
             Stage::Mirroring => self.mirroring(),
-            Stage::Stopping if self.is_level() => {
+            Stage::Stopping if self.has_grown().is_some() => self.mirroring(),
+            Stage::Stopping if self.may_seal() => {
                 self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
             }
             Stage::Stopping if self.row.deadline.is_some_and(|deadline| deadline <= now) => self
@@ -117,7 +118,7 @@ impl Topic<'_> {
     }
 
     fn mirroring(&self) -> Rewrite {
-        let grown = self.track.grown.filter(|count| *count > self.row.partitions);
+        let grown = self.has_grown();
         let owed = self.track.owed.as_ref().filter(|owed| **owed != self.row.owed);
         let at_stop = self.track.at_stop.as_ref().filter(|real| **real != self.row.at_stop);
         if grown.is_none() && owed.is_none() && at_stop.is_none() {
@@ -132,6 +133,10 @@ impl Topic<'_> {
                 row.at_stop.clone_from(at_stop);
             }
         })
+    }
+
+    fn has_grown(&self) -> Option<i32> {
+        self.track.grown.filter(|count| *count > self.row.partitions)
     }
 
     fn set_up(&self, now: TimestampMs) -> Rewrite {
@@ -235,8 +240,16 @@ impl Topic<'_> {
         self.unsealed().all(|partition| may_wait && self.track.leaderless.contains(&partition))
     }
 
-    fn is_level(&self) -> bool {
-        self.track.fault.is_none()
+    /// All is copied, and since then a look has found no partition that is not mirrored.
+    fn may_seal(&self) -> bool {
+        let is_whole = self.track.source_partitions == Some(self.row.partitions);
+        self.is_level() && self.track.is_counted && is_whole
+    }
+
+    /// All that a promote waits for is copied.
+    pub(super) fn is_level(&self) -> bool {
+        self.row.stage == Stage::Stopping
+            && self.track.fault.is_none()
             && self.unsealed().all(|partition| self.track.level.contains(&partition))
     }
 
@@ -246,7 +259,7 @@ impl Topic<'_> {
         match self.row.stage {
             Stage::Setup if self.link_track.failed(self.link).is_some() => None,
             Stage::Setup => Some(self.make(mirror)),
-            Stage::Mirroring if self.link_track.may_copy(self.link) => {
+            Stage::Mirroring | Stage::Stopping if self.link_track.may_copy(self.link) => {
                 let partitions = self.track.source_partitions?;
                 let is_due = partitions > self.row.partitions && self.track.fault.is_none();
                 is_due.then_some(Do::Grow { mirror, partitions })

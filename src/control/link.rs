@@ -87,6 +87,8 @@ pub struct LinkTrack {
     pub look_at: Option<TimestampMs>,
     /// A look at all topics is under way.
     pub is_looking: bool,
+    /// How many have begun.
+    pub looks: u64,
     /// What the last look could not do, by topic: the `AutoCreateMirror` task's errors.
     pub troubles: Vec<(String, Fault)>,
     /// Topics that were refused for good, so that they are not begun at each look.

@@ -458,10 +458,11 @@ impl Control {
 
     /// Looks through everything that may have changed.
     fn look_through(&mut self, now: TimestampMs) {
-        while let Some(link) = self.dirty_links.pop_first() {
-            self.look_through_link(now, &link);
-        }
-        while let Some(key) = self.dirty.pop_first() {
+        loop {
+            while let Some(link) = self.dirty_links.pop_first() {
+                self.look_through_link(now, &link);
+            }
+            let Some(key) = self.dirty.pop_first() else { return };
             self.look_through_topic(now, &key);
         }
     }
@@ -471,6 +472,7 @@ impl Control {
         self.stale.remove(key);
         self.able.remove(key);
         self.note_shown(now, key);
+        self.note_level(now, key);
         self.settle_spec(key);
         self.answer_set_up(key);
         let Some(topic) = self.topic(key) else { return self.forget_track(key) };

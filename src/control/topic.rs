@@ -192,6 +192,10 @@ pub struct Track {
     pub attempt: u64,
     /// Partitions that drain and are level.
     pub level: BTreeSet<PartitionId>,
+    /// All of them are, since before more looks at all topics than so many had begun.
+    pub level_at: Option<u64>,
+    /// A look that began after that has counted the source's partitions.
+    pub is_counted: bool,
     /// Partitions that have no leader to seal at.
     pub leaderless: BTreeSet<PartitionId>,
     /// Seals that stand in the log, whether the row has them or not.

@@ -110,7 +110,7 @@ pub fn action(truth: &Truth, action: &Do) {
     let row = mirror(truth, key).unwrap_or_else(|| panic!("{action:?} without a row"));
     let fits = match action {
         Do::Create { .. } | Do::Compare { .. } => row.stage == Stage::Setup,
-        Do::Grow { .. } => row.stage == Stage::Mirroring,
+        Do::Grow { .. } => matches!(row.stage, Stage::Mirroring | Stage::Stopping),
         Do::GiveBack { owed, .. } => match row.stage {
             Stage::Sealing(_) => true,
             // what was still owed when it stopped, and nothing else

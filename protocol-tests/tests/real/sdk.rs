@@ -24,7 +24,7 @@ const RIGHT: &[&str] = &[
     "CreateKafkaLink 204",
     "CreateKafkaLink, again 409",
     "ListKafkaLinks 200 1",
-    "GetKafkaLink 200 sdk 4 true",
+    "GetKafkaLink 200 sdk 5 true",
     "UpdateKafkaLinkConfig 204",
     "GetKafkaLinkConfigs 200 2000",
     "DeleteKafkaLinkConfig 204",

@@ -152,6 +152,28 @@ async fn a_promote_waits_until_the_source_rests_and_loses_nothing() {
     lab.end().await;
 }
 
+/// Metadata is read every 30 seconds: what a topic got since is copied as well, and what it gets
+/// while a promote waits.
+#[tokio::test(start_paused = true)]
+async fn a_promote_counts_the_partitions_once_more() {
+    let lab = Lab::copying(1).await;
+    let grow = |count| lab.source.change(|state| state.grow_topic("orders", count)).unwrap();
+    grow(2);
+    lab.append("orders", 1);
+    lab.stop(How::Promote).await;
+    for _ in 0..20 {
+        lab.append("orders", 0);
+        sleep(SECOND / 4).await;
+    }
+    grow(3);
+    lab.append("orders", 2);
+    lab.stopped().await;
+    for partition in 0..3 {
+        lab.assert_sealed(partition, lab.source.dump("orders", partition).end);
+    }
+    lab.end().await;
+}
+
 /// What the dead cannot answer must not be waited for: the world's own time is measured.
 #[tokio::test(start_paused = true)]
 async fn a_failover_needs_no_source() {
@@ -216,6 +238,24 @@ async fn a_promote_that_is_not_level_in_time_mirrors_on() {
 
 /// What is still on its way is refused behind the seal, on old data too, whatever the broker has
 /// forgotten since.
+/// What a rule had stopped is as stopped as before, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_promote_that_is_given_up_says_again_what_is_halted() {
+    let lab = Lab::copying(2).await;
+    lab.destination.append("orders", 0, &Build::plain(lab.now_ms(), "foreign", 3));
+    lab.append("orders", 0);
+    lab.wait_status("dr", "orders", Status::Failed).await;
+    let why = || lab.seen("dr", "orders").unwrap().reason.unwrap().code;
+    assert_eq!(why(), "UNEXPECTED_WRITER");
+    let deadline_ms = Some(lab.now_ms() + 20_000);
+    let verb = MirrorVerb::Stop { how: How::Promote, deadline_ms };
+    lab.obeyed("dr", of_mirror("orders", verb)).await;
+    lab.wait_status("dr", "orders", Status::PendingStopped).await;
+    lab.wait_status("dr", "orders", Status::Failed).await;
+    assert_eq!(why(), "DESTINATION_AHEAD", "its logs were looked at again");
+    lab.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_of_the_link_lands_behind_its_seal() {
     let lab = Lab::start(&[]).await;

@@ -326,6 +326,13 @@ async fn describe(one: &One, output: &Output) -> Result<(), Failure> {
     if output.format == super::Format::Human && !why.is_empty() {
         say(&format!("{}\n", super::plain(&why)))?;
     }
+    if output.format == super::Format::Human && text(&mirror, "mirror_status") == "PENDING_STOPPED"
+    {
+        let waits = field(&mirror, "mirror_state_transition_errors");
+        for error in waits.as_array().into_iter().flatten() {
+            say(&format!("waits: {}\n", super::plain(&text(error, "error_message"))))?;
+        }
+    }
     Ok(())
 }
 

@@ -89,6 +89,9 @@ impl Stop {
         let path = &["links", &link, verb];
         let question = Question { method: "POST", path, query, body: Some(body), next: &next };
         let answer = remote.ask(question).await?;
+        if items(&answer).is_empty() {
+            return Err(Failure::Failed(format!("{}\nNext: {next}", self.nothing(&link))));
+        }
         let (rows, refused) = altered(&answer);
         let done = |topic: &Value| field(topic, "error_code").is_null();
         let topics = items(&answer).into_iter().filter(done);
@@ -110,6 +113,17 @@ impl Stop {
         match refused {
             0 => Ok(()),
             count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+        }
+    }
+
+    /// A name that is mistyped must not look like a topic that was moved.
+    fn nothing(&self, link: &str) -> String {
+        match &self.pattern {
+            Some(pattern) => format!(
+                "No mirror topic of link '{link}' has a name that {pattern:?} matches as a whole: \
+                 nothing was done"
+            ),
+            None => format!("Link '{link}' has no mirror topic: nothing was done"),
         }
     }
 

@@ -135,6 +135,7 @@ impl Control {
     fn take_in(&mut self, now: TimestampMs, link: &LinkName, topics: &Topics) {
         let Some(track) = self.link_tracks.get_mut(link) else { return };
         track.is_looking = false;
+        let looks = track.looks;
         let Some(settings) = track.settings.clone() else { return };
         self.dirty_links.insert(link.clone());
         let first = (link.clone(), TopicName::new("-").expect("a legal name"));
@@ -146,6 +147,12 @@ impl Control {
                 discover::observe(track, row, key, topics);
                 if track.may_be_deleted() {
                     pause = pause.min(MISSING_LOOK_MS);
+                }
+                match track.level_at {
+                    Some(at) if at < looks => track.is_counted = true,
+                    // this look may have begun before the last records were there
+                    Some(_) => pause = 0,
+                    None => {}
                 }
                 self.dirty.insert(key.clone());
             }

@@ -131,6 +131,7 @@ impl Control {
             None => {
                 if let Some(track) = self.link_tracks.get_mut(link) {
                     track.is_looking = true;
+                    track.looks += 1;
                 }
                 self.look(link, Asked::All, Looking::All(link.clone()));
             }
@@ -147,6 +148,21 @@ impl Control {
         let id = LookId(self.number());
         self.looking.insert(id, purpose);
         self.looks.push_back((id, Look { link: link.clone(), what }));
+    }
+
+    /// A promote that has all copied has the source's partitions counted once more: what a topic
+    /// got since the last look would not be copied.
+    pub(super) fn note_level(&mut self, now: TimestampMs, key: &MirrorKey) {
+        let is_level = self.topic(key).is_some_and(|topic| topic.is_level());
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(link) = self.link_tracks.get_mut(&key.0) else { return };
+        if !is_level {
+            (track.level_at, track.is_counted) = (None, false);
+        } else if track.level_at.is_none() {
+            track.level_at = Some(link.looks);
+            link.look_at = Some(now);
+            self.dirty_links.insert(key.0.clone());
+        }
     }
 
     /// Tells flow what it is to hold of a topic. What was held under other terms comes back first:

@@ -110,6 +110,21 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_says_what_it_waits_for_and_that_nothing_was_chosen() {
+    let rig = Rig::start().await;
+    rig.hands.create_source("t1", 2);
+    obeyed(&rig, &["link", "create", "l1", "--source-bootstrap-server", "west:9092"]).await;
+    obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
+    for verb in ["promote", "failover"] {
+        let none = isolog(&rig, &["mirror", verb, "--pattern", "zz.*", "--link", "l1"]).await;
+        assert!(none.code == Some(1) && none.err.contains("nothing was done"), "{}", none.err);
+    }
+    obeyed(&rig, &["mirror", "promote", "t1"]).await;
+    let described = obeyed(&rig, &["mirror", "describe", "t1"]).await.out;
+    assert!(described.contains("waits: partition 0 is 5 records behind"), "{described}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_obeyed_says_what_to_try_next() {
     let rig = Rig::start().await;
     let told = isolog(&rig, &["mirror", "describe", "nowhere"]).await;
