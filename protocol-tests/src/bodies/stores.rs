@@ -30,7 +30,8 @@ const PASSWORD: &str = "changeit";
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A JKS store, with its password and without: it holds no more than its bytes, and no key opens
-/// under another password.
+/// under two passwords. Under one of them a fuzzer can make it open: it sees what a digest is
+/// compared with.
 pub fn jks(data: &[u8]) {
     for password in [None, Some(PASSWORD)] {
         let Ok(jks) = Jks::read(data, password) else { continue };
@@ -38,8 +39,8 @@ pub fn jks(data: &[u8]) {
         let held: usize = jks.trusted.iter().chain(chains).map(Vec::len).sum();
         assert!(held <= data.len(), "more certificate than store");
         for key in &jks.keys {
-            drop(key.open(PASSWORD));
-            assert!(key.open("hunter2").is_err(), "a wrong password opens a key");
+            let opens = [PASSWORD, "hunter2"].map(|password| key.open(password).is_ok());
+            assert_ne!(opens, [true, true], "a wrong password opens a key");
         }
     }
 }
