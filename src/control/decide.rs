@@ -325,9 +325,11 @@ fn stop(
 ) -> Result<Decided, Refusal> {
     let promote = |row: &mut MirrorRow| {
         (row.stage, row.since) = (Stage::Stopping, now);
+        // one that is given up is paused as before
         row.deadline = deadline_ms.map(TimestampMs);
-        row.is_paused = false;
     };
+    // the same order again: how long it may take is what was said last
+    let prolong = |row: &mut MirrorRow| row.deadline = deadline_ms.map(TimestampMs);
     let fail_over = |row: &mut MirrorRow| {
         (row.stage, row.since) = (Stage::Sealing(How::Failover), now);
         row.deadline = None;
@@ -345,6 +347,7 @@ fn stop(
         (Stage::Mirroring, How::Promote) => Ok(put(row, promote)),
         (Stage::Mirroring | Stage::Stopping, How::Failover) => Ok(put(row, fail_over)),
         (Stage::Sealing(How::Promote), How::Failover) => Ok(put(row, fail_over)),
+        (Stage::Stopping, How::Promote) if deadline_ms.is_some() => Ok(put(row, prolong)),
         (Stage::Stopping | Stage::Sealing(_), _) => Ok(Decided::Already),
         (Stage::Leaving { .. } | Stage::LetGo, _) => Ok(Decided::Already),
     }

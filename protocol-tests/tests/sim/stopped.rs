@@ -238,6 +238,22 @@ async fn a_promote_that_is_not_level_in_time_mirrors_on() {
 
 /// What is still on its way is refused behind the seal, on old data too, whatever the broker has
 /// forgotten since.
+/// The timeout that was said last counts, and a mirror that was paused is paused again.
+#[tokio::test(start_paused = true)]
+async fn a_promote_that_is_given_up_leaves_all_as_it_was() {
+    let lab = Lab::copying(1).await;
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(lab.now_ms(), "open", 3));
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Pause)).await;
+    lab.wait_status("dr", "orders", Status::Paused).await;
+    lab.stop(How::Promote).await;
+    lab.wait_status("dr", "orders", Status::PendingStopped).await;
+    let deadline_ms = Some(lab.now_ms() + 20_000);
+    let verb = MirrorVerb::Stop { how: How::Promote, deadline_ms };
+    lab.obeyed("dr", of_mirror("orders", verb)).await;
+    lab.wait_status("dr", "orders", Status::Paused).await;
+    lab.end().await;
+}
+
 /// What a rule had stopped is as stopped as before, and says so.
 #[tokio::test(start_paused = true)]
 async fn a_promote_that_is_given_up_says_again_what_is_halted() {
