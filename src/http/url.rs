@@ -21,8 +21,9 @@ impl Url {
     /// Reads a URL. What goes there may be secret, so http is for loopback only.
     pub fn parse(url: &str) -> Result<Url, &'static str> {
         let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
-        let host = uri.host().ok_or("must name a host: https://idp/token")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let named = uri.host().filter(|host| !host.is_empty());
+        let named = named.ok_or("must name a host: https://idp/token")?;
+        let host = named.trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_local = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let is_https = match uri.scheme_str() {
             Some("https") => true,
@@ -32,7 +33,20 @@ impl Url {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("must not hold a user or password");
         }
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        // a port that is no number of one would be passed over
+        let behind = uri.authority().and_then(|all| all.as_str().strip_prefix(named));
+        let is_default = matches!(behind, Some("" | ":"));
+        let port = match uri.port_u16().filter(|port| *port != 0) {
+            Some(port) => port,
+            None if is_default => {
+                if is_https {
+                    443
+                } else {
+                    80
+                }
+            }
+            None => return Err("must have a port of 1 to 65535"),
+        };
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Url { is_https, host, port, path })
     }
@@ -58,7 +72,20 @@ mod tests {
         let url = Url::parse("https://idp.example").unwrap();
         assert_eq!((&*url.path, &*url.authority()), ("/", "idp.example:443"));
         assert!(!Url::parse("http://127.0.0.1:80/t").unwrap().is_https);
-        for bad in ["http://idp/t", "ftp://idp", "idp", "", "https://u:hunter2@idp/", "/token"] {
+        for port in ["0", "99999", "x"] {
+            assert!(Url::parse(&format!("https://idp:{port}/t")).is_err(), "{port}");
+        }
+        assert_eq!(Url::parse("https://idp:/t").unwrap().port, 443);
+        for bad in [
+            "https://:443/t",
+            "https://://20/t",
+            "http://idp/t",
+            "ftp://idp",
+            "idp",
+            "",
+            "https://u:hunter2@idp/",
+            "/token",
+        ] {
             let said = Url::parse(bad).unwrap_err();
             assert!(!said.contains("hunter2"), "{said}");
         }
