@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::audit::log::cursor::Cursor;
 use crate::audit::log::cursor::Place;
+use crate::audit::log::cursor::Portion;
 use crate::audit::log::cursor::Seen;
 use crate::audit::log::cursor::Unreadable;
 use crate::audit::shown::Shown;
@@ -147,6 +148,14 @@ impl Compare {
             compaction,
             awaited_source: Awaited::new(),
             awaited_destination: Awaited::new(),
+        }
+    }
+
+    /// Hands over what was read of a side.
+    pub fn feed(&mut self, side: Side, portion: Portion) {
+        match side {
+            Side::Source => self.source.feed(portion),
+            Side::Destination => self.destination.feed(portion),
         }
     }
 
@@ -449,7 +458,6 @@ fn excuse(next: Option<&Seen<'_>>, extra: &Seen<'_>, is_compacted: bool) -> Opti
 mod tests {
     use super::*;
 
-    use crate::audit::log::cursor::Portion;
     use crate::audit::log::samples::Sample;
     use crate::audit::log::samples::at;
     use crate::audit::log::samples::batch;

@@ -17,6 +17,7 @@ use crate::audit::log::reader::Dialled;
 use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
+use crate::audit::log::reader::next_of;
 use crate::audit::log::scan::Seen;
 use crate::cluster::Cluster;
 use crate::ids::Offset;
@@ -200,15 +201,9 @@ impl Look {
                 // what cannot be read is told by a verification, with its reason
                 Err((_, unreadable)) => return Ok(Some(unreadable.base.get())),
             };
-            let portion = match side {
-                Side::Source => ours.next().await?,
-                Side::Destination => theirs.next().await?,
-            };
+            let portion = next_of(side, &mut ours, &mut theirs).await?;
             let Some(portion) = portion else { break };
-            match side {
-                Side::Source => compare.source.feed(portion),
-                Side::Destination => compare.destination.feed(portion),
-            }
+            compare.feed(side, portion);
         }
         ours.finish().await?;
         theirs.finish().await?;

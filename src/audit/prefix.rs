@@ -18,6 +18,7 @@ use crate::audit::log::cursor::Unreadable;
 use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
+use crate::audit::log::reader::next_of;
 use crate::audit::survey;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
@@ -319,15 +320,9 @@ impl Drive<'_> {
                 return Err(NotPrefix::Stopped);
             }
             let Step::Need(side) = step else { break };
-            let portion = match side {
-                Side::Source => ours.next().await?,
-                Side::Destination => theirs.next().await?,
-            };
+            let portion = next_of(side, &mut ours, &mut theirs).await?;
             let Some(portion) = portion else { break };
-            match side {
-                Side::Source => compare.source.feed(portion),
-                Side::Destination => compare.destination.feed(portion),
-            }
+            compare.feed(side, portion);
         }
         ours.finish().await?;
         theirs.finish().await?;

@@ -28,6 +28,7 @@ use crate::audit::log::cursor::Place;
 use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
+use crate::audit::log::reader::next_of;
 use crate::audit::state;
 use crate::audit::state::Saved;
 use crate::audit::state::State;
@@ -261,17 +262,11 @@ impl Shared {
                 return Err(Broken::Stopped);
             }
             let Step::Need(side) = step else { break };
-            let portion = match side {
-                Side::Source => ours.next().await?,
-                Side::Destination => theirs.next().await?,
-            };
+            let portion = next_of(side, &mut ours, &mut theirs).await?;
             let Some(portion) = portion else { break };
             let bytes: usize = portion.pieces.iter().map(Piece::bytes_count).sum();
             self.progress.bytes.fetch_add(bytes as u64, Relaxed);
-            match side {
-                Side::Source => compare.source.feed(portion),
-                Side::Destination => compare.destination.feed(portion),
-            }
+            compare.feed(side, portion);
         }
         ours.finish().await?;
         theirs.finish().await?;

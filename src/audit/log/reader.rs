@@ -245,6 +245,18 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// The next portion of one of two logs that are read beside each other.
+pub async fn next_of(
+    side: Side,
+    source: &mut Reader<'_, '_>,
+    destination: &mut Reader<'_, '_>,
+) -> Result<Option<Portion>, ReadError> {
+    match side {
+        Side::Source => source.next().await,
+        Side::Destination => destination.next().await,
+    }
+}
+
 /// One partition being read.
 pub struct Reader<'a, 'l> {
     lines: &'l mut Lines<'a>,
