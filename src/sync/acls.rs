@@ -51,14 +51,7 @@ pub async fn create(
     cluster: &Cluster,
     bindings: &[Binding],
 ) -> Result<BTreeMap<Binding, Fault>, Fault> {
-    let mut refused = BTreeMap::new();
-    for some in bindings.chunks(ACLS_PER_REQUEST_MAX) {
-        let entries: Vec<AclEntry> = some.iter().map(entry).collect();
-        let each = cluster.create_acls(&entries).await;
-        let each = each.map_err(|error| fault_of(cluster.side(), &error))?;
-        refused.extend(refusals(cluster, false, some, each));
-    }
-    Ok(refused)
+    change(cluster, bindings, false).await
 }
 
 /// Deletes bindings; otherwise as `create`.
@@ -66,12 +59,23 @@ pub async fn delete(
     cluster: &Cluster,
     bindings: &[Binding],
 ) -> Result<BTreeMap<Binding, Fault>, Fault> {
+    change(cluster, bindings, true).await
+}
+
+async fn change(
+    cluster: &Cluster,
+    bindings: &[Binding],
+    is_deleted: bool,
+) -> Result<BTreeMap<Binding, Fault>, Fault> {
     let mut refused = BTreeMap::new();
     for some in bindings.chunks(ACLS_PER_REQUEST_MAX) {
         let entries: Vec<AclEntry> = some.iter().map(entry).collect();
-        let each = cluster.delete_acls(&entries).await;
+        let each = match is_deleted {
+            true => cluster.delete_acls(&entries).await,
+            false => cluster.create_acls(&entries).await,
+        };
         let each = each.map_err(|error| fault_of(cluster.side(), &error))?;
-        refused.extend(refusals(cluster, true, some, each));
+        refused.extend(refusals(cluster, is_deleted, some, each));
     }
     Ok(refused)
 }

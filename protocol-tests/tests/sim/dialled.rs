@@ -27,21 +27,9 @@ use protocol_tests::net::Net;
 use protocol_tests::net_dial::NetDial;
 
 fn options(cluster: &TestCluster) -> Options {
-    Options {
-        side: Side::Source,
-        bootstrap: cluster.bootstrap(),
-        client_id: "isolog-test".into(),
-        request_timeout: Duration::from_secs(20),
-        dial_timeout: Duration::from_secs(3),
-        metadata_age_max: Duration::from_secs(300),
-        redial_pause: Duration::from_millis(50),
-        redial_pause_max: Duration::from_secs(1),
-        retry_pause: Duration::from_millis(50),
-        retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
-        size_max: Default::default(),
-        security: Default::default(),
-    }
+    let hosts = cluster.bootstrap();
+    let hosts: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+    protocol_tests::real::options(Side::Source, &hosts.join(","), Duration::from_secs(3))
 }
 
 fn name(text: &str) -> TopicName {

@@ -56,7 +56,8 @@ pub(super) struct Stop {
     /// Wait until all of them are STOPPED
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
-    /// Give up after so long: a promote that is not level then mirrors on; exit code 6
+    /// Wait so long at most, exit code 6: a promote that is not level then mirrors on, a failover is
+    /// not taken back
     #[arg(long, value_name = "SECONDS", value_parser = seconds())]
     timeout: Option<u64>,
     #[command(flatten)]
