@@ -56,7 +56,7 @@ pub(super) struct Stop {
     /// Wait until all of them are STOPPED
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
-    /// Wait so long at most, exit code 6: a promote that is not level then mirrors on, a failover is
+    /// Wait so long at most, exit code 6: a promote that is not level mirrors on, a failover is
     /// not taken back
     #[arg(long, value_name = "SECONDS", value_parser = seconds())]
     timeout: Option<u64>,
