@@ -16,6 +16,7 @@ pub mod control;
 pub mod mirror;
 // floor 3: what copies, the clerks, and what can be set
 pub mod flow;
+pub mod schemas;
 pub mod settings;
 pub mod sync;
 // floor 4: the link, and who audits it

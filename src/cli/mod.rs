@@ -13,6 +13,7 @@ mod log;
 mod orders;
 mod reread;
 mod run;
+mod schema;
 mod stop;
 mod table;
 mod verify;
@@ -115,6 +116,8 @@ enum Command {
     Digest(digest::Arguments),
     /// List, export, import or delete rows of the journal at the destination
     Journal(journal::Arguments),
+    /// Copy schemas from one registry to another with their ids and versions
+    Schema(schema::Arguments),
     /// Compare source and destination record by record, and show the first differences
     Verify(verify::Arguments),
 }
@@ -160,6 +163,7 @@ fn obey() -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     }
 }

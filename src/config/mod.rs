@@ -21,11 +21,13 @@ use crate::audit;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::link;
+use crate::schemas;
 use crate::secure::Exposed;
 use crate::secure::FileError;
 use crate::secure::Sealer;
 use crate::secure::exposed;
 use crate::service;
+use crate::settings;
 use crate::settings::check::Checked;
 use crate::settings::describe;
 use crate::settings::describe::ConfigEntry;
@@ -99,6 +101,15 @@ impl Config {
 /// Reads a file of properties as a Kafka client reads it, of at most the size of a config file.
 pub fn properties_of(path: &Path) -> Result<BTreeMap<String, String>, String> {
     file::pairs(path)
+}
+
+/// Reads how a schema registry is asked, from a file of properties.
+pub fn registry_of(path: &Path) -> Result<schemas::client::Options, Vec<Problem>> {
+    let pairs = file::pairs(path).map_err(|text| vec![Problem::general(text)])?;
+    let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let of_file = |text: String| Problem::general(format!("{}: {text}", path.display()));
+    let read = settings::registry::registry(&pairs, &Local { dir });
+    read.map_err(|problems| problems.into_iter().map(of_file).collect())
 }
 
 /// Reads a config file; the error holds every mistake in it, never an empty list.

@@ -26,6 +26,7 @@ pub mod machine;
 pub mod order;
 pub mod row;
 pub mod rules;
+pub mod schemas;
 pub mod start;
 pub mod task;
 pub mod topic;

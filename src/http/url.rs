@@ -20,15 +20,24 @@ pub struct Url {
 impl Url {
     /// Reads a URL. What goes there may be secret, so http is for loopback only.
     pub fn parse(url: &str) -> Result<Url, &'static str> {
+        let parsed = Url::parse_open(url)?;
+        let is_local = parsed.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        match parsed.is_https || is_local || parsed.host == "localhost" {
+            true => Ok(parsed),
+            false => Err("must begin with https:// (http:// is for loopback only)"),
+        }
+    }
+
+    /// Reads a URL to which nothing secret goes.
+    pub fn parse_open(url: &str) -> Result<Url, &'static str> {
         let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
         let named = uri.host().filter(|host| !host.is_empty());
         let named = named.ok_or("must name a host: https://idp/token")?;
         let host = named.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_local = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let is_https = match uri.scheme_str() {
             Some("https") => true,
-            Some("http") if is_local || host == "localhost" => false,
-            _ => return Err("must begin with https:// (http:// is for loopback only)"),
+            Some("http") => false,
+            _ => return Err("must begin with https:// or http://"),
         };
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("must not hold a user or password");
@@ -69,6 +78,7 @@ mod tests {
         let url = Url::parse("https://[::1]:8443/token?x=1").unwrap();
         assert_eq!((url.is_https, &*url.host, url.port), (true, "::1", 8443));
         assert_eq!((&*url.path, &*url.authority()), ("/token?x=1", "[::1]:8443"));
+        assert!(!Url::parse_open("http://sr:8081").unwrap().is_https);
         let url = Url::parse("https://idp.example").unwrap();
         assert_eq!((&*url.path, &*url.authority()), ("/", "idp.example:443"));
         assert!(!Url::parse("http://127.0.0.1:80/t").unwrap().is_https);

@@ -10,6 +10,7 @@ pub mod link;
 pub mod names;
 pub mod problem;
 pub mod property;
+pub mod registry;
 pub mod relations;
 pub mod security;
 pub mod table;

@@ -229,7 +229,8 @@ fn extensions(jaas: Option<&Jaas>) -> Result<Vec<(String, String)>, Wrong> {
     Ok(all)
 }
 
-fn client_options(lookup: Lookup<'_>, trust: &dyn Trust) -> Result<ClientOptions, Wrong> {
+/// The `ssl.*` properties of whoever is dialled.
+pub fn client_options(lookup: Lookup<'_>, trust: &dyn Trust) -> Result<ClientOptions, Wrong> {
     let word = |name: &str| lookup(name).map(|value| value.expose().to_owned());
     let list = |name: &str| -> Vec<String> {
         let text = word(name).unwrap_or_default();

@@ -6,5 +6,6 @@ mod conn;
 mod golden;
 mod reframe;
 mod rest;
+mod schemas;
 mod secure;
 mod texts;

@@ -28,7 +28,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("cluster", &["ids", "meters", "secure", "http", "wire"]),
     ("flow", &["ids", "meters", "wire", "mirror", "cluster"]),
     ("sync", &["ids", "meters", "mirror", "control", "cluster"]),
-    ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow"]),
+    ("schemas", &["secure", "http", "control"]),
+    ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow", "schemas"]),
     ("audit", &["ids", "meters", "wire", "mirror", "cluster"]),
     (
         "link",
@@ -40,9 +41,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["ids", "secure", "control", "cluster", "sync", "settings", "link", "audit", "service"],
+        &[
+            "ids", "secure", "control", "cluster", "sync", "schemas", "settings", "link", "audit",
+            "service",
+        ],
     ),
-    ("cli", &["ids", "meters", "http", "config", "service", "audit"]),
+    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
 ];

@@ -1,0 +1,192 @@
+//! `isolog schema`: schemas copied from one registry to another with their ids and versions, once.
+//!
+//! It never asks a broker, and needs no running isolog.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::config;
+use crate::schemas::Choice;
+use crate::schemas::Contexts;
+use crate::schemas::client::Client;
+use crate::schemas::copy;
+use crate::schemas::registry::Registry;
+
+use super::Failure;
+use super::complain;
+use super::plain;
+use super::say;
+use super::wait;
+
+/// The most missing steps that are shown where there should be none.
+const SHOWN_MAX: usize = 20;
+
+/// What `isolog schema` can be told.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Copy subjects with their ids, versions, deletions and configs; again copies what is missing
+    ///
+    /// The destination must be in IMPORT mode. What clashes is named before anything is written.
+    /// Nothing is deleted for good, since one copy does not know what an earlier one copied.
+    Copy {
+        #[command(flatten)]
+        wish: Wish,
+        /// Print what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make the destination take new schemas (mode READWRITE), once it holds everything
+    Promote {
+        #[command(flatten)]
+        wish: Wish,
+        /// Do not compare with the source, which cannot be reached any more
+        #[arg(long)]
+        source_lost: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct Wish {
+    /// Properties of the source registry: schema.registry.url, basic.auth.user.info, ...
+    #[arg(long, value_name = "FILE")]
+    source: PathBuf,
+    /// Properties of the destination registry
+    #[arg(long, value_name = "FILE")]
+    destination: PathBuf,
+    /// Subjects: names, prefix*, :.context:prefix*; :*: is all of all contexts
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = ":*:")]
+    subjects: Vec<String>,
+    /// What the subjects are called at the destination
+    #[arg(long, value_name = "FORMAT", default_value = "${subject}")]
+    subject_format: String,
+    /// Where they go; with any but none, ids in records may not resolve
+    #[arg(long, value_name = "TYPE", default_value = "none", ignore_case = true)]
+    context_type: ContextType,
+    /// The context of --context-type custom, such as .eu
+    #[arg(long, value_name = "NAME", required_if_eq("context_type", "custom"))]
+    context_name: Option<String>,
+}
+
+#[derive(Copy, Clone, ValueEnum)]
+enum ContextType {
+    /// Into the contexts they have
+    None,
+    /// Into the context --context-name
+    Custom,
+    /// All into the default context
+    Default,
+}
+
+impl Wish {
+    fn choice(&self) -> Result<Choice, Failure> {
+        let contexts = match (self.context_type, &self.context_name) {
+            (ContextType::Custom, Some(name)) => Contexts::Under(name.clone()),
+            (ContextType::Default, None) => Contexts::Default,
+            (ContextType::None, None) => Contexts::Same,
+            _ => {
+                let text = "--context-name goes with --context-type custom";
+                return Err(Failure::Misused(vec![config::Problem::general(text)]));
+            }
+        };
+        let choice =
+            Choice::new(self.subjects.clone(), contexts, Some(self.subject_format.clone()));
+        let wrong = |why: String| Failure::Misused(vec![config::Problem::general(why)]);
+        let choice = choice.map_err(|why| wrong(why.to_string()))?;
+        if choice.leaves_default() {
+            complain(
+                "warning: schemas go into another context than the default one: clients at the \
+                 destination find the ids in records only by that context",
+            );
+        }
+        Ok(choice)
+    }
+}
+
+fn registry(path: &Path) -> Result<Registry, Failure> {
+    let options = config::registry_of(path).map_err(Failure::Misused)?;
+    Ok(Registry::new(Client::new(options)))
+}
+
+/// Does what was asked for.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (Verb::Copy { wish, .. } | Verb::Promote { wish, .. }) = &arguments.verb;
+    let choice = wish.choice()?;
+    let (source, destination) = (registry(&wish.source)?, registry(&wish.destination)?);
+    wait(async |stop| {
+        let work = async {
+            match &arguments.verb {
+                Verb::Copy { dry_run: true, .. } => planned(&source, &destination, &choice).await,
+                Verb::Copy { .. } => copied(&source, &destination, &choice).await,
+                Verb::Promote { source_lost, .. } => {
+                    let source = (!source_lost).then_some(&source);
+                    promoted(source, &destination, &choice).await
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = stop.cancelled() => {
+                Err(Failure::Failed("stopped; the same command copies the rest".into()))
+            }
+        }
+    })
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(plain(&error.to_string()))
+}
+
+async fn planned(
+    source: &Registry,
+    destination: &Registry,
+    choice: &Choice,
+) -> Result<(), Failure> {
+    let steps = copy::missing(source, destination, choice).await.map_err(failed)?;
+    let lines = steps.iter().map(|step| plain(&step.to_string()) + "\n");
+    say(&(lines.collect::<String>() + &format!("{} steps\n", steps.len())))
+}
+
+async fn copied(source: &Registry, destination: &Registry, choice: &Choice) -> Result<(), Failure> {
+    let mut count = 0_u64;
+    let mut heard = Ok(());
+    let done = copy::copy(source, destination, choice, |step| {
+        count += 1;
+        if heard.is_ok() {
+            heard = say(&(plain(&step.to_string()) + "\n"));
+        }
+    });
+    let done = done.await;
+    done.map_err(|error| failed(format!("{count} steps taken; {error}")))?;
+    heard?;
+    say(&format!("{count} steps taken; the registries are level\n"))
+}
+
+async fn promoted(
+    source: Option<&Registry>,
+    destination: &Registry,
+    choice: &Choice,
+) -> Result<(), Failure> {
+    if let Some(source) = source {
+        let steps = copy::missing(source, destination, choice).await.map_err(failed)?;
+        if !steps.is_empty() {
+            let shown = steps.iter().take(SHOWN_MAX).map(|step| plain(&step.to_string()) + "\n");
+            say(&shown.collect::<String>())?;
+            return Err(failed(format!(
+                "the mode stays: {} steps are missing; run `isolog schema copy` first, or give \
+                 --source-lost",
+                steps.len()
+            )));
+        }
+    }
+    destination.set_mode("READWRITE").await.map_err(failed)?;
+    say("the destination is in mode READWRITE; a subject or context with its own mode keeps it\n")
+}

@@ -1,0 +1,156 @@
+//! Which subjects are copied, and what they are called at the destination.
+//!
+//! It never looks at schemas.
+
+use super::DEFAULT_CONTEXT;
+use super::Name;
+
+/// What stands for the subject's name in a rename format.
+const SUBJECT: &str = "${subject}";
+
+/// Where subjects go (`contextType`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contexts {
+    /// NONE: into the context they have.
+    Same,
+    /// CUSTOM, and AUTO with a name that was made up: into this one, their own behind it.
+    Under(String),
+    /// DEFAULT: into the default context, whatever they have.
+    Default,
+}
+
+/// Which subjects are copied, and under which names.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    subjects: Vec<String>,
+    contexts: Contexts,
+    format: String,
+}
+
+/// Why that is no choice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoChoice {
+    /// Nothing would tell subjects apart.
+    #[error("the rename format must hold ${{subject}}, or all subjects become one")]
+    NoSubject,
+    /// Not a context.
+    #[error("a context's name begins with a dot and has no colon, such as .eu")]
+    NoContext,
+    /// No subject at all.
+    #[error("name the subjects to be copied; * is all of the default context, :*: all of all")]
+    Nothing,
+}
+
+impl Choice {
+    /// `subjects` as of exporters: names, `prefix*`, `:.ctx:prefix*`, `:*:` for all contexts.
+    pub fn new(
+        subjects: Vec<String>,
+        contexts: Contexts,
+        format: Option<String>,
+    ) -> Result<Choice, NoChoice> {
+        let format = format.unwrap_or_else(|| SUBJECT.to_owned());
+        if !format.contains(SUBJECT) {
+            return Err(NoChoice::NoSubject);
+        }
+        if subjects.is_empty() {
+            return Err(NoChoice::Nothing);
+        }
+        match &contexts {
+            Contexts::Under(context) if !context.starts_with('.') || context.contains(':') => {
+                Err(NoChoice::NoContext)
+            }
+            _ => Ok(Choice { subjects, contexts, format }),
+        }
+    }
+
+    /// What a subject of the source is called at the destination; `None` where it stays.
+    pub fn target(&self, source: &Name) -> Option<Name> {
+        let is_taken = self.subjects.iter().any(|pattern| takes(pattern, source));
+        is_taken.then(|| self.renamed(source))
+    }
+
+    /// The name at the destination, of one that is referred to too.
+    pub fn renamed(&self, source: &Name) -> Name {
+        let context = match &self.contexts {
+            Contexts::Same => source.context.clone(),
+            Contexts::Default => DEFAULT_CONTEXT.to_owned(),
+            Contexts::Under(context) if source.context == DEFAULT_CONTEXT => context.clone(),
+            Contexts::Under(context) => {
+                format!("{}{}", context.trim_end_matches('.'), source.context)
+            }
+        };
+        Name { context, subject: self.format.replace(SUBJECT, &source.subject) }
+    }
+
+    /// Whether schemas land where records that carry their ids do not find them.
+    pub fn leaves_default(&self) -> bool {
+        matches!(&self.contexts, Contexts::Under(context) if context != DEFAULT_CONTEXT)
+    }
+}
+
+fn takes(pattern: &str, name: &Name) -> bool {
+    let (is_any, pattern) = match pattern.strip_prefix(":*:") {
+        Some(rest) => (true, Name { context: String::new(), subject: rest.to_owned() }),
+        None => (false, Name::parse(pattern)),
+    };
+    let named = &pattern.subject;
+    let by_prefix = named.strip_suffix('*').or(named.is_empty().then_some(""));
+    (is_any || pattern.context == name.context)
+        && by_prefix.map_or(*named == name.subject, |prefix| name.subject.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(subjects: &[&str], contexts: Contexts, format: Option<&str>) -> Choice {
+        let subjects = subjects.iter().map(|&it| it.to_owned()).collect();
+        Choice::new(subjects, contexts, format.map(str::to_owned)).unwrap()
+    }
+
+    fn target(choice: &Choice, name: &str) -> Option<String> {
+        choice.target(&Name::parse(name)).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn subjects_are_taken_by_name_by_prefix_and_by_context() {
+        let of = |pattern: &str| choice(&[pattern], Contexts::Same, None);
+        for (pattern, taken, left) in [
+            ("orders", "orders", "orders-value"),
+            ("*", "orders", ":.eu:orders"),
+            ("ord*", "orders", "payments"),
+            (":.eu:*", ":.eu:orders", "orders"),
+            (":.eu:", ":.eu:orders", ":.us:orders"),
+            (":*:", ":.eu:orders", ":.eu"),
+            (":*:ord*", "orders", ":.eu:payments"),
+        ] {
+            assert_eq!(target(&of(pattern), taken).as_deref(), Some(taken), "{pattern}");
+            if pattern != ":*:" {
+                assert_eq!(target(&of(pattern), left), None, "{pattern}");
+            }
+        }
+    }
+
+    #[test]
+    fn contexts_and_names_are_changed_as_exporters_do() {
+        let all = |contexts, format| choice(&[":*:"], contexts, format);
+        let under = all(Contexts::Under(".dr".into()), Some("copy.${subject}"));
+        assert_eq!(target(&under, "s").as_deref(), Some(":.dr:copy.s"));
+        assert_eq!(target(&under, ":.eu:s").as_deref(), Some(":.dr.eu:copy.s"));
+        assert!(under.leaves_default());
+        let default = all(Contexts::Default, None);
+        assert_eq!(target(&default, ":.eu:s").as_deref(), Some("s"));
+        assert!(!default.leaves_default());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let of = |subjects: &[&str], contexts, format: Option<&str>| {
+            let subjects = subjects.iter().map(|&it| it.to_owned()).collect();
+            Choice::new(subjects, contexts, format.map(str::to_owned)).err()
+        };
+        assert_eq!(of(&["*"], Contexts::Same, Some("x")), Some(NoChoice::NoSubject));
+        assert_eq!(of(&[], Contexts::Same, None), Some(NoChoice::Nothing));
+        assert_eq!(of(&["*"], Contexts::Under("x".into()), None), Some(NoChoice::NoContext));
+    }
+}

@@ -1,0 +1,384 @@
+//! The steps that make a destination registry hold what a source holds, or why that cannot be.
+//!
+//! It never deletes what was not copied, changes no mode, and gives no step while anything clashes.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Held;
+use super::IMPORT;
+use super::Id;
+use super::Name;
+use super::Place;
+use super::Reference;
+use super::Schema;
+use super::Version;
+use super::World;
+use super::choice::Choice;
+
+/// One call to the destination. Each may be repeated.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Register under this version and id; one that was deleted softly comes back.
+    Register(Name, Version, Id, Box<Schema>),
+    /// Delete softly.
+    SoftDelete(Name, Version),
+    /// Delete for good what is deleted softly.
+    HardDelete(Name, Version),
+    /// Set a subject's own config.
+    PutConfig(Name, Value),
+    /// Take a subject's own config away.
+    DeleteConfig(Name),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Register(name, version, id, schema) => {
+                write!(f, "register {name} version {version} id {id} {}", schema.kind)
+            }
+            Step::SoftDelete(name, version) => write!(f, "delete {name} version {version} softly"),
+            Step::HardDelete(name, version) => write!(f, "delete {name} version {version}"),
+            Step::PutConfig(name, config) => write!(f, "set config of {name} to {config}"),
+            Step::DeleteConfig(name) => write!(f, "delete config of {name}"),
+        }
+    }
+}
+
+/// Why nothing can be copied before somebody decides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Clash {
+    /// A rename is not one to one.
+    #[error("subjects {0} and {1} would both become {2}: choose another rename format or context")]
+    TwoBecomeOne(Name, Name, Name),
+    /// The destination has something else there.
+    #[error("{0} version {1} is another schema at the destination (id {2} there, {3} here)")]
+    OtherSchema(Name, Version, Id, Id),
+    /// The id means something else at the destination.
+    #[error(
+        "id {0} of {1} version {2} belongs to another schema at the destination ({3} version {4}): \
+         copy into a context of its own, or delete that one"
+    )]
+    IdTaken(Id, Name, Version, Name, Version),
+    /// The source contradicts itself.
+    #[error("the source says two things of id {0}: {1} version {2} and {3} version {4}")]
+    Contradiction(Id, Name, Version, Name, Version),
+    /// It would not take ids.
+    #[error(
+        "{0} is in mode {1} at the destination, not IMPORT: PUT /mode/{0} {{\"mode\":\"IMPORT\"}}"
+    )]
+    NotImport(Name, String),
+    /// What is referred to would be missing.
+    #[error("{0} version {1} refers to {2} version {3}, which is not copied: add that subject")]
+    MissingReference(Name, Version, Name, Version),
+    /// References lead back.
+    #[error("{0} version {1} refers to itself, by way of others")]
+    Cycle(Name, Version),
+    /// A deletion that the destination would refuse.
+    #[error("{0} version {1} was deleted at the source, but {2} version {3} refers to it")]
+    StillReferenced(Name, Version, Name, Version),
+    /// More likely lost than deleted.
+    #[error("the source holds no subject any more: nothing is deleted at the destination")]
+    SourceEmpty,
+}
+
+/// What was copied before: places at the destination, and which subject of the source each was.
+pub type Copied = BTreeMap<Place, Name>;
+
+/// The steps in the order in which they can be taken; none if both are level.
+pub fn plan(
+    source: &World,
+    destination: &World,
+    choice: &Choice,
+    copied: &Copied,
+) -> Result<Vec<Step>, BTreeSet<Clash>> {
+    let mut desk = Desk { destination, wanted: BTreeMap::new(), clashes: BTreeSet::new() };
+    desk.want(source, choice);
+    desk.leave_broken();
+    desk.compare_ids();
+    let registered = desk.registered();
+    let order = desk.ordered(&registered);
+    let removed = desk.removed(source, choice, copied);
+    let softly = desk.softly(&registered, &removed);
+    let mut steps = Vec::new();
+    for place in order {
+        let Some(held) = desk.wanted.get(&place).or_else(|| destination.held(&place)) else {
+            continue;
+        };
+        let schema = Box::new(held.schema.clone());
+        steps.push(Step::Register(place.0, place.1, held.id, schema));
+    }
+    for (name, version) in desk.referrers_first(&softly) {
+        steps.push(Step::SoftDelete(name, version));
+    }
+    for (name, version) in desk.referrers_first(&removed) {
+        steps.push(Step::HardDelete(name, version));
+    }
+    steps.extend(configs(source, destination, choice, copied));
+    if source.subjects.is_empty() && !copied.is_empty() {
+        desk.clashes.insert(Clash::SourceEmpty);
+    }
+    if desk.clashes.is_empty() { Ok(steps) } else { Err(desk.clashes) }
+}
+
+struct Desk<'a> {
+    destination: &'a World,
+    /// What is to be at the destination, by its names there.
+    wanted: BTreeMap<Place, Held>,
+    clashes: BTreeSet<Clash>,
+}
+
+impl Desk<'_> {
+    fn want(&mut self, source: &World, choice: &Choice) {
+        let mut names: BTreeMap<Name, &Name> = BTreeMap::new();
+        for (name, subject) in &source.subjects {
+            let Some(target) = choice.target(name) else { continue };
+            if let Some(other) = names.insert(target.clone(), name) {
+                let clash = Clash::TwoBecomeOne(other.clone(), name.clone(), target.clone());
+                self.clashes.insert(clash);
+            }
+            for (version, held) in &subject.versions {
+                let mut held = held.clone();
+                for reference in &mut held.schema.references {
+                    reference.subject = choice.renamed(&reference.subject);
+                }
+                self.wanted.insert((target.clone(), *version), held);
+            }
+        }
+    }
+
+    /// A deleted schema may refer to what is gone for good. No registry takes it, nobody can read
+    /// by it any more, and it must not keep others from being copied.
+    fn leave_broken(&mut self) {
+        let mut broken: BTreeSet<Place> = BTreeSet::new();
+        loop {
+            let more: Vec<Place> = self
+                .wanted
+                .keys()
+                .filter(|it| !broken.contains(*it))
+                .cloned()
+                .chain(self.deleted_there().filter(|it| !broken.contains(it)))
+                .filter(|place| self.is_broken(place, &broken))
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            broken.extend(more);
+        }
+        let is_live = |place: &Place| self.destination.held(place).is_some_and(|it| !it.is_deleted);
+        self.wanted
+            .retain(|place, held| !held.is_deleted || !broken.contains(place) || is_live(place));
+    }
+
+    fn deleted_there(&self) -> impl Iterator<Item = Place> {
+        self.destination.subjects.iter().flat_map(|(name, subject)| {
+            let deleted = subject.versions.iter().filter(|(_, held)| held.is_deleted);
+            deleted.map(|(version, _)| (name.clone(), *version))
+        })
+    }
+
+    fn is_broken(&self, place: &Place, broken: &BTreeSet<Place>) -> bool {
+        self.references(place).iter().map(Reference::place).any(|needed| {
+            let there = self.destination.held(&needed);
+            let is_known = there.is_some() || self.wanted.contains_key(&needed);
+            there.is_none_or(|it| it.is_deleted) && (!is_known || broken.contains(&needed))
+        })
+    }
+
+    /// Each id means one schema in each context, here and there.
+    fn compare_ids(&mut self) {
+        let mut here: BTreeMap<(&str, Id), (&Place, &Schema)> = BTreeMap::new();
+        for (place, held) in &self.wanted {
+            let known = here.entry((&place.0.context, held.id)).or_insert((place, &held.schema));
+            if !known.1.is_same(&held.schema) {
+                let ((name, version), (other, old)) = (place.clone(), known.0.clone());
+                self.clashes.insert(Clash::Contradiction(held.id, other, old, name, version));
+            }
+        }
+        for (name, subject) in &self.destination.subjects {
+            for (version, held) in &subject.versions {
+                let Some((place, schema)) = here.get(&(&*name.context, held.id)) else { continue };
+                let is_place = place.0 == *name && place.1 == *version;
+                if !is_place && !schema.is_same(&held.schema) {
+                    let (theirs, old) = (name.clone(), *version);
+                    let (ours, new) = (*place).clone();
+                    self.clashes.insert(Clash::IdTaken(held.id, ours, new, theirs, old));
+                }
+            }
+        }
+    }
+
+    /// What is to be registered: what is missing or deleted there, and what that refers to.
+    fn registered(&mut self) -> BTreeSet<Place> {
+        let mut registered = BTreeSet::new();
+        for (place, held) in &self.wanted {
+            let there = self.destination.held(place);
+            match there {
+                Some(there) if there.id != held.id || !there.schema.is_same(&held.schema) => {
+                    let (name, version) = place.clone();
+                    self.clashes.insert(Clash::OtherSchema(name, version, there.id, held.id));
+                }
+                Some(there) if !there.is_deleted || held.is_deleted => {}
+                _ => {
+                    registered.insert(place.clone());
+                }
+            }
+        }
+        self.bring_back(&mut registered);
+        for (name, _) in &registered {
+            let mode = self.destination.mode_of(name);
+            if mode != IMPORT {
+                self.clashes.insert(Clash::NotImport(name.clone(), mode.to_owned()));
+            }
+        }
+        registered
+    }
+
+    /// A registry refuses a reference to what is deleted softly, so that comes back for a while.
+    fn bring_back(&mut self, registered: &mut BTreeSet<Place>) {
+        let mut open: Vec<Place> = registered.iter().cloned().collect();
+        while let Some(place) = open.pop() {
+            for needed in self.references(&place).iter().map(Reference::place) {
+                if registered.contains(&needed) {
+                    continue;
+                }
+                match (self.destination.held(&needed), self.wanted.contains_key(&needed)) {
+                    (Some(there), _) if !there.is_deleted => {}
+                    (None, false) => {
+                        let ((name, version), (other, old)) = (place.clone(), needed);
+                        let clash = Clash::MissingReference(name, version, other, old);
+                        self.clashes.insert(clash);
+                    }
+                    _ => {
+                        registered.insert(needed.clone());
+                        open.push(needed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn references(&self, place: &Place) -> Vec<Reference> {
+        let held = self.wanted.get(place).or_else(|| self.destination.held(place));
+        held.map(|held| held.schema.references.clone()).unwrap_or_default()
+    }
+
+    /// What is referred to comes first.
+    fn ordered(&mut self, places: &BTreeSet<Place>) -> Vec<Place> {
+        let order = self.sorted(places);
+        if order.len() < places.len() {
+            let done: BTreeSet<&Place> = order.iter().collect();
+            let left = places.iter().filter(|place| !done.contains(place));
+            self.clashes.extend(left.cloned().map(|(name, version)| Clash::Cycle(name, version)));
+        }
+        order
+    }
+
+    /// Those of `places` that lie in no circle, what is referred to first.
+    fn sorted(&self, places: &BTreeSet<Place>) -> Vec<Place> {
+        let mut waits: BTreeMap<&Place, usize> = BTreeMap::new();
+        let mut referrers: BTreeMap<Place, Vec<&Place>> = BTreeMap::new();
+        for place in places {
+            let needed: BTreeSet<Place> = self
+                .references(place)
+                .iter()
+                .map(Reference::place)
+                .filter(|needed| places.contains(needed))
+                .collect();
+            waits.insert(place, needed.len());
+            for needed in needed {
+                referrers.entry(needed).or_default().push(place);
+            }
+        }
+        let mut ready: BTreeSet<&Place> =
+            waits.iter().filter(|(_, count)| **count == 0).map(|(place, _)| *place).collect();
+        let mut order = Vec::new();
+        while let Some(place) = ready.pop_first() {
+            order.push(place.clone());
+            for referrer in referrers.get(place).into_iter().flatten() {
+                let Some(count) = waits.get_mut(referrer) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(referrer);
+                }
+            }
+        }
+        order
+    }
+
+    fn referrers_first(&self, places: &BTreeSet<Place>) -> Vec<Place> {
+        let mut order = self.sorted(places);
+        order.reverse();
+        order
+    }
+
+    /// What was copied, is still chosen, and is at the source no more.
+    fn removed(&self, source: &World, choice: &Choice, copied: &Copied) -> BTreeSet<Place> {
+        let is_gone = |(place, from): &(&Place, &Name)| {
+            choice.target(from).as_ref() == Some(&place.0)
+                && source.held(&((*from).clone(), place.1)).is_none()
+                && self.destination.held(place).is_some()
+        };
+        copied.iter().filter(is_gone).map(|(place, _)| place.clone()).collect()
+    }
+
+    /// What is to be deleted softly, once all is registered.
+    fn softly(
+        &mut self,
+        registered: &BTreeSet<Place>,
+        removed: &BTreeSet<Place>,
+    ) -> BTreeSet<Place> {
+        let is_live = |place: &Place| {
+            registered.contains(place)
+                || self.destination.held(place).is_some_and(|held| !held.is_deleted)
+        };
+        let deleted = self.wanted.iter().filter(|(_, held)| held.is_deleted);
+        let deleted = deleted.map(|(place, _)| place).chain(removed);
+        let mut softly: BTreeSet<Place> = deleted.filter(|place| is_live(place)).cloned().collect();
+        // one that came back for a while and is nobody's goes again
+        let was = |place: &&Place| self.destination.held(place).is_some_and(|it| it.is_deleted);
+        let lent = registered.iter().filter(|place| !self.wanted.contains_key(*place));
+        softly.extend(lent.filter(was).cloned());
+        self.refuse_referenced(&softly);
+        softly
+    }
+
+    fn refuse_referenced(&mut self, softly: &BTreeSet<Place>) {
+        for (name, subject) in &self.destination.subjects {
+            for (version, held) in &subject.versions {
+                let referrer = (name.clone(), *version);
+                if held.is_deleted || softly.contains(&referrer) {
+                    continue;
+                }
+                for reference in &held.schema.references {
+                    if softly.contains(&reference.place()) {
+                        let (target, old) = reference.place();
+                        let clash = Clash::StillReferenced(target, old, name.clone(), *version);
+                        self.clashes.insert(clash);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn configs(source: &World, destination: &World, choice: &Choice, copied: &Copied) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (name, subject) in &source.subjects {
+        let Some(target) = choice.target(name) else { continue };
+        let there = destination.subjects.get(&target).and_then(|subject| subject.config.as_ref());
+        match (&subject.config, there) {
+            (Some(config), there) if there != Some(config) => {
+                steps.push(Step::PutConfig(target, config.clone()));
+            }
+            (None, Some(_)) if copied.keys().any(|(name, _)| *name == target) => {
+                steps.push(Step::DeleteConfig(target));
+            }
+            _ => {}
+        }
+    }
+    steps
+}

@@ -1,0 +1,10 @@
+//! Schema registries, as they are asked: one client, what it finds there, what it does there.
+//!
+//! It never decides what is copied: `control::schemas` does.
+
+pub mod client;
+pub mod copy;
+pub mod registry;
+
+pub use crate::control::schemas::choice::Choice;
+pub use crate::control::schemas::choice::Contexts;
