@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
@@ -23,6 +24,9 @@ use super::client::Client;
 use super::client::Failed;
 use super::client::plain;
 
+/// What may stand in a path as it is stays so: some registries compare names undecoded.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 /// The most subjects of one registry.
 const SUBJECTS_MAX: usize = 200_000;
 /// The most versions of one subject.
@@ -98,8 +102,10 @@ impl Registry {
 
     async fn subject(&self, name: &Name) -> Result<Subject, Failed> {
         let path = format!("/subjects/{}/versions", encoded(name));
-        let live: BTreeSet<Version> = self.versions(&path).await?.into_iter().collect();
-        let all = self.versions(&format!("{path}?deleted=true")).await?;
+        let live = self.versions(&path).await?.unwrap_or_default();
+        let path = format!("{path}?deleted=true");
+        let why = "the subject is listed, and its versions are not found";
+        let all = self.versions(&path).await?.ok_or_else(|| nonsense(&path, why))?;
         let mut subject = Subject { config: self.config(name).await?, ..Subject::default() };
         for version in all {
             let mut held = self.held(name, version).await?;
@@ -109,13 +115,14 @@ impl Registry {
         Ok(subject)
     }
 
-    async fn versions(&self, path: &str) -> Result<Vec<Version>, Failed> {
+    /// `None` where the registry knows none.
+    async fn versions(&self, path: &str) -> Result<Option<BTreeSet<Version>>, Failed> {
         let answer = match self.0.ask("GET", path, None).await {
-            Err(failed) if failed.is_absent(ABSENT) => return Ok(Vec::new()),
+            Err(failed) if failed.is_absent(ABSENT) => return Ok(None),
             answer => answer?,
         };
         let all = list(path, &answer, VERSIONS_MAX)?.iter();
-        all.map(|it| number(path, it).map(Version)).collect()
+        all.map(|it| number(path, it).map(Version)).collect::<Result<_, _>>().map(Some)
     }
 
     async fn held(&self, name: &Name, version: Version) -> Result<Held, Failed> {
@@ -277,5 +284,5 @@ fn nonsense(path: &str, why: &str) -> Failed {
 }
 
 fn encoded(name: &Name) -> String {
-    utf8_percent_encode(&name.to_string(), NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(&name.to_string(), PLAIN).to_string()
 }

@@ -160,6 +160,7 @@ async fn a_source_that_answers_nonsense_is_named_and_nothing_is_written() {
         ("GET /subjects?", ok(json!({"a": 1})), "is no list"),
         ("GET /subjects?", ok(json!([1])), "a subject is no text"),
         ("GET /subjects?", "endless".to_owned(), "longer than 67108864 bytes"),
+        ("GET /subjects/s/versions?", absent(40401), "is listed, and its versions are not found"),
         ("GET /mode", ok(json!([])), "there is no mode"),
         (version, one(-7, 1), "no number above 0"),
         (version, one(1 << 40, 1), "no number above 0"),
@@ -248,4 +249,19 @@ async fn a_mode_that_was_not_set_is_told() {
     });
     let said = to.await.registry().set_mode("READWRITE").await.unwrap_err().to_string();
     assert!(said.contains("took the mode, and has another one"), "{said}");
+}
+
+#[tokio::test]
+async fn names_are_sent_as_they_are_where_a_path_may_hold_them() {
+    let named = |line: &str, _: usize| match line {
+        _ if line.starts_with("GET /subjects?") => ok(json!([":.eu:a-b_c.d~", "x/y z"])),
+        _ if line.starts_with("GET /subjects/") => ok(json!([])),
+        _ => source(line),
+    };
+    let from = Scripted::open(named).await;
+    from.registry().look(|_| true).await.unwrap();
+    let asked = from.asked();
+    for path in ["/subjects/:.eu:a-b_c.d~/versions", "/subjects/x%2Fy%20z/versions"] {
+        assert!(asked.contains(&format!("GET {path}")), "{asked:?}");
+    }
 }
