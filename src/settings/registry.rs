@@ -134,11 +134,35 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    use crate::settings::trust::Remote;
+    use std::path::PathBuf;
+
+    use crate::settings::trust::Followed;
+
+    /// As text of a file of this machine is trusted.
+    #[derive(Debug)]
+    struct OfFile;
+
+    impl Trust for OfFile {
+        fn follow(&self, _: &str, _: &str) -> Result<Followed, String> {
+            Err("nothing is followed".into())
+        }
+
+        fn place(&self, path: &str) -> Result<PathBuf, String> {
+            Ok(path.into())
+        }
+
+        fn secret(&self, _: &str, text: &str) -> Result<Secret, String> {
+            Ok(Secret::new(text.to_owned()))
+        }
+
+        fn seal(&self, _: &str, _: &str) -> Result<String, String> {
+            Err("nothing is sealed".into())
+        }
+    }
 
     fn read(pairs: &[(&str, &str)]) -> Result<Options, Vec<String>> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        registry(&pairs.collect(), &Remote::default())
+        registry(&pairs.collect(), &OfFile)
     }
 
     #[test]
@@ -167,6 +191,6 @@ mod tests {
         check(&[url, ("basic.auth.credentials.source", "USER_INFO")], "user.info is missing");
         check(&[url, ("bearer.auth.credentials.source", "STATIC_TOKEN")], "token is missing");
         check(&[url, ("basic.auth.user.info", "hunter2")], "USER:PASSWORD");
-        check(&[url, basic], "");
+        check(&[url, basic], "must begin with https://");
     }
 }
