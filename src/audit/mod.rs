@@ -29,6 +29,7 @@ use crate::cluster::ConfigEntries;
 use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
+use crate::cluster::metadata::Topic;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -56,6 +57,51 @@ impl fmt::Debug for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Selection")
     }
+}
+
+/// So many topics that are left out for one reason are named.
+const LEFT_OUT_MAX: usize = 20;
+
+/// What says why a topic is left out.
+type Why = dyn Fn(&TopicName) -> Option<String> + Send + Sync;
+
+/// Why a topic is not mirrored that the link seems to choose; the rule itself is `control`'s.
+#[derive(Clone)]
+pub struct LeftOut(Arc<Why>);
+
+impl LeftOut {
+    /// What `why` says of a topic; `None` where it is mirrored, or nothing speaks of it.
+    pub fn new(why: impl Fn(&TopicName) -> Option<String> + Send + Sync + 'static) -> LeftOut {
+        LeftOut(Arc::new(why))
+    }
+
+    /// A note for each reason, with the topics that are left out for it.
+    pub fn notes(&self, topics: &[Arc<Topic>]) -> Vec<judge::Finding> {
+        let mut by_reason: BTreeMap<String, Vec<&TopicName>> = BTreeMap::new();
+        for topic in topics {
+            if let Some(why) = (self.0)(&topic.name) {
+                by_reason.entry(why).or_default().push(&topic.name);
+            }
+        }
+        by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect()
+    }
+}
+
+impl fmt::Debug for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeftOut")
+    }
+}
+
+/// What is left out for one reason.
+fn left_out(why: &str, mut names: Vec<&TopicName>) -> judge::Finding {
+    names.sort();
+    let shown: Vec<&str> = names.iter().take(LEFT_OUT_MAX).map(|name| name.as_str()).collect();
+    let more = match names.len().saturating_sub(LEFT_OUT_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    judge::Finding::note(format!("left out: {}{more}: {why}", shown.join(", ")))
 }
 
 /// One of the names or prefixes by which a link chooses its topics.
@@ -97,6 +143,8 @@ pub struct LinkOptions {
     pub topics: Selection,
     /// How it chooses them.
     pub patterns: Vec<Pattern>,
+    /// What it leaves out of them, and why.
+    pub left_out: LeftOut,
     /// The consumer groups that it follows; none where it follows none.
     pub groups: Vec<Pattern>,
     /// `replication.factor` of the topics it makes; `None` for the destination's own default.
@@ -157,5 +205,22 @@ pub fn principal(options: &cluster::Options) -> String {
         (Some(login), _) => format!("User:{}", login.user().unwrap_or("<isolog>")),
         // a certificate's name, mapped by rules that only the brokers know
         (None, Some(_)) => "User:<isolog>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_topics_are_counted_and_some_are_named() {
+        let names: Vec<TopicName> =
+            (10..40).map(|at| TopicName::new(&format!("a{at}")).unwrap()).collect();
+        let told =
+            |count: usize| left_out("because", names.iter().rev().take(count).collect()).text;
+        assert_eq!(told(2), "left out: a38, a39: because");
+        let text = told(30);
+        assert!(text.starts_with("left out: a10, a11, ") && !text.contains("a30"), "{text}");
+        assert!(text.ends_with("a29 and 10 more: because"), "{text}");
     }
 }

@@ -59,7 +59,8 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             name: link.name.clone(),
             source: link.source.clone(),
             destination: settings.destination.clone(),
-            patterns: topics.includes().map(audited_pattern).collect(),
+            patterns: topics.includes().filter_map(audited_pattern).collect(),
+            left_out: left_out(&topics),
             groups: link.link.groups.iter().flat_map(audited_groups).collect(),
             topics: audit::Selection::new(move |name| topics.matches(name)),
             replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
@@ -74,13 +75,19 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
     settings.links.iter().map(one).collect()
 }
 
-fn audited_pattern(pattern: &filter::Pattern) -> audit::Pattern {
-    match pattern {
-        filter::Pattern::Literal(name) => {
-            audit::Pattern { text: name.to_string(), is_prefix: false }
-        }
-        filter::Pattern::Prefix(start) => audit::Pattern { text: start.clone(), is_prefix: true },
-    }
+/// Rights under an expression are asked for topic by topic: no ACL has one.
+fn audited_pattern(pattern: &filter::Pattern) -> Option<audit::Pattern> {
+    let (text, is_prefix) = match pattern {
+        filter::Pattern::Literal(name) => (name.to_string(), false),
+        filter::Pattern::Prefix(start) => (start.clone(), true),
+        filter::Pattern::Expression(_) => return None,
+    };
+    Some(audit::Pattern { text, is_prefix })
+}
+
+fn left_out(topics: &filter::TopicFilter) -> audit::LeftOut {
+    let topics = topics.clone();
+    audit::LeftOut::new(move |name| topics.left_out(name).map(|why| why.to_string()))
 }
 
 fn audited_groups(sync: &GroupSync) -> impl Iterator<Item = audit::Pattern> {

@@ -110,12 +110,12 @@ fn what_does_not_fit_together_is_refused() {
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'\nmirror.topics = 'x,orders'",
         "[link.eu] mirror.topics: orders is mirrored by [link.dr] already, and a mirror topic has \
-         one source: leave it out of one of them (auto.create.mirror.topics.filters can EXCLUDE)",
+         one source: leave it out of one of them by mirror.exclude.topics",
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'",
         "[link.eu] mirror.topics: the link mirrors nothing: name topics here, or prefixes ending \
-         in *",
+         in *, or write mirror.pattern",
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1,LOCALHOST:29092'\nmirror.topics = 'x'",

@@ -83,9 +83,17 @@ fn idle(
             name.as_str().strip_prefix(&settings.prefix).is_some_and(|name| name.starts_with(start))
         })
     };
+    let is_of = |pattern: &Pattern, mirror: &TopicName| {
+        let source = mirror.as_str().strip_prefix(&settings.prefix).and_then(TopicName::new);
+        source.is_some_and(|name| pattern.matches(&name))
+    };
     let is_idle = |pattern: &&Pattern| match pattern {
         Pattern::Literal(_) => false,
         Pattern::Prefix(start) => !begins(&matched, start) && !is_mirrored(start),
+        Pattern::Expression(_) => {
+            !known.iter().any(|name| is_of(pattern, name))
+                && !matched.iter().any(|name| pattern.matches(name))
+        }
     };
     let trouble = |pattern: &Pattern| {
         let (code, text) = ("UNKNOWN_TOPIC_OR_PARTITION_ERROR", matches_nothing(pattern, &all));

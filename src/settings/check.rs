@@ -166,6 +166,8 @@ pub struct Desk<'a> {
     /// What is known so far.
     pub checked: Checked,
     problems: Vec<Problem>,
+    /// By which name each property was said in the config itself.
+    said: BTreeMap<&'static str, String>,
     /// The section's file was not read: what is missing may stand there.
     pub is_blind: bool,
 }
@@ -181,7 +183,7 @@ impl<'a> Desk<'a> {
             notes: Vec::new(),
             wrong: Vec::new(),
         };
-        Desk { trust, checked, problems: Vec::new(), is_blind: false }
+        Desk { trust, checked, problems: Vec::new(), said: BTreeMap::new(), is_blind: false }
     }
 
     /// What was not said gets its default; every mistake in the order in which it was made.
@@ -207,17 +209,33 @@ impl<'a> Desk<'a> {
         self.is_sensitive(entry) && !led
     }
 
-    /// The row of that name.
+    /// The row of that name, or of the one that another tool has for it.
     pub fn row(&self, name: &str) -> Option<&'static Property> {
-        table::find(self.checked.scope, name)
+        table::find(self.checked.scope, names::canonical(name))
     }
 
     /// Takes one property.
     pub fn take(&mut self, entry: &Entry, origin: Origin) {
         match self.row(&entry.key) {
+            Some(property) if self.is_twice(property, entry, origin) => {}
             Some(property) => self.read(property, entry, origin),
             None => self.stranger(entry),
         }
+    }
+
+    /// Whether a property was said by another name already, which nobody can mean.
+    fn is_twice(&mut self, property: &'static Property, entry: &Entry, origin: Origin) -> bool {
+        if origin != Origin::Config {
+            return false;
+        }
+        let before = self.said.insert(property.name, entry.key.clone());
+        let other = before.filter(|before| *before != entry.key);
+        if let Some(other) = &other {
+            self.refuse(entry, format!("is said already, as {other}: leave one of them out"));
+        } else if entry.key != property.name {
+            self.note(entry, format!("is taken as {}", property.name));
+        }
+        other.is_some()
     }
 
     fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {

@@ -3,6 +3,7 @@
 //! It never gives out the value of a secret, nor of a name that nobody here knows.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use crate::control::acls::AclFilter;
 use crate::control::acls::filter::AclLine;
@@ -18,6 +19,7 @@ use super::check::Setting;
 use super::names;
 use super::names::Stranger;
 use super::property::Default;
+use super::property::Kind;
 use super::property::Scope;
 use super::table;
 use super::value::Raw;
@@ -115,10 +117,11 @@ pub fn shown(setting: &Setting) -> serde_json::Value {
         Value::Int(number) => (*number).into(),
         Value::Bool(yes) => (*yes).into(),
         Value::Hosts(hosts) => hosts.iter().map(address).collect::<Vec<_>>().join(",").into(),
-        Value::Rules(rules) if setting.property.name == "mirror.topics" => {
-            rules.iter().map(pattern).collect::<Vec<_>>().into()
-        }
-        Value::Rules(rules) => filters(rules).to_string().into(),
+        Value::Rules(rules) => match setting.property.kind {
+            Kind::TopicFilters => filters(rules).to_string().into(),
+            Kind::Expression(_) => rules.iter().map(pattern).collect::<String>().into(),
+            _ => rules.iter().map(pattern).collect::<Vec<_>>().into(),
+        },
         Value::Groups(rules) => group_filters(rules).to_string().into(),
         Value::Acls(filter) => acls(filter).to_string().into(),
         Value::Words(words) => words.join(",").into(),
@@ -135,10 +138,7 @@ fn address((host, port): &(String, u16)) -> String {
 }
 
 fn pattern(rule: &Rule) -> String {
-    match &rule.pattern {
-        Pattern::Literal(name) => name.to_string(),
-        Pattern::Prefix(start) => format!("{start}*"),
-    }
+    rule.pattern.to_string()
 }
 
 fn filters(rules: &[Rule]) -> serde_json::Value {
@@ -147,6 +147,8 @@ fn filters(rules: &[Rule]) -> serde_json::Value {
             Pattern::Literal(name) => (name.as_str(), "LITERAL"),
             Pattern::Prefix(start) if start.is_empty() => ("*", "LITERAL"),
             Pattern::Prefix(start) => (start.as_str(), "PREFIXED"),
+            // no line of this JSON can be one
+            Pattern::Expression(_) => return serde_json::Value::Null,
         };
         filter(name, pattern, rule.verdict)
     };
@@ -205,6 +207,7 @@ fn entry(
     is_read_only: bool,
     is_sensitive: bool,
 ) -> ConfigEntry {
+    let aliases = names::aliases(name).map(str::to_owned);
     ConfigEntry {
         name: name.to_owned(),
         value,
@@ -212,7 +215,7 @@ fn entry(
         is_read_only,
         is_sensitive,
         source: if is_said { SAID } else { DEFAULT },
-        synonyms: vec![name.to_owned()],
+        synonyms: iter::once(name.to_owned()).chain(aliases).collect(),
     }
 }
 

@@ -133,6 +133,7 @@ impl Defaults {
     ) -> Result<BTreeMap<String, String>, Vec<Problem>> {
         let (mut kept, mut problems) = (BTreeMap::new(), Vec::new());
         for (name, text) in configs {
+            let name = &names::canonical(name).to_owned();
             let row = table::find(Scope::Commanded, name);
             let is_open = match row {
                 Some(row) => !row.sensitive,
@@ -390,6 +391,61 @@ mod tests {
         let empty = LinkSettings::parse(&LinkName("dr".into()), &BTreeMap::new(), &defaults());
         let said: Vec<String> = empty.unwrap_err().iter().map(Problem::to_string).collect();
         assert_eq!(said, ["bootstrap.servers: is missing"]);
+    }
+
+    #[test]
+    fn topics_are_chosen_by_name_prefix_and_expression_and_left_out_the_same_ways() {
+        let matching = |more: &[(&str, &str)], name: &str| {
+            settings(more).link.topics.matches(&crate::ids::TopicName::new(name).unwrap())
+        };
+        let some = [
+            ("mirror.topics", "a,b.*"),
+            ("mirror.pattern", "(west|east)\\..*"),
+            ("mirror.exclude.topics", "b.x*"),
+            ("mirror.exclude.pattern", ".*\\.tmp"),
+        ];
+        for (name, is_mirrored) in [
+            ("a", true),
+            ("b.c", true),
+            ("b.xy", false),
+            ("west.a", true),
+            ("west.a.tmp", false),
+            ("b.tmp", false),
+            ("north.a", false),
+            ("west.app-changelog", false),
+        ] {
+            assert_eq!(matching(&some, name), is_mirrored, "{name}");
+        }
+        check(
+            &[("mirror.pattern", "a(")],
+            "mirror.pattern = \"a(\": \"a(\" is no regular expression: unclosed group",
+        );
+        let long = "x".repeat(64 * 1024 + 1);
+        let said = parse(&[("mirror.exclude.pattern", &long)]).unwrap_err();
+        assert!(said[0].ends_with("at most 65536 bytes, such as (west|east)\\..*"), "{said:?}");
+    }
+
+    #[test]
+    fn names_of_replicator_are_taken_as_ours_and_kept_as_ours() {
+        let (dr, notes) = parse(&[
+            ("topic.whitelist", "a,b"),
+            ("topic.regex", "c.*"),
+            ("topic.blacklist", "cx"),
+            ("link.prefix", "w."),
+        ])
+        .unwrap();
+        let matches =
+            |name: &str| dr.link.topics.matches(&crate::ids::TopicName::new(name).unwrap());
+        assert!(matches("a") && matches("c1") && !matches("cx") && !matches("d"));
+        assert_eq!(dr.link.prefix, "w.");
+        assert!(notes.contains(&"topic.regex: is taken as mirror.pattern".to_owned()));
+        check(
+            &[("mirror.topics", "a"), ("topic.whitelist", "b")],
+            "topic.whitelist: is said already, as mirror.topics: leave one of them out",
+        );
+        let sent = BTreeMap::from([("topic.regex".to_owned(), "c.*".to_owned())]);
+        let kept = defaults().kept(&sent).unwrap();
+        assert_eq!(kept, BTreeMap::from([("mirror.pattern".into(), "c.*".into())]));
     }
 
     #[test]
@@ -674,6 +730,7 @@ mod tests {
             | Kind::Words(words)
             | Kind::WordsButOld(words, _) => first_of(words),
             Kind::Hosts => Some("other:1".into()),
+            Kind::Expression(_) => Some("x.*".into()),
             Kind::TopicFilters => Some("{\"topicFilters\":[]}".into()),
             Kind::GroupFilters => Some(ALL_GROUPS.into()),
             Kind::AclFilters => Some("{\"aclFilters\":[]}".into()),

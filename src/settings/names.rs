@@ -12,6 +12,28 @@ use super::table::of;
 /// links have which are created over REST.
 const LATER: &[&str] = &["local."];
 
+/// Names that other tools have for a property of ours (Replicator's, Cluster Linking's older one),
+/// and those that TOML cannot have beside `mirror.topics`, which is no table there.
+const ALIASES: &[(&str, &str)] = &[
+    ("link.prefix", "cluster.link.prefix"),
+    ("mirror.topics.exclude", "mirror.exclude.topics"),
+    ("mirror.topics.exclude.pattern", "mirror.exclude.pattern"),
+    ("mirror.topics.pattern", "mirror.pattern"),
+    ("topic.blacklist", "mirror.exclude.topics"),
+    ("topic.regex", "mirror.pattern"),
+    ("topic.whitelist", "mirror.topics"),
+];
+
+/// The name that a property has here, whoever named it.
+pub fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, ours)| *ours)
+}
+
+/// The names that other tools have for it.
+pub fn aliases(name: &str) -> impl Iterator<Item = &'static str> {
+    ALIASES.iter().filter(move |(_, ours)| *ours == name).map(|(alias, _)| *alias)
+}
+
 /// Cluster Linking's names that mean nothing in a link of isolog, and what governs instead: a file
 /// or a script that has them can be taken as it is.
 const IDLE: &[(&str, &str)] = &[
@@ -322,8 +344,14 @@ mod tests {
 
     #[test]
     fn no_name_is_both_a_property_and_a_stranger() {
+        for (alias, ours) in ALIASES {
+            assert!(table::all().any(|property| property.name == *ours), "{ours}");
+            assert_eq!(canonical(alias), *ours);
+            assert!(table::all().all(|property| property.name != *alias), "{alias}");
+        }
         for property in table::all() {
             let name = property.name;
+            assert_eq!(canonical(name), name);
             let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
             let idle = IDLE.iter().map(|(idle, _)| idle);
             assert!(!LATER.iter().chain(UNUSED).chain(idle).any(named), "{name}");

@@ -57,6 +57,8 @@ pub enum Kind {
     Hosts,
     /// Topic names and prefixes ending in `*`, separated by commas or as an array.
     Topics,
+    /// A regular expression of up to so many bytes that whole topic names match.
+    Expression(usize),
     /// Cluster Linking's JSON of topic filters.
     TopicFilters,
     /// Cluster Linking's JSON of group filters.
@@ -101,6 +103,9 @@ impl fmt::Display for Kind {
             Kind::Addresses => f.write_str("host names, *.domain and ranges such as 10.0.0.0/8"),
             Kind::Hosts => f.write_str("host:port, several separated by commas or as an array"),
             Kind::Topics => f.write_str("topic names, or prefixes ending in *, as an array"),
+            Kind::Expression(most) => {
+                write!(f, "a regular expression of at most {most} bytes, such as (west|east)\\..*")
+            }
             Kind::TopicFilters => f.write_str("Cluster Linking's JSON, {\"topicFilters\": [...]}"),
             Kind::GroupFilters => f.write_str("Cluster Linking's JSON, {\"groupFilters\": [...]}"),
             Kind::AclFilters => f.write_str("Cluster Linking's JSON, {\"aclFilters\": [...]}"),

@@ -2,6 +2,7 @@
 //!
 //! It never judges a value alone; a property that was wrong already is passed over.
 
+use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
 use crate::control::task::groups::GroupFilter;
 
@@ -53,6 +54,11 @@ pub fn topics(link: &Checked) -> Option<TopicFilter> {
         _ => Some(Vec::new()),
     };
     let mut all = rules("mirror.topics")?;
+    all.extend(rules("mirror.pattern")?);
+    for name in ["mirror.exclude.topics", "mirror.exclude.pattern"] {
+        let excludes = rules(name)?.into_iter().map(|rule| Rule::exclude(rule.pattern));
+        all.extend(excludes);
+    }
     let filters = rules("auto.create.mirror.topics.filters")?;
     if link.value("auto.create.mirror.topics.enable")? == &Value::Bool(true) {
         all.extend(filters);
@@ -219,7 +225,8 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
         && topics(link).is_some_and(|topics| !topics.includes_anything())
     {
         // a link that is created over REST gets its mirror topics by order as well
-        let text = "the link mirrors nothing: name topics here, or prefixes ending in *";
+        let text = "the link mirrors nothing: name topics here, or prefixes ending in *, or write \
+                    mirror.pattern";
         problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
     }
     problems
@@ -254,7 +261,7 @@ fn topics_twice<'a>(links: impl Iterator<Item = &'a Checked>) -> Vec<Problem> {
         if let Some((other, shared)) = other {
             let text = format!(
                 "{shared} is mirrored by [{}] already, and a mirror topic has one source: leave it \
-                 out of one of them (auto.create.mirror.topics.filters can EXCLUDE)",
+                 out of one of them by mirror.exclude.topics",
                 other.name
             );
             problems.push(Problem::at(link.place(), Some("mirror.topics"), text));

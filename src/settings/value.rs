@@ -15,6 +15,7 @@ use crate::control::acls::Permission;
 use crate::control::acls::ResourceType;
 use crate::control::acls::filter::AclLine as Line;
 use crate::control::acls::filter::PatternFilter;
+use crate::control::filter::Expression;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
@@ -143,6 +144,7 @@ impl Value {
             Kind::Prefix(most) => prefix(raw, most).ok_or_else(must),
             Kind::Hosts => hosts(raw),
             Kind::Topics => topics(raw),
+            Kind::Expression(most) => expression(raw, most),
             Kind::TopicFilters => filters(raw),
             Kind::GroupFilters => group_filters(raw),
             Kind::AclFilters => acls(raw),
@@ -297,6 +299,17 @@ fn topics(raw: &Raw) -> Result<Value, String> {
         }
     }
     if wrong.is_empty() { Ok(Value::Rules(rules)) } else { Err(wrong.join("; ")) }
+}
+
+/// Nothing for an empty one: it would match nothing.
+fn expression(raw: &Raw, most: usize) -> Result<Value, String> {
+    let must = || format!("must be {}", Kind::Expression(most));
+    let text = raw.text().filter(|text| text.len() <= most).ok_or_else(must)?;
+    if text.is_empty() {
+        return Ok(Value::Rules(Vec::new()));
+    }
+    let pattern = Pattern::Expression(Expression::parse(&text)?);
+    Ok(Value::Rules(vec![Rule::include(pattern)]))
 }
 
 fn listen(raw: &Raw) -> Result<Value, String> {

@@ -164,6 +164,7 @@ impl Topics {
         let idle = self.filter.includes().filter(|pattern| match pattern {
             Pattern::Literal(_) => false,
             Pattern::Prefix(start) => !begins(&names, start),
+            Pattern::Expression(_) => !names.iter().any(|name| pattern.matches(name)),
         });
         idle.map(|pattern| trouble::matches_nothing(pattern, &all)).collect()
     }

@@ -12,6 +12,7 @@ use crate::settings::describe::describe;
 use crate::settings::link::Defaults;
 use crate::settings::link::LinkSettings;
 use crate::settings::link::refused;
+use crate::settings::names::canonical;
 
 use super::Api;
 use super::Reply;
@@ -50,7 +51,7 @@ fn check_names(names: &[&str]) -> Result<(), Problem> {
         let text = format!("One request changes {CONFIGS_MAX} configs at most.");
         return Err(Problem::malformed(text));
     }
-    let mut sorted = names.to_vec();
+    let mut sorted: Vec<&str> = names.iter().map(|name| canonical(name)).collect();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Problem::malformed(format!("Config {} stands twice.", shown(pair[0])))),
@@ -95,6 +96,8 @@ async fn change(
     is_dry: bool,
 ) -> Result<Reply, Problem> {
     let link = api.known_link(asked)?;
+    let ours = |(name, value): (String, Option<String>)| (canonical(&name).to_owned(), value);
+    let changes: BTreeMap<_, _> = changes.into_iter().map(ours).collect();
     for tried in 1.. {
         let seen = api.orders.registry.seen();
         let row = seen.links.get(&link).map(|link| &link.row);

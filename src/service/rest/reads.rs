@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::control::topic::Status;
 use crate::ids::TopicName;
+use crate::settings::names::canonical;
 
 use super::answers::Place;
 use super::configs;
@@ -64,7 +65,7 @@ pub fn answer(
         }
         Call::GetConfig => {
             let link = link(asked, all)?;
-            let name = asked.param("config_name");
+            let name = canonical(asked.param("config_name"));
             let configs = configs::of(&link, all);
             let config = configs.iter().find(|config| config.name == name).ok_or_else(|| {
                 let text = format!("Cluster link '{}' has no config {}.", link.name, shown(name));

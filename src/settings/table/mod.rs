@@ -19,6 +19,8 @@ use self::security::SERVICE_SECURITY;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const LINK: &[Scope] = &[Scope::Link];
+/// The longest expression that chooses topics: thousands of names side by side.
+const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 const ON_SERVICE: &[Scope] = &[Scope::Service];
 const PROCESS: &[Scope] = &[Scope::Process];
 
@@ -208,9 +210,36 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Effect::Replan,
         Kind::Topics,
         Default::Is(""),
-        "Which topics are mirrored: names, or prefixes ending in *; \"*\" is all. Internal topics \
-         (__*, _schemas*, _confluent*) are mirrored only when named, or when the prefix itself \
-         begins so; the brokers' own logs and isolog's journal never.",
+        "Which topics are mirrored: names, or prefixes ending in *; \"*\" is all. Left out unless \
+         named, or unless the prefix itself spells it: __*, _schemas*, _confluent*, *-changelog, \
+         *-repartition, *.internal, *-internal, heartbeats, connect-configs, connect-offsets, \
+         connect-status. The brokers' own logs and isolog's journal are never mirrored.",
+    ),
+    plain(
+        "mirror.pattern",
+        LINK,
+        Effect::Replan,
+        Kind::Expression(EXPRESSION_BYTES_MAX),
+        Default::Is(""),
+        "The topics whose whole name matches are mirrored too. The syntax is RE2's, which is \
+         Java's without looking around and back references. What mirror.topics leaves out is left \
+         out here unless the expression spells it, as .*-changelog does.",
+    ),
+    plain(
+        "mirror.exclude.topics",
+        LINK,
+        Effect::Replan,
+        Kind::Topics,
+        Default::Is(""),
+        "Topics that are not mirrored, whatever includes them: names, or prefixes ending in *.",
+    ),
+    plain(
+        "mirror.exclude.pattern",
+        LINK,
+        Effect::Replan,
+        Kind::Expression(EXPRESSION_BYTES_MAX),
+        Default::Is(""),
+        "Topics whose whole name matches are not mirrored, whatever includes them.",
     ),
     plain(
         "auto.create.mirror.topics.enable",

@@ -1,99 +1,19 @@
-//! Which topics of a source a link mirrors: include and exclude, literal and prefix.
+//! Which topics of a source a link mirrors: include and exclude, by name, prefix and expression.
 //!
 //! It never asks a cluster; a filter is a value, and matching is a pure function of a name.
+
+mod pattern;
+mod unnamed;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::TopicName;
 
-/// The brokers' own logs: a copy of one of them would be obeyed by the destination.
-const NEVER: &[&str] = &[
-    "__consumer_offsets",
-    "__transaction_state",
-    "__share_group_state",
-    "__cluster_metadata",
-    "__remote_log_metadata",
-];
-/// isolog's own journal (`link::journal::TOPIC`): a copy of another one's would be obeyed too.
-const JOURNAL: &str = "__isolog";
-
-/// How internal topics begin (Kafka's, Schema Registry's, Confluent's): skipped unless named.
-const INTERNAL: &[&str] = &["__", "_schemas", "_confluent"];
-
-/// What a rule compares a topic's name with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pattern {
-    /// Exactly this topic.
-    Literal(TopicName),
-    /// Every topic that begins so; the empty prefix is every topic.
-    Prefix(String),
-}
-
-impl Pattern {
-    /// Reads `orders`, `payments.*` or `*`; the error says what is wrong with the text.
-    pub fn parse(text: &str) -> Result<Pattern, String> {
-        match text.strip_suffix('*') {
-            Some(start) => Pattern::prefix(start),
-            None => Pattern::literal(text),
-        }
-    }
-
-    /// The pattern of one topic; the brokers' own logs are refused.
-    pub fn literal(name: &str) -> Result<Pattern, String> {
-        if let Some(whose) = owner(name) {
-            return Err(format!("{name:?} is {whose} and is never mirrored"));
-        }
-        let legal = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'";
-        let bad = || {
-            let hint = expression(name);
-            format!("{name:?} is no topic name ({legal}) and no prefix ending in *{hint}")
-        };
-        TopicName::new(name).map(Pattern::Literal).ok_or_else(bad)
-    }
-
-    /// The pattern of all topics that begin with `start`.
-    pub fn prefix(start: &str) -> Result<Pattern, String> {
-        let legal = start.is_empty() || start == "." || start == ".." || is_topic(start);
-        legal
-            .then(|| Pattern::Prefix(start.to_owned()))
-            .ok_or_else(|| format!("no topic name begins with {start:?}{}", expression(start)))
-    }
-
-    fn matches(&self, name: &TopicName) -> bool {
-        match self {
-            Pattern::Literal(topic) => topic == name,
-            Pattern::Prefix(start) => name.as_str().starts_with(start.as_str()),
-        }
-    }
-
-    /// Whether this pattern may include an internal topic: it must show that it means one.
-    fn names_internal(&self) -> bool {
-        match self {
-            Pattern::Literal(_) => true,
-            Pattern::Prefix(start) => is_internal(start),
-        }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Pattern::Literal(topic) => write!(f, "{topic}"),
-            Pattern::Prefix(start) => write!(f, "{start}*"),
-        }
-    }
-}
-
-/// What to say of something that is meant for a regular expression, as MirrorMaker has them.
-fn expression(text: &str) -> &'static str {
-    match text.contains(['\\', '[', ']', '(', ')', '|', '^', '$', '+', '?', '*']) {
-        true => {
-            "; regular expressions are not taken: name each topic, or write how names begin and a *"
-        }
-        false => "",
-    }
-}
+pub use pattern::Expression;
+pub use pattern::Pattern;
+pub use unnamed::Unnamed;
+pub use unnamed::owner;
 
 /// Whether one of the names begins so.
 pub fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
@@ -109,6 +29,11 @@ pub fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
 /// for a regular expression, as MirrorMaker has them.
 pub fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> String {
     let subject = pattern.to_string();
+    if matches!(pattern, Pattern::Expression(_)) {
+        return "no topic of the source has a name that matches it from the first to the last \
+                letter, or none that may be described"
+            .to_owned();
+    }
     let mut text = "no topic of the source begins so, or none that may be described".to_owned();
     match subject.strip_suffix(".*") {
         None => {}
@@ -125,20 +50,38 @@ pub fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> String {
     text
 }
 
-/// Whose log a topic is that no order and no filter may touch; `None` for all others.
-pub fn owner(name: &str) -> Option<&'static str> {
-    match name {
-        JOURNAL => Some("isolog's own journal"),
-        _ => NEVER.contains(&name).then_some("the brokers' own log"),
+/// How names begin that both patterns may match, as far as their first letters tell.
+fn common_starts(ours: &Pattern, its: &Pattern) -> impl Iterator<Item = String> {
+    let (ours, its) = (ours.starts(), its.starts());
+    let longer = |one: &str, two: &str| match (one.starts_with(two), two.starts_with(one)) {
+        (true, _) => Some(one.to_owned()),
+        (_, true) => Some(two.to_owned()),
+        _ => None,
+    };
+    ours.into_iter().flat_map(move |one| {
+        let both: Vec<String> = its.iter().filter_map(|two| longer(&one, two)).collect();
+        both
+    })
+}
+
+/// Why a topic is not mirrored although a rule includes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Another rule excludes it.
+    Excluded(Pattern),
+    /// It is of a kind that must be named.
+    Unnamed(&'static Unnamed),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeftOut::Excluded(pattern) => write!(f, "{pattern} excludes it"),
+            LeftOut::Unnamed(kind) => {
+                write!(f, "{kind}: name it in mirror.topics to mirror it all the same")
+            }
+        }
     }
-}
-
-fn is_topic(text: &str) -> bool {
-    TopicName::new(text).is_some()
-}
-
-fn is_internal(name: &str) -> bool {
-    INTERNAL.iter().any(|start| name.starts_with(start))
 }
 
 /// What a rule says about the topics it matches.
@@ -164,6 +107,11 @@ impl Rule {
     pub fn include(pattern: Pattern) -> Rule {
         Rule { pattern, verdict: Verdict::Include }
     }
+
+    /// A rule that excludes `pattern`.
+    pub fn exclude(pattern: Pattern) -> Rule {
+        Rule { pattern, verdict: Verdict::Exclude }
+    }
 }
 
 /// The topics of one link. An exclude wins over every include; the order of rules has no meaning.
@@ -178,20 +126,42 @@ impl TopicFilter {
         TopicFilter { rules }
     }
 
-    /// Whether the topic is mirrored. Internal topics need a literal rule or a prefix that itself
-    /// begins like one; the brokers' own logs and isolog's journal are never mirrored.
+    /// Whether the topic is mirrored. Topics that are left out unless they are named need a literal
+    /// rule, or one that spells what shows their kind; the brokers' own logs and isolog's journal
+    /// are never mirrored.
     pub fn matches(&self, name: &TopicName) -> bool {
+        let kind = Unnamed::of(name.as_str());
+        let means = |rule: &Rule| kind.is_none_or(|kind| rule.pattern.names(kind));
+        owner(name.as_str()).is_none()
+            && self.including(name).any(means)
+            && self.excluding(name).is_none()
+    }
+
+    /// Why a topic is not mirrored although a rule includes it; `None` where it is, where no rule
+    /// speaks of it, and for what is never mirrored: nobody means that.
+    pub fn left_out(&self, name: &TopicName) -> Option<LeftOut> {
+        self.including(name).next()?;
         if owner(name.as_str()).is_some() {
-            return false;
+            return None;
         }
-        let internal = is_internal(name.as_str());
-        let includes = |rule: &Rule| {
-            rule.verdict == Verdict::Include
-                && rule.pattern.matches(name)
-                && (!internal || rule.pattern.names_internal())
-        };
-        let excludes = |rule: &Rule| rule.verdict == Verdict::Exclude && rule.pattern.matches(name);
-        self.rules.iter().any(includes) && !self.rules.iter().any(excludes)
+        if let Some(rule) = self.excluding(name) {
+            return Some(LeftOut::Excluded(rule.pattern.clone()));
+        }
+        let kind = Unnamed::of(name.as_str())?;
+        let is_meant = self.including(name).any(|rule| rule.pattern.names(kind));
+        (!is_meant).then_some(LeftOut::Unnamed(kind))
+    }
+
+    fn including<'a>(&'a self, name: &'a TopicName) -> impl Iterator<Item = &'a Rule> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.verdict == Verdict::Include && rule.pattern.matches(name))
+    }
+
+    fn excluding(&self, name: &TopicName) -> Option<&Rule> {
+        let excludes =
+            |rule: &&Rule| rule.verdict == Verdict::Exclude && rule.pattern.matches(name);
+        self.rules.iter().find(excludes)
     }
 
     /// The topics that are included by their whole name and not excluded, in the rules' order.
@@ -210,27 +180,30 @@ impl TopicFilter {
     }
 
     fn shared(&self, other: &TopicFilter, ours: &Pattern, its: &Pattern) -> Option<String> {
-        let both = match (ours, its) {
-            (Pattern::Literal(name), pattern) | (pattern, Pattern::Literal(name)) => {
-                let is_shared = pattern.matches(name) && self.matches(name) && other.matches(name);
-                return is_shared.then(|| name.to_string());
-            }
-            (Pattern::Prefix(one), Pattern::Prefix(two)) if one.starts_with(two.as_str()) => one,
-            (Pattern::Prefix(one), Pattern::Prefix(two)) if two.starts_with(one.as_str()) => two,
-            _ => return None,
-        };
-        if is_internal(both) && !(ours.names_internal() && its.names_internal()) {
-            return None;
+        if let (Pattern::Literal(name), pattern) | (pattern, Pattern::Literal(name)) = (ours, its) {
+            let is_shared = pattern.matches(name) && self.matches(name) && other.matches(name);
+            return is_shared.then(|| name.to_string());
         }
-        let is_excluded = self.excludes_all(both) || other.excludes_all(both);
-        (!is_excluded).then(|| format!("{both}*"))
+        let starts = common_starts(ours, its).find(|start| {
+            // a kind that both would have to show, and one of them does not
+            let kind = Unnamed::of_all(start);
+            let is_meant = kind.is_none_or(|kind| ours.names(kind) && its.names(kind));
+            let excludes = |filter: &TopicFilter| filter.excludes_all(ours, its, start);
+            is_meant && !excludes(self) && !excludes(other)
+        });
+        let is_exact = matches!((ours, its), (Pattern::Prefix(_), Pattern::Prefix(_)));
+        starts.map(|start| match is_exact {
+            true => format!("{start}*"),
+            false => format!("what both {ours} and {its} may match"),
+        })
     }
 
-    /// Whether a rule excludes every topic that begins with `start`.
-    fn excludes_all(&self, start: &str) -> bool {
+    /// Whether a rule excludes every topic that both patterns include; these begin with `start`.
+    fn excludes_all(&self, ours: &Pattern, its: &Pattern, start: &str) -> bool {
         let excludes = self.rules.iter().filter(|rule| rule.verdict == Verdict::Exclude);
         excludes.into_iter().any(|rule| match &rule.pattern {
             Pattern::Prefix(prefix) => start.starts_with(prefix.as_str()),
+            Pattern::Expression(_) => rule.pattern == *ours || rule.pattern == *its,
             Pattern::Literal(_) => false,
         })
     }
@@ -298,8 +271,79 @@ mod tests {
         check(&all, &["orders", "_mine"], &["__mine", "_schemas", "_confluent-metrics"]);
         check(&filter(&["_schemas"], &[]), &["_schemas"], &["_schemas_2"]);
         check(&filter(&["_confluent-ksql*"], &[]), &["_confluent-ksql-1"], &["_confluent-m"]);
-        check(&filter(&["__*"], &[]), &["__mine"], NEVER);
+        check(&filter(&["__*"], &[]), &["__mine"], unnamed::NEVER);
         check(&filter(&["__*"], &[]), &[], &["__isolog"]);
+    }
+
+    #[test]
+    fn what_applications_and_tools_keep_for_themselves_must_be_named() {
+        const THEIRS: &[&str] = &[
+            "app-store-changelog",
+            "app-store-repartition",
+            "mm2-offsets.west.internal",
+            "mm2-offset-syncs.west-internal",
+            "heartbeats",
+            "connect-configs",
+            "connect-offsets",
+            "connect-status",
+        ];
+        check(&filter(&["*", "app*", "connect-*", "heart*"], &[]), &["app-changelogs"], THEIRS);
+        for name in THEIRS {
+            check(&filter(&[name], &[]), &[name], &[]);
+            check(&filter(&["*", name], &[]), &[name, "orders"], &[]);
+        }
+        check(&filter(&["heartbeats*"], &[]), &["heartbeats", "heartbeats.west"], &[]);
+        let spelt = expressions(&["app-.*-changelog", "mm2.*\\.internal"], &[]);
+        check(&spelt, &[THEIRS[0], THEIRS[2]], &[THEIRS[1], THEIRS[3]]);
+        check(&expressions(&[".*"], &[]), &["orders"], THEIRS);
+    }
+
+    #[test]
+    fn why_a_topic_is_left_out_is_known() {
+        let all = filter(&["*", "secret.a"], &["secret*"]);
+        let why =
+            |name: &str| all.left_out(&TopicName::new(name).unwrap()).map(|why| why.to_string());
+        assert_eq!(why("orders"), None);
+        assert_eq!(why("secret.a").unwrap(), "secret* excludes it");
+        assert_eq!(why("__consumer_offsets"), None);
+        assert_eq!(
+            why("app-x-changelog").unwrap(),
+            "its name ends in -changelog (the state of a Streams application, which makes its \
+             own): name it in mirror.topics to mirror it all the same"
+        );
+        let name = TopicName::new("x").unwrap();
+        assert_eq!(filter(&["a"], &["x"]).left_out(&name), None, "nothing includes it");
+    }
+
+    fn expressions(include: &[&str], exclude: &[&str]) -> TopicFilter {
+        let rule = |verdict| {
+            move |text: &&str| {
+                let pattern = Pattern::Expression(Expression::parse(text).unwrap());
+                Rule { pattern, verdict }
+            }
+        };
+        let included = include.iter().map(rule(Verdict::Include));
+        TopicFilter::new(included.chain(exclude.iter().map(rule(Verdict::Exclude))).collect())
+    }
+
+    #[test]
+    fn what_expressions_may_share_with_others_is_no_secret() {
+        let share = |ours: &TopicFilter, its: &TopicFilter| {
+            assert_eq!(ours.overlap(its).is_some(), its.overlap(ours).is_some());
+            ours.overlap(its)
+        };
+        let west = expressions(&["west\\..*"], &[]);
+        assert_eq!(share(&west, &expressions(&["east\\..*"], &[])), None);
+        assert_eq!(share(&west, &filter(&["east.*", "west"], &[])), None);
+        assert_eq!(share(&west, &filter(&["west.a"], &[])), Some("west.a".into()));
+        let text = "what both west\\..* and west.a* may match";
+        assert_eq!(share(&west, &filter(&["west.a*"], &[])), Some(text.into()));
+        assert!(share(&west, &expressions(&[".*\\.a"], &[])).is_some());
+        assert_eq!(share(&west, &expressions(&[".*\\.a"], &["west\\..*"])), None);
+        assert_eq!(share(&west, &filter(&["*"], &["west.*"])), None);
+        let two = expressions(&["(a|b).*"], &[]);
+        assert!(share(&two, &filter(&["*"], &["a*"])).is_some(), "b is shared");
+        assert!(share(&filter(&["*"], &[]), &filter(&["x-changelog*"], &[])).is_some());
     }
 
     #[test]
@@ -309,7 +353,7 @@ mod tests {
         }
         for expression in ["orders\\..*", "orders|users", "^orders", "orders\\.eu", "[a-z]*"] {
             let text = Pattern::parse(expression).unwrap_err();
-            assert!(text.contains("regular expressions are not taken"), "{expression}: {text}");
+            assert!(text.contains("mirror.pattern takes one"), "{expression}: {text}");
         }
         let text = Pattern::parse("__transaction_state").unwrap_err();
         assert_eq!(text, "\"__transaction_state\" is the brokers' own log and is never mirrored");
