@@ -113,9 +113,10 @@ pub async fn compare(
         if whose(&copy, writer) == Whose::Seal {
             return Ok(Found { tail: Tail::Sealed(Some(copy.base_offset())), ..found });
         }
+        let is_prefix = is_front(&copy) && destination.begins_with_front().await?;
         if step == 0 {
             found.timestamp = copy.max_timestamp();
-            found.is_prefix = is_front(&copy) && destination.begins_with_front().await?;
+            found.is_prefix = is_prefix;
         }
         if last < source.start {
             // Nothing can vouch for what somebody else wrote there.
@@ -124,7 +125,7 @@ pub async fn compare(
             }
             break;
         }
-        let original = source.original(&copy).await?;
+        let original = source.original_of(&copy, is_prefix).await?;
         match judge(&original, &copy, writer) {
             Verdict::Unlike => differs = Some(copy.base_offset()),
             Verdict::Equal | Verdict::Incomparable if step == 0 => {
@@ -161,6 +162,17 @@ impl LogEye<'_> {
     async fn begins_with_front(&mut self) -> Result<bool, LookError> {
         let seen = self.look(self.start).await?;
         Ok(seen.batches.first().is_some_and(is_front))
+    }
+
+    /// As `original`; nothing of the source is what stood where the mirror had not begun. It may
+    /// have records there: below a start that was chosen, and below a log start that was there when
+    /// the mirror began and that a broker forgot when it crashed (broker facts, A6).
+    async fn original_of(
+        &mut self,
+        copy: &BatchView,
+        is_prefix: bool,
+    ) -> Result<Original, LookError> {
+        if is_prefix { Ok(Original::default()) } else { self.original(copy).await }
     }
 
     /// What the source has at the offsets of `copy`, as far as one answer goes.

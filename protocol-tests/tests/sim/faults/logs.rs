@@ -5,10 +5,12 @@
 use isolog::flow::producer_id;
 use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
+use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::spec::Version;
+use protocol_tests::broker::takeover::Act;
 use protocol_tests::check::assert_copied;
 use protocol_tests::net::Rule;
 use protocol_tests::world::CLIENT;
@@ -262,6 +264,33 @@ async fn a_destination_that_lost_confirmed_records_halts_with_both_ends() {
         lab.world.start();
         lab.level(BAD).await;
     }
+}
+
+/// The mirror of a topic whose records were all deleted is there, and nothing but its front:
+/// DeleteRecords at the destination fails as long as this goes on.
+async fn all_front(lab: &mut Lab) {
+    lab.destination().control_key(ApiKey::DeleteRecords, |_| Some(Act::Close));
+    lab.source().delete_records(BAD.0, BAD.1, END);
+    lab.world.start();
+    let is_there =
+        |lab: &Lab| lab.destination().look(|state| state.meta.topics.contains_key(BAD.0));
+    lab.wait("the front is there", |lab| is_there(lab) && lab.copy(BAD).end == END).await;
+    lab.world.stop().await;
+    assert_eq!(lab.copy(BAD).start, 0);
+}
+
+/// A6: a broker that crashes forgets a log start that it has not written down.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_forgets_where_it_starts_is_mirrored_on() {
+    let mut lab = Lab::single(Version::V4_3);
+    all_front(&mut lab).await;
+    let key = lab.source().key(BAD.0, BAD.1);
+    lab.source().change(|state| state.replica_mut(key, 1).log.lower_start(0));
+    lab.append(BAD, 5);
+    lab.world.start();
+    lab.wait("it is mirrored on", |lab| lab.copy(BAD).end == END + 5).await;
+    let seen = lab.seen(BAD).unwrap();
+    assert_eq!((seen.state, seen.reason), ("Mirroring", None));
 }
 
 /// How long a compacted topic whose source begins at 7 stays without its real policy, on brokers
