@@ -22,6 +22,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 use rustix::process::DumpableBehavior;
@@ -120,6 +121,25 @@ enum Command {
     Schema(schema::Arguments),
     /// Compare source and destination record by record, and show the first differences
     Verify(verify::Arguments),
+    /// Print what a shell must know to complete isolog's commands
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages of all commands, in roff
+    Man {
+        /// The directory that they are written to; it must be there
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// The shells whose completion is tested.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Fish,
+    Zsh,
 }
 
 #[derive(clap::Args)]
@@ -165,7 +185,23 @@ fn obey() -> Result<(), Failure> {
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Completions { shell } => say(&completions(shell)),
+        Command::Man { dir } => clap_mangen::generate_to(Arguments::command(), &dir).map_err(|e| {
+            Failure::Failed(format!("cannot write manual pages to {}: {e}", dir.display()))
+        }),
     }
+}
+
+/// The script that a shell reads. It asks isolog nothing while it completes.
+fn completions(shell: Shell) -> String {
+    let (mut command, mut script) = (Arguments::command(), Vec::new());
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+    };
+    clap_complete::generate(shell, &mut command, "isolog", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn exit_code(done: Result<(), Failure>) -> ExitCode {
@@ -252,10 +288,52 @@ fn say(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    /// What bash offers for the last of these words.
+    fn offered(words: &[&str]) -> Vec<String> {
+        let (line, last) = (words.join(" "), words.last().unwrap_or(&""));
+        let before = words.iter().rev().nth(1).unwrap_or(&"");
+        let ask = format!(
+            "{}\nCOMP_WORDS=({line} {})\nCOMP_CWORD={}\n_isolog isolog '{last}' '{before}'\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            completions(Shell::Bash),
+            if last.is_empty() { "''" } else { "" },
+            words.len() - 1,
+        );
+        let told = std::process::Command::new("bash").arg("-c").arg(ask).output().unwrap();
+        let text = String::from_utf8(told.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn bash_completes_commands_and_flags() {
+        assert_eq!(offered(&["isolog", "mirror", "prom"]), ["promote"]);
+        let flags = offered(&["isolog", "mirror", "promote", "--"]);
+        for flag in ["--pattern", "--all", "--dry-run", "--wait", "--timeout"] {
+            assert!(flags.iter().any(|one| one == flag), "{flag} of {flags:?}");
+        }
+        assert_eq!(offered(&["isolog", "completions", "z"]), ["zsh"]);
+        for shell in [Shell::Zsh, Shell::Fish] {
+            assert!(completions(shell).contains("failover"), "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn each_command_has_a_manual_page() {
+        let dir = std::env::temp_dir().join(format!("isolog-man-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        clap_mangen::generate_to(Arguments::command(), &dir).unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+        assert!(page("isolog.1").contains("Exit codes: 0 done"));
+        assert!(page("isolog-mirror-failover.1").contains("timeout"));
+        for command in Arguments::command().get_subcommands() {
+            assert!(!page(&format!("isolog-{}.1", command.get_name())).is_empty());
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }
