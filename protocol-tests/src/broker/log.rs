@@ -226,6 +226,12 @@ impl Log {
         self.end = self.end.max(offset);
     }
 
+    /// What a follower takes first behind a leader's log start may begin below it, and then so does
+    /// its log (UnexpectedAppendOffsetException, which truncates it fully to there).
+    pub fn begin_with(&mut self, first: Option<&Batch>) {
+        self.end = first.map_or(self.end, |batch| batch.base.min(self.end));
+    }
+
     /// Sets the log start back (a crash within a minute of DeleteRecords, broker-facts A6).
     pub fn lower_start(&mut self, offset: i64) {
         self.start = self.start.min(offset);

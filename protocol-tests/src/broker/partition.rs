@@ -121,6 +121,7 @@ impl State {
         truncate_to(&mut own.log, &from.log);
         if own.log.end() < from.log.start() {
             own.log.raise_start(from.log.start());
+            own.log.begin_with(from.log.batches().get(from.log.index_of(own.log.end())));
         }
         let first = from.log.index_of(own.log.end());
         for batch in &from.log.batches()[first..] {
