@@ -148,15 +148,16 @@ impl Topic {
             *pen.written += 1;
             let build = Build::new(pen.time(), records);
             pen.source.append_stored(&self.name, partition, &build);
-            self.trim_again(partition, pen);
         }
     }
 
-    /// Who trims goes on trimming: what a crash brought back goes again.
-    fn trim_again(&self, partition: i32, pen: &Pen) {
+    /// Who trims goes on trimming: what a crash brought back goes again, once the copy is beyond
+    /// it. Before, that would be a halt by itself.
+    pub fn trim_again(&self, partition: i32, source: &TestCluster, destination: &TestCluster) {
         let start = self.partitions[partition as usize].history.start_max();
-        if pen.source.dump(&self.name, partition).start < start {
-            pen.source.retain_from(&self.name, partition, start);
+        let is_back = source.dump(&self.name, partition).start < start;
+        if is_back && destination.dump(&self.name, partition).hwm >= start {
+            source.retain_from(&self.name, partition, start);
         }
     }
 
