@@ -103,6 +103,7 @@ pub async fn compare(
     destination: &mut LogEye<'_>,
 ) -> Result<Found, LookError> {
     let (mut below, mut found, mut differs) = (end, Found::NOTHING, None);
+    let mut is_prefix = false;
     for step in 0..back {
         let Some(last) = below.get().checked_sub(1).and_then(Offset::new) else { break };
         if last < destination.start {
@@ -113,7 +114,8 @@ pub async fn compare(
         if whose(&copy, writer) == Whose::Seal {
             return Ok(Found { tail: Tail::Sealed(Some(copy.base_offset())), ..found });
         }
-        let is_prefix = is_front(&copy) && destination.begins_with_front().await?;
+        // below one batch of the prefix there is nothing else
+        is_prefix = is_front(&copy) && (is_prefix || destination.begins_with_front().await?);
         if step == 0 {
             found.timestamp = copy.max_timestamp();
             found.is_prefix = is_prefix;
@@ -125,7 +127,12 @@ pub async fn compare(
             }
             break;
         }
-        let original = source.original_of(&copy, is_prefix).await?;
+        // The source may have records where the mirror had not begun: below a start that was chosen,
+        // and below a log start that a broker forgot when it crashed (broker facts, A6).
+        let original = match is_prefix {
+            true => Original::default(),
+            false => source.original(&copy).await?,
+        };
         match judge(&original, &copy, writer) {
             Verdict::Unlike => differs = Some(copy.base_offset()),
             Verdict::Equal | Verdict::Incomparable if step == 0 => {
@@ -162,17 +169,6 @@ impl LogEye<'_> {
     async fn begins_with_front(&mut self) -> Result<bool, LookError> {
         let seen = self.look(self.start).await?;
         Ok(seen.batches.first().is_some_and(is_front))
-    }
-
-    /// As `original`; nothing of the source is what stood where the mirror had not begun. It may
-    /// have records there: below a start that was chosen, and below a log start that was there when
-    /// the mirror began and that a broker forgot when it crashed (broker facts, A6).
-    async fn original_of(
-        &mut self,
-        copy: &BatchView,
-        is_prefix: bool,
-    ) -> Result<Original, LookError> {
-        if is_prefix { Ok(Original::default()) } else { self.original(copy).await }
     }
 
     /// What the source has at the offsets of `copy`, as far as one answer goes.
