@@ -155,7 +155,7 @@ impl Check<'_> {
         survey::topics(self.destination, wanted).await?;
         self.rights(&topics, report).await?;
         self.patterns(&topics, report);
-        report.findings.extend(self.link.left_out.notes(&self.source.topics()));
+        report.findings.extend(self.link.left_out(&self.source.topics()));
         let mut fates = self.fates(&wanted, report).await?;
         let mut facts = self.configs(&topics, report).await?;
         self.ends(&topics, &mut facts).await?;

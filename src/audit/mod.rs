@@ -18,7 +18,6 @@ pub mod survey;
 pub mod verify;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -30,6 +29,7 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
+use crate::control::filter::TopicFilter;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -37,72 +37,8 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::mirror::facts::Policy;
 
-/// Which topics a link mirrors; the rule itself is `config`'s.
-#[derive(Clone)]
-pub struct Selection(Arc<dyn Fn(&TopicName) -> bool + Send + Sync>);
-
-impl Selection {
-    /// The topics that `matches` says.
-    pub fn new(matches: impl Fn(&TopicName) -> bool + Send + Sync + 'static) -> Selection {
-        Selection(Arc::new(matches))
-    }
-
-    /// Whether the topic is one of them.
-    pub fn matches(&self, name: &TopicName) -> bool {
-        (self.0)(name)
-    }
-}
-
-impl fmt::Debug for Selection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Selection")
-    }
-}
-
 /// So many topics that are left out for one reason are named.
 const LEFT_OUT_MAX: usize = 20;
-
-/// What says why a topic is left out.
-type Why = dyn Fn(&TopicName) -> Option<String> + Send + Sync;
-
-/// Why a topic is not mirrored that the link seems to choose; the rule itself is `control`'s.
-#[derive(Clone)]
-pub struct LeftOut(Arc<Why>);
-
-impl LeftOut {
-    /// What `why` says of a topic; `None` where it is mirrored, or nothing speaks of it.
-    pub fn new(why: impl Fn(&TopicName) -> Option<String> + Send + Sync + 'static) -> LeftOut {
-        LeftOut(Arc::new(why))
-    }
-
-    /// A note for each reason, with the topics that are left out for it.
-    pub fn notes(&self, topics: &[Arc<Topic>]) -> Vec<judge::Finding> {
-        let mut by_reason: BTreeMap<String, Vec<&TopicName>> = BTreeMap::new();
-        for topic in topics {
-            if let Some(why) = (self.0)(&topic.name) {
-                by_reason.entry(why).or_default().push(&topic.name);
-            }
-        }
-        by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect()
-    }
-}
-
-impl fmt::Debug for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LeftOut")
-    }
-}
-
-/// What is left out for one reason.
-fn left_out(why: &str, mut names: Vec<&TopicName>) -> judge::Finding {
-    names.sort();
-    let shown: Vec<&str> = names.iter().take(LEFT_OUT_MAX).map(|name| name.as_str()).collect();
-    let more = match names.len().saturating_sub(LEFT_OUT_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    judge::Finding::note(format!("left out: {}{more}: {why}", shown.join(", ")))
-}
 
 /// One of the names or prefixes by which a link chooses its topics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,11 +76,9 @@ pub struct LinkOptions {
     /// How to reach the destination.
     pub destination: cluster::Options,
     /// What it mirrors.
-    pub topics: Selection,
+    pub topics: TopicFilter,
     /// How it chooses them.
     pub patterns: Vec<Pattern>,
-    /// What it leaves out of them, and why.
-    pub left_out: LeftOut,
     /// The consumer groups that it follows; none where it follows none.
     pub groups: Vec<Pattern>,
     /// `replication.factor` of the topics it makes; `None` for the destination's own default.
@@ -162,6 +96,30 @@ pub struct LinkOptions {
     pub policy: Policy,
     /// `isolation.level`: only committed records are mirrored.
     pub committed_only: bool,
+}
+
+impl LinkOptions {
+    /// A note for each reason for which topics are left out that a prefix or an expression takes: a
+    /// person who wrote `*` may have meant them.
+    fn left_out(&self, topics: &[Arc<Topic>]) -> Vec<judge::Finding> {
+        let mut by_reason: BTreeMap<String, Vec<&TopicName>> = BTreeMap::new();
+        for topic in topics {
+            if let Some(why) = self.topics.left_out(&topic.name) {
+                by_reason.entry(why.to_string()).or_default().push(&topic.name);
+            }
+        }
+        by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect()
+    }
+}
+
+fn left_out(why: &str, mut names: Vec<&TopicName>) -> judge::Finding {
+    names.sort();
+    let shown: Vec<&str> = names.iter().take(LEFT_OUT_MAX).map(|name| name.as_str()).collect();
+    let more = match names.len().saturating_sub(LEFT_OUT_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    judge::Finding::note(format!("left out: {}{more}: {why}", shown.join(", ")))
 }
 
 /// How each side is dialled.

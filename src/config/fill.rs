@@ -60,9 +60,8 @@ pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
             source: link.source.clone(),
             destination: settings.destination.clone(),
             patterns: topics.includes().filter_map(audited_pattern).collect(),
-            left_out: left_out(&topics),
             groups: link.link.groups.iter().flat_map(audited_groups).collect(),
-            topics: audit::Selection::new(move |name| topics.matches(name)),
+            topics,
             replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
             new_configs: configs::for_new,
             source_keys: configs::keys_at_source(),
@@ -83,11 +82,6 @@ fn audited_pattern(pattern: &filter::Pattern) -> Option<audit::Pattern> {
         filter::Pattern::Expression(_) => return None,
     };
     Some(audit::Pattern { text, is_prefix })
-}
-
-fn left_out(topics: &filter::TopicFilter) -> audit::LeftOut {
-    let topics = topics.clone();
-    audit::LeftOut::new(move |name| topics.left_out(name).map(|why| why.to_string()))
 }
 
 fn audited_groups(sync: &GroupSync) -> impl Iterator<Item = audit::Pattern> {
