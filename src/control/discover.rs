@@ -10,7 +10,7 @@ use crate::control::facts::MirrorKey;
 use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
 use crate::control::filter::Pattern;
-use crate::control::filter::begins;
+use crate::control::filter::is_met;
 use crate::control::filter::matches_nothing;
 use crate::control::link::LinkSettings;
 use crate::control::row::MadeBy;
@@ -67,7 +67,7 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
     plan
 }
 
-/// Prefixes that match no topic of the source, and none that is mirrored.
+/// Prefixes and expressions that match no topic of the source, and none that is mirrored.
 fn idle(
     settings: &LinkSettings,
     known: &BTreeSet<&TopicName>,
@@ -78,22 +78,11 @@ fn idle(
     let all: BTreeSet<TopicName> = there.map(|(name, _)| name.clone()).collect();
     let matched: BTreeSet<TopicName> =
         all.iter().filter(|name| settings.topics.matches(name)).cloned().collect();
-    let is_mirrored = |start: &str| {
-        known.iter().any(|name| {
-            name.as_str().strip_prefix(&settings.prefix).is_some_and(|name| name.starts_with(start))
-        })
-    };
-    let is_of = |pattern: &Pattern, mirror: &TopicName| {
-        let source = mirror.as_str().strip_prefix(&settings.prefix).and_then(TopicName::new);
-        source.is_some_and(|name| pattern.matches(&name))
-    };
-    let is_idle = |pattern: &&Pattern| match pattern {
-        Pattern::Literal(_) => false,
-        Pattern::Prefix(start) => !begins(&matched, start) && !is_mirrored(start),
-        Pattern::Expression(_) => {
-            !known.iter().any(|name| is_of(pattern, name))
-                && !matched.iter().any(|name| pattern.matches(name))
-        }
+    let of_known = known.iter().filter_map(|name| name.as_str().strip_prefix(&settings.prefix));
+    let mirrored: BTreeSet<TopicName> = of_known.filter_map(TopicName::new).collect();
+    let is_idle = |pattern: &&Pattern| {
+        let is_named = matches!(pattern, Pattern::Literal(_));
+        !is_named && !is_met(pattern, &matched) && !is_met(pattern, &mirrored)
     };
     let trouble = |pattern: &Pattern| {
         let (code, text) = ("UNKNOWN_TOPIC_OR_PARTITION_ERROR", matches_nothing(pattern, &all));

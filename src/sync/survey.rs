@@ -13,7 +13,7 @@ use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::control::filter::Pattern;
-use crate::control::filter::begins;
+use crate::control::filter::is_met;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
@@ -161,11 +161,9 @@ impl Topics {
             matched.iter().map(|topic| topic.name.clone()).chain(known).collect();
         let all: BTreeSet<TopicName> =
             source.topics().into_iter().map(|topic| topic.name.clone()).collect();
-        let idle = self.filter.includes().filter(|pattern| match pattern {
-            Pattern::Literal(_) => false,
-            Pattern::Prefix(start) => !begins(&names, start),
-            Pattern::Expression(_) => !names.iter().any(|name| pattern.matches(name)),
-        });
+        let is_named = |pattern: &Pattern| matches!(pattern, Pattern::Literal(_));
+        let idle = self.filter.includes();
+        let idle = idle.filter(|pattern| !is_named(pattern) && !is_met(pattern, &names));
         idle.map(|pattern| trouble::matches_nothing(pattern, &all)).collect()
     }
 

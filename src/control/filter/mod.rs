@@ -16,13 +16,22 @@ pub use unnamed::Unnamed;
 pub use unnamed::owner;
 
 /// Whether one of the names begins so.
-pub fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
+fn begins(names: &BTreeSet<TopicName>, start: &str) -> bool {
     // names are in order of their letters
     let from = match TopicName::new(start) {
         Some(start) => names.range(start..),
         None => return names.iter().any(|name| name.as_str().starts_with(start)),
     };
     from.take(1).any(|name| name.as_str().starts_with(start))
+}
+
+/// Whether the pattern matches one of the names; of prefixes there may be many, and names.
+pub fn is_met(pattern: &Pattern, names: &BTreeSet<TopicName>) -> bool {
+    match pattern {
+        Pattern::Literal(name) => names.contains(name),
+        Pattern::Prefix(start) => begins(names, start),
+        Pattern::Expression(_) => names.iter().any(|name| pattern.matches(name)),
+    }
 }
 
 /// What to say of a prefix that matches nothing, `all` being the source's topics: it is often meant
