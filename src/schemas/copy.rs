@@ -79,26 +79,27 @@ async fn look_at(destination: &Registry, targets: &BTreeSet<Name>) -> Result<Wor
     Ok(world)
 }
 
-/// Copies what is chosen, and tells `on_step` of each step that was taken.
+/// Copies what is chosen, and tells `on_step` of each step that was taken. Gives how many steps are
+/// missing by now: the source goes on.
 pub async fn copy(
     source: &Registry,
     destination: &Registry,
     choice: &Choice,
     mut on_step: impl FnMut(&Step),
-) -> Result<(), CopyError> {
+) -> Result<usize, CopyError> {
     let steps = missing(source, destination, choice).await?;
     for step in &steps {
         destination.take(step).await.map_err(CopyError::Destination)?;
         on_step(step);
     }
     if steps.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     // who says yes may not have done it
     let left = missing(source, destination, choice).await?;
     let sent: BTreeSet<String> = steps.iter().map(Step::to_string).collect();
     match left.iter().map(Step::to_string).find(|step| sent.contains(step)) {
         Some(step) => Err(CopyError::Differs(step)),
-        None => Ok(()),
+        None => Ok(left.len()),
     }
 }

@@ -165,9 +165,14 @@ async fn copied(source: &Registry, destination: &Registry, choice: &Choice) -> R
         }
     });
     let done = done.await;
-    done.map_err(|error| failed(format!("{count} steps taken; {error}")))?;
+    let left = done.map_err(|error| failed(format!("{count} steps taken; {error}")))?;
     heard?;
-    say(&format!("{count} steps taken; the registries are level\n"))
+    match left {
+        0 => say(&format!("{count} steps taken; none is missing\n")),
+        left => say(&format!(
+            "{count} steps taken; {left} more are missing by now: give the command again\n"
+        )),
+    }
 }
 
 async fn promoted(

@@ -1,6 +1,6 @@
 //! Plans between schema registries, carried out on a registry that refuses what real ones refuse.
 //!
-//! It never asks a real registry . Thousands of made-up sources, a crash before each step.
+//! It never asks a real registry. Thousands of made-up sources, a crash before each step.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod hostile;
