@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
+use clap_complete::Shell;
 use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -134,14 +135,6 @@ enum Command {
     },
 }
 
-/// The shells whose completion is tested.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Shell {
-    Bash,
-    Fish,
-    Zsh,
-}
-
 #[derive(clap::Args)]
 struct ConfigFile {
     /// The config file
@@ -195,11 +188,6 @@ fn obey() -> Result<(), Failure> {
 /// The script that a shell reads. It asks isolog nothing while it completes.
 fn completions(shell: Shell) -> String {
     let (mut command, mut script) = (Arguments::command(), Vec::new());
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Fish => clap_complete::Shell::Fish,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-    };
     clap_complete::generate(shell, &mut command, "isolog", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
@@ -296,13 +284,12 @@ mod tests {
 
     /// What bash offers for the last of these words.
     fn offered(words: &[&str]) -> Vec<String> {
-        let (line, last) = (words.join(" "), words.last().unwrap_or(&""));
-        let before = words.iter().rev().nth(1).unwrap_or(&"");
+        let [.., before, last] = words else { panic!("a command and what is to be completed") };
         let ask = format!(
-            "{}\nCOMP_WORDS=({line} {})\nCOMP_CWORD={}\n_isolog isolog '{last}' '{before}'\n\
+            "{}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_isolog isolog '{last}' '{before}'\n\
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             completions(Shell::Bash),
-            if last.is_empty() { "''" } else { "" },
+            words.join(" "),
             words.len() - 1,
         );
         let told = std::process::Command::new("bash").arg("-c").arg(ask).output().unwrap();
@@ -325,15 +312,13 @@ mod tests {
 
     #[test]
     fn each_command_has_a_manual_page() {
-        let dir = std::env::temp_dir().join(format!("isolog-man-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        clap_mangen::generate_to(Arguments::command(), &dir).unwrap();
-        let page = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        clap_mangen::generate_to(Arguments::command(), dir.path()).unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert!(page("isolog.1").contains("Exit codes: 0 done"));
         assert!(page("isolog-mirror-failover.1").contains("timeout"));
         for command in Arguments::command().get_subcommands() {
             assert!(!page(&format!("isolog-{}.1", command.get_name())).is_empty());
         }
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

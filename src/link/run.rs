@@ -226,10 +226,14 @@ impl Starting {
             (link.topics.without(journal.claimed().keys()), link.replication_factor);
         let mut taken = taken(&link.topics, journal.claimed());
         taken.extend(journal.has_namesake().then(|| namesake(&self.link.name)));
-        let remembered = journal.saved().ids.keys().filter(|name| filter.matches(name));
+        let saved = journal.saved().ids.keys();
+        let remembered = saved.clone().filter(|name| filter.matches(name));
         self.link.set(|status| {
             status.wanted.extend(remembered.map(|name| (name.clone(), name.clone())));
         });
+        for (name, why) in saved.filter_map(|name| Some((name, link.topics.left_out(name)?))) {
+            tracing::warn!(topic = %name, "was mirrored before and is left out now: {why}");
+        }
         let topics = Topics::new(filter, factor, &journal.saved().ids);
         let mut desk = Desk::new(link.start, topics, journal);
         let mut numbering = Numbering::new(self.link.name.clone());

@@ -281,7 +281,7 @@ impl<'a> Desk<'a> {
     /// The value is left out: nobody knows whether it is a secret.
     fn stranger(&mut self, entry: &Entry) {
         let scope = self.checked.scope;
-        let text = match names::explain(scope, &entry.key) {
+        let text = match names::explain(scope, names::canonical(&entry.key)) {
             Stranger::Idle(governs) => {
                 return self.note(entry, format!("is taken and means nothing here: {governs}"));
             }
