@@ -431,11 +431,7 @@ impl World {
         self.topics = topics;
         let until = Instant::now() + CALM_MAX;
         while let Some(unlevel) = self.unlevel() {
-            for (topic, partition) in self.all_partitions() {
-                if has(&self.destination, &topic.name, partition) {
-                    topic.trim_again(partition, &self.source, &self.destination);
-                }
-            }
+            self.topics.iter().for_each(|one| one.trim_again(&self.source, &self.destination));
             let running = self.running.as_ref();
             let seen = running.map(|one| (one.link().status(), one.link().partitions()));
             assert!(Instant::now() < until, "{unlevel} never got level; isolog shows {seen:#?}");

@@ -153,11 +153,17 @@ impl Topic {
 
     /// Who trims goes on trimming: what a crash brought back goes again, once the copy is beyond
     /// it. Before, that would be a halt by itself.
-    pub fn trim_again(&self, partition: i32, source: &TestCluster, destination: &TestCluster) {
-        let start = self.partitions[partition as usize].history.start_max();
-        let is_back = source.dump(&self.name, partition).start < start;
-        if is_back && destination.dump(&self.name, partition).hwm >= start {
-            source.retain_from(&self.name, partition, start);
+    pub fn trim_again(&self, source: &TestCluster, destination: &TestCluster) {
+        for (number, partition) in (0..).zip(&self.partitions) {
+            let start = partition.history.start_max();
+            let is_back = source.dump(&self.name, number).start < start;
+            let is_copied = || {
+                let there = has(destination, &self.name, number);
+                there && destination.dump(&self.name, number).hwm >= start
+            };
+            if is_back && is_copied() {
+                source.retain_from(&self.name, number, start);
+            }
         }
     }
 

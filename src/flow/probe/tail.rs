@@ -127,8 +127,8 @@ pub async fn compare(
             }
             break;
         }
-        // The source may have records where the mirror had not begun: below a start that was chosen,
-        // and below a log start that a broker forgot when it crashed (broker facts, A6).
+        // The source may have records where the mirror had not begun: below a start that was
+        // chosen, and below a log start that a broker forgot when it crashed (broker facts, A6).
         let original = match is_prefix {
             true => Original::default(),
             false => source.original(&copy).await?,
