@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use isolog::control::schemas::Name;
@@ -127,11 +129,12 @@ fn destination(line: &str, id: i32) -> String {
     }
 }
 
-async fn copied(source: &Registry, destination: &Registry) -> Result<usize, String> {
+/// How many steps were taken, and how many were missing behind them.
+async fn copied(source: &Registry, destination: &Registry) -> Result<(usize, usize), String> {
     let choice = Choice::new(vec!["*".into()], Contexts::Same, None).unwrap();
     let mut steps = 0;
     let done = copy(source, destination, &choice, |_| steps += 1).await;
-    done.map(|()| steps).map_err(|error| error.to_string())
+    done.map(|left| (steps, left)).map_err(|error| error.to_string())
 }
 
 /// What is said of a source that answers one question otherwise; nothing may be written then.
@@ -223,6 +226,33 @@ async fn a_destination_that_gives_another_id_or_forgets_is_no_copy() {
     let (_, body) = sent.iter().find(|(line, _)| line.starts_with("POST")).unwrap();
     let body: Value = serde_json::from_str(body).unwrap();
     assert_eq!(body, json!({"schema": "\"string\"", "id": 7, "version": 1}));
+}
+
+/// What a source has got while the rest was copied is no fault of the copy, and is not silent.
+#[tokio::test]
+async fn what_comes_meanwhile_is_missing_still() {
+    let from = Scripted::open(|line, times| match line {
+        _ if line.starts_with("GET /subjects/s/versions/2") => {
+            ok(json!({"subject": "s", "version": 2, "id": 8, "schema": "\"int\""}))
+        }
+        "GET /subjects/s/versions" | "GET /subjects/s/versions?deleted=true" if times > 1 => {
+            ok(json!([1, 2]))
+        }
+        _ => source(line),
+    });
+    let from = from.await;
+    let is_there = Arc::new(AtomicBool::new(false));
+    let to = Scripted::open(move |line, _| {
+        is_there.fetch_or(line.starts_with("POST"), Ordering::SeqCst);
+        let asks_of_it = line.starts_with("GET /subjects");
+        if asks_of_it && is_there.load(Ordering::SeqCst) {
+            source(line)
+        } else {
+            destination(line, 7)
+        }
+    });
+    let to = to.await;
+    assert_eq!(copied(&from.registry(), &to.registry()).await, Ok((1, 1)));
 }
 
 #[tokio::test]
