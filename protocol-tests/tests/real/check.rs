@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::time::Duration;
-
 use protocol_tests::broker::batch::Build;
 use protocol_tests::real::CLUSTER;
 use protocol_tests::real::Hand;
@@ -27,6 +25,9 @@ use protocol_tests::secure::ways::make_account;
 use serde_json::Value;
 
 const NO_LIMIT: &str = "9223372036854775807";
+
+/// Checks until a right that was taken or given is seen: each takes about a second.
+const TRIES_MAX: usize = 30;
 
 fn write(hand: &Hand, topic: &str, time_ms: i64, configs: &[(&str, &str)]) {
     hand.create(topic, 1, 1, configs).unwrap();
@@ -203,6 +204,13 @@ pub(super) fn grants(report: &Value) -> Vec<String> {
     lines.map(|line| line.as_str().unwrap().to_owned()).collect()
 }
 
+/// No right is missing any more: a broker hears of what was granted a moment later.
+fn wait_enough(spec: &IsologSpec) {
+    let is_enough = |seen: &(i32, Value)| seen.0 == 0 && grants(&seen.1).is_empty();
+    let enough = (0..TRIES_MAX).any(|_| is_enough(&check(spec, &[])));
+    assert!(enough, "rights are missing still: {}", check(spec, &[]).1);
+}
+
 /// With exactly the rights that are printed isolog runs, and each one that is taken away is named.
 #[test]
 fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
@@ -219,8 +227,7 @@ fn the_printed_rights_are_enough_and_each_missing_one_is_named() {
     let lines = grants(&report);
     assert_eq!(lines.len(), 5, "two topics on each side, and the journal: {lines:#?}");
     lines.iter().for_each(|line| obey(line));
-    let (code, report) = check(&spec, &[]);
-    assert_eq!((code, grants(&report)), (0, vec![]), "{report}");
+    wait_enough(&spec);
 
     each_right_is_named_when_it_is_missing(&hands, &spec, US);
     let isolog = Isolog::start(&spec).unwrap();
@@ -257,8 +264,7 @@ fn an_account_needs_what_is_printed_and_loses_a_topic_with_its_right() {
         // where an administrator gets in
         obey(&line.replace(&at[side], clusters[side].bootstrap()));
     }
-    let (code, report) = check(&spec, &[]);
-    assert_eq!((code, grants(&report)), (0, vec![]), "{report}");
+    wait_enough(&spec);
     if is_full() {
         each_right_is_named_when_it_is_missing(&hands, &spec, ALICE);
     }
@@ -270,20 +276,29 @@ fn an_account_needs_what_is_printed_and_loses_a_topic_with_its_right() {
     for (side, operation) in [(0, Operation::Read), (1, Operation::Write)] {
         let place = (TOPIC, "r-two", LITERAL);
         hands[side].disallow_on(place, ALICE, operation).unwrap();
+        // the broker has heard of it; then a fetch that it let in before is over, too
+        isolog.wait_for("the right is missing", 60, |_| (check(&spec, &[]).0 == 5).then_some(()));
+        if side == 0 {
+            wait_refused(&isolog);
+        }
         end += 10;
         for topic in ["r-one", "r-two"] {
             hands[0].produce(topic, 0, &Build::plain(now_ms(), "later", 10)).unwrap();
         }
-        isolog.wait_for("r-two is refused", 60, |isolog| {
-            let seen = isolog.partition("r-two", 0)?;
-            seen.reason.contains("TOPIC_AUTHORIZATION_FAILED").then_some(())
-        });
+        wait_refused(&isolog);
         isolog.wait_copied("r-one", 0, end);
         assert_eq!(hands[1].ends("r-two", 0).unwrap().1, end - 10);
         hands[side].allow_on(place, ALICE, &[operation]).unwrap();
         isolog.wait_copied("r-two", 0, end);
     }
     assert!(!isolog.log().contains("alice-secret"));
+}
+
+fn wait_refused(isolog: &Isolog) {
+    isolog.wait_for("r-two is refused", 60, |isolog| {
+        let seen = isolog.partition("r-two", 0)?;
+        seen.reason.contains("TOPIC_AUTHORIZATION_FAILED").then_some(())
+    });
 }
 
 /// Takes one right after the other away.
@@ -300,22 +315,26 @@ fn each_right_is_named_when_it_is_missing(hands: &[Hand; 2], spec: &IsologSpec, 
             let place = (TOPIC, topic, LITERAL);
             let taken = hands[side].disallow_on(place, who, *operation);
             taken.unwrap_or_else(|error| panic!("{side} {topic} {operation:?}: {error}"));
-            std::thread::sleep(Duration::from_millis(300));
-            let (code, report) = check(spec, &[]);
-            let lines = grants(&report);
-            hands[side].allow_on(place, who, &[*operation]).unwrap();
-            if *operation == Create && exists {
-                assert!(lines.is_empty(), "what exists is not created: {lines:?}");
-                continue;
-            }
-            let what = format!("{operation:?} on {topic} at side {side}");
-            assert_eq!(code, 5, "{what}: {report}");
             let right = format!("--operation {operation:?} --topic '{topic}'");
-            let named = lines.iter().any(|line| line.ends_with(&right));
-            assert!(named && lines.len() == 1, "{what}: {lines:?}");
+            let is_told = *operation != Create || !exists;
+            // the broker hears of a right that came or went a moment later
+            let is_so = |(code, lines): &(i32, Vec<String>)| match is_told {
+                true => *code == 5 && lines.len() == 1 && lines[0].ends_with(&right),
+                false => lines.is_empty(),
+            };
+            let mut tries = (0..TRIES_MAX).map(|_| {
+                let (code, report) = check(spec, &[]);
+                (code, grants(&report))
+            });
+            let seen: Result<_, _> = match tries.find(is_so) {
+                Some(found) => Ok(found),
+                None => Err(check(spec, &[])),
+            };
+            hands[side].allow_on(place, who, &[*operation]).unwrap();
+            assert!(seen.is_ok(), "{operation:?} on {topic} at side {side}: {seen:?}");
         }
     }
-    std::thread::sleep(Duration::from_millis(300));
+    wait_enough(spec);
 }
 
 /// Rights beyond need are named; a prefix is granted as a prefix.
