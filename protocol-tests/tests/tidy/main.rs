@@ -12,6 +12,7 @@ mod scan;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rules::Tree;
 
@@ -156,6 +157,16 @@ fn the_commands_that_are_told_are_those_that_ci_runs() {
     let told = pages.iter().flat_map(|page| papers::make_targets(&read(page)));
     let missing = told.filter(|target| !papers::has_target(&makefile, target));
     none(&missing.map(|target| format!("make {target} is told and not there")).collect::<Vec<_>>());
+}
+
+/// They run in `make soak` alone, long after the line that they change was moved.
+#[test]
+fn every_mutant_finds_its_place() {
+    for list in ["machines", "status"] {
+        let path = top().join("protocol-tests/mutants").join(list);
+        let told = Command::new(path).arg("--apply").output().expect("bash is there");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    }
 }
 
 #[test]

@@ -406,3 +406,23 @@ fn behind(piece: &Piece) -> Offset {
         Piece::OldFormat { offset, .. } => offset.plus(1).unwrap_or(*offset),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_refuses_each_dial_is_given_up_by_all_who_share_and_told_once() {
+        let (dialled, broker, other) = (Dialled::default(), BrokerId(1), BrokerId(2));
+        let shared = dialled.clone();
+        (1..DIALS_MAX).for_each(|_| dialled.note(broker, false));
+        assert!(!shared.is_given_up(broker), "one less than it takes");
+        dialled.note(broker, true);
+        assert!(shared.has_opened(broker));
+        (1..DIALS_MAX).for_each(|_| dialled.note(broker, false));
+        assert!(!shared.is_given_up(broker), "a connection that was had begins the row anew");
+        dialled.note(broker, false);
+        assert!(shared.is_given_up(broker) && !shared.is_given_up(other));
+        assert!(shared.is_news(broker) && !dialled.is_news(broker));
+    }
+}
