@@ -2,7 +2,9 @@
 //!
 //! It never measures: who measures takes the name from here.
 
-use std::fmt::Write;
+mod page;
+
+pub use self::page::page;
 
 /// How a metric moves.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,7 @@ pub struct Meter {
 
 const PARTITION: &[&str] = &["link", "topic", "partition"];
 const LINK: &[&str] = &["link"];
+const TOPIC: &[&str] = &["link", "topic"];
 const SIDE: &[&str] = &["side"];
 
 const fn gauge(
@@ -130,6 +133,73 @@ pub const LINK_PARTITIONS_LAG_UNKNOWN: Meter = gauge(
     LINK,
     "Partitions that the link mirrors, or is meant to, and whose lag is not known now: the \
      source or the destination does not tell.",
+);
+/// Mirror topics by status.
+pub const LINK_MIRROR_TOPICS: Meter = gauge(
+    "isolog_link_mirror_topic_count",
+    "topics",
+    &["link", "status"],
+    "Mirror topics of the link with that status of Cluster Linking, such as ACTIVE or FAILED.",
+);
+/// The greatest lag of a topic.
+pub const TOPIC_LAG_RECORDS: Meter = gauge(
+    "isolog_link_mirror_topic_offset_lag",
+    "records",
+    TOPIC,
+    "The greatest lag of a partition of the mirror topic; absent while that of one is unknown.",
+);
+/// The greatest lag of a topic, in time.
+pub const TOPIC_LAG_MS: Meter = gauge(
+    "isolog_link_mirror_topic_lag_ms",
+    "milliseconds",
+    TOPIC,
+    "The greatest lag of a partition of the mirror topic in time; absent while that of one is \
+     unknown.",
+);
+/// Records of a topic.
+pub const TOPIC_APPEND_RECORDS: Meter = counter(
+    "isolog_link_mirror_topic_records_total",
+    "records",
+    TOPIC,
+    "Offsets of the mirror topic that the destination has acknowledged.",
+);
+/// Bytes of a topic.
+pub const TOPIC_APPEND_BYTES: Meter = counter(
+    "isolog_link_mirror_topic_bytes_total",
+    "bytes",
+    TOPIC,
+    "Bytes of batches of the mirror topic, headers included, that the destination has \
+     acknowledged.",
+);
+/// The greatest lag of a link.
+pub const LINK_LAG_RECORDS: Meter = gauge(
+    "isolog_link_offset_lag",
+    "records",
+    LINK,
+    "The greatest lag of a partition of the link; absent while that of one is unknown.",
+);
+/// The greatest lag of a link, in time.
+pub const LINK_LAG_MS: Meter = gauge(
+    "isolog_link_lag_ms",
+    "milliseconds",
+    LINK,
+    "The greatest lag of a partition of the link in time; absent while that of one is unknown.",
+);
+/// What a failover would lose.
+pub const LINK_RPO_MS: Meter = gauge(
+    "isolog_link_rpo_ms",
+    "milliseconds",
+    LINK,
+    "The greatest lag of a partition of the link in time, with the records that wait behind open \
+     transactions, since they were first seen: what a failover now would lose; absent while the \
+     lag of one is unknown.",
+);
+/// Bytes of a link.
+pub const LINK_APPEND_BYTES: Meter = counter(
+    "isolog_link_bytes_total",
+    "bytes",
+    LINK,
+    "Bytes of batches of the link, headers included, that the destination has acknowledged.",
 );
 /// Records held back, of a link.
 pub const LINK_HELD_RECORDS: Meter = gauge(
@@ -365,6 +435,15 @@ pub const METERS: &[Meter] = &[
     LINK_PARTITIONS_HALTED,
     LINK_PARTITIONS_LAG_UNKNOWN,
     LINK_HELD_RECORDS,
+    LINK_LAG_RECORDS,
+    LINK_LAG_MS,
+    LINK_RPO_MS,
+    LINK_APPEND_BYTES,
+    LINK_MIRROR_TOPICS,
+    TOPIC_LAG_RECORDS,
+    TOPIC_LAG_MS,
+    TOPIC_APPEND_RECORDS,
+    TOPIC_APPEND_BYTES,
     LINK_CONSUMER_GROUPS,
     LINK_CONSUMER_OFFSETS_CLAMPED,
     LINK_CONSUMER_OFFSETS_COMMITTED,
@@ -397,32 +476,6 @@ pub const METERS: &[Meter] = &[
     RESIDENT_BYTES_MAX,
     LOG_LINES_LOST,
 ];
-
-const HEAD: &str = "\
-# Metrics
-
-Written from the table in `src/meters.rs`; mend the table, then run
-`ISOLOG_BLESS=1 cargo test -p protocol-tests --test tidy`.
-
-`GET /metrics` on the service port answers in the Prometheus text format. What is not known yet is
-absent, never zero.
-
-| name | kind | unit | labels | what it says |
-| --- | --- | --- | --- | --- |
-";
-
-/// `docs/METRICS.md`; tidy compares the file with it.
-pub fn page() -> String {
-    let mut out = HEAD.to_owned();
-    for meter in METERS {
-        let Meter { name, unit, help, .. } = meter;
-        let labels = meter.labels.join(", ");
-        let kind = meter.kind.word();
-        writeln!(out, "| `{name}` | {kind} | {unit} | {labels} | {help} |")
-            .expect("a String takes any text");
-    }
-    out
-}
 
 #[cfg(test)]
 mod tests {

@@ -170,7 +170,12 @@ mod tests {
     #[tokio::test]
     async fn the_service_is_asked_and_its_absence_is_explained() {
         let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
-        let options = Options { listen, log_json: false, log_level: "info".into() };
+        let options = Options {
+            listen,
+            log_json: false,
+            log_level: "info".into(),
+            series: Default::default(),
+        };
         let counter = Counter::open(&options).await.unwrap();
         let open = Access::default();
         let address = counter.address().to_string();

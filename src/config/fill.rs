@@ -103,5 +103,6 @@ fn service_options(section: &Checked, safe: &Safe) -> Option<service::Options> {
         listen: safe.listen.clone()?,
         log_json: section.text("log.format")? == "json",
         log_level: section.text("log.level")?.to_owned(),
+        series: service::Series::of(section.text("metrics.partition.series")?),
     })
 }

@@ -22,6 +22,7 @@ use crate::mirror::lag::DestinationEnd;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::HeldBy;
 use crate::mirror::lag::MIRRORING;
+use crate::mirror::lag::Since;
 use crate::mirror::lag::Snapshot;
 use crate::mirror::lag::SourceEnd;
 
@@ -50,8 +51,8 @@ struct Told {
     there: Option<DestinationEnd>,
     /// What the source said when it was asked because no lane knows.
     end: Option<SourceEnd>,
-    /// Since when that is ahead of the copy.
-    ahead_since: Option<TimestampMs>,
+    /// Since when that is ahead of the copy, or held back.
+    since: Since,
     /// What the source said when it was asked who holds the partition back.
     held_by: Option<HeldBy>,
 }
@@ -59,7 +60,7 @@ struct Told {
 impl Default for Cell {
     fn default() -> Cell {
         let ids = (TopicId::NIL, TopicId::NIL);
-        let told = Told { ids, there: None, end: None, ahead_since: None, held_by: None };
+        let told = Told { ids, there: None, end: None, since: Since::default(), held_by: None };
         let (snapshot, told) = (Mutex::default(), Mutex::new(told));
         Cell { snapshot, told, unchanged_ms: AtomicI64::new(-1) }
     }
@@ -75,7 +76,7 @@ impl Cell {
     pub fn follow(&self, ids: (TopicId, TopicId)) {
         let mut told = lock(&self.told);
         if told.ids.0 != ids.0 {
-            (told.end, told.ahead_since) = (None, None);
+            (told.end, told.since) = (None, Since::default());
         }
         if told.ids.1 != ids.1 {
             told.there = None;
@@ -102,8 +103,9 @@ impl Cell {
         let copied = lock(&self.snapshot).as_ref().and_then(|snapshot| snapshot.exact_to);
         let mut told = lock(&self.told);
         let is_ahead = copied.is_some_and(|copied| copied < end.end);
-        let since = told.ahead_since.unwrap_or(end.at);
-        told.ahead_since = is_ahead.then_some(since);
+        let ahead = is_ahead.then(|| told.since.ahead.unwrap_or(end.at));
+        let held = (end.held > 0).then(|| told.since.held.unwrap_or(end.at));
+        told.since = Since { ahead, held };
         told.end = Some(end);
     }
 
@@ -132,7 +134,7 @@ impl Cell {
             snapshot = snapshot.with_destination(there);
         }
         if let Some(end) = told.end {
-            snapshot = snapshot.with_source(end, told.ahead_since);
+            snapshot = snapshot.with_source(end, told.since);
         }
         let is_old = |seen: TimestampMs| now.0.saturating_sub(seen.0) > END_AGE_MS_MAX;
         if snapshot.source_seen.is_none_or(is_old) {
@@ -339,7 +341,7 @@ mod tests {
             exact_to: Offset::new(10),
             ..Snapshot::unknown("", String::new())
         };
-        cell.publish(seen.with_source(end(10, START), None));
+        cell.publish(seen.with_source(end(10, START), Since::default()));
         cell
     }
 
@@ -408,7 +410,8 @@ mod tests {
         assert_eq!(silent(START), 1);
         cell.tell_end(end(10, START));
         assert_eq!((silent(START), silent(later(1))), (0, 1));
-        let mine = Snapshot::unknown("", String::new()).with_source(end(10, START), None);
+        let mine =
+            Snapshot::unknown("", String::new()).with_source(end(10, START), Since::default());
         cell.publish(mine);
         cell.note_unchanged(later(1));
         assert_eq!(silent(later(1)), 0);

@@ -120,6 +120,15 @@ impl Seen {
         own.map(|((_, topic), mirror)| (topic, mirror))
     }
 
+    /// How many mirror topics of a link have each status.
+    pub fn statuses(&self, link: &LinkName) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for (_, mirror) in self.mirrors_of(link) {
+            *all.entry(mirror.status.word_v3()).or_default() += 1;
+        }
+        all
+    }
+
     /// How many partitions of a link are how.
     pub fn counts(&self, link: &LinkName) -> Counts {
         let mut counts = Counts::default();

@@ -47,10 +47,14 @@ pub struct Snapshot {
     pub behind_since: Option<TimestampMs>,
     /// The age of the oldest record that is not mirrored; 0 when there is none.
     pub lag_ms: Option<u64>,
+    /// The same with the records that are held back: what a failover now would lose, in time.
+    pub rpo_ms: Option<u64>,
     /// Offsets below the source's log start that are yet to be filled.
     pub front_offsets: u64,
     /// Records behind `source_end` that an open transaction of the source holds back.
     pub held_records: u64,
+    /// Since when there are such records, by when that was first seen.
+    pub held_since: Option<TimestampMs>,
     /// That transaction, once the source has been asked.
     pub held_by: Option<HeldBy>,
     /// A right that we lack, so that nothing is copied.
@@ -101,6 +105,15 @@ pub struct DestinationEnd {
     pub at: TimestampMs,
 }
 
+/// Since when the source has something that the copy has not, as it was learnt beside the lanes.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// That could be copied.
+    pub ahead: Option<TimestampMs>,
+    /// That an open transaction holds back.
+    pub held: Option<TimestampMs>,
+}
+
 /// What the source says of a partition's end.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct SourceEnd {
@@ -128,8 +141,10 @@ impl Snapshot {
             fetched_bytes: 0,
             behind_since: None,
             lag_ms: None,
+            rpo_ms: None,
             front_offsets: 0,
             held_records: 0,
+            held_since: None,
             held_by: None,
             barred: None,
             copied: Copied::default(),
@@ -167,22 +182,25 @@ impl Snapshot {
     }
 
     /// With what the source said, unless something newer is known; `since` is when it was first
-    /// seen ahead.
-    pub fn with_source(mut self, told: SourceEnd, since: Option<TimestampMs>) -> Snapshot {
+    /// seen ahead, and when records were first seen that are held back.
+    pub fn with_source(mut self, told: SourceEnd, since: Since) -> Snapshot {
         if self.source_seen.is_some_and(|seen| seen >= told.at) {
             return self;
         }
         self.source_end = Some(told.end);
         self.source_seen = Some(told.at);
         self.held_records = told.held;
-        self.behind_since = self.behind_since.or(since);
+        self.held_since = self.held_since.or(since.held).filter(|_| told.held > 0);
+        self.behind_since = self.behind_since.or(since.ahead);
         self.measured()
     }
 
     /// The source's log is not known any more, and so the lag is not.
     pub fn without_source(self) -> Snapshot {
         let nothing = Snapshot::unknown("", String::new());
-        Snapshot { source_end: None, source_seen: None, held_records: 0, ..self }.unlagged(&nothing)
+        let (held_records, held_since) = (nothing.held_records, nothing.held_since);
+        Snapshot { source_end: None, source_seen: None, held_records, held_since, ..self }
+            .unlagged(&nothing)
     }
 
     /// The destination's log is not known any more, and so the lag is not.
@@ -202,8 +220,8 @@ impl Snapshot {
     }
 
     fn unlagged(self, nothing: &Snapshot) -> Snapshot {
-        let Snapshot { lag_records, behind_since, lag_ms, .. } = *nothing;
-        Snapshot { lag_records, behind_since, lag_ms, ..self }
+        let Snapshot { lag_records, behind_since, lag_ms, rpo_ms, .. } = *nothing;
+        Snapshot { lag_records, behind_since, lag_ms, rpo_ms, ..self }
     }
 
     /// As it is at wall time `now`: what is behind grows older by itself.
@@ -213,6 +231,8 @@ impl Snapshot {
             0 => 0,
             _ => self.behind_since.map_or(0, age),
         });
+        let held_ms = self.held_since.map_or(0, age);
+        self.rpo_ms = self.lag_ms.map(|lag_ms| lag_ms.max(held_ms));
         self
     }
 }
@@ -286,6 +306,8 @@ pub struct Lag {
     pub source_seen: Option<TimestampMs>,
     /// Records of the source behind it; written by every fetch answer.
     pub held: u64,
+    /// Since when there are any.
+    held_since: Option<TimestampMs>,
     /// The destination's high watermark; written by every acknowledgement.
     pub destination_hwm: Option<Offset>,
     /// When that was so.
@@ -300,6 +322,7 @@ impl Lag {
         self.source_end = Some(end);
         self.source_seen = Some(now);
         self.held = held;
+        self.held_since = (held > 0).then(|| self.held_since.unwrap_or(now));
         self.note(now);
     }
 
@@ -376,10 +399,12 @@ impl PartitionMirror {
             lag_records: None,
             front_offsets: self.front_offsets(),
             held_records: self.lag.held,
+            held_since: self.lag.held_since,
             held_by: None,
             fetched_bytes: self.window.bytes() as u64,
             behind_since: self.lag.since(now, self.window.oldest()),
             lag_ms: None,
+            rpo_ms: None,
             barred: self.barred,
             copied: self.copied,
         };
@@ -426,6 +451,35 @@ mod tests {
         SourceEnd { end: Offset::new(end).unwrap(), held, at: TimestampMs(time) }
     }
 
+    fn ahead(time: i64) -> Since {
+        Since { ahead: Some(TimestampMs(time)), held: None }
+    }
+
+    #[test]
+    fn what_is_held_back_would_be_lost_as_well() {
+        let level = |lag: &Lag| Snapshot {
+            exact_to: at(10),
+            source_end: at(10),
+            held_since: lag.held_since,
+            ..Snapshot::unknown("", String::new())
+        };
+        let mut lag = Lag::default();
+        let rpo_ms = |lag: &Lag, now| {
+            let seen = level(lag).measured().at(TimestampMs(now));
+            (seen.lag_ms, seen.rpo_ms)
+        };
+        lag.see_source(TimestampMs(100), Offset::new(10).unwrap(), 3);
+        lag.see_source(TimestampMs(200), Offset::new(10).unwrap(), 5);
+        assert_eq!(rpo_ms(&lag, 250), (Some(0), Some(150)), "since they were first seen");
+        lag.see_source(TimestampMs(300), Offset::new(10).unwrap(), 0);
+        assert_eq!(rpo_ms(&lag, 350), (Some(0), Some(0)));
+        // beside the lanes as well
+        let since = Since { ahead: None, held: Some(TimestampMs(400)) };
+        let told = level(&lag).with_source(told(10, 2, 450), since);
+        assert_eq!(told.clone().at(TimestampMs(500)).rpo_ms, Some(100));
+        assert_eq!(told.without_source().at(TimestampMs(500)).rpo_ms, None);
+    }
+
     #[test]
     fn what_the_source_said_last_counts() {
         let seen = Snapshot {
@@ -435,9 +489,9 @@ mod tests {
             lag_records: Some(0),
             ..Snapshot::unknown("", String::new())
         };
-        let old = seen.clone().with_source(told(70, 3, 100), None);
+        let old = seen.clone().with_source(told(70, 3, 100), Since::default());
         assert_eq!(old, seen);
-        let new = seen.with_source(told(70, 3, 101), Some(TimestampMs(90)));
+        let new = seen.with_source(told(70, 3, 101), ahead(90));
         assert_eq!((new.lag_records, new.held_records), (Some(60), 3));
         assert_eq!((new.at(TimestampMs(150)).lag_ms), Some(60));
     }
@@ -445,7 +499,7 @@ mod tests {
     #[test]
     fn a_lag_needs_both_ends() {
         let seen = Snapshot { exact_to: at(10), ..Snapshot::unknown("", String::new()) };
-        let seen = seen.with_source(told(70, 3, 1), Some(TimestampMs(1)));
+        let seen = seen.with_source(told(70, 3, 1), ahead(1));
         for lost in [seen.clone().without_source(), seen.clone().without_destination()] {
             let lost = lost.at(TimestampMs(9));
             assert_eq!((lost.lag_records, lost.lag_ms), (None, None));
@@ -476,7 +530,7 @@ mod tests {
             exact_to: at(10),
             ..Snapshot::unknown("", String::new())
         };
-        let halted = halted.with_source(told(12, 0, 100), None);
+        let halted = halted.with_source(told(12, 0, 100), Since::default());
         let said = |end, hwm, time| {
             let (end, hwm) = (Offset::new(end).unwrap(), Offset::new(hwm).unwrap());
             DestinationEnd { end, hwm, at: TimestampMs(time) }

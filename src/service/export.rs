@@ -15,6 +15,9 @@ use crate::meters::Kind;
 use crate::meters::METERS;
 use crate::meters::Meter;
 
+use super::folded;
+use super::folded::Folded;
+use super::folded::Series;
 use super::view::GroupsView;
 use super::view::LinkView;
 use super::view::PartitionView;
@@ -42,7 +45,7 @@ fn install() -> PrometheusHandle {
 }
 
 /// The whole answer of `/metrics`.
-pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight) -> String {
+pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) -> String {
     recorder.run_upkeep();
     let mut out = recorder.render();
     let ready = sight.readiness().iter().all(|check| check.ok);
@@ -50,8 +53,47 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight) -> String {
     line(&mut out, &meters::READY, &[], u64::from(ready));
     memory(&mut out);
     links(&mut out, &sight.links());
-    partitions(&mut out, &sight.partitions());
+    let mut all = sight.partitions();
+    folded(&mut out, &all);
+    all.retain(|view| series.shows(view));
+    partitions(&mut out, &all);
     out
+}
+
+/// What is told in every setting of `metrics.partition.series`.
+fn folded(out: &mut String, partitions: &[PartitionView]) {
+    type Number = fn(&Folded) -> Option<u64>;
+    let of_link: [(&Meter, Number); 4] = [
+        (&meters::LINK_LAG_RECORDS, |sum| sum.lag_records),
+        (&meters::LINK_LAG_MS, |sum| sum.lag_ms),
+        (&meters::LINK_RPO_MS, |sum| sum.rpo_ms),
+        (&meters::LINK_APPEND_BYTES, |sum| Some(sum.append_bytes)),
+    ];
+    let of_topic: [(&Meter, Number); 4] = [
+        (&meters::TOPIC_LAG_RECORDS, |sum| sum.lag_records),
+        (&meters::TOPIC_LAG_MS, |sum| sum.lag_ms),
+        (&meters::TOPIC_APPEND_RECORDS, |sum| Some(sum.append_records)),
+        (&meters::TOPIC_APPEND_BYTES, |sum| Some(sum.append_bytes)),
+    ];
+    let links = folded::by(partitions, |view| [view.link.as_str()]);
+    columns(out, &of_link, &links);
+    let topics = folded::by(partitions, |view| [view.link.as_str(), view.topic.as_str()]);
+    columns(out, &of_topic, &topics);
+}
+
+fn columns<'a, const N: usize>(
+    out: &mut String,
+    columns: &[(&Meter, fn(&Folded) -> Option<u64>)],
+    rows: &BTreeMap<[&'a str; N], Folded>,
+) {
+    for (meter, number) in columns {
+        head(out, meter);
+        for (labels, sum) in rows {
+            if let Some(value) = number(sum) {
+                line(out, meter, labels, value);
+            }
+        }
+    }
 }
 
 /// What the kernel says; nothing where there is no `/proc`.
@@ -87,6 +129,12 @@ fn links(out: &mut String, links: &[LinkView]) {
         }
     }
     groups(out, links);
+    head(out, &meters::LINK_MIRROR_TOPICS);
+    for link in links {
+        for (status, count) in &link.mirror_topics {
+            line(out, &meters::LINK_MIRROR_TOPICS, &[&link.name, status], *count);
+        }
+    }
     head(out, &meters::LINK_TROUBLES);
     for link in links {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
@@ -216,6 +264,8 @@ mod tests {
                 reason: "with numbers: 4".into(),
                 reason_code: "a \"4\"\nb 5\\".into(),
                 lag_records: Some(7),
+                rpo_ms: Some(9),
+                append_bytes: 5,
                 ..PartitionView::default()
             };
             vec![known.clone(), PartitionView { partition: 4, lag_records: None, ..known }]
@@ -224,7 +274,10 @@ mod tests {
         fn links(&self) -> Vec<LinkView> {
             let groups = Some(GroupsView { followed: 2, clamped: 1, committed: 9 });
             let (name, other) = ("dr".to_owned(), LinkView::default());
-            vec![LinkView { name, partitions: 2, halted: 1, groups, ..other.clone() }, other]
+            let mirror_topics = BTreeMap::from([("FAILED".to_owned(), 1)]);
+            let dr =
+                LinkView { name, partitions: 2, halted: 1, groups, mirror_topics, ..other.clone() };
+            vec![dr, other]
         }
 
         fn readiness(&self) -> Vec<Check> {
@@ -234,9 +287,14 @@ mod tests {
 
     #[test]
     fn views_are_rendered_and_unknown_numbers_are_left_out() {
-        let text = render(&recorder(), &Two);
+        let text = render(&recorder(), &Two, Series::All);
         let holds = |line: &str| assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
         holds("# TYPE isolog_partition_lag_records gauge");
+        holds("isolog_link_mirror_topic_count{link=\"dr\",status=\"FAILED\"} 1");
+        holds("isolog_link_mirror_topic_bytes_total{link=\"dr\",topic=\"orders\"} 10");
+        holds("isolog_link_rpo_ms{link=\"dr\"} 9");
+        let gone = "\nisolog_link_offset_lag{";
+        assert!(!text.contains(gone), "the lag of one of them is unknown: {text}");
         holds("isolog_partition_lag_records{link=\"dr\",topic=\"orders\",partition=\"3\"} 7");
         holds("isolog_ready 0");
         holds("# TYPE isolog_resident_bytes gauge");
@@ -256,8 +314,18 @@ mod tests {
     fn counters_of_the_process_are_in_the_answer() {
         let handle = recorder();
         metrics::counter!(meters::REQUESTS.name, "side" => "test").increment(5);
-        let text = render(&handle, &Two);
+        let text = render(&handle, &Two, Series::All);
         assert!(text.contains("isolog_requests_total{side=\"test\"} 5"), "{text}");
         assert!(text.contains("# TYPE isolog_requests_total counter"), "{text}");
+    }
+    #[test]
+    fn partitions_have_series_as_it_is_set() {
+        let told = |series| render(&recorder(), &Two, series);
+        let of_partition = |text: &str| text.matches("\nisolog_partition_state{").count();
+        assert_eq!(of_partition(&told(Series::All)), 2);
+        assert_eq!(of_partition(&told(Series::Lagging)), 2, "both are halted");
+        let none = told(Series::None);
+        assert!(!none.contains("\nisolog_partition_"), "{none}");
+        assert!(none.contains("\nisolog_link_rpo_ms{link=\"dr\"} 9\n"), "{none}");
     }
 }

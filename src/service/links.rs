@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::topic::Status;
+use crate::ids::MirrorPartition;
 use crate::link::driver::Driver;
 use crate::link::registry::TaskSeen;
 use crate::link::run::Link;
 use crate::link::run::LinkState;
 use crate::link::run::LinkStatus;
 use crate::link::run::Trouble;
+use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
 use crate::service::groups;
 use crate::service::view::Check;
@@ -78,7 +81,12 @@ impl Sight for All {
     }
 
     fn links(&self) -> Vec<LinkView> {
-        All::links(self).links()
+        let of_file = self.declared.iter().map(view);
+        let ordered = self.driver.links().into_iter().map(|link| {
+            let statuses = self.driver.statuses(&link.name).unwrap_or_default();
+            LinkView { mirror_topics: named(statuses), ..view(&link) }
+        });
+        of_file.chain(ordered).collect()
     }
 
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
@@ -116,8 +124,9 @@ fn view(link: &Link) -> LinkView {
         halted_since: halted_since(&status),
         source_cluster_id: ids.map(|(source, _)| source.to_string()),
         destination_cluster_id: ids.map(|(_, destination)| destination.to_string()),
+        mirror_topics: named(statuses(state, &partitions)),
         partitions: partitions.len() as u64,
-        halted: count(|seen| seen.state == "Halted") as u64,
+        halted: count(|seen| seen.state == HALTED) as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
         held_records: partitions.iter().map(|(_, seen)| seen.held_records).sum(),
         groups: status.groups.as_ref().map(|seen| GroupsView {
@@ -128,6 +137,36 @@ fn view(link: &Link) -> LinkView {
         troubles: status.all_troubles().map(trouble).collect(),
         tasks: status.tasks.iter().map(task).collect(),
         reason,
+    }
+}
+
+fn named(statuses: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    statuses.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
+}
+
+/// How many mirror topics of a link of the config file have each status.
+fn statuses(
+    state: &str,
+    partitions: &[(MirrorPartition, Snapshot)],
+) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::new();
+    let topics = partitions.chunk_by(|left, right| left.0.mirror_topic == right.0.mirror_topic);
+    for topic in topics {
+        let is_halted = topic.iter().any(|(_, seen)| seen.state == HALTED);
+        *all.entry(declared_status(state, is_halted).word()).or_default() += 1;
+    }
+    all
+}
+
+/// Cluster Linking's status of a mirror topic of a link of the config file, by the link's state
+/// and whether one of its partitions is halted.
+pub(super) fn declared_status(state: &str, is_halted: bool) -> Status {
+    match state {
+        _ if is_halted => Status::Failed,
+        "Paused" => Status::LinkPaused,
+        "Unavailable" => Status::SourceUnavailable,
+        "Halted" => Status::LinkFailed,
+        _ => Status::Active,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod export;
+mod folded;
 mod groups;
 mod kept;
 pub mod links;
@@ -33,6 +34,7 @@ use crate::settings::link::Defaults;
 
 use self::auth::Guard;
 use self::auth::Right;
+pub use self::folded::Series;
 use self::links::All;
 use self::rest::Orders;
 use self::view::Sight;
@@ -96,6 +98,8 @@ pub struct Options {
     pub log_json: bool,
     /// `log.level`: `error`, `warn`, `info`, `debug` or `trace`.
     pub log_level: String,
+    /// `metrics.partition.series`.
+    pub series: Series,
 }
 
 /// Why the whole cannot run.
@@ -116,6 +120,7 @@ pub enum Error {
 pub struct Counter {
     door: Door,
     access: Access,
+    series: Series,
     orders: Option<Orders>,
 }
 
@@ -128,7 +133,7 @@ impl Counter {
         let refused = |cause| Error::Listen { address, cause };
         let access = options.listen.access().clone();
         let door = Door::open(address, access.tls.clone()).await.map_err(refused)?;
-        Ok(Counter { door, access, orders: None })
+        Ok(Counter { door, access, series: options.series, orders: None })
     }
 
     /// The same, which takes orders by REST as well.
@@ -147,14 +152,15 @@ impl Counter {
         let Access { tls, token, tokens, clients_are_known } = self.access;
         let guard = Guard { token, tokens, is_local, clients_are_known };
         let orders = self.orders.map(|orders| (orders, tls.is_some()));
-        let router = routes::router(sight, export::recorder(), guard, orders);
+        let rendering = (export::recorder(), self.series);
+        let router = routes::router(sight, rendering, guard, orders);
         self.door.serve(router, shutdown).await;
     }
 }
 
 /// What `/metrics` answers.
 pub fn metrics(sight: &dyn Sight) -> String {
-    export::render(&export::recorder(), sight)
+    export::render(&export::recorder(), sight, Series::All)
 }
 
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.

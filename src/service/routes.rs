@@ -31,6 +31,7 @@ use crate::http::sliced::With;
 use super::auth::Denied;
 use super::auth::Guard;
 use super::export;
+use super::folded::Series;
 use super::kept::Kept;
 use super::kept::Turn;
 use super::rest;
@@ -52,10 +53,13 @@ const JSON_TYPE: &str = "application/json";
 /// beyond them are for health.
 pub const LARGE_MAX: usize = 48;
 
+/// What the process has counted, and which partitions have series of their own.
+pub type Recorder = (PrometheusHandle, Series);
+
 #[derive(Clone)]
 struct Counter {
     sight: Arc<dyn Sight>,
-    recorder: PrometheusHandle,
+    recorder: Recorder,
     large: Turn,
     small: Turn,
     metrics: Kept<Bytes>,
@@ -65,7 +69,7 @@ struct Counter {
 /// All routes over one view of the links; with `orders`, where there is somebody to obey them.
 pub fn router(
     sight: Arc<dyn Sight>,
-    recorder: PrometheusHandle,
+    recorder: Recorder,
     guard: Guard,
     orders: Option<(Orders, bool)>,
 ) -> Router {
@@ -119,7 +123,10 @@ async fn metrics(State(counter): State<Counter>) -> Result<Response, Refusal> {
         Some(fresh) => fresh,
         None => {
             let Counter { sight, recorder, metrics, large, .. } = counter;
-            let render = move || metrics.get(|| export::render(&recorder, &*sight).into());
+            let render = move || {
+                let (recorder, series) = &recorder;
+                metrics.get(|| export::render(recorder, &*sight, *series).into())
+            };
             aside(&large, render).await?
         }
     };

@@ -41,6 +41,10 @@ pub struct PartitionView {
     pub lag_bytes: Option<u64>,
     /// For how long the destination has not had all that the source had, in milliseconds.
     pub lag_ms: Option<u64>,
+    /// The same with the records that wait behind an open transaction: what a failover now would
+    /// lose, in milliseconds.
+    #[serde(default)]
+    pub rpo_ms: Option<u64>,
     /// Batches acknowledged since the process started.
     pub append_batches: u64,
     /// Offsets acknowledged since then.
@@ -98,6 +102,7 @@ impl PartitionView {
             lag_records: snapshot.lag_records,
             lag_bytes: snapshot.lag_bytes(),
             lag_ms: snapshot.lag_ms,
+            rpo_ms: snapshot.rpo_ms,
             append_batches: snapshot.copied.batches,
             append_records: snapshot.copied.records,
             append_bytes: snapshot.copied.bytes,
@@ -145,6 +150,9 @@ pub struct LinkView {
     pub source_cluster_id: Option<String>,
     /// The destination's own id, once it has been asked.
     pub destination_cluster_id: Option<String>,
+    /// How many mirror topics it has in each status, by Cluster Linking's word.
+    #[serde(default)]
+    pub mirror_topics: BTreeMap<String, u64>,
     /// How many partitions the link mirrors.
     pub partitions: u64,
     /// How many of them stand halted.

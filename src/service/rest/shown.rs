@@ -16,6 +16,7 @@ use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
+use crate::service::links::declared_status;
 use crate::service::rest::Declared;
 use crate::service::rest::blockers;
 use crate::service::view::LinkView;
@@ -284,13 +285,7 @@ fn since(link: &LinkView, mirror: &str, is_halted: bool) -> i64 {
 
 fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
     let halted = topic.iter().find(|view| view.state == "Halted");
-    let status = match link_word(&link.state) {
-        _ if halted.is_some() => Status::Failed,
-        "PAUSED" => Status::LinkPaused,
-        "UNAVAILABLE" => Status::SourceUnavailable,
-        "FAILED" => Status::LinkFailed,
-        _ => Status::Active,
-    };
+    let status = declared_status(&link.state, halted.is_some());
     let first = topic.first();
     let text = |of: fn(&PartitionView) -> &String| first.map(of).cloned().unwrap_or_default();
     let (mirror, source) = (text(|view| &view.topic), text(|view| &view.source_topic));

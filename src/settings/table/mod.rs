@@ -440,6 +440,16 @@ const SERVICE: &[Property] = &[
         Default::Is("info"),
         "The least important lines that are logged.",
     ),
+    plain(
+        "metrics.partition.series",
+        ON_SERVICE,
+        Effect::Never,
+        Kind::Word(&["all", "lagging", "none"]),
+        Default::Is("all"),
+        "Which partitions have series of their own in /metrics: all, those that are not level (or \
+         not known to be), or none. What is told of topics and links is there in every setting; \
+         so are all partitions in /v1/partitions.",
+    ),
 ];
 
 /// The property of that name in that part of the file.

@@ -144,7 +144,12 @@ impl Rig {
         let access = Access { token: token.map(secret), tokens, ..Access::default() };
         let listen = Listen::new("127.0.0.1:0".parse().expect("an address"), access);
         let listen = listen.expect("loopback");
-        let options = Options { listen, log_json: false, log_level: "info".into() };
+        let options = Options {
+            listen,
+            log_json: false,
+            log_level: "info".into(),
+            series: Default::default(),
+        };
         let counter = Counter::open(&options).await.expect("a free port");
         let hands = Hands::start().await;
         let (_known, cluster) = watch::channel(Some(ClusterId(CLUSTER.into())));

@@ -28,12 +28,16 @@ use crate::faults::lab::Lab;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn promtool(args: &[&str]) -> String {
+/// Where promtool lies.
+fn tool() -> String {
     let script = repo().join("protocol-tests/tools/promtool");
     let told = Command::new(script).output().expect("the script runs");
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let tool = String::from_utf8_lossy(&told.stdout).trim().to_owned();
-    let output = Command::new(tool).args(args).output().expect("promtool runs");
+    String::from_utf8_lossy(&told.stdout).trim().to_owned()
+}
+
+fn promtool(args: &[&str]) -> String {
+    let output = Command::new(tool()).args(args).output().expect("promtool runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool {args:?}: {text}");
@@ -80,6 +84,31 @@ fn fires(lab: &Lab, case: &str, alerts: &[&str]) {
 #[test]
 fn the_rules_are_rules() {
     assert!(promtool(&["check", "rules", &rules()]).contains("SUCCESS"));
+}
+
+/// Milliseconds are what Kafka measures in, and `_count` is how Cluster Linking's metrics end;
+/// beyond that promtool finds nothing in what a link shows.
+#[tokio::test(start_paused = true)]
+async fn the_names_are_what_prometheus_expects() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let text = service::metrics(&Links(vec![lab.world.isolog().link().clone()]));
+    for name in ["isolog_link_rpo_ms", "isolog_link_mirror_topic_count", "isolog_link_bytes_total"]
+    {
+        assert!(text.contains(&format!("\n{name}{{")), "{name} is missing in {text}");
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("names.prom");
+    std::fs::write(&path, text).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let told = Command::new(tool()).args(["check", "metrics"]).stdin(file).output().unwrap();
+    let said = String::from_utf8_lossy(&told.stdout) + String::from_utf8_lossy(&told.stderr);
+    let known = |line: &&str| {
+        line.ends_with("metric names should not contain abbreviated units")
+            || line.ends_with("_count\" suffix")
+    };
+    assert!(said.lines().any(|line| known(&line)), "promtool judges no longer as it did: {said}");
+    let news: Vec<&str> = said.lines().filter(|line| !known(line)).collect();
+    assert!(news.is_empty(), "{news:#?}");
 }
 
 #[test]
