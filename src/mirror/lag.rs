@@ -508,6 +508,17 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_is_gone_has_no_lag_that_is_known() {
+        for side in [Side::Source, Side::Destination] {
+            let mut mirror = crate::mirror::tests::mirroring(10, 10);
+            let lag = |mirror: &PartitionMirror| mirror.snapshot(TimestampMs(1)).lag_records;
+            assert_eq!(lag(&mirror), Some(0));
+            mirror.handle_halt(Halt::Deleted { side });
+            assert_eq!(lag(&mirror), None, "gone at the {side}");
+        }
+    }
+
+    #[test]
     fn bytes_are_known_only_where_some_are_in_hand() {
         let seen = |lag_records: Option<u64>, fetched_bytes: u64| {
             let seen = Snapshot::unknown("", String::new());
