@@ -60,16 +60,18 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) ->
     out
 }
 
+/// One column of what is told of several partitions together.
+type Sum = (&'static Meter, fn(&Folded) -> Option<u64>);
+
 /// What is told in every setting of `metrics.partition.series`.
 fn folded(out: &mut String, partitions: &[PartitionView]) {
-    type Number = fn(&Folded) -> Option<u64>;
-    let of_link: [(&Meter, Number); 4] = [
+    let of_link: [Sum; 4] = [
         (&meters::LINK_LAG_RECORDS, |sum| sum.lag_records),
         (&meters::LINK_LAG_MS, |sum| sum.lag_ms),
         (&meters::LINK_RPO_MS, |sum| sum.rpo_ms),
         (&meters::LINK_APPEND_BYTES, |sum| Some(sum.append_bytes)),
     ];
-    let of_topic: [(&Meter, Number); 4] = [
+    let of_topic: [Sum; 4] = [
         (&meters::TOPIC_LAG_RECORDS, |sum| sum.lag_records),
         (&meters::TOPIC_LAG_MS, |sum| sum.lag_ms),
         (&meters::TOPIC_APPEND_RECORDS, |sum| Some(sum.append_records)),
@@ -83,7 +85,7 @@ fn folded(out: &mut String, partitions: &[PartitionView]) {
 
 fn columns<'a, const N: usize>(
     out: &mut String,
-    columns: &[(&Meter, fn(&Folded) -> Option<u64>)],
+    columns: &[Sum],
     rows: &BTreeMap<[&'a str; N], Folded>,
 ) {
     for (meter, number) in columns {
