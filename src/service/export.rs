@@ -83,11 +83,7 @@ fn folded(out: &mut String, partitions: &[PartitionView]) {
     columns(out, &of_topic, &topics);
 }
 
-fn columns<'a, const N: usize>(
-    out: &mut String,
-    columns: &[Sum],
-    rows: &BTreeMap<[&'a str; N], Folded>,
-) {
+fn columns<const N: usize>(out: &mut String, columns: &[Sum], rows: &BTreeMap<[&str; N], Folded>) {
     for (meter, number) in columns {
         head(out, meter);
         for (labels, sum) in rows {
