@@ -201,6 +201,13 @@ pub const LINK_APPEND_BYTES: Meter = counter(
     LINK,
     "Bytes of batches of the link, headers included, that the destination has acknowledged.",
 );
+/// How long a link waited for its own limit.
+pub const LINK_LIMITED_MS: Meter = counter(
+    "isolog_link_limited_ms_total",
+    "milliseconds",
+    LINK,
+    "For how long link.max.bytes.per.second has put fetches off.",
+);
 /// Records held back, of a link.
 pub const LINK_HELD_RECORDS: Meter = gauge(
     "isolog_link_held_records",
@@ -439,6 +446,7 @@ pub const METERS: &[Meter] = &[
     LINK_LAG_MS,
     LINK_RPO_MS,
     LINK_APPEND_BYTES,
+    LINK_LIMITED_MS,
     LINK_MIRROR_TOPICS,
     TOPIC_LAG_RECORDS,
     TOPIC_LAG_MS,

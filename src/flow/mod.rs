@@ -60,6 +60,8 @@ pub struct Options {
     pub fetch_bytes_max: i32,
     /// `replica.fetch.max.bytes`: the most that one fetch asks for of one partition.
     pub partition_bytes_max: i32,
+    /// `link.max.bytes.per.second`: what all lanes of the link may fetch; `None` for no limit.
+    pub bytes_per_second_max: Option<u64>,
     /// `max.request.size`: the most record bytes in one produce request.
     pub append_bytes_max: usize,
 }

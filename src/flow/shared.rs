@@ -12,6 +12,7 @@ use crate::flow::Options;
 use crate::flow::Wall;
 use crate::flow::entry::PartitionSpec;
 use crate::flow::lane::FromLane;
+use crate::flow::lane::pace::Pace;
 use crate::flow::lane::works::Pool;
 use crate::flow::producer_id;
 use crate::flow::stats::Gauge;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub wall: Wall,
     /// How many lanes of the process share the memory.
     pub lanes: Arc<Gauge>,
+    /// How fast they may fetch together.
+    pub pace: Arc<Pace>,
     /// Where units are worked on that would hold a lane up.
     pub pool: Arc<Pool>,
     /// Where lanes report.

@@ -15,6 +15,7 @@ use crate::flow::entry::Fact;
 use crate::flow::entry::ToManager;
 use crate::flow::lane::memory::held_bytes;
 use crate::flow::lane::memory::unit_bytes;
+use crate::flow::lane::pace::Pace;
 use crate::flow::manager::PartitionManager;
 use crate::flow::producer_id;
 use crate::flow::seal;
@@ -69,6 +70,7 @@ pub(super) async fn begin(
         committed_only: settings.link.committed_only,
         wall: world.wall,
         lanes: world.lanes.clone(),
+        pace: Arc::new(Pace::new(&link.name, settings.flow.bytes_per_second_max)),
         pool: world.pool.clone(),
         back,
         stop: stop.clone(),

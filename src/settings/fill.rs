@@ -168,6 +168,7 @@ fn flow_options(section: &Checked, shared: Shared) -> Option<flow::Options> {
         fetch_wait_max: section.millis("replica.fetch.wait.max.ms")?,
         fetch_bytes_max: section.number("replica.fetch.response.max.bytes")?,
         partition_bytes_max: section.number("replica.fetch.max.bytes")?,
+        bytes_per_second_max: u64::try_from(section.int("link.max.bytes.per.second")?).ok(),
         append_bytes_max: section.number("max.request.size")?,
     })
 }

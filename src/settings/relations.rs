@@ -216,6 +216,12 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
         let text = "must be -1, for the broker's default, or at least 1".into();
         problems.push(broken(link, "replication.factor", text));
     }
+    if link.int("link.max.bytes.per.second") == Some(0) {
+        let text = "must be -1, for no limit, or at least 1; cluster.link.paused=true fetches \
+                    nothing"
+            .into();
+        problems.push(broken(link, "link.max.bytes.per.second", text));
+    }
     let filters = "auto.create.mirror.topics.filters";
     let enabled = link.value("auto.create.mirror.topics.enable") == Some(&Value::Bool(true));
     if enabled && link.value(filters) == Some(&Value::Absent) {

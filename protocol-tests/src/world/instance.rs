@@ -144,6 +144,7 @@ pub fn small_flow() -> flow::Options {
         fetch_wait_max: Duration::from_millis(500),
         fetch_bytes_max: 1 << 20,
         partition_bytes_max: 64 << 10,
+        bytes_per_second_max: None,
         append_bytes_max: 1 << 20,
     }
 }

@@ -16,6 +16,7 @@ mod log;
 mod manager;
 mod mirror_ops;
 mod operated;
+mod paced;
 mod process;
 mod registry;
 mod reread;

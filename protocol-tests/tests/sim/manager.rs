@@ -14,6 +14,7 @@ use isolog::flow::entry::How;
 use isolog::flow::entry::PartitionSpec;
 use isolog::flow::entry::Released;
 use isolog::flow::entry::ToManager;
+use isolog::flow::lane::pace::Pace;
 use isolog::flow::lane::works::Pool;
 use isolog::flow::manager::PartitionManager;
 use isolog::flow::producer_id;
@@ -137,6 +138,7 @@ impl Flow {
             wall,
             lanes: Arc::new(Gauge::default()),
             pool: Arc::new(Pool::inline()),
+            pace: Arc::new(Pace::new(&LinkName("dr".into()), None)),
             back,
             stop: stop.clone(),
         };

@@ -70,6 +70,7 @@ mod tests {
             fetch_wait_max: std::time::Duration::from_millis(500),
             fetch_bytes_max: 10 << 20,
             partition_bytes_max: 1 << 20,
+            bytes_per_second_max: None,
             append_bytes_max: 1 << 20,
         }
     }

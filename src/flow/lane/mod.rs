@@ -14,6 +14,7 @@ mod appender;
 mod fetcher;
 pub(super) mod members;
 pub mod memory;
+pub mod pace;
 pub mod works;
 
 use tokio::sync::mpsc;
@@ -308,6 +309,7 @@ impl Lane {
     fn send_fetch(&mut self) -> Result<(), ClusterError> {
         let source = self.source.as_mut().filter(|_| !self.stopping).and_then(Line::conn);
         let Some(source) = source else { return Ok(()) };
+        self.fetch_at = self.shared.pace.free_at(self.fetch_at);
         let ready = !self.fetcher.under_way && self.fetch_at <= Instant::now();
         if !ready || source.free_slabs() == 0 {
             return Ok(());
@@ -315,6 +317,7 @@ impl Lane {
         let version = source.version(ApiKey::Fetch)?;
         let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
         source.set_kept_bytes_max(memory::buffer_bytes(bytes_max));
+        let bytes_max = self.shared.pace.ask_bytes(bytes_max);
         let ask = self.fetcher.poll(&self.members, version, bytes_max);
         let body = ask.map_err(|e| ClusterError::own(source.peer(), "Fetch", &e))?;
         let Some(body) = body else { return Ok(()) };
@@ -345,6 +348,7 @@ impl Lane {
     }
 
     async fn handle_fetched(&mut self, answer: Answer) {
+        self.shared.pace.take(answer.body.len(), Instant::now());
         let answer = match FetchAnswer::decode(answer.body, answer.version) {
             Ok(answer) => answer,
             Err(error) => return self.lose_source(error),

@@ -351,6 +351,17 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
          around them do not. never: every batch keeps its bytes.",
     ),
     plain(
+        "link.max.bytes.per.second",
+        LINK,
+        Effect::Reseat,
+        Kind::Count(-1, i64::MAX),
+        Default::Is("-1"),
+        "How many bytes a second the link fetches from its source at most, all partitions together; \
+         -1 is no limit, 0 is refused: pause the link instead. A batch that is larger than a \
+         second's share is fetched whole, and the next fetch waits for as long as it is worth. \
+         What isolog waits is in isolog_link_limited_ms_total.",
+    ),
+    plain(
         "replica.fetch.min.bytes",
         LINK,
         Effect::Reseat,
