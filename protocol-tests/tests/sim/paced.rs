@@ -29,12 +29,14 @@ const LIMIT: &str = "link.max.bytes.per.second";
 fn write(lab: &Lab, topic: &str) {
     let now = lab.source.look(|state| state.now_ms());
     let batch = Build::plain(now, &"x".repeat(VALUE_BYTES), RECORDS);
-    (0..BATCHES).for_each(|_| drop(lab.source.append(topic, 0, &batch)));
+    for _ in 0..BATCHES {
+        lab.source.append(topic, 0, &batch);
+    }
 }
 
 /// Record bytes that have come, without their headers.
 fn come(lab: &Lab, topic: &str) -> usize {
-    let end = lab.destination.dump(topic, 0).end.get();
+    let end = lab.destination.dump(topic, 0).end;
     usize::try_from(end).unwrap() * VALUE_BYTES
 }
 
@@ -56,8 +58,10 @@ async fn a_limited_link_takes_its_time_and_another_one_does_not() {
     lab.obeyed("fast", mirror("fast")).await;
     lab.copied("fast", "fast", 0).await;
     lab.obeyed("slow", mirror("slow")).await;
-    lab.wait("its first records", |lab| lab.has("slow").then(|| come(lab, "slow")).filter(|n| *n > 0))
-        .await;
+    lab.wait("its first records", |lab| {
+        lab.has("slow").then(|| come(lab, "slow")).filter(|n| *n > 0)
+    })
+    .await;
     let (began, before) = (Instant::now(), come(&lab, "slow"));
     sleep(SECOND * 5).await;
     let bytes = come(&lab, "slow") - before;

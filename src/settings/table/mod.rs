@@ -356,10 +356,10 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Effect::Reseat,
         Kind::Count(-1, i64::MAX),
         Default::Is("-1"),
-        "How many bytes a second the link fetches from its source at most, all partitions together; \
-         -1 is no limit, 0 is refused: pause the link instead. A batch that is larger than a \
-         second's share is fetched whole, and the next fetch waits for as long as it is worth. \
-         What isolog waits is in isolog_link_limited_ms_total.",
+        "How many bytes a second the link fetches from its source at most, all partitions \
+         together; -1 is no limit, 0 is refused: pause the link instead. A batch that is larger \
+         than a second's share is fetched whole, and the next fetch waits for as long as it is \
+         worth. isolog_link_limited_ms_total has the time waited.",
     ),
     plain(
         "replica.fetch.min.bytes",
