@@ -365,7 +365,13 @@ impl PartitionManager {
         };
         if !member.mirror.is_barred() {
             let (name, end) = (member.mirror.name(), member.mirror.position());
-            tracing::info!(link = %name.link, partition = %name, ?end, "mirroring");
+            // one that drains beside a producer comes and goes, several times a second
+            match entry.leaving {
+                Some(How::Drain) => {
+                    tracing::debug!(link = %name.link, partition = %name, ?end, "mirroring");
+                }
+                _ => tracing::info!(link = %name.link, partition = %name, ?end, "mirroring"),
+            }
         }
         self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
         self.open_lane(key, tp);

@@ -55,6 +55,8 @@ const TOPICS_MAX: usize = 500;
 const ROUND_MAX: usize = 2_000;
 /// For how long a planned stop waits for the source's end behind the seal.
 const SOURCE_WAIT_MAX: Duration = Duration::from_secs(3);
+/// UNKNOWN_TOPIC_OR_PARTITION.
+const UNKNOWN_TOPIC: i16 = 3;
 
 /// Topic and partition at the destination.
 pub(super) type Place = (TopicName, PartitionId);
@@ -385,8 +387,11 @@ impl Round {
         let failed =
             |code: &str, text: String| Err(Tried::Failed(Fault { code: code.to_owned(), text }));
         match self.destination.topic(name) {
-            None => {
-                let text = format!("mirror topic {name} is not there to be sealed");
+            topic if topic.as_ref().is_none_or(|topic| topic.error.0 == UNKNOWN_TOPIC) => {
+                let text = format!(
+                    "mirror topic {name} is gone at the destination, and is not there to be \
+                     sealed: let go of the mirror (`isolog mirror delete {name}`)"
+                );
                 return failed("DESTINATION_TOPIC_DELETED", text);
             }
             Some(topic) if topic.id != was && topic.id != TopicId::NIL && was != TopicId::NIL => {
@@ -396,7 +401,7 @@ impl Round {
                 );
                 return failed("DESTINATION_TOPIC_ID_CHANGED", text);
             }
-            Some(_) => {}
+            _ => {}
         }
         let partition = self.destination.partition(&job.tp());
         let led = partition.and_then(|one| Some((one.leader?, one.epoch)));

@@ -66,6 +66,8 @@ pub struct MirrorSeen {
     pub since: TimestampMs,
     /// Why it does not go on, where it does not.
     pub reason: Option<Fault>,
+    /// What the last look at both clusters found wrong with the topic.
+    pub fault: Option<Fault>,
     /// How far that is what is being done for it.
     pub progress: Option<String>,
     /// Partitions that a rule stopped, or that could not be sealed yet.
@@ -178,6 +180,7 @@ impl MirrorSeen {
             status,
             since,
             reason,
+            fault: track.fault.clone(),
             progress: track.progress.clone(),
             halted,
             level: track.level.clone(),

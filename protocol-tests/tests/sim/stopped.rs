@@ -43,7 +43,7 @@ fn stop(how: How) -> MirrorVerb {
 
 impl Lab {
     /// A link and one mirror topic that has copied five records.
-    async fn copying(partitions: i32) -> Lab {
+    pub(crate) async fn copying(partitions: i32) -> Lab {
         let lab = Lab::start(&[]).await;
         lab.source.create_topic("orders", partitions, &[]);
         lab.create_link("dr", &[]).await;
@@ -53,11 +53,11 @@ impl Lab {
         lab
     }
 
-    async fn stop(&self, how: How) {
+    pub(crate) async fn stop(&self, how: How) {
         self.obeyed("dr", of_mirror("orders", stop(how))).await;
     }
 
-    async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         self.wait_status("dr", "orders", Status::Stopped).await;
     }
 
@@ -397,5 +397,41 @@ async fn what_has_no_leader_is_sealed_when_it_has_one() {
     lab.destination.restart(away);
     lab.wait("the other seal", |lab| lab.sealed(gone)).await;
     lab.assert_sealed(gone, 5);
+    lab.end().await;
+}
+
+/// Whoever stopped it: what a seal ends is nobody's mirror any more, although the source has no
+/// record at its offset and goes on.
+#[tokio::test(start_paused = true)]
+async fn a_sealed_topic_is_adopted_by_no_link() {
+    let lab = Lab::copying(1).await;
+    lab.create_link("dr2", &[]).await;
+    lab.stop(How::Promote).await;
+    lab.stopped().await;
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(lab.now_ms(), "aborted", 1));
+    lab.source.end_txn("orders", 0, (7, 0), false);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Delete { topic: false })).await;
+    lab.wait("it is forgotten", |lab| lab.seen("dr", "orders").is_none().then_some(())).await;
+    for of in ["dr2", "dr"] {
+        lab.refused(of, mirror("orders"), "partition 0 is sealed at 5").await;
+    }
+    lab.end().await;
+}
+
+/// Nobody can be asked but the destination, and that has no such topic.
+#[tokio::test(start_paused = true)]
+async fn a_failover_of_a_topic_that_is_gone_says_so_and_can_be_let_go() {
+    let lab = Lab::copying(1).await;
+    lab.source.kill(1);
+    lab.destination.change(|state| state.delete_topic("orders")).unwrap();
+    lab.stop(How::Failover).await;
+    let why = lab.wait("why", |lab| {
+        let halted = lab.seen("dr", "orders")?.halted;
+        halted.into_values().find(|fault| fault.code == "DESTINATION_TOPIC_DELETED")
+    });
+    let why = why.await;
+    assert!(why.text.contains("isolog mirror delete orders"), "{}", why.text);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Delete { topic: false })).await;
+    lab.wait("it is forgotten", |lab| lab.seen("dr", "orders").is_none().then_some(())).await;
     lab.end().await;
 }

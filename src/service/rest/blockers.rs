@@ -12,6 +12,15 @@ use crate::service::view::PartitionView;
 /// How many partitions are named; of the others only the count is told.
 const NAMED_MAX: usize = 20;
 
+/// How the codes of faults begin that are the mirror topic's own.
+const AT_DESTINATION: &str = "DESTINATION_";
+/// What is to be done where a promote, or any stop, cannot end.
+const FAIL_OVER: &str = ": a promote cannot end so. A failover makes the topic an ordinary one, \
+                         with what was mirrored";
+const GONE: &str = ": there is nothing that could be stopped";
+const WITHOUT: &str = ": where the source is gone a failover goes on without it, and what was not \
+                       mirrored is lost";
+
 /// All that a mirror topic waits for until it is STOPPED.
 pub(super) fn of(mirror: &MirrorSeen, running: &BTreeMap<i32, &PartitionView>) -> Vec<String> {
     let reason = mirror.reason.as_ref().map(|reason| reason.text.clone());
@@ -20,6 +29,14 @@ pub(super) fn of(mirror: &MirrorSeen, running: &BTreeMap<i32, &PartitionView>) -
     }
     let mut told = Vec::new();
     let is_draining = mirror.row.stage == Stage::Stopping;
+    if let Some(fault) = &mirror.fault {
+        let is_gone = fault.code.starts_with(AT_DESTINATION);
+        if is_draining || is_gone {
+            // nothing of such a topic is copied, whatever its partitions say
+            let cure = if is_gone { GONE } else { FAIL_OVER };
+            return vec![format!("{}{cure}", fault.text)];
+        }
+    }
     if let Some(why) = mirror.link_rests.as_ref().filter(|_| is_draining) {
         told.push(format!(
             "{why}: a promote waits for the source; a failover goes on without it, and what was \
@@ -69,8 +86,20 @@ fn drains(
         ),
         (Some(0), None) => format!("partition {number}: the source must rest for a moment"),
         (Some(lag), None) => format!("partition {number} is {lag} records behind"),
-        (None, None) => format!("partition {number}: how far it is behind is not known yet"),
+        (None, None) => unknown(number, view),
     })
+}
+
+fn unknown(number: i32, view: Option<&PartitionView>) -> String {
+    let behind = format!("partition {number}: how far it is behind is not known");
+    match view {
+        Some(view) if !view.reason.is_empty() => format!("{behind} ({}){WITHOUT}", view.reason),
+        // what is known of the other side grows old
+        Some(view) if view.source_end.is_some() => {
+            format!("{behind} any more, since the source does not answer{WITHOUT}")
+        }
+        _ => format!("{behind} yet"),
+    }
 }
 
 fn seals(mirror: &MirrorSeen, partition: PartitionId) -> String {
@@ -81,5 +110,77 @@ fn seals(mirror: &MirrorSeen, partition: PartitionId) -> String {
     match mirror.halted.get(&partition) {
         Some(fault) => fault.text.clone(),
         None => format!("partition {number} is being sealed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::control::row::Key;
+    use crate::control::row::Row;
+    use crate::control::topic::Fault;
+    use crate::control::topic::Status;
+    use crate::ids::TimestampMs;
+
+    /// A mirror topic of two partitions in that stage.
+    fn mirror(stage: &str, fault: Option<(&str, &str)>) -> MirrorSeen {
+        let key = Key::parse("mirror/dr/orders").unwrap();
+        let id = "01".repeat(16);
+        let text = format!(
+            r#"{{"v":1,"source_topic":"orders","source_id":"{id}","mirror_id":"{id}",
+            "partitions":2,"generation":0,"stage":{stage},"since_ms":1,"paused":false,
+            "made_by":"order","adopted":null,"starts":{{}},"owed":{{}},"configs":{{}},
+            "replicas":null,"sealed":{{}},"deadline_ms":null}}"#
+        );
+        let Ok(Row::Mirror(row)) = Row::parse(&key, &text) else { panic!("a row: {text}") };
+        let fault = fault.map(|(code, text)| Fault { code: code.into(), text: text.into() });
+        MirrorSeen {
+            row,
+            status: Status::PendingStopped,
+            since: TimestampMs(1),
+            reason: fault.clone(),
+            fault,
+            progress: None,
+            halted: BTreeMap::new(),
+            level: [PartitionId(1)].into(),
+            leaderless: [PartitionId(0)].into(),
+            link_rests: None,
+            is_free: false,
+        }
+    }
+
+    #[test]
+    fn what_can_never_end_says_what_to_do_instead() {
+        let none = BTreeMap::new();
+        let gone = Some(("SOURCE_TOPIC_MAY_BE_DELETED", "the source topic is gone"));
+        let told = of(&mirror(r#""stopping""#, gone), &none);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("the source topic is gone: ") && told[0].contains("failover"));
+        // a failover needs no source
+        let told = of(&mirror(r#"{"sealing":"failover"}"#, gone), &none);
+        assert!(told[0].contains("has no leader") && told.len() == 2, "{told:?}");
+        let lost = Some(("DESTINATION_TOPIC_DELETED", "it is gone: isolog mirror delete"));
+        for stage in [r#""stopping""#, r#"{"sealing":"failover"}"#] {
+            let told = of(&mirror(stage, lost), &none);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains("isolog mirror delete") && told[0].contains("nothing that"));
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_silent_is_told_from_one_that_was_not_asked_yet() {
+        let told = |view: Option<PartitionView>| {
+            let running = view.iter().map(|view| (0, view)).collect();
+            of(&mirror(r#""stopping""#, None), &running).join("|")
+        };
+        let yet = "partition 0: how far it is behind is not known yet";
+        assert_eq!(told(None), yet);
+        assert_eq!(told(Some(PartitionView::default())), yet);
+        let silent = PartitionView { source_end: Some(9), ..PartitionView::default() };
+        let said = told(Some(silent.clone()));
+        assert!(said.contains("the source does not answer") && said.contains("failover"), "{said}");
+        let said = told(Some(PartitionView { reason: "UNREACHABLE: a:1".into(), ..silent }));
+        assert!(said.contains("(UNREACHABLE: a:1)") && said.contains("failover"), "{said}");
     }
 }

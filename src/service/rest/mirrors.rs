@@ -2,6 +2,7 @@
 //!
 //! It never swaps the roles of two clusters: this version of isolog cannot, and says so.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ use super::answers::Place;
 use super::configs;
 use super::error::Kind;
 use super::error::Problem;
+use super::noted::Noted;
 use super::request::AlterMirrors;
 use super::request::Asked;
 use super::request::CreateMirror;
@@ -44,8 +46,9 @@ const START: &str = "mirror.start.offset.spec";
 /// The longest `timeout_ms`: 30 days.
 const TIMEOUT_MS_MAX: u64 = 30 * 86_400_000;
 
-pub(super) async fn create(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+pub(super) async fn create(api: &Api, asked: &Asked, noted: &mut Noted) -> Result<Reply, Problem> {
     let body: CreateMirror = asked.json()?;
+    noted.name([body.mirror_topic_name.as_deref().unwrap_or(&body.source_topic_name)]);
     let link = api.known_link(asked)?;
     let source = topic("source_topic_name", &body.source_topic_name)?;
     let mirror = body.mirror_topic_name.as_deref();
@@ -130,13 +133,16 @@ fn owner(seen: &Seen, topic: &TopicName) -> Option<LinkName> {
 pub(super) async fn alter(
     api: &Api,
     asked: &Asked,
-    call: Call,
-    place: Place,
+    (call, place): (Call, Place),
+    noted: &mut Noted,
 ) -> Result<Reply, Problem> {
     let body: AlterMirrors = asked.json()?;
+    noted.pattern.clone_from(&body.mirror_topic_name_pattern);
+    noted.name(body.mirror_topic_names.iter().flatten().map(String::as_str));
     let link = api.known_link(asked)?;
     let (word, verb) = verb_of(call, asked)?;
     let names = chosen(&body, &api.orders.registry.seen(), &link)?;
+    noted.name(names.iter().map(String::as_str));
     let topics: Vec<TopicName> = names.iter().filter_map(|name| TopicName::new(name)).collect();
     let is_dry = asked.flag("validate_only", false);
     let mut done = Vec::new();
@@ -147,21 +153,40 @@ pub(super) async fn alter(
     if let Some(refusal) = done.iter().filter_map(refused).flatten().next() {
         return Err(Problem::of_link(refusal));
     }
+    let results = results(names, &done, &link);
+    noted.topics = results.iter().map(|(name, result)| (name.clone(), refusal(result))).collect();
     let text = api.aside(move |api| {
         let all = api.everything();
-        let shown = names.into_iter().map(|name| {
-            let of =
-                |outcome: &&Outcome| outcome.topic.as_ref().is_some_and(|t| *t.as_str() == *name);
-            let result = match done.iter().find(of) {
-                Some(outcome) => outcome.result.clone().map_err(Problem::of_topic),
-                None => Err(no_mirror(&link, &name)),
-            };
+        let shown = results.into_iter().map(|(name, result)| {
             let mirror = all.mirror(&link.0, &name);
             (name, result, mirror)
         });
         text_of(&place.altered(&link.0, word, &shown.collect::<Vec<_>>()))
     });
     text.await?.map(Reply::Json)
+}
+
+/// What came of each of the topics that an order names.
+fn results(
+    names: Vec<String>,
+    done: &[Outcome],
+    link: &LinkName,
+) -> Vec<(String, Result<(), Problem>)> {
+    let by_name: BTreeMap<&str, &Outcome> =
+        done.iter().filter_map(|one| Some((one.topic.as_ref()?.as_str(), one))).collect();
+    let each = names.into_iter().map(|name| {
+        let result = match by_name.get(name.as_str()) {
+            Some(outcome) => outcome.result.clone().map_err(Problem::of_topic),
+            None => Err(no_mirror(link, &name)),
+        };
+        (name, result)
+    });
+    each.collect()
+}
+
+fn refusal(result: &Result<(), Problem>) -> Option<String> {
+    let problem = result.as_ref().err()?;
+    Some(format!("{}: {}", problem.status(), problem.text))
 }
 
 fn verb_of(call: Call, asked: &Asked) -> Result<(&'static str, MirrorVerb), Problem> {
@@ -217,7 +242,7 @@ fn chosen(body: &AlterMirrors, seen: &Seen, link: &LinkName) -> Result<Vec<Strin
             Ok(names.iter().filter(|name| known.insert(*name)).cloned().collect())
         }
         (None, Some(pattern)) => {
-            let fits = compiled(pattern)?;
+            let fits = whole_names(pattern)?;
             let alive = seen.mirrors_of(link).filter(|(name, mirror)| {
                 !matches!(mirror.row.stage, Stage::Stopped(_)) && fits.is_match(name.as_str())
             });
@@ -227,8 +252,8 @@ fn chosen(body: &AlterMirrors, seen: &Seen, link: &LinkName) -> Result<Vec<Strin
     }
 }
 
-/// A pattern of whole names, in RE2's syntax.
-fn compiled(pattern: &str) -> Result<regex::Regex, Problem> {
+/// The names that a pattern chooses: whole ones, in RE2's syntax.
+pub fn whole_names(pattern: &str) -> Result<regex::Regex, Problem> {
     let wrong = |why: &str| {
         let text = format!("Field 'mirror_topic_name_pattern' of the body {why}.");
         Problem::malformed(text)

@@ -12,6 +12,7 @@ mod configs;
 mod error;
 mod links;
 mod mirrors;
+mod noted;
 mod openapi;
 mod reads;
 mod request;
@@ -55,6 +56,7 @@ use crate::settings::link::Defaults;
 
 use self::answers::Place;
 use self::error::Kind;
+use self::noted::Noted;
 use self::request::Asked;
 use self::shown::Everything;
 use self::table::Call;
@@ -62,6 +64,7 @@ use self::table::Led;
 use self::table::Route;
 
 pub use self::error::Problem;
+pub use self::mirrors::whole_names;
 
 /// How many requests are answered at once: an order may wait for its answer, and metrics and
 /// health must not wait with it.
@@ -170,8 +173,10 @@ async fn serve(State(served): State<Served>, request: Request) -> Response {
             let (subject, query) = (subject.join("/"), request.uri().query().map(str::to_owned));
             let asked = Asked::new(route, params, query.as_deref());
             let is_dry = asked.as_ref().is_ok_and(|asked| asked.flag("validate_only", false));
-            let done = obey(&served.api, route, asked, who.as_ref(), request).await;
-            audit(route, &subject, who.as_ref(), is_dry, &done);
+            let mut noted = Noted::default();
+            let given = (who.as_ref(), request);
+            let done = obey(&served.api, route, asked, given, &mut noted).await;
+            noted.log(route, (who.as_ref(), &subject), is_dry, &done);
             done.map_or_else(Problem::into_response, Reply::into_response)
         }
         Led::Methods(methods) => {
@@ -189,32 +194,12 @@ async fn serve(State(served): State<Served>, request: Request) -> Response {
     }
 }
 
-/// One line for each order: who, what, whether it was meant, and what came of it.
-fn audit(
-    route: &Route,
-    subject: &str,
-    who: Option<&Principal>,
-    is_dry: bool,
-    done: &Result<Reply, Problem>,
-) {
-    if route.right == Right::Read {
-        return;
-    }
-    let who = who.map_or("nobody", |who| &who.name);
-    let (status, text) = match done {
-        Ok(Reply::Json(_)) => (200, ""),
-        Ok(Reply::Nothing(status)) => (*status, ""),
-        Err(problem) => (problem.status(), problem.text.as_str()),
-    };
-    tracing::info!(who, order = route.name, subject, dry = is_dry, status, text, "an order");
-}
-
 async fn obey(
     api: &Api,
     route: &'static Route,
     asked: Result<Asked, Problem>,
-    who: Option<&Principal>,
-    request: Request,
+    (who, request): (Option<&Principal>, Request),
+    noted: &mut Noted,
 ) -> Result<Reply, Problem> {
     let needed = right_of(route, &asked);
     if who.is_none_or(|who| who.right < needed) {
@@ -252,11 +237,11 @@ async fn obey(
         Call::AlterConfigs => configs::alter(api, &asked).await,
         Call::PutConfig => configs::put(api, &asked).await,
         Call::ResetConfig => configs::reset(api, &asked).await,
-        Call::CreateMirror => mirrors::create(api, &asked).await,
+        Call::CreateMirror => mirrors::create(api, &asked, noted).await,
         Call::ForgetMirror => mirrors::forget(api, &asked).await,
         Call::DeleteTopic => mirrors::delete_topic(api, &asked).await,
         Call::Pause | Call::Resume | Call::Promote | Call::Failover => {
-            mirrors::alter(api, &asked, route.call, place).await
+            mirrors::alter(api, &asked, (route.call, place), noted).await
         }
         Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::control::row::LinkMode;
+use crate::control::row::MirrorRow;
+use crate::control::row::Sealed;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::link::registry::Counts;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
@@ -184,7 +188,7 @@ impl Everything {
             partitions: row.partitions,
             status: mirror.status.word_v3(),
             fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
-            progress: mirror.progress.clone(),
+            progress: mirror.progress.clone().or_else(|| foreign(row)),
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers,
@@ -246,8 +250,37 @@ fn lag_of(view: &PartitionView) -> Lag {
     Lag {
         partition: view.partition,
         lag: number(view.lag_records),
-        last_source_fetch_offset: number(view.destination_end),
+        last_source_fetch_offset: number(next_of(view)),
     }
+}
+
+/// The first offset of the source that is not mirrored. Where a partition stands still its log may
+/// end in what others wrote.
+fn next_of(view: &PartitionView) -> Option<u64> {
+    match view.state.as_str() {
+        "Halted" => Some(view.source_end?.saturating_sub(view.lag_records?)),
+        _ => view.destination_end,
+    }
+}
+
+/// What others had written below the seals, where that is so: offsets of consumers beyond are not
+/// the source's.
+fn foreign(row: &MirrorRow) -> Option<String> {
+    let of = |(partition, sealed): (&PartitionId, &Sealed)| {
+        let from = sealed.source_next.filter(|next| *next < sealed.end)?;
+        let count = from.distance_to(sealed.end);
+        Some((partition.0, from, count))
+    };
+    let all: Vec<(i32, Offset, u64)> = row.sealed.iter().filter_map(of).collect();
+    let (partition, from, count) = all.first()?;
+    let more = match all.len() - 1 {
+        0 => String::new(),
+        more => format!(", and so have {more} more partitions"),
+    };
+    Some(format!(
+        "partition {partition} has {count} offsets, from {from} on, that others wrote before it \
+         was stopped{more}: from there on offsets, those of consumer groups too, are not the source's"
+    ))
 }
 
 /// A partition that does not run: where it was sealed says the most.

@@ -6,6 +6,7 @@ mod bad_input;
 mod cells;
 mod command;
 mod document;
+mod logged;
 mod recorded;
 
 use std::collections::BTreeMap;
