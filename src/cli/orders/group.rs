@@ -81,9 +81,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rows = match group {
         None => list(&found),
         Some(group) if found.is_empty() => {
-            let next = "isolog group list shows those that are followed";
-            let text = format!("no link follows a group {group:?}\nNext: {next}");
-            return Err(Failure::Failed(super::plain(&text)));
+            let text = format!(
+                "no link follows a group {group:?}; of topics that are STOPPED nothing is followed \
+                 any more\nNext: isolog group list shows those that are followed"
+            );
+            return Err(Failure::Failed(text));
         }
         Some(_) => describe(&found),
     };

@@ -184,6 +184,12 @@ impl Remote {
 
     /// Asks, and gives the answer's body; null where it has none.
     async fn ask(&self, question: Question<'_>) -> Result<Value, Failure> {
+        let answer = self.put(&question).await?;
+        self.read(&answer, question.next)
+    }
+
+    /// Asks, and gives whatever is answered.
+    async fn put(&self, question: &Question<'_>) -> Result<Answer, Failure> {
         let mut path = format!("/kafka/v3/clusters/{}", escaped(&self.cluster().await?));
         for segment in question.path {
             path.push_str(&match segment.split_once(':') {
@@ -196,8 +202,7 @@ impl Remote {
             query.extend_pairs(&question.query);
             path = format!("{path}?{}", query.finish());
         }
-        let answer = self.send(question.method, &path, question.body.as_ref()).await?;
-        self.read(&answer, question.next)
+        self.send(question.method, &path, question.body.as_ref()).await
     }
 
     async fn send(

@@ -1,15 +1,17 @@
 //! `isolog mirror promote` and `isolog mirror failover`: ordered, and waited for where that is
 //! asked.
 //!
-//! It never decides when a topic is through: the service says STOPPED.
+//! It never decides when a topic is through: the service says STOPPED. So the same order may be
+//! given again: what is STOPPED already is what was asked for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::timeout_at;
 
 use super::Failure;
 use super::Format;
@@ -27,14 +29,26 @@ use super::mirror::mirrors;
 use super::output::Rows;
 use super::plain;
 use super::text;
+use crate::cli::complain;
 use crate::cli::say;
+use crate::service::rest::whole_names;
 
 /// How often the service is asked whether all topics are through.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is asked what they wait for.
+const REASONS_PAUSE: Duration = Duration::from_secs(2);
+/// For how long a promote whose time is over may take to be mirrored on.
+const GIVE_BACK_WAIT: Duration = Duration::from_secs(5);
 /// How many topics that are waited for are named.
 const NAMED_MAX: usize = 10;
+/// The answer to an order that was not obeyed in time, and is not taken back.
+const UNANSWERED: u16 = 504;
+const STOPPED: &str = "STOPPED";
+const PENDING: &str = "PENDING_STOPPED";
 /// Every name.
 const ALL: &str = ".*";
+const PROMOTE: &str = ":promote";
+const LIST: &str = "isolog mirror list";
 
 #[derive(clap::Args)]
 pub(super) struct Stop {
@@ -53,7 +67,7 @@ pub(super) struct Stop {
     /// Say only what would come of it, and how far each partition is behind
     #[arg(long)]
     dry_run: bool,
-    /// Wait until all of them are STOPPED
+    /// Wait until all of them are STOPPED; those that are already are through
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     /// Wait so long at most, exit code 6: a promote that is not level mirrors on, a failover is
@@ -73,53 +87,129 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
 
 impl Stop {
     pub async fn run(&self, verb: &str) -> Result<(), Failure> {
-        let began = Instant::now();
+        let until = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let remote = self.service.reached()?;
-        let first = self.names.first().map_or("", String::as_str);
-        let link = link_of(&remote, self.link.as_deref(), first).await?;
+        let before = bounded(until, self.before(&remote)).await;
+        let (link, known) = before.unwrap_or_else(|| Err(self.silent(None)))?;
+        let chosen = self.chosen(&link, &known)?;
+        let is_stopped = |name: &&String| status_of(&known, name).as_deref() == Some(STOPPED);
+        let (through, at_stake): (Vec<&String>, Vec<&String>) = chosen.iter().partition(is_stopped);
+        let is_again = at_stake.is_empty() && !through.is_empty();
+        if self.wait && is_again {
+            return self.show(&known, &chosen);
+        }
         let next = format!("isolog mirror list --link {link}");
+        let named = if self.wait { at_stake.clone() } else { chosen.iter().collect() };
+        let question = Question {
+            method: "POST",
+            path: &["links", &link, verb],
+            query: self.query(verb),
+            body: Some(self.body(&named)),
+            next: &next,
+        };
+        let answer = bounded(until, remote.put(&question)).await;
+        let answer = answer.unwrap_or_else(|| Err(self.silent(Some(&next))))?;
+        let on = Order { remote: &remote, link: &link, until, is_promote: verb.ends_with(PROMOTE) };
+        if self.wait && answer.status.as_u16() == UNANSWERED {
+            complain(&told(&answer.body));
+            let is_known = |name: &&String| status_of(&known, name).is_some();
+            let (ordered, others): (Vec<&String>, Vec<&String>) =
+                at_stake.into_iter().partition(is_known);
+            let ordered = ordered.into_iter().map(|name| (name.clone(), Watched::default()));
+            self.wait(&on, ordered.collect(), &chosen).await?;
+            return all_obeyed(others.len(), &next);
+        }
+        let answer = remote.read(&answer, &next)?;
+        if items(&answer).is_empty() {
+            let text = self.nothing(&link, is_again);
+            return Err(Failure::Failed(format!("{text}\nNext: {next}")));
+        }
+        self.obeyed(&on, &answer, &chosen).await
+    }
+
+    /// Shows what was answered, or waits for those that are stopping.
+    async fn obeyed(
+        &self,
+        on: &Order<'_>,
+        answer: &Value,
+        chosen: &[String],
+    ) -> Result<(), Failure> {
+        let next = format!("isolog mirror list --link {}", on.link);
+        let (rows, refused) = altered(answer);
+        let is_taken = |topic: &Value| field(topic, "error_code").is_null();
+        let (taken, mut others): (Vec<Value>, Vec<Value>) =
+            items(answer).into_iter().partition(is_taken);
+        if !self.wait || refused > 0 {
+            say(&rows.draw(self.output.format))?;
+        }
+        if self.wait && !taken.is_empty() {
+            let ordered = taken.iter().map(|one| (text(one, "mirror_topic_name"), Watched::TAKEN));
+            let seen = self.wait(on, ordered.collect(), chosen).await?;
+            // it was stopped between the look and the order
+            others.retain(|one| {
+                let status = status_of(&seen, &text(one, "mirror_topic_name"));
+                status.as_deref() != Some(STOPPED)
+            });
+        }
+        if !self.wait && self.output.format == Format::Human && !self.dry_run && refused == 0 {
+            say(&format!(
+                "They are writable for others when they are STOPPED.\n\
+                 Next: {next}, or the same order with --wait\n"
+            ))?;
+        }
+        all_obeyed(others.len(), &next)
+    }
+
+    /// The link, and its mirror topics as they are before the order.
+    async fn before(&self, remote: &Remote) -> Result<(String, Vec<Value>), Failure> {
+        let first = self.names.first().map_or("", String::as_str);
+        let link = link_of(remote, self.link.as_deref(), first).await?;
+        let known = mirrors(remote, Some(&link), None).await?;
+        Ok((link, known))
+    }
+
+    /// The topics that are meant, those among them that are STOPPED already.
+    fn chosen(&self, link: &str, known: &[Value]) -> Result<Vec<String>, Failure> {
+        let Some(pattern) = self.pattern.as_deref().or(self.all.then_some(ALL)) else {
+            let mut names: Vec<String> = Vec::new();
+            for name in &self.names {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+            return Ok(names);
+        };
+        let fits = whole_names(pattern).map_err(|problem| Failure::Failed(problem.text))?;
+        let names = known.iter().map(|mirror| text(mirror, "mirror_topic_name"));
+        let names: Vec<String> = names.filter(|name| fits.is_match(name)).collect();
+        match names.is_empty() {
+            true => Err(Failure::Failed(format!("{}\nNext: {LIST}", self.nothing(link, false)))),
+            false => Ok(names),
+        }
+    }
+
+    fn query(&self, verb: &str) -> Vec<(&'static str, String)> {
         let mut query = flag("validate_only", self.dry_run);
-        if let Some(seconds) = self.timeout.filter(|_| verb == "mirrors:promote") {
+        if let Some(seconds) = self.timeout.filter(|_| verb.ends_with(PROMOTE)) {
             query.push(("timeout_ms", (seconds * 1_000).to_string()));
         }
-        let body = match (&self.pattern, self.all) {
+        query
+    }
+
+    fn body(&self, names: &[&String]) -> Value {
+        match (&self.pattern, self.all) {
             (Some(pattern), _) => json!({"mirror_topic_name_pattern": pattern}),
             (None, true) => json!({"mirror_topic_name_pattern": ALL}),
-            (None, false) => json!({"mirror_topic_names": self.names}),
-        };
-        let path = &["links", &link, verb];
-        let question = Question { method: "POST", path, query, body: Some(body), next: &next };
-        let answer = remote.ask(question).await?;
-        if items(&answer).is_empty() {
-            return Err(Failure::Failed(format!("{}\nNext: {next}", self.nothing(&link))));
-        }
-        let (rows, refused) = altered(&answer);
-        let done = |topic: &Value| field(topic, "error_code").is_null();
-        let topics = items(&answer).into_iter().filter(done);
-        let topics: BTreeSet<String> = topics.map(|one| text(&one, "mirror_topic_name")).collect();
-        if self.wait {
-            if refused > 0 {
-                say(&rows.draw(self.output.format))?;
-            }
-            self.wait(&remote, (&link, &topics), began).await?;
-        } else {
-            say(&rows.draw(self.output.format))?;
-            if self.output.format == Format::Human && !self.dry_run && refused == 0 {
-                say(&format!(
-                    "They are writable for others when they are STOPPED.\n\
-                     Next: isolog mirror list --link {link}, or the same order with --wait\n"
-                ))?;
-            }
-        }
-        match refused {
-            0 => Ok(()),
-            count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+            (None, false) => json!({"mirror_topic_names": names}),
         }
     }
 
     /// A name that is mistyped must not look like a topic that was moved.
-    fn nothing(&self, link: &str) -> String {
+    fn nothing(&self, link: &str, is_again: bool) -> String {
         match &self.pattern {
+            _ if is_again => {
+                format!("All that is meant of link '{link}' is STOPPED already: nothing was done")
+            }
             Some(pattern) => format!(
                 "No mirror topic of link '{link}' has a name that {pattern:?} matches as a whole: \
                  nothing was done"
@@ -128,39 +218,58 @@ impl Stop {
         }
     }
 
-    /// Asks until all of them are STOPPED, then shows where each ended.
+    /// isolog did not answer in time, before the order or to it.
+    fn silent(&self, next: Option<&str>) -> Failure {
+        let seconds = self.timeout.unwrap_or_default();
+        Failure::NotYet(match next {
+            None => format!("isolog did not answer within {seconds} s: nothing was ordered"),
+            Some(next) => format!(
+                "The order was not answered within {seconds} s. It may have been taken, and is \
+                 not taken back: look whether it was done\nNext: {next}, or the same order again"
+            ),
+        })
+    }
+
+    /// Asks until all of them are STOPPED, then shows where each of `chosen` ended.
     async fn wait(
         &self,
-        remote: &Remote,
-        (link, topics): (&str, &BTreeSet<String>),
-        began: Instant,
-    ) -> Result<(), Failure> {
-        let until = self.timeout.map(|seconds| began + Duration::from_secs(seconds));
+        on: &Order<'_>,
+        mut ordered: BTreeMap<String, Watched>,
+        chosen: &[String],
+    ) -> Result<Vec<Value>, Failure> {
+        let mut reasons_at = Instant::now();
         loop {
-            let all = mirrors(remote, Some(link), None).await?;
-            let own = |one: &&Value| topics.contains(&text(one, "mirror_topic_name"));
-            let own: Vec<&Value> = all.iter().filter(own).collect();
-            let is_stopped = |one: &&&Value| text(one, "mirror_status") == "STOPPED";
-            let waiting: Vec<&&Value> = own.iter().filter(|one| !is_stopped(one)).collect();
-            let is_given_back = waiting.iter().any(|one| {
-                let status = text(one, "mirror_status");
-                status != "PENDING_STOPPED"
-            });
-            if waiting.is_empty() {
-                return self.show(&own);
+            let Some(seen) = bounded(on.last(), mirrors(on.remote, Some(on.link), None)).await
+            else {
+                return Err(not_yet(on.link, &[], &ordered));
+            };
+            let seen = seen?;
+            ordered.retain(|name, _| status_of(&seen, name).as_deref() != Some(STOPPED));
+            if ordered.is_empty() {
+                self.show(&seen, chosen)?;
+                return Ok(seen);
             }
-            if is_given_back || until.is_some_and(|until| Instant::now() >= until) {
-                self.show(&own)?;
-                let names = waiting.iter().map(|one| text(one, "mirror_topic_name"));
-                return Err(not_yet(remote, link, names.collect()).await);
+            let mut is_given_back = false;
+            for (name, watched) in &mut ordered {
+                let is_pending = status_of(&seen, name).as_deref() == Some(PENDING);
+                is_given_back |= watched.is_taken && !is_pending;
+                watched.is_taken |= is_pending;
+            }
+            if is_given_back || on.is_over(&ordered) {
+                self.show(&seen, chosen)?;
+                return Err(not_yet(on.link, &seen, &ordered));
+            }
+            if Instant::now() >= reasons_at {
+                on.note_reasons(&mut ordered).await;
+                reasons_at = Instant::now() + REASONS_PAUSE;
             }
             sleep(LOOK_PAUSE).await;
         }
     }
 
-    fn show(&self, topics: &[&Value]) -> Result<(), Failure> {
+    fn show(&self, seen: &[Value], chosen: &[String]) -> Result<(), Failure> {
         let mut rows = Rows::new(PARTITIONS);
-        for mirror in topics {
+        for mirror in seen.iter().filter(|one| chosen.contains(&text(one, "mirror_topic_name"))) {
             for lag in field(mirror, "mirror_lags").as_array().into_iter().flatten() {
                 rows.push(vec![
                     field(mirror, "link_name"),
@@ -179,23 +288,104 @@ impl Stop {
     }
 }
 
+/// An order that was given.
+struct Order<'a> {
+    remote: &'a Remote,
+    link: &'a str,
+    until: Option<Instant>,
+    is_promote: bool,
+}
+
+/// What is known of a topic that is waited for.
+#[derive(Default)]
+struct Watched {
+    /// The order's row is there: who is neither stopping nor STOPPED was given back.
+    is_taken: bool,
+    /// What it waited for when it was asked last.
+    reasons: Vec<String>,
+}
+
+impl Watched {
+    const TAKEN: Watched = Watched { is_taken: true, reasons: Vec::new() };
+}
+
+impl Order<'_> {
+    /// Until when answers are waited for: a promote is given back at its time, or seals.
+    fn last(&self) -> Option<Instant> {
+        let more = if self.is_promote { GIVE_BACK_WAIT } else { Duration::ZERO };
+        self.until.map(|until| until + more)
+    }
+
+    fn is_over(&self, ordered: &BTreeMap<String, Watched>) -> bool {
+        let is_taken = ordered.values().all(|one| one.is_taken);
+        let last = if is_taken { self.last() } else { self.until };
+        last.is_some_and(|last| Instant::now() >= last)
+    }
+
+    /// Asked while they wait: who was given back waits for nothing any more.
+    async fn note_reasons(&self, ordered: &mut BTreeMap<String, Watched>) {
+        for (name, watched) in ordered.iter_mut().take(NAMED_MAX) {
+            let question = Question {
+                method: "GET",
+                path: &["links", self.link, "mirrors", name],
+                query: flag("include_state_transition_errors", true),
+                body: None,
+                next: LIST,
+            };
+            let Some(Ok(mirror)) = bounded(self.last(), self.remote.ask(question)).await else {
+                return;
+            };
+            if text(&mirror, "mirror_status") == PENDING {
+                let errors = field(&mirror, "mirror_state_transition_errors");
+                let errors = errors.as_array().into_iter().flatten();
+                watched.reasons = errors.map(|error| text(error, "error_message")).collect();
+            }
+        }
+    }
+}
+
+/// What comes of it in time; `None` where nothing does.
+async fn bounded<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => timeout_at(until, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+fn all_obeyed(others: usize, next: &str) -> Result<(), Failure> {
+    match others {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+    }
+}
+
+fn status_of(seen: &[Value], name: &str) -> Option<String> {
+    let own = seen.iter().find(|one| text(one, "mirror_topic_name") == name);
+    own.map(|one| text(one, "mirror_status"))
+}
+
+/// The text of a refusal.
+fn told(body: &[u8]) -> String {
+    let told: Option<Value> = serde_json::from_slice(body).ok();
+    plain(&told.map(|told| text(&told, "message")).unwrap_or_default())
+}
+
 /// What the topics wait for that are not through.
-async fn not_yet(remote: &Remote, link: &str, names: Vec<String>) -> Failure {
-    let mut told = format!("{} of them are not STOPPED yet\n", names.len());
-    for name in names.iter().take(NAMED_MAX) {
-        let question = Question {
-            method: "GET",
-            path: &["links", link, "mirrors", name],
-            query: flag("include_state_transition_errors", true),
-            body: None,
-            next: "isolog mirror list",
+fn not_yet(link: &str, seen: &[Value], ordered: &BTreeMap<String, Watched>) -> Failure {
+    let mut told = format!("{} of them are not STOPPED yet\n", ordered.len());
+    for (name, watched) in ordered.iter().take(NAMED_MAX) {
+        let own = seen.iter().find(|one| text(one, "mirror_topic_name") == *name);
+        let status = match own {
+            Some(own) => text(own, "mirror_status"),
+            None if seen.is_empty() => "its state is not known".to_owned(),
+            None => "it is no mirror topic any more".to_owned(),
         };
-        let Ok(mirror) = remote.ask(question).await else { continue };
-        let status = text(&mirror, "mirror_status");
         told.push_str(&format!("{name}: {status}\n"));
-        let errors = field(&mirror, "mirror_state_transition_errors");
-        for error in errors.as_array().into_iter().flatten() {
-            told.push_str(&format!("  {}\n", plain(&text(error, "error_message"))));
+        let why = own.map(|one| text(one, "mirror_topic_error_message")).unwrap_or_default();
+        for reason in watched.reasons.iter().map(|one| format!("waited for: {one}")).chain([why]) {
+            if !reason.is_empty() {
+                told.push_str(&format!("  {}\n", plain(&reason)));
+            }
         }
     }
     told.push_str(&format!("Next: isolog mirror describe TOPIC --link {link}"));

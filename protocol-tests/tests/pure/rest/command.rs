@@ -2,14 +2,23 @@
 //!
 //! It never reads a config file: what is asked is named by its URL.
 
+use std::collections::VecDeque;
 use std::process::Output;
 
+use isolog::control::topic::Status;
+use protocol_tests::hands::Kind;
 use protocol_tests::real::isolog_binary;
 use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::Rig;
 
+#[derive(Debug)]
 struct Told {
     code: Option<i32>,
     out: String,
@@ -24,9 +33,13 @@ impl Told {
 
 /// Runs the binary with these words, and its service's URL in the environment.
 async fn isolog(rig: &Rig, words: &[&str]) -> Told {
+    isolog_at(&rig.address, words).await
+}
+
+async fn isolog_at(address: &str, words: &[&str]) -> Told {
     let binary = isolog_binary().expect("the binary is built");
     let mut command = Command::new(binary);
-    command.args(words).env_clear().env("ISOLOG_URL", format!("http://{}", rig.address));
+    command.args(words).env_clear().env("ISOLOG_URL", format!("http://{address}"));
     let Output { status, stdout, stderr } = command.output().await.expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Told { code: status.code(), out: text(stdout), err: text(stderr) }
@@ -146,4 +159,125 @@ async fn what_cannot_be_obeyed_says_what_to_try_next() {
     let path = file.display().to_string();
     obeyed(&closed, &["link", "list", "--token-file", &path]).await;
     std::fs::remove_file(&file).expect("it is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_is_ordered_again_is_through() {
+    let rig = Rig::start().await;
+    rig.hands.create_source("t1", 2);
+    obeyed(&rig, &["link", "create", "l1", "--source-bootstrap-server", "west:9092"]).await;
+    obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
+    let all = ["--all", "--link", "l1"];
+    for words in [&["t1"][..], &["t1"], &all, &["--pattern", "t.*", "--link", "l1"]] {
+        for verb in ["failover", "promote"] {
+            let words = [&["mirror", verb, "--wait", "-o", "json"][..], words].concat();
+            let ends = obeyed(&rig, &words).await.json();
+            assert_eq!(ends.as_array().map(Vec::len), Some(2), "{words:?}: {ends}");
+            assert_eq!(ends[1]["mirror_status"], "STOPPED");
+        }
+    }
+    // who does not wait is told that nothing was done
+    let told = isolog(&rig, &["mirror", "failover", "t1"]).await;
+    assert!(told.code == Some(1) && told.out.contains("already stopped its mirror"));
+    let told = isolog(&rig, &[&["mirror", "failover"][..], &all].concat()).await;
+    assert!(told.code == Some(1) && told.err.contains("is STOPPED already"), "{}", told.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_is_not_answered_in_time_is_not_taken_back() {
+    let rig = Rig::start().await;
+    rig.hands.create_source("t1", 2);
+    obeyed(&rig, &["link", "create", "l1", "--source-bootstrap-server", "west:9092"]).await;
+    obeyed(&rig, &["mirror", "create", "t1", "--link", "l1"]).await;
+    rig.hands.hold_back(Kind::Writes);
+    let late = isolog(&rig, &["mirror", "failover", "t1", "--wait", "--timeout", "2"]).await;
+    assert!(late.code == Some(6) && late.err.contains("not taken back"), "{late:?}");
+    rig.hands.let_go(Kind::Writes).await;
+    let is_stopped = |status| status == Status::Stopped;
+    let stopped = |seen: &isolog::link::registry::Seen| {
+        seen.mirrors.values().all(|one| is_stopped(one.status))
+    };
+    rig.hands.until("stopped", stopped).await;
+    obeyed(&rig, &["mirror", "failover", "t1", "--wait", "--timeout", "2"]).await;
+}
+
+/// A service that answers an order as it is told to, and whose one mirror topic is in one state
+/// after the other; the last one stays.
+async fn scripted(order: (u16, Value), statuses: &[&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let mut statuses: VecDeque<&'static str> = statuses.iter().copied().collect();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = asked(&mut stream).await;
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let path = path.split('?').next().unwrap_or_default();
+            let now = statuses.front().copied().unwrap_or_default();
+            let mirror = |errors: &[Value]| {
+                json!({"link_name": "l1", "mirror_topic_name": "t1", "mirror_status": now,
+                    "mirror_lags": [{"partition": 0, "lag": 0, "last_source_fetch_offset": 7}],
+                    "mirror_state_transition_errors": errors})
+            };
+            let (status, body) = match path {
+                _ if head.starts_with("POST") => order.clone(),
+                "/kafka/v3/clusters" => (200, json!({"data": [{"cluster_id": "C1"}]})),
+                path if path.ends_with("/mirrors/t1") => {
+                    (200, mirror(&[json!({"error_message": "an open transaction"})]))
+                }
+                _ => {
+                    let list = json!({"data": [mirror(&[])]});
+                    if statuses.len() > 1 {
+                        statuses.pop_front();
+                    }
+                    (200, list)
+                }
+            };
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _gone = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    address
+}
+
+/// The head of a request that has come whole.
+async fn asked(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().expect("a number")) {
+                break;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.expect("it is readable") == 0 {
+            break;
+        }
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_isolog_answers_late_is_waited_for() {
+    let late = || (504, json!({"error_code": 504, "message": "it waits for the journal"}));
+    let failover = ["mirror", "failover", "t1", "--link", "l1", "--wait"];
+    // its row has not come yet at the second look
+    let states = ["ACTIVE", "ACTIVE", "PENDING_STOPPED", "STOPPED"];
+    let told = isolog_at(&scripted(late(), &states).await, &failover).await;
+    assert!(told.code == Some(0) && told.out.contains("STOPPED"), "{told:?}");
+    assert!(told.err.contains("it waits for the journal"), "{}", told.err);
+    let told = isolog_at(&scripted(late(), &states).await, &failover[..5]).await;
+    assert!(told.code == Some(1) && told.err.contains("504"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_promote_waited_for_is_told_when_it_was_given_back() {
+    let taken = json!({"data": [{"mirror_topic_name": "t1", "error_code": null}]});
+    let states = ["ACTIVE", "PENDING_STOPPED", "ACTIVE"];
+    let address = scripted((200, taken), &states).await;
+    let promote = ["mirror", "promote", "t1", "--link", "l1", "--wait", "--timeout", "60"];
+    let told = isolog_at(&address, &promote).await;
+    assert_eq!(told.code, Some(6), "{told:?}");
+    assert!(told.err.contains("t1: ACTIVE\n  waited for: an open transaction"), "{}", told.err);
 }
