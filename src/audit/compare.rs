@@ -123,6 +123,7 @@ type KeyHash = [u8; 16];
 type Awaited = HashMap<KeyHash, (Offset, u64)>;
 
 /// The comparison of one partition.
+#[derive(Clone)]
 pub struct Compare {
     /// The source's log.
     pub source: Cursor,
@@ -157,6 +158,18 @@ impl Compare {
             Side::Source => self.source.feed(portion),
             Side::Destination => self.destination.feed(portion),
         }
+    }
+
+    /// Nothing from there on is compared any more.
+    pub fn end_at(&mut self, end: Offset) {
+        self.source.end_at(end);
+        self.destination.end_at(end);
+    }
+
+    /// Goes on with `from..end`, of which nothing was read yet, with all that came out so far.
+    pub fn go_on(&mut self, from: Offset, end: Offset) {
+        self.source.go_on(from, end);
+        self.destination.go_on(from, end);
     }
 
     /// Compares until a side needs more.

@@ -30,9 +30,12 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::fetch::Isolation;
+use crate::wire::filler::seal::is_seal;
 
 /// What one fetch asks for, in bytes; three such answers of each side are alive at most.
 const FETCH_BYTES: i32 = 1 << 20;
+/// The same of a look at the last batch.
+const LOOK_BYTES: i32 = 64 << 10;
 /// What becomes of old records.
 const POLICY: &str = "cleanup.policy";
 
@@ -66,6 +69,17 @@ pub enum NotPrefix {
         offset: i64,
         /// How.
         what: &'static str,
+    },
+    /// It was stopped by a promote or a failover.
+    #[error(
+        "partition {partition} is sealed at {at}: it was promoted or failed over, and nothing is \
+         mirrored into it any more"
+    )]
+    Sealed {
+        /// Where.
+        partition: PartitionId,
+        /// The seal's offset.
+        at: Offset,
     },
     /// The mirror has more than the source.
     #[error(
@@ -158,10 +172,33 @@ pub struct Ends<'a> {
 }
 
 /// One partition's part of it.
-struct Part {
-    partition: PartitionId,
-    from: Offset,
-    end: Offset,
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which.
+    pub partition: PartitionId,
+    /// The first offset that is compared.
+    pub from: Offset,
+    /// Behind the last one.
+    pub end: Offset,
+}
+
+/// Whether a part of one partition is the same in both topics, as far as both hold it.
+pub async fn is_same(both: Ends<'_>, pair: &Pair, part: &Part) -> Result<(), NotPrefix> {
+    let compaction = compaction(both, pair).await?;
+    let mut lines = (
+        Lines::for_looks(both.source, FETCH_BYTES),
+        Lines::for_looks(both.destination, FETCH_BYTES),
+    );
+    let mut compare = begin(both, part, compaction);
+    let driven = Drive { both, pair, part, goes_on: &|| true };
+    driven.run(&mut compare, (&mut lines.0, &mut lines.1), &|_| {}).await?;
+    compare.finish();
+    judge(&compare, part.partition)
+}
+
+fn begin(both: Ends<'_>, part: &Part, compaction: Compaction) -> Compare {
+    let ours = Cursor::new(part.from, part.end, both.committed_only);
+    Compare::new(ours, Cursor::new(part.from, part.end, true), compaction)
 }
 
 /// Compares everything that both topics hold, partition by partition, as their metadata were read
@@ -180,8 +217,7 @@ pub async fn prefix(
     let mut mirror = Lines::new(both.destination, FETCH_BYTES);
     for part in parts {
         let done = progress.done.load(Relaxed);
-        let ours = Cursor::new(part.from, part.end, both.committed_only);
-        let mut compare = Compare::new(ours, Cursor::new(part.from, part.end, true), compaction);
+        let mut compare = begin(both, &part, compaction);
         let driven = Drive { both, pair, part: &part, goes_on };
         let tell = |position: Offset| {
             let gained = u64::try_from(position.get() - part.from.get()).unwrap_or(0);
@@ -220,6 +256,22 @@ fn word(what: What) -> &'static str {
     }
 }
 
+/// Where the seal stands in which the mirror's log ends, if it does.
+async fn seal_of(
+    lines: &mut Lines<'_>,
+    pair: &Pair,
+    (partition, end): (PartitionId, Offset),
+) -> Result<Option<Offset>, NotPrefix> {
+    let Some(from) = end.get().checked_sub(1).and_then(Offset::new) else { return Ok(None) };
+    let (topic, id) = pair.mirror.clone();
+    let tp = TopicPartition { topic, partition };
+    let isolation = Isolation::ReadUncommitted;
+    let mut reader = lines.read(Range { tp, topic: id, isolation, from, end });
+    let seen = reader.next().await?;
+    reader.finish().await?;
+    Ok(seen.and_then(|mut seen| seen.cut_before(is_seal)))
+}
+
 /// What each partition of the mirror has in common with the source's.
 async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
     let topic = both.destination.topic(&pair.mirror.0);
@@ -232,6 +284,7 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
     let highs = (ends(ours, &all, highs).await?, ends(theirs, &all, highs).await?);
     let stable = EndKind::Stable;
     let stable = (ends(ours, &all, stable).await?, ends(theirs, &all, stable).await?);
+    let mut lines = Lines::for_looks(both.destination, LOOK_BYTES);
     let mut parts = Vec::new();
     for partition in all {
         let of = |ends: &BTreeMap<PartitionId, Offset>| {
@@ -240,6 +293,9 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
         let (start, end) = (of(&starts.1), of(&highs.1));
         if start == end {
             continue; // it holds nothing
+        }
+        if let Some(at) = seal_of(&mut lines, pair, (partition, end)).await? {
+            return Err(NotPrefix::Sealed { partition, at });
         }
         let (source_start, source_end) = (of(&starts.0), of(&highs.0));
         if end > source_end {

@@ -40,6 +40,9 @@ pub struct Saved {
     pub fillers: u64,
     /// The first differences, without their records.
     pub shown: Vec<Difference>,
+    /// Where the destination's log has the seal behind which nothing was mirrored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<i64>,
 }
 
 /// The whole file.

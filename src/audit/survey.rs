@@ -150,6 +150,8 @@ pub struct PartitionReport {
     pub source: (Option<i64>, Option<i64>),
     /// The same of the destination.
     pub destination: (Option<i64>, Option<i64>),
+    /// Where the seal of a promote or a failover stands: nothing from there on was mirrored.
+    pub sealed: Option<i64>,
     /// Offsets of the source that an open transaction of its own holds back: not copied.
     pub held: u64,
     /// What was counted.
@@ -158,6 +160,52 @@ pub struct PartitionReport {
     pub fillers: u64,
     /// The first differences.
     pub differences: Vec<Difference>,
+}
+
+impl PartitionReport {
+    /// What is to be said of a partition that was compared whole, up to `to`.
+    pub fn noted(&self, unproven: u64, to: i64) -> String {
+        let mut notes = Vec::new();
+        if unproven > 0 {
+            notes.push(format!("{unproven} records may be compacted: too many keys to remember"));
+        }
+        if self.source.0 != self.destination.0
+            && let (Some(source), Some(destination)) = (self.source.0, self.destination.0)
+        {
+            notes.push(format!("the source begins at {source}, the destination at {destination}"));
+        }
+        match self.sealed {
+            Some(at) => notes.push(self.ended(at)),
+            None => notes.extend(self.apart(to)),
+        }
+        if self.held > 0 {
+            let held = self.held;
+            notes.push(format!(
+                "{held} records wait behind an open transaction, and are not copied"
+            ));
+        }
+        notes.join("; ")
+    }
+
+    fn ended(&self, at: i64) -> String {
+        let tail = self.source.1.map(|end| end - at).filter(|tail| *tail > 0);
+        let tail = tail.map_or(String::new(), |tail| {
+            format!("; {tail} offsets of the source from there on were not mirrored")
+        });
+        format!("promoted or failed over: sealed at {at}, compared below it{tail}")
+    }
+
+    fn apart(&self, to: i64) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(behind) = self.source.1.map(|end| end - to).filter(|behind| *behind > 0) {
+            notes.push(format!("the destination is {behind} behind"));
+        }
+        if let Some(ahead) = self.destination.1.map(|end| end - to).filter(|ahead| *ahead > 0) {
+            notes
+                .push(format!("the destination has {ahead} offsets that the source does not have"));
+        }
+        notes
+    }
 }
 
 /// All partitions of a link.
@@ -326,6 +374,7 @@ fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport 
         to: None,
         source: raw(source),
         destination: raw(destination),
+        sealed: None,
         held: 0,
         tally: Tally::default(),
         fillers: 0,

@@ -44,7 +44,9 @@ use crate::cluster::error::ClusterError;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicName;
+use crate::wire::batch::BatchView;
 use crate::wire::fetch::Isolation;
+use crate::wire::filler::seal::is_seal;
 use crate::wire::split::Piece;
 
 /// How often the state file is written.
@@ -223,55 +225,116 @@ impl Shared {
 
     async fn compare(
         &self,
-        job: Job,
+        mut job: Job,
         source: &mut Lines<'_>,
         destination: &mut Lines<'_>,
     ) -> PartitionReport {
-        let at = |raw: i64| Offset::new(raw).unwrap_or(Offset::ZERO);
-        let (from, end) = (at(job.saved.at), at(job.saved.to));
+        let (from, end) = (offset(job.saved.at), offset(job.saved.to));
         let ours = Cursor::new(from, end, self.isolation == Isolation::ReadCommitted);
         let mut compare = Compare::new(ours, Cursor::new(from, end, false), job.compaction);
         compare.tally = job.saved.tally;
         compare.shown.clone_from(&job.saved.shown);
-        let done = self.drive(&job, &mut compare, source, destination).await;
+        let done = self.drive(&mut job, &mut compare, source, destination).await;
         let is_whole = done.is_ok();
         if is_whole {
             compare.finish();
-            self.note(&job, &compare, end, true);
+            self.note(&job, &compare, offset(job.saved.to), true);
         }
         self.close(job, compare, done)
     }
 
-    /// Feeds the comparison until its end.
+    /// Feeds the comparison until its end. A seal is the mirror's last offset, unless the source
+    /// has records behind it that the copy has as well: so what came out below it is kept.
     async fn drive(
         &self,
-        job: &Job,
+        job: &mut Job,
         compare: &mut Compare,
         source: &mut Lines<'_>,
         destination: &mut Lines<'_>,
     ) -> Result<(), Broken> {
-        let end = Offset::new(job.saved.to).unwrap_or(Offset::ZERO);
-        let from = compare.position();
+        let end = offset(job.saved.to);
+        let mut sealed = None;
+        let lines = &mut (source, destination);
+        while let Some(at) = self.stretch(job, compare, lines, &mut sealed).await? {
+            sealed = Some(Sealed { at, below: compare.clone() });
+            compare.go_on(at, end);
+        }
+        if let Some(Sealed { at, below }) = sealed {
+            let left = u64::try_from(job.saved.to - at.get()).unwrap_or(0);
+            self.progress.offsets_done.fetch_add(left, Relaxed);
+            *compare = below;
+            (job.saved.to, job.saved.sealed) = (at.get(), Some(at.get()));
+        }
+        let (source, destination) = lines;
+        self.look_for_seal(job, destination).await?;
+        self.look_behind(job, compare, Side::Source, source).await?;
+        self.look_behind(job, compare, Side::Destination, destination).await
+    }
+
+    /// Compares up to the next seal of the destination, whose offset comes back, or to the end.
+    async fn stretch(
+        &self,
+        job: &Job,
+        compare: &mut Compare,
+        (source, destination): &mut (&mut Lines<'_>, &mut Lines<'_>),
+        sealed: &mut Option<Sealed>,
+    ) -> Result<Option<Offset>, Broken> {
+        let (from, end) = (compare.position(), offset(job.saved.to));
+        let passed = sealed.as_ref().map(|sealed| sealed.at);
+        let mut next_seal = None;
         let mut ours = source.read(self.range(job, Side::Source, from, end));
         let mut theirs = destination.read(self.range(job, Side::Destination, from, end));
         loop {
             let step = compare.run()?;
-            let position = compare.position();
-            self.note(job, compare, position, compare.is_settled());
+            let below = sealed.as_ref().map(|sealed| sealed.below.tally);
+            if below.is_some_and(|below| compare.tally.records > below.records) {
+                // it has become a mirror again
+                *sealed = None;
+            } else if below.is_some_and(|below| compare.tally.differences > below.differences) {
+                break;
+            }
+            if sealed.is_none() {
+                self.note(job, compare, compare.position(), compare.is_settled());
+            }
             if self.stop.is_cancelled() {
                 return Err(Broken::Stopped);
             }
             let Step::Need(side) = step else { break };
             let portion = next_of(side, &mut ours, &mut theirs).await?;
-            let Some(portion) = portion else { break };
+            let Some(mut portion) = portion else { break };
             let bytes: usize = portion.pieces.iter().map(Piece::bytes_count).sum();
             self.progress.bytes.fetch_add(bytes as u64, Relaxed);
+            if side == Side::Destination
+                && let Some(at) =
+                    portion.cut_before(|one| is_seal(one) && is_news(one, (from, end), passed))
+            {
+                next_seal = Some(at);
+            }
             compare.feed(side, portion);
+            if let Some(at) = next_seal {
+                compare.end_at(at);
+            }
         }
         ours.finish().await?;
         theirs.finish().await?;
-        self.look_behind(job, compare, Side::Source, source).await?;
-        self.look_behind(job, compare, Side::Destination, destination).await
+        Ok(next_seal)
+    }
+
+    /// A seal right behind what the source has lies beyond what is compared.
+    async fn look_for_seal(&self, job: &mut Job, lines: &mut Lines<'_>) -> Result<(), Broken> {
+        let (Some(ours), Some(theirs)) = (job.report.source.1, job.report.destination.1) else {
+            return Ok(());
+        };
+        if theirs <= ours || job.saved.sealed.is_some() {
+            return Ok(());
+        }
+        let (from, end) = (offset(ours), offset(ours + 1));
+        let mut reader = lines.read(self.range(job, Side::Destination, from, end));
+        let seen = reader.next().await?;
+        reader.finish().await?;
+        let at = seen.and_then(|mut seen| seen.cut_before(is_seal));
+        job.saved.sealed = at.filter(|at| *at == from).map(Offset::get);
+        Ok(())
     }
 
     fn range(&self, job: &Job, side: Side, from: Offset, end: Offset) -> Range {
@@ -302,7 +365,7 @@ impl Shared {
         let told = told.map_err(ReadError::from)?.remove(&job.tp);
         let told = told.unwrap_or(Err(crate::wire::error::KafkaCode::UNKNOWN));
         let behind = told.map_err(|code| ReadError::Refused { side, code })?;
-        let end = Offset::new(job.saved.to).unwrap_or(Offset::ZERO);
+        let end = offset(job.saved.to);
         let range = self.range(job, side, end, behind.max(end));
         let committed_only = range.isolation == Isolation::ReadCommitted;
         let mut cursor = Cursor::new(range.from, range.end, committed_only);
@@ -340,7 +403,8 @@ impl Shared {
     fn close(&self, job: Job, compare: Compare, done: Result<(), Broken>) -> PartitionReport {
         let position = compare.position().get();
         let tally = compare.tally;
-        let is_ahead = job.report.destination.1 > job.report.source.1;
+        let sealed = job.saved.sealed;
+        let is_ahead = sealed.is_none() && job.report.destination.1 > job.report.source.1;
         let is_broken = matches!(done, Err(Broken::Unreadable(..)));
         let is_different = tally.differences > 0 || is_broken || is_ahead;
         let verdict = match done {
@@ -349,9 +413,9 @@ impl Shared {
             _ => Verdict::Unknown,
         };
         let to = if done.is_ok() { job.saved.to } else { position };
-        let mut report = job.report;
+        let mut report = PartitionReport { sealed, ..job.report };
         report.note = match done {
-            Ok(()) => note(&report, tally.unproven, to),
+            Ok(()) => report.noted(tally.unproven, to),
             Err(broken) => format!("compared up to {position} of {}: {broken}", job.saved.to),
         };
         PartitionReport {
@@ -389,28 +453,20 @@ impl From<Failure> for Broken {
     }
 }
 
-/// What is to be said of a partition that was compared whole.
-fn note(report: &PartitionReport, unproven: u64, to: i64) -> String {
-    let mut notes = Vec::new();
-    if unproven > 0 {
-        notes.push(format!("{unproven} records may be compacted: too many keys to remember"));
-    }
-    if report.source.0 != report.destination.0
-        && let (Some(source), Some(destination)) = (report.source.0, report.destination.0)
-    {
-        notes.push(format!("the source begins at {source}, the destination at {destination}"));
-    }
-    if let Some(behind) = report.source.1.map(|end| end - to).filter(|behind| *behind > 0) {
-        notes.push(format!("the destination is {behind} behind"));
-    }
-    if report.held > 0 {
-        let held = report.held;
-        notes.push(format!("{held} records wait behind an open transaction, and are not copied"));
-    }
-    if let Some(ahead) = report.destination.1.map(|end| end - to).filter(|ahead| *ahead > 0) {
-        notes.push(format!("the destination has {ahead} offsets that the source does not have"));
-    }
-    notes.join("; ")
+/// A seal of the destination, and all that came out below it.
+struct Sealed {
+    at: Offset,
+    below: Compare,
+}
+
+/// Whether that batch lies in what is compared, and is not the seal that it begins with.
+fn is_news(batch: &BatchView, (from, end): (Offset, Offset), passed: Option<Offset>) -> bool {
+    let base = batch.base_offset();
+    (from..end).contains(&base) && Some(base) != passed
+}
+
+fn offset(raw: i64) -> Offset {
+    Offset::new(raw).unwrap_or(Offset::ZERO)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

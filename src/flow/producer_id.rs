@@ -8,10 +8,11 @@ use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::ProducerId;
 use crate::ids::TopicId;
+use crate::wire::rewrite::WRITER_ID_MIN;
 use crate::wire::rewrite::Writer;
 
-/// The lowest id of a link. Brokers count up from 0 in blocks of 1000: they never get here.
-pub const ID_MIN: i64 = 1 << 62;
+/// The lowest id of a link.
+pub const ID_MIN: i64 = WRITER_ID_MIN;
 /// FNV-1a, 64 bits: stable for ever, which the standard library's hashers are not.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;

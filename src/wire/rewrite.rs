@@ -45,6 +45,9 @@ impl Sendable {
 
 /// The epoch of a link's seal: behind it a broker refuses all that has epoch 0 (broker facts P4).
 pub const SEAL_EPOCH: i16 = 1;
+/// The lowest id of a writer of isolog's. Brokers count up from 0 in blocks of 1000: they never
+/// get here.
+pub const WRITER_ID_MIN: i64 = 1 << 62;
 
 /// `batch` under the name of `writer`, with the sequence that its offset asks for.
 pub fn rewrite(batch: &BatchView, writer: Writer) -> Sendable {

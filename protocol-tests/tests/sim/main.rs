@@ -23,4 +23,5 @@ mod reread;
 mod rivals;
 mod simulation;
 mod stopped;
+mod verified;
 mod world_random;

@@ -43,6 +43,18 @@ pub struct Portion {
     pub next: Offset,
 }
 
+impl Portion {
+    /// Takes everything away from the first such batch on, whose base offset comes back.
+    pub fn cut_before(&mut self, is_such: impl Fn(&BatchView) -> bool) -> Option<Offset> {
+        let is_found = |piece: &Piece| matches!(piece, Piece::Batch(batch) if is_such(batch));
+        let at = self.pieces.iter().position(is_found)?;
+        let base = self.pieces.get(at).and_then(base_of)?;
+        self.pieces.truncate(at);
+        self.next = base;
+        Some(base)
+    }
+}
+
 /// Why a batch cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the batch at {base}: {why}")]
@@ -106,6 +118,7 @@ pub struct Passed {
 }
 
 /// An opened batch.
+#[derive(Clone)]
 struct Open {
     base: Offset,
     next: Offset,
@@ -125,6 +138,7 @@ struct Open {
 }
 
 /// A position in one log.
+#[derive(Clone)]
 pub struct Cursor {
     from: Offset,
     end: Offset,
@@ -141,6 +155,20 @@ impl Cursor {
     pub fn new(from: Offset, end: Offset, committed_only: bool) -> Cursor {
         let (queue, passed) = (VecDeque::new(), Passed::default());
         Cursor { from, end, committed_only, queue, open: None, fed: from, passed }
+    }
+
+    /// Nothing from there on is looked at any more.
+    pub fn end_at(&mut self, end: Offset) {
+        self.end = self.end.min(end);
+        let is_beyond = |open: &Open| open.after > open.at && open.offset >= end;
+        self.open = self.open.take().filter(|open| !is_beyond(open));
+    }
+
+    /// Goes on over `from..end`, of which nothing was fed yet.
+    pub fn go_on(&mut self, from: Offset, end: Offset) {
+        (self.from, self.end, self.fed) = (from, end, from);
+        self.queue.clear();
+        self.open = None;
     }
 
     /// What was passed over so far.

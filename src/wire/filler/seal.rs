@@ -20,6 +20,7 @@ use crate::wire::record::NewRecord;
 use crate::wire::reframe::Bounds;
 use crate::wire::reframe::unpack::Unpacked;
 use crate::wire::rewrite::SEAL_EPOCH;
+use crate::wire::rewrite::WRITER_ID_MIN;
 
 /// The most bytes of a seal that is a repeat.
 const BYTES_MAX: usize = 1 << 20;
@@ -71,6 +72,12 @@ pub fn whose(batch: &BatchView, writer: ProducerId) -> Whose {
     }
     let is_in_place = batch.base_sequence() == batch.base_offset().sequence();
     if is_in_place { Whose::Mirrored } else { Whose::Foreign }
+}
+
+/// Whether it is a seal, whichever link has written it.
+pub fn is_seal(batch: &BatchView) -> bool {
+    let is_ours = batch.producer_id().0 >= WRITER_ID_MIN;
+    is_ours && batch.producer_epoch() >= SEAL_EPOCH && batch.base_sequence() == 0
 }
 
 /// The time of a seal. A broker forgets a writer when its last batch is older than
@@ -209,6 +216,10 @@ mod tests {
         assert_eq!(whose(&ours(WRITER, 40), WRITER), Whose::Mirrored);
         assert_eq!(whose(&ours(WRITER, 41), WRITER), Whose::Foreign, "it landed late");
         assert_eq!(whose(&ours(ProducerId(5), 40), WRITER), Whose::Foreign);
-        assert_eq!(whose(&stored(seal(&plain, WRITER), 40), WRITER), Whose::Seal);
+        let sealed = stored(seal(&plain, WRITER), 40);
+        assert_eq!(whose(&sealed, WRITER), Whose::Seal);
+        assert_eq!(whose(&sealed, ProducerId(WRITER.0 + 1)), Whose::Foreign);
+        assert!(is_seal(&sealed) && !is_seal(&ours(WRITER, 40)));
+        assert!(!is_seal(&stored(seal(&plain, ProducerId(5)), 40)), "a producer's own epoch 1");
     }
 }
