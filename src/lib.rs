@@ -22,6 +22,7 @@ pub mod sync;
 // floor 4: the link, and who audits it
 pub mod audit;
 pub mod link;
+pub mod tail;
 // floor 5: the counter
 pub mod service;
 // floor 6: the door

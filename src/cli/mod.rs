@@ -79,7 +79,8 @@ impl From<std::io::Error> for Failure {
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong config.
 check: 0 exact, 3 exact with fillers, 4 cannot tell, 5 impossible.
 verify, digest: 0 equal, 4 cannot tell, 5 different.
-mirror promote, mirror failover: 0 ordered or, with --wait, all STOPPED; 6 not STOPPED in time.";
+mirror promote, mirror failover: 0 ordered or, with --wait, all STOPPED; 6 not STOPPED in time.
+mirror tail: 0 all is known, 4 cannot tell.";
 
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]

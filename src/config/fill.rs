@@ -53,25 +53,27 @@ pub fn fill(sections: &[Checked], safe: &Safe) -> Option<(link::Settings, servic
 
 /// The links as they are audited.
 pub fn audits(settings: &link::Settings) -> Vec<audit::LinkOptions> {
-    let one = |link: &link::LinkSettings| {
-        let topics = link.link.topics.clone();
-        audit::LinkOptions {
-            name: link.name.clone(),
-            source: link.source.clone(),
-            destination: settings.destination.clone(),
-            patterns: topics.includes().filter_map(audited_pattern).collect(),
-            groups: link.link.groups.iter().flat_map(audited_groups).collect(),
-            topics,
-            replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
-            new_configs: configs::for_new,
-            source_keys: configs::keys_at_source(),
-            journal: TopicName::new(journal::TOPIC).expect("a legal name"),
-            remembered: journal::remembered,
-            committed_only: link.link.committed_only,
-            policy: link.link.policy,
-        }
-    };
-    settings.links.iter().map(one).collect()
+    settings.links.iter().map(|link| audit(settings, link)).collect()
+}
+
+/// A link as it is audited, at the destination of these settings.
+pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptions {
+    let topics = link.link.topics.clone();
+    audit::LinkOptions {
+        name: link.name.clone(),
+        source: link.source.clone(),
+        destination: settings.destination.clone(),
+        patterns: topics.includes().filter_map(audited_pattern).collect(),
+        groups: link.link.groups.iter().flat_map(audited_groups).collect(),
+        topics,
+        replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
+        new_configs: configs::for_new,
+        source_keys: configs::keys_at_source(),
+        journal: TopicName::new(journal::TOPIC).expect("a legal name"),
+        remembered: journal::remembered,
+        committed_only: link.link.committed_only,
+        policy: link.link.policy,
+    }
 }
 
 /// Rights under an expression are asked for topic by topic: no ACL has one.

@@ -32,6 +32,7 @@ use crate::settings::check::Checked;
 use crate::settings::describe;
 use crate::settings::describe::ConfigEntry;
 use crate::settings::link::Defaults;
+use crate::settings::link::LinkSettings;
 pub use crate::settings::problem::Problem;
 use crate::settings::property::Scope;
 use crate::settings::relations;
@@ -69,6 +70,16 @@ impl Config {
     /// The links as they are audited.
     pub fn audits(&self) -> Vec<audit::LinkOptions> {
         fill::audits(&self.links)
+    }
+
+    /// A link that was created by order, as it is audited, out of its row's properties.
+    pub fn commanded(
+        &self,
+        name: &LinkName,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<audit::LinkOptions, Vec<Problem>> {
+        let (link, _notes) = LinkSettings::parse(name, configs, &self.defaults())?;
+        Ok(fill::audit(&self.links, &link))
     }
 
     /// What a link gets that is created over REST.

@@ -23,5 +23,6 @@ mod reread;
 mod rivals;
 mod simulation;
 mod stopped;
+mod tails;
 mod verified;
 mod world_random;

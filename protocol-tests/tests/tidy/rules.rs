@@ -46,7 +46,8 @@ const DOORS: &[(&str, &[&str])] = &[
             "service",
         ],
     ),
-    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit"]),
+    ("tail", &["ids", "wire", "control", "cluster", "audit"]),
+    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit", "tail"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
 ];

@@ -17,6 +17,7 @@ use super::items;
 use super::output::Column;
 use super::output::Rows;
 use super::stop::Stop;
+use super::tail;
 use super::text;
 use crate::cli::say;
 
@@ -99,6 +100,8 @@ enum Command {
     Promote(Box<Stop>),
     /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
     Failover(Box<Stop>),
+    /// What the old source of stopped topics holds that was never mirrored
+    Tail(tail::Arguments),
     /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
     Delete {
         #[command(flatten)]
@@ -169,6 +172,9 @@ struct Several {
 
 /// Obeys one command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Command::Tail(arguments) = &arguments.command {
+        return tail::run(arguments);
+    }
     super::run(async {
         match &arguments.command {
             Command::Create(create) => create.run().await,
@@ -181,6 +187,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             Command::Resume(some) => alter(some, "mirrors:resume").await,
             Command::Promote(stop) => stop.run("mirrors:promote").await,
             Command::Failover(stop) => stop.run("mirrors:failover").await,
+            Command::Tail(_) => Ok(()),
             Command::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
         }
     })
@@ -392,6 +399,8 @@ async fn delete(one: &One, and_topic: bool, dry_run: bool) -> Result<(), Failure
     say(&match (dry_run, and_topic) {
         (true, _) => format!("Mirror topic '{name}' could be let go of; nothing was done.\n"),
         (false, true) => format!("Deleted mirror topic '{name}'.\n"),
-        (false, false) => format!("'{name}' is no mirror topic any more; the topic stays.\n"),
+        (false, false) => {
+            format!("'{name}' is no mirror topic any more; its topic is left as it is.\n")
+        }
     })
 }

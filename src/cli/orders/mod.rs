@@ -8,6 +8,7 @@ mod link;
 mod mirror;
 mod output;
 mod stop;
+mod tail;
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
