@@ -274,7 +274,7 @@ async fn an_order_that_isolog_answers_late_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_promote_waited_for_is_told_when_it_was_given_back() {
     let taken = json!({"data": [{"mirror_topic_name": "t1", "error_code": null}]});
-    let states = ["ACTIVE", "PENDING_STOPPED", "ACTIVE"];
+    let states = ["ACTIVE", "PENDING_STOPPED", "PENDING_STOPPED", "ACTIVE"];
     let address = scripted((200, taken), &states).await;
     let promote = ["mirror", "promote", "t1", "--link", "l1", "--wait", "--timeout", "60"];
     let told = isolog_at(&address, &promote).await;
