@@ -279,7 +279,8 @@ fn foreign(row: &MirrorRow) -> Option<String> {
     };
     Some(format!(
         "partition {partition} has {count} offsets, from {from} on, that others wrote before it \
-         was stopped{more}: from there on offsets, those of consumer groups too, are not the source's"
+         was stopped{more}: from there on offsets, those of consumer groups too, are not the \
+         source's"
     ))
 }
 
