@@ -12,6 +12,7 @@ mod peers;
 mod program;
 mod proxy;
 mod quota;
+mod registry;
 mod room;
 mod tools;
 
@@ -59,6 +60,9 @@ pub use proxy::PROXY_HOST;
 pub use proxy::Proxy;
 pub use quota::broker_config_request;
 pub use quota::quota_request;
+pub use registry::Front;
+pub use registry::RealRegistry;
+pub use registry::Stop;
 pub use room::Room;
 pub use room::long_room;
 pub use room::room;

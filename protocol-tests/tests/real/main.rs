@@ -24,6 +24,7 @@ mod kafka;
 mod operated;
 mod promoted;
 mod proxy;
+mod schemas;
 mod sdk;
 mod secure;
 mod starts;

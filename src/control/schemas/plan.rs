@@ -100,20 +100,10 @@ pub fn plan(
     desk.leave_broken();
     desk.compare_ids();
     let registered = desk.registered();
-    let order = desk.ordered(&registered);
     let removed = desk.removed(source, choice, copied);
     let softly = desk.softly(&registered, &removed);
-    let mut steps = Vec::new();
-    for place in order {
-        let Some(held) = desk.wanted.get(&place).or_else(|| destination.held(&place)) else {
-            continue;
-        };
-        let schema = Box::new(held.schema.clone());
-        steps.push(Step::Register(place.0, place.1, held.id, schema));
-    }
-    for (name, version) in desk.referrers_first(&softly) {
-        steps.push(Step::SoftDelete(name, version));
-    }
+    let mut steps: Vec<Step> =
+        desk.ordered(&registered, &softly).into_iter().filter_map(|it| desk.step(it)).collect();
     for (name, version) in desk.referrers_first(&removed) {
         steps.push(Step::HardDelete(name, version));
     }
@@ -122,6 +112,44 @@ pub fn plan(
         desk.clashes.insert(Clash::SourceEmpty);
     }
     if desk.clashes.is_empty() { Ok(steps) } else { Err(desk.clashes) }
+}
+
+/// What is done with a place.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    Register,
+    Delete,
+}
+
+/// One thing to be done.
+type Turn = (Act, Place);
+
+/// What must be done before each.
+type Waits = BTreeMap<Turn, BTreeSet<Turn>>;
+
+/// Everything in an order in which it can be done, and what waits for itself.
+fn sorted(waits: &Waits) -> (Vec<Turn>, Vec<Turn>) {
+    let mut counts: BTreeMap<&Turn, usize> = BTreeMap::new();
+    let mut waiting: BTreeMap<&Turn, Vec<&Turn>> = BTreeMap::new();
+    for (turn, before) in waits {
+        counts.insert(turn, before.len());
+        before.iter().for_each(|one| waiting.entry(one).or_default().push(turn));
+    }
+    let is_ready = |(turn, count): (&&Turn, &usize)| (*count == 0).then(|| (*turn).clone());
+    let mut ready: BTreeSet<Turn> = counts.iter().filter_map(is_ready).collect();
+    let mut order = Vec::new();
+    while let Some(turn) = ready.pop_first() {
+        counts.remove(&turn);
+        for one in waiting.get(&turn).into_iter().flatten() {
+            let Some(count) = counts.get_mut(*one) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                ready.insert((*one).clone());
+            }
+        }
+        order.push(turn);
+    }
+    (order, counts.into_keys().cloned().collect())
 }
 
 struct Desk<'a> {
@@ -266,53 +294,92 @@ impl Desk<'_> {
         held.map(|held| held.schema.references.clone()).unwrap_or_default()
     }
 
-    /// What is referred to comes first.
-    fn ordered(&mut self, places: &BTreeSet<Place>) -> Vec<Place> {
-        let order = self.sorted(places);
-        if order.len() < places.len() {
-            let done: BTreeSet<&Place> = order.iter().collect();
-            let left = places.iter().filter(|place| !done.contains(place));
-            self.clashes.extend(left.cloned().map(|(name, version)| Clash::Cycle(name, version)));
+    fn step(&self, (act, place): Turn) -> Option<Step> {
+        let held = self.wanted.get(&place).or_else(|| self.destination.held(&place));
+        Some(match act {
+            Act::Delete => Step::SoftDelete(place.0, place.1),
+            Act::Register => {
+                let Held { id, schema, .. } = held?.clone();
+                Step::Register(place.0, place.1, id, Box::new(schema))
+            }
+        })
+    }
+
+    /// What is referred to comes first, and goes last; deletions come as late as they can.
+    fn ordered(&mut self, registered: &BTreeSet<Place>, softly: &BTreeSet<Place>) -> Vec<Turn> {
+        let mut waits = self.waits(registered, softly);
+        let twins = self.twins(registered, softly);
+        for (one, other) in &twins {
+            waits.entry(one.clone()).or_default().insert(other.clone());
+        }
+        let (mut order, mut left) = sorted(&waits);
+        if !left.is_empty() && !twins.is_empty() {
+            // no source comes to that; a registry that takes twins takes them in any order
+            (order, left) = sorted(&self.waits(registered, softly));
+        }
+        for (act, (name, version)) in left {
+            if act == Act::Register {
+                self.clashes.insert(Clash::Cycle(name, version));
+            }
         }
         order
     }
 
-    /// Those of `places` that lie in no circle, what is referred to first.
-    fn sorted(&self, places: &BTreeSet<Place>) -> Vec<Place> {
-        let mut waits: BTreeMap<&Place, usize> = BTreeMap::new();
-        let mut referrers: BTreeMap<Place, Vec<&Place>> = BTreeMap::new();
-        for place in places {
-            let needed: BTreeSet<Place> = self
-                .references(place)
-                .iter()
-                .map(Reference::place)
-                .filter(|needed| places.contains(needed))
-                .collect();
-            waits.insert(place, needed.len());
-            for needed in needed {
-                referrers.entry(needed).or_default().push(place);
+    /// What must be done before each thing that is to be done.
+    fn waits(&self, registered: &BTreeSet<Place>, softly: &BTreeSet<Place>) -> Waits {
+        let mut waits = Waits::new();
+        for place in registered {
+            let needed = self.references(place).iter().map(Reference::place).collect::<Vec<_>>();
+            for needed in needed.iter().filter(|needed| softly.contains(*needed)) {
+                // the reference must still be there
+                let before = (Act::Register, place.clone());
+                waits.entry((Act::Delete, needed.clone())).or_default().insert(before);
             }
+            let needed = needed.into_iter().filter(|needed| registered.contains(needed));
+            let needed = needed.map(|needed| (Act::Register, needed));
+            waits.entry((Act::Register, place.clone())).or_default().extend(needed);
         }
-        let mut ready: BTreeSet<&Place> =
-            waits.iter().filter(|(_, count)| **count == 0).map(|(place, _)| *place).collect();
-        let mut order = Vec::new();
-        while let Some(place) = ready.pop_first() {
-            order.push(place.clone());
-            for referrer in referrers.get(place).into_iter().flatten() {
-                let Some(count) = waits.get_mut(referrer) else { continue };
-                *count -= 1;
-                if *count == 0 {
-                    ready.insert(referrer);
+        for place in softly {
+            let own = waits.entry((Act::Delete, place.clone())).or_default();
+            if registered.contains(place) {
+                own.insert((Act::Register, place.clone()));
+            }
+            for needed in self.references(place).iter().map(Reference::place) {
+                if softly.contains(&needed) {
+                    let referrer = (Act::Delete, place.clone());
+                    waits.entry((Act::Delete, needed)).or_default().insert(referrer);
                 }
             }
         }
-        order
+        waits
+    }
+
+    /// A schema that was deleted and registered again has two versions under one id. A registry
+    /// makes no second one beside the first, so the deletion comes before, as it did at the source.
+    fn twins(&self, registered: &BTreeSet<Place>, softly: &BTreeSet<Place>) -> Vec<(Turn, Turn)> {
+        let held = |place: &Place| self.wanted.get(place).or_else(|| self.destination.held(place));
+        let mut deleted: BTreeMap<(&Name, Id), Vec<&Place>> = BTreeMap::new();
+        for place in softly {
+            if let Some(held) = held(place) {
+                deleted.entry((&place.0, held.id)).or_default().push(place);
+            }
+        }
+        let mut twins = Vec::new();
+        for place in registered {
+            let Some(held) = held(place) else { continue };
+            for &older in deleted.get(&(&place.0, held.id)).into_iter().flatten() {
+                if older.1 < place.1 {
+                    let before = (Act::Delete, older.clone());
+                    twins.push(((Act::Register, place.clone()), before));
+                }
+            }
+        }
+        twins
     }
 
     fn referrers_first(&self, places: &BTreeSet<Place>) -> Vec<Place> {
-        let mut order = self.sorted(places);
-        order.reverse();
-        order
+        let (order, _) = sorted(&self.waits(&BTreeSet::new(), places));
+        order.into_iter().map(|(_, place)| place).collect()
     }
 
     /// What was copied, is still chosen, and is at the source no more.

@@ -84,6 +84,13 @@ fn take(world: &mut World, step: &Step) -> Result<(), String> {
                     }
                 }
             }
+            // the schema that is there once makes no second version
+            let own = world.subjects.get(name).map(|subject| &subject.versions);
+            let twin =
+                |(at, held): (&Version, &Held)| at != version && held.id == *id && !held.is_deleted;
+            if own.is_some_and(|versions| versions.iter().any(twin)) {
+                return Ok(());
+            }
             let held = Held { id: *id, schema: (**schema).clone(), is_deleted: false };
             let versions = &mut world.subjects.entry(name.clone()).or_default().versions;
             match versions.insert(*version, held) {
@@ -151,6 +158,14 @@ fn live_on(dice: &mut Rng, world: &mut World, next: &mut i32, contexts: u64) {
             drop(take(world, &Step::PutConfig(name, level)));
         }
         (3, Some((name, _))) => drop(take(world, &Step::DeleteConfig(name))),
+        (4, Some(place)) if world.held(&place).is_some_and(|held| held.is_deleted) => {
+            // registered again: another version, under the id that it had
+            let Held { id, schema, .. } = world.held(&place).unwrap().clone();
+            *next += 1;
+            let step = Step::Register(place.0, Version(*next), id, Box::new(schema));
+            // one may be there by now, or what it refers to may be gone
+            drop(take(world, &step));
+        }
         (_, some) => {
             let live = some.filter(|place| world.held(place).is_some_and(|it| !it.is_deleted));
             let same = live.filter(|place| place.0.context == context && dice.below(2) == 0);
