@@ -2,8 +2,14 @@
 //!
 //! It never measures: who measures takes the name from here.
 
+mod exporters;
 mod page;
 
+pub use self::exporters::EXPORTER_CHANGES;
+pub use self::exporters::EXPORTER_IN_ERROR;
+pub use self::exporters::EXPORTER_LEVEL_MS;
+pub use self::exporters::EXPORTER_MISSING_CHANGES;
+pub use self::exporters::EXPORTER_STATE;
 pub use self::page::page;
 
 /// How a metric moves.
@@ -474,6 +480,11 @@ pub const METERS: &[Meter] = &[
     CONNECTIONS_GIVEN_UP,
     CONNECTIONS_IDLE_CLOSED,
     DIAL_FAILURES,
+    EXPORTER_STATE,
+    EXPORTER_IN_ERROR,
+    EXPORTER_MISSING_CHANGES,
+    EXPORTER_LEVEL_MS,
+    EXPORTER_CHANGES,
     TLS_HANDSHAKES,
     TLS_HANDSHAKE_MS,
     LOGINS,

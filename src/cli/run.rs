@@ -61,7 +61,8 @@ async fn serve(config: Config, path: PathBuf, stop: &Stop) -> Result<(), Failure
     let mut reading = JoinSet::new();
     reading.spawn(Reread::new(path, &config, hangup).keep());
     let told = (config.defaults(), config.declared());
-    let whole = service::run(config.links, told, config.service, stop.token.clone());
+    let whole =
+        service::run((config.links, config.exporters), told, config.service, stop.token.clone());
     tokio::pin!(whole);
     let told = |error: service::Error| Failure::Failed(error.to_string());
     tokio::select! {

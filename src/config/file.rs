@@ -67,6 +67,7 @@ pub fn sections(text: &str) -> (Vec<Section>, Vec<Problem>) {
                 found.section(Scope::Service, "service".into(), inner);
             }
             ("link", DeValue::Table(inner)) => found.links(inner),
+            ("schemas", DeValue::Table(inner)) => found.exporters(inner),
             (name, DeValue::Table(_)) if !begins_a_name(Scope::Process, name) => {
                 found.unknown_section(name, key.span());
             }
@@ -100,6 +101,24 @@ impl Found {
             flatten(key.get_ref(), value, &key.span(), &self.lines, &mut entries);
         }
         self.sections.push(Section { scope, name, entries });
+    }
+
+    fn exporters(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let place = format!("schemas.{name}");
+            match value.get_ref() {
+                DeValue::Table(inner) if is_link_name(name) && !is_property(name) => {
+                    self.section(Scope::Schemas, place, inner);
+                }
+                _ => {
+                    let text = "an exporter is a section, [schemas.NAME], whose name is 1 to 64 \
+                                of a-z, A-Z, 0-9, '_' and '-'";
+                    let spot = Some(self.lines.spot(key.span().start));
+                    self.problems.push(Problem::at(Some("schemas"), None, text).found(spot));
+                }
+            }
+        }
     }
 
     fn links(&mut self, table: &DeTable<'_>) {
@@ -136,10 +155,17 @@ impl Found {
     }
 
     fn unknown_section(&mut self, name: &str, span: Range<usize>) {
-        let text = "no such section; there are [destination], [service] and [link.NAME]";
+        let text = "no such section; there are [destination], [service], [link.NAME] and \
+                    [schemas.NAME]";
         let spot = Some(self.lines.spot(span.start));
         self.problems.push(Problem::at(Some(name), None, text).found(spot));
     }
+}
+
+/// Whether a property of exporters begins so: it was written straight into `[schemas]`.
+fn is_property(name: &str) -> bool {
+    let dotted = format!("{name}.");
+    of(Scope::Schemas).any(|row| row.name == name || row.name.starts_with(&dotted))
 }
 
 fn is_link_name(name: &str) -> bool {
@@ -197,8 +223,14 @@ fn raw(value: &DeValue<'_>) -> Raw {
 
 /// Reads a `.properties` file as Kafka's clients do, with no more than its names and values.
 pub fn pairs(path: &Path) -> Result<BTreeMap<String, String>, String> {
-    let (bytes, _) = read_any(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-    properties::of_bytes(&bytes).map_err(|broken| broken.words(path))
+    pairs_seen(path).map(|(pairs, _)| pairs)
+}
+
+/// The same, and sees who may write it.
+pub fn pairs_seen(path: &Path) -> Result<(BTreeMap<String, String>, Everybody), String> {
+    let (bytes, everybody) = read_any(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    let pairs = properties::of_bytes(&bytes).map_err(|broken| broken.words(path))?;
+    Ok((pairs, everybody))
 }
 
 /// Reads a `.properties` file as Kafka's clients do, and sees who may write it.
@@ -285,10 +317,10 @@ mod tests {
         check(
             "[destinaton]\na = 1\n[links.dr]",
             &[
-                "[destinaton] (line 1): no such section; there are [destination], [service] and \
-                 [link.NAME]",
-                "[links] (line 3): no such section; there are [destination], [service] and \
-                 [link.NAME]",
+                "[destinaton] (line 1): no such section; there are [destination], [service], \
+                 [link.NAME] and [schemas.NAME]",
+                "[links] (line 3): no such section; there are [destination], [service], \
+                 [link.NAME] and [schemas.NAME]",
             ],
         );
         check(

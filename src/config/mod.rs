@@ -4,6 +4,7 @@
 
 mod access;
 mod client_file;
+mod exporters;
 pub mod file;
 mod fill;
 mod page;
@@ -55,6 +56,8 @@ const NO_LINK: &str = "no [link.NAME] section: only links that are created by or
 pub struct Config {
     /// The links and what they share.
     pub links: link::Settings,
+    /// What copies schemas by itself.
+    pub exporters: Vec<schemas::exporter::Options>,
     /// The counter.
     pub service: service::Options,
     /// Files with secrets in them that every user of this machine can read.
@@ -116,11 +119,18 @@ pub fn properties_of(path: &Path) -> Result<BTreeMap<String, String>, String> {
 
 /// Reads how a schema registry is asked, from a file of properties.
 pub fn registry_of(path: &Path) -> Result<schemas::client::Options, Vec<Problem>> {
-    let pairs = file::pairs(path).map_err(|text| vec![Problem::general(text)])?;
+    let read = file::pairs_seen(path).map_err(|text| vec![Problem::general(text)])?;
+    let (pairs, everybody) = read;
     let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
     let of_file = |text: String| Problem::general(format!("{}: {text}", path.display()));
     let read = settings::registry::registry(&pairs, &Local { dir });
-    read.map_err(|problems| problems.into_iter().map(of_file).collect())
+    let read = read.map_err(|problems| problems.into_iter().map(of_file).collect::<Vec<_>>())?;
+    // whoever writes it could have the login sent to an address of his own
+    if everybody.writes && !matches!(read.auth, schemas::client::Auth::None) {
+        let refused = FileError::WorldWritable(path.to_owned());
+        return Err(vec![Problem::general(refused.to_string())]);
+    }
+    Ok(read)
 }
 
 /// Reads a config file; the error holds every mistake in it, never an empty list.
@@ -158,16 +168,19 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
     }
     problems.extend(relations::check(&sections));
     let safe = secured(&sections, dir, &mut problems);
+    let exporters = exporters::exporters(&sections, dir, &mut problems);
     match fill::fill(&sections, &safe) {
         Some((links, service)) if problems.is_empty() => {
             let exposed = all_exposed(&sections);
             let mut notes: Vec<Problem> =
                 sections.iter().flat_map(|section| section.notes.clone()).collect();
             notes.extend(relations::notes(&sections));
+            notes.extend(exporters::notes(&exporters));
             if links.links.is_empty() {
                 notes.push(Problem::general(NO_LINK));
             }
-            Ok(Config { links, service, exposed, notes, sealer: safe.sealer, sections })
+            let sealer = safe.sealer;
+            Ok(Config { links, exporters, service, exposed, notes, sealer, sections })
         }
         _ => Err(problems),
     }
@@ -192,7 +205,7 @@ fn secured(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Saf
                 }
                 continue;
             }
-            Scope::Process | Scope::Commanded => continue,
+            Scope::Process | Scope::Schemas | Scope::Commanded => continue,
         };
         match security::cluster(section, side, &trust) {
             Ok(security) => drop(safe.clusters.insert(section.name.clone(), security)),

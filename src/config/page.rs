@@ -66,8 +66,14 @@ it is sealed before it is written to the journal. Names of Cluster Linking and o
 that mean nothing here are taken with a note that says what governs instead. It has also:
 ";
 
-const SCOPES: [Scope; 5] =
-    [Scope::Process, Scope::Destination, Scope::Link, Scope::Commanded, Scope::Service];
+const SCOPES: [Scope; 6] = [
+    Scope::Process,
+    Scope::Destination,
+    Scope::Link,
+    Scope::Commanded,
+    Scope::Schemas,
+    Scope::Service,
+];
 
 /// The whole page.
 pub fn page() -> String {

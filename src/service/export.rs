@@ -18,6 +18,7 @@ use crate::meters::Meter;
 use super::folded;
 use super::folded::Folded;
 use super::folded::Series;
+use super::view::ExporterView;
 use super::view::GroupsView;
 use super::view::LinkView;
 use super::view::PartitionView;
@@ -57,6 +58,7 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) ->
     folded(&mut out, &all);
     all.retain(|view| series.shows(view));
     partitions(&mut out, &all);
+    exporters(&mut out, &sight.exporters());
     out
 }
 
@@ -211,6 +213,28 @@ fn partitions(out: &mut String, partitions: &[PartitionView]) {
         let partition = view.partition.to_string();
         let labels = [&view.link, &view.topic, &partition, &view.state, &view.reason_code];
         line(out, &meters::PARTITION_STATE, &labels.map(String::as_str), 1);
+    }
+}
+
+fn exporters(out: &mut String, exporters: &[ExporterView]) {
+    head(out, &meters::EXPORTER_STATE);
+    for one in exporters {
+        line(out, &meters::EXPORTER_STATE, &[&one.name, one.state], 1);
+    }
+    type Number = fn(&ExporterView) -> Option<u64>;
+    let columns: [(&Meter, Number); 4] = [
+        (&meters::EXPORTER_IN_ERROR, |one| Some(u64::from(!one.trace.is_empty()))),
+        (&meters::EXPORTER_MISSING_CHANGES, |one| one.missing),
+        (&meters::EXPORTER_LEVEL_MS, |one| u64::try_from(one.ts).ok().filter(|ts| *ts > 0)),
+        (&meters::EXPORTER_CHANGES, |one| Some(one.offset)),
+    ];
+    for (meter, number) in columns {
+        head(out, meter);
+        for one in exporters {
+            if let Some(value) = number(one) {
+                line(out, meter, &[&one.name], value);
+            }
+        }
     }
 }
 

@@ -14,8 +14,11 @@ use crate::link::run::LinkStatus;
 use crate::link::run::Trouble;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
+use crate::schemas::exporter::Exporter;
+use crate::service::exporters;
 use crate::service::groups;
 use crate::service::view::Check;
+use crate::service::view::ExporterView;
 use crate::service::view::GroupView;
 use crate::service::view::GroupsView;
 use crate::service::view::LinkView;
@@ -59,6 +62,8 @@ pub struct All {
     pub declared: Vec<Link>,
     /// Of the journal.
     pub driver: Driver,
+    /// What copies schemas.
+    pub exporters: Vec<Exporter>,
 }
 
 impl All {
@@ -91,6 +96,10 @@ impl Sight for All {
 
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
         All::links(self).groups(name)
+    }
+
+    fn exporters(&self) -> Vec<ExporterView> {
+        self.exporters.iter().map(exporters::view).collect()
     }
 
     fn readiness(&self) -> Vec<Check> {

@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod export;
+mod exporters;
 mod folded;
 mod groups;
 mod kept;
@@ -28,6 +29,8 @@ pub use crate::link::log::edit as journal;
 use crate::link::run::Link;
 use crate::link::run::Starting;
 use crate::link::run::World;
+use crate::schemas::exporter;
+use crate::schemas::exporter::Exporter;
 pub use crate::secure::Secret;
 use crate::secure::ServerTls;
 use crate::settings::link::Defaults;
@@ -164,10 +167,10 @@ pub fn metrics(sight: &dyn Sight) -> String {
 }
 
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
-/// Beside the settings: what a link gets that is created by order, and what the file says of its
-/// own links.
+/// Beside the settings: what copies schemas, what a link gets that is created by order, and what
+/// the file says of its own links.
 pub async fn run(
-    settings: link::Settings,
+    (settings, exporters): (link::Settings, Vec<exporter::Options>),
     (defaults, declared): (Defaults, rest::Declared),
     options: Options,
     shutdown: CancellationToken,
@@ -179,8 +182,12 @@ pub async fn run(
     let (driver, driving) = driver::start(told, &world);
     let (links, running) = start(settings, &world);
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
+    let exporters: Vec<Exporter> = exporters.into_iter().map(Exporter::new).collect();
+    for one in &exporters {
+        running.spawn(watched_exporter(one.clone(), shutdown.clone()));
+    }
     let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
-    counter.serve(Arc::new(All { declared: links, driver }), shutdown).await;
+    counter.serve(Arc::new(All { declared: links, driver, exporters }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");
@@ -219,6 +226,22 @@ async fn watched_driver(
     if let Some(text) = ended("the task of links that were created by order", run, stop).await {
         tracing::error!("{text}");
         driver.tell_ended(text);
+    }
+}
+
+/// The same for an exporter of schemas; it is let go of wherever it is.
+async fn watched_exporter(one: Exporter, stop: CancellationToken) {
+    let (inside, stopped) = (one.clone(), stop.clone());
+    let run = async move {
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = inside.run() => {}
+        }
+    };
+    let what = format!("the task of the exporter {}", one.options().name);
+    if let Some(text) = ended(&what, run, stop).await {
+        tracing::error!(exporter = %one.options().name, "{text}");
+        one.tell_ended(text);
     }
 }
 

@@ -31,6 +31,7 @@ use crate::http::sliced::With;
 use super::auth::Denied;
 use super::auth::Guard;
 use super::export;
+use super::exporters;
 use super::folded::Series;
 use super::kept::Kept;
 use super::kept::Turn;
@@ -95,9 +96,11 @@ pub fn router(
         .method_not_allowed_fallback(only_reading)
         .layer(middleware::from_fn(within_time))
         .with_state(counter.clone());
+    let exporters = exporters::router(counter.sight.clone()).layer(beside.clone());
     let rest = orders.map(|orders| rest::router(counter.api(orders)).layer(beside));
     pages
         .merge(rest.unwrap_or_default())
+        .merge(exporters)
         .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
         .layer(middleware::from_fn(with_host))
 }
@@ -267,8 +270,8 @@ impl IntoResponse for Refusal {
 }
 
 async fn nothing_here() -> Refusal {
-    let paths = "there are /metrics, /health/live, /health/ready, /v1/links, /v1/partitions and \
-                 /v1/groups";
+    let paths = "there are /metrics, /health/live, /health/ready, /v1/links, /v1/partitions, \
+                 /v1/groups and /exporters";
     Refusal(StatusCode::NOT_FOUND, paths)
 }
 

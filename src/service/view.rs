@@ -252,6 +252,33 @@ pub struct TroubleView {
     pub reason: String,
 }
 
+/// What copies schemas, and how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExporterView {
+    /// Its name.
+    pub name: String,
+    /// `AUTO`, `CUSTOM`, `NONE` or `DEFAULT`.
+    pub context_type: String,
+    /// The context of AUTO and CUSTOM; empty for the others.
+    pub context: String,
+    /// Which subjects, as they are written.
+    pub subjects: Vec<String>,
+    /// What they are called at the destination.
+    pub subject_rename_format: String,
+    /// How the destination is asked, without secrets.
+    pub config: BTreeMap<&'static str, String>,
+    /// `STARTING`, `RUNNING` or `PAUSED`.
+    pub state: &'static str,
+    /// How many changes it has carried since isolog started.
+    pub offset: u64,
+    /// The destination held everything that the source had then, in ms since 1970; 0 for never.
+    pub ts: i64,
+    /// Why its last turn failed; empty when all is well.
+    pub trace: String,
+    /// How many changes are missing at the destination, while that is known.
+    pub missing: Option<u64>,
+}
+
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -272,6 +299,10 @@ pub trait Sight: Send + Sync + 'static {
     /// The consumer groups that are followed, in any order; with a name those that have it on
     /// either side, and then with their offsets.
     fn groups(&self, _name: Option<&str>) -> Vec<GroupView> {
+        Vec::new()
+    }
+    /// What copies schemas, in any order.
+    fn exporters(&self) -> Vec<ExporterView> {
         Vec::new()
     }
     /// The conditions of readiness; ready is when all hold.

@@ -15,6 +15,8 @@ pub enum Scope {
     Service,
     /// `[link.NAME]`.
     Link,
+    /// `[schemas.NAME]`.
+    Schemas,
     /// A link that was created over REST or by `isolog link create`: it lives in the journal.
     Commanded,
 }
@@ -27,6 +29,7 @@ impl Scope {
             Scope::Destination => "[destination]",
             Scope::Service => "[service]",
             Scope::Link => "[link.NAME]",
+            Scope::Schemas => "[schemas.NAME]",
             Scope::Commanded => "a link that is created over REST",
         }
     }

@@ -15,6 +15,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use protocol_tests::real::Front;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealRegistry;
 use protocol_tests::real::Stop;
 use protocol_tests::real::isolog_binary;
@@ -35,7 +37,7 @@ fn subject(n: usize) -> String {
 
 /// The subject of the same format that `n` refers to; chains of up to three.
 fn referred(n: usize) -> Option<usize> {
-    ((n / 3) % 4 != 0).then(|| n - 3)
+    (!(n / 3).is_multiple_of(4)).then(|| n - 3)
 }
 
 /// Version `v` of subject `n`, as a client registers it.
@@ -47,7 +49,7 @@ fn schema(n: usize, v: usize) -> Value {
         _ => json_schema(n, v, refers),
     };
     let mut body = json!({ "schema": text });
-    if n % 3 > 0 {
+    if !n.is_multiple_of(3) {
         body["schemaType"] = json!(["PROTOBUF", "JSON"][n % 3 - 1]);
     }
     if let Some(other) = refers {
@@ -92,9 +94,9 @@ fn versions(n: usize) -> usize {
 }
 
 /// Fills a registry as its users do, over years: versions, configs, deletions of both kinds.
-fn fill(source: &RealRegistry) {
-    let named: BTreeSet<usize> = (0..SUBJECTS).filter_map(referred).collect();
-    for n in 0..SUBJECTS {
+fn fill(source: &RealRegistry, subjects: usize) {
+    let named: BTreeSet<usize> = (0..subjects).filter_map(referred).collect();
+    for n in 0..subjects {
         let name = subject(n);
         for v in 1..=versions(n) {
             source.must("POST", &format!("/subjects/{name}/versions"), Some(&schema(n, v)));
@@ -105,7 +107,7 @@ fn fill(source: &RealRegistry) {
             source.must("PUT", &format!("/config/{name}"), Some(&level));
         }
     }
-    for n in (0..SUBJECTS).filter(|n| !named.contains(n)) {
+    for n in (0..subjects).filter(|n| !named.contains(n)) {
         let path = format!("/subjects/{}", subject(n));
         match n % 10 {
             // the whole subject, softly
@@ -123,7 +125,7 @@ fn fill(source: &RealRegistry) {
         }
     }
     // and what is referred to by deleted ones alone
-    for n in (0..SUBJECTS).filter(|n| named.contains(n)) {
+    for n in (0..subjects).filter(|n| named.contains(n)) {
         let (status, said) = source.ask("DELETE", &format!("/subjects/{}", subject(n)), None);
         let is_gone = status == 200 && n % 2 == 0;
         assert!(status == 200 || status == 422, "{status} {said}");
@@ -205,7 +207,7 @@ fn times(writes: &[String]) -> BTreeMap<&str, usize> {
 #[test]
 fn a_copy_that_is_killed_amid_its_writes_is_the_same_in_the_end_and_writes_nothing_twice() {
     let (source, destination) = (RealRegistry::start().unwrap(), RealRegistry::start().unwrap());
-    fill(&source);
+    fill(&source, SUBJECTS);
     let wanted = judged(&source);
     let is_in = |part: &str| wanted.iter().filter(|line| line.contains(part)).count();
     assert!(
@@ -266,4 +268,116 @@ fn after(source: &RealRegistry, destination: &RealRegistry, copying: &Copying) {
     let ids = judged(source).into_iter();
     let highest = ids.filter_map(|line| line.split(' ').nth(2)?.parse::<i64>().ok()).max();
     assert!(own["id"].as_i64() > highest, "{own} {highest:?}");
+}
+
+/// How many subjects an exporter finds at its start.
+const FEW: usize = 24;
+
+/// An isolog with one exporter, and no brokers: schemas need none.
+fn exporting(copying: &Copying) -> Isolog {
+    let mut spec = IsologSpec::new("", "127.0.0.1:1", &[]);
+    let [source, destination] = ["a", "b"].map(|name| copying.0.join(name));
+    spec.more_links = format!(
+        "[schemas.dr]\nsource.properties.file = {source:?}\n\
+         destination.properties.file = {destination:?}\npoll.interval.ms = 1000\n"
+    );
+    Isolog::start(&spec).unwrap()
+}
+
+fn status(isolog: &Isolog) -> Option<Value> {
+    isolog.get("/exporters/dr/status").filter(|status| status["name"] == "dr")
+}
+
+/// What `isolog schema exporter` prints of the exporter.
+fn told(isolog: &Isolog, words: &[&str]) -> Output {
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    let mut command = Command::new(isolog_binary().unwrap());
+    command.args(["schema", "exporter"]).args(words).args(["--url", &url, "-o", "json"]);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn an_exporter_goes_on_by_itself_until_the_destination_takes_schemas_of_its_own() {
+    let (source, destination) = (RealRegistry::start().unwrap(), RealRegistry::start().unwrap());
+    fill(&source, FEW);
+    destination.must("PUT", "/mode", Some(&json!({"mode": "IMPORT"})));
+    let front = Front::before(destination.port()).unwrap();
+    let copying = Copying::new(source.port(), front.port());
+    let stopped = front.stop_at(Stop::After(10));
+    let mut isolog = exporting(&copying);
+    stopped.recv_timeout(WRITE_WAIT).unwrap();
+    let early = isolog.wait_for("its status", 60, status);
+    assert_eq!(
+        (&early["state"], &early["ts"], &early["offset"]),
+        (&json!("STARTING"), &json!(0), &json!(9))
+    );
+    isolog.kill();
+    isolog.start_again().unwrap();
+    let running = |isolog: &Isolog| status(isolog).filter(|status| status["state"] == "RUNNING");
+    let level = isolog.wait_for("RUNNING", 120, running);
+    assert!(level["trace"] == "" && level["ts"].as_i64() > Some(0), "{level}");
+    assert_eq!(judged(&source), judged(&destination));
+    assert!(times(&front.writes()).values().all(|count| *count == 1), "{:?}", front.writes());
+    assert_eq!(isolog.metric("isolog_exporter_missing_changes", "\"dr\""), 0.0);
+
+    // what comes later comes too, deletions and configs among it
+    source.must("POST", "/subjects/new-value/versions", Some(&json!({"schema": "\"string\""})));
+    source.must("DELETE", "/subjects/s9-value", None);
+    source.must("PUT", "/config/s3-value", Some(&json!({"compatibility": "FULL_TRANSITIVE"})));
+    let wanted = judged(&source);
+    isolog.wait_for("the news", 120, |_| (judged(&destination) == wanted).then_some(()));
+    shown(&isolog, &copying, front.port());
+
+    // after a failover nothing is changed there, not even by a deletion
+    destination.must("PUT", "/mode", Some(&json!({"mode": "READWRITE"})));
+    source.must("DELETE", "/subjects/new-value", None);
+    let refused = |isolog: &Isolog| {
+        status(isolog).filter(|it| it["trace"].as_str().is_some_and(|it| it.contains("not IMPORT")))
+    };
+    let trouble = isolog.wait_for("a trace", 120, refused);
+    assert!(trouble["state"] == "RUNNING", "{trouble}");
+    assert_eq!(isolog.metric("isolog_exporter_in_error", "\"dr\""), 1.0);
+    assert_eq!(judged(&destination), wanted);
+}
+
+/// The words of REST and of the command line.
+fn shown(isolog: &Isolog, copying: &Copying, port: u16) {
+    assert_eq!(isolog.get("/exporters"), Some(json!(["dr"])));
+    let config = json!({ "schema.registry.url": format!("http://127.0.0.1:{port}") });
+    let right = json!({
+        "name": "dr", "contextType": "NONE", "context": "", "subjects": [":*:"],
+        "subjectRenameFormat": "${subject}", "config": config,
+    });
+    assert_eq!(isolog.get("/exporters/dr"), Some(right));
+    assert_eq!(isolog.get("/exporters/dr/config"), Some(config));
+    let refused = |method: &str, path: &str| {
+        let (status, body) = isolog.order(method, path, None).unwrap();
+        (status, body["error_code"].as_u64().unwrap(), body["message"].as_str().unwrap().to_owned())
+    };
+    for (method, path) in [("GET", "/exporters/nobody/status"), ("DELETE", "/exporters/nobody")] {
+        let (status, code, text) = refused(method, path);
+        assert!(
+            (status, code) == (404, 40450) && text.contains("nobody"),
+            "{status} {code} {text}"
+        );
+    }
+    for (method, path) in [("PUT", "/exporters/dr/pause"), ("DELETE", "/exporters/dr")] {
+        let (status, code, text) = refused(method, path);
+        assert!((status, code) == (501, 501) && text.contains("[schemas.dr]"), "{status} {text}");
+    }
+    assert_eq!(refused("POST", "/exporters").0, 501);
+    assert_eq!(refused("POST", "/exporters/dr/status").0, 405);
+    assert_eq!(refused("GET", "/exporters/dr/pause").0, 405);
+    assert_eq!(refused("GET", "/exporters/dr/elsewhere").0, 404);
+    let lines = |words: &[&str]| String::from_utf8(told(isolog, words).stdout).unwrap();
+    assert!(lines(&["status", "dr"]).contains("\"RUNNING\""), "{}", lines(&["status", "dr"]));
+    assert!(lines(&["describe", "--name", "dr"]).contains("\":*:\""));
+    assert!(lines(&["list"]).contains("\"dr\""));
+    assert!(lines(&["config", "dr"]).contains(&port.to_string()));
+    let wrong = told(isolog, &["status", "nobody"]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && said.contains("exporter list"), "{said}");
+    // by hand there is nothing left to do
+    let dry = copying.command("copy").arg("--dry-run").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&dry.stdout), "0 steps\n", "{dry:?}");
 }

@@ -260,7 +260,7 @@ async fn from_an_empty_service_to_mirrors_under_two_names() {
 async fn they_are_shown_like_links_of_the_file() {
     let lab = Lab::start(&[]).await;
     lab.source.create_topic("orders", 1, &[]);
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
     let is_ready = || sight.readiness().iter().all(|check| check.ok);
     assert!(!is_ready(), "the journal has not been read yet: {:?}", sight.readiness());
     lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;

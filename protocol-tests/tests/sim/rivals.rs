@@ -48,7 +48,11 @@ async fn of_two_links_of_one_name_the_one_of_the_file_runs() {
     let seen = lab.driver.registry.seen();
     let fault = seen.links[&link("dr")].fault().cloned().unwrap();
     assert!(fault.text.contains("`isolog link delete dr --force`"), "{fault:?}");
-    let sight = All { declared: vec![file.link().clone()], driver: lab.driver.clone() };
+    let sight = All {
+        declared: vec![file.link().clone()],
+        driver: lab.driver.clone(),
+        exporters: Vec::new(),
+    };
     let links = sight.links();
     assert_eq!(links.len(), 1, "one name, one row: {links:?}");
     let told = links[0].troubles.iter().find(|one| one.code == "LINK_NAME_TAKEN");
@@ -83,7 +87,7 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     assert!(outcomes.iter().all(|one| one.result.is_ok()), "{outcomes:?}");
     let told = lab.wait("it is told", |lab| lab.driver.trouble()).await;
     assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
     let is_told = |check: &isolog::service::view::Check| !check.ok && check.reason == told;
     assert!(sight.readiness().iter().any(is_told), "{:?}", sight.readiness());
     assert_eq!(other.trouble(), None, "nobody wrote after it");
@@ -184,7 +188,7 @@ async fn what_is_refused_for_good_writes_nothing_more() {
         sleep(SECOND / 2).await;
         assert_eq!(errors(&lab), ["full", "gone.*"]);
     }
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone() };
+    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
     let troubles = sight.links().pop().unwrap().troubles;
     assert!(troubles.iter().any(|one| one.code == "PATTERN_MATCHES_NOTHING"), "{troubles:?}");
     // sixty looks; asked again after pauses that grow

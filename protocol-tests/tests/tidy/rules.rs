@@ -37,7 +37,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     (
         "service",
-        &["ids", "meters", "secure", "http", "mirror", "control", "settings", "link", "audit"],
+        &[
+            "ids", "meters", "secure", "http", "mirror", "control", "schemas", "settings", "link",
+            "audit",
+        ],
     ),
     (
         "config",

@@ -3,6 +3,7 @@
 //! It never asks a broker and decides nothing: the service does.
 
 mod configs;
+mod exporter;
 mod group;
 mod link;
 mod mirror;
@@ -30,6 +31,8 @@ use super::Failure;
 use super::ask;
 use super::plain;
 
+pub use self::exporter::Command as ExporterCommand;
+pub use self::exporter::run as exporter;
 pub use self::group::Arguments as GroupArguments;
 pub use self::group::run as group;
 pub use self::link::Arguments as LinkArguments;

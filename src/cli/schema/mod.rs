@@ -1,6 +1,7 @@
-//! `isolog schema`: schemas copied from one registry to another with their ids and versions, once.
+//! `isolog schema`: schemas copied from one registry to another with their ids and versions, and
+//! how far those are that a running isolog copies by itself.
 //!
-//! It never asks a broker, and needs no running isolog.
+//! It never asks a broker; only `exporter` needs a running isolog.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::schemas::registry::Registry;
 
 use super::Failure;
 use super::complain;
+use super::orders;
 use super::plain;
 use super::say;
 use super::wait;
@@ -33,6 +35,17 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Once(Once),
+    /// Show what copies schemas in a running isolog ([schemas.NAME] of its config file)
+    Exporter {
+        #[command(subcommand)]
+        command: orders::ExporterCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum Once {
     /// Copy subjects with their ids, versions, deletions and configs; again copies what is missing
     ///
     /// The destination must be in IMPORT mode. What clashes is named before anything is written.
@@ -118,15 +131,19 @@ fn registry(path: &Path) -> Result<Registry, Failure> {
 
 /// Does what was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (Verb::Copy { wish, .. } | Verb::Promote { wish, .. }) = &arguments.verb;
+    let once = match &arguments.verb {
+        Verb::Once(once) => once,
+        Verb::Exporter { command } => return orders::exporter(command),
+    };
+    let (Once::Copy { wish, .. } | Once::Promote { wish, .. }) = once;
     let choice = wish.choice()?;
     let (source, destination) = (registry(&wish.source)?, registry(&wish.destination)?);
     wait(async |stop| {
         let work = async {
-            match &arguments.verb {
-                Verb::Copy { dry_run: true, .. } => planned(&source, &destination, &choice).await,
-                Verb::Copy { .. } => copied(&source, &destination, &choice).await,
-                Verb::Promote { source_lost, .. } => {
+            match once {
+                Once::Copy { dry_run: true, .. } => planned(&source, &destination, &choice).await,
+                Once::Copy { .. } => copied(&source, &destination, &choice).await,
+                Once::Promote { source_lost, .. } => {
                     let source = (!source_lost).then_some(&source);
                     promoted(source, &destination, &choice).await
                 }

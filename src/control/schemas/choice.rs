@@ -66,7 +66,18 @@ impl Choice {
     /// What a subject of the source is called at the destination; `None` where it stays.
     pub fn target(&self, source: &Name) -> Option<Name> {
         let is_taken = self.subjects.iter().any(|pattern| takes(pattern, source));
-        is_taken.then(|| self.renamed(source))
+        (is_taken && !self.came_back(source)).then(|| self.renamed(source))
+    }
+
+    /// Whether it lies below the context that copies get, so that it is one which came back by a
+    /// copy of the other way: each turn would make one more.
+    fn came_back(&self, source: &Name) -> bool {
+        match &self.contexts {
+            Contexts::Under(context) if context != DEFAULT_CONTEXT => {
+                format!("{}.", source.context).contains(&format!("{context}."))
+            }
+            _ => false,
+        }
     }
 
     /// The name at the destination, of one that is referred to too.
@@ -138,6 +149,10 @@ mod tests {
         assert_eq!(target(&under, "s").as_deref(), Some(":.dr:copy.s"));
         assert_eq!(target(&under, ":.eu:s").as_deref(), Some(":.dr.eu:copy.s"));
         assert!(under.leaves_default());
+        // what came back from there is no news
+        for (name, comes) in [(":.eu.dr:s", false), (":.dr:s", false), (":.drill:s", true)] {
+            assert_eq!(target(&under, name).is_some(), comes, "{name}");
+        }
         let default = all(Contexts::Default, None);
         assert_eq!(target(&default, ":.eu:s").as_deref(), Some("s"));
         assert!(!default.leaves_default());

@@ -4,6 +4,7 @@
 //! go out (`plan`).
 
 pub mod choice;
+pub mod exporter;
 pub mod plan;
 
 use std::collections::BTreeMap;

@@ -34,6 +34,19 @@ pub enum Step {
     DeleteConfig(Name),
 }
 
+impl Step {
+    /// Whom it changes.
+    pub fn name(&self) -> &Name {
+        match self {
+            Step::Register(name, ..)
+            | Step::SoftDelete(name, _)
+            | Step::HardDelete(name, _)
+            | Step::PutConfig(name, _)
+            | Step::DeleteConfig(name) => name,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,6 +121,7 @@ pub fn plan(
         steps.push(Step::HardDelete(name, version));
     }
     steps.extend(configs(source, destination, choice, copied));
+    desk.refuse_without_import(&steps);
     if source.subjects.is_empty() && !copied.is_empty() {
         desk.clashes.insert(Clash::SourceEmpty);
     }
@@ -256,12 +270,6 @@ impl Desk<'_> {
             }
         }
         self.bring_back(&mut registered);
-        for (name, _) in &registered {
-            let mode = self.destination.mode_of(name);
-            if mode != IMPORT {
-                self.clashes.insert(Clash::NotImport(name.clone(), mode.to_owned()));
-            }
-        }
         registered
     }
 
@@ -292,6 +300,16 @@ impl Desk<'_> {
     fn references(&self, place: &Place) -> Vec<Reference> {
         let held = self.wanted.get(place).or_else(|| self.destination.held(place));
         held.map(|held| held.schema.references.clone()).unwrap_or_default()
+    }
+
+    /// Whatever takes schemas of its own is no copy any more: nothing there is changed.
+    fn refuse_without_import(&mut self, steps: &[Step]) {
+        for name in steps.iter().map(Step::name) {
+            let mode = self.destination.mode_of(name);
+            if mode != IMPORT {
+                self.clashes.insert(Clash::NotImport(name.clone(), mode.to_owned()));
+            }
+        }
     }
 
     fn step(&self, (act, place): Turn) -> Option<Step> {

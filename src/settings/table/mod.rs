@@ -4,6 +4,7 @@
 
 mod commanded;
 mod groups;
+mod schemas;
 mod security;
 
 use crate::settings::property::Default;
@@ -14,6 +15,7 @@ use crate::settings::property::Scope;
 
 use self::commanded::ONLY_COMMANDED;
 use self::groups::FOLLOWED;
+use self::schemas::EXPORTERS;
 use self::security::SECURITY;
 use self::security::SERVICE_SECURITY;
 
@@ -49,7 +51,7 @@ const fn plain(
 pub fn all() -> impl Iterator<Item = &'static Property> {
     let links = [CONNECTIONS_AND_LINKS, FOLLOWED, ONLY_COMMANDED];
     let blocks = [ADDRESSES, SECURITY].into_iter().chain(links);
-    blocks.chain([SERVICE, SERVICE_SECURITY]).flatten()
+    blocks.chain([EXPORTERS, SERVICE, SERVICE_SECURITY]).flatten()
 }
 
 const ADDRESSES: &[Property] = &[

@@ -378,6 +378,14 @@ fn what_clashes_is_named_before_anything_is_written() {
     assert!(said[0].contains("the source says two things of id 1"), "{said:?}");
     let said = clashes(&one, &World { mode: "READWRITE".into(), ..World::default() }, &["*"], same);
     assert!(said[0].contains("a is in mode READWRITE") && said[0].contains("PUT"), "{said:?}");
+    // a deletion alone would hurt whoever writes there by now, and so would a config
+    let (mut deleted, mut there) = (one.clone(), one.clone());
+    deleted.subjects.get_mut(&Name::parse("a")).unwrap().versions.values_mut().for_each(|held| {
+        held.is_deleted = true;
+    });
+    there.mode = "READWRITE".into();
+    let said = clashes(&deleted, &there, &["*"], same);
+    assert!(said[0].contains("a is in mode READWRITE"), "{said:?}");
     let needs = world(&[("a", 1, 1, "x", &[("b", 1)]), ("b", 1, 2, "y", &[])]);
     let said = clashes(&needs, &empty(), &["a"], same);
     assert!(said[0].contains("refers to b version 1, which is not copied"), "{said:?}");

@@ -1,0 +1,161 @@
+//! `[schemas.NAME]`: checked sections become exporters of schemas.
+//!
+//! It never asks a registry, and repeats no value of a registry's file.
+
+use std::path::Path;
+
+use crate::schemas::Choice;
+use crate::schemas::Contexts;
+use crate::schemas::client;
+use crate::schemas::exporter::Options;
+use crate::settings::check::Checked;
+use crate::settings::problem::Problem;
+use crate::settings::property::Scope;
+use crate::settings::value::Value;
+
+use super::registry_of;
+
+/// What a section's name begins with.
+pub const PREFIX: &str = "schemas.";
+
+/// The exporters of a file, as far as they are whole; what is wrong goes to `problems`.
+pub fn exporters(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Vec<Options> {
+    let all = sections.iter().filter(|section| section.scope == Scope::Schemas);
+    all.filter_map(|section| exporter(section, dir, problems)).collect()
+}
+
+fn exporter(section: &Checked, dir: &Path, problems: &mut Vec<Problem>) -> Option<Options> {
+    let name = section.name.strip_prefix(PREFIX)?;
+    let source = registry(section, "source.properties.file", dir, problems);
+    let destination = registry(section, "destination.properties.file", dir, problems);
+    let context_type = section.text("context.type")?;
+    let context = match (context_type, section.text("context.name")) {
+        ("AUTO", None) => format!(".lsrc-{name}"),
+        ("CUSTOM", Some(context)) => context.to_owned(),
+        ("CUSTOM", None) => {
+            let text = "is missing: context.type = \"CUSTOM\" needs one, such as .eu";
+            problems.push(Problem::at(section.place(), Some("context.name"), text));
+            return None;
+        }
+        (_, None) => String::new(),
+        (_, Some(_)) => {
+            let text = "goes with context.type = \"CUSTOM\" alone";
+            problems.push(Problem::at(section.place(), Some("context.name"), text));
+            return None;
+        }
+    };
+    let contexts = match context_type {
+        "NONE" => Contexts::Same,
+        "DEFAULT" => Contexts::Default,
+        _ => Contexts::Under(context.clone()),
+    };
+    let subjects = match section.value("subjects")? {
+        Value::Words(subjects) => subjects.clone(),
+        _ if contexts == Contexts::Same => vec![":*:".to_owned()],
+        _ => vec!["*".to_owned()],
+    };
+    let format = section.text("subject.rename.format")?.to_owned();
+    let choice = Choice::new(subjects.clone(), contexts, Some(format.clone()));
+    let choice = choice.map_err(|why| {
+        problems.push(Problem::at(section.place(), None, why.to_string()));
+    });
+    Some(Options {
+        name: name.to_owned(),
+        source: source?,
+        destination: destination?,
+        subjects,
+        context_type: context_type.to_owned(),
+        context,
+        format,
+        choice: choice.ok()?,
+        poll: section.millis("poll.interval.ms")?,
+        is_paused: section.is_true("paused"),
+    })
+}
+
+/// What is good to know of them.
+pub fn notes(exporters: &[Options]) -> impl Iterator<Item = Problem> {
+    let leaves = exporters.iter().filter(|exporter| exporter.choice.leaves_default());
+    leaves.map(|exporter| {
+        let text = format!(
+            "schemas go into the context {}: clients at the destination find the ids in records \
+             only by that context",
+            exporter.context
+        );
+        Problem::at(Some(&format!("{PREFIX}{}", exporter.name)), None, text)
+    })
+}
+
+fn registry(
+    section: &Checked,
+    key: &str,
+    dir: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<client::Options> {
+    let path = dir.join(section.text(key)?);
+    let wrong = |all: Vec<Problem>| {
+        all.into_iter().map(|one| Problem::at(section.place(), Some(key), one.text))
+    };
+    registry_of(&path).map_err(|all| problems.extend(wrong(all))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    fn load(lines: &str) -> Result<Vec<Options>, String> {
+        let dir = std::env::temp_dir().join(format!("isolog-exporters-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("a"), "schema.registry.url=http://a:8081\n").unwrap();
+        std::fs::write(dir.join("b"), "schema.registry.url=http://b:8081\n").unwrap();
+        std::fs::write(dir.join("bad"), "schema.registry.ulr=http://b:8081\n").unwrap();
+        let text = format!(
+            "[destination]\nbootstrap.servers = 'a:1'\n[schemas.dr]\n{lines}\n[schemas.eu]\n\
+             source.properties.file = 'b'\ndestination.properties.file = 'a'\n"
+        );
+        let told = |all: Vec<Problem>| all.iter().map(|it| format!("{it}\n")).collect();
+        load_text(&text, &dir).map(|config| config.exporters).map_err(told)
+    }
+
+    const BOTH: &str = "source.properties.file = 'a'\ndestination.properties.file = 'b'\n";
+
+    #[test]
+    fn exporters_are_declared() {
+        let all = load(BOTH).unwrap();
+        let [dr, eu] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!((&*dr.name, &*eu.name, dr.is_paused), ("dr", "eu", false));
+        assert_eq!((&*dr.source.urls[0].host, &*dr.destination.urls[0].host), ("a", "b"));
+        assert_eq!(
+            (dr.subjects.as_slice(), &*dr.format),
+            ([":*:".to_owned()].as_slice(), "${subject}")
+        );
+        assert!(!dr.choice.leaves_default() && notes(&all).count() == 0);
+        let auto = load(&format!("{BOTH}context.type = 'auto'\npaused = true")).unwrap();
+        assert_eq!((&*auto[0].context, auto[0].is_paused), (".lsrc-dr", true));
+        assert_eq!(auto[0].subjects, ["*"]);
+        let notes: Vec<String> = notes(&auto).map(|note| note.to_string()).collect();
+        assert!(notes[0].contains("[schemas.dr]") && notes[0].contains(".lsrc-dr"), "{notes:?}");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |lines: &str, said: &str| {
+            let problems = load(lines).unwrap_err();
+            assert!(problems.contains("[schemas.dr]") && problems.contains(said), "{problems}");
+        };
+        check("source.properties.file = 'a'", "destination.properties.file");
+        check("source.properties.file = 'none'\ndestination.properties.file = 'b'", "none");
+        check(
+            "source.properties.file = 'a'\ndestination.properties.file = 'bad'",
+            "url is missing",
+        );
+        check(&format!("{BOTH}context.type = 'CUSTOM'"), "needs one, such as .eu");
+        check(&format!("{BOTH}context.name = '.eu'"), "goes with context.type");
+        check(&format!("{BOTH}context.type = 'CUSTOM'\ncontext.name = 'eu'"), "begins with a dot");
+        check(&format!("{BOTH}subject.rename.format = 'x'"), "must hold ${subject}");
+        check(&format!("{BOTH}subjects = []"), "name the subjects");
+        check(&format!("{BOTH}poll.interval.ms = 1"), "poll.interval.ms");
+        check(&format!("{BOTH}colour = 1"), "colour");
+    }
+}
