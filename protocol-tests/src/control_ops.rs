@@ -37,6 +37,7 @@ use isolog::control::topic::How;
 use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
 use isolog::ids::Offset;
+use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
 
@@ -211,9 +212,14 @@ impl<'a> World<'a> {
 
     fn reach(&mut self, nth: usize) {
         let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
-        let reach = match self.dice.roll(8) {
+        let reach = match self.dice.roll(16) {
             0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
             1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
+            2 if self.faults => {
+                let (was, is) = (ClusterId("source".into()), ClusterId("other".into()));
+                Reach::OtherCluster { side: Side::Source, was, is }
+            }
+            3 if self.faults => Reach::Available(ClusterId("other".into())),
             _ => Reach::Available(ClusterId("source".into())),
         };
         let link = self.any_link();

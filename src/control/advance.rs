@@ -23,6 +23,7 @@ use crate::control::topic::Track;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
+use crate::mirror::halt::Halt;
 
 /// How many looks in a row a topic must be missing before it counts as deleted: a broker that has
 /// just started may not know it yet.
@@ -250,6 +251,7 @@ impl Topic<'_> {
     pub(super) fn is_level(&self) -> bool {
         self.row.stage == Stage::Stopping
             && self.track.fault.is_none()
+            && self.halt().is_none()
             && self.unsealed().all(|partition| self.track.level.contains(&partition))
     }
 
@@ -303,12 +305,17 @@ impl Topic<'_> {
         }
     }
 
+    /// Why its partitions stand still, for a reason outside of their logs.
+    fn halt(&self) -> Option<Halt> {
+        self.link_track.halt(self.link).or_else(|| self.track.halt.clone())
+    }
+
     /// What flow is to hold of the topic; the number under which it holds it is the machine's.
     pub fn spec(&self) -> Option<TopicSpec> {
-        let may_copy = self.link_track.may_copy(self.link) && self.track.fault.is_none();
+        let may_hold = self.link_track.may_hold(self.link);
         let mode = match self.row.stage {
-            Stage::Mirroring if may_copy && !self.row.is_paused => Mode::Mirror,
-            Stage::Stopping if may_copy => Mode::Drain,
+            Stage::Mirroring if may_hold && !self.row.is_paused => Mode::Mirror,
+            Stage::Stopping if may_hold => Mode::Drain,
             // whatever the link does: a failover works from every state
             Stage::Sealing(_) | Stage::Stopped(How::Failover) => Mode::Seal,
             _ => return None,
@@ -327,6 +334,7 @@ impl Topic<'_> {
             partitions,
             owed: self.row.owed.clone(),
             mode,
+            halt: self.halt().filter(|_| mode < Mode::Seal),
             is_planned: self.row.stage == Stage::Sealing(How::Promote),
             attempt: self.track.attempt,
         })

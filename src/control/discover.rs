@@ -18,7 +18,9 @@ use crate::control::row::MirrorRow;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
+use crate::ids::Side;
 use crate::ids::TopicName;
+use crate::mirror::halt::Halt;
 
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,9 +120,19 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
         _ => count(&mut track.missing.1, at_mirror),
     }
     track.source_partitions = at_source.seen().map(|seen| seen.partitions);
-    track.fault = source_fault(track, row, key, at_source)
-        .or_else(|| mirror_fault(track, row, key, at_mirror))
-        .or_else(|| hidden(at_source).or_else(|| hidden(at_mirror)));
+    let stops = source_stop(track, row, key, at_source)
+        .or_else(|| mirror_stop(track, row, key, at_mirror))
+        .map(|stop| (stop.fault, Some(stop.halt)));
+    // what is only not shown to us goes on as far as the brokers let it
+    let hidden = || hidden(at_source).or_else(|| hidden(at_mirror)).map(|fault| (fault, None));
+    let (fault, halt) = stops.or_else(hidden).unzip();
+    (track.fault, track.halt) = (fault, halt.flatten());
+}
+
+/// Why a topic must not be gone on with: for people, and for flow.
+struct Stop {
+    fault: Fault,
+    halt: Halt,
 }
 
 fn count(missing: &mut u32, metadata: &Metadata) {
@@ -134,67 +146,66 @@ fn hidden(metadata: &Metadata) -> Option<Fault> {
     }
 }
 
-fn source_fault(
+fn source_stop(
     track: &Track,
     row: &MirrorRow,
     key: &MirrorKey,
     metadata: &Metadata,
-) -> Option<Fault> {
-    let name = &row.source_topic;
-    match metadata.seen() {
-        Some(seen) if seen.id != row.source_id => Some(Fault {
-            code: "SOURCE_TOPIC_ID_CHANGED".to_owned(),
-            text: format!(
-                "the source topic {name} was deleted and made anew, it has another topic id: {}",
-                anew(key)
-            ),
-        }),
-        Some(seen) if seen.partitions < row.partitions => Some(Fault {
-            code: "SOURCE_PARTITIONS_DECREASED".to_owned(),
-            text: format!(
-                "the source topic {name} has {} partitions and its mirror {}: a topic cannot lose \
-                 partitions, so it was made anew: {}",
-                seen.partitions,
-                row.partitions,
-                anew(key)
-            ),
-        }),
-        Some(_) => None,
-        None => deleted(track.missing.0, "SOURCE_TOPIC_MAY_BE_DELETED", || {
+) -> Option<Stop> {
+    let (name, side) = (&row.source_topic, Side::Source);
+    let Some(seen) = metadata.seen() else {
+        return deleted(track.missing.0, "SOURCE_TOPIC_MAY_BE_DELETED", side, || {
             let (link, mirror) = key;
             format!(
                 "the source topic {name} is gone; the copy is kept as it is: `isolog mirror delete \
                  {mirror} --link {link}` makes it an ordinary topic"
             )
-        }),
-    }
+        });
+    };
+    let (halt, what) = if seen.id != row.source_id {
+        let halt = Halt::Recreated { side, was: row.source_id, is: seen.id };
+        (halt, "was deleted and made anew, it has another topic id".to_owned())
+    } else if seen.partitions < row.partitions {
+        let count = |partitions: i32| usize::try_from(partitions).unwrap_or(0);
+        let (source, destination) = (count(seen.partitions), count(row.partitions));
+        let what = format!(
+            "has {source} partitions and its mirror {destination}: a topic cannot lose partitions, \
+             so it was made anew"
+        );
+        (Halt::PartitionsDecreased { source, destination }, what)
+    } else {
+        return None;
+    };
+    let text = format!("the source topic {name} {what}: {}", anew(key));
+    Some(Stop { fault: Fault { code: halt.label().to_owned(), text }, halt })
 }
 
-fn mirror_fault(
+fn mirror_stop(
     track: &Track,
     row: &MirrorRow,
     key: &MirrorKey,
     metadata: &Metadata,
-) -> Option<Fault> {
+) -> Option<Stop> {
     let was = row.mirror_id?;
-    let (link, name) = key;
-    match metadata.seen() {
-        Some(seen) if seen.id != was => Some(Fault {
-            code: "DESTINATION_TOPIC_ID_CHANGED".to_owned(),
-            text: format!(
-                "the destination topic {name} was deleted and made anew, it has another topic id: \
-                 see who made it; to copy anew let go of the mirror (`isolog mirror delete {name} \
-                 --link {link}`), delete the topic that is there now, and create the mirror again"
-            ),
-        }),
-        Some(_) => None,
-        None => deleted(track.missing.1, "DESTINATION_TOPIC_DELETED", || {
+    let ((link, name), side) = (key, Side::Destination);
+    let Some(seen) = metadata.seen() else {
+        return deleted(track.missing.1, "DESTINATION_TOPIC_DELETED", side, || {
             format!(
                 "the destination topic {name} is gone, and all that was copied: to copy anew let \
                  go of the mirror (`isolog mirror delete {name} --link {link}`) and create it again"
             )
-        }),
+        });
+    };
+    if seen.id == was {
+        return None;
     }
+    let halt = Halt::Recreated { side, was, is: seen.id };
+    let text = format!(
+        "the destination topic {name} was deleted and made anew, it has another topic id: see who \
+         made it; to copy anew let go of the mirror (`isolog mirror delete {name} --link {link}`), \
+         delete the topic that is there now, and create the mirror again"
+    );
+    Some(Stop { fault: Fault { code: halt.label().to_owned(), text }, halt })
 }
 
 /// How a source topic that was made anew is copied: as what the mirror topic is called, which may
@@ -206,8 +217,9 @@ fn anew((link, mirror): &MirrorKey) -> String {
     )
 }
 
-fn deleted(missing: u32, code: &str, text: impl FnOnce() -> String) -> Option<Fault> {
-    (missing >= MISSING_MAX).then(|| Fault { code: code.to_owned(), text: text() })
+fn deleted(missing: u32, code: &str, side: Side, text: impl FnOnce() -> String) -> Option<Stop> {
+    let fault = || Fault { code: code.to_owned(), text: text() };
+    (missing >= MISSING_MAX).then(|| Stop { fault: fault(), halt: Halt::Deleted { side } })
 }
 
 #[cfg(test)]
@@ -288,26 +300,34 @@ mod tests {
             deadline: None,
         };
         let key = (LinkName("west".into()), name("w.payments"));
-        let check = |source: Metadata, mirror: Metadata, code: &str, typed: &str| {
-            let mut track = Track::default();
-            for _ in 0..MISSING_MAX {
-                let (source, mirror) = (source.clone(), mirror.clone());
-                let found = topics(&[("payments", source)], &[("w.payments", mirror)]);
-                observe(&mut track, &row, &key, &found);
-            }
-            let fault = track.fault.expect("a fault");
-            assert_eq!(fault.code, code);
-            assert!(fault.text.contains(typed), "{}", fault.text);
-            assert!(!fault.text.contains("delete payments"), "{}", fault.text);
-            assert!(!fault.text.contains("fail the mirror over"), "{}", fault.text);
-        };
+        let check =
+            |source: Metadata, mirror: Metadata, (code, typed): (&str, &str), halt: Halt| {
+                let mut track = Track::default();
+                for _ in 0..MISSING_MAX {
+                    let (source, mirror) = (source.clone(), mirror.clone());
+                    let found = topics(&[("payments", source)], &[("w.payments", mirror)]);
+                    observe(&mut track, &row, &key, &found);
+                }
+                let fault = track.fault.expect("a fault");
+                assert_eq!((&*fault.code, track.halt), (code, Some(halt)));
+                assert!(fault.text.contains(typed), "{}", fault.text);
+                assert!(!fault.text.contains("delete payments"), "{}", fault.text);
+                assert!(!fault.text.contains("fail the mirror over"), "{}", fault.text);
+            };
         let alone = "`isolog mirror delete w.payments --link west`";
         let both = "`isolog mirror delete w.payments --link west --topic`";
         let fine = || there(2, 2);
-        check(there(9, 2), fine(), "SOURCE_TOPIC_ID_CHANGED", both);
-        check(there(1, 1), fine(), "SOURCE_PARTITIONS_DECREASED", both);
-        check(Metadata::Absent, fine(), "SOURCE_TOPIC_MAY_BE_DELETED", alone);
-        check(there(1, 2), there(9, 2), "DESTINATION_TOPIC_ID_CHANGED", alone);
-        check(there(1, 2), Metadata::Absent, "DESTINATION_TOPIC_DELETED", alone);
+        let id = |id: u8| TopicId([id; 16]);
+        let anew = |side, was, is| Halt::Recreated { side, was: id(was), is: id(is) };
+        let gone = |side| Halt::Deleted { side };
+        let (source, mirror) = (Side::Source, Side::Destination);
+        check(there(9, 2), fine(), ("SOURCE_TOPIC_ID_CHANGED", both), anew(source, 1, 9));
+        let fewer = Halt::PartitionsDecreased { source: 1, destination: 2 };
+        check(there(1, 1), fine(), ("SOURCE_PARTITIONS_DECREASED", both), fewer);
+        let absent = || Metadata::Absent;
+        check(absent(), fine(), ("SOURCE_TOPIC_MAY_BE_DELETED", alone), gone(source));
+        let other = ("DESTINATION_TOPIC_ID_CHANGED", alone);
+        check(there(1, 2), there(9, 2), other, anew(mirror, 2, 9));
+        check(there(1, 2), absent(), ("DESTINATION_TOPIC_DELETED", alone), gone(mirror));
     }
 }

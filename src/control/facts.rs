@@ -14,8 +14,10 @@ use crate::ids::Incarnation;
 use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::mirror::halt::Halt;
 
 /// Numbers questions.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,6 +232,9 @@ pub struct TopicSpec {
     pub owed: Changes,
     /// What is to become of them.
     pub mode: Mode,
+    /// Why nothing of it may be copied, for a reason outside of its log: it stands still, and says
+    /// so, until this is another one or none. Never of what is to be sealed.
+    pub halt: Option<Halt>,
     /// It is sealed by a promote: the source is there, and is asked once more behind the seal.
     pub is_planned: bool,
     /// Grows with each order to try again.
@@ -284,6 +289,15 @@ pub enum Reach {
     Available(ClusterId),
     /// Too often in a row it did not.
     Unavailable(Fault),
-    /// It must not be gone on with: another cluster, a refused login.
+    /// It must not be gone on with: a refused login, the destination itself.
     Failed(Fault),
+    /// Another cluster answers where one of the link's did.
+    OtherCluster {
+        /// Which of them.
+        side: Side,
+        /// The id of the link's.
+        was: ClusterId,
+        /// The id that answers.
+        is: ClusterId,
+    },
 }

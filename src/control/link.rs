@@ -17,9 +17,11 @@ use crate::control::task::TaskTrack;
 use crate::control::task::configs::ConfigSync;
 use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::mirror::halt::Halt;
 
 /// What people see of a link: `link_state` of Cluster Linking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ impl LinkTrack {
         match &self.reach {
             Some(Reach::Unavailable(fault)) => LinkState::Unavailable(fault.clone()),
             Some(Reach::Available(_)) => LinkState::Active,
-            Some(Reach::Failed(_)) | None => LinkState::Unknown,
+            Some(Reach::Failed(_) | Reach::OtherCluster { .. }) | None => LinkState::Unknown,
         }
     }
 
@@ -130,17 +132,22 @@ impl LinkTrack {
             let code = "JOURNAL_ROW_UNREADABLE".to_owned();
             return Some(Fault { code, text: unreadable.to_string() });
         }
-        match (&self.reach, &row.source) {
-            (Some(Reach::Failed(fault)), _) => Some(fault.clone()),
-            (Some(Reach::Available(is)), Some(was)) if is != was => Some(Fault {
-                code: "CLUSTER_ID_CHANGED".to_owned(),
-                text: format!(
-                    "bootstrap.servers lead to cluster {is}, the link mirrors cluster {was}: \
-                     correct the address, or give the new cluster a link of its own"
-                ),
-            }),
-            _ => None,
+        if let Some(Reach::Failed(fault)) = &self.reach {
+            return Some(fault.clone());
         }
+        let fault = |halt: Halt| Fault { code: halt.label().to_owned(), text: halt.to_string() };
+        self.halt(row).map(fault)
+    }
+
+    /// What flow is told of all its topics where another cluster answers in the place of one of
+    /// the link's.
+    pub fn halt(&self, row: &LinkRow) -> Option<Halt> {
+        let (side, was, is) = match (&self.reach, &row.source) {
+            (Some(Reach::OtherCluster { side, was, is }), _) => (*side, was, is),
+            (Some(Reach::Available(is)), Some(was)) if is != was => (Side::Source, was, is),
+            _ => return None,
+        };
+        Some(Halt::ClusterIdChanged { side, was: was.clone(), is: is.clone() })
     }
 
     /// Paused by an order, by the file, since it leaves, or since no file has it any more.
@@ -153,5 +160,12 @@ impl LinkTrack {
     /// Whether its topics may be copied: an unavailable source is tried all the time.
     pub fn may_copy(&self, row: &LinkRow) -> bool {
         self.settings.is_some() && self.failed(row).is_none() && !self.is_paused(row)
+    }
+
+    /// Whether flow holds its topics: while another cluster answers they stand still, and say so.
+    pub fn may_hold(&self, row: &LinkRow) -> bool {
+        let is_halted = self.unreadable.is_empty() && self.halt(row).is_some();
+        let is_held = self.settings.is_some() && is_halted && !self.is_paused(row);
+        is_held || self.may_copy(row)
     }
 }

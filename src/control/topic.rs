@@ -34,6 +34,7 @@ use crate::ids::Incarnation;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
+use crate::mirror::halt::Halt;
 
 /// How a mirror ends.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,6 +181,8 @@ pub struct Track {
     pub failure: Option<Failed>,
     /// What the last look at both clusters found wrong with the topic.
     pub fault: Option<Fault>,
+    /// What flow is told of that: nothing where the topic is only not shown to us.
+    pub halt: Option<Halt>,
     /// Partitions that a rule stopped.
     pub halted: BTreeMap<PartitionId, Fault>,
     /// How often in a row the topic was missing at the source, and at the destination.
@@ -271,9 +274,10 @@ impl Track {
             Stage::Setup => Status::PendingSetup,
             Stage::Stopped(_) | Stage::LetGo => Status::Stopped,
             Stage::Stopping | Stage::Sealing(_) | Stage::Leaving { .. } => Status::PendingStopped,
-            Stage::Mirroring if self.fault.is_some() || !self.halted.is_empty() => Status::Failed,
+            Stage::Mirroring if self.fault.is_some() => Status::Failed,
             Stage::Mirroring => match link {
                 LinkState::Failed(_) => Status::LinkFailed,
+                _ if !self.halted.is_empty() => Status::Failed,
                 LinkState::Paused => Status::LinkPaused,
                 _ if row.is_paused => Status::Paused,
                 LinkState::Unavailable(_) => Status::SourceUnavailable,

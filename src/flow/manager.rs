@@ -261,10 +261,10 @@ impl PartitionManager {
         }
     }
 
+    /// What stands still for a reason outside of its log goes on when that is gone.
     fn resume(&mut self, tp: &TopicPartition) {
-        if let Some(Place::Halted { mirror, .. }) =
-            self.entries.get_mut(tp).map(|entry| &mut entry.place)
-        {
+        let entry = self.entries.get_mut(tp).filter(|entry| entry.spec.halt.is_none());
+        if let Some(Place::Halted { mirror, .. }) = entry.map(|entry| &mut entry.place) {
             mirror.handle_order(Order::Resume);
             self.settle(tp);
         }

@@ -70,6 +70,7 @@ mod loops;
 mod offsets;
 mod reach;
 mod rivals;
+mod specs;
 mod takes;
 mod tell;
 

@@ -20,6 +20,7 @@ use crate::control::topic::Fault;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
 use crate::ids::PartitionId;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
@@ -70,6 +71,8 @@ pub struct MirrorSeen {
     pub fault: Option<Fault>,
     /// How far that is what is being done for it.
     pub progress: Option<String>,
+    /// The side at which the topic is missing; not yet for so long that it counts as deleted.
+    pub missing: Option<Side>,
     /// Partitions that a rule stopped, or that could not be sealed yet.
     pub halted: BTreeMap<PartitionId, Fault>,
     /// Partitions of a promote that are level with the source.
@@ -182,6 +185,7 @@ impl MirrorSeen {
             reason,
             fault: track.fault.clone(),
             progress: track.progress.clone(),
+            missing: track.missing_at(),
             halted,
             level: track.level.clone(),
             leaderless: track.leaderless.clone(),

@@ -151,6 +151,11 @@ impl Snapshot {
         }
     }
 
+    /// One of which nothing is known but why it stands still.
+    pub fn halted(halt: &Halt) -> Snapshot {
+        Snapshot { state: HALTED, ..Snapshot::unknown(halt.label(), halt.to_string()) }
+    }
+
     /// The known part of the lag in bytes; `None` where nothing of it is known.
     pub fn lag_bytes(&self) -> Option<u64> {
         match self.lag_records? {

@@ -89,12 +89,16 @@ pub(super) fn of_topic(topic: &MirrorTopic) -> Option<Trouble> {
     if let Some(halt) = &topic.halt {
         return Some(Trouble::new(&topic.name, Kind::Halted(halt.label()), halt.to_string()));
     }
-    let side = topic.missing?;
+    Some(missing(&topic.name, topic.missing?))
+}
+
+/// A topic that was mirrored is missing at that side; not yet for so long that it halts.
+pub fn missing(name: &TopicName, side: Side) -> Trouble {
     let text = format!(
         "the {side} does not list it, though it was mirrored: it is looked for again, and halts \
          when it stays away"
     );
-    Some(Trouble::new(&topic.name, Kind::Missing(side), text))
+    Trouble::new(name, Kind::Missing(side), text)
 }
 
 /// The destination topic has partitions that nothing is copied into.

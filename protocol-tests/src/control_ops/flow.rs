@@ -22,8 +22,14 @@ use super::World;
 struct HeldPartition {
     incarnation: Incarnation,
     mode: Mode,
+    /// Told to stand still, with this label.
+    halt: Option<&'static str>,
     /// Told to let go.
     is_leaving: bool,
+}
+
+fn label(spec: &TopicSpec) -> Option<&'static str> {
+    spec.halt.as_ref().map(isolog::mirror::halt::Halt::label)
 }
 
 /// What one instance holds.
@@ -53,11 +59,14 @@ impl Flow {
                     assert!(same, "{key:?}-{partition} is held already, under another number");
                     assert!(!held.is_leaving, "{key:?}-{partition} has not come back yet");
                     assert!(held.mode <= spec.mode, "a seal is never taken back");
-                    held.mode = spec.mode;
+                    let is_known = held.halt.is_none() || spec.mode < Mode::Seal;
+                    assert!(is_known, "{key:?}-{partition} was another log's");
+                    (held.mode, held.halt) = (spec.mode, label(spec));
                 }
                 None => {
                     let (incarnation, mode) = (spec.incarnation, spec.mode);
-                    let held = HeldPartition { incarnation, mode, is_leaving: false };
+                    let halt = label(spec);
+                    let held = HeldPartition { incarnation, mode, halt, is_leaving: false };
                     self.held.insert(place, held);
                 }
             }
@@ -79,6 +88,10 @@ impl World<'_> {
         };
         let what = match (held.is_leaving, held.mode) {
             (true, _) => Flowed::Released,
+            _ if held.halt.is_some() => {
+                let code = held.halt.unwrap_or_default().to_owned();
+                Flowed::Halted(Fault { code, text: "from outside".into() })
+            }
             (_, Mode::Mirror) if !self.faults => Flowed::Going,
             (_, Mode::Mirror) => match self.dice.roll(4) {
                 0 => Flowed::Halted(Fault { code: "DIVERGED".into(), text: "at 4".into() }),

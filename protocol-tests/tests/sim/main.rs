@@ -11,6 +11,7 @@ mod dialled;
 mod faults;
 mod followed;
 mod groups;
+mod halted;
 mod journal;
 mod log;
 mod manager;

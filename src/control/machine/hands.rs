@@ -42,6 +42,7 @@ use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
@@ -69,10 +70,13 @@ impl Track {
         *self = Track { held, tickets, failure, ..Track::default() };
     }
 
-    /// It was missing in the last look, and not yet often enough to count as deleted.
-    fn may_be_deleted(&self) -> bool {
+    /// The side at which it was missing in the last look, and not yet often enough to count as
+    /// deleted.
+    pub fn missing_at(&self) -> Option<Side> {
         let (source, mirror) = self.missing;
-        [source, mirror].iter().any(|looks| (1..MISSING_MAX).contains(looks))
+        let each = [(Side::Source, source), (Side::Destination, mirror)];
+        let missing = |(_, looks): &(Side, u32)| (1..MISSING_MAX).contains(looks);
+        each.into_iter().find(missing).map(|(side, _)| side)
     }
 
     /// Another row stands in the journal: what it says already need not be known besides.
@@ -145,7 +149,7 @@ impl Control {
             known.insert(&key.1);
             if let Some(track) = self.tracks.get_mut(key) {
                 discover::observe(track, row, key, topics);
-                if track.may_be_deleted() {
+                if track.missing_at().is_some() {
                     pause = pause.min(MISSING_LOOK_MS);
                 }
                 match track.level_at {

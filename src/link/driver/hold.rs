@@ -26,14 +26,10 @@ use crate::control::facts::Mode;
 use crate::control::facts::TopicSpec;
 use crate::control::topic::Fault;
 use crate::flow::entry::Fact;
-use crate::flow::entry::How;
-use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
 use crate::flow::seal::Known;
 use crate::ids::Incarnation;
-use crate::ids::LinkName;
-use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
@@ -42,6 +38,12 @@ use crate::link::copying::Copying;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::driver::ctx::lock;
+use crate::link::driver::specs;
+use crate::link::driver::specs::Specs;
+use crate::link::driver::specs::StandIns;
+use crate::link::driver::specs::drains;
+use crate::link::driver::specs::is_copied;
+use crate::link::driver::specs::name;
 use crate::link::driver::takes;
 use crate::link::driver::takes::Taken;
 use crate::link::driver::takes::Told;
@@ -56,7 +58,7 @@ struct Holder {
     ctx: Arc<Ctx>,
     sessions: watch::Receiver<Option<Arc<Session>>>,
     /// What is wanted, by the mirror's name.
-    specs: BTreeMap<TopicName, TopicSpec>,
+    specs: Specs,
     /// What the destination takes of each, once it has told.
     taken: BTreeMap<TopicName, Taken>,
     describing: JoinSet<Told>,
@@ -71,6 +73,7 @@ struct Holder {
     /// What the manager is to be told of single partitions.
     singles: VecDeque<ToManager>,
     seals: Seals,
+    stand_ins: StandIns,
     /// The manager ended before it was told to: nobody knows what is on its way.
     is_lost: bool,
 }
@@ -95,7 +98,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
     let holder = Holder {
         sessions: ctx.session.subscribe(),
         ctx,
-        specs: BTreeMap::new(),
+        specs: Specs::new(),
         taken: BTreeMap::new(),
         describing: JoinSet::new(),
         given: BTreeMap::new(),
@@ -105,6 +108,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         is_stale: false,
         singles: VecDeque::new(),
         seals: Seals::new(),
+        stand_ins: StandIns::default(),
         is_lost: false,
     };
     holder.run().await;
@@ -131,6 +135,10 @@ impl Holder {
                 Turn::Tick => {
                     self.is_stale |= self.ctx.take_opened();
                     self.tell_halts().await;
+                    if self.copying.is_none() {
+                        let ctx = &self.ctx;
+                        self.stand_ins.show(&ctx.link.board, &ctx.name, &self.specs);
+                    }
                 }
                 Turn::Session => {}
                 Turn::Ended => self.lose(),
@@ -173,6 +181,7 @@ impl Holder {
             return;
         };
         let (ctx, both) = (&self.ctx, (&session.source, &self.ctx.destination));
+        self.stand_ins.end(&ctx.link.board);
         let begun = copying::begin(&ctx.link, &session.settings, &ctx.world, both, &ctx.stop).await;
         self.copying = Some((session, begun.0));
         self.facts = Some(begun.1);
@@ -317,7 +326,7 @@ impl Holder {
             return;
         }
         self.given.remove(&place);
-        self.halted.remove(&place);
+        let was_halted = self.halted.remove(&place).is_some();
         let end = fact.end.map(|end| end.get());
         tracing::info!(link = %self.ctx.name, partition = %fact.name, end, "let go");
         let wanted = self.specs.get(&place.0).filter(|spec| {
@@ -327,8 +336,11 @@ impl Holder {
             // it comes back under the settings of now
             Some(spec) if is_copied(spec) => {
                 self.is_stale = true;
-                let level = (&place.0, place.1);
-                self.ctx.tell_flow(level, fact.incarnation, Flowed::Level(false)).await;
+                let (topic, number) = ((&place.0, place.1), fact.incarnation);
+                self.ctx.tell_flow(topic, number, Flowed::Level(false)).await;
+                if was_halted {
+                    self.ctx.tell_flow(topic, number, Flowed::Going).await;
+                }
             }
             Some(spec) => {
                 let known = fact.end.zip(fact.last_source_offset);
@@ -357,7 +369,7 @@ impl Holder {
             }
             return;
         }
-        let (specs, copied) = self.wanted();
+        let (specs, copied) = specs::wanted(&self.ctx, &self.specs, &self.taken);
         let given: Vec<(Place, Incarnation)> = specs
             .iter()
             .map(|spec| ((spec.name.mirror_topic.clone(), spec.name.partition), spec.incarnation))
@@ -370,30 +382,6 @@ impl Holder {
         }
     }
 
-    /// All that the manager is to hold, and which topics nothing outside of the log stops.
-    fn wanted(&self) -> (Vec<PartitionSpec>, BTreeMap<TopicName, TopicSpec>) {
-        let (mut specs, mut copied) = (Vec::new(), BTreeMap::new());
-        for (topic, spec) in self.specs.iter().filter(|(_, spec)| is_copied(spec)) {
-            let Some(taken) = self.taken.get(topic).filter(|_| self.ctx.may_begin(topic)) else {
-                continue;
-            };
-            specs.extend(spec.partitions.iter().map(|(partition, start)| PartitionSpec {
-                name: name(&self.ctx.name, topic, spec, *partition),
-                incarnation: spec.incarnation,
-                generation: spec.generation,
-                source_id: spec.source.1,
-                destination_id: spec.mirror_id,
-                takes: taken.takes(&spec.owed),
-                start: *start,
-                halt: taken.halt.clone(),
-            }));
-            if taken.halt.is_none() {
-                copied.insert(topic.clone(), spec.clone());
-            }
-        }
-        (specs, copied)
-    }
-
     /// Has the configs of topics read that are due.
     fn describe(&mut self) {
         let Some((session, _)) = self.copying.as_ref().filter(|_| self.describing.is_empty())
@@ -403,7 +391,7 @@ impl Holder {
         let (now, age) = (Instant::now(), session.settings.source.metadata_age_max);
         let is_due =
             |topic: &TopicName| self.taken.get(topic).is_none_or(|one| one.is_due(now, age));
-        let due = self.specs.iter().filter(|(topic, _)| is_due(topic));
+        let due = self.specs.iter().filter(|(topic, spec)| spec.halt.is_none() && is_due(topic));
         let due = due.map(|(topic, spec)| (topic.clone(), spec.incarnation));
         let due: BTreeMap<TopicName, Incarnation> = due.take(takes::ASKED_MAX).collect();
         if !due.is_empty() {
@@ -449,36 +437,6 @@ impl Holder {
             }
         }
         self.halted = halted;
-    }
-}
-
-/// What drains is told so whenever the manager was told what is wanted: it may be new to it.
-fn drains(link: &LinkName, specs: &BTreeMap<TopicName, TopicSpec>) -> Vec<ToManager> {
-    let draining = specs.iter().filter(|(_, spec)| spec.mode == Mode::Drain);
-    let each = draining.flat_map(|(topic, spec)| {
-        spec.partitions.keys().map(move |partition| {
-            ToManager::Release(name(link, topic, spec, *partition), How::Drain)
-        })
-    });
-    each.collect()
-}
-
-/// What is to be sealed is copied no more.
-fn is_copied(spec: &TopicSpec) -> bool {
-    spec.mode < Mode::Seal
-}
-
-fn name(
-    link: &LinkName,
-    mirror: &TopicName,
-    spec: &TopicSpec,
-    partition: PartitionId,
-) -> MirrorPartition {
-    MirrorPartition {
-        link: link.clone(),
-        source_topic: spec.source.0.clone(),
-        mirror_topic: mirror.clone(),
-        partition,
     }
 }
 

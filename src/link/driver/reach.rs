@@ -24,6 +24,7 @@ use crate::control::row::LinkRow;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Side;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
@@ -185,7 +186,8 @@ async fn connect(ctx: &Ctx, settings: &LinkSettings) -> Arc<Cluster> {
 
 /// Asks again and again, `availability.check.ms` apart, and waits as long for an answer, at least
 /// [`CHECK_WAIT_MIN`]; so many failures in a row as
-/// `availability.check.consecutive.failure.threshold` says are an unavailable source.
+/// `availability.check.consecutive.failure.threshold` says are an unavailable source. It ends when
+/// the link's own cluster is back in the place of another one.
 async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
     let options = &settings.link;
     // what a request may take at most is far more than a source that is there needs
@@ -199,9 +201,12 @@ async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
             Ok(Err(error)) => Some(fault_of(&error)),
             Err(_) => Some(too_late(within)),
         };
-        if let Some(halted) = source.halted() {
-            let (code, text) = ("CLUSTER_ID_CHANGED".to_owned(), halted.to_string());
-            ctx.tell(reach(ctx, Reach::Failed(Fault { code, text }))).await;
+        let halted = source.halted().or_else(|| ctx.destination.halted());
+        if let Some(other) = halted.as_ref().and_then(other_cluster) {
+            if is_own(ctx, &other) {
+                return;
+            }
+            ctx.tell(reach(ctx, other)).await;
             continue;
         }
         match fault {
@@ -219,6 +224,24 @@ async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
                 }
             }
         }
+    }
+}
+
+/// Whether the link's own cluster answers where another one did: it is begun anew.
+fn is_own(ctx: &Ctx, other: &Reach) -> bool {
+    let row = ctx.row.borrow();
+    let own = row.as_ref().and_then(|row| row.source.as_ref());
+    matches!(other, Reach::OtherCluster { side: Side::Source, is, .. } if Some(is) == own)
+}
+
+/// What is told of a cluster that is another one by now.
+fn other_cluster(error: &ClusterError) -> Option<Reach> {
+    match &error.kind {
+        Kind::ClusterIdChanged { expected, got } => {
+            let (was, is) = (expected.clone(), got.clone());
+            Some(Reach::OtherCluster { side: error.peer.side, was, is })
+        }
+        _ => None,
     }
 }
 

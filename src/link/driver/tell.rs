@@ -17,6 +17,7 @@ use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
 use crate::link::status::LinkState;
+use crate::sync::trouble;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
@@ -50,7 +51,7 @@ fn troubles_of(task: &TaskSeen) -> Vec<Trouble> {
         name => Some(Kind::NotSynced(name)),
     };
     let of = |(subject, fault): &(String, Fault)| match kind {
-        None => trouble(subject.clone(), fault),
+        None => told(subject.clone(), fault),
         Some(kind) => Trouble { subject: subject.clone(), kind, text: fault.text.clone() },
     };
     task.errors.iter().map(of).collect()
@@ -64,14 +65,18 @@ fn is_wanted(mirror: &MirrorSeen) -> bool {
 
 /// Why a topic as a whole does not go on. What partitions tell themselves is not told twice.
 fn trouble_of(mirror: &MirrorSeen) -> Option<Trouble> {
+    let missing = mirror.missing.filter(|_| mirror.reason.is_none() && is_wanted(mirror));
+    if let Some(side) = missing {
+        return Some(trouble::missing(&mirror.row.source_topic, side));
+    }
     let is_told = matches!(mirror.status, Status::PendingSetup | Status::Failed);
     let fault = mirror.reason.as_ref().filter(|_| is_told)?;
     let is_of_partition = mirror.halted.values().any(|halted| halted == fault);
     let topic: &TopicName = &mirror.row.source_topic;
-    (!is_of_partition).then(|| trouble(topic.to_string(), fault))
+    (!is_of_partition).then(|| told(topic.to_string(), fault))
 }
 
-fn trouble(subject: String, fault: &Fault) -> Trouble {
+fn told(subject: String, fault: &Fault) -> Trouble {
     let kind = match fault.code.as_str() {
         "AUTHORIZATION_ERROR" | "TOPIC_AUTHORIZATION_FAILED" => Kind::Hidden,
         // no topic is called so
