@@ -95,6 +95,19 @@ fn link_names() -> [LinkName; 2] {
     ["dr", "eu"].map(|name| LinkName(name.into()))
 }
 
+/// What the config file of each instance declares: all have the first link, and each one more that
+/// is no business of the other's.
+fn file(nth: usize) -> [LinkName; 2] {
+    let [first, _] = link_names();
+    [first, LinkName(if nth == 0 { "us" } else { "ap" }.into())]
+}
+
+/// All links that there may be.
+fn all_links() -> [LinkName; 4] {
+    let ([dr, eu], [_, us], [_, ap]) = (link_names(), file(0), file(1));
+    [dr, eu, us, ap]
+}
+
 fn topic(name: &str) -> TopicName {
     TopicName::new(name).expect("a legal name")
 }
@@ -127,8 +140,8 @@ impl<'a> World<'a> {
             faults: true,
             tally: Tally::default(),
         };
-        for _ in 0..1 + world.dice.roll(2) {
-            let instance = world.start_instance();
+        for nth in 0..1 + world.dice.roll(2) {
+            let instance = world.start_instance(nth as usize);
             world.instances.push(instance);
         }
         world.give_role(0);
@@ -153,21 +166,22 @@ impl<'a> World<'a> {
         self.log.last().map_or(0, |batch| batch.next.get())
     }
 
-    fn start_instance(&mut self) -> Instance {
+    fn start_instance(&mut self, nth: usize) -> Instance {
         self.tags += 1;
         let now = self.now();
         let mut instance = Instance::new(WriterTag(self.tags), self.log.len());
-        let [declared, _] = link_names();
-        let new = NewLink {
-            id: "declared".into(),
+        let new = |link: LinkName| NewLink {
+            id: format!("declared {link}"),
             mode: LinkMode::Destination,
             source: None,
             configs: BTreeMap::new(),
             is_declared: true,
         };
-        instance.machine.handle_declared(now, BTreeMap::from([(declared.clone(), new)]));
-        let settings = settings(&declared);
-        instance.machine.handle_settings(now, &declared, Some(settings));
+        let declared = file(nth).map(|link| (link.clone(), new(link)));
+        instance.machine.handle_declared(now, declared.into());
+        for link in file(nth) {
+            instance.machine.handle_settings(now, &link, Some(settings(&link)));
+        }
         if self.log.is_empty() {
             instance.machine.handle_level(now);
             instance.is_level = true;
@@ -212,6 +226,10 @@ impl<'a> World<'a> {
 
     fn reach(&mut self, nth: usize) {
         let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
+        let link = self.any_link();
+        // who reaches a link's source first says which cluster it is
+        let row = self.truth.get(&format!("link/{link}"));
+        let is_known = row.is_some_and(|row| row.contains(r#""source_cluster":"source""#));
         let reach = match self.dice.roll(16) {
             0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
             1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
@@ -219,17 +237,16 @@ impl<'a> World<'a> {
                 let (was, is) = (ClusterId("source".into()), ClusterId("other".into()));
                 Reach::OtherCluster { side: Side::Source, was, is }
             }
-            3 if self.faults => Reach::Available(ClusterId("other".into())),
+            3 if self.faults && is_known => Reach::Available(ClusterId("other".into())),
             _ => Reach::Available(ClusterId("source".into())),
         };
-        let link = self.any_link();
         let now = self.now();
         self.instances[nth].machine.handle_reach(now, &link, reach);
     }
 
     fn any_link(&mut self) -> LinkName {
-        let [first, second] = link_names();
-        if self.dice.roll(2) == 0 { first } else { second }
+        let all = all_links();
+        all[self.dice.roll(all.len() as u64) as usize].clone()
     }
 
     fn any_topics(&mut self) -> Vec<TopicName> {
@@ -315,17 +332,20 @@ impl<'a> World<'a> {
         self.check_fold(nth);
     }
 
-    /// The driver types the settings of links that it sees in the journal.
+    /// The driver types the settings of links that it sees in the journal, and of its own file's.
     fn settle_settings(&mut self, nth: usize) {
         let now = self.now();
-        let [_, commanded] = link_names();
-        let instance = &mut self.instances[nth];
-        let is_there = instance.truth.contains_key(&format!("link/{commanded}"));
-        let settings = is_there.then(|| settings(&commanded));
-        let is_known = instance.machine.link_track(&commanded);
-        let is_known = is_known.is_some_and(|track| track.settings.is_some());
-        if is_there != is_known {
-            instance.machine.handle_settings(now, &commanded, settings);
+        for link in all_links() {
+            let instance = &mut self.instances[nth];
+            let is_there = instance.truth.contains_key(&format!("link/{link}"));
+            let is_its = checks::acts_on(&instance.truth, nth, &link);
+            let is_wanted = file(nth).contains(&link) || is_there && is_its;
+            let is_known = instance.machine.link_track(&link);
+            let is_known = is_known.is_some_and(|track| track.settings.is_some());
+            if is_wanted != is_known {
+                let settings = is_wanted.then(|| settings(&link));
+                instance.machine.handle_settings(now, &link, settings);
+            }
         }
     }
 
@@ -415,7 +435,7 @@ impl<'a> World<'a> {
                 let _ = self.clusters.act(&action);
             }
         }
-        self.instances[nth] = self.start_instance();
+        self.instances[nth] = self.start_instance(nth);
         if had_role {
             let now = self.now();
             self.instances[nth].set_role(now, true);
@@ -424,20 +444,20 @@ impl<'a> World<'a> {
 }
 
 /// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
-/// second is commanded and has a prefix.
+/// second is commanded; all but the first have a prefix.
 fn settings(link: &LinkName) -> LinkSettings {
-    let [first, _] = link_names();
-    let is_first = *link == first;
-    let rules: Vec<Rule> = match is_first {
-        true => vec![
-            Rule::include(Pattern::parse("orders*").expect("a pattern")),
-            Rule::include(Pattern::parse("a").expect("a pattern")),
-        ],
-        false => Vec::new(),
+    let (prefix, patterns): (&str, &[&str]) = match &*link.0 {
+        "dr" => ("", &["orders*", "a"]),
+        "eu" => ("p.", &[]),
+        "us" => ("u.", &["b"]),
+        _ => ("x.", &["b", "c"]),
     };
+    let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
+    let topics = TopicFilter::new(rules.collect());
     LinkSettings {
-        prefix: if is_first { String::new() } else { "p.".to_owned() },
-        topics: TopicFilter::new(rules),
+        prefix: prefix.to_owned(),
+        named: topics.clone(),
+        topics,
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,

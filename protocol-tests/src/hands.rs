@@ -153,6 +153,11 @@ impl Hands {
 
     /// Links that a config file declares.
     pub async fn declare(&self, names: &[&str]) {
+        self.declare_with(names, &[]).await;
+    }
+
+    /// The same with these properties.
+    pub async fn declare_with(&self, names: &[&str], configs: &[(&str, &str)]) {
         let new = |id: &str| NewLink {
             id: id.to_owned(),
             mode: isolog::control::row::LinkMode::Destination,
@@ -163,7 +168,8 @@ impl Hands {
         let all = names.iter().map(|name| (LinkName((*name).into()), new(name)));
         self.tell(Event::Declared(all.collect())).await;
         for name in names {
-            let settings = settings(&BTreeMap::new());
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let settings = settings(&configs.iter().map(own).collect());
             self.tell(Event::Settings(LinkName((*name).into()), Some(settings))).await;
         }
     }
@@ -387,9 +393,11 @@ fn settings(configs: &BTreeMap<String, String>) -> LinkSettings {
     let names = configs.get("mirror.topics").map(String::as_str).unwrap_or_default();
     let names = names.split(',').filter(|name| !name.is_empty());
     let rules = names.map(|name| Rule::include(Pattern::parse(name).expect("a pattern")));
+    let named = TopicFilter::new(rules.collect());
     LinkSettings {
         prefix: configs.get("cluster.link.prefix").cloned().unwrap_or_default(),
-        topics: TopicFilter::new(rules.collect()),
+        topics: named.clone(),
+        named,
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: 300_000,

@@ -410,7 +410,12 @@ pub fn begin(
         Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
     };
     let generation = before.map_or(0, |row| row.generation + u32::from(!row.sealed.is_empty()));
-    let (before, partitions) = standing(mirror, begin, source.partitions)?;
+    let adopts = match begin.made_by {
+        MadeBy::Order | MadeBy::Name => true,
+        MadeBy::Pattern => link_row.origin == Origin::Declared,
+        MadeBy::Filter => false,
+    };
+    let (before, partitions) = standing(mirror, begin, (adopts, source.partitions))?;
     rules::check_configs(&begin.configs, &begin.facts)?;
     let (configs, owed) = configs(begin);
     Ok(MirrorRow {
@@ -446,17 +451,21 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
     (configs, owed)
 }
 
-fn standing(mirror: &TopicName, begin: &Begin, partitions: i32) -> Result<(Before, i32), Refusal> {
+/// What a link of the file is said to mirror may be there already; what a filter happens to take
+/// may be anybody's.
+fn standing(
+    mirror: &TopicName,
+    begin: &Begin,
+    (adopts, partitions): (bool, i32),
+) -> Result<(Before, i32), Refusal> {
     match &begin.facts.mirror {
         Metadata::Absent => Ok((Before::Absent, partitions)),
         Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
-        Metadata::There(_) if begin.made_by == MadeBy::Filter && !begin.facts.is_empty => {
-            Err(Refusal::conflict(format!(
-                "Topic '{mirror}' exists at the destination already, and a filter adopts no topic \
-                 that holds records: leave it out of the filter, give the link a \
-                 cluster.link.prefix, or delete the topic there."
-            )))
-        }
+        Metadata::There(_) if !adopts && !begin.facts.is_empty => Err(Refusal::conflict(format!(
+            "Topic '{mirror}' exists at the destination already, and a filter adopts no topic \
+                 that holds records: name it in mirror.topics, or leave it out of the filter, give \
+                 the link a cluster.link.prefix, or delete the topic there."
+        ))),
         Metadata::There(seen) if seen.partitions > partitions => Err(Refusal::conflict(format!(
             "Topic '{mirror}' has {} partitions at the destination and {partitions} at the \
              source: a topic cannot lose partitions, so delete it there, or give the source as \
@@ -607,7 +616,7 @@ mod tests {
             let found = Begin { made_by, ..facts(there(3), true) };
             begin(rows.view(), &key(), &found, NOW)
         };
-        for made_by in [MadeBy::Name, MadeBy::Filter] {
+        for made_by in [MadeBy::Name, MadeBy::Pattern, MadeBy::Filter] {
             assert_eq!(again(made_by).unwrap_err().status, 409, "{made_by:?}");
         }
         let row = again(MadeBy::Order).unwrap();
@@ -680,17 +689,26 @@ mod tests {
 
     #[test]
     fn what_stands_at_the_mirrors_name_decides_how_it_begins() {
-        let rows = Book::new(None, false);
-        let check = |mirror: Metadata, is_empty, made_by, want: Result<Before, u16>| {
+        let (rows, mut of_file) = (Book::new(None, false), Book::new(None, false));
+        of_file.links.insert(link("dr"), new_link(&new(true)));
+        let told = |rows: &Book, mirror: Metadata, is_empty, made_by| {
             let wanted = Begin { made_by, ..facts(mirror, is_empty) };
             let told = begin(rows.view(), &key(), &wanted, NOW);
-            let told = told.map(|row| row.before).map_err(|refusal| refusal.status);
-            assert_eq!(told, want);
+            told.map(|row| row.before).map_err(|refusal| refusal.status)
+        };
+        let check = |mirror: Metadata, is_empty, made_by, want: Result<Before, u16>| {
+            assert_eq!(told(&rows, mirror.clone(), is_empty, made_by), want);
+            let is_pattern = made_by == MadeBy::Pattern;
+            assert!(is_pattern || told(&of_file, mirror, is_empty, made_by) == want);
         };
         let id = TopicId([2; 16]);
         check(Metadata::Absent, true, MadeBy::Filter, Ok(Before::Absent));
         check(there(2), true, MadeBy::Filter, Ok(Before::Adopted(id)));
         check(there(2), false, MadeBy::Filter, Err(409));
+        check(there(2), true, MadeBy::Pattern, Ok(Before::Adopted(id)));
+        check(there(2), false, MadeBy::Pattern, Err(409));
+        let adopted = told(&of_file, there(2), false, MadeBy::Pattern);
+        assert_eq!(adopted, Ok(Before::Adopted(id)), "of a link of the file");
         check(there(2), false, MadeBy::Name, Ok(Before::Adopted(id)));
         check(there(2), false, MadeBy::Order, Ok(Before::Adopted(id)));
         check(there(4), true, MadeBy::Order, Err(409));
@@ -704,7 +722,7 @@ mod tests {
             ("__consumer_offsets", "w.__consumer_offsets"),
             ("isolog", "__isolog"),
         ] {
-            for made_by in [MadeBy::Filter, MadeBy::Name, MadeBy::Order] {
+            for made_by in [MadeBy::Filter, MadeBy::Pattern, MadeBy::Name, MadeBy::Order] {
                 let wanted =
                     Begin { source: name(source), made_by, ..facts(Metadata::Absent, true) };
                 let key = (link("dr"), name(mirror));

@@ -44,7 +44,7 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
         match (mirror_name(settings, source), metadata) {
             (Ok(mirror), _) if known.contains(&mirror) => {}
             (Ok(mirror), Metadata::There(_)) => {
-                let made_by = if is_named { MadeBy::Name } else { MadeBy::Filter };
+                let made_by = made_by(settings, source);
                 let (source, start) = (source.clone(), settings.start);
                 plan.begin.push((Wanted { source, mirror, start }, made_by));
             }
@@ -67,6 +67,17 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
         }
     }
     plan
+}
+
+/// What of the settings takes a topic; what it is named by goes before a filter.
+pub fn made_by(settings: &LinkSettings, source: &TopicName) -> MadeBy {
+    if settings.named.literals().any(|name| name == source) {
+        MadeBy::Name
+    } else if settings.named.matches(source) {
+        MadeBy::Pattern
+    } else {
+        MadeBy::Filter
+    }
 }
 
 /// Prefixes and expressions that match no topic of the source, and none that is mirrored.
@@ -259,6 +270,7 @@ mod tests {
         let settings = LinkSettings {
             prefix: String::new(),
             topics: TopicFilter::new(vec![Rule::include(Pattern::parse("foo").unwrap())]),
+            named: TopicFilter::default(),
             start: StartSpec::Earliest,
             replicas: None,
             look_every_ms: 1_000,

@@ -58,6 +58,8 @@ pub struct LinkSettings {
     pub prefix: String,
     /// `mirror.topics` and `auto.create.mirror.topics.filters`.
     pub topics: TopicFilter,
+    /// What of them `mirror.topics` and `mirror.pattern` take.
+    pub named: TopicFilter,
     /// `mirror.start.offset.spec`.
     pub start: StartSpec,
     /// `replication.factor`; `None` is the destination's default.

@@ -55,6 +55,7 @@ use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
+mod file;
 mod hands;
 mod ledger;
 mod queue;
@@ -249,13 +250,6 @@ impl Control {
         }
         self.dirty_links.extend(self.links.keys().cloned());
         self.dirty.extend(self.mirrors.keys().cloned());
-        self.look_through(now);
-    }
-
-    /// What the config file declares now; a link that it has no more is not deleted, it rests.
-    pub fn handle_declared(&mut self, now: TimestampMs, declared: BTreeMap<LinkName, NewLink>) {
-        self.dirty_links.extend(self.links.keys().chain(declared.keys()).cloned());
-        self.declared = Some(declared);
         self.look_through(now);
     }
 
@@ -476,7 +470,7 @@ impl Control {
         self.settle_spec(key);
         self.answer_set_up(key);
         let Some(topic) = self.topic(key) else { return self.forget_track(key) };
-        if !self.is_holder || !self.is_level {
+        if !self.is_holder || !self.is_level || !self.acts_on(&key.0) {
             return;
         }
         if topic.rewrite(now) != Rewrite::Keep {

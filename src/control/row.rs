@@ -141,7 +141,9 @@ pub enum MadeBy {
     Order,
     /// Named in `mirror.topics`.
     Name,
-    /// Matched by `auto.create.mirror.topics.filters` or a prefix of `mirror.topics`.
+    /// Matched by a prefix of `mirror.topics`, or by `mirror.pattern`.
+    Pattern,
+    /// Matched by `auto.create.mirror.topics.filters` alone.
     Filter,
 }
 

@@ -99,6 +99,7 @@ fn options(section: &Checked) -> Option<Options> {
         prefix,
         start: StartSpec::parse(section.text("mirror.start.offset.spec")?)?,
         topics: relations::topics(section)?,
+        named: relations::named(section)?,
         paused: section.is_true("cluster.link.paused"),
         replication_factor: section.number("replication.factor")?,
         committed_only: section.text("isolation.level")? == "read_committed",

@@ -53,6 +53,8 @@ pub struct Options {
     pub prefix: String,
     /// `mirror.topics` and `auto.create.mirror.topics.filters`: which topics of the source.
     pub topics: TopicFilter,
+    /// What of them `mirror.topics` and `mirror.pattern` take.
+    pub named: TopicFilter,
     /// `consumer.offset.sync.enable` and what belongs to it; `None` for false.
     pub groups: Option<GroupSync>,
     /// `cluster.link.paused`: nothing is fetched and nothing is created.
@@ -191,6 +193,7 @@ impl LinkSettings {
         control::link::LinkSettings {
             prefix: self.link.prefix.clone(),
             topics: self.link.topics.clone(),
+            named: self.link.named.clone(),
             start: self.link.start,
             replicas: Some(self.link.replication_factor).filter(|factor| *factor > 0),
             look_every_ms: i64::try_from(age).unwrap_or(i64::MAX),
@@ -608,6 +611,32 @@ mod tests {
         assert!(matches("orders.eu") && !matches("orders.tmp") && !matches("pay"));
         let off = settings(&[("auto.create.mirror.topics.filters", filters)]);
         assert!(!off.link.topics.includes_anything());
+    }
+
+    /// A filter adopts no topic that holds records; a link of the file adopts what it names.
+    #[test]
+    fn what_is_named_is_told_from_what_a_filter_takes() {
+        let filters = r#"{"topicFilters":[
+            {"name":"orders","patternType":"PREFIX","filterType":"INCLUDE"},
+            {"name":"stock","patternType":"LITERAL","filterType":"INCLUDE"}]}"#;
+        let with = settings(&[
+            ("auto.create.mirror.topics.enable", "true"),
+            ("auto.create.mirror.topics.filters", filters),
+            ("mirror.topics", "orders.eu,pay*"),
+            ("mirror.pattern", "in-[0-9]+"),
+            ("mirror.exclude.topics", "pay.tmp"),
+        ]);
+        let control = with.for_control();
+        let check = |name: &str, want: (bool, bool)| {
+            let name = crate::ids::TopicName::new(name).unwrap();
+            assert_eq!((control.topics.matches(&name), control.named.matches(&name)), want);
+        };
+        check("orders.eu", (true, true));
+        check("orders.us", (true, false));
+        check("stock", (true, false));
+        check("pay.x", (true, true));
+        check("pay.tmp", (false, false));
+        check("in-7", (true, true));
     }
 
     #[test]

@@ -49,21 +49,34 @@ pub fn of_link(
 
 /// The filter of a link, or `None` when a part of it was wrong.
 pub fn topics(link: &Checked) -> Option<TopicFilter> {
-    let rules = |name: &str| match link.value(name)? {
-        Value::Rules(rules) => Some(rules.clone()),
-        _ => Some(Vec::new()),
-    };
-    let mut all = rules("mirror.topics")?;
-    all.extend(rules("mirror.pattern")?);
-    for name in ["mirror.exclude.topics", "mirror.exclude.pattern"] {
-        let excludes = rules(name)?.into_iter().map(|rule| Rule::exclude(rule.pattern));
-        all.extend(excludes);
-    }
-    let filters = rules("auto.create.mirror.topics.filters")?;
+    let mut all = named_rules(link)?;
+    let filters = rules(link, "auto.create.mirror.topics.filters")?;
     if link.value("auto.create.mirror.topics.enable")? == &Value::Bool(true) {
         all.extend(filters);
     }
     Some(TopicFilter::new(all))
+}
+
+/// What of it `mirror.topics` and `mirror.pattern` take.
+pub fn named(link: &Checked) -> Option<TopicFilter> {
+    named_rules(link).map(TopicFilter::new)
+}
+
+fn named_rules(link: &Checked) -> Option<Vec<Rule>> {
+    let mut all = rules(link, "mirror.topics")?;
+    all.extend(rules(link, "mirror.pattern")?);
+    for name in ["mirror.exclude.topics", "mirror.exclude.pattern"] {
+        let excludes = rules(link, name)?.into_iter().map(|rule| Rule::exclude(rule.pattern));
+        all.extend(excludes);
+    }
+    Some(all)
+}
+
+fn rules(link: &Checked, name: &str) -> Option<Vec<Rule>> {
+    match link.value(name)? {
+        Value::Rules(rules) => Some(rules.clone()),
+        _ => Some(Vec::new()),
+    }
 }
 
 /// The filter of groups, or `None` when it was wrong.

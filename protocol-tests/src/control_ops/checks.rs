@@ -3,6 +3,7 @@
 //! It never asks the machine what is right: a model of ten lines folds the log.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use isolog::control::facts::Do;
 use isolog::control::facts::MirrorKey;
@@ -11,13 +12,17 @@ use isolog::control::facts::TopicSpec;
 use isolog::control::journal::TailBatch;
 use isolog::control::journal::WriterTag;
 use isolog::control::machine::Control;
+use isolog::control::machine::Write;
 use isolog::control::order::MirrorVerb;
+use isolog::control::order::NewLink;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
+use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
 use isolog::control::row::Key;
 use isolog::control::row::LinkRow;
 use isolog::control::row::MirrorRow;
+use isolog::control::row::Origin;
 use isolog::control::row::Row;
 use isolog::control::topic::How;
 use isolog::control::topic::Stage;
@@ -29,6 +34,8 @@ use super::CALM_ROUNDS_MAX;
 use super::CALM_ROUNDS_MIN;
 use super::ROWS_MAX;
 use super::World;
+use super::all_links;
+use super::file;
 use super::fold_of;
 use super::link_names;
 use super::topic;
@@ -84,6 +91,22 @@ pub fn transitions(before: &Truth, after: &Truth) {
     for key in after.keys().filter_map(|text| Key::parse(text)) {
         let owner = Key::Link(key.link().clone()).to_string();
         assert!(after.contains_key(&owner), "{key} is an orphan: its link has no row");
+    }
+}
+
+/// Whether a link is for the instance with the `nth` file to act on, by its row.
+pub fn acts_on(truth: &Truth, nth: usize, name: &LinkName) -> bool {
+    let is_declared = link(truth, name).is_some_and(|row| row.origin == Origin::Declared);
+    !is_declared || file(nth).contains(name)
+}
+
+/// What an instance writes is about its own links; a value that stands there already may be written
+/// again whosever it is.
+pub fn own_rows(truth: &Truth, nth: usize, write: &Write) {
+    for (text, value) in &write.rows {
+        let Some(key) = Key::parse(text) else { continue };
+        let is_own = acts_on(truth, nth, key.link());
+        assert!(is_own || truth.get(text) == value.as_ref(), "{text} is another file's");
     }
 }
 
@@ -192,7 +215,16 @@ impl World<'_> {
     pub(super) fn calm(&mut self) {
         self.faults = false;
         self.give_role(0);
-        for link in link_names() {
+        (0..self.instances.len()).for_each(|nth| self.collect(nth));
+        // who waits for a set-up of the other one's file is told so after a while (504)
+        let waits: BTreeSet<Ticket> =
+            self.instances[1..].iter().flat_map(|one| one.tickets.iter().copied()).collect();
+        let truth = &self.truth;
+        self.open.retain(|ticket, order| {
+            let is_set_up = matches!(order.verb, Verb::CreateMirror(_));
+            !is_set_up || !waits.contains(ticket) || acts_on(truth, 0, &order.link)
+        });
+        for link in all_links() {
             for nth in 0..self.instances.len() {
                 let reach = isolog::control::facts::Reach::Available(isolog::ids::ClusterId(
                     "source".into(),
@@ -214,7 +246,10 @@ impl World<'_> {
 
     /// Nothing ends on a link that rests.
     fn resume_links(&mut self) {
-        for link in link_names() {
+        for link in all_links() {
+            if !acts_on(&self.truth, 0, &link) {
+                continue;
+            }
             let row = self::link(&self.truth, &link);
             if row.is_some_and(|row| row.is_paused && !row.is_leaving) && self.open.is_empty() {
                 let verb = Verb::PauseLink(false);
@@ -253,9 +288,15 @@ impl World<'_> {
                     // a promote waits for its source as long as that is away, and says so
                     let track = self.instances[0].machine.track(&key);
                     let waits = track.is_some_and(|track| track.fault.is_some());
-                    row.stage.is_pending() && !(row.stage == Stage::Stopping && waits)
+                    let is_waiting = row.stage == Stage::Stopping && waits;
+                    // what is of the other one's file is not begun, nor ended, by this one
+                    let is_own = acts_on(&self.truth, 0, &key.0);
+                    row.stage.is_pending() && is_own && !is_waiting
                 }
-                Key::Link(name) => link(&self.truth, &name).expect("it is there").is_leaving,
+                Key::Link(name) => {
+                    let is_leaving = link(&self.truth, &name).expect("it is there").is_leaving;
+                    is_leaving && acts_on(&self.truth, 0, &name)
+                }
                 Key::Acl(..) => false,
             })
         };
@@ -307,9 +348,16 @@ impl World<'_> {
             machine.wanted().iter().map(|(key, spec)| (key.clone(), spec.mode)).collect()
         };
         assert_eq!(wanted(&anew), [], "it has no role");
-        for link in link_names() {
-            let there = self.truth.contains_key(&format!("link/{link}"));
-            let settings = there.then(|| super::settings(&link));
+        let declared = file(0).map(|link| {
+            let row = self::link(&self.truth, &link).expect("whose file has it writes it");
+            let (id, mode, configs) = (row.id, row.mode, BTreeMap::new());
+            (link, NewLink { id, mode, source: None, configs, is_declared: true })
+        });
+        anew.handle_declared(now, declared.into());
+        for link in all_links() {
+            let is_there = self.truth.contains_key(&format!("link/{link}"));
+            let is_its = is_there && acts_on(&self.truth, 0, &link);
+            let settings = is_its.then(|| super::settings(&link));
             anew.handle_settings(now, &link, settings);
         }
         anew.handle_role(now, true);
@@ -340,6 +388,10 @@ impl World<'_> {
         let mut wanted = 0;
         for (key, row, status) in machine.mirrors() {
             let spec = machine.wanted().get(key);
+            if !acts_on(&self.truth, 0, &key.0) {
+                assert!(spec.is_none(), "{key:?} is of another file");
+                continue;
+            }
             wanted += spec.map_or(0, |spec| spec.partitions.len());
             let is_active = status == Status::Active;
             let has_fault = machine.track(key).is_some_and(|track| track.fault.is_some());
@@ -391,7 +443,8 @@ impl World<'_> {
 
     fn a_second_promote_is_refused(&mut self) {
         let stopped = |(key, row, _): (&MirrorKey, &MirrorRow, Status)| {
-            matches!(row.stage, Stage::Stopped(_)).then(|| key.clone())
+            let is_own = acts_on(&self.truth, 0, &key.0);
+            (matches!(row.stage, Stage::Stopped(_)) && is_own).then(|| key.clone())
         };
         let Some((link, name)) = self.instances[0].machine.mirrors().find_map(stopped) else {
             return;

@@ -74,18 +74,25 @@ impl World<'_> {
         let instance = &mut self.instances[nth];
         while let Some((key, spec)) = instance.machine.poll_spec() {
             checks::spec(&instance.truth, &key, spec.as_ref());
+            let is_own = checks::acts_on(&instance.truth, nth, &key.0);
+            assert!(is_own || spec.is_none(), "{key:?} is of another file, and wanted");
             instance.flow.obey(&key, spec.as_ref());
         }
         if let Some(write) = instance.machine.poll_write(now) {
             let end = instance.machine.fold().end();
             assert_eq!(write.stamp.at, end, "a write is decided on what was read");
+            checks::own_rows(&instance.truth, nth, &write);
             instance.writes.push_back(write);
         }
         while let Some(look) = instance.machine.poll_look() {
+            let is_own = checks::acts_on(&instance.truth, nth, &look.1.link);
+            assert!(is_own, "{look:?} is about another file's link");
             instance.looks.push_back(look);
         }
         while let Some((id, action)) = instance.machine.poll_do() {
             checks::action(&instance.truth, &action);
+            let is_own = checks::acts_on(&instance.truth, nth, &action.mirror().0);
+            assert!(is_own, "{action:?} is of another file");
             let is_held = instance.flow.holds_any(action.mirror());
             assert!(
                 !is_held || !matches!(action, Do::Delete { .. }),

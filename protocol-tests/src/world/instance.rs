@@ -54,7 +54,8 @@ impl Instance {
         let rule = |text: &&str| TopicRule::include(Pattern::parse(text).expect("a pattern"));
         let topics = TopicFilter::new(topics.iter().map(rule).collect());
         let mut settings = link::LinkSettings { flow: flow.clone(), ..settings(source) };
-        settings.link = link::Options { policy, topics, ..settings.link };
+        let named = topics.clone();
+        settings.link = link::Options { policy, topics, named, ..settings.link };
         Instance::start_with((source, destination), client, settings, seed)
     }
 
@@ -164,6 +165,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
             mode: LinkMode::Destination,
             prefix: String::new(),
             policy: faithful(),
+            named: TopicFilter::new(vec![TopicRule::include(every.clone())]),
             topics: TopicFilter::new(vec![TopicRule::include(every)]),
             groups: None,
             paused: false,

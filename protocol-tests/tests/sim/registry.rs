@@ -242,6 +242,27 @@ async fn what_a_filter_cannot_have_stands_in_the_task_of_the_link() {
     assert_eq!(status(&seen, "taken"), None);
 }
 
+/// What a link of the file is said to mirror may be there already: it is compared, and is a mirror
+/// or a trouble. Of a link that is created by order a pattern adopts nothing.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_of_the_file_adopts_what_is_there() {
+    let hands = Hands::start().await;
+    hands.create_source("orders.eu", 1);
+    hands.create_mirror("orders.eu", 1, true);
+    let code = |seen: &Seen| {
+        let tasks = seen.links.get(&dr())?.tasks.iter();
+        let mut errors = tasks.flat_map(|task| task.errors.iter());
+        errors.next().map(|(_, fault)| fault.code.clone())
+    };
+    hands.declare_with(&["dr"], &[("mirror.topics", "orders*")]).await;
+    hands.until("compared", |seen| code(seen).as_deref() == Some("DIVERGED")).await;
+    let hands = Hands::start().await;
+    hands.create_source("orders.eu", 1);
+    hands.create_mirror("orders.eu", 1, true);
+    obeyed(&hands, new_link(&[("mirror.topics", "orders*")])).await;
+    hands.until("refused", |seen| code(seen).as_deref() == Some("TOPIC_EXISTS_ERROR")).await;
+}
+
 /// Twice as many topics take about twice as much work, and nothing is asked of the machine while
 /// nobody takes what it has said already.
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ impl Control {
         link: &LinkName,
         rows: BTreeMap<Binding, Option<Kind>>,
     ) {
-        if self.links.contains_key(link) {
+        if self.links.contains_key(link) && self.acts_on(link) {
             self.books.want(link, rows);
         }
         self.look_through(now);
@@ -209,6 +209,7 @@ mod tests {
         LinkSettings {
             prefix: String::new(),
             topics: TopicFilter::default(),
+            named: TopicFilter::default(),
             start: StartSpec::Earliest,
             replicas: None,
             look_every_ms: 1_000,

@@ -185,6 +185,7 @@ impl Control {
                 self.intents.push_front(intent);
                 break;
             }
+            let Some(intent) = self.turn_away(intent) else { continue };
             match intent {
                 Intent::Begin(key, begin, by) => self.gather_begin(now, key, begin, by, gathered),
                 Intent::Order(ticket, order, done) => match order.verb.clone() {

@@ -116,7 +116,7 @@ impl Control {
             }
             return;
         };
-        let Some(track) = self.link_tracks.get(link) else { return };
+        let Some(track) = self.link_tracks.get(link).filter(|_| self.acts_on(link)) else { return };
         let is_reached = matches!(track.reach, Some(Reach::Available(_)));
         let is_found = row.source.is_none() && is_reached && !row.is_leaving;
         let is_empty = row.is_leaving && self.is_without_rows(link);
@@ -169,7 +169,7 @@ impl Control {
     /// Tells flow what it is to hold of a topic. What was held under other terms comes back first:
     /// two of one partition must never be there at once.
     pub(super) fn settle_spec(&mut self, key: &MirrorKey) {
-        let may_hold = self.is_holder && self.is_level;
+        let may_hold = self.is_holder && self.is_level && self.acts_on(&key.0);
         let desired = self.topic(key).filter(|_| may_hold).and_then(|topic| topic.spec());
         match (self.specs.get(key), desired) {
             (None, None) => {}

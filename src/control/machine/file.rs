@@ -1,0 +1,199 @@
+//! What the config file of this instance declares, and whose links are somebody else's.
+//!
+//! It never changes a link's row: a link that a file has no more is not deleted, it rests.
+
+use std::collections::BTreeMap;
+
+use crate::control::machine::Control;
+use crate::control::machine::Intent;
+use crate::control::order::NewLink;
+use crate::control::order::Order;
+use crate::control::order::Outcome;
+use crate::control::order::Refusal;
+use crate::control::order::Verb;
+use crate::control::row::Origin;
+use crate::ids::LinkName;
+use crate::ids::TimestampMs;
+
+impl Control {
+    /// What the config file declares now.
+    pub fn handle_declared(&mut self, now: TimestampMs, declared: BTreeMap<LinkName, NewLink>) {
+        self.dirty_links.extend(declared.keys().cloned());
+        self.declared = Some(declared);
+        let all: Vec<LinkName> = self.links.keys().cloned().collect();
+        for link in all {
+            if !self.acts_on(&link) {
+                self.books.want(&link, BTreeMap::new());
+                if let Some(track) = self.link_tracks.get_mut(&link) {
+                    track.settings = None;
+                }
+            }
+            self.touch_link(&link);
+        }
+        self.look_through(now);
+    }
+
+    /// Whether a link is this instance's to act on: created by an order, or declared in its own
+    /// file. Who has another file beside the same destination looks after the links of that one.
+    pub(super) fn acts_on(&self, link: &LinkName) -> bool {
+        let is_declared = self.links.get(link).is_some_and(|row| row.origin == Origin::Declared);
+        !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
+    }
+
+    /// Answers what was ordered of a link that is somebody else's; what is to be decided comes
+    /// back.
+    pub(super) fn turn_away(&mut self, intent: Intent) -> Option<Intent> {
+        let (link, is_new) = match &intent {
+            Intent::Begin(key, ..) => (&key.0, false),
+            Intent::Order(_, order, _) => {
+                (&order.link, matches!(order, Order { verb: Verb::CreateLink(_), .. }))
+            }
+        };
+        if is_new || self.acts_on(link) {
+            return Some(intent);
+        }
+        let result = Err(Refusal::conflict(format!(
+            "Cluster link '{link}' is declared in the config file of another isolog on this \
+             destination, or of none any more: give the order there, or declare [link.{link}] in \
+             the file of this one."
+        )));
+        let (ticket, topic, mut outcomes) = match intent {
+            Intent::Begin(key, _, by) => (by.map(|(ticket, _)| ticket), Some(key.1), Vec::new()),
+            Intent::Order(ticket, _, done) => (Some(ticket), None, done),
+        };
+        outcomes.push(Outcome { topic, result });
+        self.answers.extend(ticket.map(|ticket| (ticket, outcomes)));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::facts::Mode;
+    use crate::control::facts::Reach;
+    use crate::control::journal::Stamp;
+    use crate::control::journal::TailBatch;
+    use crate::control::journal::TailRecord;
+    use crate::control::journal::WriterTag;
+    use crate::control::link::LinkState;
+    use crate::control::machine::ROWS_MAX;
+    use crate::control::order::MirrorVerb;
+    use crate::control::order::Ticket;
+    use crate::control::row::LinkMode;
+    use crate::control::topic::Status;
+    use crate::ids::ClusterId;
+    use crate::ids::Offset;
+    use crate::ids::TopicName;
+
+    const NOW: TimestampMs = TimestampMs(1_000);
+    const LINK: &str = r#"{"v":1,"id":"AAAAAAAAQACAAAAAAAAAAA","mode":"DESTINATION",
+        "origin":"declared","source_cluster":null,"configs":{},"generation":0,"paused":false,
+        "leaving":false}"#;
+    const MIRROR: &str = r#"{"v":1,"source_topic":"orders",
+        "source_id":"01010101010101010101010101010101",
+        "mirror_id":"02020202020202020202020202020202","partitions":1,"generation":0,
+        "stage":STAGE,"since_ms":1,"paused":false,"made_by":"name",
+        "adopted":null,"starts":{},"owed":{},"configs":{},"replicas":null,
+        "sealed":{},"deadline_ms":null}"#;
+
+    fn west() -> LinkName {
+        LinkName("west".into())
+    }
+
+    fn file(links: &[LinkName]) -> BTreeMap<LinkName, NewLink> {
+        let new = NewLink {
+            id: "AAAAAAAAQACAAAAAAAAAAA".to_owned(),
+            mode: LinkMode::Destination,
+            source: None,
+            configs: BTreeMap::new(),
+            is_declared: true,
+        };
+        links.iter().map(|name| (name.clone(), new.clone())).collect()
+    }
+
+    /// An instance whose journal has a link of some file, with a mirror in that stage.
+    fn started(stage: &str) -> Control {
+        let mut control = Control::new(WriterTag(1), ROWS_MAX);
+        let rows = [
+            ("link/west", LINK.to_owned()),
+            ("mirror/west/orders", MIRROR.replace("STAGE", stage)),
+        ];
+        let stamp = Stamp { at: Offset::ZERO, writer: WriterTag(9), number: 1 };
+        let record = |(key, value): (&str, String)| TailRecord {
+            key: Some(key.to_owned()),
+            value: Some(value),
+            stamp: Some(stamp),
+        };
+        let records = rows.map(record).into();
+        let next = Offset::new(2).unwrap();
+        control.handle_batch(NOW, TailBatch { base: Offset::ZERO, next, records });
+        control.handle_role(NOW, true);
+        control.handle_level(NOW);
+        control
+    }
+
+    /// What it wants of the mirror.
+    fn wanted(control: &Control) -> Vec<Mode> {
+        control.wanted().values().map(|spec| spec.mode).collect()
+    }
+
+    /// Two with different files beside one destination: a seal, or a topic that is deleted, is no
+    /// less than a record that two write.
+    #[test]
+    fn a_link_of_another_file_is_left_to_who_has_it() {
+        let east = LinkName("east".into());
+        for stage in [r#"{"sealing":"failover"}"#, r#""setup""#, r#"{"leaving":{"topic":true}}"#] {
+            let mut control = started(stage);
+            for links in [None, Some([east.clone()])] {
+                if let Some(links) = links {
+                    control.handle_declared(NOW, file(&links));
+                    let reached = Reach::Available(ClusterId("blue".into()));
+                    control.handle_reach(NOW, &west(), reached);
+                }
+                assert_eq!(wanted(&control), [], "{stage}");
+                assert_eq!((control.poll_do(), control.poll_look()), (None, None), "{stage}");
+                let rows = control.poll_write(NOW).map(|write| write.rows).unwrap_or_default();
+                assert!(rows.iter().all(|(key, _)| key == "link/east"), "{stage}: {rows:?}");
+            }
+            control.handle_declared(NOW, file(&[west()]));
+            let acts = !wanted(&control).is_empty() || control.poll_do().is_some();
+            assert!(acts, "{stage}: it is its own");
+        }
+    }
+
+    #[test]
+    fn an_order_about_it_is_turned_away_to_who_has_it() {
+        let mut control = started(r#""mirroring""#);
+        let topic = TopicName::new("orders").unwrap();
+        let verbs = [
+            Verb::PauseLink(true),
+            Verb::DeleteLink { is_forced: true },
+            Verb::Mirrors(vec![topic], MirrorVerb::Delete { topic: true }),
+        ];
+        for verb in verbs {
+            let order = Order { link: west(), verb, is_dry: false };
+            control.handle_order(NOW, Ticket(1), order);
+            assert_eq!(control.poll_write(NOW), None);
+            let (_, outcomes) = control.poll_answer().expect("it is answered at once");
+            let refusal = outcomes[0].result.clone().unwrap_err();
+            assert_eq!(refusal.status, 409);
+            assert!(refusal.text.contains("declare [link.west] in the file"), "{}", refusal.text);
+        }
+    }
+
+    #[test]
+    fn a_link_that_the_file_has_no_more_rests() {
+        let mut control = started(r#"{"sealing":"failover"}"#);
+        control.handle_declared(NOW, file(&[west()]));
+        assert_eq!(wanted(&control), [Mode::Seal]);
+        control.handle_declared(NOW, file(&[]));
+        assert_eq!(wanted(&control), []);
+        let (name, row, state) = control.links().next().unwrap();
+        assert_eq!((name, state), (&west(), LinkState::Paused));
+        assert!(!row.is_leaving, "it is not deleted");
+        let (_, _, status) = control.mirrors().next().unwrap();
+        assert_eq!(status, Status::PendingStopped);
+        assert_eq!(control.poll_write(NOW), None);
+    }
+}
