@@ -26,6 +26,8 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 
+pub mod old;
+
 /// The version of rows that this isolog writes.
 pub const VERSION: u32 = 1;
 
@@ -228,6 +230,18 @@ pub enum Unreadable {
     )]
     Wrong {
         /// Its key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is of isolog 0.1, and is not what it must be.
+    #[error(
+        "row {key} of the journal, which isolog 0.1 wrote, cannot be read ({why}): restore it, or \
+         write a null value under that key, which forgets what it says (docs/OPERATING.md, \
+         \"Begin a topic anew\")"
+    )]
+    Old {
+        /// Its key, as it can be shown.
         key: String,
         /// What is wrong with it.
         why: String,
