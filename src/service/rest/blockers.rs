@@ -141,6 +141,7 @@ mod tests {
             since: TimestampMs(1),
             reason: fault.clone(),
             fault,
+            missing: None,
             progress: None,
             halted: BTreeMap::new(),
             level: [PartitionId(1)].into(),
