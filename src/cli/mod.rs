@@ -276,6 +276,9 @@ fn say(text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -293,7 +296,11 @@ mod tests {
             words.join(" "),
             words.len() - 1,
         );
-        let told = std::process::Command::new("bash").arg("-c").arg(ask).output().unwrap();
+        // an argument may not be as long as the script is
+        let mut bash = std::process::Command::new("bash");
+        let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        bash.stdin.take().unwrap().write_all(ask.as_bytes()).unwrap();
+        let told = bash.wait_with_output().unwrap();
         let text = String::from_utf8(told.stdout).unwrap();
         text.lines().map(str::to_owned).collect()
     }

@@ -286,7 +286,8 @@ mod tests {
     fn ids(cluster: &str, source: TopicId, mirror: TopicId) -> String {
         let (source, mirror) = (source.hex(), mirror.hex());
         format!(
-            r#"{{"source_cluster":"{cluster}","source_topic":"{source}","destination_topic":"{mirror}"}}"#
+            r#"{{"source_cluster":"{cluster}","source_topic":"{source}",
+                "destination_topic":"{mirror}"}}"#
         )
     }
 
