@@ -53,6 +53,10 @@ impl Pace {
 
     /// When the next fetch may go out; `now` where nothing holds it back.
     pub fn free_at(&self, now: Instant) -> Instant {
+        // without a limit nobody waits for the lock either
+        if self.rate.is_none() {
+            return now;
+        }
         let paid = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         paid.map_or(now, |paid| paid.max(now))
     }
