@@ -70,6 +70,15 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Asked(Asked),
+    /// What the old source of stopped topics holds that was never mirrored
+    Tail(tail::Arguments),
+}
+
+/// What a running isolog is asked.
+#[derive(Subcommand)]
+enum Asked {
     /// Make a topic of the destination a mirror of one at the source
     Create(Box<Create>),
     /// Show the mirror topics of all links, or of one
@@ -100,8 +109,6 @@ enum Command {
     Promote(Box<Stop>),
     /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
     Failover(Box<Stop>),
-    /// What the old source of stopped topics holds that was never mirrored
-    Tail(tail::Arguments),
     /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
     Delete {
         #[command(flatten)]
@@ -172,25 +179,26 @@ struct Several {
 
 /// Obeys one command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if let Command::Tail(arguments) = &arguments.command {
-        return tail::run(arguments);
+    match &arguments.command {
+        Command::Asked(asked) => super::run(ask(asked)),
+        Command::Tail(arguments) => tail::run(arguments),
     }
-    super::run(async {
-        match &arguments.command {
-            Command::Create(create) => create.run().await,
-            Command::List { link, mirror_status, service, output } => {
-                let (link, status) = (link.as_deref(), mirror_status.as_deref());
-                list(&service.reached()?, link, status, output).await
-            }
-            Command::Describe { one, output } => describe(one, output).await,
-            Command::Pause(some) => alter(some, "mirrors:pause").await,
-            Command::Resume(some) => alter(some, "mirrors:resume").await,
-            Command::Promote(stop) => stop.run("mirrors:promote").await,
-            Command::Failover(stop) => stop.run("mirrors:failover").await,
-            Command::Tail(_) => Ok(()),
-            Command::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
+}
+
+async fn ask(asked: &Asked) -> Result<(), Failure> {
+    match asked {
+        Asked::Create(create) => create.run().await,
+        Asked::List { link, mirror_status, service, output } => {
+            let (link, status) = (link.as_deref(), mirror_status.as_deref());
+            list(&service.reached()?, link, status, output).await
         }
-    })
+        Asked::Describe { one, output } => describe(one, output).await,
+        Asked::Pause(some) => alter(some, "mirrors:pause").await,
+        Asked::Resume(some) => alter(some, "mirrors:resume").await,
+        Asked::Promote(stop) => stop.run("mirrors:promote").await,
+        Asked::Failover(stop) => stop.run("mirrors:failover").await,
+        Asked::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
+    }
 }
 
 impl Create {

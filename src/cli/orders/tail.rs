@@ -182,10 +182,10 @@ impl Which {
                 committed_only: link.committed_only,
             };
             let held = tail::list::list(both, one).await.map_err(|error| failed(&error))?;
-            let tails = held.iter().filter(|one| one.state == State::Tail);
-            for (one, dir) in tails.zip(std::iter::repeat(dir)) {
-                let Some(dir) = dir else { break };
-                exported.push(export(both, one, dir).await.map_err(|error| failed(&error))?);
+            if let Some(dir) = dir {
+                for one in held.iter().filter(|one| one.state == State::Tail) {
+                    exported.push(export(both, one, dir).await.map_err(|error| failed(&error))?);
+                }
             }
             all.extend(held);
         }
