@@ -150,10 +150,9 @@ impl Driver {
         lock(&self.shown.links).values().cloned().collect()
     }
 
-    /// How many mirror topics of a link have each status; `None` for one that it does not have.
-    pub fn statuses(&self, link: &LinkName) -> Option<BTreeMap<&'static str, u64>> {
-        let seen = self.registry.seen();
-        seen.links.contains_key(link).then(|| seen.statuses(link))
+    /// How many mirror topics of a link have each status.
+    pub fn statuses(&self, link: &LinkName) -> BTreeMap<&'static str, u64> {
+        self.registry.seen().statuses(link)
     }
 
     /// Why links cannot be created, changed or gone on with; `None` where all is well.

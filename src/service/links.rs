@@ -44,7 +44,7 @@ impl Sight for Links {
     }
 
     fn links(&self) -> Vec<LinkView> {
-        self.0.iter().map(view).collect()
+        self.0.iter().map(|link| view(link, None)).collect()
     }
 
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
@@ -86,11 +86,9 @@ impl Sight for All {
     }
 
     fn links(&self) -> Vec<LinkView> {
-        let of_file = self.declared.iter().map(view);
-        let ordered = self.driver.links().into_iter().map(|link| {
-            let statuses = self.driver.statuses(&link.name).unwrap_or_default();
-            LinkView { mirror_topics: named(statuses), ..view(&link) }
-        });
+        let of_file = self.declared.iter().map(|link| view(link, None));
+        let ordered = self.driver.links();
+        let ordered = ordered.iter().map(|link| view(link, Some(self.driver.statuses(&link.name))));
         of_file.chain(ordered).collect()
     }
 
@@ -117,7 +115,9 @@ fn words(state: &LinkState) -> (&'static str, String) {
     }
 }
 
-fn view(link: &Link) -> LinkView {
+/// A link, with the statuses of its mirror topics; those of a link of the config file follow from
+/// its partitions.
+fn view(link: &Link, ordered: Option<BTreeMap<&'static str, u64>>) -> LinkView {
     let status = link.status();
     let partitions = link.partitions();
     let count = |is: fn(&Snapshot) -> bool| partitions.iter().filter(|(_, seen)| is(seen)).count();
@@ -133,7 +133,7 @@ fn view(link: &Link) -> LinkView {
         halted_since: halted_since(&status),
         source_cluster_id: ids.map(|(source, _)| source.to_string()),
         destination_cluster_id: ids.map(|(_, destination)| destination.to_string()),
-        mirror_topics: named(statuses(state, &partitions)),
+        mirror_topics: named(ordered.unwrap_or_else(|| statuses(state, &partitions))),
         partitions: partitions.len() as u64,
         halted: count(|seen| seen.state == HALTED) as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
