@@ -196,9 +196,9 @@ pub const LINK_RPO_MS: Meter = gauge(
     "isolog_link_rpo_ms",
     "milliseconds",
     LINK,
-    "The greatest lag of a partition of the link in time, with the records that wait behind open \
-     transactions, since they were first seen: what a failover now would lose; absent while the \
-     lag of one is unknown.",
+    "The greatest lag of a partition that the link copies in time, with the records that wait \
+     behind open transactions, since they were first seen: what a failover now would lose of \
+     them; absent while the lag of one is unknown. A paused mirror topic is not among them.",
 );
 /// Bytes of a link.
 pub const LINK_APPEND_BYTES: Meter = counter(
