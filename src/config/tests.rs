@@ -99,6 +99,11 @@ fn what_does_not_fit_together_is_refused() {
          is 30000",
     );
     check(
+        "link.max.bytes.per.second = 0",
+        "[link.dr] link.max.bytes.per.second = 0: must be -1, for no limit, or at least 1; \
+         cluster.link.paused=true fetches nothing",
+    );
+    check(
         "replication.factor = 0",
         "[link.dr] replication.factor = 0: must be -1, for the broker's default, or at least 1",
     );

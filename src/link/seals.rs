@@ -55,8 +55,8 @@ const TOPICS_MAX: usize = 500;
 const ROUND_MAX: usize = 2_000;
 /// For how long a planned stop waits for the source's end behind the seal.
 const SOURCE_WAIT_MAX: Duration = Duration::from_secs(3);
-/// UNKNOWN_TOPIC_OR_PARTITION.
-const UNKNOWN_TOPIC: i16 = 3;
+/// What a broker says of a topic that is gone.
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 /// Topic and partition at the destination.
 pub(super) type Place = (TopicName, PartitionId);
@@ -387,7 +387,11 @@ impl Round {
         let failed =
             |code: &str, text: String| Err(Tried::Failed(Fault { code: code.to_owned(), text }));
         match self.destination.topic(name) {
-            topic if topic.as_ref().is_none_or(|topic| topic.error.0 == UNKNOWN_TOPIC) => {
+            topic
+                if topic
+                    .as_ref()
+                    .is_none_or(|topic| topic.error.0 == UNKNOWN_TOPIC_OR_PARTITION) =>
+            {
                 let text = format!(
                     "mirror topic {name} is gone at the destination, and is not there to be \
                      sealed: let go of the mirror (`isolog mirror delete {name}`)"
