@@ -24,8 +24,13 @@ use protocol_tests::real::repo;
 use serde_json::Value;
 use serde_json::json;
 
-/// How many subjects the source holds; three formats in turn.
-const SUBJECTS: usize = 500;
+/// How many subjects the source holds, three formats in turn; `ISOLOG_SCHEMAS=full` takes as many
+/// as the issue asks for, and three minutes.
+fn subjects() -> usize {
+    let is_full = std::env::var("ISOLOG_SCHEMAS").is_ok_and(|text| text == "full");
+    if is_full { 500 } else { 150 }
+}
+
 /// How often a copy is killed.
 const KILLS: usize = 6;
 /// For how long a copy may take to come to a write.
@@ -207,15 +212,18 @@ fn times(writes: &[String]) -> BTreeMap<&str, usize> {
 #[test]
 fn a_copy_that_is_killed_amid_its_writes_is_the_same_in_the_end_and_writes_nothing_twice() {
     let (source, destination) = (RealRegistry::start().unwrap(), RealRegistry::start().unwrap());
-    fill(&source, SUBJECTS);
+    let subjects = subjects();
+    fill(&source, subjects);
     let wanted = judged(&source);
     let is_in = |part: &str| wanted.iter().filter(|line| line.contains(part)).count();
     assert!(
-        is_in(" false ") > 50 && is_in(" config ") > 50 && wanted.len() > SUBJECTS,
+        is_in(" false ") > subjects / 10
+            && is_in(" config ") > subjects / 10
+            && wanted.len() > subjects,
         "{wanted:?}"
     );
     for part in ["\"AVRO\"", "\"PROTOBUF\"", "\"JSON\"", "\"subject\":"] {
-        assert!(is_in(part) > 100, "{part}: {}", is_in(part));
+        assert!(is_in(part) > subjects / 5, "{part}: {}", is_in(part));
     }
     let front = Front::before(destination.port()).unwrap();
     let copying = Copying::new(source.port(), front.port());
