@@ -31,7 +31,10 @@ use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
 use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
+use isolog::control::task::TaskName;
 use isolog::control::task::configs::ConfigSync;
+use isolog::control::task::groups::GroupFilter;
+use isolog::control::task::groups::GroupSync;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::ids::ClusterId;
@@ -203,7 +206,7 @@ impl<'a> World<'a> {
         self.tally.steps += 1;
         self.clock += self.dice.roll(200) as i64;
         let nth = self.dice.roll(self.instances.len() as u64) as usize;
-        match self.dice.roll(32) {
+        match self.dice.roll(34) {
             0..=2 => self.order(nth),
             3..=9 => self.read_tail(nth),
             10..=14 => self.write(nth),
@@ -212,6 +215,7 @@ impl<'a> World<'a> {
             23..=27 => self.flow(nth),
             28 => self.pass_time(nth),
             29 => self.reach(nth),
+            32 | 33 => self.last_turns(nth),
             _ if self.faults => self.disturb(nth),
             _ => {}
         }
@@ -443,6 +447,15 @@ impl<'a> World<'a> {
     }
 }
 
+/// Whether a link follows consumer groups.
+fn follows_groups(link: &LinkName) -> bool {
+    matches!(&*link.0, "dr" | "us")
+}
+
+fn every_group() -> GroupSync {
+    GroupSync { every_ms: 1_000, filter: GroupFilter::default(), prefix: String::new() }
+}
+
 /// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
 /// second is commanded; all but the first have a prefix.
 fn settings(link: &LinkName) -> LinkSettings {
@@ -461,9 +474,9 @@ fn settings(link: &LinkName) -> LinkSettings {
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,
-        groups: None,
+        groups: follows_groups(link).then(every_group),
         is_paused: false,
-        tasks: BTreeSet::new(),
+        tasks: TaskName::ALL.into(),
         configs: ConfigSync::default(),
         acls: AclSync::default(),
     }

@@ -17,6 +17,7 @@ use crate::control::row::Changes;
 use crate::control::row::LinkRow;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
+use crate::control::task::TaskName;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
@@ -69,16 +70,7 @@ impl Topic<'_> {
         match self.row.stage {
             Stage::Setup => self.set_up(now),
             Stage::Mirroring => self.mirroring(),
-            Stage::Stopping if self.has_grown().is_some() => self.mirroring(),
-            Stage::Stopping if self.may_seal() => {
-                self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
-            }
-            Stage::Stopping if self.row.deadline.is_some_and(|deadline| deadline <= now) => self
-                .put(now, |row| {
-                    row.stage = Stage::Mirroring;
-                    row.deadline = None;
-                }),
-            Stage::Stopping => Rewrite::Keep,
+            Stage::Stopping => self.stopping(now),
             Stage::Sealing(how) => self.sealing(how, now),
             Stage::Stopped(_) if self.has_new_seals() => self.put_same_stage(|row| {
                 row.sealed.extend(&self.track.seals);
@@ -136,6 +128,21 @@ impl Topic<'_> {
         })
     }
 
+    /// What the source has by now is written down before the seals.
+    fn stopping(&self, now: TimestampMs) -> Rewrite {
+        let is_over = self.row.deadline.is_some_and(|deadline| deadline <= now);
+        match self.mirroring() {
+            Rewrite::Keep if self.may_seal() => {
+                self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
+            }
+            Rewrite::Keep if is_over => self.put(now, |row| {
+                row.stage = Stage::Mirroring;
+                row.deadline = None;
+            }),
+            rewrite => rewrite,
+        }
+    }
+
     fn has_grown(&self) -> Option<i32> {
         self.track.grown.filter(|count| *count > self.row.partitions)
     }
@@ -160,7 +167,8 @@ impl Topic<'_> {
         // it is written by others now, whatever its configs are: what is refused stays owed
         let is_refused = !is_given_back && self.track.failures >= GIVE_BACK_TRIES;
         let is_through = is_given_back || is_refused;
-        if !self.all_are_sealed() || !is_through || !self.is_lifted() {
+        let is_ready = self.all_are_sealed() && self.is_lifted() && !self.awaits_groups();
+        if !is_ready || !is_through {
             return Rewrite::Keep;
         }
         let mut later = self.all_owed();
@@ -169,6 +177,7 @@ impl Topic<'_> {
             row.stage = Stage::Stopped(how);
             row.owed.clear();
             row.at_stop = later;
+            row.last_sync = self.track.synced.clone();
         })
     }
 
@@ -192,6 +201,27 @@ impl Topic<'_> {
     fn is_lifted(&self) -> bool {
         let settings = self.link_track.settings.as_ref();
         self.track.is_lifted || !settings.is_some_and(|settings| settings.acls.is_configured())
+    }
+
+    /// Whether a promote waits behind its seals for the last turn over consumer groups: who has
+    /// read everything at the source goes on behind it here. A failover has nobody to ask.
+    pub fn awaits_groups(&self) -> bool {
+        let settings = self.link_track.settings.as_ref();
+        let is_promote = self.row.stage == Stage::Sealing(How::Promote);
+        is_promote
+            && self.all_are_sealed()
+            && self.track.synced.is_none()
+            && settings.is_none_or(|settings| settings.groups.is_some())
+    }
+
+    /// Whether a promote that has all copied waits until the source's configs are compared once
+    /// more: so many looks had begun when it had.
+    pub fn awaits_configs(&self) -> Option<u64> {
+        let settings = self.link_track.settings.as_ref();
+        let task = &TaskName::TopicConfigsSync;
+        let follows = settings.is_none_or(|settings| settings.tasks.contains(task));
+        let is_waiting = follows && self.is_level() && !self.track.is_configured;
+        self.track.level_at.filter(|_| is_waiting)
     }
 
     /// What of it the topic gets now.
@@ -241,10 +271,12 @@ impl Topic<'_> {
         self.unsealed().all(|partition| may_wait && self.track.leaderless.contains(&partition))
     }
 
-    /// All is copied, and since then a look has found no partition that is not mirrored.
+    /// All is copied, and since then a look has found no partition that is not mirrored, and the
+    /// source's configs were taken over.
     fn may_seal(&self) -> bool {
         let is_whole = self.track.source_partitions == Some(self.row.partitions);
-        self.is_level() && self.track.is_counted && is_whole
+        let is_counted = self.track.is_counted && is_whole;
+        self.is_level() && is_counted && self.awaits_configs().is_none()
     }
 
     /// All that a promote waits for is copied.

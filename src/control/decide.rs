@@ -436,6 +436,7 @@ pub fn begin(
         replicas: begin.replicas,
         sealed: BTreeMap::new(),
         deadline: None,
+        last_sync: None,
     })
 }
 

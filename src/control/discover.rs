@@ -310,6 +310,7 @@ mod tests {
             replicas: None,
             sealed: BTreeMap::new(),
             deadline: None,
+            last_sync: None,
         };
         let key = (LinkName("west".into()), name("w.payments"));
         let check =

@@ -274,6 +274,8 @@ pub enum Flowed {
     Halted(Fault),
     /// It goes on.
     Going,
+    /// It is let go by who copied it, up to this offset of the source.
+    Ends(Offset),
     /// It drains and has all that the source has, looked at twice; or no longer.
     Level(bool),
     /// It is sealed and nobody holds it.

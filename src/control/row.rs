@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::acls::AclRow;
+use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -208,6 +209,8 @@ pub struct MirrorRow {
     pub sealed: BTreeMap<PartitionId, Sealed>,
     /// When a promote that still drains gives the topic back to mirroring.
     pub deadline: Option<TimestampMs>,
+    /// How consumer groups stood when a promote was through.
+    pub last_sync: Option<LastSync>,
 }
 
 /// Why a row cannot be read.
@@ -365,6 +368,8 @@ struct MirrorText {
     replicas: Option<i16>,
     sealed: BTreeMap<i32, SealedText>,
     deadline_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_sync: Option<LastSync>,
 }
 
 impl From<&MirrorRow> for MirrorText {
@@ -397,6 +402,7 @@ impl From<&MirrorRow> for MirrorText {
             replicas: row.replicas,
             sealed: sealed.collect(),
             deadline_ms: row.deadline.map(|at| at.0),
+            last_sync: row.last_sync.clone(),
         }
     }
 }
@@ -437,6 +443,7 @@ impl TryFrom<MirrorText> for MirrorRow {
             replicas: text.replicas,
             sealed,
             deadline: text.deadline_ms.map(TimestampMs),
+            last_sync: text.last_sync,
         })
     }
 }
@@ -471,6 +478,7 @@ mod tests {
             replicas: Some(3),
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
             deadline: Some(TimestampMs(5)),
+            last_sync: Some(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) }),
         }
     }
 

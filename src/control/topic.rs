@@ -30,7 +30,9 @@ use crate::control::order::Ticket;
 use crate::control::row::Changes;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
+use crate::control::task::last::LastSync;
 use crate::ids::Incarnation;
+use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
@@ -199,6 +201,12 @@ pub struct Track {
     pub level_at: Option<u64>,
     /// A look that began after that has counted the source's partitions.
     pub is_counted: bool,
+    /// A comparison that began after that has taken over the source's configs.
+    pub is_configured: bool,
+    /// What the last turn over consumer groups came to, behind all seals of a promote.
+    pub synced: Option<LastSync>,
+    /// Where the source's offsets had come to that were mirrored, of partitions that were let go.
+    pub ends: BTreeMap<PartitionId, Offset>,
     /// Partitions that have no leader to seal at.
     pub leaderless: BTreeSet<PartitionId>,
     /// Seals that stand in the log, whether the row has them or not.

@@ -26,6 +26,7 @@ use crate::mirror::lag::Snapshot;
 use crate::sync::groups;
 use crate::sync::groups::Follower;
 use crate::sync::groups::MirrorTopic;
+use crate::sync::groups::Turn;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
@@ -66,10 +67,7 @@ impl Following {
         sync: &GroupSync,
         topics: &[MirrorTopic],
     ) -> Vec<(String, Fault)> {
-        if self.last.as_ref().is_some_and(|(_, before)| before.prefix != sync.prefix) {
-            // what was put is of groups of other names
-            self.follower = Follower::new();
-        }
+        self.forget_others(sync);
         self.last = Some((Instant::now(), sync.clone()));
         let turn = match self.follower.turn(both, sync, topics, self.wall.now()).await {
             Ok(turn) => turn,
@@ -84,6 +82,31 @@ impl Following {
             (*at, *told) = (Some(now), Arc::new(turn.told));
         });
         turn.errors
+    }
+
+    /// A turn over topics that are followed no more after it.
+    pub async fn last_turn(
+        &mut self,
+        both: (&Arc<Cluster>, &Arc<Cluster>),
+        sync: &GroupSync,
+        topics: &[MirrorTopic],
+    ) -> Result<Turn, Fault> {
+        self.forget_others(sync);
+        let turn = self.follower.turn_over_some(both, sync, topics, self.wall.now()).await;
+        let turn = turn.map_err(|error| groups::fault_of(&error))?;
+        self.link.set(|status| {
+            if let Some(seen) = &mut status.groups {
+                seen.committed += turn.commits;
+            }
+        });
+        Ok(turn)
+    }
+
+    /// What was put is of groups of other names.
+    fn forget_others(&mut self, sync: &GroupSync) {
+        if self.last.as_ref().is_some_and(|(_, before)| before.prefix != sync.prefix) {
+            self.follower = Follower::new();
+        }
     }
 }
 
@@ -122,6 +145,7 @@ fn topics(link: &Link, wall: Wall) -> Vec<MirrorTopic> {
             mirror: mirror_topic.clone(),
             ids,
             partitions: BTreeMap::new(),
+            sealed: BTreeMap::new(),
         });
         // what lies before the source's start is filled already
         topic.partitions.insert(*partition, Offset::ZERO);

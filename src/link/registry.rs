@@ -52,6 +52,7 @@ use crate::control::order::Verb;
 use crate::control::row::Changes;
 use crate::control::task::TaskName;
 use crate::control::task::TaskTurn;
+use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::flow::Wall;
@@ -101,6 +102,11 @@ pub enum Event {
     AtStop(MirrorKey, Changes),
     /// What a link's ledger of ACLs is to say.
     Ledger(LinkName, BTreeMap<Binding, Option<Kind>>),
+    /// The source's configs were compared with those of a mirror topic that is promoted, and what
+    /// differed was told before; since it was level, by the count of looks.
+    Configured(MirrorKey, u64),
+    /// What the last turn over consumer groups came to for a mirror topic that is promoted.
+    Synced(MirrorKey, LastSync),
     /// Others have, or were refused, what was held back of their rights on a mirror topic.
     Lifted(MirrorKey),
     /// How a link's source answers.
@@ -329,6 +335,8 @@ impl Keeper {
             Event::Owed(mirror, owed) => control.handle_owed(now, &mirror, owed),
             Event::AtStop(mirror, real) => control.handle_at_stop(now, &mirror, real),
             Event::Ledger(link, rows) => control.handle_ledger(now, &link, rows),
+            Event::Configured(mirror, at) => control.handle_configured(now, &mirror, at),
+            Event::Synced(mirror, last) => control.handle_synced(now, &mirror, last),
             Event::Lifted(mirror) => control.handle_lifted(now, &mirror),
             Event::Reach(link, reach) => control.handle_reach(now, &link, reach),
             Event::Task(link, name, turn) => control.handle_task(&link, name, turn),

@@ -19,6 +19,7 @@ use crate::control::task::TaskName;
 use crate::control::topic::Fault;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
+use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
@@ -83,6 +84,12 @@ pub struct MirrorSeen {
     pub link_rests: Option<String>,
     /// Whoever has the right may change it: nothing of ours lands any more.
     pub is_free: bool,
+    /// It is promoted and waits for its source's configs: since when, by the count of looks.
+    pub awaits_configs: Option<u64>,
+    /// It is promoted and sealed, and waits for the last turn over consumer groups.
+    pub awaits_groups: bool,
+    /// Where the source's offsets had come to that were mirrored, of partitions that were let go.
+    pub ends: BTreeMap<PartitionId, Offset>,
 }
 
 /// A task of a link, in Cluster Linking's words.
@@ -191,6 +198,9 @@ impl MirrorSeen {
             leaderless: track.leaderless.clone(),
             link_rests,
             is_free: control.is_free(key),
+            awaits_configs: control.awaits_configs(key),
+            awaits_groups: control.awaits_groups(key),
+            ends: track.ends.clone(),
         })
     }
 

@@ -37,6 +37,8 @@ use super::World;
 use super::all_links;
 use super::file;
 use super::fold_of;
+use super::follows_groups;
+use super::instance::CONFIG_READ;
 use super::link_names;
 use super::topic;
 
@@ -87,10 +89,32 @@ pub fn transitions(before: &Truth, after: &Truth) {
         }
         let (was, is) = (stage(before, &key), stage(after, &key));
         assert!(Stage::may_follow(was, is), "{key:?}: {was:?} became {is:?}");
+        if let (Some(was), Some(is)) = (mirror(before, &key), mirror(after, &key)) {
+            last_turns(&key, &was, &is);
+        }
     }
     for key in after.keys().filter_map(|text| Key::parse(text)) {
         let owner = Key::Link(key.link().clone()).to_string();
         assert!(after.contains_key(&owner), "{key} is an orphan: its link has no row");
+    }
+}
+
+/// What the source has when a promote is through is here: its configs as they were read after the
+/// order, before any seal; what its groups had committed, behind all of them.
+fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
+    match (was.stage, is.stage) {
+        (Stage::Stopping, Stage::Sealing(How::Promote)) => {
+            let read = was.at_stop.get(CONFIG_READ).cloned().flatten();
+            let read = read.and_then(|text| text.parse::<i64>().ok());
+            assert!(read >= Some(was.since.0), "{key:?}: configs of {read:?}, {was:?}");
+        }
+        (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
+            let at = is.last_sync.as_ref().map(|last| last.at_ms);
+            assert_eq!(at.is_some(), follows_groups(&key.0), "{key:?}: {is:?}");
+            assert!(at.is_none_or(|at| at >= was.since.0), "{key:?}: {is:?}");
+            assert_eq!(was.sealed.len() as i32, was.partitions, "{key:?}: {was:?}");
+        }
+        _ => {}
     }
 }
 
@@ -275,6 +299,8 @@ impl World<'_> {
                 self.flow(nth);
                 self.collect(nth);
             }
+            self.last_turns(nth);
+            self.collect(nth);
         }
     }
 

@@ -87,6 +87,7 @@ impl World<'_> {
             return;
         };
         let what = match (held.is_leaving, held.mode) {
+            (true, _) if self.dice.roll(4) == 0 => Flowed::Ends(Offset::ZERO),
             (true, _) => Flowed::Released,
             _ if held.halt.is_some() => {
                 let code = held.halt.unwrap_or_default().to_owned();

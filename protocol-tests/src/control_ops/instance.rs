@@ -10,10 +10,12 @@ use isolog::control::facts::Do;
 use isolog::control::facts::DoId;
 use isolog::control::facts::Look;
 use isolog::control::facts::LookId;
+use isolog::control::facts::MirrorKey;
 use isolog::control::journal::WriterTag;
 use isolog::control::machine::Control;
 use isolog::control::machine::Write;
 use isolog::control::order::Ticket;
+use isolog::control::task::last::LastSync;
 use isolog::control::topic::Fault;
 use isolog::ids::TimestampMs;
 
@@ -22,6 +24,9 @@ use super::World;
 use super::checks;
 use super::clusters;
 use super::flow::Flow;
+
+/// A config of sources, whose value is the time when it was read.
+pub const CONFIG_READ: &str = "max.message.bytes";
 
 /// One instance.
 pub struct Instance {
@@ -108,6 +113,28 @@ impl World<'_> {
             let obeyed = checks::answer(&self.instances[nth].truth, &order, &outcomes);
             self.tally.obeyed += obeyed;
             self.tally.refused += outcomes.len() as u64 - obeyed;
+        }
+    }
+
+    /// A turn of each task comes to something, for the promoted topics that wait for it. What the
+    /// source's config is says when it was read.
+    pub(super) fn last_turns(&mut self, nth: usize) {
+        let machine = &self.instances[nth].machine;
+        let keys: Vec<MirrorKey> = machine.mirrors().map(|(key, ..)| key.clone()).collect();
+        for key in keys {
+            if self.faults && self.dice.roll(2) == 0 {
+                continue;
+            }
+            let now = self.now();
+            let machine = &mut self.instances[nth].machine;
+            if let Some(level_at) = machine.awaits_configs(&key) {
+                let read = (CONFIG_READ.to_owned(), Some(now.0.to_string()));
+                machine.handle_at_stop(now, &key, [read].into());
+                machine.handle_configured(now, &key, level_at);
+            }
+            if machine.awaits_groups(&key) {
+                machine.handle_synced(now, &key, LastSync::at(now));
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use isolog::control::order::MirrorVerb;
 use isolog::control::task::TaskName;
+use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
@@ -305,6 +306,47 @@ fn groups_are_followed() {
     let isolog = gone_on_with(&stage, isolog, start);
     many(&stage);
     raised_as_the_mirror_catches_up(&stage, &isolog);
+}
+
+/// A consumer that stops at the source a moment before the promote goes on at the destination, each
+/// record once, although no turn was due since; no group is set behind the seal.
+#[test]
+fn a_promote_takes_over_what_groups_committed_last() {
+    let _room = room(2);
+    let stage = Stage::start();
+    stage.source.create(TOPIC, 2, 1, &[]).unwrap();
+    for partition in 0..2 {
+        (0..BATCHES).for_each(|_| stage.write(TOPIC, partition));
+    }
+    let isolog = Operated::start(&stage.clusters.1, "");
+    let more = [
+        ("consumer.offset.sync.enable", "true"),
+        ("consumer.offset.sync.ms", "86400000"),
+        ("consumer.offset.group.filters", ALL),
+    ];
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_mirror("dr", TOPIC);
+    (0..2).for_each(|partition| stage.copied(TOPIC, TOPIC, partition));
+    until("the only turn", || isolog.driver.links().first()?.status().groups?.at);
+    let (source, destination) = (stage.clusters.0.bootstrap(), stage.clusters.1.bootstrap());
+    let before = read(source, "mover", "consumer", 33);
+    let left = [0, 1].map(|partition| committed(&stage.source, "mover", partition).0);
+    let (_, end) = stage.source.ends(TOPIC, 0).unwrap();
+    commit(&stage.source, "far", 0, end + 25);
+    let there = |name| [0, 1].map(|partition| committed(&stage.destination, name, partition).0);
+    assert_eq!(there("mover"), [-1, -1], "no turn since");
+    isolog.mirrors("dr", TOPIC, MirrorVerb::Stop { how: How::Promote, deadline_ms: None });
+    isolog.wait_status("dr", TOPIC, Status::Stopped);
+    assert_eq!(there("mover"), left);
+    assert_eq!(there("far"), [end, -1]);
+    let last = isolog.seen("dr", TOPIC).unwrap().row.last_sync.unwrap();
+    assert_eq!((last.synced, last.clamped, last.left_count()), (1, 1, 0), "{last:?}");
+    let next = Build::plain(now_ms(), "next", 10);
+    assert_eq!(stage.destination.produce(TOPIC, 0, &next).unwrap(), end + 1);
+    let all = BATCHES * 10 * 2 + 10;
+    let after = read(destination, "mover", "consumer", all - 33);
+    let seen: BTreeSet<(i32, i64)> = before.iter().chain(&after).copied().collect();
+    assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
 }
 
 /// With exactly the rights that `check` prints groups are followed, and a right that is taken away

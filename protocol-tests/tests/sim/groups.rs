@@ -47,7 +47,7 @@ use crate::operated::of_mirror;
 const SECOND: Duration = Duration::from_secs(1);
 /// COORDINATOR_LOAD_IN_PROGRESS.
 const LOADS: i16 = 14;
-const ALL: &str =
+pub(crate) const ALL: &str =
     r#"{"groupFilters":[{"name":"*","patternType":"LITERAL","filterType":"INCLUDE"}]}"#;
 /// What a link has that follows every group, every second.
 const FOLLOW: [(&str, &str); 3] = [
@@ -70,7 +70,7 @@ async fn lab(specs: (Spec, Spec), batches: usize, more: &[(&str, &str)]) -> Lab 
     lab
 }
 
-fn committed(cluster: &TestCluster, group: &str) -> Option<i64> {
+pub(crate) fn committed(cluster: &TestCluster, group: &str) -> Option<i64> {
     cluster.committed(group, ("orders", 0)).map(|one| one.offset)
 }
 

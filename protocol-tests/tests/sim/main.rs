@@ -13,6 +13,7 @@ mod followed;
 mod groups;
 mod halted;
 mod journal;
+mod lasts;
 mod log;
 mod manager;
 mod mirror_ops;

@@ -38,7 +38,9 @@ use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::task::TaskName;
 use crate::control::task::TaskTurn;
+use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
+use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
@@ -85,6 +87,9 @@ impl Track {
             self.level.clear();
         }
         self.is_lifted &= matches!(row.stage, Stage::Sealing(_));
+        if row.stage != Stage::Sealing(How::Promote) {
+            self.synced = None;
+        }
         if matches!(row.stage, Stage::Stopped(_)) && !row.at_stop.is_empty() {
             self.is_given_back = false; // what is owed now is another part of it
         }
@@ -96,10 +101,11 @@ impl Track {
         if self.grown.is_some_and(|count| count <= row.partitions) {
             self.grown = None;
         }
-        if row.stage != Stage::Mirroring || self.owed.as_ref() == Some(&row.owed) {
+        let is_copied = matches!(row.stage, Stage::Mirroring | Stage::Stopping);
+        if !is_copied || self.owed.as_ref() == Some(&row.owed) {
             self.owed = None;
         }
-        if row.stage != Stage::Mirroring || self.at_stop.as_ref() == Some(&row.at_stop) {
+        if !is_copied || self.at_stop.as_ref() == Some(&row.at_stop) {
             self.at_stop = None;
         }
     }
@@ -336,6 +342,7 @@ impl Control {
             Flowed::Level(true) => drop(track.level.insert(partition)),
             Flowed::Level(false) => drop(track.level.remove(&partition)),
             Flowed::Leaderless => drop(track.leaderless.insert(partition)),
+            Flowed::Ends(end) => drop(track.ends.insert(partition, end)),
         }
         self.dirty.insert(mirror);
         self.look_through(now);
@@ -357,6 +364,27 @@ impl Control {
         let is_news = self.mirrors.get(mirror).is_some_and(|row| row.at_stop != at_stop);
         if let Some(track) = self.tracks.get_mut(mirror) {
             track.at_stop = Some(at_stop).filter(|_| is_news);
+            self.dirty.insert(mirror.clone());
+        }
+        self.look_through(now);
+    }
+
+    /// The source's configs were compared with those of a topic that is promoted, begun when it had
+    /// all copied since so many looks; what differed came before this.
+    pub fn handle_configured(&mut self, now: TimestampMs, mirror: &MirrorKey, level_at: u64) {
+        if let Some(track) = self.tracks.get_mut(mirror).filter(|it| it.level_at == Some(level_at))
+        {
+            track.is_configured = true;
+            self.dirty.insert(mirror.clone());
+        }
+        self.look_through(now);
+    }
+
+    /// What the last turn over consumer groups came to, for a topic that waits for it.
+    pub fn handle_synced(&mut self, now: TimestampMs, mirror: &MirrorKey, last: LastSync) {
+        let is_awaited = self.awaits_groups(mirror);
+        if let Some(track) = self.tracks.get_mut(mirror).filter(|_| is_awaited) {
+            track.synced = Some(last);
             self.dirty.insert(mirror.clone());
         }
         self.look_through(now);

@@ -158,12 +158,23 @@ impl Control {
         let Some(track) = self.tracks.get_mut(key) else { return };
         let Some(link) = self.link_tracks.get_mut(&key.0) else { return };
         if !is_level {
-            (track.level_at, track.is_counted) = (None, false);
+            (track.level_at, track.is_counted, track.is_configured) = (None, false, false);
         } else if track.level_at.is_none() {
             track.level_at = Some(link.looks);
             link.look_at = Some(now);
             self.dirty_links.insert(key.0.clone());
         }
+    }
+
+    /// Whether the last turn over consumer groups is due for a topic that is promoted.
+    pub fn awaits_groups(&self, key: &MirrorKey) -> bool {
+        self.topic(key).is_some_and(|topic| topic.awaits_groups())
+    }
+
+    /// Whether a topic that is promoted waits for its source's configs, and since when by the count
+    /// of looks.
+    pub fn awaits_configs(&self, key: &MirrorKey) -> Option<u64> {
+        self.topic(key)?.awaits_configs()
     }
 
     /// Tells flow what it is to hold of a topic. What was held under other terms comes back first:

@@ -216,6 +216,7 @@ impl OldMirror {
             replicas: None,
             sealed: BTreeMap::new(),
             deadline: None,
+            last_sync: None,
         }
     }
 }
@@ -364,6 +365,7 @@ mod tests {
             replicas: None,
             sealed: BTreeMap::new(),
             deadline: None,
+            last_sync: None,
         };
         assert_eq!(rows, BTreeMap::from([(name("orders"), row)]));
     }

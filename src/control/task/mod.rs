@@ -4,6 +4,7 @@
 
 pub mod configs;
 pub mod groups;
+pub mod last;
 pub mod offsets;
 
 use crate::control::topic::Fault;

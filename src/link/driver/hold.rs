@@ -329,6 +329,10 @@ impl Holder {
         let was_halted = self.halted.remove(&place).is_some();
         let end = fact.end.map(|end| end.get());
         tracing::info!(link = %self.ctx.name, partition = %fact.name, end, "let go");
+        if let Some(next) = fact.last_source_offset {
+            let (place, what) = ((&place.0, place.1), Flowed::Ends(next));
+            self.ctx.tell_flow(place, fact.incarnation, what).await;
+        }
         let wanted = self.specs.get(&place.0).filter(|spec| {
             spec.incarnation == fact.incarnation && spec.partitions.contains_key(&place.1)
         });

@@ -1,34 +1,53 @@
-//! Follows the offsets of consumer groups of a commanded link.
+//! Follows the offsets of consumer groups of a commanded link; a last time when a topic is promoted.
 //!
 //! It never follows groups of a link that is paused or whose source is away, nor of topics that
-//! are no mirrors any more.
+//! are no mirrors any more. A promote waits for its last turn, and never for longer than
+//! [`LAST_TURN_MAX`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::control::link::LinkState;
 use crate::control::task::TaskName;
 use crate::control::task::groups::GroupSync;
+use crate::control::task::last::LastSync;
+use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::offsets::Following;
 use crate::link::offsets::TICK;
+use crate::link::registry::Event;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::sync::groups::MirrorTopic;
+use crate::sync::groups::Turn;
+use crate::sync::groups::last;
+
+/// For how long a promote waits behind its seals until a turn has come to all; then it goes on, and
+/// its row says what was not synced.
+pub const LAST_TURN_MAX: Duration = Duration::from_secs(60);
+/// For how long an ordinary turn that is under way goes on while a promote waits.
+const OTHER_TURN_MAX: Duration = Duration::from_secs(10);
+/// What was told is told again when it has come to nothing for so long.
+const TOLD_MAX: Duration = Duration::from_secs(5);
 
 /// Until it is dropped: nothing is on its way that a later turn does not read back.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut following = Following::new(ctx.link.clone(), ctx.world.wall);
-    let mut told = None;
+    let (mut lasts, mut told) = (Lasts::default(), None);
     loop {
         sleep(TICK).await;
+        lasts.turn(&ctx, &mut following).await;
         let Some((sync, session)) = wanted(&ctx) else {
             following.rest();
             continue;
@@ -38,8 +57,14 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         }
         let topics = topics(&ctx, &ctx.registry.seen());
         let both = (&session.source, &ctx.destination);
-        let errors = following.turn(both, &sync, &topics).await;
-        ctx.tell_task(TaskName::ConsumerOffsetSync, &mut told, errors).await;
+        tokio::select! {
+            errors = following.turn(both, &sync, &topics) => {
+                ctx.tell_task(TaskName::ConsumerOffsetSync, &mut told, errors).await;
+            }
+            () = lasts.overdue(&ctx) => {
+                tracing::info!(link = %ctx.name, "a turn over consumer groups makes way for a promote");
+            }
+        }
     }
 }
 
@@ -53,15 +78,118 @@ fn wanted(ctx: &Ctx) -> Option<(GroupSync, Arc<Session>)> {
     may.then_some((sync, session))
 }
 
+/// A promoted topic that waits for its last turn.
+struct Waiting {
+    since: Instant,
+    told: Option<Instant>,
+}
+
+/// All of them.
+#[derive(Default)]
+struct Lasts(BTreeMap<TopicName, Waiting>);
+
+impl Lasts {
+    /// Those that wait now and were told nothing.
+    fn waiting(&mut self, ctx: &Ctx) -> Vec<MirrorTopic> {
+        let seen = ctx.registry.seen();
+        let may = seen.is_holder && seen.is_level;
+        let own = seen.mirrors_of(&ctx.name).filter(|(_, one)| may && one.awaits_groups);
+        let own: BTreeMap<&TopicName, &Arc<MirrorSeen>> = own.collect();
+        self.0.retain(|name, _| own.contains_key(name));
+        let waits = own.into_iter().filter_map(|(name, one)| {
+            let new = || Waiting { since: Instant::now(), told: None };
+            let waiting = self.0.entry(name.clone()).or_insert_with(new);
+            let is_told = waiting.told.is_some_and(|at| at.elapsed() < TOLD_MAX);
+            topic(name, one).filter(|_| !is_told)
+        });
+        waits.collect()
+    }
+
+    /// Until one has waited for so long that whatever else is done must end.
+    async fn overdue(&mut self, ctx: &Ctx) {
+        loop {
+            sleep(TICK).await;
+            self.waiting(ctx);
+            if self.0.values().any(|one| one.since.elapsed() >= OTHER_TURN_MAX) {
+                return;
+            }
+        }
+    }
+
+    /// A turn over all that wait; each is told when it could do everything that ever can be done, or
+    /// has waited for long enough.
+    async fn turn(&mut self, ctx: &Ctx, following: &mut Following) {
+        let topics = self.waiting(ctx);
+        let each = topics.iter().filter_map(|topic| self.0.get(&topic.mirror));
+        let Some(since) = each.map(|one| one.since).min() else { return };
+        let rest = LAST_TURN_MAX.saturating_sub(since.elapsed()).max(TICK);
+        let done = timeout(rest, attempt(ctx, following, &topics)).await;
+        let done = done.unwrap_or_else(|_| Err(too_late(rest)));
+        for topic in &topics {
+            let Some(waiting) = self.0.get_mut(&topic.mirror) else { continue };
+            let now = ctx.world.wall.now();
+            let (last, is_final) = match &done {
+                Ok(turn) => last::of(turn, topic, now),
+                Err(fault) => (last::failed(&format!("link {}", ctx.name), fault, now), false),
+            };
+            if is_final || waiting.since.elapsed() >= LAST_TURN_MAX {
+                waiting.told = Some(Instant::now());
+                say(ctx, &topic.mirror, &last);
+                let mirror = (ctx.name.clone(), topic.mirror.clone());
+                ctx.tell(Event::Synced(mirror, last)).await;
+            }
+        }
+    }
+}
+
+/// The order was given when the link followed groups: that it rests since changes nothing.
+async fn attempt(
+    ctx: &Ctx,
+    following: &mut Following,
+    topics: &[MirrorTopic],
+) -> Result<Turn, Fault> {
+    let seen = ctx.registry.seen();
+    let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
+    let sync = settings.and_then(|settings| settings.groups.clone());
+    let session = ctx.session.borrow().clone();
+    let (Some(sync), Some(session)) = (sync, session) else {
+        let text = "the source is not reached".to_owned();
+        return Err(Fault { code: "LINK_UNAVAILABLE".to_owned(), text });
+    };
+    following.last_turn((&session.source, &ctx.destination), &sync, topics).await
+}
+
+fn too_late(within: Duration) -> Fault {
+    let text = format!("the clusters did not tell and take all within {} s", within.as_secs());
+    Fault { code: "TIMEOUT_ERROR".to_owned(), text }
+}
+
+fn say(ctx: &Ctx, topic: &TopicName, last: &LastSync) {
+    let (link, LastSync { synced, clamped, ahead, .. }) = (&ctx.name, last);
+    match last.trouble() {
+        None => {
+            let text = "consumer groups are synced behind the seals";
+            tracing::info!(%link, %topic, synced, clamped, ahead, "{text}");
+        }
+        Some(text) => tracing::warn!(%link, %topic, synced, clamped, ahead, "{text}"),
+    }
+}
+
 /// The mirror topics of the link that get offsets: those that are copied, and paused ones.
 fn topics(ctx: &Ctx, seen: &Seen) -> Vec<MirrorTopic> {
-    let all = seen.mirrors_of(&ctx.name);
-    let followed = all.filter_map(|(mirror, one)| {
-        let ids = (one.row.source_id, one.row.mirror_id.filter(|_| is_followed(one))?);
-        let (source, mirror) = (one.row.source_topic.clone(), mirror.clone());
-        Some(MirrorTopic { source, mirror, ids, partitions: partitions(one) })
+    let followed = seen.mirrors_of(&ctx.name).filter(|(_, one)| is_followed(one));
+    followed.filter_map(|(name, one)| topic(name, one)).collect()
+}
+
+/// One, once it is there.
+fn topic(name: &TopicName, one: &MirrorSeen) -> Option<MirrorTopic> {
+    let ids = (one.row.source_id, one.row.mirror_id?);
+    let (source, mirror) = (one.row.source_topic.clone(), name.clone());
+    let sealed = one.row.sealed.iter().map(|(partition, sealed)| {
+        let next = sealed.source_next.unwrap_or(sealed.end);
+        (*partition, sealed.end.min(next))
     });
-    followed.collect()
+    Some(MirrorTopic { source, mirror, ids, partitions: partitions(one), sealed: sealed.collect() })
 }
 
 /// What a rule stopped as a whole may not be the source's any more.

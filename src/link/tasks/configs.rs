@@ -56,10 +56,18 @@ pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
         let session = ctx.session.borrow().clone();
         let (Some(sync), Some(session)) = (wanted(&ctx), session) else { continue };
         let every = Duration::from_millis(u64::try_from(sync.every_ms).unwrap_or(0));
-        if last.is_some_and(|last| last.elapsed() < every) {
-            continue;
+        let mut mirrors = mirrors(&ctx);
+        let is_due = last.is_none_or(|last| last.elapsed() >= every);
+        if is_due {
+            clerk.keep_only(&mirrors);
+        } else {
+            // a promote waits for no interval
+            mirrors.retain(|mirror| mirror.awaited.is_some());
+            if mirrors.is_empty() {
+                continue;
+            }
         }
-        let errors = match clerk.turn(&ctx, &session, &sync).await {
+        let errors = match clerk.turn(&ctx, &session, &sync, &mirrors).await {
             Ok(()) => clerk.errors(),
             Err(error) => {
                 tracing::info!(link = %ctx.name, %error, "configs of topics were not compared");
@@ -67,7 +75,7 @@ pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
             }
         };
         ctx.tell_task(TaskName::TopicConfigsSync, &mut told, errors).await;
-        last = Some(Instant::now());
+        last = if is_due { Some(Instant::now()) } else { last };
     }
 }
 
@@ -83,6 +91,8 @@ struct Mirror {
     name: TopicName,
     id: TopicId,
     row: MirrorRow,
+    /// It is promoted and waits for this, since when by the count of looks.
+    awaited: Option<u64>,
 }
 
 /// What is remembered of a mirror topic between turns.
@@ -109,6 +119,8 @@ struct Clerk {
     include: Option<ConfigSync>,
     known: BTreeMap<TopicName, Known>,
     compacting: BTreeMap<TopicName, Waits>,
+    /// Of this turn: topics that have what the source has, but for what was refused.
+    settled: BTreeSet<TopicName>,
 }
 
 impl Clerk {
@@ -117,22 +129,38 @@ impl Clerk {
         ctx: &Ctx,
         session: &Session,
         sync: &ConfigSync,
+        mirrors: &[Mirror],
     ) -> Result<(), ClusterError> {
         if self.include.as_ref() != Some(sync) {
             self.known.values_mut().for_each(|known| known.checked = None);
             self.include = Some(sync.clone());
         }
-        let mirrors = mirrors(ctx);
-        let there: BTreeSet<&TopicName> = mirrors.iter().map(|one| &one.name).collect();
-        self.known.retain(|name, _| there.contains(name));
-        self.compacting.retain(|name, _| there.contains(name));
         for some in mirrors.chunks(ASKED_MAX) {
+            self.settled.clear();
             let due = self.compare_sources(&session.source, sync, some).await?;
             let plans = self.plan(&ctx.destination, sync, &due).await?;
             let changes = self.sort_out(ctx, plans).await;
             self.change(ctx, changes).await?;
+            self.tell_awaited(ctx, some).await;
         }
         Ok(())
+    }
+
+    /// Of other topics nothing is remembered.
+    fn keep_only(&mut self, mirrors: &[Mirror]) {
+        let there: BTreeSet<&TopicName> = mirrors.iter().map(|one| &one.name).collect();
+        self.known.retain(|name, _| there.contains(name));
+        self.compacting.retain(|name, _| there.contains(name));
+    }
+
+    /// Tells of those that are promoted that they may go on: what differed was told before.
+    async fn tell_awaited(&self, ctx: &Ctx, mirrors: &[Mirror]) {
+        for mirror in mirrors.iter().filter(|one| self.settled.contains(&one.name)) {
+            if let Some(level_at) = mirror.awaited {
+                let key = (ctx.name.clone(), mirror.name.clone());
+                ctx.tell(Event::Configured(key, level_at)).await;
+            }
+        }
     }
 
     /// Reads the sources' configs; the mirrors that must be looked at.
@@ -155,11 +183,14 @@ impl Clerk {
                     let is_old = |at: Instant| at.elapsed() >= CHECKED_AGE_MAX;
                     if !is_same || known.checked.is_none_or(is_old) {
                         due.push(mirror);
+                    } else {
+                        self.settled.insert(mirror.name.clone());
                     }
                 }
                 Some(Err(refusal)) => {
                     let what = "the source does not tell its configs (DescribeConfigs)";
                     known.faults.0 = Some(fault_of(what, &refusal));
+                    self.settled.insert(mirror.name.clone());
                 }
                 None => {}
             }
@@ -197,6 +228,7 @@ impl Clerk {
                     let what = "the destination does not tell its configs (DescribeConfigs)";
                     known.faults.1 = Some(fault_of(what, &refusal));
                     known.checked = Some(Instant::now());
+                    self.settled.insert(mirror.name.clone());
                 }
                 None => {}
             }
@@ -227,6 +259,9 @@ impl Clerk {
             known.faults.1 = unknown(&plan.unknown);
             // what is to come is looked at in the next turn
             known.checked = Some(Instant::now()).filter(|_| !is_kept_back);
+            if !is_kept_back {
+                self.settled.insert(mirror.name.clone());
+            }
             if !plan.changes.is_empty() {
                 all.push((mirror.name.clone(), plan.changes));
             }
@@ -284,7 +319,11 @@ impl Clerk {
                     continue;
                 }
                 Some(Err(refusal)) => refusal,
-                None => continue,
+                None => {
+                    self.settled.remove(&name);
+                    self.look_again(&name);
+                    continue;
+                }
             };
             let fault = match changes.len() {
                 1 => Some(refused_fault(changes.keys().next().map_or("", |key| key), &refused)),
@@ -347,9 +386,10 @@ impl Clerk {
 fn mirrors(ctx: &Ctx) -> Vec<Mirror> {
     let seen = ctx.registry.seen();
     let own = seen.mirrors_of(&ctx.name);
-    let mirroring = own.filter(|(_, one)| one.row.stage == Stage::Mirroring);
-    let all = mirroring.filter_map(|(name, one)| {
-        Some(Mirror { name: name.clone(), id: one.row.mirror_id?, row: one.row.clone() })
+    let copied = |stage: Stage| matches!(stage, Stage::Mirroring | Stage::Stopping);
+    let all = own.filter(|(_, one)| copied(one.row.stage)).filter_map(|(name, one)| {
+        let (id, row) = (one.row.mirror_id?, one.row.clone());
+        Some(Mirror { name: name.clone(), id, row, awaited: one.awaits_configs })
     });
     all.collect()
 }

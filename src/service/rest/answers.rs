@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::control::row::LinkMode;
+use crate::control::task::last::LastSync;
 use crate::ids::TopicName;
 use crate::link::registry::TaskSeen;
 use crate::settings::describe::ConfigEntry;
@@ -160,6 +161,9 @@ impl Place {
             "mirror_topic_error_message": text,
             "state_time_ms": mirror.since_ms,
         });
+        if let (Some(object), Some(last)) = (shown.as_object_mut(), &mirror.groups) {
+            object.insert("consumer_groups".to_owned(), groups(last));
+        }
         if let Some(object) = shown.as_object_mut().filter(|_| with_blockers) {
             let errors = mirror.blockers.iter();
             let errors = errors.map(|text| json!({"error_code": "UNKNOWN", "error_message": text}));
@@ -220,6 +224,20 @@ impl Place {
             "authorized_operations": [],
         })
     }
+}
+
+/// Ours: Cluster Linking's answers have no such field.
+fn groups(last: &LastSync) -> Value {
+    let left = last.left.iter();
+    let left = left.map(|one| json!({"subject": one.subject, "error_message": one.why}));
+    json!({
+        "time_ms": last.at_ms,
+        "synced": last.synced,
+        "clamped": last.clamped,
+        "ahead": last.ahead,
+        "not_synced": last.left_count(),
+        "not_synced_first": left.collect::<Vec<Value>>(),
+    })
 }
 
 fn task(task: &TaskSeen) -> Value {

@@ -62,8 +62,21 @@ pub(super) fn of(mirror: &MirrorSeen, running: &BTreeMap<i32, &PartitionView>) -
     if waiting > NAMED_MAX {
         told.push(format!("{} more partitions", waiting - NAMED_MAX));
     }
-    told.extend(reason.filter(|_| waiting == 0));
+    if waiting == 0 {
+        told.extend(reason);
+        told.extend(last_turns(mirror));
+    }
     told
+}
+
+/// What is taken over when all is copied, and behind the seals.
+fn last_turns(mirror: &MirrorSeen) -> Option<String> {
+    if mirror.awaits_configs.is_some() {
+        return Some("its configs are compared with the source's once more".to_owned());
+    }
+    let text = "the offsets of consumer groups are taken over once more, for a minute at most where \
+                the source or a coordinator does not answer";
+    mirror.awaits_groups.then(|| text.to_owned())
 }
 
 fn drains(
@@ -148,6 +161,9 @@ mod tests {
             leaderless: [PartitionId(0)].into(),
             link_rests: None,
             is_free: false,
+            awaits_configs: None,
+            awaits_groups: false,
+            ends: BTreeMap::new(),
         }
     }
 
@@ -167,6 +183,22 @@ mod tests {
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(told[0].contains("isolog mirror delete") && told[0].contains("nothing that"));
         }
+    }
+
+    #[test]
+    fn what_is_taken_over_last_is_told() {
+        let none = BTreeMap::new();
+        let mut level = mirror(r#""stopping""#, None);
+        level.level.insert(PartitionId(0));
+        level.awaits_configs = Some(1);
+        let told = of(&level, &none).join("|");
+        assert_eq!(told, "its configs are compared with the source's once more");
+        let mut sealed = mirror(r#"{"sealing":"promote"}"#, None);
+        sealed.awaits_groups = true;
+        assert!(of(&sealed, &none).join("|").contains("partition 0 has no leader"));
+        sealed.row.partitions = 0;
+        let told = of(&sealed, &none).join("|");
+        assert!(told.contains("the offsets of consumer groups"), "{told}");
     }
 
     #[test]

@@ -216,6 +216,17 @@ fn mirrors() -> Shapes {
             ]),
         ),
         (
+            "ConsumerGroups",
+            object(vec![
+                ("*time_ms", number()),
+                ("*synced", number()),
+                ("*clamped", number()),
+                ("*ahead", number()),
+                ("*not_synced", number()),
+                ("*not_synced_first", many(json!({"type": "object"}))),
+            ]),
+        ),
+        (
             "KafkaMirrorData",
             object(vec![
                 ("*kind", kind("KafkaMirrorData")),
@@ -230,6 +241,7 @@ fn mirrors() -> Shapes {
                 ("*mirror_topic_error_message", nullable()),
                 ("*state_time_ms", number()),
                 ("mirror_state_transition_errors", many(of("CodedError"))),
+                ("consumer_groups", of("ConsumerGroups")),
             ]),
         ),
         (

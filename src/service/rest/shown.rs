@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::control::row::LinkMode;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
+use crate::control::task::last::LastSync;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
 use crate::ids::Offset;
@@ -85,6 +86,8 @@ pub struct MirrorShown {
     pub lags: Vec<Lag>,
     /// What a stop waits for.
     pub blockers: Vec<String>,
+    /// How consumer groups stood when it was promoted.
+    pub groups: Option<LastSync>,
     /// `replication.factor`, where it was said.
     pub replicas: Option<i16>,
 }
@@ -172,7 +175,7 @@ impl Everything {
         let running: BTreeMap<i32, &PartitionView> =
             self.of_topic(link, topic).iter().map(|view| (view.partition, view)).collect();
         let lag = |partition: i32| match running.get(&partition) {
-            Some(view) => lag_of(view),
+            Some(view) => known_end(mirror, lag_of(view)),
             None => sealed_lag(mirror, partition),
         };
         let row = &mirror.row;
@@ -188,10 +191,11 @@ impl Everything {
             partitions: row.partitions,
             status: mirror.status.word_v3(),
             fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
-            progress: mirror.progress.clone().or_else(|| foreign(row)),
+            progress: mirror.progress.clone().or_else(|| foreign(row)).or_else(|| unsynced(row)),
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers,
+            groups: row.last_sync.clone(),
             replicas: row.replicas,
         }
     }
@@ -284,9 +288,27 @@ fn foreign(row: &MirrorRow) -> Option<String> {
     ))
 }
 
+/// What a promote could not sync of consumer groups.
+fn unsynced(row: &MirrorRow) -> Option<String> {
+    row.last_sync.as_ref()?.trouble()
+}
+
+/// Where nobody can say how far it is, it is as far as it was when it was let go last.
+fn known_end(mirror: &MirrorSeen, lag: Lag) -> Lag {
+    let end = mirror.ends.get(&PartitionId(lag.partition));
+    match end.filter(|_| lag.last_source_fetch_offset == UNKNOWN) {
+        Some(end) => Lag { last_source_fetch_offset: end.get(), ..lag },
+        None => lag,
+    }
+}
+
 /// A partition that does not run: where it was sealed says the most.
 fn sealed_lag(mirror: &MirrorSeen, partition: i32) -> Lag {
-    let sealed = mirror.row.sealed.get(&crate::ids::PartitionId(partition));
+    let sealed = mirror.row.sealed.get(&PartitionId(partition));
+    if sealed.is_none() {
+        let unknown = Lag { partition, lag: UNKNOWN, last_source_fetch_offset: UNKNOWN };
+        return known_end(mirror, unknown);
+    }
     let next = sealed.and_then(|sealed| sealed.source_next);
     let last_source_fetch_offset = next.map_or(UNKNOWN, |offset| offset.get());
     // what the source had beyond when a promote was through
@@ -335,6 +357,7 @@ fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
         since_ms: since(link, &mirror_name, halted.is_some()),
         lags: topic.iter().map(lag_of).collect(),
         blockers: Vec::new(),
+        groups: None,
         replicas: None,
     }
 }

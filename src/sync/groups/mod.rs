@@ -23,14 +23,12 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::cluster::Committed;
-use crate::cluster::EndKind;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::cluster::error::Kind;
 use crate::control::task::groups::GroupSync;
 use crate::control::task::offsets::Commit;
-use crate::control::task::offsets::Part;
 use crate::control::task::offsets::Plan;
 use crate::control::task::offsets::Puts;
 use crate::control::task::offsets::Stand;
@@ -39,7 +37,6 @@ use crate::ids::BrokerId;
 use crate::ids::GroupName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
-use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -47,10 +44,12 @@ use crate::ids::TopicPartition;
 use crate::sync::groups::ask::Answers;
 use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::Listed;
+use crate::sync::groups::parts::Mirrored;
 use crate::sync::groups::put::Job;
-use crate::sync::trim;
 
 mod ask;
+pub mod last;
+mod parts;
 mod put;
 
 /// How many groups of one link are followed.
@@ -83,6 +82,8 @@ pub struct MirrorTopic {
     pub ids: (TopicId, TopicId),
     /// Which partitions, and where the mirror of each begins.
     pub partitions: BTreeMap<PartitionId, Offset>,
+    /// Where partitions are sealed: what lies there and beyond is not the source's.
+    pub sealed: BTreeMap<PartitionId, Offset>,
 }
 
 /// What a turn came to.
@@ -98,6 +99,10 @@ pub struct Turn {
     pub errors: Vec<(String, Fault)>,
     /// Every group that was followed, by its name at the destination.
     pub told: BTreeMap<GroupName, GroupTold>,
+    /// Of those errors, what kept groups from being followed that are not told of.
+    pub unread: Vec<(String, Fault)>,
+    /// Partitions of mirrors of which nothing could be said, by why.
+    pub unplaced: BTreeMap<TopicPartition, Fault>,
 }
 
 /// How a group stands after a turn.
@@ -129,32 +134,61 @@ impl Follower {
         Follower::default()
     }
 
-    /// One turn over all groups that `sync` lets pass, and these topics; done when all that could
-    /// be committed is acknowledged. The error is of a cluster that does not answer at all.
+    /// One turn over all groups that `sync` lets pass, and these topics, which are all there are;
+    /// done when all that could be committed is acknowledged. The error is of a cluster that does
+    /// not answer at all.
     pub async fn turn(
+        &mut self,
+        both: (&Arc<Cluster>, &Arc<Cluster>),
+        sync: &GroupSync,
+        topics: &[MirrorTopic],
+        now: TimestampMs,
+    ) -> Result<Turn, ClusterError> {
+        let (turn, known) = self.work(both, sync, topics, now).await?;
+        // of groups that the source does not have any more nothing is remembered
+        self.puts.retain(|name, _| known.contains(name));
+        Ok(turn)
+    }
+
+    /// The same over some topics of them.
+    pub async fn turn_over_some(
+        &mut self,
+        both: (&Arc<Cluster>, &Arc<Cluster>),
+        sync: &GroupSync,
+        topics: &[MirrorTopic],
+        now: TimestampMs,
+    ) -> Result<Turn, ClusterError> {
+        Ok(self.work(both, sync, topics, now).await?.0)
+    }
+
+    /// A turn, and the groups that the source has, or may have.
+    async fn work(
         &mut self,
         (source, destination): (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
         topics: &[MirrorTopic],
         now: TimestampMs,
-    ) -> Result<Turn, ClusterError> {
+    ) -> Result<(Turn, BTreeSet<GroupName>), ClusterError> {
         let mut turn = Turn::default();
         if topics.is_empty() {
-            return Ok(turn);
+            return Ok((turn, self.puts.keys().cloned().collect()));
         }
         refresh(source, topics.iter().map(|one| &one.source)).await?;
         refresh(destination, topics.iter().map(|one| &one.mirror)).await?;
-        let begins = begins(source, destination, topics);
-        let (commits, unread) = self.read_source(source, sync, &begins, &mut turn).await;
+        let begins = parts::begins(source, destination, topics);
+        turn.unplaced = parts::gone(topics, &begins);
+        let (commits, mut left) = self.read_source(source, sync, &begins, &mut turn).await;
+        turn.unread.clone_from(&turn.errors);
         turn.groups = commits.len() as u64;
-        let parts = ends((source, destination), &commits, &begins, &mut turn).await;
+        let parts = parts::ends((source, destination), &commits, &begins, &mut turn).await;
         let repeat_ms = self.repeat_ms(destination).await;
         let listed = ask::list(destination).await;
         let mut jobs = BTreeMap::new();
         for (name, source) in commits {
             let there = sync.renamed(&name);
             let is_active = listed.groups.get(&there).is_some_and(|(_, one)| one.is_active);
-            let puts = self.puts.remove(&name).unwrap_or_default();
+            // what is dropped on its way must not be forgotten
+            let puts = self.puts.get(&name).cloned().unwrap_or_default();
             jobs.insert(there, job(name, source, is_active, puts));
         }
         let known = listed.groups.into_iter().filter(|(name, _)| jobs.contains_key(name));
@@ -163,13 +197,12 @@ impl Follower {
         let shared =
             put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
         let done = put::all(&shared, jobs, known).await;
-        // of groups that the source does not have any more nothing is remembered
-        self.puts.retain(|name, _| unread.contains(name));
         for job in done {
+            left.insert(job.name.clone());
             self.take_in(job, sync, &mut turn);
         }
         turn.errors = bounded(std::mem::take(&mut turn.errors));
-        Ok(turn)
+        Ok((turn, left))
     }
 
     /// What the groups that pass have committed for what is mirrored, and of which groups that was
@@ -282,12 +315,6 @@ impl Follower {
     }
 }
 
-/// Where the mirror of a partition is, and where it begins.
-struct Mirrored {
-    mirror: TopicPartition,
-    begins: Offset,
-}
-
 async fn refresh<'a>(
     cluster: &Cluster,
     names: impl Iterator<Item = &'a TopicName>,
@@ -298,64 +325,6 @@ async fn refresh<'a>(
         cluster.refresh(Wanted::Topics(some)).await?;
     }
     Ok(())
-}
-
-/// All partitions of topics that are still the ones that are mirrored, by the source's name.
-fn begins(
-    source: &Cluster,
-    destination: &Cluster,
-    topics: &[MirrorTopic],
-) -> BTreeMap<TopicPartition, Mirrored> {
-    let is_same = |one: &&MirrorTopic| {
-        trim::is_still(source, &one.source, one.ids.0)
-            && trim::is_still(destination, &one.mirror, one.ids.1)
-    };
-    let all = topics.iter().filter(is_same).flat_map(|one| {
-        one.partitions.iter().map(|(partition, begins)| {
-            let at =
-                |topic: &TopicName| TopicPartition { topic: topic.clone(), partition: *partition };
-            (at(&one.source), Mirrored { mirror: at(&one.mirror), begins: *begins })
-        })
-    });
-    all.collect()
-}
-
-/// Starts and ends of what is to get offsets, read after the source's offsets: so a consumer that
-/// is level with its topic is not taken for one that is ahead of the mirror.
-async fn ends(
-    (source, destination): (&Cluster, &Cluster),
-    commits: &Commits,
-    begins: &BTreeMap<TopicPartition, Mirrored>,
-    turn: &mut Turn,
-) -> BTreeMap<TopicPartition, Part> {
-    let wanted: BTreeSet<&TopicPartition> = commits.values().flat_map(BTreeMap::keys).collect();
-    let asked: Vec<&TopicPartition> =
-        wanted.iter().filter_map(|tp| begins.get(tp)).map(|one| &one.mirror).collect();
-    let theirs: Vec<&TopicPartition> = wanted.iter().copied().collect();
-    let theirs = trim::list(source, &theirs, EndKind::Start).await;
-    let starts = trim::list(destination, &asked, EndKind::Start).await;
-    let ends = trim::list(destination, &asked, EndKind::HighWatermark).await;
-    let mut parts = BTreeMap::new();
-    for tp in wanted {
-        let Some(Mirrored { mirror, begins }) = begins.get(tp) else { continue };
-        let ours = starts.get(mirror).zip(ends.get(mirror));
-        let untold = match (theirs.get(tp), ours) {
-            (Some(source_start), Some((start, end))) => {
-                let (begins, source_start, start) = (*begins, *source_start, *start);
-                let (mirror, end) = (mirror.clone(), (*end).max(start));
-                parts.insert(tp.clone(), Part { mirror, begins, source_start, start, end });
-                continue;
-            }
-            (None, _) => Side::Source,
-            (_, None) => Side::Destination,
-        };
-        let text = format!(
-            "the {untold} does not tell where the partition starts and ends: it has no leader, or \
-             that does not answer; offsets of it wait"
-        );
-        turn.errors.push((mirror.to_string(), Fault { code: INTERNAL.to_owned(), text }));
-    }
-    parts
 }
 
 fn job(
