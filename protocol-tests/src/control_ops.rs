@@ -88,6 +88,8 @@ pub struct World<'a> {
     instances: Vec<Instance>,
     /// Tickets that have not been answered, and what they asked for.
     open: BTreeMap<Ticket, Order>,
+    /// Tickets whose answer nobody waits for any more.
+    given_up: BTreeSet<Ticket>,
     tickets: u64,
     tags: u64,
     faults: bool,
@@ -138,6 +140,7 @@ impl<'a> World<'a> {
             clusters,
             instances: Vec::new(),
             open: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             tickets: 0,
             tags: 0,
             faults: true,

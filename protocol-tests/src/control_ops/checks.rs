@@ -240,13 +240,18 @@ impl World<'_> {
         self.faults = false;
         self.give_role(0);
         (0..self.instances.len()).for_each(|nth| self.collect(nth));
-        // who waits for a set-up of the other one's file is told so after a while (504)
+        // who waits for a set-up of the other one's file is told so after a while (504), unless a
+        // row that is on its way says more
         let waits: BTreeSet<Ticket> =
             self.instances[1..].iter().flat_map(|one| one.tickets.iter().copied()).collect();
         let truth = &self.truth;
         self.open.retain(|ticket, order| {
             let is_set_up = matches!(order.verb, Verb::CreateMirror(_));
-            !is_set_up || !waits.contains(ticket) || acts_on(truth, 0, &order.link)
+            let stays = !is_set_up || !waits.contains(ticket) || acts_on(truth, 0, &order.link);
+            if !stays {
+                self.given_up.insert(*ticket);
+            }
+            stays
         });
         for link in all_links() {
             for nth in 0..self.instances.len() {

@@ -106,10 +106,12 @@ impl World<'_> {
             instance.dos.push_back((id, action));
         }
         while let Some((ticket, outcomes)) = self.instances[nth].machine.poll_answer() {
-            let Some(order) = self.open.remove(&ticket) else {
-                panic!("{ticket:?} is answered twice, or was never given");
-            };
             self.instances[nth].tickets.remove(&ticket);
+            let Some(order) = self.open.remove(&ticket) else {
+                let is_late = self.given_up.remove(&ticket);
+                assert!(is_late, "{ticket:?} is answered twice, or was never given");
+                continue;
+            };
             let obeyed = checks::answer(&self.instances[nth].truth, &order, &outcomes);
             self.tally.obeyed += obeyed;
             self.tally.refused += outcomes.len() as u64 - obeyed;
