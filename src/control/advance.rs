@@ -177,7 +177,7 @@ impl Topic<'_> {
             row.stage = Stage::Stopped(how);
             row.owed.clear();
             row.at_stop = later;
-            row.last_sync = self.track.synced.clone();
+            row.last_sync = self.track.synced.clone().map(Box::new);
         })
     }
 

@@ -210,7 +210,7 @@ pub struct MirrorRow {
     /// When a promote that still drains gives the topic back to mirroring.
     pub deadline: Option<TimestampMs>,
     /// How consumer groups stood when a promote was through.
-    pub last_sync: Option<LastSync>,
+    pub last_sync: Option<Box<LastSync>>,
 }
 
 /// Why a row cannot be read.
@@ -369,7 +369,7 @@ struct MirrorText {
     sealed: BTreeMap<i32, SealedText>,
     deadline_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_sync: Option<LastSync>,
+    last_sync: Option<Box<LastSync>>,
 }
 
 impl From<&MirrorRow> for MirrorText {
@@ -478,7 +478,7 @@ mod tests {
             replicas: Some(3),
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
             deadline: Some(TimestampMs(5)),
-            last_sync: Some(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) }),
+            last_sync: Some(Box::new(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) })),
         }
     }
 

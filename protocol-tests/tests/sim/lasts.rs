@@ -55,7 +55,7 @@ impl Lab {
     }
 
     fn last_sync(&self) -> Option<LastSync> {
-        self.seen("dr", "orders")?.row.last_sync
+        self.seen("dr", "orders")?.row.last_sync.map(|last| *last)
     }
 
     /// A last turn hangs at the source until this is taken back.

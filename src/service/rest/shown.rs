@@ -195,7 +195,7 @@ impl Everything {
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers,
-            groups: row.last_sync.clone(),
+            groups: row.last_sync.as_deref().cloned(),
             replicas: row.replicas,
         }
     }

@@ -132,7 +132,7 @@ mod tests {
         check(&group(&[synced.clone(), other.clone()]), [1, 0, 0], &[], true);
         check(&group(&[synced.clone(), ahead]), [0, 0, 1], &[], true);
         check(&group(&[synced.clone(), clamped]), [0, 1, 0], &[], true);
-        check(&group(&[other.clone()]), [0, 0, 0], &[], true);
+        check(&group(std::slice::from_ref(&other)), [0, 0, 0], &[], true);
         check(&group(&[synced, behind.clone()]), [0, 0, 0], &["g"], false);
         let used = told(&[behind], Some("CONSUMER_GROUP_IN_USE_ERROR"));
         check(&[("g", used)], [0, 0, 0], &["g"], true);
