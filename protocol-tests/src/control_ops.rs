@@ -33,8 +33,6 @@ use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
 use isolog::control::task::TaskName;
 use isolog::control::task::configs::ConfigSync;
-use isolog::control::task::groups::GroupFilter;
-use isolog::control::task::groups::GroupSync;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::ids::ClusterId;
@@ -450,15 +448,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// Whether a link follows consumer groups.
-fn follows_groups(link: &LinkName) -> bool {
-    matches!(&*link.0, "dr" | "us")
-}
-
-fn every_group() -> GroupSync {
-    GroupSync { every_ms: 1_000, filter: GroupFilter::default(), prefix: String::new() }
-}
-
 /// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
 /// second is commanded; all but the first have a prefix.
 fn settings(link: &LinkName) -> LinkSettings {
@@ -477,7 +466,7 @@ fn settings(link: &LinkName) -> LinkSettings {
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,
-        groups: follows_groups(link).then(every_group),
+        groups: instance::groups_of(link),
         is_paused: false,
         tasks: TaskName::ALL.into(),
         configs: ConfigSync::default(),

@@ -37,8 +37,8 @@ use super::World;
 use super::all_links;
 use super::file;
 use super::fold_of;
-use super::follows_groups;
 use super::instance::CONFIG_READ;
+use super::instance::groups_of;
 use super::link_names;
 use super::topic;
 
@@ -110,7 +110,7 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
-            assert_eq!(at.is_some(), follows_groups(&key.0), "{key:?}: {is:?}");
+            assert_eq!(at.is_some(), groups_of(&key.0).is_some(), "{key:?}: {is:?}");
             assert!(at.is_none_or(|at| at >= was.since.0), "{key:?}: {is:?}");
             assert_eq!(was.sealed.len() as i32, was.partitions, "{key:?}: {was:?}");
         }

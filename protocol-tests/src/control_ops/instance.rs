@@ -15,8 +15,11 @@ use isolog::control::journal::WriterTag;
 use isolog::control::machine::Control;
 use isolog::control::machine::Write;
 use isolog::control::order::Ticket;
+use isolog::control::task::groups::GroupFilter;
+use isolog::control::task::groups::GroupSync;
 use isolog::control::task::last::LastSync;
 use isolog::control::topic::Fault;
+use isolog::ids::LinkName;
 use isolog::ids::TimestampMs;
 
 use super::ROWS_MAX;
@@ -27,6 +30,13 @@ use super::flow::Flow;
 
 /// A config of sources, whose value is the time when it was read.
 pub const CONFIG_READ: &str = "max.message.bytes";
+
+/// What links follow of consumer groups: two of them do.
+pub fn groups_of(link: &LinkName) -> Option<GroupSync> {
+    let every =
+        || GroupSync { every_ms: 1_000, filter: GroupFilter::default(), prefix: String::new() };
+    matches!(&*link.0, "dr" | "us").then(every)
+}
 
 /// One instance.
 pub struct Instance {

@@ -1,5 +1,5 @@
-//! What a promote takes over last, between two simulated clusters, with the real driver: the source's
-//! configs before the seals, the offsets of its groups behind them.
+//! What a promote takes over last, between two simulated clusters, with the real driver: configs of
+//! the source before the seals, the offsets of its groups behind them.
 //!
 //! It never waits for real time; what real brokers say of the same is in `real/groups`.
 
@@ -23,8 +23,8 @@ use crate::operated::SECOND;
 use crate::operated::mirror;
 use crate::operated::of_mirror;
 
-/// Nothing is followed again before any of these tests is over: a last turn is asked for, or none is
-/// made.
+/// Nothing is followed again before any of these tests is over: a last turn is asked for, or there
+/// is none.
 const RARELY: &str = "86400000";
 /// Where the topic ends.
 const END: i64 = 20;

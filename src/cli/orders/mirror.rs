@@ -346,8 +346,8 @@ async fn describe(one: &One, output: &Output) -> Result<(), Failure> {
         let [synced, clamped, ahead, left] = ["synced", "clamped", "ahead", "not_synced"]
             .map(|name| field(&groups, name).as_u64().unwrap_or_default());
         say(&format!(
-            "consumer groups when it was stopped: {synced} synced, {clamped} at the end of what was \
-             mirrored, {ahead} further here, {left} not synced\n"
+            "consumer groups when it was stopped: {synced} synced, {clamped} at the end of what \
+             was mirrored, {ahead} further here, {left} not synced\n"
         ))?;
     }
     if output.format == super::Format::Human && text(&mirror, "mirror_status") == "PENDING_STOPPED"

@@ -1,5 +1,5 @@
-//! What the last turn over consumer groups came to, behind the seals of a promote: kept in the row of
-//! the stopped topic.
+//! What the last turn over consumer groups came to, behind the seals of a promote: kept in the row
+//! of the stopped topic.
 //!
 //! It never asks a cluster, and names a few groups only: a row of the journal is a small thing.
 

@@ -1,4 +1,4 @@
-//! Follows the offsets of consumer groups of a commanded link; a last time when a topic is promoted.
+//! Follows the offsets of consumer groups of a commanded link; a last time for a promoted topic.
 //!
 //! It never follows groups of a link that is paused or whose source is away, nor of topics that
 //! are no mirrors any more. A promote waits for its last turn, and never for longer than
@@ -62,7 +62,8 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
                 ctx.tell_task(TaskName::ConsumerOffsetSync, &mut told, errors).await;
             }
             () = lasts.overdue(&ctx) => {
-                tracing::info!(link = %ctx.name, "a turn over consumer groups makes way for a promote");
+                let text = "a turn over consumer groups makes way for a promote";
+                tracing::info!(link = %ctx.name, "{text}");
             }
         }
     }
@@ -116,8 +117,8 @@ impl Lasts {
         }
     }
 
-    /// A turn over all that wait; each is told when it could do everything that ever can be done, or
-    /// has waited for long enough.
+    /// A turn over all that wait; each is told when all was done that ever can be, or when it has
+    /// waited for long enough.
     async fn turn(&mut self, ctx: &Ctx, following: &mut Following) {
         let topics = self.waiting(ctx);
         let each = topics.iter().filter_map(|topic| self.0.get(&topic.mirror));

@@ -74,8 +74,8 @@ fn last_turns(mirror: &MirrorSeen) -> Option<String> {
     if mirror.awaits_configs.is_some() {
         return Some("its configs are compared with the source's once more".to_owned());
     }
-    let text = "the offsets of consumer groups are taken over once more, for a minute at most where \
-                the source or a coordinator does not answer";
+    let text = "the offsets of consumer groups are taken over once more, for a minute at most \
+                where the source or a coordinator does not answer";
     mirror.awaits_groups.then(|| text.to_owned())
 }
 

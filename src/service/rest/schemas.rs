@@ -9,7 +9,9 @@ use serde_json::json;
 /// All shapes, by name.
 pub fn all() -> Value {
     let mut all = Map::new();
-    for (name, shape) in bodies().into_iter().chain(links()).chain(configs()).chain(mirrors()) {
+    for (name, shape) in
+        bodies().into_iter().chain(links()).chain(configs()).chain(parts()).chain(mirrors())
+    {
         all.insert(name.to_owned(), shape);
     }
     for (name, of) in [
@@ -203,6 +205,21 @@ fn configs() -> Shapes {
     )]
 }
 
+/// Of what is shown of mirror topics.
+fn parts() -> Shapes {
+    vec![(
+        "ConsumerGroups",
+        object(vec![
+            ("*time_ms", number()),
+            ("*synced", number()),
+            ("*clamped", number()),
+            ("*ahead", number()),
+            ("*not_synced", number()),
+            ("*not_synced_first", many(json!({"type": "object"}))),
+        ]),
+    )]
+}
+
 fn mirrors() -> Shapes {
     let status = json!({"type": "string", "enum": super::reads::statuses()});
     let code = json!({"type": "integer", "nullable": true});
@@ -213,17 +230,6 @@ fn mirrors() -> Shapes {
                 ("*partition", number()),
                 ("*lag", number()),
                 ("*last_source_fetch_offset", number()),
-            ]),
-        ),
-        (
-            "ConsumerGroups",
-            object(vec![
-                ("*time_ms", number()),
-                ("*synced", number()),
-                ("*clamped", number()),
-                ("*ahead", number()),
-                ("*not_synced", number()),
-                ("*not_synced_first", many(json!({"type": "object"}))),
             ]),
         ),
         (
