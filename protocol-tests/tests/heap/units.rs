@@ -3,7 +3,11 @@
 //! It never counts what the codecs' C libraries hold: windows, a few MiB.
 
 use bytes::Bytes;
+use isolog::flow::probe::judge::Original;
+use isolog::flow::probe::judge::Verdict;
+use isolog::flow::probe::judge::judge;
 use isolog::ids::Offset;
+use isolog::ids::ProducerId;
 use isolog::wire::batch::BatchView;
 use isolog::wire::codec::Codec;
 use isolog::wire::codec::compress;
@@ -75,6 +79,30 @@ fn a_unit_that_unpacks_to_a_thousand_times_its_size_is_not_held() {
         let packed = [batch.len(), copy.len()];
         assert!(packed[1] < 2 * packed[0], "{codec}: packed again, {packed:?}");
         assert!(entries(&[batch]) == entries(std::slice::from_ref(copy)), "{codec}: the record");
+    }
+}
+
+/// H1: before the first append, and after each restart, what both sides hold is compared.
+#[test]
+fn a_unit_that_unpacks_to_a_thousand_times_its_size_is_not_held_to_be_compared() {
+    let _alone = alone();
+    let zeros = |last: u8| {
+        let mut value = vec![0; 64 * MIB];
+        value.push(last);
+        let record = Record { value: Some(value.into()), ..Record::new("key", "") };
+        stamped(Codec::Gzip, vec![record])
+    };
+    let (one, other) = (zeros(0), zeros(1));
+    let (copy, _) = made(&one, &bounds(None));
+    let [Run::Batch(copy)] = &copy[..] else { panic!("{copy:?}") };
+    for (batch, verdict) in [(one, Verdict::Equal), (other, Verdict::Unlike)] {
+        let before = HEAP.current_usage();
+        HEAP.reset_peak_usage();
+        let original = Original { batches: vec![batch] };
+        assert_eq!(judge(&original, copy, ProducerId(7)), verdict);
+        let took = HEAP.peak_usage().saturating_sub(before);
+        println!("{verdict:?}: {took} bytes of heap");
+        assert!(took <= BESIDES, "{took} bytes of heap, at most {BESIDES}");
     }
 }
 

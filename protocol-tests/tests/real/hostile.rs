@@ -434,21 +434,23 @@ fn wait_unpacked(isolog: &Isolog, name: &str) {
     assert!(bombs > 0 && halted == 0, "{bombs} bombs, {halted} partitions halted");
 }
 
-/// At any moment, with all of it going on: it is told to stop, and ends.
-fn stop_now_and_then(isolog: &mut Isolog, stops: u64) -> Times {
-    let times = Times::default();
+/// At any moment, with all of it going on: it is told to stop, and ends. Also says what was
+/// resident at most.
+fn stop_now_and_then(isolog: &mut Isolog, stops: u64) -> (Times, u64) {
+    let (times, mut bytes) = (Times::default(), 0);
     for stop in 0..=stops {
         if stop > 0 {
             isolog.start_again().unwrap();
             isolog.wait_for("it serves", 60, |isolog| partitions(isolog, "dr").map(drop));
             sleep(Duration::from_millis(400 * stop % 3_000)); // any moment is right
         }
+        bytes = bytes.max(most_bytes(isolog.pid().unwrap()));
         let start = Instant::now();
         let status = isolog.term(Duration::from_secs(STOP_SECONDS_MAX)).unwrap();
         times.note(u64::try_from(start.elapsed().as_millis()).unwrap());
         assert_eq!(status.code(), Some(0), "{status}");
     }
-    times
+    (times, bytes)
 }
 
 fn lag_ms(isolog: &Isolog) -> u64 {
@@ -548,9 +550,9 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     if parts.contains(&Part::Bombs) {
         wait_unpacked(&isolog, "bombs");
     }
-    let (bytes, bound) = (most_bytes(isolog.pid().unwrap()), size.resident_bytes_max());
     looks.end(); // from here on nobody need answer; the attacks go on over the end
-    let stops = stop_now_and_then(&mut isolog, size.stops);
+    let (stops, bytes) = stop_now_and_then(&mut isolog, size.stops);
+    let bound = size.resident_bytes_max();
     until.end();
     let rate = loaded.records as f64 / loaded.seconds;
     println!("hostile: {} records, {rate:.0} a second", loaded.records);

@@ -9,10 +9,23 @@ use crate::ids::ProducerId;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::codec::Codec;
+use crate::wire::codec::CodecError;
 use crate::wire::filler::kind_of;
-use crate::wire::record::NewRecord;
 use crate::wire::reframe::Bounds;
-use crate::wire::reframe::unpack::Unpacked;
+use crate::wire::reframe::ReframeError;
+use crate::wire::reframe::See;
+use crate::wire::reframe::UNPACKED_BYTES_MAX;
+use crate::wire::reframe::see;
+
+/// How a batch is unpacked to be compared: some producers pack all of it as one block of snappy.
+const BOUNDS: Bounds = Bounds {
+    unpacked_bytes_max: UNPACKED_BYTES_MAX,
+    held_bytes_max: 32 << 20,
+    batch_bytes_max: None,
+};
+/// How many records of a batch are compared at most: one with more is taken for one that cannot be
+/// read. A mark takes 24 bytes.
+const MARKS_MAX: usize = 1 << 19;
 
 /// What came of a comparison.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -60,10 +73,12 @@ pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdi
     if kind_of(copy).is_some() || ours.is_repeats() {
         return judge_filler(original, copy, absent);
     }
-    let mut verdict = absent;
+    let (mut verdict, mut found) = (absent, 0);
     for batch in &original.batches {
         let is_open = is_ours && ours.may_be_repeat();
-        match compare(batch, &ours) {
+        let Some(theirs) = Opened::new(batch) else { continue };
+        found += ours.count_within(&theirs);
+        match compare(&theirs, &ours) {
             Verdict::Incomparable => {}
             // Where a transaction was aborted, its records are not what should be there.
             Verdict::Unlike if is_open && batch.attributes().has(Attributes::TRANSACTIONAL) => {}
@@ -71,11 +86,8 @@ pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdi
             Verdict::Equal => verdict = Verdict::Equal,
         }
     }
-    let counted = ours.each().count();
-    let found = original.batches.iter().filter_map(Opened::new);
-    let found: usize = found.map(|one| one.each().filter(|(at, _)| ours.holds(*at)).count()).sum();
     // Of somebody else's batch every record must be the source's.
-    if !is_ours && counted != found { Verdict::Unlike } else { verdict }
+    if !is_ours && ours.marks.len() != found { Verdict::Unlike } else { verdict }
 }
 
 fn is_same(original: &BatchView, copy: &BatchView) -> bool {
@@ -95,23 +107,22 @@ fn judge_filler(original: &Original, copy: &BatchView, absent: Verdict) -> Verdi
     let span = copy.base_offset()..copy.next_offset();
     for batch in seen {
         let Some(opened) = Opened::new(batch) else { continue };
-        if opened.each().any(|(at, _)| span.contains(&at)) {
+        if opened.marks.iter().any(|(at, _)| span.contains(at)) {
             return Verdict::Unlike;
         }
     }
     absent
 }
 
-fn compare(original: &BatchView, ours: &Opened<'_>) -> Verdict {
-    if original.attributes().has(Attributes::CONTROL) {
+fn compare(theirs: &Opened<'_>, ours: &Opened<'_>) -> Verdict {
+    if theirs.batch.attributes().has(Attributes::CONTROL) {
         return Verdict::Incomparable;
     }
-    let Some(theirs) = Opened::new(original) else { return Verdict::Incomparable };
-    let mut left = ours.each().peekable();
+    let mut left = ours.marks.iter().peekable();
     let mut verdict = Verdict::Incomparable;
-    for (at, record) in theirs.each() {
-        while left.next_if(|(ours, _)| *ours < at).is_some() {}
-        let Some((_, copied)) = left.next_if(|(ours, _)| *ours == at) else { continue };
+    for (at, record) in &theirs.marks {
+        while left.next_if(|(ours, _)| ours < at).is_some() {}
+        let Some((_, copied)) = left.next_if(|(ours, _)| ours == at) else { continue };
         if record != copied {
             return Verdict::Unlike;
         }
@@ -120,39 +131,91 @@ fn compare(original: &BatchView, ours: &Opened<'_>) -> Verdict {
     verdict
 }
 
-/// A batch whose records can be read.
+/// What a record says, in 16 bytes: two that differ are never met by chance, nor to be made.
+type Mark = [u8; 16];
+
+/// A batch whose records can be read: a mark of each that readers see, up to the first that cannot
+/// be read. What it is unpacked to is never held: that may be a thousand times its size.
 struct Opened<'a> {
     batch: &'a BatchView,
-    unpacked: Unpacked,
+    codec: Codec,
+    marks: Vec<(Offset, Mark)>,
 }
 
 impl Opened<'_> {
     fn new(batch: &BatchView) -> Option<Opened<'_>> {
-        let unpacked = Unpacked::of_batch(batch, &Bounds::default()).ok()?;
-        Some(Opened { batch, unpacked })
-    }
-
-    /// Records that readers see, with their offsets, up to the first that cannot be read.
-    fn each(&self) -> impl Iterator<Item = (Offset, NewRecord<'_>)> {
-        let entries = self.unpacked.entries().into_iter().flatten().map_while(Result::ok);
-        entries.filter_map(|entry| Some((entry.offset?, entry.record)))
+        let codec = Codec::of(batch.attributes()).ok()?;
+        let mut marking = Marking::default();
+        match see(batch, &BOUNDS, &mut marking) {
+            Ok(()) | Err(ReframeError::Malformed(_)) => {}
+            Err(_) => return None,
+        }
+        Some(Opened { batch, codec, marks: marking.marks })
     }
 
     fn holds(&self, at: Offset) -> bool {
         self.batch.base_offset() <= at && at < self.batch.next_offset()
     }
 
+    /// How many of another batch's records stand within this one's offsets.
+    fn count_within(&self, other: &Opened<'_>) -> usize {
+        other.marks.iter().filter(|(at, _)| self.holds(*at)).count()
+    }
+
     /// A gap of one offset is filled with a single record of that codec.
     fn may_be_repeat(&self) -> bool {
-        self.unpacked.codec() == Codec::Zstd && self.batch.count() == 1
+        self.codec == Codec::Zstd && self.batch.count() == 1
     }
 
     /// One record again and again, as gaps of compacted topics are filled from 2^31 - 1 on.
     fn is_repeats(&self) -> bool {
-        let mut each = self.each().map(|(_, record)| record);
-        let Some(first) = each.next() else { return false };
-        let is_packed = self.unpacked.codec() == Codec::Zstd && self.batch.count() > 1;
-        is_packed && each.all(|record| record == first)
+        let Some((_, first)) = self.marks.first() else { return false };
+        let is_packed = self.codec == Codec::Zstd && self.batch.count() > 1;
+        is_packed && self.marks.iter().all(|(_, mark)| mark == first)
+    }
+}
+
+/// Makes marks of the records that readers see.
+#[derive(Default)]
+struct Marking {
+    marks: Vec<(Offset, Mark)>,
+    /// Where the record stands that is shown now, and how many bytes of it are to come.
+    open: Option<(Offset, usize)>,
+    hash: blake3::Hasher,
+}
+
+impl Marking {
+    fn end(&mut self) {
+        if let Some((at, _)) = self.open.take_if(|(_, left)| *left == 0) {
+            let mut mark = Mark::default();
+            self.hash.finalize_xof().fill(&mut mark);
+            self.marks.push((at, mark));
+        }
+    }
+}
+
+impl See for Marking {
+    fn begin(
+        &mut self,
+        offset: Option<Offset>,
+        timestamp_ms: i64,
+        tail_bytes: usize,
+    ) -> Result<(), ReframeError> {
+        if self.marks.len() >= MARKS_MAX {
+            return Err(CodecError::TooLarge { codec: Codec::None, max: MARKS_MAX }.into());
+        }
+        self.open = offset.map(|at| (at, tail_bytes));
+        self.hash.reset();
+        self.hash.update(&timestamp_ms.to_be_bytes());
+        self.end();
+        Ok(())
+    }
+
+    fn tail(&mut self, bytes: &[u8]) {
+        let Some((_, left)) = &mut self.open else { return };
+        *left = left.saturating_sub(bytes.len());
+        self.hash.update(bytes);
+        self.end();
     }
 }
 

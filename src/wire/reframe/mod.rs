@@ -233,6 +233,51 @@ impl Take for Placed<'_, '_> {
     }
 }
 
+/// Who looks at the records of a batch one after the other.
+pub trait See {
+    /// A record begins: where it stands (`None` where no reader gets it), its time, and how many
+    /// bytes of key, value and headers follow.
+    fn begin(
+        &mut self,
+        offset: Option<Offset>,
+        timestamp_ms: i64,
+        tail_bytes: usize,
+    ) -> Result<(), ReframeError>;
+
+    /// More of them, as they stand there.
+    fn tail(&mut self, bytes: &[u8]);
+}
+
+/// Shows `see` every record of a batch while it is unpacked; nothing of it is held. What was shown
+/// before an error is as right as it is without one, but for a record that was not shown whole.
+pub fn see(batch: &BatchView, bounds: &Bounds, see: &mut impl See) -> Result<(), ReframeError> {
+    crc::check(batch)?;
+    let codec = Codec::of(batch.attributes())?;
+    walk(batch, codec, bounds, &mut Seeing { batch, see })
+}
+
+struct Seeing<'a, S> {
+    batch: &'a BatchView,
+    see: &'a mut S,
+}
+
+impl<S: See> Take for Seeing<'_, S> {
+    fn begin(
+        &mut self,
+        delta: i32,
+        time_delta: i64,
+        tail_bytes: usize,
+    ) -> Result<(), ReframeError> {
+        let (offset, timestamp_ms) = place(self.batch, delta, time_delta)?;
+        self.see.begin(offset, timestamp_ms, tail_bytes)
+    }
+
+    fn tail(&mut self, bytes: &[u8]) -> Result<(), ReframeError> {
+        self.see.tail(bytes);
+        Ok(())
+    }
+}
+
 /// The first record of `batch` that readers see: its time, and what stands behind its deltas, for
 /// `record::take_tail`.
 pub fn first_record(
