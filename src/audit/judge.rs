@@ -184,7 +184,7 @@ fn counts(facts: &TopicFacts, findings: &mut Vec<Finding>) {
         Some(theirs) if theirs > ours => findings.push(Finding::note(format!(
             "the destination has {theirs} partitions, the source {ours}: what both have is \
              copied; producers that come to the destination would use all {theirs}: grow the \
-             source, or delete the topic at the destination to begin it anew"
+             source, or begin the copy anew (docs/OPERATING.md)"
         ))),
         Some(theirs) if theirs < ours => {
             let text = format!("the destination is grown from {theirs} to {ours} partitions");
@@ -221,8 +221,8 @@ fn ends(facts: &PartitionFacts, policy: Policy, findings: &mut Vec<Finding>) {
     }
     if let Some(at) = facts.differs_at {
         findings.push(Finding::impossible(format!(
-            "partition {id}: the destination holds something else from offset {at} on: delete the \
-             mirror topic to begin anew"
+            "partition {id}: the destination holds something else from offset {at} on: \
+             begin the copy anew (docs/OPERATING.md)"
         )));
     }
 }

@@ -7,29 +7,51 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Why a text is not taken: the line that the fault is in, counted from 1.
+/// Why a text is not taken.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// The first line of the property.
-    pub line: usize,
+pub enum Broken {
+    /// An escape that is none, in the property that begins in that line, counted from 1.
+    Escape(usize),
+    /// A byte order mark of that encoding. Java takes it for letters of the first name, and so
+    /// passes that property over: were it `security.protocol`, it would speak in the open.
+    Mark(&'static str),
 }
 
 impl Broken {
     /// What is wrong with that file.
     pub fn words(self, path: &Path) -> String {
-        let (path, line) = (path.display(), self.line);
-        format!("{path} is not a .properties file (line {line}): a \\u needs four hex digits")
+        let path = path.display();
+        match self {
+            Broken::Escape(line) => format!(
+                "{path} is not a .properties file (line {line}): a \\u needs four hex digits"
+            ),
+            Broken::Mark(encoding) => format!(
+                "{path} begins with a byte order mark of {encoding}, which Kafka's clients take \
+                 for a part of the first property's name: save it as plain ASCII or Latin-1, \
+                 without a mark"
+            ),
+        }
     }
 }
 
+/// What editors write in front of a text, as bytes.
+const MARKS: [(&[u8], &str); 3] =
+    [(b"\xef\xbb\xbf", "UTF-8"), (b"\xfe\xff", "UTF-16"), (b"\xff\xfe", "UTF-16")];
+
 /// Bytes as `Properties.load(InputStream)` has them, so as a Kafka client reads its file: Latin-1.
 pub fn of_bytes(bytes: &[u8]) -> Result<BTreeMap<String, String>, Broken> {
-    read(bytes.iter().map(|byte| u16::from(*byte)))
+    match MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)) {
+        Some((_, encoding)) => Err(Broken::Mark(encoding)),
+        None => read(bytes.iter().map(|byte| u16::from(*byte))),
+    }
 }
 
 /// Text as `Properties.load(Reader)` has it, so as Kafka's `FileConfigProvider` reads its file.
 pub fn of_text(text: &str) -> Result<BTreeMap<String, String>, Broken> {
-    read(text.encode_utf16())
+    match text.starts_with('\u{feff}') {
+        true => Err(Broken::Mark("UTF-8")),
+        false => read(text.encode_utf16()),
+    }
 }
 
 /// A key that stands twice keeps its last value.
@@ -38,7 +60,7 @@ fn read(units: impl Iterator<Item = u16>) -> Result<BTreeMap<String, String>, Br
     let mut all = BTreeMap::new();
     while let Some((line, text)) = lines.next() {
         let (key, value) = split(&text);
-        let converted = |part| convert(part).ok_or(Broken { line });
+        let converted = |part| convert(part).ok_or(Broken::Escape(line));
         all.insert(converted(key)?, converted(value)?);
     }
     Ok(all)
@@ -203,10 +225,24 @@ mod tests {
         assert_eq!(read["a"], "\u{80}\u{fc}");
     }
 
+    /// A name that nobody sees is in front of `security.protocol`: it would be passed over.
+    #[test]
+    fn a_byte_order_mark_is_refused() {
+        let text = "\u{feff}security.protocol=SSL\n";
+        let utf_16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(of_bytes(text.as_bytes()), Err(Broken::Mark("UTF-8")));
+        assert_eq!(of_bytes(&utf_16), Err(Broken::Mark("UTF-16")));
+        assert_eq!(of_bytes(&wide), Err(Broken::Mark("UTF-16")));
+        assert_eq!(of_text(text), Err(Broken::Mark("UTF-8")));
+        let words = Broken::Mark("UTF-8").words(Path::new("a.properties"));
+        assert!(words.contains("a.properties begins with a byte order mark of UTF-8"), "{words}");
+    }
+
     #[test]
     fn what_java_refuses_is_refused_with_its_line() {
         for text in ["\n\na=\\u12", "#\n#\nb=\\\n\\uhunter2", "\n\na=\\uD83D"] {
-            assert_eq!(of_text(text), Err(Broken { line: 3 }), "{text}");
+            assert_eq!(of_text(text), Err(Broken::Escape(3)), "{text}");
         }
     }
 }

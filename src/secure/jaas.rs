@@ -46,6 +46,9 @@ impl Jaas {
         }
         let mut words = Words::of(line);
         let class = words.next()?.text().ok_or("it must begin with the class of a login module")?;
+        if class.contains(' ') {
+            return Err(IN_QUOTES);
+        }
         let module = class.rsplit('.').next().unwrap_or_default().to_owned();
         let flag = match words.next()? {
             Word::Sign('{') => return Err(WHOLE_FILE),
@@ -81,6 +84,8 @@ impl Jaas {
 
 const WHOLE_FILE: Why = "this is a whole JAAS file (NAME { … };): write only what stands between \
                          its braces";
+const IN_QUOTES: Why = "it stands in quotes as a whole: take these away, a .properties file needs \
+                        none";
 const OPTION: Why = "an option is name=\"value\"";
 
 enum Word {
@@ -288,6 +293,7 @@ mod tests {
         for (line, part) in [
             ("", "class of a login module"),
             ("x.PlainLoginModule", "required"),
+            ("'x.PlainLoginModule required password=\"hunter2\";'", "in quotes as a whole"),
             ("KafkaClient { x.PlainLoginModule required p=\"hunter2\"; };", "between its braces"),
             ("x.PlainLoginModule required password=\"hunter2\"", "semicolon"),
             ("x.PlainLoginModule required password=\"hunter2;", "not closed"),

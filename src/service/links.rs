@@ -107,7 +107,7 @@ impl Sight for All {
 
 fn words(state: &LinkState) -> (&'static str, String) {
     match state {
-        LinkState::Connecting => ("Connecting", String::new()),
+        LinkState::Connecting => ("Connecting", "it has not reached both clusters yet".to_owned()),
         LinkState::Active => ("Active", String::new()),
         LinkState::Paused => ("Paused", "cluster.link.paused is true".to_owned()),
         LinkState::Unavailable(why) => ("Unavailable", why.clone()),

@@ -98,7 +98,8 @@ impl Desk<'_> {
     }
 
     fn means(&self) -> Result<Means, Wrong> {
-        let missing = "is missing: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
+        let missing = "is missing, which is Kerberos (GSSAPI) to Kafka's clients; that comes with \
+                       a later release: write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
         let mechanism = self.text("sasl.mechanism").ok_or(("sasl.mechanism", missing.into()))?;
         let jaas = match self.any("sasl.jaas.config") {
             None => None,

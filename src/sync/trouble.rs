@@ -106,7 +106,7 @@ pub(super) fn surplus(name: &TopicName, ours: usize, theirs: usize) -> Trouble {
     let text = format!(
         "the destination has {theirs} partitions of it, the source {ours}: those that both have \
          are copied; producers that come to the destination would use all {theirs}: grow the \
-         source, or delete the topic at the destination to begin it anew"
+         source, or begin the copy anew (docs/OPERATING.md)"
     );
     Trouble::new(name, Kind::Surplus, text)
 }

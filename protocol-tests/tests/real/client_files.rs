@@ -83,6 +83,12 @@ const FILES: &[Case] = &[
     case("surrogates", lines!["client.id=\\uD83D\\uDE00"], Taken, ""),
     case("broken-escape", lines!["client.id=\\u12"], Refused("properties.file", "(line 2)"), ""),
     case(
+        "byte-order-mark",
+        b"\xef\xbb\xbfsecurity.protocol=SSL\nbootstrap.servers=a.example.com:1\n",
+        Refused("properties.file", "byte order mark of UTF-8"),
+        "Java takes the mark for a part of the first name, passes it over, and speaks in the open",
+    ),
+    case(
         "password-in-utf-8",
         b"bootstrap.servers=a.example.com:1\nsecurity.protocol=SASL_PLAINTEXT\n\
           sasl.mechanism=PLAIN\n\
@@ -327,6 +333,13 @@ const LINES: &[(&str, &str)] = &[
         concat!(
             "org.apache.kafka.common.security.plain.PlainLoginModule ",
             r#"needed username="u" password="p";"#
+        ),
+        "",
+    ),
+    (
+        concat!(
+            r#"'org.apache.kafka.common.security.plain.PlainLoginModule "#,
+            r#"required username="u" password="p";'"#
         ),
         "",
     ),

@@ -225,6 +225,7 @@ mod tests {
     use crate::ids::TimestampMs;
     use crate::wire::filler::Kind;
     use crate::wire::filler::filler;
+    use crate::wire::record::NewRecord;
     use crate::wire::record::plain_batch;
     use crate::wire::rewrite::Writer;
     use crate::wire::rewrite::rewrite;
