@@ -39,6 +39,8 @@ fn view(
         age_ms,
         error_code,
         reason,
+        is_active_at_source: told.is_active_at_source,
+        topics: told.stands.keys().map(|tp| tp.topic.to_string()).collect(),
         offsets: match is_whole {
             true => told.stands.iter().map(offset).collect(),
             false => Vec::new(),

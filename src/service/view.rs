@@ -3,6 +3,7 @@
 //! It never computes: who implements `Sight` fills the views.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub struct PartitionView {
     pub reason_code: String,
     /// The offset up to which the source can be mirrored.
     pub source_end: Option<u64>,
+    /// When it said so, in ms since 1970.
+    #[serde(skip)]
+    pub source_seen_ms: Option<i64>,
     /// The next offset to be written at the destination.
     pub destination_end: Option<u64>,
     /// The offset up to which consumers at the destination can read.
@@ -97,6 +101,7 @@ impl PartitionView {
             reason,
             reason_code: code.to_owned(),
             source_end: number(snapshot.source_end),
+            source_seen_ms: snapshot.source_seen.map(|at| at.0),
             destination_end: number(snapshot.destination_end),
             destination_hwm: number(snapshot.destination_hwm),
             lag_records: snapshot.lag_records,
@@ -221,6 +226,12 @@ pub struct GroupView {
     pub error_code: String,
     /// What is wrong, and what to do.
     pub reason: String,
+    /// It had members at the source then.
+    #[serde(default)]
+    pub is_active_at_source: bool,
+    /// The mirror topics of its offsets.
+    #[serde(skip)]
+    pub topics: BTreeSet<String>,
     /// By partition, where one group was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<OffsetView>,

@@ -26,6 +26,7 @@ use super::mirror::altered;
 use super::mirror::field;
 use super::mirror::link_of;
 use super::mirror::mirrors;
+use super::output::Column;
 use super::output::Rows;
 use super::plain;
 use super::text;
@@ -49,6 +50,14 @@ const PENDING: &str = "PENDING_STOPPED";
 const ALL: &str = ".*";
 const PROMOTE: &str = ":promote";
 const LIST: &str = "isolog mirror list";
+/// What a dry run shows beside.
+const CHECKS: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Check", "check"),
+    ("Is So", "ok"),
+    ("Found", "text"),
+    ("What To Do", "cure"),
+];
 
 #[derive(clap::Args)]
 pub(super) struct Stop {
@@ -141,6 +150,9 @@ impl Stop {
             items(answer).into_iter().partition(is_taken);
         if !self.wait || refused > 0 {
             say(&rows.draw(self.output.format))?;
+        }
+        if self.dry_run && self.output.format == Format::Human {
+            say(&checks(answer))?;
         }
         if self.wait && !taken.is_empty() {
             let ordered = taken.iter().map(|one| (text(one, "mirror_topic_name"), Watched::TAKEN));
@@ -288,6 +300,26 @@ impl Stop {
     }
 }
 
+/// The list of what should be known before, of each topic; of many topics what is not well alone.
+fn checks(answer: &Value) -> String {
+    let topics = items(answer);
+    let (mut rows, mut fine) = (Rows::new(CHECKS), 0);
+    for topic in &topics {
+        for check in field(topic, "checks").as_array().into_iter().flatten() {
+            let is_ok = field(check, "ok") == json!(true);
+            fine += usize::from(is_ok);
+            if !is_ok || topics.len() <= NAMED_MAX {
+                let word = if is_ok { "yes" } else { "NO" };
+                let cells = ["check", "text", "cure"].map(|name| field(check, name));
+                let [name, text, cure] = cells;
+                rows.push(vec![field(topic, "mirror_topic_name"), name, json!(word), text, cure]);
+            }
+        }
+    }
+    let table = rows.draw(Format::Human);
+    if topics.len() <= NAMED_MAX { table } else { format!("{table}{fine} others are well.\n") }
+}
+
 /// An order that was given.
 struct Order<'a> {
     remote: &'a Remote,
@@ -390,4 +422,26 @@ fn not_yet(link: &str, seen: &[Value], ordered: &BTreeMap<String, Watched>) -> F
     }
     told.push_str(&format!("Next: isolog mirror describe TOPIC --link {link}"));
     Failure::NotYet(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_topics_only_what_is_not_well_is_listed() {
+        let answer = |topics: usize| {
+            let checks = json!([
+                {"check": "lag is 0", "ok": true, "text": "0 records", "cure": ""},
+                {"check": "rights", "ok": false, "text": "one is missing", "cure": "grant it"},
+            ]);
+            let one = |n: usize| json!({"mirror_topic_name": format!("t{n}"), "checks": checks});
+            json!({"data": (0..topics).map(one).collect::<Vec<_>>()})
+        };
+        let few = checks(&answer(2));
+        assert!(few.contains("yes") && few.contains("one is missing") && few.contains("grant it"));
+        let many = checks(&answer(NAMED_MAX + 1));
+        assert!(!many.contains("yes") && many.ends_with("11 others are well.\n"), "{many}");
+        assert_eq!(many.matches("NO").count(), NAMED_MAX + 1, "{many}");
+    }
 }

@@ -188,7 +188,7 @@ impl Place {
     ) -> Value {
         let of = |(name, result, mirror): &(String, Result<(), Problem>, Option<MirrorShown>)| {
             let problem = result.as_ref().err();
-            json!({
+            let mut shown = json!({
                 "kind": "KafkaAlterMirrorStatusData",
                 "metadata": {
                     "self": format!("{}/mirrors/{}", self.link_url(link), escaped(name)),
@@ -199,7 +199,13 @@ impl Place {
                 "mirror_lags": mirror.as_ref().map(|mirror| &mirror.lags[..]).unwrap_or_default(),
                 "messages_truncated": null,
                 "partition_level_truncation_data": [],
-            })
+            });
+            let checks = mirror.as_ref().map(|mirror| &mirror.checks);
+            let checks = checks.filter(|checks| !checks.is_empty());
+            if let (Some(object), Some(checks)) = (shown.as_object_mut(), checks) {
+                object.insert("checks".to_owned(), json!(checks));
+            }
+            shown
         };
         let data = outcomes.iter().map(of).collect();
         let url = format!("{}/mirrors:{verb}", self.link_url(link));

@@ -2,6 +2,8 @@
 //!
 //! It never swaps the roles of two clusters: this version of isolog cannot, and says so.
 
+pub(super) mod checklist;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::control::start::StartSpec;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::ids::LinkName;
+use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::link::registry::Seen;
 
@@ -155,10 +158,21 @@ pub(super) async fn alter(
     }
     let results = results(names, &done, &link);
     noted.topics = results.iter().map(|(name, result)| (name.clone(), refusal(result))).collect();
+    // what is to be known before a stop is asked for with a dry order
+    let checked = match verb {
+        MirrorVerb::Stop { how, .. } if is_dry => Some(how),
+        _ => None,
+    };
     let text = api.aside(move |api| {
         let all = api.everything();
+        let groups = checked.map_or_else(Vec::new, |_| api.sight.groups(None));
+        let groups: Vec<_> = groups.into_iter().filter(|one| *one.link == *link.0).collect();
+        let now = TimestampMs(i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX));
         let shown = results.into_iter().map(|(name, result)| {
-            let mirror = all.mirror(&link.0, &name);
+            let mirror = match checked {
+                Some(how) => all.checked((&link.0, &name), how, &groups, now),
+                None => all.mirror(&link.0, &name),
+            };
             (name, result, mirror)
         });
         text_of(&place.altered(&link.0, word, &shown.collect::<Vec<_>>()))
@@ -207,9 +221,12 @@ fn deadline_ms(asked: &Asked) -> Result<Option<i64>, Problem> {
         let text = format!("timeout_ms of the query must be 1 to {TIMEOUT_MS_MAX}.");
         return Err(Problem::malformed(text));
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = since.saturating_add(Duration::from_millis(timeout)).as_millis();
+    let at = since_1970().saturating_add(Duration::from_millis(timeout)).as_millis();
     Ok(i64::try_from(at).ok())
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What this version cannot do is refused whole, after all that is wrong with the request.

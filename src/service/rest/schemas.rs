@@ -251,6 +251,10 @@ fn mirrors() -> Shapes {
             ]),
         ),
         (
+            "Check",
+            object(vec![("*check", text()), ("*ok", flag()), ("*text", text()), ("*cure", text())]),
+        ),
+        (
             "KafkaAlterMirrorStatusData",
             object(vec![
                 ("*kind", kind("KafkaAlterMirrorStatusData")),
@@ -261,6 +265,7 @@ fn mirrors() -> Shapes {
                 ("*mirror_lags", many(of("MirrorLag"))),
                 ("*messages_truncated", json!({"type": "integer", "nullable": true})),
                 ("*partition_level_truncation_data", many(json!({"type": "object"}))),
+                ("checks", many(of("Check"))),
             ]),
         ),
         (

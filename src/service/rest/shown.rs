@@ -12,10 +12,13 @@ use crate::control::row::LinkMode;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
 use crate::control::task::last::LastSync;
+use crate::control::topic::How;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
+use crate::ids::TopicName;
 use crate::link::registry::Counts;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
@@ -24,6 +27,10 @@ use crate::link::registry::TaskSeen;
 use crate::service::links::declared_status;
 use crate::service::rest::Declared;
 use crate::service::rest::blockers;
+use crate::service::rest::mirrors::checklist;
+use crate::service::rest::mirrors::checklist::Line;
+use crate::service::rest::mirrors::checklist::Sights;
+use crate::service::view::GroupView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 
@@ -86,6 +93,8 @@ pub struct MirrorShown {
     pub lags: Vec<Lag>,
     /// What a stop waits for.
     pub blockers: Vec<String>,
+    /// What a person should know before it is stopped, where that was asked.
+    pub checks: Vec<Line>,
     /// How consumer groups stood when it was promoted.
     pub groups: Option<LastSync>,
     /// `replication.factor`, where it was said.
@@ -147,13 +156,33 @@ impl Everything {
 
     /// One mirror topic.
     pub fn mirror(&self, link: &str, topic: &str) -> Option<MirrorShown> {
-        let key = (LinkName(link.into()), crate::ids::TopicName::new(topic)?);
+        let key = (LinkName(link.into()), TopicName::new(topic)?);
         if let Some(mirror) = self.seen.mirrors.get(&key) {
             return Some(self.commanded_mirror(link, topic, mirror));
         }
         let declared = self.declared().find(|one| one.name == link)?;
         let own = self.of_topic(link, topic);
         (!own.is_empty()).then(|| declares_mirror(declared, own))
+    }
+
+    /// One mirror topic with what should be known of it before it is stopped.
+    pub fn checked(
+        &self,
+        (link, topic): (&str, &str),
+        how: How,
+        groups: &[GroupView],
+        now: TimestampMs,
+    ) -> Option<MirrorShown> {
+        let mut shown = self.mirror(link, topic)?;
+        let key = (LinkName(link.into()), TopicName::new(topic)?);
+        if let (Some(link), Some(mirror)) =
+            (self.seen.links.get(&key.0), self.seen.mirrors.get(&key))
+        {
+            let partitions = self.of_topic(&key.0.0, topic);
+            let sights = Sights { how, link, mirror, topic, partitions, groups, now };
+            shown.checks = checklist::of(&sights);
+        }
+        Some(shown)
     }
 
     fn commanded(&self, name: &LinkName, link: &LinkSeen) -> LinkShown {
@@ -195,6 +224,8 @@ impl Everything {
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers,
+            blockers,
+            checks: Vec::new(),
             groups: row.last_sync.as_deref().cloned(),
             replicas: row.replicas,
         }
@@ -357,6 +388,7 @@ fn declares_mirror(link: &LinkView, topic: &[PartitionView]) -> MirrorShown {
         since_ms: since(link, &mirror_name, halted.is_some()),
         lags: topic.iter().map(lag_of).collect(),
         blockers: Vec::new(),
+        checks: Vec::new(),
         groups: None,
         replicas: None,
     }

@@ -101,7 +101,7 @@ mod tests {
     fn told(rows: &[(TopicPartition, Stand)], fault: Option<&str>) -> GroupTold {
         let fault = fault.map(|code| Fault { code: code.into(), text: "why".into() });
         let stands = rows.iter().cloned().collect();
-        GroupTold { source: GroupName::new("x"), stands, fault }
+        GroupTold { source: GroupName::new("x"), stands, fault, is_active_at_source: false }
     }
 
     fn topic() -> MirrorTopic {

@@ -114,6 +114,8 @@ pub struct GroupTold {
     pub stands: BTreeMap<TopicPartition, Stand>,
     /// Why some of them, or all, are not what they are to be.
     pub fault: Option<Fault>,
+    /// It has members at the source.
+    pub is_active_at_source: bool,
 }
 
 /// Follows the groups of one link; what it remembers is gone with the process.
@@ -121,6 +123,8 @@ pub struct GroupTold {
 pub struct Follower {
     /// What our turns have left, by the group's name at the source.
     puts: BTreeMap<GroupName, Puts>,
+    /// Groups that had members at the source when they were listed last.
+    active: BTreeSet<GroupName>,
     /// When the destination was asked how long it keeps offsets, and what that makes of it in ms.
     repeat: Option<(Instant, i64)>,
 }
@@ -224,6 +228,8 @@ impl Follower {
             let fault = too_many("groups", groups.len(), GROUPS_MAX);
             turn.errors.push((FILTERS.to_owned(), fault));
         }
+        let active = groups.iter().filter(|(_, (_, one))| one.is_active);
+        self.active = active.map(|(name, _)| name.clone()).collect();
         let listed = groups.into_iter().take(GROUPS_MAX);
         let mut coordinators: BTreeMap<GroupName, BrokerId> =
             listed.map(|(name, (broker, _))| (name, broker)).collect();
@@ -310,7 +316,9 @@ impl Follower {
         );
         let first = faults.first().cloned();
         turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
-        turn.told.insert(there, GroupTold { source: name.clone(), stands, fault: first });
+        let is_active_at_source = self.active.contains(&name);
+        let told = GroupTold { source: name.clone(), stands, fault: first, is_active_at_source };
+        turn.told.insert(there, told);
         self.puts.insert(name, if is_planned { planned } else { puts });
     }
 }

@@ -1,0 +1,503 @@
+//! What a person should know of a mirror topic before it is promoted or failed over: a list of
+//! questions, each with yes or no, and what to do where it is no.
+//!
+//! It never asks a cluster and never decides: no line keeps an order from being given. Each number is
+//! as old as the line says.
+
+use serde::Serialize;
+
+use crate::control::link::LinkState;
+use crate::control::task::TaskName;
+use crate::control::topic::Fault;
+use crate::control::topic::How;
+use crate::control::topic::Status;
+use crate::ids::TimestampMs;
+use crate::link::registry::LinkSeen;
+use crate::link::registry::MirrorSeen;
+use crate::link::registry::TaskSeen;
+use crate::service::view::GroupView;
+use crate::service::view::PartitionView;
+
+/// How many things of one kind are named; of the others only the count is told.
+const NAMED_MAX: usize = 5;
+/// So many intervals old the last turn over consumer groups may be.
+const INTERVALS_MAX: i64 = 2;
+
+/// One question and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// What is asked.
+    pub check: &'static str,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found.
+    pub text: String,
+    /// What to do about it; empty where nothing is to be done.
+    pub cure: String,
+}
+
+/// What is seen of one mirror topic.
+pub struct Sights<'a> {
+    /// Which of the two is meant.
+    pub how: How,
+    /// Its link.
+    pub link: &'a LinkSeen,
+    /// It.
+    pub mirror: &'a MirrorSeen,
+    /// Its name here.
+    pub topic: &'a str,
+    /// Its partitions that run.
+    pub partitions: &'a [PartitionView],
+    /// The groups that its link follows.
+    pub groups: &'a [GroupView],
+    /// The time.
+    pub now: TimestampMs,
+}
+
+/// The whole list.
+pub fn of(sights: &Sights<'_>) -> Vec<Line> {
+    let mut lines = vec![sights.source(), sights.copied(), sights.lag(), sights.transactions()];
+    lines.push(sights.task("configs", TaskName::TopicConfigsSync, "configs follow the source's"));
+    lines.push(sights.rights());
+    lines.extend([sights.groups_age(), sights.groups_active(), sights.groups_synced()]);
+    lines
+}
+
+fn yes(check: &'static str, text: impl Into<String>) -> Line {
+    Line { check, ok: true, text: text.into(), cure: String::new() }
+}
+
+fn no(check: &'static str, text: impl Into<String>, cure: &str) -> Line {
+    Line { check, ok: false, text: text.into(), cure: cure.to_owned() }
+}
+
+/// The first few, and how many more.
+fn named<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let all: Vec<&str> = all.collect();
+    let first = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+impl Sights<'_> {
+    fn is_promote(&self) -> bool {
+        self.how == How::Promote
+    }
+
+    fn source(&self) -> Line {
+        let check = "source answers";
+        match &self.link.state {
+            LinkState::Active => yes(check, "the link is ACTIVE"),
+            LinkState::Paused => {
+                no(check, "the link is paused", "resume it: isolog link resume, or fail over")
+            }
+            LinkState::Unknown => no(check, "it has not been reached yet", "wait a moment"),
+            LinkState::Unavailable(fault) | LinkState::Failed(fault) => {
+                let cure = "a promote waits for it; a failover goes on without it";
+                no(check, fault.text.clone(), cure)
+            }
+        }
+    }
+
+    fn copied(&self) -> Line {
+        let (check, mirror) = ("mirror is copied", self.mirror);
+        let why = mirror.reason.as_ref().map_or_else(String::new, |fault| fault.text.clone());
+        match mirror.status {
+            Status::Active if mirror.halted.is_empty() => yes(check, "ACTIVE, no partition halted"),
+            Status::Stopped => yes(check, "STOPPED already"),
+            Status::PendingStopped => yes(check, "PENDING_STOPPED: it was ordered already"),
+            Status::Paused | Status::LinkPaused => {
+                let text = format!("{}: nothing is copied", mirror.status.word());
+                no(check, text, "resume it first; a promote copies what is missing by itself")
+            }
+            status => {
+                let cure = "docs/STATES.md says what each reason means; a promote cannot end so";
+                no(check, format!("{} {why}", status.word()), cure)
+            }
+        }
+    }
+
+    /// How far it is behind, and how old that is: a source that has just died looks level.
+    fn lag(&self) -> Line {
+        let check = "lag is 0";
+        let unknown = self.partitions.iter().filter(|one| one.lag_records.is_none()).count();
+        let running = i32::try_from(self.partitions.len()).unwrap_or(i32::MAX);
+        let missing = self.mirror.row.partitions.saturating_sub(running);
+        let oldest = self.partitions.iter().filter_map(|one| one.source_seen_ms).min();
+        let age = oldest.map(|at| self.now.0.saturating_sub(at).max(0) / 1_000);
+        let age = age.map_or(String::new(), |age| format!(", as the source was {age} s ago"));
+        let cure = match self.is_promote() {
+            true => "stop the producers at the source: a promote copies the rest and waits for it",
+            false => "what is behind is lost, but for what the old source still holds later",
+        };
+        if unknown > 0 || missing > 0 {
+            let count = unknown as i64 + i64::from(missing);
+            return no(check, format!("not known of {count} partitions"), cure);
+        }
+        let records: u64 = self.partitions.iter().filter_map(|one| one.lag_records).sum();
+        let text = format!("{records} records behind{age}");
+        if records == 0 { yes(check, text) } else { no(check, text, cure) }
+    }
+
+    fn transactions(&self) -> Line {
+        let check = "no open transaction";
+        let held: Vec<&PartitionView> =
+            self.partitions.iter().filter(|one| one.held_records > 0).collect();
+        let records: u64 = held.iter().map(|one| one.held_records).sum();
+        if held.is_empty() {
+            return yes(check, "none holds records back");
+        }
+        let each = held.iter().map(|one| match &one.held_by {
+            Some(by) => format!("producer id {} on partition {}", by.producer_id, one.partition),
+            None => format!("partition {}", one.partition),
+        });
+        let each: Vec<String> = each.collect();
+        let text =
+            format!("{records} records are held back: {}", named(each.iter().map(String::as_str)));
+        let cure = match self.is_promote() {
+            true => {
+                "end it, or abort it (kafka-transactions.sh find-hanging, abort): a promote \
+                     waits for it"
+            }
+            false => "its records are left out as a whole",
+        };
+        no(check, text, cure)
+    }
+
+    fn task(&self, check: &'static str, name: TaskName, fine: &str) -> Line {
+        match self.errors(|task| task.name == name).next() {
+            None => yes(check, fine),
+            Some((_, fault)) => {
+                let cure = "what is refused now is not there afterwards: mend it, or set it there";
+                no(check, fault.text.clone(), cure)
+            }
+        }
+    }
+
+    /// A missing right of any task, for this topic or for all.
+    fn rights(&self) -> Line {
+        let check = "rights";
+        let is_right = |fault: &Fault| fault.code.contains("AUTHORIZATION");
+        let missing = self.errors(|_| true).filter(|(_, fault)| is_right(fault));
+        let texts: Vec<String> =
+            missing.map(|(name, fault)| format!("{}: {}", name.word(), fault.text)).collect();
+        match texts.is_empty() {
+            true => yes(check, "none is known to be missing"),
+            false => {
+                let cure = "grant what `isolog check` prints";
+                no(check, named(texts.iter().map(String::as_str)), cure)
+            }
+        }
+    }
+
+    /// What tasks could not do for this topic, or for the link as a whole.
+    fn errors(&self, is: impl Fn(&TaskSeen) -> bool) -> impl Iterator<Item = (TaskName, &Fault)> {
+        let own = self.topic;
+        let tasks = self.link.tasks.iter().filter(move |task| is(task));
+        tasks.flat_map(move |task| {
+            let is_whole = task.state == "IN_ERROR";
+            let about = move |subject: &str| subject == own || subject == "*";
+            let errors = task.errors.iter().filter(move |_| is_whole);
+            errors
+                .filter(move |(subject, fault)| {
+                    about(subject)
+                        || fault.code.contains("AUTHENTICATION")
+                        || task.name == TaskName::ConsumerOffsetSync
+                        || task.name == TaskName::AclSync
+                })
+                .map(|(_, fault)| (task.name, fault))
+        })
+    }
+
+    fn follows(&self) -> Option<i64> {
+        let settings = self.link.settings.as_ref()?;
+        Some(settings.groups.as_ref()?.every_ms)
+    }
+
+    fn groups_age(&self) -> Line {
+        let check = "consumer groups are followed";
+        let Some(every) = self.follows() else {
+            let cure = "set consumer.offset.sync.enable and consumer.offset.group.filters, or set \
+                        their offsets yourself";
+            return no(check, "the link does not follow them", cure);
+        };
+        let task = self.link.tasks.iter().find(|task| task.name == TaskName::ConsumerOffsetSync);
+        let Some(at) = task.and_then(|task| task.succeeded) else {
+            return no(check, "no turn could do everything yet", "isolog link task list says why");
+        };
+        let age = self.now.0.saturating_sub(at.0).max(0);
+        let text = format!("the last turn that could do everything was {} s ago", age / 1_000);
+        // what is told of turns that found nothing new is told every 10 s only
+        let is_young = age <= every.saturating_mul(INTERVALS_MAX).saturating_add(10_000);
+        match (is_young, self.is_promote()) {
+            (true, _) => yes(check, text),
+            (false, true) => no(check, text, "a promote makes one more behind its seals"),
+            (false, false) => {
+                let cure = "what was committed since is read once more after a failover";
+                no(check, text, cure)
+            }
+        }
+    }
+
+    fn own_groups(&self) -> impl Iterator<Item = &GroupView> {
+        self.groups.iter().filter(|group| group.topics.contains(self.topic))
+    }
+
+    fn groups_active(&self) -> Line {
+        let check = "no group is active at the source";
+        let active = self.own_groups().filter(|group| group.is_active_at_source);
+        let active = named(active.map(|group| group.group.as_str()));
+        match active.is_empty() {
+            true => yes(check, "none was in the last turn"),
+            false => {
+                let cure = "stop its consumers there before the order: what they commit after it \
+                            is read once more here";
+                no(check, active, cure)
+            }
+        }
+    }
+
+    fn groups_synced(&self) -> Line {
+        let check = "groups are synced";
+        let wrong: Vec<&GroupView> =
+            self.own_groups().filter(|group| !group.error_code.is_empty()).collect();
+        if let Some(first) = wrong.first() {
+            let names = named(wrong.iter().map(|group| group.group.as_str()));
+            let text = format!("{names}: {}", first.reason);
+            return no(check, text, "see isolog group describe");
+        }
+        let clamped = self.own_groups().filter(|group| group.clamped > 0);
+        match named(clamped.map(|group| group.group.as_str())) {
+            none if none.is_empty() => yes(check, "none stands beyond what is mirrored"),
+            names => {
+                let text = format!("{names}: beyond what is mirrored");
+                let cure = match self.is_promote() {
+                    true => "it is copied first: none needed once the lag is 0",
+                    false => "its consumers read some records once more",
+                };
+                no(check, text, cure)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::control::acls::AclSync;
+    use crate::control::filter::TopicFilter;
+    use crate::control::link::LinkSettings;
+    use crate::control::row::Key;
+    use crate::control::row::Row;
+    use crate::control::start::StartSpec;
+    use crate::control::task::configs::ConfigSync;
+    use crate::control::task::groups::GroupFilter;
+    use crate::control::task::groups::GroupSync;
+    use crate::ids::PartitionId;
+    use crate::service::view::HeldView;
+
+    const NOW: TimestampMs = TimestampMs(100_000);
+
+    fn row(key: &str, text: String) -> Row {
+        let text = Row::parse(&Key::parse(key).unwrap(), &text);
+        text.unwrap_or_else(|error| panic!("a row: {error}"))
+    }
+
+    fn mirror() -> MirrorSeen {
+        let id = "01".repeat(16);
+        let text = format!(
+            r#"{{"v":1,"source_topic":"orders","source_id":"{id}","mirror_id":"{id}",
+            "partitions":1,"generation":0,"stage":"mirroring","since_ms":1,"paused":false,
+            "made_by":"order","adopted":null,"starts":{{}},"owed":{{}},"configs":{{}},
+            "replicas":null,"sealed":{{}},"deadline_ms":null}}"#
+        );
+        let Row::Mirror(row) = row("mirror/dr/orders", text) else { panic!("a mirror") };
+        MirrorSeen {
+            row,
+            status: Status::Active,
+            since: NOW,
+            fault: None,
+            reason: None,
+            missing: None,
+            progress: None,
+            halted: BTreeMap::new(),
+            level: BTreeSet::new(),
+            leaderless: BTreeSet::new(),
+            link_rests: None,
+            is_free: false,
+            awaits_configs: None,
+            awaits_groups: false,
+            ends: BTreeMap::new(),
+        }
+    }
+
+    fn link() -> LinkSeen {
+        let text = r#"{"v":1,"id":"AAAAAAAAQACAAAAAAAAAAA","mode":"DESTINATION",
+            "origin":"commanded","source_cluster":null,"configs":{},"generation":1,
+            "paused":false,"leaving":false}"#;
+        let Row::Link(row) = row("link/dr", text.to_owned()) else { panic!("a link") };
+        let filter = GroupFilter::default();
+        let groups = GroupSync { every_ms: 30_000, filter, prefix: String::new() };
+        let settings = LinkSettings {
+            prefix: String::new(),
+            topics: TopicFilter::default(),
+            named: TopicFilter::default(),
+            start: StartSpec::Earliest,
+            replicas: None,
+            look_every_ms: 1_000,
+            is_paused: false,
+            tasks: TaskName::ALL.into(),
+            configs: ConfigSync::default(),
+            groups: Some(groups),
+            acls: AclSync::default(),
+        };
+        let task = |name| {
+            let succeeded = Some(TimestampMs(NOW.0 - 5_000));
+            TaskSeen { name, state: "ACTIVE", errors: Vec::new(), succeeded }
+        };
+        let tasks = TaskName::ALL.map(task).into();
+        LinkSeen { row, state: LinkState::Active, settings: Some(settings), tasks }
+    }
+
+    fn partition() -> PartitionView {
+        PartitionView {
+            lag_records: Some(0),
+            source_seen_ms: Some(NOW.0 - 7_000),
+            ..PartitionView::default()
+        }
+    }
+
+    fn group() -> GroupView {
+        let topics = BTreeSet::from(["orders".to_owned()]);
+        GroupView { group: "billing".into(), topics, ..GroupView::default() }
+    }
+
+    struct Case {
+        how: How,
+        link: LinkSeen,
+        mirror: MirrorSeen,
+        partition: PartitionView,
+        group: GroupView,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let (link, mirror, partition) = (link(), mirror(), partition());
+            Case { how: How::Promote, link, mirror, partition, group: group() }
+        }
+
+        fn lines(&self) -> Vec<Line> {
+            of(&Sights {
+                how: self.how,
+                link: &self.link,
+                mirror: &self.mirror,
+                topic: "orders",
+                partitions: std::slice::from_ref(&self.partition),
+                groups: std::slice::from_ref(&self.group),
+                now: NOW,
+            })
+        }
+    }
+
+    /// What one change makes of the list: one line says no, with these words and a cure.
+    #[track_caller]
+    fn check(change: impl Fn(&mut Case), name: &str, words: &str) {
+        for how in [How::Promote, How::Failover] {
+            let mut case = Case { how, ..Case::new() };
+            change(&mut case);
+            let lines = case.lines();
+            let not: Vec<&Line> = lines.iter().filter(|line| !line.ok).collect();
+            let [line] = not[..] else { panic!("{name}: {lines:?}") };
+            assert_eq!(line.check, name);
+            assert!(line.text.contains(words) && !line.cure.is_empty(), "{line:?}");
+        }
+    }
+
+    fn in_error(case: &mut Case, name: TaskName, (subject, code): (&str, &str)) {
+        let fault = Fault { code: code.into(), text: "the reason".into() };
+        let task = case.link.tasks.iter_mut().find(|task| task.name == name).unwrap();
+        (task.state, task.errors) = ("IN_ERROR", vec![(subject.into(), fault)]);
+    }
+
+    #[test]
+    fn where_all_is_well_each_line_says_yes_and_how_old_it_is() {
+        let lines = Case::new().lines();
+        assert!(lines.len() == 9 && lines.iter().all(|line| line.ok), "{lines:?}");
+        assert!(lines.iter().all(|line| !line.text.is_empty() && line.cure.is_empty()));
+        let lag = lines.iter().find(|line| line.check == "lag is 0").unwrap();
+        assert_eq!(lag.text, "0 records behind, as the source was 7 s ago");
+        let age = lines.iter().find(|line| line.check.ends_with("followed")).unwrap();
+        assert!(age.text.ends_with("5 s ago"), "{age:?}");
+    }
+
+    #[test]
+    fn each_line_says_no_by_itself_and_what_to_do() {
+        let away = Fault { code: "TIMEOUT_ERROR".into(), text: "no answer".into() };
+        let state = LinkState::Unavailable(away);
+        check(|case| case.link.state = state.clone(), "source answers", "no answer");
+        check(|case| case.mirror.status = Status::Paused, "mirror is copied", "PAUSED");
+        let halt = Fault { code: "DIVERGED".into(), text: "at 4".into() };
+        check(
+            |case| {
+                case.mirror.status = Status::Failed;
+                case.mirror.reason = Some(halt.clone());
+                case.mirror.halted.insert(PartitionId(0), halt.clone());
+            },
+            "mirror is copied",
+            "at 4",
+        );
+        check(|case| case.partition.lag_records = Some(3), "lag is 0", "3 records behind, as");
+        check(|case| case.partition.lag_records = None, "lag is 0", "not known of 1 part");
+        check(|case| case.mirror.row.partitions = 3, "lag is 0", "not known of 2 part");
+        check(
+            |case| {
+                let by = HeldView { producer_id: 77, ..HeldView::default() };
+                (case.partition.held_records, case.partition.held_by) = (5, Some(by));
+            },
+            "no open transaction",
+            "5 records are held back: producer id 77",
+        );
+        let configs = TaskName::TopicConfigsSync;
+        let refused = ("orders", "POLICY_VIOLATION_ERROR");
+        check(|case| in_error(case, configs, refused), "configs", "the reason");
+        let acls = TaskName::AclSync;
+        check(|case| in_error(case, acls, ("dr", "AUTHORIZATION_ERROR")), "rights", "AclSync");
+        let followed = "consumer groups are followed";
+        check(|case| case.link.settings.as_mut().unwrap().groups = None, followed, "does not");
+        check(
+            |case| {
+                let task = case.link.tasks.iter_mut();
+                task.for_each(|task| task.succeeded = Some(TimestampMs(NOW.0 - 90_000)));
+            },
+            followed,
+            "90 s ago",
+        );
+        let active = "no group is active at the source";
+        check(|case| case.group.is_active_at_source = true, active, "billing");
+        check(|case| case.group.clamped = 1, "groups are synced", "billing: beyond");
+        check(
+            |case| {
+                case.group.error_code = "CONSUMER_GROUP_IN_USE_ERROR".into();
+                case.group.reason = "it has members".into();
+            },
+            "groups are synced",
+            "billing: it has members",
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_others_is_no_line_of_this_topic() {
+        let mut case = Case::new();
+        let refused = ("other", "POLICY_VIOLATION_ERROR");
+        in_error(&mut case, TaskName::TopicConfigsSync, refused);
+        case.group.is_active_at_source = true;
+        case.group.topics = BTreeSet::from(["other".to_owned()]);
+        let lines = case.lines();
+        assert!(lines.iter().all(|line| line.ok), "{lines:?}");
+    }
+}
