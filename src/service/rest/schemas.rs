@@ -207,17 +207,17 @@ fn configs() -> Shapes {
 
 /// Of what is shown of mirror topics.
 fn parts() -> Shapes {
-    vec![(
-        "ConsumerGroups",
-        object(vec![
-            ("*time_ms", number()),
-            ("*synced", number()),
-            ("*clamped", number()),
-            ("*ahead", number()),
-            ("*not_synced", number()),
-            ("*not_synced_first", many(json!({"type": "object"}))),
-        ]),
-    )]
+    let groups = object(vec![
+        ("*time_ms", number()),
+        ("*synced", number()),
+        ("*clamped", number()),
+        ("*ahead", number()),
+        ("*not_synced", number()),
+        ("*not_synced_first", many(json!({"type": "object"}))),
+    ]);
+    let check =
+        object(vec![("*check", text()), ("*ok", flag()), ("*text", text()), ("*cure", text())]);
+    vec![("ConsumerGroups", groups), ("Check", check)]
 }
 
 fn mirrors() -> Shapes {
@@ -249,10 +249,6 @@ fn mirrors() -> Shapes {
                 ("mirror_state_transition_errors", many(of("CodedError"))),
                 ("consumer_groups", of("ConsumerGroups")),
             ]),
-        ),
-        (
-            "Check",
-            object(vec![("*check", text()), ("*ok", flag()), ("*text", text()), ("*cure", text())]),
         ),
         (
             "KafkaAlterMirrorStatusData",

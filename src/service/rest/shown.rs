@@ -224,7 +224,6 @@ impl Everything {
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),
             blockers,
-            blockers,
             checks: Vec::new(),
             groups: row.last_sync.as_deref().cloned(),
             replicas: row.replicas,

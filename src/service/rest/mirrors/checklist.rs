@@ -1,8 +1,8 @@
 //! What a person should know of a mirror topic before it is promoted or failed over: a list of
 //! questions, each with yes or no, and what to do where it is no.
 //!
-//! It never asks a cluster and never decides: no line keeps an order from being given. Each number is
-//! as old as the line says.
+//! It never asks a cluster and never decides: no line keeps an order from being given. Each number
+//! is as old as the line says.
 
 use serde::Serialize;
 
