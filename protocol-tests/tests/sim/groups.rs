@@ -123,6 +123,14 @@ async fn offsets_follow_and_never_lead_the_mirror() {
         (13, Some(13), "synced")
     );
     assert!(sight.groups(None).iter().all(|one| one.offsets.is_empty()));
+    assert!(sight.groups(None).iter().all(|one| !one.is_active_at_source));
+    lab.source.join_group("billing", "one");
+    let active = |_: &Lab| {
+        let all = sight.groups(None).into_iter().filter(|one| one.is_active_at_source);
+        (all.map(|one| one.group).collect::<Vec<_>>() == ["billing"]).then_some(())
+    };
+    lab.wait("billing is active at the source", active).await;
+    lab.source.leave_group("billing", "one");
     let put = lab.destination.committed("billing", ("orders", 0)).unwrap();
     assert_eq!(put.leader_epoch, -1, "another cluster's epochs mean nothing here");
     is_well(&lab).await;
