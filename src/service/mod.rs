@@ -3,6 +3,7 @@
 //! It shows, and hands orders on; it never does anything itself.
 
 pub mod auth;
+mod checklist;
 mod export;
 mod exporters;
 mod folded;

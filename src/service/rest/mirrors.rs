@@ -2,8 +2,6 @@
 //!
 //! It never swaps the roles of two clusters: this version of isolog cannot, and says so.
 
-pub(super) mod checklist;
-
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
