@@ -22,6 +22,7 @@ mod idle;
 mod journal;
 mod kafka;
 mod operated;
+mod paced;
 mod promoted;
 mod proxy;
 mod schemas;
