@@ -154,6 +154,12 @@ pub struct PartitionReport {
     pub sealed: Option<i64>,
     /// Offsets of the source that an open transaction of its own holds back: not copied.
     pub held: u64,
+    /// Offsets that the source has deleted and the destination never got: the first, and the one
+    /// behind the last.
+    pub lost: Option<(i64, i64)>,
+    /// What has become of the topic since it was mirrored, and what to do: it is not the one.
+    #[serde(skip)]
+    pub fate: Option<String>,
     /// What was counted.
     pub tally: Tally,
     /// Offsets that hidden fillers occupy at the destination.
@@ -163,9 +169,14 @@ pub struct PartitionReport {
 }
 
 impl PartitionReport {
+    /// Whether what can be read of both sides is all that the copy ever was to have.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_none() && self.fate.is_none()
+    }
+
     /// What is to be said of a partition that was compared whole, up to `to`.
     pub fn noted(&self, unproven: u64, to: i64) -> String {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.fate.iter().cloned().collect();
         if unproven > 0 {
             notes.push(format!("{unproven} records may be compacted: too many keys to remember"));
         }
@@ -197,6 +208,19 @@ impl PartitionReport {
 
     fn apart(&self, to: i64) -> Vec<String> {
         let mut notes = Vec::new();
+        if let (Some((from, start)), Some(end)) = (self.lost, self.source.1) {
+            notes.push(format!(
+                "the destination is {} behind: offsets {from} to {} ({} of them) are below the \
+                 source's log start, and were deleted there before they were copied: isolog run \
+                 halts here (LOG_START_ABOVE_DESTINATION_END), or fills them with \
+                 retention.overtook=fill; {} are left to be copied",
+                end - from,
+                start - 1,
+                start - from,
+                end - start
+            ));
+            return notes;
+        }
         if let Some(behind) = self.source.1.map(|end| end - to).filter(|behind| *behind > 0) {
             notes.push(format!("the destination is {behind} behind"));
         }
@@ -278,7 +302,7 @@ pub async fn plan(
         let mut report = blank(&tp, source_log, destination_log);
         let all = known(&source_hwms).zip(source_log.1);
         report.held = all.map_or(0, |(all, readable)| readable.distance_to(all));
-        let fate = fates.get(&tp.topic).map(|fate| fate.text.clone());
+        report.fate = fates.get(&tp.topic).map(|fate| fate.text.clone());
         let (
             (Some(source_start), Some(source_end)),
             (Some(destination_start), Some(destination_end)),
@@ -288,10 +312,11 @@ pub async fn plan(
                 true => "a leader did not tell where its log begins and ends",
                 false => "the destination does not have it",
             };
-            report.note = fate.unwrap_or(text.to_owned());
+            report.note = report.fate.clone().unwrap_or(text.to_owned());
             done.push(report);
             continue;
         };
+        report.lost = lost(source_start, destination_end);
         let from = source_start.max(destination_start);
         let to = source_end.min(destination_end).max(from);
         let new = fresh(ids, from, to);
@@ -351,6 +376,13 @@ fn absent(
     rows
 }
 
+/// What retention took at the source before it was copied. A copy that has not begun lacks nothing:
+/// where the source's log starts is where it begins.
+fn lost(source_start: Offset, destination_end: Offset) -> Option<(i64, i64)> {
+    let is_lost = destination_end > Offset::ZERO && destination_end < source_start;
+    is_lost.then(|| (destination_end.get(), source_start.get()))
+}
+
 fn fresh(ids: [TopicId; 2], from: Offset, to: Offset) -> Saved {
     Saved {
         ids: (ids[0].hex(), ids[1].hex()),
@@ -376,6 +408,8 @@ fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport 
         destination: raw(destination),
         sealed: None,
         held: 0,
+        lost: None,
+        fate: None,
         tally: Tally::default(),
         fillers: 0,
         differences: Vec::new(),
@@ -403,4 +437,18 @@ async fn compactions(
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_copy_would_have_had_is_lost() {
+        let at = |raw: i64| Offset::new(raw).unwrap();
+        assert_eq!(lost(at(200), at(120)), Some((120, 200)));
+        assert_eq!(lost(at(120), at(120)), None);
+        assert_eq!(lost(at(100), at(120)), None);
+        assert_eq!(lost(at(200), at(0)), None, "it has not begun");
+    }
 }

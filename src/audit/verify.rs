@@ -409,14 +409,17 @@ impl Shared {
         let is_different = tally.differences > 0 || is_broken || is_ahead;
         let verdict = match done {
             _ if is_different => Verdict::Different,
-            Ok(()) if tally.unproven == 0 => Verdict::Equal,
+            Ok(()) if tally.unproven == 0 && job.report.is_whole() => Verdict::Equal,
             _ => Verdict::Unknown,
         };
         let to = if done.is_ok() { job.saved.to } else { position };
         let mut report = PartitionReport { sealed, ..job.report };
         report.note = match done {
             Ok(()) => report.noted(tally.unproven, to),
-            Err(broken) => format!("compared up to {position} of {}: {broken}", job.saved.to),
+            Err(broken) => {
+                let told = format!("compared up to {position} of {}: {broken}", job.saved.to);
+                report.fate.iter().cloned().chain([told]).collect::<Vec<_>>().join("; ")
+            }
         };
         PartitionReport {
             verdict,

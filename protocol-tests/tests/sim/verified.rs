@@ -37,11 +37,19 @@ const WRITER: i64 = 1 << 62;
 
 /// The one topic that is looked at, by one name on both sides.
 pub(crate) fn audited(lab: &Lab) -> LinkOptions {
+    audited_of((&lab.source, &lab.destination), ("audit", "orders"))
+}
+
+/// A link that mirrors one topic, which remembers nothing.
+pub(crate) fn audited_of(
+    (source, destination): (&TestCluster, &TestCluster),
+    (name_of_link, topic): (&'static str, &'static str),
+) -> LinkOptions {
     LinkOptions {
-        name: link("audit"),
-        source: options(Side::Source, &lab.source),
-        destination: options(Side::Destination, &lab.destination),
-        topics: declares(&[("audit", "orders")])[0].1.clone(),
+        name: link(name_of_link),
+        source: options(Side::Source, source),
+        destination: options(Side::Destination, destination),
+        topics: declares(&[(name_of_link, topic)])[0].1.clone(),
         patterns: Vec::new(),
         groups: Vec::new(),
         replicas: None,
@@ -55,16 +63,27 @@ pub(crate) fn audited(lab: &Lab) -> LinkOptions {
 }
 
 pub(crate) fn dials(lab: &Lab) -> Dials {
+    dials_of((&lab.source, &lab.destination))
+}
+
+pub(crate) fn dials_of((source, destination): (&TestCluster, &TestCluster)) -> Dials {
     let dial = |cluster: &TestCluster| {
         let (net, client) = (cluster.net().clone(), CLIENT.to_owned());
         Arc::new(NetDial { net, client, timeout: SECOND * 10 })
     };
-    Dials { source: dial(&lab.source), destination: dial(&lab.destination) }
+    Dials { source: dial(source), destination: dial(destination) }
 }
 
 /// What is found of one partition; with a state file where one is named.
 async fn verified(lab: &Lab, state: Option<&Path>) -> PartitionReport {
-    let (audited, dials) = (audited(lab), dials(lab));
+    verified_by(&audited(lab), &dials(lab), state).await
+}
+
+pub(crate) async fn verified_by(
+    audited: &LinkOptions,
+    dials: &Dials,
+    state: Option<&Path>,
+) -> PartitionReport {
     let ask = Ask {
         workers: 1,
         fetch_bytes: 65_536,
@@ -72,7 +91,7 @@ async fn verified(lab: &Lab, state: Option<&Path>) -> PartitionReport {
         state: state.map(Path::to_owned),
     };
     let stop = CancellationToken::new();
-    let report = verify::run(&audited, &dials, &ask, &Arc::default(), &stop).await.unwrap();
+    let report = verify::run(audited, dials, &ask, &Arc::default(), &stop).await.unwrap();
     assert_eq!(report.partitions.len(), 1, "{report:?}");
     report.partitions.into_iter().next().unwrap()
 }

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod answers;
+mod audits;
 mod batches;
 mod brokers;
 mod lab;
