@@ -155,16 +155,15 @@ impl Driver {
         self.registry.seen().statuses(link)
     }
 
-    /// Why links cannot be created, changed or gone on with; `None` where all is well.
+    /// Why links cannot be created, changed or gone on with, all of it; `None` where all is well.
     pub fn trouble(&self) -> Option<String> {
-        let troubles = lock(&self.shown.troubles);
-        let first = troubles.values().next().cloned();
+        let mut all: Vec<String> = lock(&self.shown.troubles).values().cloned().collect();
         let seen = self.registry.seen();
-        let now = self.world.wall.now();
-        first.or_else(|| rivals::told(&seen, now)).or_else(|| {
-            (!seen.is_level)
-                .then(|| "the journal (__isolog) has not been read to its end yet".to_owned())
-        })
+        all.extend(rivals::told(&seen, self.world.wall.now()));
+        if all.is_empty() && !seen.is_level {
+            all.push("the journal (__isolog) has not been read to its end yet".to_owned());
+        }
+        (!all.is_empty()).then(|| all.join("; and "))
     }
 
     /// Whether a link with these configs would reach its source: the id of the cluster that

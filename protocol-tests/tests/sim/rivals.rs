@@ -13,6 +13,7 @@ use isolog::ids::TopicName;
 use isolog::service::links::All;
 use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::orders::exact_link;
 use protocol_tests::world::instance::Instance;
 use protocol_tests::world::instance::faithful;
@@ -91,6 +92,19 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     let is_told = |check: &isolog::service::view::Check| !check.ok && check.reason == told;
     assert!(sight.readiness().iter().any(is_told), "{:?}", sight.readiness());
     assert_eq!(other.trouble(), None, "nobody wrote after it");
+    // another trouble of the journal does not hide it
+    lab.destination.deny("__isolog", Right::DescribeConfigs);
+    let is_denied = |text: &String| text.contains("DescribeConfigs");
+    let told = lab.wait("the right", |lab| lab.driver.trouble().filter(is_denied)).await;
+    assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
+    let checks = sight.readiness().into_iter().filter(|check| !check.ok);
+    let reasons: Vec<String> = checks.map(|check| check.reason).collect();
+    assert_eq!(reasons, [told], "both are in /health/ready");
+    lab.destination.grant("__isolog", Right::DescribeConfigs);
+    lab.wait("the right is there", |lab| {
+        lab.driver.trouble().is_none_or(|t| !is_denied(&t)).then_some(())
+    })
+    .await;
     stop.cancel();
     task.await.unwrap();
     sleep(SECOND * 700).await;
