@@ -220,7 +220,8 @@ pub const LINK_HELD_RECORDS: Meter = gauge(
     "records",
     LINK,
     "Records of the source that wait behind open transactions of its own: not copied, and not \
-     part of the lag; a failover now would lose them.",
+     part of the lag; a failover now would lose them. Those of the partitions of which it is \
+     known; absent where those have none and it is not known of the others.",
 );
 /// Groups followed, of a link.
 pub const LINK_CONSUMER_GROUPS: Meter = gauge(
@@ -341,7 +342,8 @@ pub const PARTITION_HELD_RECORDS: Meter = gauge(
     "isolog_partition_held_records",
     "records",
     PARTITION,
-    "Records of the source that wait behind an open transaction of its own.",
+    "Records of the source that wait behind an open transaction of its own; absent where the \
+     source has not told for 15 s.",
 );
 /// Open connections.
 pub const CONNECTIONS: Meter =

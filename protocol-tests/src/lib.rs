@@ -7,6 +7,7 @@ pub mod broker;
 pub mod check;
 pub mod control_ops;
 pub mod hands;
+pub mod heard;
 pub mod instance;
 pub mod loopback;
 pub mod mirror_ops;

@@ -64,8 +64,7 @@ impl Board {
     fn row(&self, view: &PartitionView) -> Vec<String> {
         let number = |number: Option<u64>| number.map_or("?".to_owned(), |n| n.to_string());
         let mut row = vec![plain(&view.link), plain(&view.topic), view.partition.to_string()];
-        // behind an unknown end nobody knows what is held
-        let held = view.source_end.map(|_| view.held_records);
+        let held = view.held_records;
         row.extend([view.lag_records, held, view.lag_ms, view.source_end].map(number));
         row.extend([view.destination_end, view.destination_hwm].map(number));
         row.push(plain(&view.state));
@@ -105,7 +104,8 @@ fn place(view: &PartitionView) -> Place {
 
 /// Unknown lag first: it may be any. What is held back is not copied either.
 fn urgency(view: &PartitionView) -> u64 {
-    view.lag_records.map_or(u64::MAX, |lag| lag.saturating_add(view.held_records))
+    let both = view.lag_records.zip(view.held_records);
+    both.map_or(u64::MAX, |(lag, held)| lag.saturating_add(held))
 }
 
 fn summary(views: &[PartitionView], rows: usize) -> String {
@@ -113,15 +113,25 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     let behind = views.iter().filter(|view| view.lag_records.is_some_and(|lag| lag > 0)).count();
     let unknown = views.iter().filter(|view| view.lag_records.is_none()).count();
     let halted = views.iter().filter(|view| view.state == "Halted").count();
-    let held: u64 = views.iter().map(|view| view.held_records).fold(0, u64::saturating_add);
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
     format!(
-        "{more}{} partition{}, {behind} behind by {known} records, {held} more held by open \
+        "{more}{} partition{}, {behind} behind by {known} records, {} held by open \
          transactions, {unknown} unknown, {halted} halted\n",
         views.len(),
-        if views.len() == 1 { "" } else { "s" }
+        if views.len() == 1 { "" } else { "s" },
+        held(views)
     )
+}
+
+/// How many records are held back beside, as far as that is known.
+fn held(views: &[PartitionView]) -> String {
+    let known: u64 = views.iter().filter_map(|v| v.held_records).fold(0, u64::saturating_add);
+    match (known, views.iter().all(|view| view.held_records.is_some())) {
+        (known, true) => format!("{known} more"),
+        (0, false) => "an unknown number more".to_owned(),
+        (known, false) => format!("{known} more and an unknown number"),
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +145,7 @@ mod tests {
             partition,
             state: "Mirroring".into(),
             lag_records,
+            held_records: lag_records.map(|_| 0),
             ..PartitionView::default()
         }
     }
@@ -147,21 +158,24 @@ mod tests {
         assert_eq!(lines[0][..4], ["LINK", "TOPIC", "PARTITION", "LAG"]);
         assert_eq!(lines[1][..4], ["dr", "orders", "2", "?"]);
         assert_eq!(lines[2][..4], ["dr", "orders", "1", "9"]);
-        let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, 0 more held by open \
-                   transactions, 1 unknown, 0 halted\n";
+        let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, an unknown number more held \
+                   by open transactions, 1 unknown, 0 halted\n";
         assert!(drawn.ends_with(end), "{drawn}");
     }
 
     #[test]
     fn what_is_held_back_is_shown_and_counted() {
-        let held = PartitionView { held_records: 15, source_end: Some(0), ..view(1, Some(0)) };
-        let drawn = Board::new(0, false).draw(vec![view(0, Some(9)), held]);
+        let held = PartitionView { held_records: Some(15), ..view(1, Some(0)) };
+        let drawn = Board::new(0, false).draw(vec![view(0, Some(9)), held.clone()]);
         let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
         assert_eq!(lines[0][4], "HELD");
         assert_eq!(lines[1][..5], ["dr", "orders", "1", "0", "15"]);
-        // its source end is unknown, so is what lies behind it
-        assert_eq!(lines[2][..5], ["dr", "orders", "0", "9", "?"]);
-        assert!(drawn.contains("15 more held by open transactions"), "{drawn}");
+        assert_eq!(lines[2][..5], ["dr", "orders", "0", "9", "0"]);
+        assert!(drawn.contains(", 15 more held by open transactions"), "{drawn}");
+        let drawn = Board::new(0, false).draw(vec![view(0, None), held]);
+        let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(lines[1][..5], ["dr", "orders", "0", "?", "?"]);
+        assert!(drawn.contains(", 15 more and an unknown number held by"), "{drawn}");
     }
 
     #[test]

@@ -261,3 +261,17 @@ fn same_topic(cluster: &Cluster, name: &TopicName, was: TopicId) -> Result<(), N
         _ => Ok(()),
     }
 }
+
+/// Records that the source has deleted before they were copied are lost to the copy: a person must
+/// hear of it, once, though the link is told to go on (`retention.overtook=fill`).
+pub(super) fn tell_overtaken(mirror: &mut PartitionMirror) {
+    let Some((from, to)) = mirror.take_overtaken() else { return };
+    let (name, offsets) = (mirror.name(), from.distance_to(to));
+    tracing::warn!(
+        link = %name.link, partition = %name, %from, %to, offsets,
+        "the source's log starts at {to}, and the copy ends at {from}: {offsets} offsets were \
+         deleted at the source before they were copied and are lost; they are filled, and the copy \
+         goes on behind them (retention.overtook=fill). Give the source a longer retention.ms or \
+         retention.bytes, or find out what held the copy up"
+    );
+}

@@ -34,6 +34,7 @@ use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Place;
 use crate::flow::entry::ToManager;
 use crate::flow::entry::leader;
+use crate::flow::entry::tell_overtaken;
 use crate::flow::lane;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::LaneKey;
@@ -348,9 +349,10 @@ impl PartitionManager {
         &mut self,
         key: LaneKey,
         tp: &TopicPartition,
-        mirror: Box<PartitionMirror>,
+        mut mirror: Box<PartitionMirror>,
     ) {
         let Some(entry) = self.entries.get_mut(tp) else { return };
+        tell_overtaken(&mut mirror);
         let source = entry.spec.name.source();
         let (_, epoch) =
             leader(&self.shared.source, &source).unwrap_or((key.source, LeaderEpoch::NONE));

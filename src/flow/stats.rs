@@ -53,6 +53,8 @@ struct Told {
     end: Option<SourceEnd>,
     /// Since when that is ahead of the copy, or held back.
     since: Since,
+    /// When the source last refused to say it: what was heard before is not shown any more.
+    refused: Option<TimestampMs>,
     /// What the source said when it was asked who holds the partition back.
     held_by: Option<HeldBy>,
 }
@@ -60,23 +62,28 @@ struct Told {
 impl Default for Cell {
     fn default() -> Cell {
         let ids = (TopicId::NIL, TopicId::NIL);
-        let told = Told { ids, there: None, end: None, since: Since::default(), held_by: None };
+        let since = Since::default();
+        let told = Told { ids, there: None, end: None, since, refused: None, held_by: None };
         let (snapshot, told) = (Mutex::default(), Mutex::new(told));
         Cell { snapshot, told, unchanged_ms: AtomicI64::new(-1) }
     }
 }
 
 impl Cell {
-    /// Puts a newer copy in.
+    /// Puts a newer copy in. What was told before the source refused a lane is forgotten with it.
     pub fn publish(&self, snapshot: Snapshot) {
-        *lock(&self.snapshot) = Some(snapshot);
+        let barred = snapshot.barred.filter(|barred| barred.side == Side::Source);
+        let before = lock(&self.snapshot).replace(snapshot);
+        if barred.is_some() && before.is_none_or(|before| before.barred != barred) {
+            lock(&self.told).end = None;
+        }
     }
 
     /// The partition is one of the topics with these ids, at the source and at the destination.
     pub fn follow(&self, ids: (TopicId, TopicId)) {
         let mut told = lock(&self.told);
         if told.ids.0 != ids.0 {
-            (told.end, told.since) = (None, Since::default());
+            (told.end, told.since, told.refused) = (None, Since::default(), None);
         }
         if told.ids.1 != ids.1 {
             told.there = None;
@@ -106,7 +113,12 @@ impl Cell {
         let ahead = is_ahead.then(|| told.since.ahead.unwrap_or(end.at));
         let held = (end.held > 0).then(|| told.since.held.unwrap_or(end.at));
         told.since = Since { ahead, held };
-        told.end = Some(end);
+        (told.end, told.refused) = (Some(end), None);
+    }
+
+    /// The source refuses us at `now` to say where it ends.
+    pub fn refuse_end(&self, now: TimestampMs) {
+        lock(&self.told).refused = Some(now);
     }
 
     /// Puts in where the destination ends; whether that is further than a lane has copied, which
@@ -137,15 +149,16 @@ impl Cell {
             snapshot = snapshot.with_source(end, told.since);
         }
         let is_old = |seen: TimestampMs| now.0.saturating_sub(seen.0) > END_AGE_MS_MAX;
-        if snapshot.source_seen.is_none_or(is_old) {
+        let is_refused = |seen: TimestampMs| told.refused.is_some_and(|at| seen <= at);
+        if snapshot.source_seen.is_none_or(|seen| is_old(seen) || is_refused(seen)) {
             snapshot = snapshot.without_source();
         }
         if snapshot.destination_seen.is_none_or(is_old) {
             snapshot = snapshot.without_destination();
         }
         // One that has ended since holds nothing.
-        let holds =
-            |by: &HeldBy| snapshot.held_records > 0 && snapshot.source_end == Some(by.since);
+        let is_held = snapshot.held_records.is_some_and(|held| held > 0);
+        let holds = |by: &HeldBy| is_held && snapshot.source_end == Some(by.since);
         snapshot.held_by = told.held_by.filter(holds);
         Some(snapshot.at(now))
     }
@@ -360,6 +373,38 @@ mod tests {
         assert!(!cell.tell_there(there(10, later(10))));
         assert_eq!(lag(&cell, later(END_AGE_MS_MAX + 1)), Some(0));
         assert!(cell.tell_there(there(11, later(20))), "somebody else wrote");
+    }
+
+    #[test]
+    fn an_end_that_is_refused_is_unknown_at_once_and_known_again_when_it_is_told() {
+        let cell = level();
+        cell.note_unchanged(later(10));
+        cell.tell_end(end(10, later(20)));
+        cell.refuse_end(later(30));
+        let seen = cell.read(later(31)).unwrap();
+        assert_eq!((seen.lag_records, seen.source_end, seen.held_records), (None, None, None));
+        cell.tell_end(end(12, later(40)));
+        assert_eq!(lag(&cell, later(41)), Some(2));
+        cell.refuse_end(later(50));
+        assert_eq!(lag(&cell, later(51)), None);
+        cell.note_unchanged(later(60));
+        assert_eq!(lag(&cell, later(61)), Some(0), "a fetch was answered since");
+    }
+
+    /// As a machine publishes itself that was refused a fetch.
+    #[test]
+    fn what_was_told_before_a_lane_was_refused_is_forgotten_once() {
+        let cell = level();
+        cell.tell_end(end(10, later(20)));
+        let barred = Barred { side: Side::Source, what: crate::mirror::lag::Doing::Fetching };
+        let seen = lock(&cell.snapshot).clone().unwrap();
+        let refused = Snapshot { source_end: None, barred: Some(barred), ..seen }.measured();
+        cell.publish(refused.clone());
+        assert_eq!(lag(&cell, later(30)), None);
+        // it may be asked where it ends, all the same
+        cell.tell_end(end(13, later(40)));
+        cell.publish(refused);
+        assert_eq!(lag(&cell, later(45)), Some(3));
     }
 
     #[test]

@@ -51,8 +51,9 @@ pub struct Snapshot {
     pub rpo_ms: Option<u64>,
     /// Offsets below the source's log start that are yet to be filled.
     pub front_offsets: u64,
-    /// Records behind `source_end` that an open transaction of the source holds back.
-    pub held_records: u64,
+    /// Records behind `source_end` that an open transaction of the source holds back; not known
+    /// where that end is not.
+    pub held_records: Option<u64>,
     /// Since when there are such records, by when that was first seen.
     pub held_since: Option<TimestampMs>,
     /// That transaction, once the source has been asked.
@@ -143,7 +144,7 @@ impl Snapshot {
             lag_ms: None,
             rpo_ms: None,
             front_offsets: 0,
-            held_records: 0,
+            held_records: None,
             held_since: None,
             held_by: None,
             barred: None,
@@ -181,7 +182,7 @@ impl Snapshot {
     }
 
     /// With the lag that follows from what is known of both ends.
-    pub(super) fn measured(self) -> Snapshot {
+    pub(crate) fn measured(self) -> Snapshot {
         let records = self.exact_to.zip(self.source_end).map(|(to, end)| to.distance_to(end));
         Snapshot { lag_records: records, ..self }
     }
@@ -194,7 +195,7 @@ impl Snapshot {
         }
         self.source_end = Some(told.end);
         self.source_seen = Some(told.at);
-        self.held_records = told.held;
+        self.held_records = Some(told.held);
         self.held_since = self.held_since.or(since.held).filter(|_| told.held > 0);
         self.behind_since = self.behind_since.or(since.ahead);
         self.measured()
@@ -331,6 +332,11 @@ impl Lag {
         self.note(now);
     }
 
+    /// The source says nothing more of its end, from now on.
+    pub fn forget_source(&mut self) {
+        self.source_end = None;
+    }
+
     /// The destination said at wall time `now` where its high watermark is.
     pub fn see_destination(&mut self, now: TimestampMs, hwm: Offset) {
         self.destination_hwm = Some(hwm);
@@ -403,7 +409,7 @@ impl PartitionMirror {
             exact_to: self.exact_to(),
             lag_records: None,
             front_offsets: self.front_offsets(),
-            held_records: self.lag.held,
+            held_records: self.lag.source_end.map(|_| self.lag.held),
             held_since: self.lag.held_since,
             held_by: None,
             fetched_bytes: self.window.bytes() as u64,
@@ -497,7 +503,7 @@ mod tests {
         let old = seen.clone().with_source(told(70, 3, 100), Since::default());
         assert_eq!(old, seen);
         let new = seen.with_source(told(70, 3, 101), ahead(90));
-        assert_eq!((new.lag_records, new.held_records), (Some(60), 3));
+        assert_eq!((new.lag_records, new.held_records), (Some(60), Some(3)));
         assert_eq!((new.at(TimestampMs(150)).lag_ms), Some(60));
     }
 

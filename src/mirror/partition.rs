@@ -80,6 +80,8 @@ pub struct PartitionMirror {
     pub(super) ahead: Option<Halt>,
     /// What is filled before the first batch is taken in.
     pub(super) front: Option<Front>,
+    /// Up to here it was told that retention was faster.
+    pub(super) overtaken_told: Offset,
     /// A gap from the window's end up to here waits for the next record, to repeat it.
     pub(super) pending: Option<(Offset, LeaderEpoch)>,
     /// Repeats in the copy, or on the way there, whose record is not copied yet.
@@ -143,6 +145,7 @@ impl PartitionMirror {
             takes: Takes::default(),
             ahead: None,
             front: None,
+            overtaken_told: Offset::ZERO,
             pending: None,
             repeated: Vec::new(),
             bench: None,

@@ -10,6 +10,7 @@ use crate::mirror::facts::Fault;
 use crate::mirror::facts::Overtook;
 use crate::mirror::facts::Prepared;
 use crate::mirror::gap::Repeated;
+use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::lag::Barred;
 use crate::mirror::lag::Doing;
@@ -158,10 +159,26 @@ impl PartitionMirror {
         Some(Halt::SourceTruncated { at: lost.at, epoch: lost.epoch, destination_end })
     }
 
+    /// What retention took at the source before it was copied and is filled now: its first offset
+    /// and the one behind it. Told once of each.
+    pub fn take_overtaken(&mut self) -> Option<(Offset, Offset)> {
+        let front = self.front.filter(|front| front.why == Why::Overtaken)?;
+        let (from, to) = (self.read_end().max(self.overtaken_told), front.to);
+        if from >= to || self.filling(from, to, front.why).is_err() {
+            return None;
+        }
+        self.overtaken_told = to;
+        Some((from, to))
+    }
+
     /// That side refused what we did; a right that is missing stays known until it is there.
     pub(super) fn bar(&mut self, side: Side, what: Doing, code: KafkaCode) {
         if matches!(code, TOPIC_AUTHORIZATION_FAILED | CLUSTER_AUTHORIZATION_FAILED) {
-            self.barred = Some(Barred { side, what });
+            let barred = Some(Barred { side, what });
+            if side == Side::Source && self.barred != barred {
+                self.lag.forget_source();
+            }
+            self.barred = barred;
         }
     }
 

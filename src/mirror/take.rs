@@ -345,7 +345,12 @@ impl PartitionMirror {
     }
 
     /// What fills the offsets from `base` on, and how far; `None` for repeats of the next record.
-    fn filling(&self, base: Offset, to: Offset, why: Why) -> Result<Option<(Kind, Offset)>, Halt> {
+    pub(super) fn filling(
+        &self,
+        base: Offset,
+        to: Offset,
+        why: Why,
+    ) -> Result<Option<(Kind, Offset)>, Halt> {
         let unfit = |why: &'static str| Err(Halt::CannotFill { at: base, why });
         // What is below the source's log start is deleted again before anybody reads it.
         let policy = match why {
@@ -527,7 +532,7 @@ mod tests {
         give(&mut mirror, &fetched, vec![txn(0, 3, 7), txn(3, 2, 8)]);
         assert_eq!(shape(&land(&mut mirror)), [(0, 3, None)]);
         let seen = mirror.snapshot(NOW);
-        assert_eq!((seen.lag_records, seen.held_records), (Some(0), 27));
+        assert_eq!((seen.lag_records, seen.held_records), (Some(0), Some(27)));
         assert_eq!(mirror.poll_fetch().unwrap().offset, at(3));
     }
 
@@ -742,13 +747,22 @@ mod tests {
     fn a_prefix_goes_on_where_it_was_and_a_copy_that_was_overtaken_only_where_told() {
         let mut mirror = fresh();
         mirror.handle_prepared(NOW, &Prepared { is_prefix: true, ..facts((70, 100), 30) });
+        assert_eq!(mirror.take_overtaken(), None, "nothing was there to be copied");
         give(&mut mirror, &told(100, &[]), vec![plain(70, 30)]);
         assert_eq!(shape(&land(&mut mirror))[0], (30, 70, Some(Kind::Hidden)));
         let mut mirror = with_policy(Policy { overtook: Overtook::Fill, ..POLICY });
         mirror.handle_prepared(NOW, &facts((70, 100), 30));
-        give(&mut mirror, &told(100, &[]), vec![plain(70, 30)]);
-        assert_eq!(shape(&land(&mut mirror))[0], (30, 70, Some(Kind::Hidden)));
-        assert_eq!(mirror.snapshot(NOW).copied.overtaken, 40);
+        assert_eq!(mirror.take_overtaken(), Some((at(30), at(70))));
+        // before any of it has landed retention takes more
+        mirror.handle_failed(Fault::SourceLost);
+        mirror.handle_prepared(NOW, &facts((70, 100), 30));
+        assert_eq!(mirror.take_overtaken(), None, "it was told");
+        mirror.handle_failed(Fault::SourceLost);
+        mirror.handle_prepared(NOW, &facts((80, 100), 30));
+        assert_eq!(mirror.take_overtaken(), Some((at(70), at(80))));
+        give(&mut mirror, &told(100, &[]), vec![plain(80, 20)]);
+        assert_eq!(shape(&land(&mut mirror))[0], (30, 80, Some(Kind::Hidden)));
+        assert_eq!(mirror.snapshot(NOW).copied.overtaken, 50);
     }
 
     #[test]

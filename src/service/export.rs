@@ -115,17 +115,19 @@ fn links(out: &mut String, links: &[LinkView]) {
     for link in links {
         line(out, &meters::LINK_STATE, &[&link.name, &link.state], 1);
     }
-    type Number = fn(&LinkView) -> u64;
+    type Number = fn(&LinkView) -> Option<u64>;
     let columns: [(&Meter, Number); 4] = [
-        (&meters::LINK_PARTITIONS, |link| link.partitions),
-        (&meters::LINK_PARTITIONS_HALTED, |link| link.halted),
-        (&meters::LINK_PARTITIONS_LAG_UNKNOWN, |link| link.lag_unknown),
+        (&meters::LINK_PARTITIONS, |link| Some(link.partitions)),
+        (&meters::LINK_PARTITIONS_HALTED, |link| Some(link.halted)),
+        (&meters::LINK_PARTITIONS_LAG_UNKNOWN, |link| Some(link.lag_unknown)),
         (&meters::LINK_HELD_RECORDS, |link| link.held_records),
     ];
     for (meter, number) in columns {
         head(out, meter);
         for link in links {
-            line(out, meter, &[&link.name], number(link));
+            if let Some(value) = number(link) {
+                line(out, meter, &[&link.name], value);
+            }
         }
     }
     groups(out, links);
@@ -197,7 +199,7 @@ fn partitions(out: &mut String, partitions: &[PartitionView]) {
         (&meters::PARTITION_FILLER_BYTES, |view| Some(view.filler_bytes)),
         (&meters::PARTITION_OVERTAKEN_OFFSETS, |view| Some(view.overtaken_offsets)),
         (&meters::PARTITION_FRONT_OFFSETS, |view| Some(view.front_offsets)),
-        (&meters::PARTITION_HELD_RECORDS, |view| Some(view.held_records)),
+        (&meters::PARTITION_HELD_RECORDS, |view| view.held_records),
     ];
     for (meter, number) in columns {
         head(out, meter);

@@ -42,7 +42,7 @@ impl Series {
 /// Copied as far as the source goes, and nothing to be told.
 fn is_level(view: &PartitionView) -> bool {
     let is_well = view.state == crate::mirror::lag::MIRRORING && view.reason_code.is_empty();
-    is_well && view.lag_records == Some(0) && view.held_records == 0
+    is_well && view.lag_records == Some(0) && view.held_records == Some(0)
 }
 
 /// Several partitions as one.
@@ -107,6 +107,7 @@ mod tests {
             lag_records: Some(0),
             lag_ms: Some(0),
             rpo_ms: Some(0),
+            held_records: Some(0),
             append_bytes: 10,
             ..PartitionView::default()
         }
@@ -131,7 +132,8 @@ mod tests {
         assert!(!lags(level("a")));
         assert!(lags(PartitionView { lag_records: Some(1), ..level("a") }));
         assert!(lags(PartitionView { lag_records: None, ..level("a") }));
-        assert!(lags(PartitionView { held_records: 1, ..level("a") }));
+        assert!(lags(PartitionView { held_records: Some(1), ..level("a") }));
+        assert!(lags(PartitionView { held_records: None, ..level("a") }));
         assert!(lags(PartitionView { state: "Halted".into(), ..level("a") }));
         assert!(lags(PartitionView { reason_code: "WHY".into(), ..level("a") }));
         assert!(Series::All.shows(&level("a")) && !Series::None.shows(&PartitionView::default()));

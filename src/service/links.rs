@@ -137,7 +137,7 @@ fn view(link: &Link, ordered: Option<BTreeMap<&'static str, u64>>) -> LinkView {
         partitions: partitions.len() as u64,
         halted: count(|seen| seen.state == HALTED) as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
-        held_records: partitions.iter().map(|(_, seen)| seen.held_records).sum(),
+        held_records: held(partitions.iter().map(|(_, seen)| seen.held_records)),
         groups: status.groups.as_ref().map(|seen| GroupsView {
             followed: seen.followed,
             clamped: seen.clamped,
@@ -147,6 +147,12 @@ fn view(link: &Link, ordered: Option<BTreeMap<&'static str, u64>>) -> LinkView {
         tasks: status.tasks.iter().map(task).collect(),
         reason,
     }
+}
+
+/// The records that several partitions hold back: never 0 while it is not known of one of them.
+fn held(partitions: impl Iterator<Item = Option<u64>> + Clone) -> Option<u64> {
+    let known = partitions.clone().flatten().fold(0, u64::saturating_add);
+    (known > 0 || partitions.clone().all(|held| held.is_some())).then_some(known)
 }
 
 fn named(statuses: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
@@ -240,6 +246,16 @@ mod tests {
     use super::*;
     use crate::ids::TopicName;
     use crate::link::run::TroubleKind;
+
+    #[test]
+    fn what_is_held_is_never_none_where_one_is_not_known() {
+        let of = |all: &[Option<u64>]| held(all.iter().copied());
+        assert_eq!(of(&[]), Some(0));
+        assert_eq!(of(&[Some(0), Some(0)]), Some(0));
+        assert_eq!(of(&[Some(5), Some(2)]), Some(7));
+        assert_eq!(of(&[Some(0), None]), None);
+        assert_eq!(of(&[Some(5), None]), Some(5), "so many at least");
+    }
 
     #[test]
     fn a_summary_names_many_and_counts_the_rest() {

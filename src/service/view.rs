@@ -75,7 +75,7 @@ pub struct PartitionView {
     pub front_offsets: u64,
     /// Records of the source that wait behind an open transaction of its own.
     #[serde(default)]
-    pub held_records: u64,
+    pub held_records: Option<u64>,
     /// The producer of that transaction, and since when it has been seen, where that is known.
     #[serde(default)]
     pub held_by: Option<HeldView>,
@@ -165,9 +165,11 @@ pub struct LinkView {
     /// Of how many of them the lag is not known now.
     #[serde(default)]
     pub lag_unknown: u64,
-    /// Records of the source that wait behind open transactions of its own: not copied.
+    /// Records of the source that wait behind open transactions of its own: not copied. Those of
+    /// the partitions of which that is known; `null` where those have none and it is not known of
+    /// the others.
     #[serde(default)]
-    pub held_records: u64,
+    pub held_records: Option<u64>,
     /// Its consumer groups, while they are followed.
     #[serde(default)]
     pub groups: Option<GroupsView>,

@@ -42,6 +42,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// What one broker may take to answer. With the pause it is less than `END_AGE_MS_MAX`, so that a
 /// cluster that answers is never shown as unknown.
 const ASK_MAX: Duration = Duration::from_secs(5);
+/// We may not see it.
+const TOPIC_AUTHORIZATION_FAILED: KafkaCode = KafkaCode(29);
 /// So many partitions are asked about in one question.
 const ASKED_MAX: usize = 1_000;
 
@@ -125,7 +127,9 @@ impl Asker {
                 Side::Destination => name.mirror(),
             };
             // Asked by name: the ends of another topic of that name say nothing.
-            let id = self.cluster.topic(&tp.topic).map(|topic| topic.id);
+            let topic = self.cluster.topic(&tp.topic);
+            topic.iter().for_each(|topic| self.refused(&cell, topic.error));
+            let id = topic.map(|topic| topic.id);
             let is_it = id.is_some_and(|id| id == cell.id_at(side) || id == TopicId::NIL);
             let partition = self.cluster.partition(&tp).filter(|_| is_it);
             if let Some((leader, epoch)) = partition.and_then(|one| Some((one.leader?, one.epoch)))
@@ -154,7 +158,10 @@ impl Asker {
             for (tp, _, cell) in some {
                 match both(tp, first, &high) {
                     Some(Ok((first, high))) => self.tell(tp, cell, (first, high, at), &mut said),
-                    Some(Err(code)) => said.is_stale |= code.remedy() == Remedy::Refresh,
+                    Some(Err(code)) => {
+                        said.is_stale |= code.remedy() == Remedy::Refresh;
+                        self.refused(cell, code);
+                    }
                     None => {}
                 }
             }
@@ -178,6 +185,13 @@ impl Asker {
                     said.doubts.push(tp.clone());
                 }
             }
+        }
+    }
+
+    /// What the source does not show us any more is not known from now on.
+    fn refused(&self, cell: &Cell, code: KafkaCode) {
+        if self.cluster.side() == Side::Source && code == TOPIC_AUTHORIZATION_FAILED {
+            cell.refuse_end(self.wall.now());
         }
     }
 

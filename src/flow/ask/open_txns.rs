@@ -40,7 +40,8 @@ async fn ask(source: &Cluster, board: &Board, now: TimestampMs) {
     let mut by_leader: BTreeMap<BrokerId, Asked> = BTreeMap::new();
     for (name, seen) in board.read(now) {
         let tp = name.source();
-        let stable = seen.source_end.filter(|_| seen.held_records > 0);
+        let is_held = seen.held_records.is_some_and(|held| held > 0);
+        let stable = seen.source_end.filter(|_| is_held);
         let leader = source.partition(&tp).and_then(|partition| partition.leader);
         if let (Some(stable), Some(leader), Some(cell)) = (stable, leader, board.cell(&name)) {
             by_leader.entry(leader).or_default().push((tp, stable, cell));

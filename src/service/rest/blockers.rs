@@ -91,7 +91,7 @@ fn drains(
     if let Some(halted) = mirror.halted.get(&partition) {
         return Some(format!("partition {number} has halted ({}): {}", halted.code, halted.text));
     }
-    let held = view.map(|view| view.held_records).filter(|held| *held > 0);
+    let held = view.and_then(|view| view.held_records).filter(|held| *held > 0);
     let lag = view.and_then(|view| view.lag_records);
     Some(match (lag, held) {
         (_, Some(held)) => format!(

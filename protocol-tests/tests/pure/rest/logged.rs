@@ -2,72 +2,18 @@
 //!
 //! It never reads what the program prints: the lines are heard where they are made.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::Mutex;
-
-use tracing::Event;
-use tracing::Metadata;
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing::field::Visit;
-use tracing::span;
+use protocol_tests::heard::Heard;
 
 use super::Rig;
 
-/// All lines of this thread, a field after the other.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl Heard {
-    fn orders(&self) -> Vec<String> {
-        let lines = self.0.lock().expect("nobody panicked");
-        lines.iter().filter(|line| line.contains("message=an order")).cloned().collect()
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _never = write!(self.0, "{}={value:?} ", field.name());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let _never = write!(self.0, "{}={value} ", field.name());
-    }
-}
-
-impl Subscriber for Heard {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("nobody panicked").push(line.0);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
+/// The lines of orders.
+fn orders(heard: &Heard) -> Vec<String> {
+    heard.lines("message=an order")
 }
 
 #[tokio::test]
 async fn an_order_is_logged_with_its_topics_and_what_came_of_each() {
-    let heard = Heard::default();
-    // with one alone, another test's thread that comes first decides that nobody wants a line
-    let _another = tracing::Dispatch::new(Heard::default());
-    let _heard = tracing::subscriber::set_default(heard.clone());
+    let (heard, _listening) = Heard::begin();
     let rig = Rig::start().await;
     let topics: Vec<String> = (100..160).map(|number| format!("t{number}")).collect();
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -75,13 +21,13 @@ async fn an_order_is_logged_with_its_topics_and_what_came_of_each() {
     for name in &names {
         rig.create_mirror("l1", name).await;
     }
-    let made = heard.orders();
+    let made = orders(&heard);
     let of =
         |name: &str| made.iter().filter(|line| line.contains(&format!("topics={name} "))).count();
     assert!(names.iter().all(|name| of(name) == 1), "{made:#?}");
     let body = r#"{"mirror_topic_names":["t100","t9","no topic"]}"#;
     rig.must("POST", "/links/l1/mirrors:failover?validate_only=true", body).await;
-    let dry = heard.orders().pop().expect("a line");
+    let dry = orders(&heard).pop().expect("a line");
     for part in [
         "who=",
         "subject=l1 ",
@@ -94,10 +40,10 @@ async fn an_order_is_logged_with_its_topics_and_what_came_of_each() {
     }
     assert!(dry.contains("404: Topic 't9' is not a mirror topic"), "{dry}");
     // whoever looks for a topic finds it, however many an order had
-    let before = heard.orders().len();
+    let before = orders(&heard).len();
     let body = r#"{"mirror_topic_name_pattern":"t1.."}"#;
     rig.must("POST", "/links/l1/mirrors:failover", body).await;
-    let lines = heard.orders().split_off(before);
+    let lines = orders(&heard).split_off(before);
     assert!(
         lines.iter().all(|line| line.contains("pattern='t1..' ") && line.contains("refused=0 "))
     );
@@ -107,7 +53,7 @@ async fn an_order_is_logged_with_its_topics_and_what_came_of_each() {
     let twice = r#"{"mirror_topic_names":["t100"],"mirror_topic_name_pattern":"x"}"#;
     let refused = rig.ask("POST", "/links/l1/mirrors:promote", twice).await;
     assert_eq!(refused.status, 400);
-    let line = heard.orders().pop().expect("a line");
+    let line = orders(&heard).pop().expect("a line");
     assert!(line.contains("topics=t100 ") && line.contains("status=400 "), "{line}");
 }
 

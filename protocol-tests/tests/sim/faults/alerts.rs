@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -48,20 +50,30 @@ fn rules() -> String {
     repo().join("deploy/alerts.yml").display().to_string()
 }
 
-/// A unit file of promtool: `metrics` stay as they are for 20 minutes, then exactly `alerts` fire.
-fn unit(metrics: &str, alerts: &[&str]) -> String {
+/// Each series of an answer of /metrics, with its sample.
+fn samples(metrics: &str) -> BTreeMap<&str, &str> {
+    let lines = metrics.lines().filter(|line| line.starts_with("isolog_"));
+    lines.filter_map(|line| line.rsplit_once(' ')).collect()
+}
+
+/// A unit file of promtool: isolog shows `before` for ten minutes, then `metrics` for twenty, and
+/// a series that is in the first alone goes stale; then exactly `alerts` fire.
+fn unit(before: &str, metrics: &str, alerts: &[&str]) -> String {
     let mut text = format!(
         "rule_files: ['{}']\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    \
          input_series:\n",
         rules()
     );
-    let samples = metrics.lines().filter(|line| line.starts_with("isolog_"));
-    for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
-        writeln!(text, "      - series: '{series}'\n        values: '{value}+0x30'").unwrap();
+    let (before, now) = (samples(before), samples(metrics));
+    let series: BTreeSet<&str> = before.keys().chain(now.keys()).copied().collect();
+    for series in series {
+        let first = before.get(series).map_or("_x10".to_owned(), |value| format!("{value}+0x9"));
+        let then = now.get(series).map_or("stale".to_owned(), |value| format!("{value}+0x20"));
+        writeln!(text, "      - series: '{series}'\n        values: '{first} {then}'").unwrap();
     }
     text.push_str("    promql_expr_test:\n");
     text.push_str("      - expr: group by (alertname) (ALERTS{alertstate=\"firing\"})\n");
-    text.push_str("        eval_time: 20m\n        exp_samples:\n");
+    text.push_str("        eval_time: 30m\n        exp_samples:\n");
     for alert in alerts {
         writeln!(text, "          - labels: '{{alertname=\"{alert}\"}}'\n            value: 1")
             .unwrap();
@@ -72,10 +84,19 @@ fn unit(metrics: &str, alerts: &[&str]) -> String {
     text
 }
 
+/// What isolog shows now.
+fn shown(lab: &Lab) -> String {
+    service::metrics(&Links(vec![lab.world.isolog().link().clone()]))
+}
+
 /// Exactly these alerts fire when isolog goes on showing what it shows now.
 fn fires(lab: &Lab, case: &str, alerts: &[&str]) {
-    let links = Links(vec![lab.world.isolog().link().clone()]);
-    let text = unit(&service::metrics(&links), alerts);
+    fires_after("", lab, case, alerts);
+}
+
+/// The same, where it has shown `before` until now.
+fn fires_after(before: &str, lab: &Lab, case: &str, alerts: &[&str]) {
+    let text = unit(before, &shown(lab), alerts);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{case}.yml"));
     std::fs::write(&path, text).unwrap();
     promtool(&["test", "rules", &path.display().to_string()]);
@@ -92,7 +113,7 @@ fn the_rules_are_rules() {
 async fn the_names_are_what_prometheus_expects() {
     let mut lab = Lab::single(Version::V4_3);
     lab.begin().await;
-    let text = service::metrics(&Links(vec![lab.world.isolog().link().clone()]));
+    let text = shown(&lab);
     for name in ["isolog_link_rpo_ms", "isolog_link_mirror_topic_count", "isolog_link_bytes_total"]
     {
         assert!(text.contains(&format!("\n{name}{{")), "{name} is missing in {text}");
@@ -114,7 +135,7 @@ async fn the_names_are_what_prometheus_expects() {
 #[test]
 fn no_metrics_at_all_fire_too() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alerts-gone.yml");
-    std::fs::write(&path, unit("isolog_gone 1", &["IsologGone"])).unwrap();
+    std::fs::write(&path, unit("", "isolog_gone 1", &["IsologGone"])).unwrap();
     promtool(&["test", "rules", &path.display().to_string()]);
 }
 
@@ -196,10 +217,32 @@ async fn records_that_are_held_back_fire() {
     let open = Build::plain(lab.now_ms(), "open", 5).producer(7_007, 0, 0).flags(TRANSACTIONAL);
     lab.append_bad(&open);
     lab.append(BAD, 10);
-    let is_held = |lab: &Lab| lab.seen(BAD).is_some_and(|seen| seen.held_records == 15);
+    let is_held = |lab: &Lab| lab.seen(BAD).is_some_and(|seen| seen.held_records == Some(15));
     lab.wait("what is held", is_held).await;
     assert_eq!(lab.seen(BAD).unwrap().lag_records, Some(0));
     fires(&lab, "s4", &["IsologRecordsHeld"]);
+    // a source that dies lets nothing go: what it held is not known any more, and told on
+    let before = shown(&lab);
+    let host = lab.source().host(1);
+    lab.world.net.set_rule(CLIENT, &host, Rule { black_hole: true, ..Rule::default() });
+    lab.world.net.cut(CLIENT, &host);
+    sleep(SECOND * 30).await;
+    assert_eq!(lab.seen(BAD).unwrap().held_records, None);
+    assert_eq!(lab.view().held_records, None);
+    let now = shown(&lab);
+    for name in ["isolog_link_held_records", "isolog_partition_held_records"] {
+        let is_shown = |text: &str| text.contains(&format!("\n{name}{{"));
+        assert!(is_shown(&before) && !is_shown(&now), "{name}: {now}");
+    }
+    let away = ["IsologLagUnknown", "IsologLinkNotActive", "IsologNotReady"];
+    fires_after(&before, &lab, "s4-away", &[&away[..], &["IsologRecordsHeld"]].concat());
+    // it answers again, and the transaction ends
+    lab.world.net.clear_rule(CLIENT, &host);
+    lab.source().end_txn(BAD.0, BAD.1, (7_007, 0), true);
+    lab.level(BAD).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+    assert_eq!(lab.view().held_records, Some(0));
+    fires_after(&before, &lab, "s4-ended", &[]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use isolog::link::run::LinkState;
 use isolog::link::run::Trouble;
 use isolog::mirror::lag::Snapshot;
 use isolog::service::links::Links;
+use isolog::service::view::LinkView;
 use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
@@ -202,6 +203,11 @@ impl Lab {
         let links = Links(vec![self.world.isolog().link().clone()]);
         let failed = links.readiness().into_iter().filter(|check| !check.ok);
         failed.map(|check| (check.name, check.reason)).collect()
+    }
+
+    /// The link as the service port shows it.
+    pub fn view(&self) -> LinkView {
+        Links(vec![self.world.isolog().link().clone()]).links().remove(0)
     }
 
     pub fn link_state(&self) -> LinkState {

@@ -5,6 +5,8 @@
 use isolog::flow::producer_id;
 use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
+use isolog::link::Overtook;
+use isolog::link::Policy;
 use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
@@ -12,6 +14,7 @@ use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::spec::Version;
 use protocol_tests::broker::takeover::Act;
 use protocol_tests::check::assert_copied;
+use protocol_tests::heard::Heard;
 use protocol_tests::net::Rule;
 use protocol_tests::world::CLIENT;
 use tokio::time::Duration;
@@ -52,6 +55,36 @@ async fn retention_that_overtakes_a_running_copy_halts_and_jumps_nothing() {
     let words = ["starts at 20", "ends at 10"];
     lab.halts(BAD, "LOG_START_ABOVE_DESTINATION_END", &words).await;
     assert_eq!(lab.copy(BAD).end, END);
+}
+
+/// Whoever tells the link to go on hears of each loss once, with its offsets.
+#[tokio::test(start_paused = true)]
+async fn what_retention_took_is_filled_and_told_once() {
+    let (heard, _listening) = Heard::begin();
+    let mut lab = Lab::single(Version::V4_3);
+    lab.world.policy = Policy { overtook: Overtook::Fill, ..lab.world.policy };
+    lab.begin().await;
+    lab.world.stop().await;
+    lab.append(BAD, 5);
+    lab.append(BAD, 5);
+    lab.source().retain_from(BAD.0, BAD.1, 15);
+    lab.world.start();
+    lab.wait("the end", |lab| lab.copy(BAD).end == 20).await;
+    let told = || heard.lines("deleted at the source before they were copied");
+    let lines = told();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for part in ["WARN ", "link=dr ", "partition=bad-0 ", "from=10 ", "to=15 ", "offsets=5 "] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    // a lane that ends, and what is copied on, tell nothing again
+    let host = lab.source().host(1);
+    for _ in 0..5 {
+        lab.world.net.cut(CLIENT, &host);
+        let end = lab.append(BAD, 5) + 5;
+        lab.wait("the end", |lab| lab.copy(BAD).end == end).await;
+    }
+    assert_eq!(lab.seen(BAD).unwrap().copied.overtaken, 5);
+    assert_eq!(told().len(), 1, "{:#?}", told());
 }
 
 #[tokio::test(start_paused = true)]

@@ -208,6 +208,56 @@ async fn a_topic_that_is_hidden_names_the_right_and_no_leader() {
     lab.level(BAD).await;
 }
 
+/// What a source that refuses us said before is not shown from then on, to the record: its end is
+/// unknown, or what it says since.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_refuses_us_is_unknown_at_once() {
+    let hidden = [Right::Describe, Right::Read];
+    for denied in [&hidden[..], &hidden[1..]] {
+        let mut lab = Lab::single(Version::V4_3);
+        lab.begin().await;
+        denied.iter().for_each(|right| lab.source().deny(BAD.0, *right));
+        lab.append(BAD, 3);
+        let label = |lab: &Lab| lab.seen(BAD)?.reason.map(|(label, _)| label);
+        lab.wait("the right is named", |lab| label(lab) == Some("TOPIC_AUTHORIZATION_FAILED"))
+            .await;
+        for _ in 0..600 {
+            let seen = lab.seen(BAD).unwrap();
+            let is_true = match (seen.lag_records, denied.len()) {
+                (None, _) => seen.source_end.is_none() && seen.held_records.is_none(),
+                // it may be asked where it ends
+                (Some(lag), 1) => lag == 3,
+                _ => false,
+            };
+            assert!(is_true, "{denied:?}: {seen:?}");
+            sleep(SECOND / 10).await;
+        }
+        denied.iter().for_each(|right| lab.source().grant(BAD.0, *right));
+        lab.level(BAD).await;
+        lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+    }
+}
+
+/// The same of a partition that nobody fetches: the source is asked every 5 s, and its refusal is
+/// an answer.
+#[tokio::test(start_paused = true)]
+async fn the_refused_end_of_what_stands_still_is_unknown_at_the_next_question() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    let foreign = Build::plain(lab.now_ms(), "foreign", 1);
+    lab.destination().append(BAD.0, BAD.1, &foreign);
+    lab.append(BAD, 1);
+    lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    sleep(SECOND * 30).await;
+    assert_eq!(lab.seen(BAD).unwrap().lag_records, Some(1));
+    [Right::Describe, Right::Read].iter().for_each(|right| lab.source().deny(BAD.0, *right));
+    let is_unknown = |lab: &Lab| lab.seen(BAD).is_some_and(|seen| seen.lag_records.is_none());
+    let took = lab.wait("the lag is unknown", is_unknown).await;
+    assert!(took < SECOND * 11, "{took:?} of the world's own time: a pause and an answer");
+    [Right::Describe, Right::Read].iter().for_each(|right| lab.source().grant(BAD.0, *right));
+    lab.wait("the lag", |lab| lab.seen(BAD).unwrap().lag_records == Some(1)).await;
+}
+
 /// A destination that is away makes the lag unknown, and the link says so.
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_is_away_is_told_and_its_ends_are_unknown() {
