@@ -143,9 +143,14 @@ impl Sights<'_> {
 
     fn transactions(&self) -> Line {
         let check = "no open transaction";
-        let held: Vec<&PartitionView> =
-            self.partitions.iter().filter(|one| one.held_records > 0).collect();
-        let records: u64 = held.iter().map(|one| one.held_records).sum();
+        let held = self.partitions.iter().filter(|one| one.held_records.is_some_and(|n| n > 0));
+        let held: Vec<&PartitionView> = held.collect();
+        let records: u64 = held.iter().filter_map(|one| one.held_records).sum();
+        let unknown = self.partitions.iter().filter(|one| one.held_records.is_none()).count();
+        if held.is_empty() && unknown > 0 {
+            let cure = "what the source held back when it last answered is not copied either";
+            return no(check, format!("not known of {unknown} partitions"), cure);
+        }
         if held.is_empty() {
             return yes(check, "none holds records back");
         }
@@ -367,6 +372,7 @@ mod tests {
     fn partition() -> PartitionView {
         PartitionView {
             lag_records: Some(0),
+            held_records: Some(0),
             source_seen_ms: Some(NOW.0 - 7_000),
             ..PartitionView::default()
         }
@@ -457,11 +463,13 @@ mod tests {
         check(
             |case| {
                 let by = HeldView { producer_id: 77, ..HeldView::default() };
-                (case.partition.held_records, case.partition.held_by) = (5, Some(by));
+                (case.partition.held_records, case.partition.held_by) = (Some(5), Some(by));
             },
             "no open transaction",
             "5 records are held back: producer id 77",
         );
+        let held = "no open transaction";
+        check(|case| case.partition.held_records = None, held, "not known of 1 part");
         let configs = TaskName::TopicConfigsSync;
         let refused = ("orders", "POLICY_VIOLATION_ERROR");
         check(|case| in_error(case, configs, refused), "configs", "the reason");
