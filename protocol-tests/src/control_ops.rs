@@ -7,6 +7,7 @@ mod checks;
 pub(crate) mod clusters;
 mod flow;
 mod instance;
+mod remembered;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -130,10 +131,11 @@ impl<'a> World<'a> {
                 clusters.create_mirror(&topic(name), 1 + dice.roll(3) as i32, false);
             }
         }
+        let log = remembered::log(&mut dice, &mut clusters);
         let mut world = World {
             dice,
             clock: 1_700_000_000_000,
-            log: Vec::new(),
+            log,
             truth: BTreeMap::new(),
             clusters,
             instances: Vec::new(),

@@ -77,6 +77,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether a mirror topic has a row of its own, or is another link's.
+    pub fn is_taken(&self, key: &MirrorKey) -> bool {
+        self.mirror(key).is_some() || self.other_owner(key).is_some()
+    }
+
     /// Another link that mirrors into this name, and has not stopped.
     fn other_owner(&self, key: &MirrorKey) -> Option<&'a LinkName> {
         let is_other = |link: &LinkName| {
@@ -155,6 +160,7 @@ pub fn new_link(new: &NewLink) -> LinkRow {
         generation: 0,
         is_paused: !new.is_declared && says_paused(&new.configs),
         is_leaving: false,
+        is_taking_over: false,
     }
 }
 

@@ -59,6 +59,7 @@ mod file;
 mod hands;
 mod ledger;
 mod queue;
+mod takeover;
 mod tell;
 
 /// How many rows one write has at most: far below a broker's default limit of a batch.
@@ -138,6 +139,8 @@ pub struct Control {
     tracks: BTreeMap<MirrorKey, Track>,
     /// What the config file declares, once it is known.
     declared: Option<BTreeMap<LinkName, NewLink>>,
+    /// Rows that stand for what isolog 0.1 remembered of links, until they are written.
+    remembered: BTreeMap<LinkName, BTreeMap<TopicName, MirrorRow>>,
     /// The tail has been read up to where it ended at the start.
     is_level: bool,
     /// This instance has the control role.
@@ -187,6 +190,7 @@ impl Control {
             link_tracks: BTreeMap::new(),
             tracks: BTreeMap::new(),
             declared: None,
+            remembered: BTreeMap::new(),
             is_level: false,
             is_holder: false,
             rival: None,
@@ -217,8 +221,9 @@ impl Control {
         if let Applied::Counted(_, keys) = &applied {
             keys.iter().for_each(|key| self.reload(key));
         }
-        if let Applied::Counted(Stamp { writer, .. }, _) = &applied {
-            self.note_writer(now, *writer);
+        match &applied {
+            Applied::Counted(Stamp { writer, .. }, _) => self.note_writer(now, *writer),
+            Applied::Skipped => self.note_old_rows(),
         }
         let Some(pending) = &self.pending else { return self.look_through(now) };
         let ours = pending.write.stamp;
@@ -398,11 +403,11 @@ impl Control {
         match (key, row) {
             (Key::Link(link), Some(Row::Link(row))) => {
                 self.links.insert(link.clone(), row);
-                self.touch_link(&link);
+                self.note_link(&link);
             }
             (Key::Link(link), _) => {
                 self.links.remove(&link);
-                self.touch_link(&link);
+                self.note_link(&link);
             }
             (Key::Mirror(link, topic), Some(Row::Mirror(row))) => {
                 self.put_mirror((link, topic), row);

@@ -134,6 +134,8 @@ pub struct LinkRow {
     pub is_paused: bool,
     /// Being deleted: its mirror topics are let go, then its rows go.
     pub is_leaving: bool,
+    /// What isolog 0.1 remembered of it (`old`) is not all written as rows of today yet.
+    pub is_taking_over: bool,
 }
 
 /// How a mirror topic came to be.
@@ -306,6 +308,8 @@ struct LinkText {
     generation: u64,
     paused: bool,
     leaving: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    taking_over: bool,
 }
 
 impl From<&LinkRow> for LinkText {
@@ -320,6 +324,7 @@ impl From<&LinkRow> for LinkText {
             generation: row.generation,
             paused: row.is_paused,
             leaving: row.is_leaving,
+            taking_over: row.is_taking_over,
         }
     }
 }
@@ -335,6 +340,7 @@ impl From<LinkText> for LinkRow {
             generation: text.generation,
             is_paused: text.paused,
             is_leaving: text.leaving,
+            is_taking_over: text.taking_over,
         }
     }
 }
@@ -511,6 +517,7 @@ mod tests {
             generation: 7,
             is_paused: true,
             is_leaving: false,
+            is_taking_over: false,
         };
         let check = |key: &str, row: Row| {
             let key = Key::parse(key).unwrap();

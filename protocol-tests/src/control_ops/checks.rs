@@ -14,7 +14,6 @@ use isolog::control::journal::WriterTag;
 use isolog::control::machine::Control;
 use isolog::control::machine::Write;
 use isolog::control::order::MirrorVerb;
-use isolog::control::order::NewLink;
 use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Ticket;
@@ -88,7 +87,8 @@ pub fn transitions(before: &Truth, after: &Truth) {
             continue;
         }
         let (was, is) = (stage(before, &key), stage(after, &key));
-        assert!(Stage::may_follow(was, is), "{key:?}: {was:?} became {is:?}");
+        let may = super::remembered::may_follow(self::link(before, &key.0), (was, is));
+        assert!(may, "{key:?}: {was:?} became {is:?}");
         if let (Some(was), Some(is)) = (mirror(before, &key), mirror(after, &key)) {
             last_turns(&key, &was, &is);
         }
@@ -380,9 +380,8 @@ impl World<'_> {
         };
         assert_eq!(wanted(&anew), [], "it has no role");
         let declared = file(0).map(|link| {
-            let row = self::link(&self.truth, &link).expect("whose file has it writes it");
-            let (id, mode, configs) = (row.id, row.mode, BTreeMap::new());
-            (link, NewLink { id, mode, source: None, configs, is_declared: true })
+            let row = self::link(&self.truth, &link);
+            (link, super::remembered::declared(row))
         });
         anew.handle_declared(now, declared.into());
         for link in all_links() {

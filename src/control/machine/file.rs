@@ -40,8 +40,8 @@ impl Control {
         !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
     }
 
-    /// Answers what was ordered of a link that is somebody else's; what is to be decided comes
-    /// back.
+    /// Answers what was ordered of a link that is somebody else's, or not taken over yet; what is
+    /// to be decided comes back.
     pub(super) fn turn_away(&mut self, intent: Intent) -> Option<Intent> {
         let (link, is_new) = match &intent {
             Intent::Begin(key, ..) => (&key.0, false),
@@ -49,14 +49,17 @@ impl Control {
                 (&order.link, matches!(order, Order { verb: Verb::CreateLink(_), .. }))
             }
         };
-        if is_new || self.acts_on(link) {
-            return Some(intent);
-        }
-        let result = Err(Refusal::conflict(format!(
-            "Cluster link '{link}' is declared in the config file of another isolog on this \
-             destination, or of none any more: give the order there, or declare [link.{link}] in \
-             the file of this one."
-        )));
+        let refusal = match self.acts_on(link) {
+            _ if is_new => None,
+            true => self.not_taken_over(&intent),
+            false => Some(Refusal::conflict(format!(
+                "Cluster link '{link}' is declared in the config file of another isolog on this \
+                 destination, or of none any more: give the order there, or declare [link.{link}] \
+                 in the file of this one."
+            ))),
+        };
+        let Some(refusal) = refusal else { return Some(intent) };
+        let result = Err(refusal);
         let (ticket, topic, mut outcomes) = match intent {
             Intent::Begin(key, _, by) => (by.map(|(ticket, _)| ticket), Some(key.1), Vec::new()),
             Intent::Order(ticket, _, done) => (Some(ticket), None, done),

@@ -27,6 +27,7 @@ use crate::control::machine::Control;
 use crate::control::machine::Intent;
 use crate::control::machine::LOOK_TOPICS_MAX;
 use crate::control::machine::Looking;
+use crate::control::machine::takeover;
 use crate::control::order::NewMirror;
 use crate::control::order::Order;
 use crate::control::order::Outcome;
@@ -148,6 +149,9 @@ impl Control {
         let looks = track.looks;
         let Some(settings) = track.settings.clone() else { return };
         self.dirty_links.insert(link.clone());
+        if self.is_taking_over(link) {
+            return self.remember(now, link, &settings, topics);
+        }
         let first = (link.clone(), TopicName::new("-").expect("a legal name"));
         let own = self.mirrors.range(first..).take_while(|((of, _), _)| of == link);
         let (mut known, mut pause) = (BTreeSet::new(), settings.look_every_ms);
@@ -204,12 +208,14 @@ impl Control {
     ) {
         let settings = self.link_tracks.get(link).and_then(|track| track.settings.as_ref());
         let replicas = settings.and_then(|settings| settings.replicas);
-        for (mirror, facts) in facts {
+        let staged = self.staged(link);
+        for (mirror, mut facts) in facts {
             let Some((wanted, made_by)) = wanted.get(&mirror) else { continue };
             if self.is_refused(now, link, &mirror, &facts) {
                 continue;
             }
             let (source, configs) = (wanted.source.clone(), BTreeMap::new());
+            takeover::owe_staged(&mut facts, staged.get(&source));
             let begin = Begin { source, made_by: *made_by, replicas, configs, facts };
             self.intents.push_back(Intent::Begin((link.clone(), mirror), Box::new(begin), None));
         }

@@ -388,7 +388,7 @@ impl Control {
             match self.links.get(link) {
                 None => {
                     let declared = self.declared.as_ref().and_then(|all| all.get(link));
-                    let row = declared.map(decide::new_link);
+                    let row = declared.map(|new| self.first_row(link, new));
                     rows.extend(row.map(|row| (key, Some(Row::Link(row)))));
                 }
                 Some(row) if row.is_leaving => {
@@ -396,6 +396,7 @@ impl Control {
                         rows.insert(key, None);
                     }
                 }
+                Some(row) if row.is_taking_over => self.gather_remembered(link, row, rows),
                 Some(row) => {
                     let reach = self.link_tracks.get(link).and_then(|track| track.reach.clone());
                     if let Some(Reach::Available(id)) = reach {

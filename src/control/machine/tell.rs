@@ -120,7 +120,7 @@ impl Control {
         let is_reached = matches!(track.reach, Some(Reach::Available(_)));
         let is_found = row.source.is_none() && is_reached && !row.is_leaving;
         let is_empty = row.is_leaving && self.is_without_rows(link);
-        if is_found || is_empty {
+        if is_found || is_empty || self.remembered.contains_key(link) {
             self.stale_links.insert(link.clone());
         }
         let looks = self.is_holder && self.is_level && track.may_copy(row) && !track.is_looking;
@@ -267,6 +267,9 @@ impl Control {
         self.able.clear();
         self.stale.clear();
         self.stale_links.clear();
+        for link in std::mem::take(&mut self.remembered).into_keys() {
+            self.link_tracks.entry(link).or_default().look_at = None;
+        }
     }
 
     pub(super) fn refuse_role(&mut self, ticket: Ticket) {

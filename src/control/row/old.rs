@@ -132,7 +132,7 @@ impl OldRows {
     /// The rows that stand for what it mirrored, of topics that the link's settings still take:
     /// mirroring goes on under the same writer id, with nothing compared again. `topics` is a look
     /// at all topics of both clusters. Left out, to be begun as any other topic, is one whose start
-    /// was not chosen yet; and, until it is, one that a cluster does not show.
+    /// was not chosen yet.
     pub fn mirror_rows(
         &self,
         settings: &LinkSettings,
@@ -145,11 +145,16 @@ impl OldRows {
             self.mirrors.iter().filter(|(name, _)| has_names && settings.topics.matches(name));
         let rows = taken.filter_map(|(name, mirror)| {
             let has_begun = settings.start == StartSpec::Earliest || mirror.starts.is_some();
-            let partitions = mirror.partitions(name, topics).filter(|_| has_begun)?;
             let made_by = discover::made_by(settings, name);
-            Some((name.clone(), mirror.row(name, partitions, made_by, now)))
+            let row = || mirror.row(name, mirror.partitions(name, topics), made_by, now);
+            has_begun.then(|| (name.clone(), row()))
         });
         rows.collect()
+    }
+
+    /// Whether there is nothing to be taken over, and nothing that would have been.
+    pub fn is_empty(&self) -> bool {
+        self.mirrors.is_empty() && self.unreadable.is_empty()
     }
 
     fn take_source(&mut self, source: ClusterId) -> Result<(), String> {
@@ -175,17 +180,18 @@ impl OldRows {
 impl OldMirror {
     /// How many partitions are mirrored, which no old row says: those that both topics have. A
     /// topic that is gone, or another one by now, says nothing; one that is gone at both clusters
-    /// stands with one partition. `None` while a cluster does not show it.
-    fn partitions(&self, name: &TopicName, topics: &Topics) -> Option<i32> {
+    /// stands with one partition, and so does one that a cluster does not show: it grows once that
+    /// does.
+    fn partitions(&self, name: &TopicName, topics: &Topics) -> i32 {
         let source = topics.source.get(name).unwrap_or(&Metadata::Absent);
         let mirror = topics.mirror.get(name).unwrap_or(&Metadata::Absent);
         let count = |metadata: &Metadata, id: TopicId| match metadata {
-            Metadata::There(seen) => Some(Some(seen.partitions).filter(|_| seen.id == id)),
-            Metadata::Absent => Some(None),
-            Metadata::Hidden(_) => None,
+            Metadata::There(seen) => Some(seen.partitions).filter(|_| seen.id == id),
+            Metadata::Absent => None,
+            Metadata::Hidden(_) => Some(1),
         };
-        let both = [count(source, self.ids.0)?, count(mirror, self.ids.1)?];
-        Some(both.into_iter().flatten().min().unwrap_or(1))
+        let both = [count(source, self.ids.0), count(mirror, self.ids.1)];
+        both.into_iter().flatten().min().unwrap_or(1)
     }
 
     fn row(
@@ -511,8 +517,8 @@ mod tests {
         check(absent(), absent(), Some(1));
         check(there(C, 9), there(C, 9), Some(1));
         // not known yet
-        check(hidden(), there(B, 4), None);
-        check(there(A, 4), hidden(), None);
+        check(hidden(), there(B, 4), Some(1));
+        check(there(A, 4), hidden(), Some(1));
         let nothing = Topics::default();
         let rows = old.mirror_rows(&settings("", StartSpec::Earliest, &["*"]), &nothing, NOW);
         assert_eq!(rows[&name("orders")].partitions, 1);

@@ -192,6 +192,7 @@ mod tests {
             generation: 0,
             is_paused: false,
             is_leaving: false,
+            is_taking_over: false,
         };
         let json = Row::Link(row).to_json();
         assert!(check_row("link/dr", &json).is_ok());
