@@ -1,8 +1,8 @@
-//! Makes commanded links mirror: carries what the control machine wants to the journal, to the
-//! clusters and to flow, and brings back what came of it.
+//! Makes links mirror: carries what the control machine wants to the journal, to the clusters and
+//! to flow, and brings back what came of it.
 //!
-//! It never decides: `control` does, and nothing is done before its row is read back. Links of the
-//! config file are not here yet: `run` and `desk` are their hands.
+//! It never decides: `control` does, and nothing is done before its row is read back. Those of the
+//! config file can be here, and are not yet: `run` and `desk` are their hands.
 //!
 //! ```text
 //!                ┌─ Write ─▶ journal ── Batch, Level, Refused ─┐
@@ -44,7 +44,10 @@ use crate::link::Settings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Tray;
 use crate::link::driver::ctx::lock;
+use crate::link::driver::file::File;
+pub use crate::link::driver::file::new_id;
 use crate::link::driver::rivals::Claims;
+use crate::link::driver::tell::Shown;
 use crate::link::registry;
 use crate::link::registry::EVENTS_MAX;
 use crate::link::registry::Event;
@@ -56,6 +59,7 @@ use crate::link::run::RECONNECT_MAX;
 use crate::link::run::RECONNECT_MIN;
 use crate::link::run::World;
 use crate::link::status::Link;
+use crate::link::status::LinkState;
 use crate::link::tasks;
 use crate::link::watch as standing;
 use crate::settings::link::Defaults;
@@ -63,6 +67,7 @@ use crate::settings::link::Defaults;
 mod compare;
 pub(super) mod ctx;
 mod dos;
+mod file;
 mod hold;
 mod journal;
 mod looks;
@@ -89,18 +94,17 @@ pub struct Options {
     pub defaults: Defaults,
     /// The links of the config file, and what they take: no commanded link may mirror into it.
     pub declared: Vec<(LinkName, TopicFilter)>,
+    /// Those of them that the driver runs itself.
+    pub run: Vec<LinkSettings>,
 }
 
 impl Options {
     /// What the settings of the process say.
     pub fn of(settings: &Settings, defaults: Defaults) -> Options {
         let destination = settings.destination.clone();
-        let declared = settings.links.iter();
-        Options {
-            defaults,
-            declared: declared.map(|one| (one.name.clone(), one.link.topics.clone())).collect(),
-            destination,
-        }
+        let of = |one: &LinkSettings| (one.name.clone(), one.link.topics.clone());
+        let declared = settings.links.iter().map(of).collect();
+        Options { defaults, declared, run: Vec::new(), destination }
     }
 }
 
@@ -114,34 +118,6 @@ pub struct Driver {
     shown: Shown,
     world: World,
     defaults: Arc<Defaults>,
-}
-
-/// What is shown of them.
-#[derive(Clone, Default)]
-struct Shown {
-    links: Arc<Mutex<BTreeMap<LinkName, Link>>>,
-    /// Why nothing, or not all, is known or done; by who says so.
-    troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
-}
-
-impl Shown {
-    /// Something is wrong, or no more: said once when it is news.
-    fn tell(&self, who: &'static str, trouble: Option<String>) {
-        let mut troubles = lock(&self.troubles);
-        if troubles.get(who) == trouble.as_ref() {
-            return;
-        }
-        match trouble {
-            Some(text) => {
-                tracing::warn!("{text}");
-                troubles.insert(who, text);
-            }
-            None => {
-                tracing::info!("nothing is wrong with the {who} any more");
-                troubles.remove(who);
-            }
-        }
-    }
 }
 
 impl Driver {
@@ -213,7 +189,7 @@ pub fn start(
     control.handle_role(world.wall.now(), true);
     let stop = world.stop.clone();
     let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
-    let shown = Shown::default();
+    let shown = Shown::of(&options.run, world.wall);
     let (reached, cluster) = watch::channel(None);
     let driver = Driver {
         registry: registry.clone(),
@@ -231,7 +207,11 @@ pub fn start(
         tokio::select! {
             destination = reach_destination(&options, &world, &shown) => {
                 reached.send_replace(Some(destination.id()));
-                let told = (options.defaults, claims, world, shown);
+                let file = File::new(options.run);
+                if let Some(declared) = file.declared() {
+                    let _ended = events.send(declared).await;
+                }
+                let told = (options.defaults, (claims, file), world, shown);
                 Hands::new(told, registry, events, destination).run(work, keeper).await;
             }
             () = stop.cancelled() => {}
@@ -258,6 +238,9 @@ async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> A
             }
             Err(error) => {
                 let text = format!("the destination cannot be reached: {error}");
+                for link in lock(&shown.links).values() {
+                    link.set(|status| status.state = LinkState::Unavailable(text.clone()));
+                }
                 shown.tell("destination", Some(text));
             }
         }
@@ -269,14 +252,15 @@ async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> A
 /// One commanded link.
 struct Running {
     ctx: Arc<Ctx>,
-    /// Its row has been seen: when it is no more, the link is gone.
-    is_seen: bool,
+    /// Its row has been seen, with this id: when that is no more, the link is gone.
+    id: Option<String>,
 }
 
 /// The task.
 struct Hands {
     defaults: Defaults,
     claims: Claims,
+    file: File,
     world: World,
     shown: Shown,
     registry: Registry,
@@ -288,14 +272,13 @@ struct Hands {
 
 impl Hands {
     fn new(
-        (defaults, claims, world, shown): (Defaults, Claims, World, Shown),
+        (defaults, (claims, file), world, shown): (Defaults, (Claims, File), World, Shown),
         registry: Registry,
         events: mpsc::Sender<Event>,
         destination: Arc<Cluster>,
     ) -> Hands {
-        let links = BTreeMap::new();
-        let rival = rivals::Known::default();
-        Hands { defaults, claims, world, shown, registry, events, links, destination, rival }
+        let (links, rival) = (BTreeMap::new(), rivals::Known::default());
+        Hands { defaults, claims, file, world, shown, registry, events, links, destination, rival }
     }
 
     async fn run(mut self, mut work: mpsc::Receiver<Work>, mut keeper: JoinSet<()>) {
@@ -308,6 +291,7 @@ impl Hands {
             written,
         ));
         let mut tasks = JoinSet::new();
+        self.file.names().iter().for_each(|link| drop(self.of(link, &mut tasks)));
         let mut seen = self.registry.clone();
         loop {
             tokio::select! {
@@ -352,22 +336,25 @@ impl Hands {
             return running.ctx.clone();
         }
         let ctx = Arc::new(self.ctx(link));
-        if !self.claims.has(link) {
+        if !ctx.rests() {
             lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         }
         tasks.spawn(drive(ctx.clone()));
-        self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
+        self.links.insert(link.clone(), Running { ctx: ctx.clone(), id: None });
         ctx
     }
 
     fn ctx(&self, link: &LinkName) -> Ctx {
+        let shown = lock(&self.shown.links).get(link).cloned();
+        let new = || Link::new(link.clone(), &TopicFilter::default(), self.world.wall);
         Ctx {
             name: link.clone(),
             destination: self.destination.clone(),
             world: self.world.clone(),
             defaults: self.defaults.clone(),
             claims: self.claims.clone(),
-            link: Link::new(link.clone(), &TopicFilter::default(), self.world.wall),
+            link: shown.unwrap_or_else(new),
+            file: self.file.told(link),
             events: self.events.clone(),
             registry: self.registry.clone(),
             stop: self.world.stop.child_token(),
@@ -387,13 +374,15 @@ impl Hands {
     /// The rows are others: begins links that are new, ends those that are gone.
     fn follow(&mut self, seen: &Seen, tasks: &mut JoinSet<()>) {
         self.rival.follow(seen);
+        self.end_gone(seen);
         for (name, link) in &seen.links {
-            if link.row.origin != Origin::Commanded {
+            // of another file, or of one that `run` follows
+            if link.row.origin == Origin::Declared && self.file.told(name).is_none() {
                 continue;
             }
             let ctx = self.of(name, tasks);
             if let Some(running) = self.links.get_mut(name) {
-                running.is_seen = true;
+                running.id = Some(link.row.id.clone());
             }
             let news = |row: &mut Option<_>| {
                 let is_news = row.as_ref() != Some(&link.row);
@@ -403,19 +392,21 @@ impl Hands {
             ctx.row.send_if_modified(news);
             tell::show(&ctx, seen, link);
         }
-        let is_gone = |(name, running): &(&LinkName, &Running)| {
-            running.is_seen && !seen.links.contains_key(*name)
-        };
-        let gone: Vec<LinkName> =
-            self.links.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
-        for name in gone {
-            if let Some(running) = self.links.remove(&name) {
-                // nothing of it is held any more: its row goes last
+    }
+
+    /// Nothing of them is held any more: a link's row goes last.
+    fn end_gone(&mut self, seen: &Seen) {
+        let shown = &self.shown.links;
+        self.links.retain(|name, running| {
+            let id = seen.links.get(name).map(|link| &link.row.id);
+            let is_gone = running.id.is_some() && running.id.as_ref() != id;
+            if is_gone {
                 running.ctx.stop.cancel();
-                lock(&self.shown.links).remove(&name);
+                lock(shown).remove(name);
                 tracing::info!(link = %name, "the link is deleted");
             }
-        }
+            !is_gone
+        });
     }
 
     fn note_ended(&self, ended: Result<(), tokio::task::JoinError>) {
@@ -448,7 +439,7 @@ impl Hands {
 /// All tasks of one link, until its stop token.
 async fn drive(ctx: Arc<Ctx>) {
     let mut beside = JoinSet::new();
-    match ctx.claims.has(&ctx.name) {
+    match ctx.rests() {
         true => beside.spawn(rivals::rest(ctx.clone())),
         false => beside.spawn(reach::keep(ctx.clone())),
     };

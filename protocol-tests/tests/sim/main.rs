@@ -6,6 +6,7 @@
 mod cluster;
 mod connections;
 mod control_ops;
+mod declared;
 mod descriptors;
 mod dialled;
 mod faults;

@@ -24,6 +24,7 @@ use isolog::ids::LinkName;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
+use isolog::link::LinkSettings;
 use isolog::link::Shared;
 use isolog::link::driver;
 use isolog::link::driver::Driver;
@@ -70,6 +71,8 @@ pub(crate) struct Lab {
     pub(crate) source: TestCluster,
     pub(crate) destination: TestCluster,
     pub(crate) declared: Vec<(LinkName, TopicFilter)>,
+    /// Links of the config file that the driver runs.
+    pub(crate) run: Vec<LinkSettings>,
     seed: u64,
     pub(crate) driver: Driver,
     stop: CancellationToken,
@@ -88,7 +91,7 @@ impl Lab {
         let destination = TestCluster::start(&net, specs.1);
         let declared = declares(declared);
         let (driver, stop, task) = begin(&source, &destination, &declared, 1);
-        Lab { source, destination, declared, seed: 1, driver, stop, task }
+        Lab { source, destination, declared, run: Vec::new(), seed: 1, driver, stop, task }
     }
 
     /// Nothing more is sent by the old one; a new one begins.
@@ -104,7 +107,8 @@ impl Lab {
 
     pub(crate) fn start_again(&mut self) {
         self.seed += 1;
-        let begun = begin(&self.source, &self.destination, &self.declared, self.seed);
+        let both = (&self.source, &self.destination);
+        let begun = begin_with(both, &self.declared, &self.run, self.seed);
         (self.driver, self.stop, self.task) = begun;
     }
 
@@ -199,6 +203,15 @@ pub(crate) fn begin(
     declared: &[(LinkName, TopicFilter)],
     seed: u64,
 ) -> (Driver, CancellationToken, JoinHandle<()>) {
+    begin_with((source, destination), declared, &[], seed)
+}
+
+fn begin_with(
+    (source, destination): (&TestCluster, &TestCluster),
+    declared: &[(LinkName, TopicFilter)],
+    run: &[LinkSettings],
+    seed: u64,
+) -> (Driver, CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
     let dial = |cluster: &TestCluster| {
         let (net, client) = (cluster.net().clone(), CLIENT.to_owned());
@@ -217,6 +230,7 @@ pub(crate) fn begin(
     let options = driver::Options {
         defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
         declared: declared.to_vec(),
+        run: run.to_vec(),
         destination: to,
     };
     let (driver, task) = driver::start(options, &world);

@@ -1,4 +1,4 @@
-//! What the tasks of one commanded link share, and what they are handed.
+//! What the tasks of one link share, and what they are handed.
 //!
 //! It never waits for a task: who hands something over puts it down and rings.
 
@@ -35,6 +35,7 @@ use crate::ids::LinkName;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
+use crate::link::driver::file::Told;
 use crate::link::driver::loops::Mirrors;
 use crate::link::driver::rivals::Claims;
 use crate::link::registry::Event;
@@ -104,6 +105,8 @@ pub(in crate::link) struct Ctx {
     pub defaults: Defaults,
     /// What links of the config file mirror.
     pub claims: Claims,
+    /// What the file says of it, where the file has it and the driver runs it.
+    pub file: Option<Told>,
     /// What people see of it.
     pub link: Link,
     pub events: mpsc::Sender<Event>,
@@ -130,6 +133,11 @@ pub(in crate::link) struct Ctx {
 }
 
 impl Ctx {
+    /// Whether a link of the file runs in its place, beside the driver.
+    pub fn rests(&self) -> bool {
+        self.file.is_none() && self.claims.has(&self.name)
+    }
+
     /// Why the link's configs are no settings, or a task of it has ended; or that all is well.
     pub fn set_wrong(&self, why: Option<String>) {
         *lock(&self.wrong) = why;

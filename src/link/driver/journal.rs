@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::control::machine::Write;
-use crate::link::driver::Shown;
+use crate::link::driver::tell::Shown;
 use crate::link::log;
 use crate::link::log::FromLog;
 use crate::link::log::Log;

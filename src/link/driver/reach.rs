@@ -1,8 +1,8 @@
-//! Reaches the source of a commanded link, as its row says, and asks again and again whether it is
-//! there.
+//! Reaches the source of a link, as its row or the config file says, and asks again and again
+//! whether it is there.
 //!
-//! It never copies: it hands a session to those who do, and takes it away when the row's configs
-//! are others.
+//! It never copies: it hands a session to those who do, and takes it away when its settings are
+//! others.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -21,6 +21,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::error::Kind;
 use crate::control::facts::Reach;
 use crate::control::row::LinkRow;
+use crate::control::row::Origin;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
@@ -28,6 +29,7 @@ use crate::ids::Side;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
+use crate::link::driver::rivals;
 use crate::link::registry::Event;
 use crate::link::run::RECONNECT_MAX;
 use crate::link::run::RECONNECT_MIN;
@@ -55,7 +57,9 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
                 tracing::error!(link = %ctx.name, "the link's configs are no settings: {text}");
                 ctx.set_wrong(Some(text));
                 tell_settings(&ctx, None).await;
-                while rows.borrow_and_update().as_ref().is_none_or(|r| r.configs == row.configs) {
+                let is_same =
+                    |new: &LinkRow| (new.origin, &new.configs) == (row.origin, &row.configs);
+                while rows.borrow_and_update().as_ref().is_none_or(is_same) {
                     if rows.changed().await.is_err() {
                         return;
                     }
@@ -75,6 +79,11 @@ async fn next_row(rows: &mut watch::Receiver<Option<LinkRow>>) -> Option<LinkRow
 }
 
 fn read(ctx: &Ctx, row: &LinkRow) -> Result<LinkSettings, String> {
+    match (&ctx.file, row.origin) {
+        (Some(file), Origin::Declared) => return Ok(file.borrow().clone()),
+        (Some(_), Origin::Commanded) => return Err(rivals::namesake(&ctx.name)),
+        (None, _) => {}
+    }
     let parsed = LinkSettings::parse(&ctx.name, &row.configs, &ctx.defaults);
     let (settings, notes) = parsed.map_err(|problems| {
         let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();

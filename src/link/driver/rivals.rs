@@ -54,6 +54,16 @@ fn text(writer: WriterTag) -> String {
     )
 }
 
+/// Why a link of the file does not run: an order has created one of its name.
+pub(super) fn namesake(link: &LinkName) -> String {
+    format!(
+        "a link {link} was created by order, and the config file has one of that name too: nothing \
+         of either is copied. Delete the one that was created (`isolog link delete {link} \
+         --force`; its topics stay), and the file's begins by itself, or give [link.{link}] \
+         another name"
+    )
+}
+
 /// In the place of what reaches the source, where the config file has a link of that name: nothing
 /// of it is wanted.
 pub(super) async fn rest(ctx: Arc<Ctx>) {

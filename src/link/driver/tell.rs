@@ -1,25 +1,68 @@
-//! What people see of a commanded link beside its partitions, from what the control machine shows.
+//! What people see of links beside their partitions, from what the control machine shows.
 //!
 //! It never decides a state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
 
 use crate::control::link::LinkState as State;
 use crate::control::task::TaskName;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
+use crate::flow::Wall;
+use crate::ids::LinkName;
 use crate::ids::TopicName;
+use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::lock;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
+use crate::link::status::Link;
 use crate::link::status::LinkState;
 use crate::sync::trouble;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
+
+/// What is shown of them.
+#[derive(Clone, Default)]
+pub(super) struct Shown {
+    pub links: Arc<Mutex<BTreeMap<LinkName, Link>>>,
+    /// Why nothing, or not all, is known or done; by who says so.
+    pub troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+impl Shown {
+    /// Links of the file are shown before anything is reached.
+    pub fn of(file: &[LinkSettings], wall: Wall) -> Shown {
+        let link = |one: &LinkSettings| {
+            (one.name.clone(), Link::new(one.name.clone(), &one.link.topics, wall))
+        };
+        let links = Arc::new(Mutex::new(file.iter().map(link).collect()));
+        Shown { links, troubles: Arc::default() }
+    }
+
+    /// Something is wrong, or no more: said once when it is news.
+    pub fn tell(&self, who: &'static str, trouble: Option<String>) {
+        let mut troubles = lock(&self.troubles);
+        if troubles.get(who) == trouble.as_ref() {
+            return;
+        }
+        match trouble {
+            Some(text) => {
+                tracing::warn!("{text}");
+                troubles.insert(who, text);
+            }
+            None => {
+                tracing::info!("nothing is wrong with the {who} any more");
+                troubles.remove(who);
+            }
+        }
+    }
+}
 
 /// Copies it to where it is shown.
 pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {

@@ -5,17 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SecureRandom;
-use ring::rand::SystemRandom;
-
 use crate::control::order::NewLink;
 use crate::control::order::Verb;
 use crate::control::row::KINDS;
 use crate::control::row::LinkMode;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::link::driver;
 
 use super::Api;
 use super::Reply;
@@ -54,7 +50,9 @@ pub(super) async fn create(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
     };
     let id = match body.cluster_link_id {
         Some(id) => id,
-        None => new_id()?,
+        None => driver::new_id().ok_or_else(|| {
+            Problem::new(Kind::Broken, "The system gives no random bytes for the link's id.")
+        })?,
     };
     let new = NewLink { id, mode, source, configs: kept, is_declared: false };
     api.order(name.clone(), Verb::CreateLink(new), is_dry).await?;
@@ -187,15 +185,6 @@ fn compared(api: &Api, reached: ClusterId, named: Option<ClusterId>) -> Result<C
     Ok(reached)
 }
 
-/// 22 letters, thrown.
-fn new_id() -> Result<String, Problem> {
-    let mut bytes = [0_u8; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        Problem::new(Kind::Broken, "The system gives no random bytes for the link's id.")
-    })?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +215,7 @@ mod tests {
 
     #[test]
     fn ids_are_thrown() {
-        let (one, other) = (new_id().unwrap(), new_id().unwrap());
+        let (one, other) = (driver::new_id().unwrap(), driver::new_id().unwrap());
         assert!(one.len() == 22 && one != other, "{one} {other}");
     }
 
