@@ -116,8 +116,8 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
     format!(
-        "{more}{} partition{}, {behind} behind by {known} records, {} held by open \
-         transactions, {unknown} unknown, {halted} halted\n",
+        "{more}{} partition{}, {behind} behind by {known} records, {}, {unknown} unknown, {halted} \
+         halted\n",
         views.len(),
         if views.len() == 1 { "" } else { "s" },
         held(views)
@@ -127,10 +127,12 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
 /// How many records are held back beside, as far as that is known.
 fn held(views: &[PartitionView]) -> String {
     let known: u64 = views.iter().filter_map(|v| v.held_records).fold(0, u64::saturating_add);
-    match (known, views.iter().all(|view| view.held_records.is_some())) {
-        (known, true) => format!("{known} more"),
-        (0, false) => "an unknown number more".to_owned(),
-        (known, false) => format!("{known} more and an unknown number"),
+    let held = "more held by open transactions";
+    match (known, views.iter().filter(|view| view.held_records.is_none()).count()) {
+        (known, 0) => format!("{known} {held}"),
+        (0, _) => format!("an unknown number {held}"),
+        (known, 1) => format!("{known} {held} (not known of 1 partition)"),
+        (known, unknown) => format!("{known} {held} (not known of {unknown} partitions)"),
     }
 }
 
@@ -175,7 +177,10 @@ mod tests {
         let drawn = Board::new(0, false).draw(vec![view(0, None), held]);
         let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
         assert_eq!(lines[1][..5], ["dr", "orders", "0", "?", "?"]);
-        assert!(drawn.contains(", 15 more and an unknown number held by"), "{drawn}");
+        assert!(
+            drawn.contains(", 15 more held by open transactions (not known of 1 partition), 1 unk"),
+            "{drawn}"
+        );
     }
 
     #[test]
