@@ -132,9 +132,10 @@ impl Topic<'_> {
     fn stopping(&self, now: TimestampMs) -> Rewrite {
         let is_over = self.row.deadline.is_some_and(|deadline| deadline <= now);
         match self.mirroring() {
-            Rewrite::Keep if self.may_seal() => {
-                self.put(now, |row| row.stage = Stage::Sealing(How::Promote))
-            }
+            Rewrite::Keep if self.may_seal() => self.put(now, |row| {
+                row.stage = Stage::Sealing(How::Promote);
+                row.last_configs.clone_from(&self.track.unconfigured);
+            }),
             Rewrite::Keep if is_over => self.put(now, |row| {
                 row.stage = Stage::Mirroring;
                 row.deadline = None;

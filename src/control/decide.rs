@@ -443,6 +443,7 @@ pub fn begin(
         sealed: BTreeMap::new(),
         deadline: None,
         last_sync: None,
+        last_configs: None,
     })
 }
 

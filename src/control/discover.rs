@@ -311,6 +311,7 @@ mod tests {
             sealed: BTreeMap::new(),
             deadline: None,
             last_sync: None,
+            last_configs: None,
         };
         let key = (LinkName("west".into()), name("w.payments"));
         let check =

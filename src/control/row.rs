@@ -213,6 +213,8 @@ pub struct MirrorRow {
     pub deadline: Option<TimestampMs>,
     /// How consumer groups stood when a promote was through.
     pub last_sync: Option<Box<LastSync>>,
+    /// What a promote could not take over of the source's configs, for people.
+    pub last_configs: Option<String>,
 }
 
 /// Why a row cannot be read.
@@ -376,6 +378,8 @@ struct MirrorText {
     deadline_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_sync: Option<Box<LastSync>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_configs: Option<String>,
 }
 
 impl From<&MirrorRow> for MirrorText {
@@ -409,6 +413,7 @@ impl From<&MirrorRow> for MirrorText {
             sealed: sealed.collect(),
             deadline_ms: row.deadline.map(|at| at.0),
             last_sync: row.last_sync.clone(),
+            last_configs: row.last_configs.clone(),
         }
     }
 }
@@ -450,6 +455,7 @@ impl TryFrom<MirrorText> for MirrorRow {
             sealed,
             deadline: text.deadline_ms.map(TimestampMs),
             last_sync: text.last_sync,
+            last_configs: text.last_configs,
         })
     }
 }
@@ -485,6 +491,7 @@ mod tests {
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
             deadline: Some(TimestampMs(5)),
             last_sync: Some(Box::new(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) })),
+            last_configs: Some("retention.ms: refused".into()),
         }
     }
 

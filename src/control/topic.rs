@@ -203,6 +203,8 @@ pub struct Track {
     pub is_counted: bool,
     /// A comparison that began after that has taken over the source's configs.
     pub is_configured: bool,
+    /// What that could not take over, for people.
+    pub unconfigured: Option<String>,
     /// What the last turn over consumer groups came to, behind all seals of a promote.
     pub synced: Option<LastSync>,
     /// Where the source's offsets had come to that were mirrored, of partitions that were let go.

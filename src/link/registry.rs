@@ -103,8 +103,9 @@ pub enum Event {
     /// What a link's ledger of ACLs is to say.
     Ledger(LinkName, BTreeMap<Binding, Option<Kind>>),
     /// The source's configs were compared with those of a mirror topic that is promoted, and what
-    /// differed was told before; since it was level, by the count of looks.
-    Configured(MirrorKey, u64),
+    /// differed was told before; since it was level, by the count of looks, and what of it could
+    /// not be taken over.
+    Configured(MirrorKey, (u64, Option<String>)),
     /// What the last turn over consumer groups came to for a mirror topic that is promoted.
     Synced(MirrorKey, LastSync),
     /// Others have, or were refused, what was held back of their rights on a mirror topic.

@@ -107,11 +107,14 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
             let read = was.at_stop.get(CONFIG_READ).cloned().flatten();
             let read = read.and_then(|text| text.parse::<i64>().ok());
             assert!(read >= Some(was.since.0), "{key:?}: configs of {read:?}, {was:?}");
+            let told = is.last_configs.as_ref().and_then(|text| text.parse::<i64>().ok());
+            assert!(told >= Some(was.since.0), "{key:?}: refused of {told:?}, {is:?}");
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
             assert_eq!(at.is_some(), groups_of(&key.0).is_some(), "{key:?}: {is:?}");
             assert!(at.is_none_or(|at| at >= was.since.0), "{key:?}: {is:?}");
+            assert_eq!(is.last_configs, was.last_configs, "{key:?}: {is:?}");
             assert_eq!(was.sealed.len() as i32, was.partitions, "{key:?}: {was:?}");
         }
         _ => {}

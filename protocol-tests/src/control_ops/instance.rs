@@ -142,7 +142,8 @@ impl World<'_> {
             if let Some(level_at) = machine.awaits_configs(&key) {
                 let read = (CONFIG_READ.to_owned(), Some(now.0.to_string()));
                 machine.handle_at_stop(now, &key, [read].into());
-                machine.handle_configured(now, &key, level_at);
+                let refused = Some(now.0.to_string());
+                machine.handle_configured(now, &key, (level_at, refused));
             }
             if machine.awaits_groups(&key) {
                 machine.handle_synced(now, &key, LastSync::at(now));

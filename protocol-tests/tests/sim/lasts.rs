@@ -186,6 +186,21 @@ async fn a_promote_takes_over_configs_that_were_changed_last() {
     lab.end().await;
 }
 
+/// What the destination refuses of them is kept in the row, also over a kill, and names the config.
+#[tokio::test(start_paused = true)]
+async fn a_promote_keeps_which_configs_the_destination_refused() {
+    let mut lab = Lab::rarely().await;
+    lab.destination.deny("orders", protocol_tests::broker::rights::Right::AlterConfigs);
+    lab.source.configure("orders", &[("retention.ms", Some("777777"))]);
+    lab.stop(How::Promote).await;
+    lab.stopped().await;
+    lab.kill_and_start().await;
+    lab.stopped().await;
+    let told = lab.seen("dr", "orders").unwrap().row.last_configs.clone().unwrap();
+    assert!(told.contains("the destination does not take the source's retention.ms"), "{told}");
+    lab.end().await;
+}
+
 /// A right that is missing is told, and holds no promote up.
 #[tokio::test(start_paused = true)]
 async fn configs_that_the_source_does_not_tell_hold_no_promote_up() {
@@ -193,6 +208,8 @@ async fn configs_that_the_source_does_not_tell_hold_no_promote_up() {
     lab.source.deny("orders", protocol_tests::broker::rights::Right::DescribeConfigs);
     lab.stop(How::Promote).await;
     lab.stopped().await;
+    let told = lab.seen("dr", "orders").unwrap().row.last_configs.clone().unwrap();
+    assert!(told.contains("the source does not tell its configs"), "{told}");
     lab.end().await;
 }
 

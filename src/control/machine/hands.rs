@@ -376,11 +376,17 @@ impl Control {
     }
 
     /// The source's configs were compared with those of a topic that is promoted, begun when it had
-    /// all copied since so many looks; what differed came before this.
-    pub fn handle_configured(&mut self, now: TimestampMs, mirror: &MirrorKey, level_at: u64) {
+    /// all copied since so many looks; what differed came before this, and `refused` says what of
+    /// it could not be taken over.
+    pub fn handle_configured(
+        &mut self,
+        now: TimestampMs,
+        mirror: &MirrorKey,
+        (level_at, refused): (u64, Option<String>),
+    ) {
         if let Some(track) = self.tracks.get_mut(mirror).filter(|it| it.level_at == Some(level_at))
         {
-            track.is_configured = true;
+            (track.is_configured, track.unconfigured) = (true, refused);
             self.dirty.insert(mirror.clone());
         }
         self.look_through(now);

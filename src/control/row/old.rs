@@ -223,6 +223,7 @@ impl OldMirror {
             sealed: BTreeMap::new(),
             deadline: None,
             last_sync: None,
+            last_configs: None,
         }
     }
 }
@@ -372,6 +373,7 @@ mod tests {
             sealed: BTreeMap::new(),
             deadline: None,
             last_sync: None,
+            last_configs: None,
         };
         assert_eq!(rows, BTreeMap::from([(name("orders"), row)]));
     }

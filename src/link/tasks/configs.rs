@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_secs(1);
 const CHECKED_AGE_MAX: Duration = Duration::from_secs(30);
 /// So many topics are asked about in one question.
 const ASKED_MAX: usize = 200;
+/// How long the text in the row of a promoted topic is at most, in letters.
+const LETTERS_MAX: usize = 400;
 /// So many errors are told one by one.
 const TOLD_MAX: usize = 100;
 
@@ -105,6 +107,16 @@ struct Known {
     faults: (Option<Fault>, Option<Fault>),
 }
 
+impl Known {
+    /// What was not taken over, for the row of a topic that is promoted; a journal's row is small.
+    fn told(&self) -> Option<String> {
+        let faults = [&self.faults.0, &self.faults.1].into_iter().flatten();
+        let texts: Vec<&str> = faults.map(|fault| fault.text.as_str()).collect();
+        let told: String = texts.join("; ").chars().take(LETTERS_MAX).collect();
+        (!told.is_empty()).then_some(told)
+    }
+}
+
 /// A topic that is to become a compacted one: it would refuse records without a key that the source
 /// had before, so the copy of them comes first.
 enum Waits {
@@ -158,7 +170,8 @@ impl Clerk {
         for mirror in mirrors.iter().filter(|one| self.settled.contains(&one.name)) {
             if let Some(level_at) = mirror.awaited {
                 let key = (ctx.name.clone(), mirror.name.clone());
-                ctx.tell(Event::Configured(key, level_at)).await;
+                let refused = self.known.get(&mirror.name).and_then(Known::told);
+                ctx.tell(Event::Configured(key, (level_at, refused))).await;
             }
         }
     }

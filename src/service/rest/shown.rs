@@ -318,9 +318,14 @@ fn foreign(row: &MirrorRow) -> Option<String> {
     ))
 }
 
-/// What a promote could not sync of consumer groups.
+/// What a promote could not take over of configs, and not sync of consumer groups.
 fn unsynced(row: &MirrorRow) -> Option<String> {
-    row.last_sync.as_ref()?.trouble()
+    let configs = row.last_configs.as_ref().map(|why| {
+        format!("configs of the source were not all taken over when it was stopped: {why}")
+    });
+    let groups = row.last_sync.as_ref().and_then(|last| last.trouble());
+    let all: Vec<String> = configs.into_iter().chain(groups).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Where nobody can say how far it is, it is as far as it was when it was let go last.
