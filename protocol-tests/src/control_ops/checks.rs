@@ -105,10 +105,10 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
     match (was.stage, is.stage) {
         (Stage::Stopping, Stage::Sealing(How::Promote)) => {
             let read = was.at_stop.get(CONFIG_READ).cloned().flatten();
-            let read = read.and_then(|text| text.parse::<i64>().ok());
-            assert!(read >= Some(was.since.0), "{key:?}: configs of {read:?}, {was:?}");
-            let told = is.last_configs.as_ref().and_then(|text| text.parse::<i64>().ok());
-            assert!(told >= Some(was.since.0), "{key:?}: refused of {told:?}, {is:?}");
+            for told in [&read, &is.last_configs] {
+                let at = told.as_ref().and_then(|text| text.parse::<i64>().ok());
+                assert!(at >= Some(was.since.0), "{key:?}: configs of {at:?}, {was:?}, {is:?}");
+            }
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
