@@ -104,11 +104,9 @@ pub fn transitions(before: &Truth, after: &Truth) {
 fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
     match (was.stage, is.stage) {
         (Stage::Stopping, Stage::Sealing(How::Promote)) => {
-            let read = was.at_stop.get(CONFIG_READ).cloned().flatten();
-            for told in [&read, &is.last_configs] {
-                let at = told.as_ref().and_then(|text| text.parse::<i64>().ok());
-                assert!(at >= Some(was.since.0), "{key:?}: configs of {at:?}, {was:?}, {is:?}");
-            }
+            let told = [was.at_stop.get(CONFIG_READ).cloned().flatten(), is.last_configs.clone()];
+            let at = told.map(|one| one.and_then(|text| text.parse::<i64>().ok()));
+            assert!(at.iter().all(|at| *at >= Some(was.since.0)), "{key:?}: {at:?}, {was:?}");
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
