@@ -164,7 +164,7 @@ impl Topic<'_> {
         if self.has_new_seals() {
             return self.put_same_stage(|row| row.sealed.extend(&self.track.seals));
         }
-        let is_given_back = self.given_back().is_empty() || self.track.is_given_back;
+        let is_given_back = self.is_given_back();
         // it is written by others now, whatever its configs are: what is refused stays owed
         let is_refused = !is_given_back && self.track.failures >= GIVE_BACK_TRIES;
         let is_through = is_given_back || is_refused;
@@ -232,6 +232,12 @@ impl Topic<'_> {
         all
     }
 
+    /// Whether it has all of that: it is not set again while a promote waits for something else.
+    fn is_given_back(&self) -> bool {
+        let given = &self.track.given;
+        self.given_back().iter().all(|(key, value)| given.get(key) == Some(value))
+    }
+
     /// Whether a seal that is yet to come would be seen, or taken away, under another value.
     fn waits_for_seals(&self, key: &str) -> bool {
         UNDER_SEALS.contains(&key) && self.unsealed().next().is_some()
@@ -240,7 +246,7 @@ impl Topic<'_> {
     /// What was still owed when it stopped, and that it has it now.
     fn is_paid_off(&self) -> bool {
         let is_owed = !self.row.at_stop.is_empty() && self.given_back() == self.row.at_stop;
-        is_owed && self.track.is_given_back
+        is_owed && self.is_given_back()
     }
 
     fn put(&self, now: TimestampMs, change: impl FnOnce(&mut MirrorRow)) -> Rewrite {
@@ -299,11 +305,7 @@ impl Topic<'_> {
                 let is_due = partitions > self.row.partitions && self.track.fault.is_none();
                 is_due.then_some(Do::Grow { mirror, partitions })
             }
-            Stage::Sealing(_) if self.all_are_sealed() && !self.given_back().is_empty() => {
-                let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
-                Some(Do::GiveBack { mirror, mirror_id, owed })
-            }
-            Stage::Stopped(_) if !self.given_back().is_empty() && !self.track.is_given_back => {
+            Stage::Sealing(_) | Stage::Stopped(_) if self.is_free() && !self.is_given_back() => {
                 let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
                 Some(Do::GiveBack { mirror, mirror_id, owed })
             }

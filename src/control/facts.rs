@@ -199,8 +199,8 @@ pub enum Done {
     IsPrefix,
     /// It has so many partitions now.
     Grown(i32),
-    /// It has its configs.
-    GivenBack,
+    /// It has these configs.
+    GivenBack(Changes),
     /// It is gone, or another topic has its name.
     Deleted,
 }

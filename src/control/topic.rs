@@ -221,8 +221,8 @@ pub struct Track {
     pub owed: Option<Changes>,
     /// What it is to get when it stops, where the row is to say so.
     pub at_stop: Option<Changes>,
-    /// Its owed configs have been set since it was sealed.
-    pub is_given_back: bool,
+    /// Owed configs that have been set since it was sealed.
+    pub given: Changes,
     /// What its link held back of others' rights has been given, or told as not given.
     pub is_lifted: bool,
     /// The mirror topic has been deleted, as it was ordered.

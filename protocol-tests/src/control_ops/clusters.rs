@@ -117,11 +117,11 @@ impl Clusters {
                 }
                 None => Err(failed("UNKNOWN_TOPIC_OR_PARTITION_ERROR", false)),
             },
-            Do::GiveBack { mirror, mirror_id, .. } => {
+            Do::GiveBack { mirror, mirror_id, owed } => {
                 if let Some(topic) = self.mirror.get_mut(&mirror.1).filter(|t| t.id == *mirror_id) {
                     topic.is_given_back = true;
                 }
-                Ok(Done::GivenBack)
+                Ok(Done::GivenBack(owed.clone()))
             }
             Do::Delete { mirror, mirror_id } => {
                 if self.mirror.get(&mirror.1).is_some_and(|topic| topic.id == *mirror_id) {

@@ -91,9 +91,6 @@ impl Track {
         if row.stage != Stage::Sealing(How::Promote) {
             self.synced = None;
         }
-        if matches!(row.stage, Stage::Stopped(_)) && !row.at_stop.is_empty() {
-            self.is_given_back = false; // what is owed now is another part of it
-        }
         if row.stage != Stage::Setup {
             self.made = None;
             self.failure = None;
@@ -296,7 +293,7 @@ impl Control {
                 }
             }
             Ok(Done::Grown(count)) => track.grown = Some(count),
-            Ok(Done::GivenBack) => track.is_given_back = true,
+            Ok(Done::GivenBack(configs)) => track.given.extend(configs),
             Ok(Done::Deleted) => track.is_deleted = true,
             Err(failed) => {
                 let pause = RETRY_MS_MIN.saturating_mul(1 << track.failures.min(16));

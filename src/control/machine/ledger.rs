@@ -72,6 +72,8 @@ mod tests {
     use crate::control::acls::PatternType;
     use crate::control::acls::Permission;
     use crate::control::acls::ResourceType;
+    use crate::control::facts::Do;
+    use crate::control::facts::Done;
     use crate::control::facts::WriteId;
     use crate::control::filter::TopicFilter;
     use crate::control::journal::Stamp;
@@ -203,6 +205,26 @@ mod tests {
             let (_, status, _) = control.mirror(&key).unwrap();
             assert_eq!(status, Status::Stopped);
         }
+    }
+
+    /// Waiting costs the destination nothing: what was set is not set again meanwhile.
+    #[test]
+    fn configs_are_given_back_once_while_rights_are_waited_for() {
+        let mut control = started(&link(false));
+        let acls = AclSync { is_enabled: true, ..AclSync::default() };
+        control.handle_settings(NOW, &dr(), Some(settings(acls)));
+        let owes = MIRROR.replace(r#""owed":{}"#, r#""owed":{"retention.ms":"7"}"#);
+        read(&mut control, &[("mirror/dr/orders", &owes)]);
+        let (id, action) = control.poll_do().expect("it is owed something");
+        let Do::GiveBack { owed, .. } = action else { panic!("{action:?}") };
+        control.handle_done(NOW, id, Ok(Done::GivenBack(owed)));
+        assert_eq!(control.poll_do(), None);
+        let key = (dr(), TopicName::new("orders").unwrap());
+        control.handle_lifted(NOW, &key);
+        written(&mut control);
+        let (row, status, _) = control.mirror(&key).unwrap();
+        assert_eq!((status, row.owed.len(), row.at_stop.len()), (Status::Stopped, 0, 0));
+        assert_eq!(control.poll_do(), None);
     }
 
     fn settings(acls: AclSync) -> LinkSettings {

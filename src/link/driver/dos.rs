@@ -119,7 +119,8 @@ async fn do_one(ctx: &Ctx, one: One) -> Result<Done, Failed> {
     let destination = &ctx.destination;
     match one {
         One::GiveBack(name, id, owed) => {
-            apply::give_back(destination, &name, id, owed).await.map(|()| Done::GivenBack)
+            apply::give_back(destination, &name, id, owed.clone()).await?;
+            Ok(Done::GivenBack(owed))
         }
         One::Delete(name, id) => {
             apply::delete(destination, &name, id).await?;
