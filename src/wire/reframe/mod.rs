@@ -284,46 +284,44 @@ pub fn first_record(
     batch: &BatchView,
     bounds: &Bounds,
 ) -> Result<Option<(i64, Bytes)>, ReframeError> {
-    crc::check(batch)?;
     let codec = Codec::of(batch.attributes())?;
-    let mut first = First { batch, codec, bounds, found: None, is_open: false };
-    walk(batch, codec, bounds, &mut first)?;
+    let max = bounds.held_bytes_max;
+    let mut first = First { codec, max, found: None, is_open: false };
+    see(batch, bounds, &mut first)?;
     Ok(first.found.map(|(timestamp_ms, tail)| (timestamp_ms, tail.into())))
 }
 
 /// Keeps the first record that readers see.
-struct First<'a> {
-    batch: &'a BatchView,
+struct First {
     codec: Codec,
-    bounds: &'a Bounds,
+    /// What is kept at most, in bytes.
+    max: usize,
     found: Option<(i64, Vec<u8>)>,
     is_open: bool,
 }
 
-impl Take for First<'_> {
+impl See for First {
     fn begin(
         &mut self,
-        delta: i32,
-        time_delta: i64,
+        offset: Option<Offset>,
+        timestamp_ms: i64,
         tail_bytes: usize,
     ) -> Result<(), ReframeError> {
-        let (offset, timestamp_ms) = place(self.batch, delta, time_delta)?;
         self.is_open = self.found.is_none() && offset.is_some();
         if self.is_open {
-            let max = self.bounds.held_bytes_max;
+            let (codec, max) = (self.codec, self.max);
             if tail_bytes > max {
-                return Err(CodecError::TooLarge { codec: self.codec, max }.into());
+                return Err(CodecError::TooLarge { codec, max }.into());
             }
             self.found = Some((timestamp_ms, Vec::new()));
         }
         Ok(())
     }
 
-    fn tail(&mut self, bytes: &[u8]) -> Result<(), ReframeError> {
+    fn tail(&mut self, bytes: &[u8]) {
         if let Some((_, tail)) = self.found.as_mut().filter(|_| self.is_open) {
             tail.extend_from_slice(bytes);
         }
-        Ok(())
     }
 }
 
