@@ -57,9 +57,10 @@ pub struct Sights<'a> {
 /// The whole list.
 pub fn of(sights: &Sights<'_>) -> Vec<Line> {
     let mut lines = vec![sights.source(), sights.copied(), sights.lag(), sights.transactions()];
-    lines.push(sights.task("configs", TaskName::TopicConfigsSync, "configs follow the source's"));
-    lines.push(sights.rights());
-    lines.extend([sights.groups_age(), sights.groups_active(), sights.groups_synced()]);
+    lines.extend([sights.configs(), sights.rights(), sights.groups_age()]);
+    if sights.knows_groups() {
+        lines.extend([sights.groups_active(), sights.groups_synced()]);
+    }
     lines
 }
 
@@ -171,14 +172,22 @@ impl Sights<'_> {
         no(check, text, cure)
     }
 
-    fn task(&self, check: &'static str, name: TaskName, fine: &str) -> Line {
-        match self.errors(|task| task.name == name).next() {
-            None => yes(check, fine),
-            Some((_, fault)) => {
-                let cure = "what is refused now is not there afterwards: mend it, or set it there";
-                no(check, fault.text.clone(), cure)
-            }
+    fn configs(&self) -> Line {
+        let (check, name) = ("configs", TaskName::TopicConfigsSync);
+        if let Some((_, fault)) = self.errors(|task| task.name == name).next() {
+            let cure = "what is refused now is not there afterwards: mend it, or set it there";
+            return no(check, fault.text.clone(), cure);
         }
+        match self.has_run(name) {
+            true => yes(check, "configs follow the source's"),
+            false => no(check, "they were not compared yet", "isolog link task list says why"),
+        }
+    }
+
+    /// Whether a task has been through what it does, be it with errors of other topics.
+    fn has_run(&self, name: TaskName) -> bool {
+        let task = self.link.tasks.iter().find(|task| task.name == name);
+        task.is_some_and(|task| task.succeeded.is_some() || !task.errors.is_empty())
     }
 
     /// A missing right of any task, for this topic or for all.
@@ -244,6 +253,11 @@ impl Sights<'_> {
                 no(check, text, cure)
             }
         }
+    }
+
+    /// Where nobody has asked, no line says that all is well.
+    fn knows_groups(&self) -> bool {
+        self.follows().is_some() && self.has_run(TaskName::ConsumerOffsetSync)
     }
 
     fn own_groups(&self) -> impl Iterator<Item = &GroupView> {
@@ -430,6 +444,20 @@ mod tests {
         (task.state, task.errors) = ("IN_ERROR", vec![(subject.into(), fault)]);
     }
 
+    fn never_run(case: &mut Case, name: TaskName) {
+        let task = case.link.tasks.iter_mut().find(|task| task.name == name).unwrap();
+        task.succeeded = None;
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_is_not_said_to_be_well() {
+        let mut case = Case::new();
+        case.link.settings.as_mut().unwrap().groups = None;
+        let checks: Vec<&str> = case.lines().iter().map(|line| line.check).collect();
+        assert!(!checks.iter().any(|check| check.contains("group is active")), "{checks:?}");
+        assert!(!checks.contains(&"groups are synced"), "{checks:?}");
+    }
+
     #[test]
     fn where_all_is_well_each_line_says_yes_and_how_old_it_is() {
         let lines = Case::new().lines();
@@ -473,10 +501,12 @@ mod tests {
         let configs = TaskName::TopicConfigsSync;
         let refused = ("orders", "POLICY_VIOLATION_ERROR");
         check(|case| in_error(case, configs, refused), "configs", "the reason");
+        check(|case| never_run(case, configs), "configs", "not compared yet");
         let acls = TaskName::AclSync;
         check(|case| in_error(case, acls, ("dr", "AUTHORIZATION_ERROR")), "rights", "AclSync");
         let followed = "consumer groups are followed";
         check(|case| case.link.settings.as_mut().unwrap().groups = None, followed, "does not");
+        check(|case| never_run(case, TaskName::ConsumerOffsetSync), followed, "no turn");
         check(
             |case| {
                 let task = case.link.tasks.iter_mut();
