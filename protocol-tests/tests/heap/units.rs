@@ -87,7 +87,7 @@ fn a_unit_that_unpacks_to_a_thousand_times_its_size_is_not_held() {
 fn a_unit_that_unpacks_to_a_thousand_times_its_size_is_not_held_to_be_compared() {
     let _alone = alone();
     let zeros = |last: u8| {
-        let mut value = vec![0; 16 * MIB];
+        let mut value = vec![0; 8 * MIB];
         value.push(last);
         let record = Record { value: Some(value.into()), ..Record::new("key", "") };
         stamped(Codec::Gzip, vec![record])
