@@ -159,7 +159,7 @@ fn the_commands_that_are_told_are_those_that_ci_runs() {
     none(&missing.map(|target| format!("make {target} is told and not there")).collect::<Vec<_>>());
 }
 
-/// They run in `make soak` alone, long after the line that they change was moved.
+/// They run by `make mutants` alone, long after the line that they change was moved.
 #[test]
 fn every_mutant_finds_its_place() {
     for list in ["machines", "status"] {
