@@ -30,10 +30,8 @@ use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::control::filter::TopicFilter;
-use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Side;
-use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::mirror::facts::Policy;
 
@@ -59,13 +57,6 @@ impl Pattern {
     }
 }
 
-/// The topics that a link remembers, by the ids that both had, out of the journal's rows.
-pub type Remembered = fn(
-    &BTreeMap<String, String>,
-    &LinkName,
-    &ClusterId,
-) -> Result<BTreeMap<TopicName, (TopicId, TopicId)>, String>;
-
 /// One link as it is audited; filled by `config`.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -88,10 +79,6 @@ pub struct LinkOptions {
     pub new_configs: fn(&ConfigEntries, bool) -> BTreeMap<String, String>,
     /// The keys which that reads at the source.
     pub source_keys: &'static [&'static str],
-    /// The topic in which it remembers what it mirrors.
-    pub journal: TopicName,
-    /// Reads what it remembers out of that topic's rows.
-    pub remembered: Remembered,
     /// What it does with gaps, and with what it cannot copy as it is.
     pub policy: Policy,
     /// `isolation.level`: only committed records are mirrored.

@@ -10,6 +10,14 @@ use crate::cluster::Cluster;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
+use crate::control::journal::TOPIC;
+use crate::control::row::Key;
+use crate::control::row::MirrorRow;
+use crate::control::row::Row;
+use crate::control::row::old::OldRows;
+use crate::control::topic::Stage;
+use crate::ids::ClusterId;
+use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -27,26 +35,70 @@ pub async fn read(
     source: &Cluster,
     destination: &Arc<Cluster>,
 ) -> Result<Result<Past, String>, ClusterError> {
-    let Some(log) = KeyedLog::find(destination.clone(), link.journal.clone()).await? else {
+    let Some(log) = KeyedLog::find(destination.clone(), journal()).await? else {
         return Ok(Ok(Past::new()));
     };
     let own = format!("{}/", link.name);
-    match log.read(|key| key.starts_with(&own)).await {
-        Ok(rows) => Ok((link.remembered)(&rows, &link.name, &source.id())),
-        Err(error) => Ok(Err(format!("the journal {} cannot be read: {error}", link.journal))),
+    let is_own = |key: &str| {
+        key.starts_with(&own) || Key::parse(key).is_some_and(|key| *key.link() == link.name)
+    };
+    match log.read(is_own).await {
+        Ok(rows) => Ok(remembered(&rows, &link.name, &source.id())),
+        Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
 }
 
-/// Whether links were created by order at the destination; no where the journal cannot be read.
-pub async fn has_orders(
-    link: &LinkOptions,
-    destination: &Arc<Cluster>,
-) -> Result<bool, ClusterError> {
-    let Some(log) = KeyedLog::find(destination.clone(), link.journal.clone()).await? else {
-        return Ok(false);
+/// The journal's topic.
+pub fn journal() -> TopicName {
+    TopicName::new(TOPIC).expect("a legal name")
+}
+
+/// The topics that a link mirrors, by the newest rows of the journal; what isolog 0.1 wrote counts
+/// until it is taken over.
+fn remembered(
+    rows: &BTreeMap<String, String>,
+    link: &LinkName,
+    source: &ClusterId,
+) -> Result<Past, String> {
+    let key = Key::Link(link.clone());
+    let row = rows.get(&key.to_string()).map(|text| Row::parse(&key, text)).transpose();
+    let (was, is_taken_over) = match row.map_err(|error| error.to_string())? {
+        Some(Row::Link(row)) => (row.source, !row.is_taking_over),
+        _ => (None, false),
     };
-    let rows = log.read(|key| key.starts_with("link/")).await;
-    Ok(rows.is_ok_and(|rows| !rows.is_empty()))
+    let mut past = Past::new();
+    let mut sources: Vec<ClusterId> = was.into_iter().collect();
+    if !is_taken_over {
+        let old = OldRows::of(rows, link);
+        if let Some(unreadable) = old.unreadable.values().next() {
+            return Err(unreadable.to_string());
+        }
+        sources.extend(old.source);
+        past.extend(old.mirrors.into_iter().map(|(name, mirror)| (name, mirror.ids)));
+    }
+    if let Some(was) = sources.iter().find(|was| *was != source) {
+        return Err(format!(
+            "the journal {TOPIC} knows this link with source cluster {was}, the source now is \
+             {source}: give the new link another name, or correct bootstrap.servers"
+        ));
+    }
+    for (text, value) in rows {
+        let Some(key) = Key::parse(text).filter(|key| key.link() == link) else { continue };
+        if let Row::Mirror(row) = Row::parse(&key, value).map_err(|error| error.to_string())? {
+            take_in(&mut past, row);
+        }
+    }
+    Ok(past)
+}
+
+/// What is set up is not mirrored yet, and what has stopped is not any more.
+fn take_in(past: &mut Past, row: MirrorRow) {
+    match (row.stage, row.mirror_id) {
+        (Stage::Mirroring | Stage::Stopping | Stage::Sealing(_), Some(mirror_id)) => {
+            past.insert(row.source_topic, (row.source_id, mirror_id));
+        }
+        _ => drop(past.remove(&row.source_topic)),
+    }
 }
 
 /// What has become of a remembered topic that is no longer as it was: the side at which it is gone,
@@ -118,9 +170,8 @@ enum Found {
 
 fn fate(link: &LinkOptions, name: &TopicName, found: [Found; 2]) -> Option<Fate> {
     let anew = format!(
-        "stop isolog, write a null value under {}/{name} in {} at the destination, and start it \
-         (docs/OPERATING.md, Begin a topic anew)",
-        link.name, link.journal
+        "`isolog mirror delete {name} --link {}` (docs/OPERATING.md, Begin a topic anew)",
+        link.name
     );
     let hidden = |side: Side| {
         format!("it was mirrored, and the {side} does not show it to us: grant Describe")

@@ -78,13 +78,11 @@ const EVERYTHING_ON_CLUSTER: [Operation; 5] =
 /// What the copy needs (broker facts A11).
 const AT_SOURCE: &[Operation] = &[Read, DescribeConfigs];
 const AT_DESTINATION: &[Operation] = &[Read, Write, Create, Delete, Alter, AlterConfigs];
-/// What the journal needs.
-const IN_JOURNAL: &[Operation] = &[Read, Write, Create];
+/// What the journal needs; its `min.compaction.lag.ms` is a day at least.
+const IN_JOURNAL: &[Operation] = &[Read, Write, Create, DescribeConfigs, AlterConfigs];
 /// What following consumer groups needs of them.
 const GROUPS_AT_SOURCE: Operation = Describe;
 const GROUPS_AT_DESTINATION: Operation = Read;
-/// What it needs besides where links were created by order: `min.compaction.lag.ms` of a day.
-const IN_JOURNAL_OF_ORDERS: &[Operation] = &[Read, Write, Create, DescribeConfigs, AlterConfigs];
 /// What does no harm and comes with others.
 const HARMLESS: &[Operation] = &[Describe, DescribeConfigs, Create];
 /// What a cluster right of ours may be.
@@ -128,12 +126,12 @@ pub struct SideRights {
     pub is_everything: bool,
 }
 
-/// Asks what we may do with these topics, whether they exist or not. With the journal goes whether
-/// it has rows of links that were created by order.
+/// Asks what we may do with these topics, whether they exist or not; `journal` is the journal's, or
+/// none.
 pub async fn ask(
     cluster: &Cluster,
     topics: &[TopicName],
-    journal: Option<(&TopicName, bool)>,
+    journal: &[TopicName],
 ) -> Result<SideRights, ClusterError> {
     let needs = match cluster.side() {
         Side::Source => AT_SOURCE,
@@ -141,12 +139,7 @@ pub async fn ask(
     };
     let mut rights = SideRights::default();
     let bits = cluster.cluster_operations().await?.unwrap_or(0);
-    let (journal, in_journal) = match journal {
-        Some((name, false)) => (std::slice::from_ref(name), IN_JOURNAL),
-        Some((name, true)) => (std::slice::from_ref(name), IN_JOURNAL_OF_ORDERS),
-        None => (&[][..], IN_JOURNAL),
-    };
-    for (some, needs) in [(topics, needs), (journal, in_journal)] {
+    for (some, needs) in [(topics, needs), (journal, IN_JOURNAL)] {
         if some.is_empty() {
             continue;
         }

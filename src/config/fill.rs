@@ -12,9 +12,7 @@ use crate::control::task::groups;
 use crate::control::task::groups::GroupSync;
 use crate::ids::LinkName;
 use crate::ids::Side;
-use crate::ids::TopicName;
 use crate::link;
-use crate::link::journal;
 use crate::secure::Sealer;
 use crate::service;
 use crate::settings::check::Checked;
@@ -69,8 +67,6 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
         new_configs: configs::for_new,
         source_keys: configs::keys_at_source(),
-        journal: TopicName::new(journal::TOPIC).expect("a legal name"),
-        remembered: journal::remembered,
         committed_only: link.link.committed_only,
         policy: link.link.policy,
     }

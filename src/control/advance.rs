@@ -23,6 +23,7 @@ use crate::control::topic::Stage;
 use crate::control::topic::Track;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::mirror::halt::Halt;
 
@@ -69,19 +70,22 @@ impl Topic<'_> {
         }
         match self.row.stage {
             Stage::Setup => self.set_up(now),
+            Stage::Mirroring if self.may_begin_anew() => {
+                self.put(now, |row| row.stage = Stage::Leaving { topic: false })
+            }
             Stage::Mirroring => self.mirroring(),
             Stage::Stopping => self.stopping(now),
             Stage::Sealing(how) => self.sealing(how, now),
             Stage::Stopped(_) if self.has_new_seals() => self.put_same_stage(|row| {
                 row.sealed.extend(&self.track.seals);
             }),
-            Stage::Stopped(_) if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
+            Stage::Stopped(_) if self.is_gone() => Rewrite::Delete,
             Stage::Stopped(_) if self.is_paid_off() => {
                 self.put_same_stage(|row| row.at_stop.clear())
             }
             Stage::Stopped(_) => Rewrite::Keep,
             Stage::LetGo if self.link.is_leaving => Rewrite::Delete,
-            Stage::LetGo if self.track.missing.1 >= MISSING_MAX => Rewrite::Delete,
+            Stage::LetGo if self.is_gone() => Rewrite::Delete,
             Stage::LetGo => Rewrite::Keep,
             Stage::Leaving { topic } => {
                 let track = self.track;
@@ -106,8 +110,24 @@ impl Topic<'_> {
             Some(settings) => settings.topics.matches(source),
             None => made_by != MadeBy::Order,
         };
-        let is_there = self.row.mirror_id.is_some() && !is_deleted;
+        let is_there = self.row.mirror_id.is_some() && !is_deleted && !self.is_gone();
         is_there && is_wanted && !self.link.is_leaving
+    }
+
+    /// The source has another topic under the old name and the destination none: an operator has
+    /// cleared the way, and nothing is left that could be mixed.
+    fn may_begin_anew(&self) -> bool {
+        let is_anew = matches!(self.track.halt, Some(Halt::Recreated { side: Side::Source, .. }));
+        let settings = self.link_track.settings.as_ref();
+        let by_settings = self.row.made_by != MadeBy::Order
+            && !self.row.is_paused
+            && settings.is_some_and(|settings| settings.topics.matches(&self.row.source_topic));
+        is_anew && by_settings && self.is_gone()
+    }
+
+    /// The mirror topic has been missing for so long that it is deleted.
+    fn is_gone(&self) -> bool {
+        self.track.missing.1 >= MISSING_MAX
     }
 
     fn mirroring(&self) -> Rewrite {

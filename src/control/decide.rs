@@ -416,12 +416,8 @@ pub fn begin(
         Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
     };
     let generation = before.map_or(0, |row| row.generation + u32::from(!row.sealed.is_empty()));
-    let adopts = match begin.made_by {
-        MadeBy::Order | MadeBy::Name => true,
-        MadeBy::Pattern => link_row.origin == Origin::Declared,
-        MadeBy::Filter => false,
-    };
-    let (before, partitions) = standing(mirror, begin, (adopts, source.partitions))?;
+    let is_declared = link_row.origin == Origin::Declared;
+    let (before, partitions) = standing(mirror, begin, (is_declared, source.partitions))?;
     rules::check_configs(&begin.configs, &begin.facts)?;
     let (configs, owed) = configs(begin);
     Ok(MirrorRow {
@@ -459,13 +455,19 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
     (configs, owed)
 }
 
-/// What a link of the file is said to mirror may be there already; what a filter happens to take
-/// may be anybody's.
+/// What a link of the file is said to mirror may be there already, with more partitions too; what a
+/// filter happens to take may be anybody's.
 fn standing(
     mirror: &TopicName,
     begin: &Begin,
-    (adopts, partitions): (bool, i32),
+    (is_declared, partitions): (bool, i32),
 ) -> Result<(Before, i32), Refusal> {
+    let adopts = match begin.made_by {
+        MadeBy::Order | MadeBy::Name => true,
+        MadeBy::Pattern => is_declared,
+        MadeBy::Filter => false,
+    };
+    let may_have_more = adopts && is_declared && begin.made_by != MadeBy::Order;
     match &begin.facts.mirror {
         Metadata::Absent => Ok((Before::Absent, partitions)),
         Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
@@ -474,6 +476,9 @@ fn standing(
                  that holds records: name it in mirror.topics, or leave it out of the filter, give \
                  the link a cluster.link.prefix, or delete the topic there."
         ))),
+        Metadata::There(seen) if may_have_more => {
+            Ok((Before::Adopted(seen.id), seen.partitions.min(partitions)))
+        }
         Metadata::There(seen) if seen.partitions > partitions => Err(Refusal::conflict(format!(
             "Topic '{mirror}' has {} partitions at the destination and {partitions} at the \
              source: a topic cannot lose partitions, so delete it there, or give the source as \

@@ -131,6 +131,7 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
         _ => count(&mut track.missing.1, at_mirror),
     }
     track.source_partitions = at_source.seen().map(|seen| seen.partitions);
+    track.surplus = surplus(row, at_source, at_mirror);
     let stops = source_stop(track, row, key, at_source)
         .or_else(|| mirror_stop(track, row, key, at_mirror))
         .map(|stop| (stop.fault, Some(stop.halt)));
@@ -138,6 +139,14 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
     let hidden = || hidden(at_source).or_else(|| hidden(at_mirror)).map(|fault| (fault, None));
     let (fault, halt) = stops.or_else(hidden).unzip();
     (track.fault, track.halt) = (fault, halt.flatten());
+}
+
+/// How many partitions the source has and the mirror, where that has more: nothing is copied into
+/// those that only the mirror has.
+fn surplus(row: &MirrorRow, at_source: &Metadata, at_mirror: &Metadata) -> Option<(i32, i32)> {
+    let (ours, theirs) = at_source.seen().zip(at_mirror.seen())?;
+    let is_surplus = Some(theirs.id) == row.mirror_id && theirs.partitions > ours.partitions;
+    is_surplus.then_some((ours.partitions, theirs.partitions))
 }
 
 /// Why a topic must not be gone on with: for people, and for flow.

@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 
 use crate::ids::Offset;
 
+/// The journal's topic, at the destination.
+pub const TOPIC: &str = "__isolog";
+
 /// The header with the end that a batch was decided on.
 pub const AT: &str = "isolog.at";
 /// The header with the writer's number.

@@ -93,6 +93,8 @@ pub struct LinkTrack {
     pub is_looking: bool,
     /// How many have begun.
     pub looks: u64,
+    /// One has told which topics there are.
+    pub has_looked: bool,
     /// What the last look could not do, by topic: the `AutoCreateMirror` task's errors.
     pub troubles: Vec<(String, Fault)>,
     /// Topics that were refused for good, so that they are not begun at each look.

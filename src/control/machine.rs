@@ -431,7 +431,7 @@ impl Control {
         }
         track.take_over(&row);
         if row.stage != Stage::Setup {
-            self.forget_trouble(&key);
+            self.forget_trouble((&key.0, &row.source_topic));
             if let Some(track) = self.link_tracks.get_mut(&key.0) {
                 track.refused.remove(&key.1);
             }

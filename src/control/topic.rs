@@ -191,6 +191,8 @@ pub struct Track {
     pub missing: (u32, u32),
     /// How many partitions the source has now.
     pub source_partitions: Option<i32>,
+    /// The destination has more of them than the source: how many each has.
+    pub surplus: Option<(i32, i32)>,
     /// What flow holds of it.
     pub held: Held,
     /// Grows with each order to try again.

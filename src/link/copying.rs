@@ -22,8 +22,8 @@ use crate::flow::seal;
 use crate::flow::shared::Shared;
 use crate::ids::LinkName;
 use crate::link::LinkSettings;
-use crate::link::run::World;
 use crate::link::status::Link;
+use crate::link::world::World;
 use crate::mirror::facts::Limits;
 use crate::mirror::work::LIGHT_BYTES_MAX;
 

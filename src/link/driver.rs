@@ -1,8 +1,8 @@
 //! Makes links mirror: carries what the control machine wants to the journal, to the clusters and
 //! to flow, and brings back what came of it.
 //!
-//! It never decides: `control` does, and nothing is done before its row is read back. Those of the
-//! config file can be here, and are not yet: `run` and `desk` are their hands.
+//! It never decides: `control` does, and nothing is done before its row is read back. It runs links
+//! that were created by order, and those of the config file.
 //!
 //! ```text
 //!                ┌─ Write ─▶ journal ── Batch, Level, Refused ─┐
@@ -48,6 +48,7 @@ use crate::link::driver::file::File;
 pub use crate::link::driver::file::new_id;
 use crate::link::driver::rivals::Claims;
 use crate::link::driver::tell::Shown;
+use crate::link::log;
 use crate::link::registry;
 use crate::link::registry::EVENTS_MAX;
 use crate::link::registry::Event;
@@ -55,13 +56,13 @@ use crate::link::registry::Registry;
 use crate::link::registry::Seen;
 use crate::link::registry::WORK_MAX;
 use crate::link::registry::Work;
-use crate::link::run::RECONNECT_MAX;
-use crate::link::run::RECONNECT_MIN;
-use crate::link::run::World;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
 use crate::link::tasks;
 use crate::link::watch as standing;
+use crate::link::world::RECONNECT_MAX;
+use crate::link::world::RECONNECT_MIN;
+use crate::link::world::World;
 use crate::settings::link::Defaults;
 
 mod compare;
@@ -92,23 +93,20 @@ pub struct Options {
     pub destination: cluster::Options,
     /// What a link's own properties do not say.
     pub defaults: Defaults,
-    /// The links of the config file, and what they take: no commanded link may mirror into it.
-    pub declared: Vec<(LinkName, TopicFilter)>,
-    /// Those of them that the driver runs itself.
-    pub run: Vec<LinkSettings>,
+    /// The links of the config file. No link that was created by order may mirror into what they
+    /// take.
+    pub links: Vec<LinkSettings>,
 }
 
 impl Options {
     /// What the settings of the process say.
     pub fn of(settings: &Settings, defaults: Defaults) -> Options {
-        let destination = settings.destination.clone();
-        let of = |one: &LinkSettings| (one.name.clone(), one.link.topics.clone());
-        let declared = settings.links.iter().map(of).collect();
-        Options { defaults, declared, run: Vec::new(), destination }
+        let (destination, links) = (settings.destination.clone(), settings.links.clone());
+        Options { destination, defaults, links }
     }
 }
 
-/// Commanded links, for those who give orders and for those who show them.
+/// All links, for those who give orders and for those who show them.
 #[derive(Clone)]
 pub struct Driver {
     /// Where orders are given.
@@ -121,7 +119,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// All commanded links, in order.
+    /// All links, in order.
     pub fn links(&self) -> Vec<Link> {
         lock(&self.shown.links).values().cloned().collect()
     }
@@ -133,7 +131,23 @@ impl Driver {
 
     /// Why links cannot be created, changed or gone on with, all of it; `None` where all is well.
     pub fn trouble(&self) -> Option<String> {
-        let mut all: Vec<String> = lock(&self.shown.troubles).values().cloned().collect();
+        self.told(|_, _| true)
+    }
+
+    /// The same without what each link tells itself.
+    pub fn trouble_beside_links(&self) -> Option<String> {
+        let has_links = !lock(&self.shown.links).is_empty();
+        let is_told = |who: &str, fault: &Fault| match who {
+            tell::JOURNAL => tell::is_of_links(fault),
+            who => who == tell::DESTINATION,
+        };
+        self.told(|who, fault| !(has_links && is_told(who, fault)))
+    }
+
+    fn told(&self, is_wanted: impl Fn(&str, &Fault) -> bool) -> Option<String> {
+        let troubles = lock(&self.shown.troubles).clone();
+        let all = troubles.into_iter().filter(|(who, fault)| is_wanted(who, fault));
+        let mut all: Vec<String> = all.map(|(_, fault)| fault.text).collect();
         let seen = self.registry.seen();
         all.extend(rivals::told(&seen, self.world.wall.now()));
         if all.is_empty() && !seen.is_level {
@@ -172,7 +186,7 @@ impl Driver {
 
     /// A task of it has ended and nobody asked for it.
     pub fn tell_ended(&self, text: String) {
-        self.shown.tell("driver", Some(text));
+        self.shown.tell("driver", Some(tell::internal(text)));
     }
 }
 
@@ -189,7 +203,7 @@ pub fn start(
     control.handle_role(world.wall.now(), true);
     let stop = world.stop.clone();
     let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
-    let shown = Shown::of(&options.run, world.wall);
+    let shown = Shown::of(&options.links, world.wall);
     let (reached, cluster) = watch::channel(None);
     let driver = Driver {
         registry: registry.clone(),
@@ -198,7 +212,7 @@ pub fn start(
         world: world.clone(),
         defaults: Arc::new(options.defaults.clone()),
     };
-    let claims = Claims::new(options.declared.clone());
+    let claims = Claims::of(&options.links);
     let world = world.clone();
     let task = async move {
         let mut keeper = JoinSet::new();
@@ -207,7 +221,7 @@ pub fn start(
         tokio::select! {
             destination = reach_destination(&options, &world, &shown) => {
                 reached.send_replace(Some(destination.id()));
-                let file = File::new(options.run);
+                let file = File::new(options.links);
                 if let Some(declared) = file.declared() {
                     let _ended = events.send(declared).await;
                 }
@@ -233,7 +247,7 @@ async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> A
         let (to, dial) = (options.destination.clone(), world.dial.destination.clone());
         match Cluster::connect(to, dial, world.seed).await {
             Ok(cluster) => {
-                shown.tell("destination", None);
+                shown.tell(tell::DESTINATION, None);
                 return cluster;
             }
             Err(error) => {
@@ -241,7 +255,8 @@ async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> A
                 for link in lock(&shown.links).values() {
                     link.set(|status| status.state = LinkState::Unavailable(text.clone()));
                 }
-                shown.tell("destination", Some(text));
+                let code = log::UNREACHABLE.to_owned();
+                shown.tell(tell::DESTINATION, Some(Fault { code, text }));
             }
         }
         sleep(pause).await;
@@ -249,7 +264,7 @@ async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> A
     }
 }
 
-/// One commanded link.
+/// One link.
 struct Running {
     ctx: Arc<Ctx>,
     /// Its row has been seen, with this id: when that is no more, the link is gone.
@@ -292,13 +307,14 @@ impl Hands {
         ));
         let mut tasks = JoinSet::new();
         self.file.names().iter().for_each(|link| drop(self.of(link, &mut tasks)));
-        let mut seen = self.registry.clone();
+        let (mut seen, news) = (self.registry.clone(), self.shown.news.clone());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(wanted) = work.recv() => self.hand_out(wanted, &writes, &mut tasks),
                 true = seen.changed() => self.follow(&seen.seen(), &mut tasks),
+                () = news.notified() => self.follow(&seen.seen(), &mut tasks),
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => self.note_ended(ended),
                 ended = booking.join_next(), if !booking.is_empty() => {
                     self.lament("reads and writes the journal", ended);
@@ -336,9 +352,7 @@ impl Hands {
             return running.ctx.clone();
         }
         let ctx = Arc::new(self.ctx(link));
-        if !ctx.rests() {
-            lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
-        }
+        lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         tasks.spawn(drive(ctx.clone()));
         self.links.insert(link.clone(), Running { ctx: ctx.clone(), id: None });
         ctx
@@ -376,7 +390,7 @@ impl Hands {
         self.rival.follow(seen);
         self.end_gone(seen);
         for (name, link) in &seen.links {
-            // of another file, or of one that `run` follows
+            // of another file
             if link.row.origin == Origin::Declared && self.file.told(name).is_none() {
                 continue;
             }
@@ -390,8 +404,10 @@ impl Hands {
                 is_news
             };
             ctx.row.send_if_modified(news);
-            tell::show(&ctx, seen, link);
+            tell::show(&ctx, &self.shown, seen, link);
         }
+        let rowless = self.links.iter().filter(|(name, _)| !seen.links.contains_key(name));
+        rowless.for_each(|(_, one)| tell::show_rowless(&one.ctx.link, &self.shown));
     }
 
     /// Nothing of them is held any more: a link's row goes last.
@@ -432,17 +448,14 @@ impl Hands {
 
     fn tell_fault(&self, text: String) {
         tracing::error!("{text}");
-        self.shown.tell("driver", Some(text));
+        self.shown.tell("driver", Some(tell::internal(text)));
     }
 }
 
 /// All tasks of one link, until its stop token.
 async fn drive(ctx: Arc<Ctx>) {
     let mut beside = JoinSet::new();
-    match ctx.rests() {
-        true => beside.spawn(rivals::rest(ctx.clone())),
-        false => beside.spawn(reach::keep(ctx.clone())),
-    };
+    beside.spawn(reach::keep(ctx.clone()));
     beside.spawn(looks::keep(ctx.clone()));
     beside.spawn(loops::keep(ctx.clone()));
     beside.spawn(dos::keep(ctx.clone()));

@@ -3,19 +3,16 @@
 //! It never speaks to people; `service` does.
 
 mod copying;
-mod desk;
 pub mod driver;
-pub mod journal;
 pub mod log;
 mod offsets;
 pub mod registry;
-pub mod run;
 mod seals;
 mod seen;
-mod spec;
-mod status;
+pub mod status;
 mod tasks;
 mod watch;
+pub mod world;
 
 use crate::cluster;
 pub use crate::mirror::facts::GapFill;

@@ -1,34 +1,22 @@
-//! Follows the offsets of consumer groups of one link, as often as its settings say; and does so
-//! for a link of the config file.
+//! Follows the offsets of consumer groups of one link, as often as its settings say.
 //!
-//! It never says which topics are mirrors of a link that was created by order: its driver does.
+//! It never says which topics are mirrors: the driver does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio::time::sleep;
 
 use crate::cluster::Cluster;
-use crate::control::task::TaskName;
 use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
 use crate::flow::Wall;
-use crate::ids::MirrorPartition;
-use crate::ids::Offset;
-use crate::ids::Side;
-use crate::ids::TopicName;
 use crate::link::status::GroupsSeen;
 use crate::link::status::Link;
-use crate::mirror::lag::MIRRORING;
-use crate::mirror::lag::Snapshot;
 use crate::sync::groups;
 use crate::sync::groups::Follower;
 use crate::sync::groups::MirrorTopic;
 use crate::sync::groups::Turn;
-use crate::sync::trouble::Kind;
-use crate::sync::trouble::Trouble;
 
 /// How often it is looked whether a turn is due.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -108,52 +96,4 @@ impl Following {
             self.follower = Follower::new();
         }
     }
-}
-
-/// Follows the groups of a link of the config file, until it is dropped.
-pub(super) async fn keep(
-    link: Link,
-    wall: Wall,
-    sync: GroupSync,
-    (source, destination): (Arc<Cluster>, Arc<Cluster>),
-) {
-    let mut following = Following::new(link.clone(), wall);
-    loop {
-        sleep(TICK).await;
-        if !following.is_due(&sync) {
-            continue;
-        }
-        let errors = following.turn((&source, &destination), &sync, &topics(&link, wall)).await;
-        let kind = Kind::NotSynced(TaskName::ConsumerOffsetSync);
-        let troubles = errors.into_iter();
-        let troubles = troubles.map(|(subject, fault)| Trouble { subject, kind, text: fault.text });
-        link.tell_groups(troubles.collect());
-    }
-}
-
-/// The topics that are copied, by what their partitions show.
-fn topics(link: &Link, wall: Wall) -> Vec<MirrorTopic> {
-    let mut topics: BTreeMap<(TopicName, TopicName), MirrorTopic> = BTreeMap::new();
-    let rows = link.board.read(wall.now());
-    for (name, _) in rows.iter().filter(|(_, seen)| is_followed(seen)) {
-        let MirrorPartition { source_topic, mirror_topic, partition, .. } = name;
-        let Some(cell) = link.board.cell(name) else { continue };
-        let ids = (cell.id_at(Side::Source), cell.id_at(Side::Destination));
-        let key = (source_topic.clone(), mirror_topic.clone());
-        let topic = topics.entry(key).or_insert_with(|| MirrorTopic {
-            source: source_topic.clone(),
-            mirror: mirror_topic.clone(),
-            ids,
-            partitions: BTreeMap::new(),
-            sealed: BTreeMap::new(),
-        });
-        // what lies before the source's start is filled already
-        topic.partitions.insert(*partition, Offset::ZERO);
-    }
-    topics.into_values().collect()
-}
-
-/// Copied, and past where the source's log starts.
-fn is_followed(seen: &Snapshot) -> bool {
-    seen.state == MIRRORING && seen.front_offsets == 0
 }

@@ -395,7 +395,7 @@ impl Keeper {
             }
         }
         let links = control.links().map(|(name, row, state)| {
-            (name.clone(), Arc::new(LinkSeen::of(row, state, control.link_track(name))))
+            (name.clone(), Arc::new(LinkSeen::of(control, (name, row), state)))
         });
         seen.links = links.collect();
         let ledgers = control.ledgers().map(|(link, ledger)| (link.clone(), ledger.clone()));

@@ -25,6 +25,9 @@ use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
+/// What a task is that could not do something.
+pub(super) const IN_ERROR: &str = "IN_ERROR";
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -55,6 +58,11 @@ pub struct LinkSeen {
     pub settings: Option<LinkSettings>,
     /// Its tasks.
     pub tasks: Vec<TaskSeen>,
+    /// Both clusters have told which topics there are, since this process has its settings.
+    pub has_looked: bool,
+    /// Topics that its settings want and that have no row, by the source's name, and what they would
+    /// be called here.
+    pub rowless: BTreeMap<TopicName, TopicName>,
 }
 
 /// A mirror topic.
@@ -74,6 +82,8 @@ pub struct MirrorSeen {
     pub progress: Option<String>,
     /// The side at which the topic is missing; not yet for so long that it counts as deleted.
     pub missing: Option<Side>,
+    /// The destination has more partitions of it than the source: how many each has.
+    pub surplus: Option<(i32, i32)>,
     /// Partitions that a rule stopped, or that could not be sealed yet.
     pub halted: BTreeMap<PartitionId, Fault>,
     /// Partitions of a promote that are level with the source.
@@ -193,6 +203,7 @@ impl MirrorSeen {
             fault: track.fault.clone(),
             progress: track.progress.clone(),
             missing: track.missing_at(),
+            surplus: track.surplus,
             halted,
             level: track.level.clone(),
             leaderless: track.leaderless.clone(),
@@ -212,11 +223,18 @@ impl MirrorSeen {
 }
 
 impl LinkSeen {
-    /// What is known of a link now.
-    pub(super) fn of(row: &LinkRow, state: LinkState, track: Option<&LinkTrack>) -> LinkSeen {
+    /// What the machine knows of a link now.
+    pub(super) fn of(
+        control: &Control,
+        (name, row): (&LinkName, &LinkRow),
+        state: LinkState,
+    ) -> LinkSeen {
+        let track = control.link_track(name);
         let settings = track.and_then(|track| track.settings.clone());
         let tasks = TaskName::ALL.map(|name| task(name, &state, track)).into();
-        LinkSeen { row: row.clone(), state, settings, tasks }
+        let has_looked = track.is_some_and(|track| track.has_looked);
+        let rowless = control.rowless(name);
+        LinkSeen { row: row.clone(), state, settings, tasks, has_looked, rowless }
     }
 
     /// Why it does not go on, where it does not.
@@ -247,7 +265,7 @@ fn task(name: TaskName, state: &LinkState, track: Option<&LinkTrack>) -> TaskSee
         LinkState::Unavailable(_) => "LINK_UNAVAILABLE",
         LinkState::Unknown => "UNKNOWN",
         LinkState::Active if errors.is_empty() => "ACTIVE",
-        LinkState::Active => "IN_ERROR",
+        LinkState::Active => IN_ERROR,
     };
     TaskSeen { name, state, errors, succeeded: turns.and_then(|turns| turns.succeeded) }
 }

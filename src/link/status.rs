@@ -76,11 +76,8 @@ pub struct LinkStatus {
     pub troubles: Vec<Trouble>,
     /// What the last comparison of log starts could not do.
     pub behind_starts: Vec<Trouble>,
-    /// The tasks of a link that was created by order.
+    /// Its tasks.
     pub tasks: Vec<TaskSeen>,
-    /// What the last turn over its consumer groups could not do; those of a link that was created
-    /// by order are among `troubles`.
-    pub behind_groups: Vec<Trouble>,
     /// Topics that stand still as a whole or lack a right, by what their partitions show.
     pub standing: Vec<Trouble>,
     /// Its consumer groups, while they are followed.
@@ -97,8 +94,7 @@ impl LinkStatus {
     pub fn all_troubles(&self) -> impl Iterator<Item = &Trouble> {
         let is_told = |one: &&Trouble| self.troubles.iter().any(|told| told.subject == one.subject);
         let standing = self.standing.iter().filter(move |one| !is_told(one));
-        let behind = self.behind_starts.iter().chain(&self.behind_groups);
-        self.troubles.iter().chain(standing).chain(behind)
+        self.troubles.iter().chain(standing).chain(&self.behind_starts)
     }
 }
 
@@ -123,7 +119,6 @@ impl Link {
             troubles: Vec::new(),
             behind_starts: Vec::new(),
             tasks: Vec::new(),
-            behind_groups: Vec::new(),
             standing: Vec::new(),
             groups: None,
             away: None,
@@ -201,13 +196,8 @@ impl Link {
         }
     }
 
-    /// The topics were looked at: says once what is new.
-    pub(super) fn tell_looked(&self, troubles: Vec<Trouble>, wanted: BTreeSet<TopicName>) {
-        self.tell_commanded(LinkState::Active, troubles, same_names(wanted));
-    }
-
-    /// What is known of a commanded link: says once what is new about its topics.
-    pub(super) fn tell_commanded(
+    /// What is known of the link and its topics: says once what is new.
+    pub(super) fn tell_looked(
         &self,
         state: LinkState,
         troubles: Vec<Trouble>,
@@ -232,12 +222,6 @@ impl Link {
     pub(super) fn tell_starts(&self, troubles: Vec<Trouble>) {
         self.warn_of_news(&self.status().behind_starts, &troubles);
         self.set(|status| status.behind_starts = troubles);
-    }
-
-    /// Consumer groups were followed: says once what is new.
-    pub(super) fn tell_groups(&self, troubles: Vec<Trouble>) {
-        self.warn_of_news(&self.status().behind_groups, &troubles);
-        self.set(|status| status.behind_groups = troubles);
     }
 
     /// The partitions were looked at: says once what is new.

@@ -372,7 +372,8 @@ impl Halt {
             }
             Halt::Config { .. } => "set it so, isolog goes on by itself",
             Halt::ClusterIdChanged { .. } => {
-                "correct bootstrap.servers, or give the new cluster a link of its own"
+                "correct bootstrap.servers (or the brokers' advertised.listeners), or give the new \
+                 cluster a link of its own"
             }
             Halt::UnexpectedWriter { .. } => {
                 "stop that writer, then begin the copy anew (docs/OPERATING.md)"

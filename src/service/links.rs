@@ -5,13 +5,11 @@
 use std::collections::BTreeMap;
 
 use crate::control::topic::Status;
-use crate::ids::MirrorPartition;
 use crate::link::driver::Driver;
 use crate::link::registry::TaskSeen;
-use crate::link::run::Link;
-use crate::link::run::LinkState;
-use crate::link::run::LinkStatus;
-use crate::link::run::Trouble;
+use crate::link::status::Link;
+use crate::link::status::LinkState;
+use crate::link::status::LinkStatus;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
 use crate::schemas::exporter::Exporter;
@@ -26,74 +24,45 @@ use crate::service::view::PartitionView;
 use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
+use crate::sync::trouble::Trouble;
 
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
 /// And how many more by name.
 const NAMED_MAX: usize = 100;
 
-/// All links of the process.
-pub struct Links(pub Vec<Link>);
-
-impl Sight for Links {
-    fn partitions(&self) -> Vec<PartitionView> {
-        let rows = self.0.iter().flat_map(|link| {
-            link.partitions().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
-        });
-        rows.collect()
-    }
-
-    fn links(&self) -> Vec<LinkView> {
-        self.0.iter().map(|link| view(link, None)).collect()
-    }
-
-    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
-        self.0.iter().flat_map(|link| groups::of(link, name)).collect()
-    }
-
-    fn readiness(&self) -> Vec<Check> {
-        self.0.iter().flat_map(checks).collect()
-    }
-}
-
-/// Those of the config file, and those that were created by order.
+/// All that runs.
 pub struct All {
-    /// Of the config file.
-    pub declared: Vec<Link>,
-    /// Of the journal.
+    /// Links, of the config file and created by order.
     pub driver: Driver,
     /// What copies schemas.
     pub exporters: Vec<Exporter>,
 }
 
 impl All {
-    fn links(&self) -> Links {
-        Links(self.declared.iter().cloned().chain(self.driver.links()).collect())
-    }
-
-    /// Whether links that were created by order can be gone on with. Where there are none beside
-    /// links of the file, nothing that is copied needs it.
+    /// Whether orders can be obeyed and links gone on with.
     fn operated(&self) -> Option<Check> {
-        let is_needed = self.declared.is_empty() || !self.driver.links().is_empty();
-        let reason = self.driver.trouble().filter(|_| is_needed)?;
-        Some(Check { name: "links that were created by order".to_owned(), ok: false, reason })
+        let reason = self.driver.trouble_beside_links()?;
+        Some(Check { name: "the journal and its links".to_owned(), ok: false, reason })
     }
 }
 
 impl Sight for All {
     fn partitions(&self) -> Vec<PartitionView> {
-        All::links(self).partitions()
+        let links = self.driver.links();
+        let rows = links.iter().flat_map(|link| {
+            link.partitions().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
+        });
+        rows.collect()
     }
 
     fn links(&self) -> Vec<LinkView> {
-        let of_file = self.declared.iter().map(|link| view(link, None));
-        let ordered = self.driver.links();
-        let ordered = ordered.iter().map(|link| view(link, Some(self.driver.statuses(&link.name))));
-        of_file.chain(ordered).collect()
+        let links = self.driver.links();
+        links.iter().map(|link| view(link, self.driver.statuses(&link.name))).collect()
     }
 
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
-        All::links(self).groups(name)
+        self.driver.links().iter().flat_map(|link| groups::of(link, name)).collect()
     }
 
     fn exporters(&self) -> Vec<ExporterView> {
@@ -101,7 +70,7 @@ impl Sight for All {
     }
 
     fn readiness(&self) -> Vec<Check> {
-        All::links(self).readiness().into_iter().chain(self.operated()).collect()
+        self.driver.links().iter().flat_map(checks).chain(self.operated()).collect()
     }
 }
 
@@ -117,7 +86,7 @@ fn words(state: &LinkState) -> (&'static str, String) {
 
 /// A link, with the statuses of its mirror topics; those of a link of the config file follow from
 /// its partitions.
-fn view(link: &Link, ordered: Option<BTreeMap<&'static str, u64>>) -> LinkView {
+fn view(link: &Link, statuses: BTreeMap<&'static str, u64>) -> LinkView {
     let status = link.status();
     let partitions = link.partitions();
     let count = |is: fn(&Snapshot) -> bool| partitions.iter().filter(|(_, seen)| is(seen)).count();
@@ -133,7 +102,7 @@ fn view(link: &Link, ordered: Option<BTreeMap<&'static str, u64>>) -> LinkView {
         halted_since: halted_since(&status),
         source_cluster_id: ids.map(|(source, _)| source.to_string()),
         destination_cluster_id: ids.map(|(_, destination)| destination.to_string()),
-        mirror_topics: named(ordered.unwrap_or_else(|| statuses(state, &partitions))),
+        mirror_topics: named(statuses),
         partitions: partitions.len() as u64,
         halted: count(|seen| seen.state == HALTED) as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
@@ -157,20 +126,6 @@ fn held(partitions: impl Iterator<Item = Option<u64>> + Clone) -> Option<u64> {
 
 fn named(statuses: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     statuses.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
-}
-
-/// How many mirror topics of a link of the config file have each status.
-fn statuses(
-    state: &str,
-    partitions: &[(MirrorPartition, Snapshot)],
-) -> BTreeMap<&'static str, u64> {
-    let mut all = BTreeMap::new();
-    let topics = partitions.chunk_by(|left, right| left.0.mirror_topic == right.0.mirror_topic);
-    for topic in topics {
-        let is_halted = topic.iter().any(|(_, seen)| seen.state == HALTED);
-        *all.entry(declared_status(state, is_halted).word()).or_default() += 1;
-    }
-    all
 }
 
 /// Cluster Linking's status of a mirror topic of a link of the config file, by the link's state
@@ -245,7 +200,7 @@ fn checks(link: &Link) -> [Check; 2] {
 mod tests {
     use super::*;
     use crate::ids::TopicName;
-    use crate::link::run::TroubleKind;
+    use crate::sync::trouble::Kind;
 
     #[test]
     fn what_is_held_is_never_none_where_one_is_not_known() {

@@ -27,9 +27,7 @@ use crate::link;
 use crate::link::driver;
 use crate::link::driver::Driver;
 pub use crate::link::log::edit as journal;
-use crate::link::run::Link;
-use crate::link::run::Starting;
-use crate::link::run::World;
+use crate::link::world::World;
 use crate::schemas::exporter;
 use crate::schemas::exporter::Exporter;
 pub use crate::secure::Secret;
@@ -181,50 +179,27 @@ pub async fn run(
     let world = World::real(&settings, shutdown.clone());
     let told = driver::Options::of(&settings, defaults.clone());
     let (driver, driving) = driver::start(told, &world);
-    let (links, running) = start(settings, &world);
+    let running = TaskTracker::new();
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
     let exporters: Vec<Exporter> = exporters.into_iter().map(Exporter::new).collect();
     for one in &exporters {
         running.spawn(watched_exporter(one.clone(), shutdown.clone()));
     }
     let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
-    counter.serve(Arc::new(All { declared: links, driver, exporters }), shutdown).await;
+    counter.serve(Arc::new(All { driver, exporters }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");
     Ok(())
 }
 
-/// Starts every link in a task of its own.
-pub fn start(settings: link::Settings, world: &World) -> (Vec<Link>, TaskTracker) {
-    let (mut links, running) = (Vec::new(), TaskTracker::new());
-    for one in settings.links {
-        let starting = Starting::new(one, settings.destination.clone(), world.clone());
-        links.push(starting.link());
-        running.spawn(watched(starting.link(), starting.run(), world.stop.clone()));
-    }
-    (links, running)
-}
-
-/// Runs a link; one that ends before it is told to is shown as what it is.
-async fn watched(
-    link: Link,
-    run: impl Future<Output = ()> + Send + 'static,
-    stop: CancellationToken,
-) {
-    if let Some(text) = ended("the link's task", run, stop).await {
-        tracing::error!(link = %link.name, "{text}");
-        link.tell_ended(text);
-    }
-}
-
-/// The same for what carries orders.
+/// Runs the driver; one that ends before it is told to is shown as what it is.
 async fn watched_driver(
     driver: Driver,
     run: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) {
-    if let Some(text) = ended("the task of links that were created by order", run, stop).await {
+    if let Some(text) = ended("the driver of links", run, stop).await {
         tracing::error!("{text}");
         driver.tell_ended(text);
     }

@@ -16,7 +16,7 @@ use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
-use crate::link::run::LinkState;
+use crate::link::status::LinkState;
 
 use crate::http::seats::Limits;
 

@@ -25,12 +25,12 @@ use crate::ids::TopicName;
 use crate::sync::configs;
 use crate::sync::make;
 use crate::sync::make::NotMade;
+use crate::sync::make::SETTLE_PAUSE;
+use crate::sync::make::SETTLE_READS_MAX;
+use crate::sync::make::parted;
+use crate::sync::make::settle;
 use crate::sync::observe::partitions;
 use crate::sync::observe::seen;
-use crate::sync::topics::SETTLE_PAUSE;
-use crate::sync::topics::SETTLE_READS_MAX;
-use crate::sync::topics::parted;
-use crate::sync::topics::settle;
 use crate::sync::trim;
 
 /// What came of each topic.
@@ -87,7 +87,7 @@ fn all_failed<T>(names: &[TopicName], error: &ClusterError) -> Each<T> {
 }
 
 /// Makes mirror topics, unless they are there and empty, as they were to be made. `is_old` as in
-/// `make::create_each`.
+/// `make::create`.
 pub async fn create(
     destination: &Cluster,
     asked: Vec<NewTopic>,
@@ -124,7 +124,7 @@ async fn make_new(destination: &Cluster, new: Vec<NewTopic>, is_old: &mut bool) 
         Some(configs) => configs.clone(),
         None => BTreeMap::new(),
     };
-    let made = make::create_each(destination, new, of, is_old).await;
+    let made = make::create(destination, new, of, is_old).await;
     let good = made.iter().filter(|(_, made)| made.is_ok()).map(|(name, _)| name.clone());
     // made they are all the same: who copies looks at them again
     if let Err(error) = settle(good.collect(), destination).await {
@@ -242,7 +242,7 @@ pub async fn grow(destination: &Cluster, asked: Vec<(TopicName, i32)>) -> Each<i
         Some((name.clone(), *to, usize::try_from(is).ok()?))
     });
     let fewer: Vec<(TopicName, i32, usize)> = fewer.collect();
-    let mut grown = make::grow_each(destination, fewer).await;
+    let mut grown = make::grow(destination, fewer).await;
     for _ in 0..SETTLE_READS_MAX {
         let is_due = |(name, to): &&(TopicName, i32)| {
             matches!(grown.get(name), Some(Ok(()))) && count(name).is_none_or(|is| is < *to)

@@ -3,25 +3,29 @@
 //! It never decides which: what one topic is refused for is trouble of that topic alone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::cluster::EachTopic;
 use crate::cluster::NewTopic;
+use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Refusal;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
-use crate::sync::trouble::Kind;
-use crate::sync::trouble::Trouble;
 
 /// How many records of its own log a KRaft controller may have to write for one request: for each
 /// topic one, for each partition and each config one. It refuses more than 10,000 partitions whole
 /// (POLICY_VIOLATION, 44), and more than 10,000 records as one step.
 const RECORDS_MAX: usize = 5_000;
-/// TOPIC_ALREADY_EXISTS: somebody else made it meanwhile; it is looked at like any other.
-const EXISTS: i16 = 36;
 /// INVALID_CONFIG: the destination does not know a key, or does not take a value.
 const INVALID_CONFIG: i16 = 40;
+
+/// How often the metadata of new topics are read until they are complete, and the pause between.
+pub(super) const SETTLE_READS_MAX: u32 = 20;
+pub(super) const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a topic was not made or grown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,29 +41,10 @@ pub enum NotMade {
 /// What came of each topic.
 pub type Made<T> = BTreeMap<TopicName, Result<T, NotMade>>;
 
-/// Makes topics. `configs` gives a topic's overrides for a destination that is old (before Kafka
-/// 3.6) or not; `is_old` is set when one turns out to be.
+/// Makes topics; the ids of those that were made (`NIL` from brokers that do not tell it). `configs`
+/// gives a topic's overrides for a destination that is old (before Kafka 3.6) or not; `is_old` is
+/// set when one turns out to be.
 pub async fn create(
-    destination: &Cluster,
-    new: Vec<NewTopic>,
-    configs: impl Fn(&TopicName, bool) -> BTreeMap<String, String>,
-    is_old: &mut bool,
-    troubles: &mut Vec<Trouble>,
-) {
-    for (topic, made) in create_each(destination, new, configs, is_old).await {
-        match made {
-            Err(NotMade::Refused(refusal)) if refusal.code.0 == EXISTS => {}
-            Err(error) => {
-                let text = format!("the destination does not create it: {error}");
-                troubles.push(Trouble::new(&topic, Kind::Refused, text));
-            }
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Makes topics; the ids of those that were made (`NIL` from brokers that do not tell it).
-pub async fn create_each(
     destination: &Cluster,
     new: Vec<NewTopic>,
     configs: impl Fn(&TopicName, bool) -> BTreeMap<String, String>,
@@ -128,22 +113,9 @@ async fn create_some(
     Ok(answers)
 }
 
-/// Grows topics to so many partitions; the number beside it is how many there are.
-pub async fn grow(
-    destination: &Cluster,
-    fewer: Vec<(TopicName, i32, usize)>,
-    troubles: &mut Vec<Trouble>,
-) {
-    for (topic, grown) in grow_each(destination, fewer).await {
-        if let Err(error) = grown {
-            let text = format!("the destination does not grow it: {error}");
-            troubles.push(Trouble::new(&topic, Kind::Refused, text));
-        }
-    }
-}
-
-/// The same, with what came of each.
-pub async fn grow_each(destination: &Cluster, fewer: Vec<(TopicName, i32, usize)>) -> Made<()> {
+/// Grows topics to so many partitions, with what came of each; the number beside it is how many
+/// there are.
+pub async fn grow(destination: &Cluster, fewer: Vec<(TopicName, i32, usize)>) -> Made<()> {
     let added = |(_, to, from): &(TopicName, i32, usize)| {
         usize::try_from(*to).unwrap_or(usize::MAX / 2).saturating_sub(*from)
     };
@@ -173,6 +145,40 @@ pub async fn grow_each(destination: &Cluster, fewer: Vec<(TopicName, i32, usize)
         }
     }
     all
+}
+
+/// Reads the metadata of new topics until a broker tells of their partitions: brokers learn of a
+/// topic one by one, and the next look may be minutes away.
+pub(super) async fn settle(
+    mut new: Vec<TopicName>,
+    destination: &Cluster,
+) -> Result<(), ClusterError> {
+    for _ in 0..SETTLE_READS_MAX {
+        if new.is_empty() {
+            return Ok(());
+        }
+        destination.refresh(Wanted::Topics(&new)).await?;
+        new.retain(|name| {
+            let there = destination.topic(name).filter(|there| there.error.is_none());
+            there.is_none_or(|there| there.partitions.is_empty())
+        });
+        if !new.is_empty() {
+            sleep(SETTLE_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Answers and refusals apart.
+pub(super) fn parted<T>(each: EachTopic<T>) -> (BTreeMap<TopicName, T>, Vec<(TopicName, String)>) {
+    let (mut found, mut refused) = (BTreeMap::new(), Vec::new());
+    for (name, answer) in each {
+        match answer {
+            Ok(value) => drop(found.insert(name, value)),
+            Err(refusal) => refused.push((name, refusal.to_string())),
+        }
+    }
+    (found, refused)
 }
 
 /// Cuts a list into pieces whose sizes stay within the bound; what is larger goes alone.

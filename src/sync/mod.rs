@@ -10,7 +10,5 @@ pub mod make;
 pub mod observe;
 pub mod stage;
 pub mod start;
-pub mod survey;
-pub mod topics;
 pub mod trim;
 pub mod trouble;

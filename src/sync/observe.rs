@@ -26,14 +26,14 @@ use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::sync::configs;
+use crate::sync::make::parted;
 use crate::sync::stage;
 use crate::sync::start::NotChosen;
 use crate::sync::start::choose_empty;
-use crate::sync::survey::TOPIC_AUTHORIZATION_FAILED;
-use crate::sync::survey::starts_at_zero;
-use crate::sync::topics::parted;
 use crate::sync::trim;
 
+/// Nothing may be known of a topic, not even whether there is one.
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// The cluster knows no such topic.
 const UNKNOWN_TOPIC: i16 = 3;
 /// So many topics are asked for by name in one question.
@@ -189,8 +189,14 @@ async fn of_one(
 
 /// Whether something may have to be filled below where the mirror begins.
 async fn may_start_above_zero(source: &Cluster, wanted: &Wanted) -> bool {
-    let Some(topic) = source.topic(&wanted.source) else { return true };
-    wanted.start != StartSpec::Earliest || !starts_at_zero(source, &topic).await
+    let all = partitions(source, &wanted.source);
+    wanted.start != StartSpec::Earliest || all.is_empty() || !start_at_zero(source, &all).await
+}
+
+/// Whether every one of them is known to start at 0.
+async fn start_at_zero(source: &Cluster, all: &[TopicPartition]) -> bool {
+    let starts = trim::list(source, &all.iter().collect::<Vec<_>>(), EndKind::Start).await;
+    all.iter().all(|tp| starts.get(tp) == Some(&Offset::ZERO))
 }
 
 /// The partitions of a topic, as its metadata were read last.

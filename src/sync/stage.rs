@@ -1,7 +1,7 @@
 //! Topics on the stage: mirror topics that have other configs than they will get, so that the front
 //! of their log can be deleted.
 //!
-//! It never changes a config that was not written down before (`link::journal`), and never lets
+//! It never changes a config that was not written down before (`control::row`), and never lets
 //! retention or a cleaner work while a topic is on the stage.
 //!
 //! A broker deletes no records of a topic that is only compacted (POLICY_VIOLATION, 44), and takes
@@ -15,10 +15,8 @@ use std::collections::BTreeMap;
 use crate::cluster::Cluster;
 use crate::cluster::ConfigEntries;
 use crate::cluster::error::ClusterError;
+use crate::control::row::Changes;
 use crate::ids::TopicName;
-
-/// Keys and what they get: a value, or `None` for the broker's default.
-pub type Changes = BTreeMap<String, Option<String>>;
 
 const POLICY: &str = "cleanup.policy";
 const RETENTION_MS: &str = "retention.ms";

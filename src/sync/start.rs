@@ -1,6 +1,6 @@
 //! Where a link begins to mirror a partition: `mirror.start.offset.spec` of Cluster Linking.
 //!
-//! It never chooses twice: what was chosen is written down (`link::journal`) before anything is
+//! It never chooses twice: what was chosen is written down (`control::row`) before anything is
 //! appended, so that a restart at any instruction goes on with the same start.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,6 @@ use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
-use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 
 /// Chosen starts by partition.
@@ -39,31 +38,7 @@ pub enum NotChosen {
     },
 }
 
-/// Chooses the start of every partition of a topic that is mirrored for the first time. One whose
-/// mirror holds something already was begun under another rule and goes on: its start is 0.
-pub async fn choose(
-    spec: StartSpec,
-    source: &Cluster,
-    destination: &Cluster,
-    topic: &TopicName,
-    partitions: &[PartitionId],
-) -> Result<Starts, NotChosen> {
-    let tps: Vec<TopicPartition> = partitions
-        .iter()
-        .map(|partition| TopicPartition { topic: topic.clone(), partition: *partition })
-        .collect();
-    let mut starts: Starts = partitions.iter().map(|one| (*one, Offset::ZERO)).collect();
-    if spec == StartSpec::Earliest {
-        return Ok(starts);
-    }
-    let ends = ask(destination, &tps, Question::End(EndKind::LogEnd)).await?;
-    let is_empty = |tp: &TopicPartition| ends.get(tp) == Some(&Some(Offset::ZERO));
-    let empty: Vec<TopicPartition> = tps.into_iter().filter(is_empty).collect();
-    starts.extend(choose_empty(spec, source, empty).await?);
-    Ok(starts)
-}
-
-/// The same for partitions of the source whose mirrors are empty, or not made yet.
+/// Chooses where the mirrors begin of partitions that are empty at the destination, or not made yet.
 pub async fn choose_empty(
     spec: StartSpec,
     source: &Cluster,

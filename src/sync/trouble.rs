@@ -2,15 +2,9 @@
 //!
 //! It never decides what follows from it: who shows it does.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
-use crate::control::filter;
-use crate::control::filter::Pattern;
 use crate::control::task::TaskName;
 use crate::ids::Side;
 use crate::ids::TopicName;
-use crate::sync::topics::MirrorTopic;
 
 /// Which trouble; the word for API and metric follows from it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +25,6 @@ pub enum Kind {
     Surplus,
     /// The journal is not there, or cannot be read.
     Journal,
-    /// A link of that name was created by order as well.
-    Namesake,
     /// Its log start, or a config that it is owed, does not follow the source's.
     LogStart,
     /// What a task of the link takes over beside records does not follow the source's.
@@ -52,7 +44,6 @@ impl Kind {
             Kind::Halted(label) => label,
             Kind::Surplus => "DESTINATION_PARTITIONS_SURPLUS",
             Kind::Journal => "JOURNAL_MISSING",
-            Kind::Namesake => "LINK_NAME_TAKEN",
             Kind::LogStart | Kind::NotSynced(TaskName::LogStartSync) => "LOG_START_BEHIND",
             Kind::NotSynced(TaskName::AclSync) => "ACLS_NOT_SYNCED",
             Kind::NotSynced(TaskName::ConsumerOffsetSync) => "CONSUMER_OFFSETS_NOT_SYNCED",
@@ -84,14 +75,6 @@ impl Trouble {
     }
 }
 
-/// What is to be said of a topic as a whole.
-pub(super) fn of_topic(topic: &MirrorTopic) -> Option<Trouble> {
-    if let Some(halt) = &topic.halt {
-        return Some(Trouble::new(&topic.name, Kind::Halted(halt.label()), halt.to_string()));
-    }
-    Some(missing(&topic.name, topic.missing?))
-}
-
 /// A topic that was mirrored is missing at that side; not yet for so long that it halts.
 pub fn missing(name: &TopicName, side: Side) -> Trouble {
     let text = format!(
@@ -102,27 +85,11 @@ pub fn missing(name: &TopicName, side: Side) -> Trouble {
 }
 
 /// The destination topic has partitions that nothing is copied into.
-pub(super) fn surplus(name: &TopicName, ours: usize, theirs: usize) -> Trouble {
+pub fn surplus(name: &TopicName, ours: i32, theirs: i32) -> Trouble {
     let text = format!(
         "the destination has {theirs} partitions of it, the source {ours}: those that both have \
          are copied; producers that come to the destination would use all {theirs}: grow the \
          source, or begin the copy anew (docs/OPERATING.md)"
     );
     Trouble::new(name, Kind::Surplus, text)
-}
-
-/// A name of `mirror.topics` that the source does not have, and what it says instead.
-pub(super) fn not_found(name: &TopicName, told: Option<impl fmt::Display>) -> Trouble {
-    let told = told.map_or(String::new(), |code| format!(" ({code})"));
-    let text = format!(
-        "mirror.topics names it and the source has no such topic{told}: create it there, or \
-         correct the name"
-    );
-    Trouble::new(name, Kind::NotFound, text)
-}
-
-/// A prefix that matches nothing at the source, which has these topics.
-pub(super) fn matches_nothing(pattern: &Pattern, all: &BTreeSet<TopicName>) -> Trouble {
-    let text = filter::matches_nothing(pattern, all);
-    Trouble { subject: pattern.to_string(), kind: Kind::MatchesNothing, text }
 }

@@ -20,13 +20,17 @@ use isolog::ids::MirrorPartition;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::link;
-use isolog::link::run::Dials;
-use isolog::link::run::Link;
-use isolog::link::run::Starting;
+use isolog::link::Shared;
+use isolog::link::driver;
+use isolog::link::status::Link;
+use isolog::link::world::Dials;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
+use isolog::service::links::All;
+use isolog::settings::link::Defaults;
 use isolog::settings::link::Values;
+use isolog::settings::trust::Remote;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +42,7 @@ use crate::net_dial::NetDial;
 pub struct Instance {
     task: JoinHandle<()>,
     link: Link,
+    sight: All,
     stop: CancellationToken,
 }
 
@@ -71,7 +76,7 @@ impl Instance {
             let (net, client) = (net.clone(), client.to_owned());
             Arc::new(NetDial { net, client, timeout: Duration::from_secs(10) })
         };
-        let world = link::run::World {
+        let world = link::world::World {
             dial: Dials { source: dial(source.net()), destination: dial(destination.net()) },
             wall: Wall::new(TimestampMs(source.look(|state| state.now_ms()))),
             seed,
@@ -79,14 +84,27 @@ impl Instance {
             pool: Arc::new(Pool::inline()),
             stop: stop.clone(),
         };
-        let starting = Starting::new(settings, options(Side::Destination, destination), world);
-        let link = starting.link();
-        Instance { task: tokio::spawn(starting.run()), link, stop }
+        let to = options(Side::Destination, destination);
+        let shared = Shared { memory_bytes: 8 << 20, reencode_threads: 1 };
+        let options = driver::Options {
+            defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
+            destination: to,
+            links: vec![settings],
+        };
+        let (driver, task) = driver::start(options, &world);
+        let link = driver.links().pop().expect("the file has a link");
+        let sight = All { driver, exporters: Vec::new() };
+        Instance { task: tokio::spawn(task), link, sight, stop }
     }
 
-    /// What it shows.
+    /// What it shows of its link.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// All that it shows.
+    pub fn sight(&self) -> &All {
+        &self.sight
     }
 
     /// What it shows of a partition.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use isolog::flow::stats::END_AGE_MS_MAX;
 use isolog::ids::MirrorPartition;
-use isolog::link::run::Link;
-use isolog::link::run::LinkState;
+use isolog::link::status::Link;
+use isolog::link::status::LinkState;
 use isolog::mirror::lag::Snapshot;
 use tokio::time::Instant;
 use tokio::time::sleep;

@@ -23,7 +23,7 @@ use isolog::ids::TopicName;
 use isolog::link::driver;
 use isolog::link::driver::Driver;
 use isolog::link::registry::MirrorSeen;
-use isolog::link::run::World;
+use isolog::link::world::World;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::check::batches_equal;
 use protocol_tests::orders::exact_link;

@@ -193,8 +193,8 @@ fn on_real_cluster(spec: RealSpec, version: Version, rules: &[Rule]) {
     let chosen: Vec<_> = rules.iter().filter(|(name, _)| name.contains(&only)).collect();
     assert!(!chosen.is_empty(), "no rule is called {only}");
     for (name, rule) in chosen {
-        println!("{name} on {number}");
         if runtime.block_on(runtime.spawn(rule(lab.clone()))).is_err() {
+            println!("not so on {number}: {name}");
             broken.push(*name);
         }
     }

@@ -1,51 +1,59 @@
 //! Links of the config file that the driver runs, between two simulated clusters: from nothing, and
-//! after what an isolog that ran them beside the driver remembered.
+//! after what isolog 0.1 remembered.
 //!
 //! It never waits for real time.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::time::Duration;
-
-use isolog::control::filter::Pattern;
-use isolog::control::filter::Rule;
-use isolog::control::filter::TopicFilter;
 use isolog::control::link::LinkState;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::row::Origin;
 use isolog::control::topic::Status;
-use isolog::link;
+use isolog::ids::TopicId;
 use isolog::link::LinkSettings;
 use isolog::service::links::All;
 use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
-use protocol_tests::world::CLIENT;
-use protocol_tests::world::instance::Instance;
-use protocol_tests::world::instance::settings;
+use protocol_tests::broker::batch::Record;
+use protocol_tests::broker::cluster::TestCluster;
 use tokio::time::sleep;
 
 use crate::operated::Lab;
 use crate::operated::SECOND;
 use crate::operated::link;
 use crate::operated::mirror;
+use crate::operated::of_file;
 use crate::operated::of_mirror;
 
-/// `[link.dr]` with these topics, which looks every second.
+/// `[link.dr]` with these topics.
 fn file(lab: &Lab, topics: &[&str]) -> LinkSettings {
-    let rule = |text: &&str| Rule::include(Pattern::parse(text).unwrap());
-    let topics = TopicFilter::new(topics.iter().map(rule).collect());
-    let mut one = settings(&lab.source);
-    one.source.metadata_age_max = SECOND;
-    one.link =
-        link::Options { named: topics.clone(), topics, availability_interval: SECOND, ..one.link };
-    one
+    of_file(&lab.source, "dr", topics)
 }
 
 /// A lab whose isolog has these links in its file.
 async fn declared(lab: &mut Lab, run: Vec<LinkSettings>) {
     lab.run = run;
     lab.kill_and_start().await;
+}
+
+/// The journal is as isolog 0.1 would have left it.
+fn remembered(lab: &Lab, topics: &[&str]) {
+    lab.destination.change(|state| state.delete_topic("__isolog")).unwrap();
+    lab.destination.create_topic("__isolog", 1, &[("cleanup.policy", "compact")]);
+    let id = |cluster: &TestCluster, topic: &str| {
+        TopicId(cluster.look(|state| state.meta.topics[topic].id.into_bytes())).hex()
+    };
+    let row = |topic: &&str| {
+        let (source, mirror) = (id(&lab.source, topic), id(&lab.destination, topic));
+        let ids = format!(
+            r#"{{"source_cluster":"source","source_topic":"{source}","destination_topic":"{mirror}"}}"#
+        );
+        Record::new(&format!("dr/{topic}"), &ids)
+    };
+    let now = lab.destination.look(|state| state.now_ms());
+    let rows = Build::new(now, topics.iter().map(row).collect());
+    lab.destination.append("__isolog", 0, &rows);
 }
 
 fn state(lab: &Lab) -> Option<LinkState> {
@@ -89,7 +97,7 @@ async fn a_link_of_the_file_is_written_and_mirrors_what_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ran_beside_the_driver_is_taken_over_and_not_begun_again() {
+async fn what_isolog_0_1_mirrored_is_taken_over_and_not_begun_again() {
     let mut lab = Lab::start(&[]).await;
     for topic in ["kept", "let.go", "left.out"] {
         lab.source.create_topic(topic, 2, &[]);
@@ -97,18 +105,15 @@ async fn what_ran_beside_the_driver_is_taken_over_and_not_begun_again() {
             lab.append(topic, partition);
         }
     }
-    lab.kill().await;
-    let both = (&lab.source, &lab.destination);
-    let before = Instance::start_with(both, CLIENT, file(&lab, &["*"]), 3);
-    let started = tokio::time::Instant::now();
-    while !["kept", "let.go", "left.out"]
-        .iter()
-        .all(|topic| lab.has(topic) && (0..2).all(|at| lab.destination.dump(topic, at).end > 0))
-    {
-        assert!(started.elapsed() < Duration::from_secs(600), "never copied");
-        sleep(SECOND / 10).await;
+    let run = vec![file(&lab, &["*"])];
+    declared(&mut lab, run).await;
+    for topic in ["kept", "let.go", "left.out"] {
+        for partition in 0..2 {
+            lab.copied(topic, topic, partition).await;
+        }
     }
-    before.stop().await;
+    lab.kill().await;
+    remembered(&lab, &["kept", "let.go", "left.out"]);
     // its batches go on under its writer id: what was copied is not compared and not written again
     lab.run = vec![file(&lab, &["kept", "let.go"])];
     lab.start_again();
@@ -147,7 +152,7 @@ async fn of_two_links_of_one_name_the_file_waits_until_the_other_is_deleted() {
     lab.copied("orders", "orders", 0).await;
     let run = vec![file(&lab, &["other"])];
     declared(&mut lab, run).await;
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     let told = |_: &Lab| {
         let why = sight.links().pop()?.reason;
         why.contains("link delete dr").then_some(())

@@ -99,7 +99,7 @@ async fn is_well(lab: &Lab) {
 }
 
 fn shown(lab: &Lab) -> Option<GroupsView> {
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     sight.links().pop()?.groups
 }
 
@@ -114,7 +114,7 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     lab.source.share_group("shared");
     follows(&lab, "billing", 13).await;
     follows(&lab, "fresh", 0).await;
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     let [view] = &sight.groups(Some("billing"))[..] else { panic!("{:?}", sight.groups(None)) };
     assert_eq!((view.link.as_str(), view.partitions, view.behind), ("dr", 1, 0), "{view:?}");
     let [one] = &view.offsets[..] else { panic!("{view:?}") };

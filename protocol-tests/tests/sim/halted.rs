@@ -9,7 +9,7 @@ use isolog::control::link::LinkState;
 use isolog::control::order::MirrorVerb;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
-use isolog::link::run::TroubleKind;
+use isolog::sync::trouble::Kind;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Spec;
@@ -100,8 +100,8 @@ async fn a_source_topic_that_is_deleted_halts_each_partition() {
         fails_with(&lab, "SOURCE_TOPIC_MAY_BE_DELETED").await;
         let troubles = lab.driver.links()[0].status().troubles;
         let kinds = troubles.iter().map(|one| one.kind);
-        let kinds: Vec<TroubleKind> = kinds.filter(|kind| kind.stops_copying()).collect();
-        assert_eq!(kinds, [TroubleKind::Halted("SOURCE_TOPIC_DELETED")], "told once");
+        let kinds: Vec<Kind> = kinds.filter(|kind| kind.stops_copying()).collect();
+        assert_eq!(kinds, [Kind::Halted("SOURCE_TOPIC_DELETED")], "told once");
         lab.kill_and_start().await;
     }
     // the order for it: the copy becomes an ordinary topic

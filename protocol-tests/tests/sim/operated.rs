@@ -29,8 +29,8 @@ use isolog::link::Shared;
 use isolog::link::driver;
 use isolog::link::driver::Driver;
 use isolog::link::registry::MirrorSeen;
-use isolog::link::run::Dials;
-use isolog::link::run::World;
+use isolog::link::world::Dials;
+use isolog::link::world::World;
 use isolog::service::links::All;
 use isolog::service::view::Sight;
 use isolog::settings::link::Defaults;
@@ -48,6 +48,7 @@ use protocol_tests::world::CLIENT;
 use protocol_tests::world::instance::Instance;
 use protocol_tests::world::instance::faithful;
 use protocol_tests::world::instance::options;
+use protocol_tests::world::instance::settings;
 use protocol_tests::world::instance::small_flow;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -70,8 +71,7 @@ pub(crate) fn link(text: &str) -> LinkName {
 pub(crate) struct Lab {
     pub(crate) source: TestCluster,
     pub(crate) destination: TestCluster,
-    pub(crate) declared: Vec<(LinkName, TopicFilter)>,
-    /// Links of the config file that the driver runs.
+    /// Links of the config file.
     pub(crate) run: Vec<LinkSettings>,
     seed: u64,
     pub(crate) driver: Driver,
@@ -89,9 +89,10 @@ impl Lab {
         let net = Net::new(7);
         let source = TestCluster::start(&net, specs.0);
         let destination = TestCluster::start(&net, specs.1);
-        let declared = declares(declared);
-        let (driver, stop, task) = begin(&source, &destination, &declared, 1);
-        Lab { source, destination, declared, run: Vec::new(), seed: 1, driver, stop, task }
+        let run: Vec<LinkSettings> =
+            declared.iter().map(|(of, topics)| of_file(&source, of, &[topics])).collect();
+        let (driver, stop, task) = begin(&source, &destination, &run, 1);
+        Lab { source, destination, run, seed: 1, driver, stop, task }
     }
 
     /// Nothing more is sent by the old one; a new one begins.
@@ -107,8 +108,7 @@ impl Lab {
 
     pub(crate) fn start_again(&mut self) {
         self.seed += 1;
-        let both = (&self.source, &self.destination);
-        let begun = begin_with(both, &self.declared, &self.run, self.seed);
+        let begun = begin(&self.source, &self.destination, &self.run, self.seed);
         (self.driver, self.stop, self.task) = begun;
     }
 
@@ -191,24 +191,29 @@ impl Lab {
     }
 }
 
-/// Links of the config file, and what each of them takes.
-pub(crate) fn declares(all: &[(&str, &str)]) -> Vec<(LinkName, TopicFilter)> {
-    let filter = |text: &str| TopicFilter::new(vec![Rule::include(Pattern::parse(text).unwrap())]);
-    all.iter().map(|(of, topics)| (link(of), filter(topics))).collect()
+/// What takes these topics.
+pub(crate) fn filter(topics: &[&str]) -> TopicFilter {
+    let rule = |text: &&str| Rule::include(Pattern::parse(text).unwrap());
+    TopicFilter::new(topics.iter().map(rule).collect())
+}
+
+/// A link of the config file with these topics, which looks every second.
+pub(crate) fn of_file(source: &TestCluster, of: &str, topics: &[&str]) -> LinkSettings {
+    let (mut one, topics) = (settings(source), filter(topics));
+    one.name = link(of);
+    one.source.metadata_age_max = SECOND;
+    one.link = isolog::link::Options {
+        named: topics.clone(),
+        topics,
+        availability_interval: SECOND,
+        ..one.link
+    };
+    one
 }
 
 pub(crate) fn begin(
     source: &TestCluster,
     destination: &TestCluster,
-    declared: &[(LinkName, TopicFilter)],
-    seed: u64,
-) -> (Driver, CancellationToken, JoinHandle<()>) {
-    begin_with((source, destination), declared, &[], seed)
-}
-
-fn begin_with(
-    (source, destination): (&TestCluster, &TestCluster),
-    declared: &[(LinkName, TopicFilter)],
     run: &[LinkSettings],
     seed: u64,
 ) -> (Driver, CancellationToken, JoinHandle<()>) {
@@ -229,8 +234,7 @@ fn begin_with(
     let shared = Shared { memory_bytes: 64 << 20, reencode_threads: 1 };
     let options = driver::Options {
         defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
-        declared: declared.to_vec(),
-        run: run.to_vec(),
+        links: run.to_vec(),
         destination: to,
     };
     let (driver, task) = driver::start(options, &world);
@@ -262,7 +266,8 @@ async fn from_an_empty_service_to_mirrors_under_two_names() {
     }
     lab.refused("dr", mirror("orders"), "already").await;
     lab.refused("dr", mirror("none"), "does not exist at the source").await;
-    lab.refused("dr", mirror("d.one"), "mirrored by link file of the config file").await;
+    lab.copied("d.one", "d.one", 0).await;
+    lab.refused("dr", mirror("d.one"), "a mirror topic of cluster link 'file' already").await;
     lab.kill_and_start().await;
     lab.append("orders", 0);
     lab.copied("orders", "orders", 0).await;
@@ -274,7 +279,7 @@ async fn from_an_empty_service_to_mirrors_under_two_names() {
 async fn they_are_shown_like_links_of_the_file() {
     let lab = Lab::start(&[]).await;
     lab.source.create_topic("orders", 1, &[]);
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     let is_ready = || sight.readiness().iter().all(|check| check.ok);
     assert!(!is_ready(), "the journal has not been read yet: {:?}", sight.readiness());
     lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;
@@ -328,10 +333,12 @@ async fn a_link_of_the_file_leaves_out_what_is_a_mirror_by_order() {
     lab.copied("other", "other", 0).await;
     lab.append("orders", 0);
     lab.copied("orders", "orders", 0).await;
-    let status = file.link().status();
-    let told = status.troubles.iter().find(|one| one.subject == "orders");
-    let told = told.unwrap_or_else(|| panic!("{status:?}"));
-    assert!(told.text.contains("a mirror topic of link west"), "{told:?}");
+    let told = |_: &Lab| {
+        let troubles = file.link().status().troubles;
+        troubles.into_iter().find(|one| one.subject == "orders")
+    };
+    let told = lab.wait("it is told", told).await;
+    assert!(told.text.contains("a mirror topic of cluster link 'west' already"), "{told:?}");
     assert!(file.seen("orders", 0).is_none_or(|seen| seen.state != "Mirroring"));
     lab.wait_status("west", "orders", Status::Active).await;
     file.stop().await;

@@ -15,61 +15,15 @@ use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
 use protocol_tests::orders::exact_link;
-use protocol_tests::world::instance::Instance;
-use protocol_tests::world::instance::faithful;
-use protocol_tests::world::instance::small_flow;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::operated::Lab;
 use crate::operated::SECOND;
 use crate::operated::begin;
-use crate::operated::declares;
 use crate::operated::link;
 use crate::operated::mirror;
 use crate::operated::of_mirror;
-
-#[tokio::test(start_paused = true)]
-async fn of_two_links_of_one_name_the_one_of_the_file_runs() {
-    let mut lab = Lab::start(&[]).await;
-    for topic in ["orders", "other"] {
-        lab.source.create_topic(topic, 1, &[]);
-        lab.append(topic, 0);
-    }
-    lab.create_link("dr", &[]).await;
-    lab.obeyed("dr", mirror("orders")).await;
-    lab.copied("orders", "orders", 0).await;
-    lab.declared = declares(&[("dr", "other")]);
-    lab.kill_and_start().await;
-    let flow = small_flow();
-    let both = (&lab.source, &lab.destination);
-    let file = Instance::start(both.0, both.1, "of-the-file", &flow, faithful(), (9, &["other"]));
-    lab.copied("other", "other", 0).await;
-    lab.wait_status("dr", "orders", Status::LinkFailed).await;
-    let seen = lab.driver.registry.seen();
-    let fault = seen.links[&link("dr")].fault().cloned().unwrap();
-    assert!(fault.text.contains("`isolog link delete dr --force`"), "{fault:?}");
-    let sight = All {
-        declared: vec![file.link().clone()],
-        driver: lab.driver.clone(),
-        exporters: Vec::new(),
-    };
-    let links = sight.links();
-    assert_eq!(links.len(), 1, "one name, one row: {links:?}");
-    let told = links[0].troubles.iter().find(|one| one.code == "LINK_NAME_TAKEN");
-    assert!(told.is_some_and(|one| one.reason.contains("link delete dr")), "{links:?}");
-    assert!(sight.readiness().iter().any(|check| !check.ok), "it is no ready state");
-    let before = lab.destination.dump("orders", 0).end;
-    lab.append("orders", 0);
-    sleep(SECOND * 60).await;
-    assert_eq!(lab.destination.dump("orders", 0).end, before, "nobody copies");
-    lab.obeyed("dr", Verb::DeleteLink { is_forced: true }).await;
-    let is_gone =
-        |lab: &Lab| (!lab.driver.registry.seen().links.contains_key(&link("dr"))).then_some(());
-    lab.wait("the link is gone", is_gone).await;
-    file.stop().await;
-    lab.end().await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn two_isologs_on_one_destination_are_told_of_each_other() {
@@ -88,7 +42,7 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     assert!(outcomes.iter().all(|one| one.result.is_ok()), "{outcomes:?}");
     let told = lab.wait("it is told", |lab| lab.driver.trouble()).await;
     assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     let is_told = |check: &isolog::service::view::Check| !check.ok && check.reason == told;
     assert!(sight.readiness().iter().any(is_told), "{:?}", sight.readiness());
     assert_eq!(other.trouble(), None, "nobody wrote after it");
@@ -99,7 +53,9 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
     let checks = sight.readiness().into_iter().filter(|check| !check.ok);
     let reasons: Vec<String> = checks.map(|check| check.reason).collect();
-    assert_eq!(reasons, [told], "both are in /health/ready");
+    for part in ["DescribeConfigs", "another isolog"] {
+        assert!(reasons.iter().any(|one| one.contains(part)), "{part}: {reasons:?}");
+    }
     lab.destination.grant("__isolog", Right::DescribeConfigs);
     lab.wait("the right is there", |lab| {
         lab.driver.trouble().is_none_or(|t| !is_denied(&t)).then_some(())
@@ -202,7 +158,7 @@ async fn what_is_refused_for_good_writes_nothing_more() {
         sleep(SECOND / 2).await;
         assert_eq!(errors(&lab), ["full", "gone.*"]);
     }
-    let sight = All { declared: Vec::new(), driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     let troubles = sight.links().pop().unwrap().troubles;
     assert!(troubles.iter().any(|one| one.code == "PATTERN_MATCHES_NOTHING"), "{troubles:?}");
     // sixty looks; asked again after pauses that grow

@@ -28,9 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::operated::Lab;
 use crate::operated::SECOND;
-use crate::operated::declares;
+use crate::operated::filter;
 use crate::operated::link;
-use crate::operated::name;
 
 /// Ids of isolog's writers.
 const WRITER: i64 = 1 << 62;
@@ -49,14 +48,12 @@ pub(crate) fn audited_of(
         name: link(name_of_link),
         source: options(Side::Source, source),
         destination: options(Side::Destination, destination),
-        topics: declares(&[(name_of_link, topic)])[0].1.clone(),
+        topics: filter(&[topic]),
         patterns: Vec::new(),
         groups: Vec::new(),
         replicas: None,
         new_configs: |_, _| BTreeMap::new(),
         source_keys: &[],
-        journal: name("__isolog"),
-        remembered: |_, _, _| Ok(BTreeMap::new()),
         policy: faithful(),
         committed_only: true,
     }

@@ -1,8 +1,7 @@
 //! A compacted topic of one partition: as a small map of the newest value of each key, or followed
 //! batch by batch.
 //!
-//! It never holds positions or secrets, and never guesses: what was not acknowledged is written
-//! again, which a map does not mind.
+//! It never holds positions or secrets.
 
 pub mod batch;
 pub mod follow;
@@ -20,20 +19,14 @@ use crate::cluster::conn::Conn;
 use crate::cluster::conn::read::Read;
 use crate::cluster::error::Result;
 use crate::cluster::keyed::only::OnlyPartition;
-pub use crate::cluster::keyed::only::Shown;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
-use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::wire::batch::BatchView;
 use crate::wire::error::WireError;
 use crate::wire::fetch::Isolation;
-use crate::wire::record::NO_SEQUENCE;
-use crate::wire::record::NO_WRITER;
-use crate::wire::record::NewRecord;
 use crate::wire::record::Records;
-use crate::wire::record::plain_batch;
 use crate::wire::split::Piece;
 use crate::wire::split::split;
 
@@ -41,12 +34,6 @@ use crate::wire::split::split;
 const FETCH_BYTES: i32 = 1 << 20;
 /// The largest answer that is read, in bytes.
 const FRAME_BYTES_MAX: usize = 8 << 20;
-/// How many rows go into one batch, so that it stays below a broker's default limit.
-const ROWS_MAX: usize = 1_000;
-/// What a map's topic is made with.
-const CONFIGS: [(&str, &str); 2] =
-    [("cleanup.policy", "compact"), ("compression.type", "producer")];
-
 /// What is read of it: keys and their newest values.
 pub type Rows = BTreeMap<String, String>;
 
@@ -61,30 +48,6 @@ impl KeyedLog {
         let only = OnlyPartition::new(cluster, name);
         only.look().await?;
         Ok(has_partitions(&only).then_some(KeyedLog { only }))
-    }
-
-    /// Finds the topic, or makes it with so many replicas (`None`: the cluster's default).
-    pub async fn open(
-        cluster: Arc<Cluster>,
-        name: TopicName,
-        replicas: Option<i16>,
-    ) -> Result<KeyedLog> {
-        let only = OnlyPartition::new(cluster, name);
-        only.look().await?;
-        if !has_partitions(&only) {
-            only.create(replicas, &CONFIGS).await?;
-        }
-        Ok(KeyedLog { only })
-    }
-
-    /// What the cluster showed of the topic last.
-    pub fn shown(&self) -> Shown {
-        self.only.shown()
-    }
-
-    /// Asks for the topic alone: a list of all topics leaves out what may not be described.
-    pub async fn look(&self) -> Result<()> {
-        self.only.look().await
     }
 
     /// The newest value of every key that is wanted; no other is kept.
@@ -104,17 +67,6 @@ impl KeyedLog {
         }
         conn.close();
         Ok(rows)
-    }
-
-    /// Writes rows; done when all replicas in sync have them.
-    pub async fn put(&self, rows: &[(String, String)], now: TimestampMs) -> Result<()> {
-        for some in rows.chunks(ROWS_MAX) {
-            let (leader, _) = self.only.leader().await?;
-            let mut conn = self.only.cluster().open(leader, Use::Append).await?;
-            self.append(&mut conn, some, now).await?;
-            conn.close();
-        }
-        Ok(())
     }
 
     fn topic_id(&self) -> TopicId {
@@ -161,28 +113,6 @@ impl KeyedLog {
         }
         Ok(next)
     }
-
-    async fn append(
-        &self,
-        conn: &mut Conn,
-        rows: &[(String, String)],
-        now: TimestampMs,
-    ) -> Result<()> {
-        let records = rows.iter().map(|(key, value)| NewRecord {
-            timestamp_ms: now.0,
-            key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
-            headers: Vec::new(),
-        });
-        let Some(batch) = plain_batch(NO_WRITER, NO_SEQUENCE, records.collect()) else {
-            return Ok(());
-        };
-        let answer = self.only.append(conn, self.topic_id(), &batch).await?;
-        if answer.code.is_none() {
-            return Ok(());
-        }
-        Err(self.only.refused("Produce", answer.code))
-    }
 }
 
 fn has_partitions(only: &OnlyPartition) -> bool {
@@ -214,6 +144,10 @@ fn take_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::record::NO_SEQUENCE;
+    use crate::wire::record::NO_WRITER;
+    use crate::wire::record::NewRecord;
+    use crate::wire::record::plain_batch;
 
     #[test]
     fn only_wanted_keys_are_kept_and_a_null_takes_one_away() {

@@ -13,7 +13,7 @@ pub(super) const NEVER: &[&str] = &[
     "__cluster_metadata",
     "__remote_log_metadata",
 ];
-/// isolog's own journal (`link::journal::TOPIC`): a copy of another one's would be obeyed too.
+/// isolog's own journal (`control::journal::TOPIC`): a copy of another one's would be obeyed too.
 const JOURNAL: &str = "__isolog";
 
 /// How a name shows whose it is.

@@ -142,7 +142,7 @@ impl Control {
 
     fn take_in(&mut self, now: TimestampMs, link: &LinkName, topics: &Topics) {
         let Some(track) = self.link_tracks.get_mut(link) else { return };
-        track.is_looking = false;
+        (track.is_looking, track.has_looked) = (false, true);
         let looks = track.looks;
         let Some(settings) = track.settings.clone() else { return };
         self.dirty_links.insert(link.clone());
@@ -173,7 +173,7 @@ impl Control {
             track.look_at = Some(TimestampMs(now.0.saturating_add(pause)));
             // what was refused stays so until it is decided again
             let again = |(name, _): &(String, Fault)| {
-                begin.iter().any(|(wanted, _)| wanted.mirror.as_str() == name)
+                begin.iter().any(|(wanted, _)| wanted.source.as_str() == name)
             };
             track.troubles.retain(again);
             track.troubles.extend(troubles);
@@ -247,7 +247,7 @@ impl Control {
             let again_at = TimestampMs(now.0.saturating_add(pause));
             track.refused.insert(key.1.clone(), Refused { ids, times: times + 1, again_at });
         }
-        self.note_trouble(key, fault);
+        self.note_trouble((&key.0, &row.source_topic), fault);
     }
 
     fn begin_ordered(

@@ -342,6 +342,7 @@ impl Control {
         gathered: &mut Gathered,
     ) {
         let decided = decide::begin(self.view(&gathered.rows), &key, &begin, now);
+        let source = begin.source.clone();
         let is_dry = by.is_some_and(|(_, is_dry)| is_dry);
         match decided {
             Ok(row) if !is_dry => {
@@ -354,7 +355,7 @@ impl Control {
             decided => {
                 let result = decided.map(drop);
                 if let (None, Err(refusal)) = (by, &result) {
-                    self.note_trouble(&key, fault_of(refusal));
+                    self.note_trouble((&key.0, &source), fault_of(refusal));
                 }
                 let outcome = Outcome { topic: Some(key.1), result };
                 self.answers.extend(by.map(|(ticket, _)| (ticket, vec![outcome])));
@@ -362,19 +363,20 @@ impl Control {
         }
     }
 
-    /// What a filter found and cannot have stands in the link's task until it has it.
-    pub(super) fn note_trouble(&mut self, key: &MirrorKey, fault: Fault) {
-        self.forget_trouble(key);
-        if let Some(track) = self.link_tracks.get_mut(&key.0) {
-            track.troubles.push((key.1.to_string(), fault));
+    /// What a filter found and cannot have stands in the link's task, by the source's name, until
+    /// it has it.
+    pub(super) fn note_trouble(&mut self, (link, source): (&LinkName, &TopicName), fault: Fault) {
+        self.forget_trouble((link, source));
+        if let Some(track) = self.link_tracks.get_mut(link) {
+            track.troubles.push((source.to_string(), fault));
         }
-        self.dirty_links.insert(key.0.clone());
+        self.dirty_links.insert(link.clone());
     }
 
     /// It is a mirror topic now.
-    pub(super) fn forget_trouble(&mut self, key: &MirrorKey) {
-        if let Some(track) = self.link_tracks.get_mut(&key.0) {
-            track.troubles.retain(|(name, _)| name != key.1.as_str());
+    pub(super) fn forget_trouble(&mut self, (link, source): (&LinkName, &TopicName)) {
+        if let Some(track) = self.link_tracks.get_mut(link) {
+            track.troubles.retain(|(name, _)| name != source.as_str());
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! It never decides what becomes of a row.
 
+use std::collections::BTreeMap;
+
+use crate::control::discover;
 use crate::control::facts::Asked;
 use crate::control::facts::Look;
 use crate::control::facts::LookId;
@@ -50,6 +53,22 @@ impl Control {
             let status = self.tracks.get(key)?.status(row, &self.state_of(&key.0, link));
             Some((key, row, status))
         })
+    }
+
+    /// Topics that a link's settings want and that have no row, by the source's name, and what they
+    /// would be called here: what is named, and what was found and could not be begun.
+    pub fn rowless(&self, link: &LinkName) -> BTreeMap<TopicName, TopicName> {
+        let Some(track) = self.link_tracks.get(link) else { return BTreeMap::new() };
+        let Some(settings) = &track.settings else { return BTreeMap::new() };
+        let troubled = track.troubles.iter().filter_map(|(name, _)| TopicName::new(name));
+        let troubled = troubled.filter(|name| settings.topics.matches(name));
+        let all = settings.topics.literals().cloned().chain(troubled);
+        let named = all.filter_map(|source| {
+            let mirror = discover::mirror_name(settings, &source).ok()?;
+            let has_row = self.mirrors.contains_key(&(link.clone(), mirror.clone()));
+            (!has_row).then_some((source, mirror))
+        });
+        named.collect()
     }
 
     /// Since when people see what they see.

@@ -87,7 +87,7 @@ fn refused(name: &TopicName, error: &NotPrefix) -> Failed {
     let is_final = error.is_final();
     let (code, text) = match is_final {
         true => (
-            "TOPIC_EXISTS_ERROR",
+            code_of(error),
             format!(
                 "topic {name} is there at the destination and is no copy of the source's: {error}. \
                  It stays as it is; delete it there, or give the link a cluster.link.prefix"
@@ -96,6 +96,16 @@ fn refused(name: &TopicName, error: &NotPrefix) -> Failed {
         false => ("INTERNAL_ERROR", format!("topic {name} is compared again: {error}")),
     };
     Failed { fault: Fault { code: code.to_owned(), text }, is_final }
+}
+
+/// The words of docs/STATES.md where a mirror of that log would stand still for the same reason.
+fn code_of(error: &NotPrefix) -> &'static str {
+    match error {
+        NotPrefix::Differs { .. } => "DIVERGED",
+        NotPrefix::Ahead { .. } => "DESTINATION_AHEAD",
+        NotPrefix::Sealed { .. } => "SEALED",
+        _ => "TOPIC_EXISTS_ERROR",
+    }
 }
 
 async fn same(cluster: &Cluster, (name, id): &(TopicName, TopicId)) -> Result<(), Failed> {

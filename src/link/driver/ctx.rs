@@ -40,9 +40,9 @@ use crate::link::driver::loops::Mirrors;
 use crate::link::driver::rivals::Claims;
 use crate::link::registry::Event;
 use crate::link::registry::Registry;
-use crate::link::run::World;
 use crate::link::seals::Among;
 use crate::link::status::Link;
+use crate::link::world::World;
 use crate::settings::link::Defaults;
 use crate::sync::apply::fault_of;
 
@@ -105,7 +105,7 @@ pub(in crate::link) struct Ctx {
     pub defaults: Defaults,
     /// What links of the config file mirror.
     pub claims: Claims,
-    /// What the file says of it, where the file has it and the driver runs it.
+    /// What the file says of it, where the file has it.
     pub file: Option<Told>,
     /// What people see of it.
     pub link: Link,
@@ -133,11 +133,6 @@ pub(in crate::link) struct Ctx {
 }
 
 impl Ctx {
-    /// Whether a link of the file runs in its place, beside the driver.
-    pub fn rests(&self) -> bool {
-        self.file.is_none() && self.claims.has(&self.name)
-    }
-
     /// Why the link's configs are no settings, or a task of it has ended; or that all is well.
     pub fn set_wrong(&self, why: Option<String>) {
         *lock(&self.wrong) = why;

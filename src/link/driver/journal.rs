@@ -10,14 +10,15 @@ use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::control::machine::Write;
+use crate::link::driver::tell::JOURNAL;
 use crate::link::driver::tell::Shown;
 use crate::link::log;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
 use crate::link::registry::Event;
-use crate::link::run::RECONNECT_MAX;
-use crate::link::run::RECONNECT_MIN;
-use crate::link::run::World;
+use crate::link::world::RECONNECT_MAX;
+use crate::link::world::RECONNECT_MIN;
+use crate::link::world::World;
 
 /// Opens the journal, reads it on, and appends to it.
 pub(super) async fn keep(
@@ -42,18 +43,17 @@ pub(super) async fn keep(
             FromLog::Batch(batch) => Event::Batch(batch),
             FromLog::Level => Event::Level,
             FromLog::Trouble(fault) => {
-                shown.tell("journal", Some(fault.text));
+                shown.tell(JOURNAL, Some(fault));
                 continue;
             }
             FromLog::Well => {
-                shown.tell("journal", None);
+                shown.tell(JOURNAL, None);
                 continue;
             }
             // nothing is wanted, written or done any more
             FromLog::Lost(lost) => {
-                let fault = lost.fault;
-                shown.tell("journal", Some(format!("{}: {}", fault.code, fault.text)));
-                Event::Lost(fault)
+                shown.tell(JOURNAL, Some(lost.fault.clone()));
+                Event::Lost(lost.fault)
             }
         };
         if events.send(event).await.is_err() {
@@ -68,10 +68,10 @@ async fn open_journal(destination: Arc<Cluster>, world: &World, shown: &Shown) -
         let options = log::Options { replicas: None, wall: world.wall };
         match Log::open(destination.clone(), options).await {
             Ok(log) => {
-                shown.tell("journal", None);
+                shown.tell(JOURNAL, None);
                 return log;
             }
-            Err(error) => shown.tell("journal", Some(error.to_string())),
+            Err(error) => shown.tell(JOURNAL, Some(error.fault())),
         }
         sleep(pause).await;
         pause = (pause * 2).min(RECONNECT_MAX);

@@ -31,8 +31,8 @@ use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::driver::rivals;
 use crate::link::registry::Event;
-use crate::link::run::RECONNECT_MAX;
-use crate::link::run::RECONNECT_MIN;
+use crate::link::world::RECONNECT_MAX;
+use crate::link::world::RECONNECT_MIN;
 use crate::settings::link::diff;
 use crate::settings::property::Effect;
 

@@ -3,18 +3,14 @@
 //!
 //! It never stops anybody: it says what is so, and what to do.
 
-use std::future::pending;
 use std::sync::Arc;
 
-use crate::control::facts::Reach;
 use crate::control::filter::TopicFilter;
 use crate::control::journal::WriterTag;
-use crate::control::topic::Fault;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
-use crate::link::driver::ctx::Ctx;
-use crate::link::registry::Event;
+use crate::link::LinkSettings;
 use crate::link::registry::Seen;
 
 /// For how long another isolog counts as there after it wrote a row, in ms.
@@ -64,34 +60,15 @@ pub(super) fn namesake(link: &LinkName) -> String {
     )
 }
 
-/// In the place of what reaches the source, where the config file has a link of that name: nothing
-/// of it is wanted.
-pub(super) async fn rest(ctx: Arc<Ctx>) {
-    let name = &ctx.name;
-    let text = format!(
-        "the config file has a link {name} too, which runs in its place: nothing of the one that \
-         was created by order is copied. Delete that one (`isolog link delete {name} --force`; its \
-         topics stay) and start isolog again, or give [link.{name}] another name"
-    );
-    tracing::warn!(link = %name, "{text}");
-    let fault = Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text };
-    ctx.tell(Event::Reach(name.clone(), Reach::Failed(fault))).await;
-    pending().await
-}
-
 /// What each declared link takes; their mirrors have the names of their sources.
 #[derive(Clone, Debug, Default)]
 pub struct Claims(Arc<Vec<(LinkName, TopicFilter)>>);
 
 impl Claims {
-    /// The filters of the declared links.
-    pub fn new(declared: Vec<(LinkName, TopicFilter)>) -> Claims {
-        Claims(Arc::new(declared))
-    }
-
-    /// Whether the config file has a link of that name.
-    pub fn has(&self, link: &LinkName) -> bool {
-        self.0.iter().any(|(name, _)| name == link)
+    /// The filters of the links of the config file.
+    pub fn of(file: &[LinkSettings]) -> Claims {
+        let of = |one: &LinkSettings| (one.name.clone(), one.link.topics.clone());
+        Claims(Arc::new(file.iter().map(of).collect()))
     }
 
     /// The declared link that mirrors, or would mirror, into a topic of that name.

@@ -3,9 +3,13 @@
 //! It never decides a state.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use tokio::sync::Notify;
+
+use crate::control::journal::TOPIC;
 use crate::control::link::LinkState as State;
 use crate::control::task::TaskName;
 use crate::control::topic::Fault;
@@ -17,22 +21,31 @@ use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::lock;
+use crate::link::log;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
+use crate::link::seen::IN_ERROR;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
 use crate::sync::trouble;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
+/// Who says what is wrong with the journal.
+pub(super) const JOURNAL: &str = "journal";
+/// Who says that the destination cannot be reached.
+pub(super) const DESTINATION: &str = "destination";
+
 /// What is shown of them.
 #[derive(Clone, Default)]
 pub(super) struct Shown {
     pub links: Arc<Mutex<BTreeMap<LinkName, Link>>>,
     /// Why nothing, or not all, is known or done; by who says so.
-    pub troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    pub troubles: Arc<Mutex<BTreeMap<&'static str, Fault>>>,
+    /// One of them is another one.
+    pub news: Arc<Notify>,
 }
 
 impl Shown {
@@ -42,19 +55,25 @@ impl Shown {
             (one.name.clone(), Link::new(one.name.clone(), &one.link.topics, wall))
         };
         let links = Arc::new(Mutex::new(file.iter().map(link).collect()));
-        Shown { links, troubles: Arc::default() }
+        Shown { links, ..Shown::default() }
+    }
+
+    /// What is wrong with the journal.
+    fn journal(&self) -> Option<Fault> {
+        lock(&self.troubles).get(JOURNAL).cloned()
     }
 
     /// Something is wrong, or no more: said once when it is news.
-    pub fn tell(&self, who: &'static str, trouble: Option<String>) {
+    pub fn tell(&self, who: &'static str, trouble: Option<Fault>) {
         let mut troubles = lock(&self.troubles);
         if troubles.get(who) == trouble.as_ref() {
             return;
         }
+        self.news.notify_one();
         match trouble {
-            Some(text) => {
-                tracing::warn!("{text}");
-                troubles.insert(who, text);
+            Some(fault) => {
+                tracing::warn!(code = fault.code, "{}", fault.text);
+                troubles.insert(who, fault);
             }
             None => {
                 tracing::info!("nothing is wrong with the {who} any more");
@@ -65,17 +84,32 @@ impl Shown {
 }
 
 /// Copies it to where it is shown.
-pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {
+pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
     let state = match (lock(&ctx.wrong).clone(), &link.state) {
         (Some(text), _) => LinkState::Halted(text),
         (None, State::Unknown) => LinkState::Connecting,
+        // what its topics are is not known before
+        (None, State::Active) if !link.has_looked => LinkState::Connecting,
+        // what the file says of it has not come to where it is decided on
+        (None, State::Paused) if link.settings.is_none() && ctx.file.is_some() => {
+            LinkState::Connecting
+        }
         (None, State::Active) => LinkState::Active,
         (None, State::Paused) => LinkState::Paused,
         (None, State::Unavailable(fault)) => LinkState::Unavailable(fault.text.clone()),
         (None, State::Failed(fault)) => LinkState::Halted(fault.text.clone()),
     };
-    let mut troubles: Vec<Trouble> = link.tasks.iter().flat_map(troubles_of).collect();
-    let mut wanted = BTreeMap::new();
+    let journal = shown.journal().filter(is_of_links);
+    let mut troubles: Vec<Trouble> = journal.iter().map(of_journal).collect();
+    let standing = standing(ctx, seen);
+    let of_tasks = link.tasks.iter().flat_map(|task| troubles_of(&ctx.name, task));
+    troubles.extend(of_tasks.filter(|one| {
+        !matches!(one.kind, Kind::NotSynced(_)) || !standing.contains(one.subject.as_str())
+    }));
+    let mut wanted = match link.settings {
+        Some(_) => link.rowless.clone(),
+        None => named(ctx, seen),
+    };
     for (mirror, one) in seen.mirrors_of(&ctx.name) {
         troubles.extend(trouble_of(one));
         if is_wanted(one) {
@@ -83,21 +117,73 @@ pub(super) fn show(ctx: &Ctx, seen: &Seen, link: &LinkSeen) {
         }
     }
     ctx.link.set(|status| status.tasks.clone_from(&link.tasks));
-    ctx.link.tell_commanded(state, troubles, wanted);
+    ctx.link.tell_looked(state, troubles, wanted);
 }
 
-/// What a task could not do. Log starts tell theirs themselves.
-fn troubles_of(task: &TaskSeen) -> Vec<Trouble> {
+/// What the file names, before the settings have come to where they are decided on.
+fn named(ctx: &Ctx, seen: &Seen) -> BTreeMap<TopicName, TopicName> {
+    let Some(file) = &ctx.file else { return BTreeMap::new() };
+    let has_row = |name: &TopicName| seen.mirrors.contains_key(&(ctx.name.clone(), name.clone()));
+    let file = file.borrow();
+    let names = file.link.topics.literals().filter(|name| !has_row(name));
+    names.map(|name| (name.clone(), name.clone())).collect()
+}
+
+/// A link of the file that has no row, so that nothing is known of it but what the journal does.
+pub(super) fn show_rowless(link: &Link, shown: &Shown) {
+    let Some(fault) = shown.journal() else { return };
+    let text = fault.text.clone();
+    let (state, troubles) = match is_of_links(&fault) {
+        false => (LinkState::Unavailable(text), Vec::new()),
+        true => (LinkState::Halted(text), vec![of_journal(&fault)]),
+    };
+    let wanted = link.status().wanted;
+    link.tell_looked(state, troubles, wanted);
+}
+
+/// Whether it is more than that the destination does not answer, which links tell themselves.
+pub(super) fn is_of_links(fault: &Fault) -> bool {
+    !matches!(fault.code.as_str(), log::UNREACHABLE | log::UNREADABLE)
+}
+
+/// What is wrong with the journal is wrong with all links.
+fn of_journal(fault: &Fault) -> Trouble {
+    let kind = match fault.code.as_str() {
+        "TOPIC_AUTHORIZATION_FAILED" => Kind::Hidden,
+        _ => Kind::Journal,
+    };
+    Trouble { subject: TOPIC.to_owned(), kind, text: fault.text.clone() }
+}
+
+/// A fault of isolog itself.
+pub(super) fn internal(text: String) -> Fault {
+    Fault { code: "INTERNAL_ERROR".to_owned(), text }
+}
+
+/// Topics that stand still, by both names: nothing of them follows, and that is told once.
+fn standing<'a>(ctx: &Ctx, seen: &'a Seen) -> BTreeSet<&'a str> {
+    let all = seen.mirrors_of(&ctx.name);
+    let standing = all.filter(|(_, one)| one.status == Status::Failed || one.missing.is_some());
+    standing.flat_map(|(name, one)| [name.as_str(), one.row.source_topic.as_str()]).collect()
+}
+
+/// What a task could not do. Log starts tell theirs themselves, and a cluster that did not answer
+/// is the link's own trouble.
+fn troubles_of(link: &LinkName, task: &TaskSeen) -> Vec<Trouble> {
     let kind = match task.name {
         TaskName::LogStartSync => return Vec::new(),
         TaskName::AutoCreateMirror => None,
+        // while the link does not go on at all, that is what is told
+        _ if task.state != IN_ERROR => return Vec::new(),
         name => Some(Kind::NotSynced(name)),
     };
     let of = |(subject, fault): &(String, Fault)| match kind {
         None => told(subject.clone(), fault),
         Some(kind) => Trouble { subject: subject.clone(), kind, text: fault.text.clone() },
     };
-    task.errors.iter().map(of).collect()
+    let is_away =
+        |(subject, fault): &(String, Fault)| *subject == *link.0 && fault.code == "INTERNAL_ERROR";
+    task.errors.iter().filter(|error| kind.is_none() || !is_away(error)).map(of).collect()
 }
 
 /// What is to be copied, and so is shown whether it is or not.
@@ -112,11 +198,13 @@ fn trouble_of(mirror: &MirrorSeen) -> Option<Trouble> {
     if let Some(side) = missing {
         return Some(trouble::missing(&mirror.row.source_topic, side));
     }
-    let is_told = matches!(mirror.status, Status::PendingSetup | Status::Failed);
-    let fault = mirror.reason.as_ref().filter(|_| is_told)?;
-    let is_of_partition = mirror.halted.values().any(|halted| halted == fault);
     let topic: &TopicName = &mirror.row.source_topic;
-    (!is_of_partition).then(|| told(topic.to_string(), fault))
+    let is_told = matches!(mirror.status, Status::PendingSetup | Status::Failed);
+    let fault = mirror.reason.as_ref().filter(|_| is_told);
+    let fault = fault.filter(|fault| !mirror.halted.values().any(|halted| halted == *fault));
+    let surplus = mirror.surplus.filter(|_| is_wanted(mirror));
+    let surplus = || surplus.map(|(ours, theirs)| trouble::surplus(topic, ours, theirs));
+    fault.map(|fault| told(topic.to_string(), fault)).or_else(surplus)
 }
 
 fn told(subject: String, fault: &Fault) -> Trouble {
@@ -130,6 +218,9 @@ fn told(subject: String, fault: &Fault) -> Trouble {
         "SOURCE_TOPIC_MAY_BE_DELETED" => Kind::Halted("SOURCE_TOPIC_DELETED"),
         "DESTINATION_TOPIC_DELETED" => Kind::Halted("DESTINATION_TOPIC_DELETED"),
         "SOURCE_PARTITIONS_DECREASED" => Kind::Halted("SOURCE_PARTITIONS_DECREASED"),
+        "DIVERGED" => Kind::Halted("DIVERGED"),
+        "DESTINATION_AHEAD" => Kind::Halted("DESTINATION_AHEAD"),
+        "SEALED" => Kind::Halted("SEALED"),
         _ => Kind::Refused,
     };
     Trouble { subject, kind, text: fault.text.clone() }

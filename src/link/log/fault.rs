@@ -5,19 +5,19 @@
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::cluster::keyed::follow::FollowError;
+use crate::control::journal::TOPIC;
 use crate::control::topic::Fault;
 use crate::ids::Offset;
-use crate::link::journal::TOPIC;
 use crate::link::log::Lost;
 
 /// What the tail says when it cannot be read; it is tried again.
-const UNREADABLE: &str = "JOURNAL_UNREADABLE";
+pub const UNREADABLE: &str = "JOURNAL_UNREADABLE";
 /// The topic is not what it must be.
 const MISCONFIGURED: &str = "JOURNAL_MISCONFIGURED";
 /// It must not be gone on with.
 const LOST: &str = "JOURNAL_LOST";
 /// The destination does not answer.
-const UNREACHABLE: &str = "JOURNAL_UNREACHABLE";
+pub const UNREACHABLE: &str = "JOURNAL_UNREACHABLE";
 
 fn fault(code: &str, text: String) -> Fault {
     Fault { code: code.to_owned(), text }
@@ -144,7 +144,8 @@ pub(super) fn ended() -> Fault {
 
 const CURE: &str = "see who did it; start isolog again, and put the rows back that `isolog journal \
                     export` gave before with `isolog journal import`; without such a copy, links \
-                    and mirror topics are to be created anew";
+                    of the config file compare their topics anew, and others are to be created \
+                    again";
 
 fn lost(what: &str, cure: &str) -> Lost {
     let text = format!(

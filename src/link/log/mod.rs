@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Rows are `control::row`'s, under the keys `link/…` and `mirror/…`. Rows of isolog 0.1 lie in the
-//! same topic (`link::journal`); neither reader knows the other's keys.
+//! same topic (`control::row::old`).
 
 mod append;
 pub mod edit;
@@ -38,6 +38,8 @@ use crate::flow::Wall;
 use crate::ids::Offset;
 use crate::ids::TopicId;
 pub use crate::link::log::append::Appender;
+pub use crate::link::log::fault::UNREACHABLE;
+pub use crate::link::log::fault::UNREADABLE;
 
 /// How many events of the tail wait at most.
 const EVENTS_MAX: usize = 64;
@@ -82,6 +84,16 @@ pub enum OpenError {
     /// A right is missing, or the topic is not what it must be; a person must act.
     #[error("the journal: {}", .0.text)]
     Refused(Fault),
+}
+
+impl OpenError {
+    /// The same, by code and text.
+    pub fn fault(&self) -> Fault {
+        match self {
+            OpenError::Cluster(_) => Fault { code: UNREACHABLE.to_owned(), text: self.to_string() },
+            OpenError::Refused(fault) => fault.clone(),
+        }
+    }
 }
 
 /// The journal of one destination, being read.

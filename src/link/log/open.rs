@@ -14,11 +14,11 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::cluster::keyed::only::OnlyPartition;
 use crate::cluster::keyed::only::Shown;
+use crate::control::journal::TOPIC;
 use crate::control::topic::Fault;
 use crate::ids::Offset;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
-use crate::link::journal::TOPIC;
 use crate::link::log::OpenError;
 use crate::link::log::fault;
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::sleep;
 
@@ -34,7 +35,9 @@ type Copied = BTreeMap<TopicName, TopicSpec>;
 pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
     let (mut trimmer, mut told) = (Trimmer::new(), None);
     loop {
-        sleep(trimmer.pause()).await;
+        let Some(age) = look_age(&ctx).await else { return };
+        // what has begun since is looked at as soon as topics are
+        sleep(trimmer.pause().min(age)).await;
         let Some(session) = ctx.session.borrow().clone() else { continue };
         match round(&ctx, &session, &mut trimmer).await {
             Ok(troubles) => {
@@ -48,6 +51,13 @@ pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
             }
         }
     }
+}
+
+/// How often topics are looked at, once the source is reached.
+async fn look_age(ctx: &Ctx) -> Option<Duration> {
+    let mut sessions = ctx.session.subscribe();
+    let session = sessions.wait_for(Option::is_some).await.ok()?;
+    session.as_ref().map(|session| session.settings.source.metadata_age_max)
 }
 
 fn error_of(trouble: &Trouble) -> (String, Fault) {

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::process::Command;
 
 use isolog::service;
-use isolog::service::links::Links;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::TRANSACTIONAL;
 use protocol_tests::broker::rights::Right;
@@ -86,7 +85,7 @@ fn unit(before: &str, metrics: &str, alerts: &[&str]) -> String {
 
 /// What isolog shows now.
 fn shown(lab: &Lab) -> String {
-    service::metrics(&Links(vec![lab.world.isolog().link().clone()]))
+    service::metrics(lab.world.isolog().sight())
 }
 
 /// Exactly these alerts fire when isolog goes on showing what it shows now.
@@ -240,7 +239,7 @@ async fn records_that_are_held_back_fire() {
     lab.world.net.clear_rule(CLIENT, &host);
     lab.source().end_txn(BAD.0, BAD.1, (7_007, 0), true);
     lab.level(BAD).await;
-    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty() && lab.troubles().is_empty()).await;
     assert_eq!(lab.view().held_records, Some(0));
     fires_after(&before, &lab, "s4-ended", &[]);
 }
@@ -250,6 +249,7 @@ async fn surplus_partitions_fire() {
     let mut lab = Lab::single(Version::V4_3);
     lab.destination().create_topic(BAD.0, 3, &[]);
     lab.begin().await;
+    lab.wait("the trouble", |lab| !lab.troubles().is_empty()).await;
     fires(&lab, "s5", &["IsologTopicDiffers"]);
 }
 

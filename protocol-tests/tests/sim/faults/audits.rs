@@ -2,10 +2,8 @@
 //!
 //! It never asserts what records differ: `real/verify` does.
 
-use isolog::audit::LinkOptions;
 use isolog::audit::survey::PartitionReport;
 use isolog::audit::survey::Verdict;
-use isolog::link::journal;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::spec::Version;
 
@@ -20,7 +18,6 @@ use crate::verified::verified_by;
 async fn verified(lab: &Lab) -> PartitionReport {
     let both = (lab.source(), lab.destination());
     let options = audited_of(both, ("dr", BAD.0));
-    let options = LinkOptions { remembered: journal::remembered, ..options };
     verified_by(&options, &dials_of(both), None).await
 }
 

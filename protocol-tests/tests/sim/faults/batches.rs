@@ -6,6 +6,7 @@ use isolog::mirror::facts::GapFill;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::OldFormat;
 use protocol_tests::broker::batch::LOG_APPEND_TIME;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Version;
 use protocol_tests::check::prefix_equal;
 use tokio::time::Duration;
@@ -206,9 +207,24 @@ async fn a_leader_epoch_that_goes_back_inside_the_log_halts() {
     lab.exact_to(BAD, 12);
 }
 
+/// Who may change configs raises the limit by itself.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_was_lowered_is_raised_again_where_we_may() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().configure(BAD.0, &[("max.message.bytes", Some("1000"))]);
+    let build = lab.large(2_000);
+    lab.append_bad(&build);
+    lab.append(BAD, 5);
+    let took = lab.level(BAD).await;
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    lab.others_go_on().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_too_large_halts_with_both_numbers_until_the_limit_is_raised() {
     let mut lab = Lab::single(Version::V4_3);
+    lab.destination().deny(BAD.0, Right::AlterConfigs);
     lab.begin().await;
     lab.destination().configure(BAD.0, &[("max.message.bytes", Some("1000"))]);
     sleep(Duration::from_secs(10)).await; // isolog reads the configs
@@ -227,6 +243,7 @@ async fn a_batch_too_large_halts_with_both_numbers_until_the_limit_is_raised() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_was_lowered_just_now_is_met_at_the_broker() {
     let mut lab = Lab::single(Version::V4_3);
+    lab.destination().deny(BAD.0, Right::AlterConfigs);
     lab.begin().await;
     lab.destination().configure(BAD.0, &[("max.message.bytes", Some("1000"))]);
     let build = lab.large(2_000);
@@ -261,6 +278,7 @@ async fn a_timestamp_that_the_destination_does_not_take_halts_until_the_limit_is
     ];
     for (key, limit, shift_ms) in cases {
         let mut lab = Lab::single(Version::V4_3);
+        lab.destination().deny(BAD.0, Right::AlterConfigs);
         lab.begin().await;
         lab.destination().configure(BAD.0, &[(key, limit)]);
         sleep(Duration::from_secs(10)).await; // isolog reads the configs

@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use isolog::link::run::LinkState;
-use isolog::link::run::Trouble;
+use isolog::link::status::LinkState;
 use isolog::mirror::lag::Snapshot;
-use isolog::service::links::Links;
 use isolog::service::view::LinkView;
 use isolog::service::view::Sight;
+use isolog::sync::trouble::Trouble;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
 use protocol_tests::broker::cluster::TestCluster;
@@ -71,6 +70,8 @@ impl Lab {
         for place in GOOD {
             self.level(place).await;
         }
+        // what is seen may be as old as a tenth of a second
+        self.wait("it is shown", |lab| lab.link_state() == LinkState::Active).await;
     }
 
     pub fn source(&self) -> &TestCluster {
@@ -187,6 +188,25 @@ impl Lab {
         self.others_go_on().await;
     }
 
+    /// Waits until the topic is refused as no copy: for this reason, with these words, and for good.
+    pub async fn refused(&mut self, place: (&str, i32), label: &str, words: &[&str]) {
+        let end = self.copy_end(place);
+        let reason = |lab: &Lab| lab.seen(place).and_then(|seen| seen.reason);
+        let is = |lab: &Lab| reason(lab).is_some_and(|(is, _)| is == label);
+        self.wait(label, is).await;
+        self.others_go_on().await;
+        sleep(Duration::from_secs(60)).await;
+        self.wait(label, is).await;
+        let (_, text) = reason(self).expect("it was there");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text:?}");
+        }
+        let seen = self.seen(place).expect("a row");
+        assert_eq!((seen.state, seen.lag_records), ("Preparing", None), "{seen:?}");
+        assert_eq!(self.copy_end(place), end, "something was appended to it");
+        self.others_go_on().await;
+    }
+
     /// Where the copy ends; `None` where the topic is gone.
     fn copy_end(&self, place: (&str, i32)) -> Option<i64> {
         let there = self.destination().look(|state| state.meta.topics.contains_key(place.0));
@@ -200,14 +220,14 @@ impl Lab {
 
     /// The conditions of readiness that do not hold, by name, with their reasons.
     pub fn unready(&self) -> Vec<(String, String)> {
-        let links = Links(vec![self.world.isolog().link().clone()]);
-        let failed = links.readiness().into_iter().filter(|check| !check.ok);
+        let sight = self.world.isolog().sight();
+        let failed = sight.readiness().into_iter().filter(|check| !check.ok);
         failed.map(|check| (check.name, check.reason)).collect()
     }
 
     /// The link as the service port shows it.
     pub fn view(&self) -> LinkView {
-        Links(vec![self.world.isolog().link().clone()]).links().remove(0)
+        self.world.isolog().sight().links().remove(0)
     }
 
     pub fn link_state(&self) -> LinkState {

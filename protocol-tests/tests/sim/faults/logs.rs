@@ -145,7 +145,7 @@ async fn a_destination_with_other_content_is_refused_before_the_first_byte() {
         lab.append_bad(build);
     }
     lab.world.start();
-    lab.halts(BAD, "DIVERGED", &["differ at offset 10", "not a copy"]).await;
+    lab.refused(BAD, "DIVERGED", &["differs at offset 10", "is no copy"]).await;
     assert_eq!(lab.copy(BAD).end, 13);
 }
 
@@ -175,15 +175,20 @@ async fn a_destination_ahead_of_the_source_halts_with_both_ends() {
 
 /// Nothing of ours can be on its way where nothing may be appended: the doubt is not waited for.
 #[tokio::test(start_paused = true)]
-async fn a_longer_log_of_somebody_else_halts_soon() {
+async fn a_longer_log_of_somebody_else_is_refused_soon() {
     let mut lab = blank();
     let (first, second) = (lab.batch(10), lab.batch(3));
     copy_by_hand(&lab, &[first, second.clone()]);
     lab.append_bad(&second);
     lab.world.start();
-    let took = lab.wait("the halt", |lab| lab.is_halted(BAD)).await;
+    let is_known = |lab: &Lab| {
+        lab.seen(BAD)
+            .is_some_and(|seen| seen.reason.is_some_and(|why| why.0 == "DESTINATION_AHEAD"))
+    };
+    let took = lab.wait("the reason", is_known).await;
     assert!(took < SECOND * 10, "{took:?}");
-    lab.halts(BAD, "DESTINATION_AHEAD", &["destination ends at 13", "source at 3"]).await;
+    let words = ["ends at 13 at the destination", "at 3 at the source"];
+    lab.refused(BAD, "DESTINATION_AHEAD", &words).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 //!
 //! It never lets two incarnations of a topic mix where the versions can tell them apart.
 
-use isolog::link::run::LinkState;
-use isolog::link::run::Trouble;
+use isolog::link::status::LinkState;
+use isolog::sync::trouble::Trouble;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Spec;
@@ -236,7 +236,7 @@ async fn another_cluster_under_the_same_address_halts_the_link() {
         lab.append(BAD, 3);
         lab.wait("a halted link", |lab| matches!(lab.link_state(), LinkState::Halted(_))).await;
         let LinkState::Halted(text) = lab.link_state() else { unreachable!() };
-        assert!(text.contains("cluster id is other, it was "), "{text}");
+        assert!(text.contains("and now as other"), "{text}");
         for place in [BAD, GOOD[0], GOOD[1]] {
             lab.wait("a halt", |lab| lab.is_halted(place)).await;
             let (label, text) = lab.seen(place).and_then(|seen| seen.reason).unwrap();
