@@ -186,6 +186,7 @@ impl Driver {
 
     /// A task of it has ended and nobody asked for it.
     pub fn tell_ended(&self, text: String) {
+        lock(&self.shown.links).values().for_each(|link| link.tell_ended(text.clone()));
         self.shown.tell("driver", Some(tell::internal(text)));
     }
 }

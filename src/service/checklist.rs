@@ -343,6 +343,7 @@ mod tests {
             fault: None,
             reason: None,
             missing: None,
+            surplus: None,
             progress: None,
             halted: BTreeMap::new(),
             level: BTreeSet::new(),
@@ -380,7 +381,14 @@ mod tests {
             TaskSeen { name, state: "ACTIVE", errors: Vec::new(), succeeded }
         };
         let tasks = TaskName::ALL.map(task).into();
-        LinkSeen { row, state: LinkState::Active, settings: Some(settings), tasks }
+        LinkSeen {
+            row,
+            state: LinkState::Active,
+            settings: Some(settings),
+            tasks,
+            has_looked: true,
+            rowless: BTreeMap::new(),
+        }
     }
 
     fn partition() -> PartitionView {

@@ -216,7 +216,7 @@ mod tests {
     fn a_summary_names_many_and_counts_the_rest() {
         let one = |n: usize| {
             let name = TopicName::new(&format!("t{n}")).unwrap();
-            Trouble::new(&name, TroubleKind::Refused, "why")
+            Trouble::new(&name, Kind::Refused, "why")
         };
         let all: Vec<Trouble> = (0..110).map(one).collect();
         assert_eq!(summary(all[..2].iter()), "t0: why; t1: why");

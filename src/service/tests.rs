@@ -9,14 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::links::Links;
 use super::*;
-
-use crate::control::filter::TopicFilter;
-use crate::flow::Wall;
-use crate::ids::LinkName;
-use crate::ids::TimestampMs;
-use crate::link::status::LinkState;
 
 use crate::http::seats::Limits;
 
@@ -360,19 +353,18 @@ async fn large_answers_leave_seats_for_health() {
 
 /// What a fault of isolog's own ends is not shown as if it went on.
 #[tokio::test]
-async fn a_link_whose_task_ends_is_not_ready() {
-    let filter = TopicFilter::default();
-    let link = || Link::new(LinkName("dr".into()), &filter, Wall::new(TimestampMs(0)));
-    let (panics, ends, stops) = (link(), link(), link());
+async fn a_task_that_ends_before_it_is_told_to_is_a_fault() {
     let stop = CancellationToken::new();
-    watched(panics.clone(), async { panic!("on purpose") }, stop.clone()).await;
-    watched(ends.clone(), async {}, stop.clone()).await;
-    for link in [panics, ends] {
-        let checks = Links(vec![link]).readiness();
-        assert!(!checks[0].ok, "{checks:?}");
-        assert!(checks[0].reason.contains("task has ended"), "{}", checks[0].reason);
+    let what = "the driver of links";
+    let panicked = ended(what, async { panic!("on purpose") }, stop.clone()).await.unwrap();
+    let early = ended(what, async {}, stop.clone()).await.unwrap();
+    for text in [&panicked, &early] {
+        assert!(
+            text.contains("the driver of links has ended, which is a fault of isolog"),
+            "{text}"
+        );
     }
+    assert!(panicked.contains("panicked"), "{panicked}");
     stop.cancel();
-    watched(stops.clone(), async {}, stop).await;
-    assert_eq!(stops.status().state, LinkState::Connecting);
+    assert_eq!(ended(what, async {}, stop).await, None);
 }

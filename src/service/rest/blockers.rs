@@ -155,6 +155,7 @@ mod tests {
             reason: fault.clone(),
             fault,
             missing: None,
+            surplus: None,
             progress: None,
             halted: BTreeMap::new(),
             level: [PartitionId(1)].into(),
