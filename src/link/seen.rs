@@ -60,8 +60,8 @@ pub struct LinkSeen {
     pub tasks: Vec<TaskSeen>,
     /// Both clusters have told which topics there are, since this process has its settings.
     pub has_looked: bool,
-    /// Topics that its settings want and that have no row, by the source's name, and what they would
-    /// be called here.
+    /// Topics that its settings want and that have no row, by the source's name, and what they
+    /// would be called here.
     pub rowless: BTreeMap<TopicName, TopicName>,
 }
 

@@ -24,9 +24,10 @@ use crate::ids::TopicPartition;
 use crate::link::seen::TaskSeen;
 use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::Snapshot;
-use crate::sync::groups::GroupTold;
+pub use crate::sync::groups::GroupTold;
 use crate::sync::trouble::Kind;
-use crate::sync::trouble::Trouble;
+pub use crate::sync::trouble::Kind as TroubleKind;
+pub use crate::sync::trouble::Trouble;
 
 /// The reason of a topic that is meant to be mirrored and that no look at the clusters has seen.
 const NOT_SEEN: &str = "NOT_SEEN_YET";

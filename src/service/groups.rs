@@ -5,10 +5,10 @@
 use crate::control::task::offsets::Stand;
 use crate::ids::GroupName;
 use crate::ids::TopicPartition;
+use crate::link::status::GroupTold;
 use crate::link::status::Link;
 use crate::service::view::GroupView;
 use crate::service::view::OffsetView;
-use crate::sync::groups::GroupTold;
 
 /// Those of one link; with a name those that have it on either side, and then with their offsets.
 pub fn of(link: &Link, name: Option<&str>) -> Vec<GroupView> {

@@ -10,6 +10,7 @@ use crate::link::registry::TaskSeen;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
 use crate::link::status::LinkStatus;
+use crate::link::status::Trouble;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
 use crate::schemas::exporter::Exporter;
@@ -24,7 +25,6 @@ use crate::service::view::PartitionView;
 use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
-use crate::sync::trouble::Trouble;
 
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
@@ -200,7 +200,7 @@ fn checks(link: &Link) -> [Check; 2] {
 mod tests {
     use super::*;
     use crate::ids::TopicName;
-    use crate::sync::trouble::Kind;
+    use crate::link::status::TroubleKind;
 
     #[test]
     fn what_is_held_is_never_none_where_one_is_not_known() {
@@ -216,7 +216,7 @@ mod tests {
     fn a_summary_names_many_and_counts_the_rest() {
         let one = |n: usize| {
             let name = TopicName::new(&format!("t{n}")).unwrap();
-            Trouble::new(&name, Kind::Refused, "why")
+            Trouble::new(&name, TroubleKind::Refused, "why")
         };
         let all: Vec<Trouble> = (0..110).map(one).collect();
         assert_eq!(summary(all[..2].iter()), "t0: why; t1: why");

@@ -41,9 +41,9 @@ pub enum NotMade {
 /// What came of each topic.
 pub type Made<T> = BTreeMap<TopicName, Result<T, NotMade>>;
 
-/// Makes topics; the ids of those that were made (`NIL` from brokers that do not tell it). `configs`
-/// gives a topic's overrides for a destination that is old (before Kafka 3.6) or not; `is_old` is
-/// set when one turns out to be.
+/// Makes topics; the ids of those that were made (`NIL` from brokers that do not tell it).
+/// `configs` gives a topic's overrides for a destination that is old (before Kafka 3.6) or not;
+/// `is_old` is set when one turns out to be.
 pub async fn create(
     destination: &Cluster,
     new: Vec<NewTopic>,

@@ -38,7 +38,7 @@ pub enum NotChosen {
     },
 }
 
-/// Chooses where the mirrors begin of partitions that are empty at the destination, or not made yet.
+/// Chooses where the mirrors begin of partitions that are empty at the destination, or not made.
 pub async fn choose_empty(
     spec: StartSpec,
     source: &Cluster,

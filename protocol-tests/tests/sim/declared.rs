@@ -47,7 +47,8 @@ fn remembered(lab: &Lab, topics: &[&str]) {
     let row = |topic: &&str| {
         let (source, mirror) = (id(&lab.source, topic), id(&lab.destination, topic));
         let ids = format!(
-            r#"{{"source_cluster":"source","source_topic":"{source}","destination_topic":"{mirror}"}}"#
+            r#"{{"source_cluster":"source","source_topic":"{source}",
+            "destination_topic":"{mirror}"}}"#
         );
         Record::new(&format!("dr/{topic}"), &ids)
     };

@@ -10,6 +10,7 @@ use isolog::control::order::Order;
 use isolog::control::order::Verb;
 use isolog::control::topic::Status;
 use isolog::ids::TopicName;
+use isolog::link::driver::Driver;
 use isolog::service::links::All;
 use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
@@ -23,6 +24,7 @@ use crate::operated::SECOND;
 use crate::operated::begin;
 use crate::operated::link;
 use crate::operated::mirror;
+use crate::operated::of_file;
 use crate::operated::of_mirror;
 
 #[tokio::test(start_paused = true)]
@@ -65,6 +67,45 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     task.await.unwrap();
     sleep(SECOND * 700).await;
     assert_eq!(lab.driver.trouble(), None, "it is away for long");
+    lab.end().await;
+}
+
+/// Two files on one destination name one topic under two link names: the journal gives it to one,
+/// the other one says whose it is, and nobody writes what the other has written.
+#[tokio::test(start_paused = true)]
+async fn one_topic_of_two_files_is_mirrored_by_one_link() {
+    let mut lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.append("orders", 0);
+    lab.kill().await;
+    lab.run = vec![of_file(&lab.source, "one", &["orders"])];
+    lab.start_again();
+    let run = [of_file(&lab.source, "two", &["ord*"])];
+    let (other, stop, task) = begin(&lab.source, &lab.destination, &run, 77);
+    for _ in 0..20 {
+        lab.append("orders", 0);
+        sleep(SECOND).await;
+    }
+    lab.copied("orders", "orders", 0).await;
+    let owners = |driver: &Driver| -> Vec<String> {
+        let seen = driver.registry.seen();
+        seen.mirrors.keys().map(|(link, topic)| format!("{link}/{topic}")).collect()
+    };
+    let (ours, theirs) = (owners(&lab.driver), owners(&other));
+    assert!(ours.len() == 1 && ours == theirs, "{ours:?} {theirs:?}");
+    let loser = if ours == ["one/orders"] { other.clone() } else { lab.driver.clone() };
+    let sight = All { driver: loser, exporters: Vec::new() };
+    let told = |_: &Lab| {
+        let troubles = sight.links().into_iter().flat_map(|link| link.troubles);
+        troubles.into_iter().find(|one| one.topic == "orders")
+    };
+    let told = lab.wait("the other one is told", told).await;
+    assert!(told.reason.contains("is a mirror topic of cluster link"), "{told:?}");
+    assert!(sight.readiness().iter().any(|check| !check.ok), "it is no ready state");
+    let shown = sight.partitions();
+    assert!(shown.iter().all(|one| one.state == "Preparing"), "{shown:?}");
+    stop.cancel();
+    task.await.unwrap();
     lab.end().await;
 }
 

@@ -91,8 +91,7 @@ pub struct Orders {
     pub registry: Registry,
     /// The destination's id, once it has been reached.
     pub cluster: watch::Receiver<Option<ClusterId>>,
-    /// The links that the config file declares and that run without the registry, with what it
-    /// says of each.
+    /// The links that the config file declares, with what it says of each.
     pub declared: Arc<Declared>,
     /// What a link gets that its own properties do not say.
     pub defaults: Arc<Defaults>,
@@ -311,10 +310,10 @@ impl Api {
         }
         if self.orders.declared.contains_key(&key) {
             let text = format!(
-                "Cluster link '{name}' is declared in the config file and runs as that says: \
-                 change its lines under [link.{name}] there, and start isolog again."
+                "Cluster link '{name}' is declared in the config file, and has no row in the \
+                 journal yet: try again in a moment; GET /health/ready says what it waits for."
             );
-            return Err(Problem::new(Kind::Refused, text));
+            return Err(Problem::new(Kind::Unavailable, text));
         }
         Err(no_link(name))
     }

@@ -43,7 +43,7 @@ pub struct Everything {
     pub seen: Arc<Seen>,
     /// All partitions that run, by link, topic and number.
     pub partitions: Arc<Vec<PartitionView>>,
-    /// The links that run because the config file declares them.
+    /// The links of the config file: what is shown of them until the registry has their rows.
     pub declared: Vec<LinkView>,
     /// What that says of each.
     pub configs: Arc<Declared>,

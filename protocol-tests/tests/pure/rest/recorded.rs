@@ -141,9 +141,10 @@ async fn lags_are_shown_and_what_is_not_known_is_no_zero() {
     assert_eq!(link["category_counts"], counts);
 }
 
-/// A link of the config file is read like any other, and obeys its file.
+/// A link of the config file that has no row in the journal yet is read like any other, and takes
+/// no order.
 #[tokio::test]
-async fn a_declared_link_is_read_and_not_ordered() {
+async fn a_declared_link_is_read_before_it_has_a_row() {
     let rig = Rig::start().await;
     let link = rig.must("GET", "/links/from-file", "").await.json();
     assert_eq!((&link["link_state"], &link["source_cluster_id"]), (&"ACTIVE".into(), &"S9".into()));
@@ -167,9 +168,39 @@ async fn a_declared_link_is_read_and_not_ordered() {
     ] {
         let answer = rig.ask(method, path, body).await;
         let (code, text) = answer.error();
-        assert_eq!((answer.status, code), (400, 40002), "{method} {path}: {answer:?}");
-        assert!(text.contains("[link.from-file]"), "{text}");
+        assert_eq!((answer.status, code), (503, 50003), "{method} {path}: {answer:?}");
+        assert!(text.contains("has no row in the journal yet"), "{text}");
     }
     let answer = rig.ask("POST", "/links?link_name=from-file", LINK).await;
     assert_eq!(answer.status, 409, "{answer:?}");
+}
+
+/// One that has its row takes orders about its mirror topics, and its settings stay in the file.
+#[tokio::test]
+async fn a_declared_link_obeys_its_file_and_its_mirror_topics_obey_orders() {
+    let rig = Rig::start().await;
+    rig.hands.declare(&["from-file"]).await;
+    let is_there = |seen: &isolog::link::registry::Seen| {
+        let link = seen.links.iter().find(|(name, _)| &*name.0 == "from-file");
+        link.is_some_and(|(_, link)| link.settings.is_some())
+    };
+    rig.hands.until("its row and its settings", is_there).await;
+    rig.hands.create_source("t1", 2);
+    for (method, path, body) in [
+        ("DELETE", "/links/from-file", ""),
+        ("PUT", "/links/from-file/configs/x", "{\"value\":\"1\"}"),
+    ] {
+        let answer = rig.ask(method, path, body).await;
+        let (code, text) = answer.error();
+        assert_eq!((answer.status, code), (400, 40002), "{method} {path}: {answer:?}");
+        assert!(text.contains("[link.from-file]"), "{text}");
+    }
+    rig.must("POST", "/links/from-file/mirrors", r#"{"source_topic_name":"t1"}"#).await;
+    let names = r#"{"mirror_topic_names":["t1"]}"#;
+    rig.must("POST", "/links/from-file/mirrors:pause", names).await;
+    let shown = rig.must("GET", "/links/from-file/mirrors/t1", "").await.json();
+    assert_eq!(shown["mirror_status"], "PAUSED");
+    rig.must("PUT", "/links/from-file/configs/cluster.link.paused", r#"{"value":"true"}"#).await;
+    let link = rig.must("GET", "/links/from-file", "").await.json();
+    assert_eq!(link["link_state"], "PAUSED");
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use protocol_tests::loopback::Loopback;
 use protocol_tests::real::free_port;
 use protocol_tests::real::isolog_binary;
 use protocol_tests::secure::authority::Authority;
@@ -59,6 +60,7 @@ fn oauth(port: u16, endpoint: &str, ca: &str) -> String {
 
 struct Lab {
     _peers: Vec<Peer>,
+    _destination: Loopback,
     _idp: Idp,
     config: String,
 }
@@ -133,16 +135,15 @@ async fn lab(dir: &Path, port: u16) -> Lab {
             )
         })
         .collect();
-    let destination = Peer::start(Manner::Right, None, 0).await;
-    let there = format!("bootstrap.servers = '127.0.0.1:{}'\n", destination.port);
-    peers.push(destination);
+    let destination = Loopback::start("there").await.unwrap();
+    let there = format!("bootstrap.servers = '{}'\n", destination.address);
     let token = secret("service");
     let config = format!(
         "[destination]\n{there}[service]\nlisten = '127.0.0.1:{port}'\ntoken = '{token}'\n\
          log.level = 'trace'\n{}",
         links.concat()
     );
-    Lab { _peers: peers, _idp: idp, config }
+    Lab { _peers: peers, _destination: destination, _idp: idp, config }
 }
 
 async fn served(port: u16, path: &str) -> String {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use isolog::ids::LinkName;
+use isolog::ids::TopicName;
 use isolog::link::status::LinkState;
 use isolog::mirror::lag::Snapshot;
 use isolog::service::view::LinkView;
@@ -188,7 +190,7 @@ impl Lab {
         self.others_go_on().await;
     }
 
-    /// Waits until the topic is refused as no copy: for this reason, with these words, and for good.
+    /// Waits until the topic is refused as no copy: for this reason, with these words, for good.
     pub async fn refused(&mut self, place: (&str, i32), label: &str, words: &[&str]) {
         let end = self.copy_end(place);
         let reason = |lab: &Lab| lab.seen(place).and_then(|seen| seen.reason);
@@ -228,6 +230,13 @@ impl Lab {
     /// The link as the service port shows it.
     pub fn view(&self) -> LinkView {
         self.world.isolog().sight().links().remove(0)
+    }
+
+    /// `mirror_status` of Cluster Linking of a topic, and the state of its link.
+    pub fn words(&self, topic: &str) -> Option<(&'static str, &'static str)> {
+        let seen = self.world.isolog().sight().driver.registry.seen();
+        let key = (LinkName("dr".into()), TopicName::new(topic).expect("a legal name"));
+        Some((seen.mirrors.get(&key)?.status.word(), seen.links.get(&key.0)?.state.word()))
     }
 
     pub fn link_state(&self) -> LinkState {

@@ -58,6 +58,7 @@ async fn a_topic_that_went_while_isolog_was_down_is_shown_and_halts() {
         lab.halts(BAD, code, &["topic is gone"]).await;
         let seen = lab.seen(BAD).unwrap();
         assert_eq!(seen.lag_records, None, "{seen:?}");
+        assert_eq!(lab.words(BAD.0), Some(("FAILED", "ACTIVE")));
         assert!(is_told(&lab, BAD.0, code), "{:?}", lab.troubles());
         assert!(is_unready(&lab, BAD.0), "{:?}", lab.unready());
     }
@@ -81,6 +82,32 @@ async fn what_was_mirrored_has_rows_while_the_source_is_away() {
         assert_eq!((seen.lag_records, seen.source_end), (None, None), "{seen:?}");
         assert!(seen.reason.is_some());
     }
+}
+
+/// S1 too: the source is dead when isolog starts, and a prefix alone takes the topics.
+#[tokio::test(start_paused = true)]
+async fn what_was_mirrored_has_rows_when_the_source_is_dead_at_the_start() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    assert_eq!(lab.words(BAD.0), Some(("ACTIVE", "ACTIVE")));
+    lab.world.stop().await;
+    let host = lab.source().host(1);
+    lab.world.net.set_rule(CLIENT, &host, Rule { refuse: true, ..Rule::default() });
+    lab.world.start();
+    lab.wait("rows", |lab| lab.seen(BAD).is_some() && lab.seen(GOOD[0]).is_some()).await;
+    sleep(SECOND * 60).await;
+    for place in [BAD, GOOD[0]] {
+        let seen = lab.seen(place).expect("a row");
+        assert_eq!((seen.lag_records, seen.source_end), (None, None), "{seen:?}");
+        let (_, text) = seen.reason.expect("a reason");
+        assert!(text.contains("the source cannot be reached"), "{text}");
+        assert_eq!(lab.words(place.0), Some(("SOURCE_UNAVAILABLE", "UNAVAILABLE")));
+    }
+    assert!(!lab.unready().is_empty());
+    lab.world.net.clear_rule(CLIENT, &host);
+    lab.append(BAD, 3);
+    lab.level(BAD).await;
+    lab.wait("readiness", |lab| lab.unready().is_empty()).await;
 }
 
 /// S2: names and prefixes that match nothing.
