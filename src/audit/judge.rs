@@ -21,6 +21,11 @@ pub const FILLER_BYTES: u64 = filler::HIDDEN_BYTES as u64;
 const VISIBLE_BYTES: u64 = 42;
 /// Fillers a second, a cautious reading of 6 to 15 million (broker facts H9).
 const FILLERS_A_SECOND: u64 = 5_000_000;
+/// The largest batch that a topic takes.
+const BATCH_BYTES: &str = "max.message.bytes";
+/// What becomes of a limit of a topic that is there already (`control::task::configs`).
+const OPENED: &str = "isolog raises it when the topic has become a mirror, which takes AlterConfigs \
+                      on it";
 /// A duration in a config that is no limit.
 const NO_LIMIT: i64 = i64::MAX;
 
@@ -243,25 +248,28 @@ fn long_gaps(facts: &PartitionFacts, max: u64, findings: &mut Vec<Finding>) {
 
 fn sizes(facts: &TopicFacts, seen: &Seen, findings: &mut Vec<Finding>) {
     let exists = facts.destination_partitions.is_some();
-    for key in ["max.message.bytes", "segment.bytes"] {
+    for key in [BATCH_BYTES, "segment.bytes"] {
         let Some(limit) = number(&facts.destination_configs, key) else { continue };
         let limit = u64::try_from(limit).unwrap_or(0);
         if seen.batch_bytes_max > limit {
-            findings.push(Finding::impossible(format!(
-                "the source has a batch of {} bytes, {key} at the destination is {limit}: raise it",
+            let text = format!(
+                "the source has a batch of {} bytes, {key} at the destination is {limit}",
                 seen.batch_bytes_max
-            )));
+            );
+            findings.push(match exists && key == BATCH_BYTES {
+                true => Finding::note(format!("{text}: {OPENED}")),
+                false => Finding::impossible(format!("{text}: raise it")),
+            });
         }
     }
     let (source, destination) = (&facts.source_configs, &facts.destination_configs);
-    let key = "max.message.bytes";
-    if let (Some(ours), Some(theirs)) = (number(source, key), number(destination, key))
+    if let (Some(ours), Some(theirs)) =
+        (number(source, BATCH_BYTES), number(destination, BATCH_BYTES))
         && exists
         && theirs < ours
     {
         findings.push(Finding::note(format!(
-            "{key} is {theirs} at the destination and {ours} at the source: a larger batch would \
-             halt its partition"
+            "{BATCH_BYTES} is {theirs} at the destination and {ours} at the source: {OPENED}"
         )));
     }
     for (key, needs) in [("compression.type", "producer"), ("message.timestamp.type", "CreateTime")]
@@ -292,9 +300,8 @@ fn times(facts: &TopicFacts, seen: &Seen, around: &Surroundings, findings: &mut 
     for (key, is, words) in time_limits(age, ahead) {
         let limit = time_limit(&facts.destination_configs, key).filter(|limit| is > *limit);
         if let Some(limit) = limit {
-            findings.push(Finding::impossible(format!(
-                "the source has records {} {words}, {key} at the destination is {limit}: raise it \
-                 to {NO_LIMIT}",
+            findings.push(Finding::note(format!(
+                "the source has records {} {words}, {key} at the destination is {limit}: {OPENED}",
                 span(is)
             )));
         }
@@ -328,8 +335,8 @@ fn narrow_times(facts: &TopicFacts, findings: &mut Vec<Finding>) {
         let Some(limit) = time_limit(&facts.destination_configs, key) else { continue };
         if limit < ours {
             findings.push(Finding::note(format!(
-                "{key} at the destination is {limit}, the source takes more: a record more than {} \
-                 {words} would halt its partition (INVALID_TIMESTAMP); raise it to {NO_LIMIT}",
+                "{key} at the destination is {limit}, the source takes more (a record more than {} \
+                 {words}): {OPENED}",
                 span(limit)
             )));
         }
@@ -535,12 +542,13 @@ mod tests {
         let impossible = Level::Impossible;
         check(&[("compression.type", "zstd")], impossible, "compression.type is zstd");
         check(&[("message.timestamp.type", "LogAppendTime")], impossible, "needs CreateTime");
-        check(&[("max.message.bytes", "400")], impossible, "a batch of 500 bytes");
+        check(&[("max.message.bytes", "400")], Level::Exact, "a batch of 500 bytes");
         check(&[("segment.bytes", "400")], impossible, "segment.bytes at the destination is 400");
         let days = |days: i64| (days * DAY_MS).to_string();
         check(&[("retention.ms", &days(7))], impossible, "as soon as they land: raise it");
-        check(&[("message.timestamp.before.max.ms", &days(7))], impossible, "records 10 days old");
-        check(&[("message.timestamp.difference.max.ms", &days(7))], impossible, "10 days away");
+        let open = Level::Exact;
+        check(&[("message.timestamp.before.max.ms", &days(7))], open, "records 10 days old");
+        check(&[("message.timestamp.difference.max.ms", &days(7))], open, "10 days away");
         check(&[("retention.ms", &days(11))], Level::Exact, "forgets producers after 24 h");
         check(&[("retention.ms", "-1")], Level::Exact, "the backlog is up to 10 days old");
         let policy = [("retention.ms", "1"), ("cleanup.policy", "compact")];

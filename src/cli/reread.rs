@@ -1,6 +1,7 @@
 //! The config file, read again when SIGHUP comes or the file has changed, and what is said of it.
 //!
-//! It never changes what runs: what the file says otherwise is named, with what it will touch.
+//! It never applies a file with a mistake, nor what belongs to the whole process: links take what
+//! is theirs at once, and the rest is named, to be taken at the next start.
 
 use std::fs::metadata;
 use std::os::unix::fs::MetadataExt;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -16,16 +18,19 @@ use crate::config;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Said;
+use crate::service::FileSaid;
 
 /// How often the file is looked at. One that has changed is read when it has rested for as long:
 /// an editor may be writing it.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The file, and what it said when isolog started.
+/// The file, and what of it runs.
 pub struct Reread {
     path: PathBuf,
     running: Said,
     hangup: Signal,
+    /// Who runs its links.
+    links: watch::Sender<FileSaid>,
     /// What the file looked like when it was last read.
     read: Option<State>,
 }
@@ -35,9 +40,13 @@ type State = (u64, i64, i64, u64);
 
 impl Reread {
     /// The file was read a moment ago.
-    pub fn new(path: PathBuf, config: &Config, hangup: Signal) -> Reread {
+    pub fn new(
+        path: PathBuf,
+        config: &Config,
+        (hangup, links): (Signal, watch::Sender<FileSaid>),
+    ) -> Reread {
         let read = state(&path);
-        Reread { path, running: Said::of(config), hangup, read }
+        Reread { path, running: Said::of(config), hangup, links, read }
     }
 
     /// For ever.
@@ -52,14 +61,29 @@ impl Reread {
             self.read = state(&self.path);
             let path = self.path.clone();
             match spawn_blocking(move || config::load(&path)).await {
-                Ok(read) => tell(&self.running, read),
+                Ok(read) => self.take(read),
                 Err(error) => tracing::error!(%error, "the config file was not read again"),
             }
         }
     }
+
+    fn take(&mut self, read: Result<Config, Vec<Problem>>) {
+        let Some(config) = right(read) else { return };
+        let changes = self.running.changes(&config);
+        for change in &changes {
+            tracing::warn!("{change}");
+        }
+        if changes.is_empty() {
+            tracing::info!("the config file says what isolog runs with");
+            return;
+        }
+        self.running.take_links(&config);
+        self.links.send_replace(config.said());
+    }
 }
 
-fn tell(running: &Said, read: Result<Config, Vec<Problem>>) {
+/// The config, where all of it is right; else every mistake is told.
+fn right(read: Result<Config, Vec<Problem>>) -> Option<Config> {
     let config = match read {
         Ok(config) => config,
         Err(problems) => {
@@ -68,19 +92,13 @@ fn tell(running: &Said, read: Result<Config, Vec<Problem>>) {
             }
             let mistakes = problems.len();
             tracing::error!(mistakes, "the config file is wrong, and nothing is changed");
-            return;
+            return None;
         }
     };
     for file in &config.exposed {
         tracing::warn!("{file}");
     }
-    let changes = running.changes(&config);
-    for change in &changes {
-        tracing::warn!("{change}");
-    }
-    if changes.is_empty() {
-        tracing::info!("the config file says what isolog runs with");
-    }
+    Some(config)
 }
 
 /// Waits until the file looks otherwise than it did, and rests.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::level_filters::LevelFilter;
 
@@ -57,10 +58,11 @@ async fn serve(config: Config, path: PathBuf, stop: &Stop) -> Result<(), Failure
     let hangup = signal(SignalKind::hangup());
     let hangup =
         hangup.map_err(|cause| Failure::Failed(format!("cannot listen for signals: {cause}")))?;
+    let (reread, said) = watch::channel(config.said());
     // in a set, so that it ends with this function
     let mut reading = JoinSet::new();
-    reading.spawn(Reread::new(path, &config, hangup).keep());
-    let told = (config.defaults(), config.declared());
+    reading.spawn(Reread::new(path, &config, (hangup, reread)).keep());
+    let told = (config.defaults(), said);
     let whole =
         service::run((config.links, config.exporters), told, config.service, stop.token.clone());
     tokio::pin!(whole);

@@ -101,6 +101,11 @@ impl Config {
         self.sections.iter().filter_map(named).collect()
     }
 
+    /// What the file says of its links, for those who run and show them.
+    pub fn said(&self) -> service::FileSaid {
+        service::FileSaid { links: self.links.links.clone(), declared: self.declared() }
+    }
+
     /// The effective settings as TOML that loads again; secrets are masked.
     pub fn effective_toml(&self) -> String {
         show::toml(&self.sections)

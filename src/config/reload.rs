@@ -1,6 +1,6 @@
 //! A file that was read again, compared with what isolog runs with.
 //!
-//! It never shows a value, and never applies one.
+//! It never shows a value, and applies none itself.
 
 use std::collections::BTreeSet;
 
@@ -21,28 +21,43 @@ impl Said {
         Said(config.sections.clone())
     }
 
-    /// A line for each section of which `read` says something else; none where both say the same.
-    /// Nothing of it is applied to what runs, and each line says so.
+    /// A line for each section of which `read` says something else, with what becomes of it; none
+    /// where both say the same.
     pub fn changes(&self, read: &Config) -> Vec<String> {
         let find = |all: &[Checked], name: &str| all.iter().any(|section| section.name == name);
-        let gone = self.0.iter().filter(|old| !find(&read.sections, &old.name)).map(|old| {
-            format!(
+        let gone = self.0.iter().filter(|old| !find(&read.sections, &old.name));
+        let gone = gone.map(|old| match old.scope {
+            Scope::Link => format!(
+                "[{}] is no longer in the file: the link rests, and nothing of it is copied",
+                old.name
+            ),
+            _ => format!(
                 "[{}] is no longer in the file: it runs until isolog is started again",
                 old.name
-            )
+            ),
         });
         let others = read.sections.iter().filter_map(|new| {
             match self.0.iter().find(|old| old.name == new.name) {
                 Some(old) => changed(old, new),
-                None => {
-                    let name = &new.name;
-                    Some(format!(
-                        "[{name}] is new in the file: it runs when isolog is started again"
-                    ))
-                }
+                None => Some(begun(new)),
             }
         });
         gone.chain(others).collect()
+    }
+
+    /// What is said of links is what they run with from now on.
+    pub fn take_links(&mut self, read: &Config) {
+        let is_link = |section: &Checked| section.scope == Scope::Link;
+        self.0.retain(|section| !is_link(section));
+        self.0.extend(read.sections.iter().filter(|section| is_link(section)).cloned());
+    }
+}
+
+fn begun(new: &Checked) -> String {
+    let name = &new.name;
+    match new.scope {
+        Scope::Link => format!("[{name}] is new in the file: the link begins"),
+        _ => format!("[{name}] is new in the file: it runs when isolog is started again"),
     }
 }
 
@@ -60,12 +75,16 @@ fn changed(old: &Checked, new: &Checked) -> Option<String> {
         Some(name) => format!("[{name}]"),
         None => format!("{}:", Scope::Process.heading()),
     };
-    Some(format!(
-        "{place} {}: changed in the file; isolog takes that when it is started again (what it will \
-         touch: {})",
-        names.join(", "),
-        effects.join(", ")
-    ))
+    let (names, effects) = (names.join(", "), effects.join(", "));
+    Some(match new.scope {
+        Scope::Link => {
+            format!("{place} {names}: changed in the file, and taken (what it touches: {effects})")
+        }
+        _ => format!(
+            "{place} {names}: changed in the file; isolog takes that when it is started again (what \
+             it will touch: {effects})"
+        ),
+    })
 }
 
 fn touched(effect: Effect) -> &'static str {
@@ -103,15 +122,15 @@ mod tests {
             "the top of the file, before the first section: buffer.memory.bytes: changed in the \
              file; isolog takes that when it is started again (what it will touch: the whole \
              process)",
-            "[link.dr] client.id, gap.fill: changed in the file; isolog takes that when it is \
-             started again (what it will touch: reconnect, reseat)",
-            "[link.eu] is new in the file: it runs when isolog is started again",
+            "[link.dr] client.id, gap.fill: changed in the file, and taken (what it touches: \
+             reconnect, reseat)",
+            "[link.eu] is new in the file: the link begins",
         ];
         assert_eq!(changes(BASE, &new), right);
         let said = changes(&new, BASE);
         assert_eq!(
             said[0],
-            "[link.eu] is no longer in the file: it runs until isolog is started again"
+            "[link.eu] is no longer in the file: the link rests, and nothing of it is copied"
         );
         assert_eq!(said.len(), 3);
         assert!(!format!("{said:?}").contains("hunter2"));

@@ -45,6 +45,7 @@ use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Tray;
 use crate::link::driver::ctx::lock;
 use crate::link::driver::file::File;
+use crate::link::driver::file::Told;
 pub use crate::link::driver::file::new_id;
 use crate::link::driver::rivals::Claims;
 use crate::link::driver::tell::Shown;
@@ -116,9 +117,16 @@ pub struct Driver {
     shown: Shown,
     world: World,
     defaults: Arc<Defaults>,
+    file: Arc<watch::Sender<Vec<LinkSettings>>>,
 }
 
 impl Driver {
+    /// The config file was read again, and has these links now, and no others. What a setting
+    /// touches begins anew, and nothing else; a link that the file has no more rests.
+    pub fn declare(&self, links: Vec<LinkSettings>) {
+        self.file.send_replace(links);
+    }
+
     /// All links, in order.
     pub fn links(&self) -> Vec<Link> {
         lock(&self.shown.links).values().cloned().collect()
@@ -206,12 +214,14 @@ pub fn start(
     let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
     let shown = Shown::of(&options.links, world.wall);
     let (reached, cluster) = watch::channel(None);
+    let (file, reread) = watch::channel(options.links.clone());
     let driver = Driver {
         registry: registry.clone(),
         cluster,
         shown: shown.clone(),
         world: world.clone(),
         defaults: Arc::new(options.defaults.clone()),
+        file: Arc::new(file),
     };
     let claims = Claims::of(&options.links);
     let world = world.clone();
@@ -223,11 +233,10 @@ pub fn start(
             destination = reach_destination(&options, &world, &shown) => {
                 reached.send_replace(Some(destination.id()));
                 let file = File::new(options.links);
-                if let Some(declared) = file.declared() {
-                    let _ended = events.send(declared).await;
-                }
+                let _ended = events.send(file.declared()).await;
                 let told = (options.defaults, (claims, file), world, shown);
-                Hands::new(told, registry, events, destination).run(work, keeper).await;
+                let hands = Hands::new(told, registry, events, destination);
+                hands.run(work, reread, keeper).await;
             }
             () = stop.cancelled() => {}
         }
@@ -297,7 +306,12 @@ impl Hands {
         Hands { defaults, claims, file, world, shown, registry, events, links, destination, rival }
     }
 
-    async fn run(mut self, mut work: mpsc::Receiver<Work>, mut keeper: JoinSet<()>) {
+    async fn run(
+        mut self,
+        mut work: mpsc::Receiver<Work>,
+        mut file: watch::Receiver<Vec<LinkSettings>>,
+        mut keeper: JoinSet<()>,
+    ) {
         let stop = self.world.stop.clone();
         let (writes, written) = mpsc::channel(WRITES_MAX);
         let mut booking = JoinSet::new();
@@ -307,7 +321,7 @@ impl Hands {
             written,
         ));
         let mut tasks = JoinSet::new();
-        self.file.names().iter().for_each(|link| drop(self.of(link, &mut tasks)));
+        self.begin_declared(&mut tasks);
         let (mut seen, news) = (self.registry.clone(), self.shown.news.clone());
         loop {
             tokio::select! {
@@ -316,6 +330,10 @@ impl Hands {
                 Some(wanted) = work.recv() => self.hand_out(wanted, &writes, &mut tasks),
                 true = seen.changed() => self.follow(&seen.seen(), &mut tasks),
                 () = news.notified() => self.follow(&seen.seen(), &mut tasks),
+                Ok(()) = file.changed() => {
+                    let links = file.borrow_and_update().clone();
+                    self.declare(links, &mut tasks);
+                }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => self.note_ended(ended),
                 ended = booking.join_next(), if !booking.is_empty() => {
                     self.lament("reads and writes the journal", ended);
@@ -327,6 +345,23 @@ impl Hands {
         }
         // lanes end what is in flight
         while tasks.join_next().await.is_some() {}
+    }
+
+    fn begin_declared(&mut self, tasks: &mut JoinSet<()>) {
+        let links = self.file.links();
+        self.shown.add(&links, self.world.wall);
+        links.iter().for_each(|link| drop(self.of(&link.name, tasks)));
+    }
+
+    fn declare(&mut self, links: Vec<LinkSettings>, tasks: &mut JoinSet<()>) {
+        self.claims.take(&links);
+        self.file.take(links);
+        let (events, declared) = (self.events.clone(), self.file.declared());
+        // who takes work never waits
+        tasks.spawn(async move {
+            let _ended = events.send(declared).await;
+        });
+        self.begin_declared(tasks);
     }
 
     /// Never waits: each task takes what is put down for it.
@@ -352,14 +387,15 @@ impl Hands {
         if let Some(running) = self.links.get(link) {
             return running.ctx.clone();
         }
-        let ctx = Arc::new(self.ctx(link));
+        let file = self.file.told(link);
+        let ctx = Arc::new(self.ctx(link, file));
         lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         tasks.spawn(drive(ctx.clone()));
         self.links.insert(link.clone(), Running { ctx: ctx.clone(), id: None });
         ctx
     }
 
-    fn ctx(&self, link: &LinkName) -> Ctx {
+    fn ctx(&self, link: &LinkName, file: Told) -> Ctx {
         let shown = lock(&self.shown.links).get(link).cloned();
         let new = || Link::new(link.clone(), &TopicFilter::default(), self.world.wall);
         Ctx {
@@ -369,7 +405,7 @@ impl Hands {
             defaults: self.defaults.clone(),
             claims: self.claims.clone(),
             link: shown.unwrap_or_else(new),
-            file: self.file.told(link),
+            file,
             events: self.events.clone(),
             registry: self.registry.clone(),
             stop: self.world.stop.child_token(),
@@ -391,8 +427,9 @@ impl Hands {
         self.rival.follow(seen);
         self.end_gone(seen);
         for (name, link) in &seen.links {
+            let is_own = self.file.has(name) || self.links.contains_key(name);
             // of another file
-            if link.row.origin == Origin::Declared && self.file.told(name).is_none() {
+            if link.row.origin == Origin::Declared && !is_own {
                 continue;
             }
             let ctx = self.of(name, tasks);

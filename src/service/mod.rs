@@ -18,12 +18,14 @@ pub mod view;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::server::Door;
 use crate::link;
+use crate::link::LinkSettings;
 use crate::link::driver;
 use crate::link::driver::Driver;
 pub use crate::link::log::edit as journal;
@@ -165,19 +167,28 @@ pub fn metrics(sight: &dyn Sight) -> String {
     export::render(&export::recorder(), sight, Series::All)
 }
 
+/// What the config file says of its links.
+#[derive(Clone, Debug)]
+pub struct FileSaid {
+    /// Their settings.
+    pub links: Vec<LinkSettings>,
+    /// Their configs as REST lists them.
+    pub declared: rest::Declared,
+}
+
 /// Runs the whole: opens the counter, starts the links, serves until `shutdown`, stops the links.
 /// Beside the settings: what copies schemas, what a link gets that is created by order, and what
-/// the file says of its own links.
+/// the file says of its own links, now and whenever it is read again.
 pub async fn run(
     (settings, exporters): (link::Settings, Vec<exporter::Options>),
-    (defaults, declared): (Defaults, rest::Declared),
+    (defaults, mut said): (Defaults, watch::Receiver<FileSaid>),
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let counter = Counter::open(&options).await?;
     tracing::info!(address = %counter.address(), links = settings.links.len(), "isolog serves");
     let world = World::real(&settings, shutdown.clone());
-    let told = driver::Options::of(&settings, defaults.clone());
+    let (told, shared) = (driver::Options::of(&settings, defaults.clone()), settings.shared);
     let (driver, driving) = driver::start(told, &world);
     let running = TaskTracker::new();
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
@@ -185,12 +196,38 @@ pub async fn run(
     for one in &exporters {
         running.spawn(watched_exporter(one.clone(), shutdown.clone()));
     }
+    let (listed, declared) = watch::channel(Arc::new(said.borrow_and_update().declared.clone()));
+    let (declaring, stop) = ((driver.clone(), shared), shutdown.clone());
+    running.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow_file(declaring, said, listed) => {}
+        }
+    });
     let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
     counter.serve(Arc::new(All { driver, exporters }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");
     Ok(())
+}
+
+/// Hands on what the file says whenever it was read again, until nobody reads it any more.
+async fn follow_file(
+    (driver, shared): (Driver, link::Shared),
+    mut said: watch::Receiver<FileSaid>,
+    listed: watch::Sender<Arc<rest::Declared>>,
+) {
+    while said.changed().await.is_ok() {
+        let FileSaid { mut links, declared } = said.borrow_and_update().clone();
+        for link in &mut links {
+            // what all links share is the process's, until it is started again
+            link.flow.memory_bytes = shared.memory_bytes;
+            link.flow.reencode_threads = shared.reencode_threads;
+        }
+        listed.send_replace(Arc::new(declared));
+        driver.declare(links);
+    }
 }
 
 /// Runs the driver; one that ends before it is told to is shown as what it is.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::control::order::Refusal;
 use crate::ids::LinkName;
 use crate::link::driver::Driver;
@@ -16,11 +18,15 @@ use super::rest::Probe;
 use super::rest::Reaching;
 
 /// What REST needs of a driver, beside the links of the config file.
-pub fn taken(driver: &Driver, declared: Declared, defaults: Defaults) -> Orders {
+pub fn taken(
+    driver: &Driver,
+    declared: watch::Receiver<Arc<Declared>>,
+    defaults: Defaults,
+) -> Orders {
     Orders {
         registry: driver.registry.clone(),
         cluster: driver.cluster.clone(),
-        declared: Arc::new(declared),
+        declared,
         defaults: Arc::new(defaults),
         probe: Some(Arc::new(Prober(driver.clone()))),
     }

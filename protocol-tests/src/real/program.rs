@@ -285,6 +285,14 @@ impl Isolog {
         })
     }
 
+    /// Waits until a topic that is there already is refused: nothing of it is begun.
+    pub fn wait_refused(&self, topic: &str, code: &str) -> Seen {
+        self.wait_for(&format!("{topic} is refused: {code}"), 40, |isolog| {
+            let seen = isolog.partition(topic, 0)?;
+            (seen.state == "Preparing" && seen.code == code).then_some(seen)
+        })
+    }
+
     /// Waits until a partition's copy is read up to `end`.
     pub fn wait_copied(&self, topic: &str, partition: i64, end: i64) {
         self.wait_for(&format!("{topic}-{partition} copied to {end}"), 40, |isolog| {

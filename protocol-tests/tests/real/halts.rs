@@ -97,9 +97,9 @@ fn make(source: &Hand, topics: &[&str]) {
 
 fn refused_before_the_first_byte(stage: &Stage, before: &[(&str, Shape)]) {
     let at = |seen: &Seen, offset: i64| assert!(seen.reason.contains(&offset.to_string()));
-    at(&stage.halted("m-content", 0, "DIVERGED"), 0);
-    at(&stage.halted("m-ahead", 0, "DESTINATION_AHEAD"), 4 * BATCH);
-    let zstd = stage.halted("m-zstd", 0, "DESTINATION_CONFIG");
+    at(&stage.isolog.wait_refused("m-content", "DIVERGED"), 0);
+    at(&stage.isolog.wait_refused("m-ahead", "DESTINATION_AHEAD"), 4 * BATCH);
+    let zstd = stage.isolog.wait_refused("m-zstd", "TOPIC_REFUSED");
     assert!(zstd.reason.contains("compression.type=zstd"), "{zstd:?}");
     stage.copied("m-wider", 0);
     for (topic, log) in before.iter().filter(|(topic, _)| *topic != "m-wider") {

@@ -335,10 +335,11 @@ fn filters_create_mirrors(stage: &Stage, isolog: &Operated) {
 
 /// What links of the config file mirror is theirs.
 fn declared_topics_are_refused(isolog: &Operated) {
+    isolog.wait_status("file", "d-one", Status::Active);
     isolog.refused(
         "dr",
         Verb::CreateMirror(new_mirror("d-one")),
-        "mirrored by link file of the config",
+        "a mirror topic of cluster link 'file' already",
     );
 }
 

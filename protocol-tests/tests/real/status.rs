@@ -121,7 +121,7 @@ fn what_went_meanwhile_is_shown(stage: &mut Stage) {
     assert_eq!((halted("s-gone-there"), halted("s-gone-here"), halted("s-stays")), (1., 1., 0.));
     let (code, text) = stage.once(&["check"]);
     assert_eq!(code, Some(5), "{text}");
-    for words in ["s-gone-there", "s-gone-here", "write a null value under dr/s-gone-there"] {
+    for words in ["s-gone-there", "s-gone-here", "`isolog mirror delete s-gone-there --link dr`"] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let only = ["verify", "--topic", "s-gone-there", "--topic", "s-gone-here"];

@@ -97,6 +97,53 @@ async fn a_link_of_the_file_is_written_and_mirrors_what_it_names() {
     lab.end().await;
 }
 
+/// The file is read again while isolog runs: what is new begins, what has changed is taken, what is
+/// gone rests, and is there again with its line.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_read_again_is_taken_while_it_runs() {
+    let mut lab = Lab::start(&[]).await;
+    for topic in ["orders", "users", "other"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.append(topic, 0);
+    }
+    let run = vec![file(&lab, &["orders"])];
+    declared(&mut lab, run).await;
+    lab.copied("orders", "orders", 0).await;
+    // one more topic, and one more link
+    let east = of_file(&lab.source, "east", &["other"]);
+    lab.driver.declare(vec![file(&lab, &["orders", "users"]), east.clone()]);
+    for topic in ["orders", "users", "other"] {
+        lab.append(topic, 0);
+        lab.copied(topic, topic, 0).await;
+    }
+    let names: Vec<String> = lab.driver.links().iter().map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["dr", "east"]);
+    lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;
+    lab.refused("west", mirror("nowhere"), "does not exist").await;
+    // the link is paused by its file, and goes on
+    let mut paused = file(&lab, &["orders", "users"]);
+    paused.link.paused = true;
+    lab.driver.declare(vec![paused, east.clone()]);
+    lab.wait_status("dr", "orders", Status::LinkPaused).await;
+    lab.driver.declare(vec![file(&lab, &["orders", "users"]), east.clone()]);
+    lab.wait_status("dr", "orders", Status::Active).await;
+    lab.append("users", 0);
+    lab.copied("users", "users", 0).await;
+    // its line goes, and comes back
+    lab.driver.declare(vec![east]);
+    lab.wait("it rests", |lab| (state(lab)? == LinkState::Paused).then_some(())).await;
+    let end = lab.destination.dump("orders", 0).end;
+    lab.append("orders", 0);
+    lab.append("other", 0);
+    lab.copied("other", "other", 0).await;
+    sleep(SECOND * 30).await;
+    assert_eq!(lab.destination.dump("orders", 0).end, end, "nobody has it");
+    lab.driver.declare(vec![file(&lab, &["orders"])]);
+    lab.copied("orders", "orders", 0).await;
+    lab.wait_status("dr", "users", Status::Active).await;
+    lab.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_isolog_0_1_mirrored_is_taken_over_and_not_begun_again() {
     let mut lab = Lab::start(&[]).await;

@@ -27,7 +27,7 @@ fn log_with(log: &Path, from: &mut usize, part: &str) -> String {
 }
 
 #[test]
-fn the_file_is_read_again_and_nothing_is_changed_by_it() {
+fn the_file_is_read_again_and_a_wrong_one_changes_nothing() {
     let (silent, other) = (Silent::listen(), Silent::listen());
     let dir = Dir::new();
     let config = dir.config(&silent.address, &other.address, free_port().unwrap());
@@ -55,7 +55,9 @@ fn the_file_is_read_again_and_nothing_is_changed_by_it() {
     assert!(said.contains("[link.m] bootstrap.servers: is missing"), "{said}");
     fs::write(&config, format!("{right}gap.fill = 'halt'\n")).unwrap();
     let said = log_with(&log, &mut from, "[link.l] gap.fill: changed in the file");
-    assert!(said.contains("when it is started again (what it will touch: reseat)"), "{said}");
+    assert!(said.contains("and taken (what it touches: reseat)"), "{said}");
+    run.signal("-HUP");
+    log_with(&log, &mut from, "the config file says what isolog runs with");
 
     run.stops("after its file was read again");
 }

@@ -161,6 +161,7 @@ pub fn plan(
             continue;
         };
         let real = source.get(key).filter(|_| sync.follows(key)).and_then(|from| real(key, from));
+        let real = real.filter(|wants| is_made || !keeps_more(key, is, wants));
         let interim = interim(key, source, is);
         if let Some(wants) = interim.clone().or_else(|| real.clone()) {
             match is_staged(key) {
@@ -183,6 +184,17 @@ pub fn plan(
         }
     }
     plan
+}
+
+/// Whether a topic would lose records that it keeps: who made it for itself, or ran isolog 0.1 with
+/// it, may count on them.
+fn keeps_more(key: &str, is: &Entry, wants: &Option<String>) -> bool {
+    // what is negative is without a bound
+    let bound = |text: &String| text.parse::<i64>().ok().map(|n| if n < 0 { i64::MAX } else { n });
+    let is = is.value.as_ref().and_then(bound);
+    let wants = wants.as_ref().and_then(bound);
+    let is_longer = is.is_none_or(|is| wants.is_none_or(|wants| is > wants));
+    matches!(key, RETENTION_MS | RETENTION_BYTES) && is_longer
 }
 
 fn is_other(is: &Entry, wants: &Option<String>) -> bool {
@@ -287,6 +299,28 @@ mod tests {
     fn planned(sync: &ConfigSync, source: &[(&str, &str)], mirror: &[(&str, &str)]) -> Plan {
         let (source, mirror) = (with(SOURCE, source), with(MIRROR, mirror));
         plan(sync, (&source, &mirror), &Changes::new(), true)
+    }
+
+    #[test]
+    fn a_topic_that_was_there_before_keeps_what_it_keeps_longer() {
+        let check = |key: &str, is: &str, source: &str, made: Option<&str>, found: Option<&str>| {
+            let both = (with(SOURCE, &[(key, source)]), with(MIRROR, &[(key, is)]));
+            for (is_made, want) in [(true, made), (false, found)] {
+                let sync = ConfigSync::default();
+                let plan = plan(&sync, (&both.0, &both.1), &Changes::new(), is_made);
+                let changed = plan.changes.get(key).and_then(|value| value.as_deref());
+                assert_eq!(changed, want, "{key} {is} {source} {is_made}");
+            }
+        };
+        let (week, day) = ("!604800000", "86400000");
+        check("retention.ms", week, day, Some(day), None);
+        check("retention.ms", "!-1", day, Some(day), None);
+        check("retention.ms", "!86400000", "604800000", Some("604800000"), Some("604800000"));
+        check("retention.ms", week, "-1", Some("-1"), Some("-1"));
+        check("retention.bytes", "!-1", "1000", Some("1000"), None);
+        check("retention.bytes", "!1000", "2000", Some("2000"), Some("2000"));
+        // what takes no record away follows whoever made the topic
+        check("segment.ms", "!1", "!86400000", Some(day), Some(day));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(in crate::link) struct Ctx {
     /// What links of the config file mirror.
     pub claims: Claims,
     /// What the file says of it, where the file has it.
-    pub file: Option<Told>,
+    pub file: Told,
     /// What people see of it.
     pub link: Link,
     pub events: mpsc::Sender<Event>,

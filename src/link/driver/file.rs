@@ -16,40 +16,55 @@ use crate::ids::LinkName;
 use crate::link::LinkSettings;
 use crate::link::registry::Event;
 
-/// Where a link's tasks find what the file says of it.
-pub(in crate::link) type Told = watch::Receiver<LinkSettings>;
+/// Where a link's tasks find what the file says of it now; `None` where it says nothing.
+pub(in crate::link) type Told = watch::Receiver<Option<LinkSettings>>;
 
 /// What the file says of all its links.
 #[derive(Debug, Default)]
-pub(super) struct File(BTreeMap<LinkName, watch::Sender<LinkSettings>>);
+pub(super) struct File(BTreeMap<LinkName, watch::Sender<Option<LinkSettings>>>);
 
 impl File {
     /// These links, and no others.
     pub fn new(links: Vec<LinkSettings>) -> File {
-        let told = |link: LinkSettings| (link.name.clone(), watch::Sender::new(link));
-        File(links.into_iter().map(told).collect())
+        let mut file = File::default();
+        file.take(links);
+        file
+    }
+
+    /// It was read again, and has these links now, and no others.
+    pub fn take(&mut self, links: Vec<LinkSettings>) {
+        let mut new: BTreeMap<LinkName, LinkSettings> =
+            links.into_iter().map(|link| (link.name.clone(), link)).collect();
+        for (name, told) in &self.0 {
+            told.send_replace(new.remove(name));
+        }
+        self.0.extend(new.into_iter().map(|(name, link)| (name, watch::Sender::new(Some(link)))));
     }
 
     /// What it says of one, now and later.
-    pub fn told(&self, link: &LinkName) -> Option<Told> {
-        self.0.get(link).map(watch::Sender::subscribe)
+    pub fn told(&mut self, link: &LinkName) -> Told {
+        self.0.entry(link.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe()
+    }
+
+    /// Whether it has the link now.
+    pub fn has(&self, link: &LinkName) -> bool {
+        self.0.get(link).is_some_and(|told| told.borrow().is_some())
     }
 
     /// Its links.
-    pub fn names(&self) -> Vec<LinkName> {
-        self.0.keys().cloned().collect()
+    pub fn links(&self) -> Vec<LinkSettings> {
+        self.0.values().filter_map(|told| told.borrow().clone()).collect()
     }
 
-    /// What the control machine is told first of all; nothing where no link is declared.
-    pub fn declared(&self) -> Option<Event> {
-        let new = |(name, told): (&LinkName, &watch::Sender<LinkSettings>)| {
-            let (mode, source, configs) = (told.borrow().link.mode, None, BTreeMap::new());
+    /// What the control machine is told of it.
+    pub fn declared(&self) -> Event {
+        let new = |link: LinkSettings| {
+            let (mode, source, configs) = (link.link.mode, None, BTreeMap::new());
             // used only where the journal has no row of the link yet
             let id = new_id().unwrap_or_default();
-            (name.clone(), NewLink { id, mode, source, configs, is_declared: true })
+            (link.name, NewLink { id, mode, source, configs, is_declared: true })
         };
-        let all: BTreeMap<LinkName, NewLink> = self.0.iter().map(new).collect();
-        (!all.is_empty()).then_some(Event::Declared(all))
+        Event::Declared(self.links().into_iter().map(new).collect())
     }
 }
 

@@ -104,7 +104,7 @@ async fn topics(
         if let Some(fault) = back {
             facts.source = Metadata::Hidden(fault);
         }
-        if let Some(link) = ctx.claims.declared(mirror).filter(|link| **link != ctx.name) {
+        if let Some(link) = ctx.claims.declared(mirror).filter(|link| *link != ctx.name) {
             let text = format!(
                 "topic {mirror} is mirrored by link {link} of the config file: give this link a \
                  cluster.link.prefix, or take the topic out of [link.{link}]"

@@ -29,6 +29,7 @@ use crate::ids::Side;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
+use crate::link::driver::file::Told;
 use crate::link::driver::rivals;
 use crate::link::registry::Event;
 use crate::link::world::RECONNECT_MAX;
@@ -42,52 +43,86 @@ const REPLANNED: [Effect; 3] = [Effect::Replan, Effect::Task, Effect::Link];
 /// For how long a check waits for an answer, however often it is asked.
 const CHECK_WAIT_MIN: Duration = Duration::from_secs(3);
 
+/// What may say something else of the link: its row, and the config file.
+struct Said {
+    rows: watch::Receiver<Option<LinkRow>>,
+    file: Told,
+}
+
+impl Said {
+    /// Waits until one of them does; `false` once nobody can say anything any more.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            row = self.rows.changed() => row.is_ok(),
+            file = self.file.changed() => file.is_ok(),
+        }
+    }
+
+    /// The row, once there is one.
+    async fn row(&mut self) -> Option<LinkRow> {
+        loop {
+            self.file.mark_unchanged();
+            if let Some(row) = self.rows.borrow_and_update().clone() {
+                return Some(row);
+            }
+            self.rows.changed().await.ok()?;
+        }
+    }
+
+    /// Waits until there are other configs than the row has, or the file was read again.
+    async fn other_than(&mut self, row: &LinkRow) -> bool {
+        let is_same = |new: &LinkRow| (new.origin, &new.configs) == (row.origin, &row.configs);
+        loop {
+            if !self.changed().await {
+                return false;
+            }
+            let is_other = self.rows.borrow().as_ref().is_some_and(|new| !is_same(new));
+            if is_other || self.file.has_changed().unwrap_or(false) {
+                return true;
+            }
+            self.rows.mark_unchanged();
+        }
+    }
+}
+
 /// Until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
-    let mut rows = ctx.row.subscribe();
+    let mut said = Said { rows: ctx.row.subscribe(), file: ctx.file.clone() };
     for number in 1.. {
-        let Some(row) = next_row(&mut rows).await else { return };
+        let Some(row) = said.row().await else { return };
         match read(&ctx, &row) {
             Ok(settings) => {
                 tell_settings(&ctx, Some(&settings)).await;
-                serve_while_same(&ctx, &mut rows, row, (number, settings)).await;
+                serve_while_same(&ctx, &mut said, row, (number, settings)).await;
                 ctx.session.send_replace(None);
             }
-            Err(text) => {
-                tracing::error!(link = %ctx.name, "the link's configs are no settings: {text}");
-                ctx.set_wrong(Some(text));
+            Err(why) => {
+                if let Some(text) = &why {
+                    tracing::error!(link = %ctx.name, "the link's configs are no settings: {text}");
+                }
+                ctx.set_wrong(why);
                 tell_settings(&ctx, None).await;
-                let is_same =
-                    |new: &LinkRow| (new.origin, &new.configs) == (row.origin, &row.configs);
-                while rows.borrow_and_update().as_ref().is_none_or(is_same) {
-                    if rows.changed().await.is_err() {
-                        return;
-                    }
+                if !said.other_than(&row).await {
+                    return;
                 }
             }
         }
     }
 }
 
-async fn next_row(rows: &mut watch::Receiver<Option<LinkRow>>) -> Option<LinkRow> {
-    loop {
-        if let Some(row) = rows.borrow_and_update().clone() {
-            return Some(row);
-        }
-        rows.changed().await.ok()?;
-    }
-}
-
-fn read(ctx: &Ctx, row: &LinkRow) -> Result<LinkSettings, String> {
-    match (&ctx.file, row.origin) {
-        (Some(file), Origin::Declared) => return Ok(file.borrow().clone()),
-        (Some(_), Origin::Commanded) => return Err(rivals::namesake(&ctx.name)),
-        (None, _) => {}
+/// The settings of now; the error says why there are none, where that is a person's mistake.
+fn read(ctx: &Ctx, row: &LinkRow) -> Result<LinkSettings, Option<String>> {
+    match (&*ctx.file.borrow(), row.origin) {
+        (Some(file), Origin::Declared) => return Ok(file.clone()),
+        (Some(_), Origin::Commanded) => return Err(Some(rivals::namesake(&ctx.name))),
+        // the file has it no more: it rests
+        (None, Origin::Declared) => return Err(None),
+        (None, Origin::Commanded) => {}
     }
     let parsed = LinkSettings::parse(&ctx.name, &row.configs, &ctx.defaults);
     let (settings, notes) = parsed.map_err(|problems| {
         let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        texts.join("; ")
+        Some(texts.join("; "))
     })?;
     notes.iter().for_each(|note| tracing::info!(link = %ctx.name, "{note}"));
     Ok(settings)
@@ -101,10 +136,10 @@ async fn tell_settings(ctx: &Ctx, settings: Option<&LinkSettings>) {
     ctx.tell(Event::Settings(ctx.name.clone(), settings)).await;
 }
 
-/// Until the row's configs are others, such that what runs must begin anew.
+/// Until the settings are others, such that what runs must begin anew.
 async fn serve_while_same(
     ctx: &Ctx,
-    rows: &mut watch::Receiver<Option<LinkRow>>,
+    said: &mut Said,
     mut row: LinkRow,
     (number, settings): (u64, LinkSettings),
 ) {
@@ -113,10 +148,12 @@ async fn serve_while_same(
     loop {
         tokio::select! {
             () = &mut serving => return,
-            changed = rows.changed() => if changed.is_err() { return },
+            is_more = said.changed() => if !is_more { return },
         }
-        let Some(new) = rows.borrow_and_update().clone() else { continue };
-        if new.configs == row.configs {
+        let is_reread = said.file.has_changed().unwrap_or(false);
+        said.file.mark_unchanged();
+        let Some(new) = said.rows.borrow_and_update().clone() else { continue };
+        if new.configs == row.configs && !is_reread {
             continue;
         }
         match read(ctx, &new) {
@@ -128,7 +165,7 @@ async fn serve_while_same(
             }
             _ => {
                 tracing::info!(link = %ctx.name, "other settings; the link begins anew with them");
-                rows.mark_changed();
+                said.rows.mark_changed();
                 return;
             }
         }
@@ -144,6 +181,7 @@ async fn serve(ctx: &Ctx, row: &LinkRow, (number, settings): (u64, &LinkSettings
     let ids = (source.id(), ctx.destination.id());
     if ids.0 == ids.1 {
         let fault = same_cluster(&ctx.name, &ids.0);
+        tracing::error!(link = %ctx.name, "{}", fault.text);
         ctx.tell(reach(ctx, Reach::Failed(fault))).await;
         return pending().await;
     }

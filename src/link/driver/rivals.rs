@@ -4,6 +4,7 @@
 //! It never stops anybody: it says what is so, and what to do.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use crate::control::filter::TopicFilter;
 use crate::control::journal::WriterTag;
@@ -11,6 +12,7 @@ use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
+use crate::link::driver::ctx::lock;
 use crate::link::registry::Seen;
 
 /// For how long another isolog counts as there after it wrote a row, in ms.
@@ -62,18 +64,26 @@ pub(super) fn namesake(link: &LinkName) -> String {
 
 /// What each declared link takes; their mirrors have the names of their sources.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(Arc<Vec<(LinkName, TopicFilter)>>);
+pub struct Claims(Arc<Mutex<Vec<(LinkName, TopicFilter)>>>);
 
 impl Claims {
     /// The filters of the links of the config file.
     pub fn of(file: &[LinkSettings]) -> Claims {
+        let claims = Claims::default();
+        claims.take(file);
+        claims
+    }
+
+    /// The file was read again.
+    pub fn take(&self, file: &[LinkSettings]) {
         let of = |one: &LinkSettings| (one.name.clone(), one.link.topics.clone());
-        Claims(Arc::new(file.iter().map(of).collect()))
+        *lock(&self.0) = file.iter().map(of).collect();
     }
 
     /// The declared link that mirrors, or would mirror, into a topic of that name.
-    pub fn declared(&self, mirror: &TopicName) -> Option<&LinkName> {
-        let one = self.0.iter().find(|(_, filter)| filter.matches(mirror))?;
-        Some(&one.0)
+    pub fn declared(&self, mirror: &TopicName) -> Option<LinkName> {
+        let claims = lock(&self.0);
+        let one = claims.iter().find(|(_, filter)| filter.matches(mirror))?;
+        Some(one.0.clone())
     }
 }

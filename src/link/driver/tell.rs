@@ -51,11 +51,18 @@ pub(super) struct Shown {
 impl Shown {
     /// Links of the file are shown before anything is reached.
     pub fn of(file: &[LinkSettings], wall: Wall) -> Shown {
-        let link = |one: &LinkSettings| {
-            (one.name.clone(), Link::new(one.name.clone(), &one.link.topics, wall))
-        };
-        let links = Arc::new(Mutex::new(file.iter().map(link).collect()));
-        Shown { links, ..Shown::default() }
+        let shown = Shown::default();
+        shown.add(file, wall);
+        shown
+    }
+
+    /// The same of links that are new in the file.
+    pub fn add(&self, file: &[LinkSettings], wall: Wall) {
+        let mut links = lock(&self.links);
+        for one in file {
+            let new = || Link::new(one.name.clone(), &one.link.topics, wall);
+            links.entry(one.name.clone()).or_insert_with(new);
+        }
     }
 
     /// What is wrong with the journal.
@@ -91,7 +98,7 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
         // what its topics are is not known before
         (None, State::Active) if !link.has_looked => LinkState::Connecting,
         // what the file says of it has not come to where it is decided on
-        (None, State::Paused) if link.settings.is_none() && ctx.file.is_some() => {
+        (None, State::Paused) if link.settings.is_none() && ctx.file.borrow().is_some() => {
             LinkState::Connecting
         }
         (None, State::Active) => LinkState::Active,
@@ -122,9 +129,9 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
 
 /// What the file names, before the settings have come to where they are decided on.
 fn named(ctx: &Ctx, seen: &Seen) -> BTreeMap<TopicName, TopicName> {
-    let Some(file) = &ctx.file else { return BTreeMap::new() };
+    let file = ctx.file.borrow();
+    let Some(file) = &*file else { return BTreeMap::new() };
     let has_row = |name: &TopicName| seen.mirrors.contains_key(&(ctx.name.clone(), name.clone()));
-    let file = file.borrow();
     let names = file.link.topics.literals().filter(|name| !has_row(name));
     names.map(|name| (name.clone(), name.clone())).collect()
 }

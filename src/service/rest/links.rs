@@ -32,7 +32,7 @@ const SETTINGS_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn create(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
     let body: CreateLink = asked.json()?;
     let name = link_name(asked.word("link_name").unwrap_or_default())?;
-    if api.orders.declared.contains_key(&name) || api.is_there(&name) {
+    if api.orders.declared.borrow().contains_key(&name) || api.is_there(&name) {
         let text = format!("Cluster link '{name}' already exists.");
         return Err(Problem::new(Kind::Conflict, text));
     }

@@ -92,7 +92,7 @@ pub struct Orders {
     /// The destination's id, once it has been reached.
     pub cluster: watch::Receiver<Option<ClusterId>>,
     /// The links that the config file declares, with what it says of each.
-    pub declared: Arc<Declared>,
+    pub declared: watch::Receiver<Arc<Declared>>,
     /// What a link gets that its own properties do not say.
     pub defaults: Arc<Defaults>,
     /// Reaches sources.
@@ -101,7 +101,8 @@ pub struct Orders {
 
 impl std::fmt::Debug for Orders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Orders").field("declared", &self.declared.keys()).finish_non_exhaustive()
+        let declared = self.declared.borrow();
+        f.debug_struct("Orders").field("declared", &declared.keys()).finish_non_exhaustive()
     }
 }
 
@@ -296,7 +297,7 @@ impl Api {
             Arc::new(all)
         });
         let mut declared = self.sight.links();
-        let configs = self.orders.declared.clone();
+        let configs = self.orders.declared.borrow().clone();
         declared.retain(|link| configs.contains_key(&LinkName(link.name.as_str().into())));
         Everything { seen: self.orders.registry.seen(), partitions, declared, configs }
     }
@@ -308,7 +309,7 @@ impl Api {
         if self.orders.registry.seen().links.contains_key(&key) {
             return Ok(key);
         }
-        if self.orders.declared.contains_key(&key) {
+        if self.orders.declared.borrow().contains_key(&key) {
             let text = format!(
                 "Cluster link '{name}' is declared in the config file, and has no row in the \
                  journal yet: try again in a moment; GET /health/ready says what it waits for."

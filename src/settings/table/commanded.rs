@@ -3,8 +3,6 @@
 //!
 //! It never reads a value.
 
-use crate::control::task::configs::ALWAYS;
-use crate::control::task::configs::INCLUDABLE;
 use crate::settings::property::Default;
 use crate::settings::property::Effect;
 use crate::settings::property::Kind;
@@ -17,18 +15,6 @@ use super::WEEK_MS;
 const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches both, beside the \
                           source if that is the only such place, with the cluster that is copied \
                           to as its [destination]; its link is DESTINATION and OUTBOUND there";
-
-/// What `topic.config.sync.include` may name; what always follows may stand there too.
-const FOLLOWED: &[&str] = &{
-    let mut all = [""; INCLUDABLE.len() + ALWAYS.len()];
-    let mut at = 0;
-    while at < all.len() {
-        let rest = at.saturating_sub(INCLUDABLE.len());
-        all[at] = if at < INCLUDABLE.len() { INCLUDABLE[at] } else { ALWAYS[rest] };
-        at += 1;
-    }
-    all
-};
 
 const fn row(
     name: &'static str,
@@ -65,27 +51,6 @@ pub const ONLY_COMMANDED: &[Property] = &[
         Kind::Prefix(12),
         Default::None,
         "What stands before the source topic's name in the name of its mirror topic.",
-    ),
-    row(
-        "topic.config.sync.ms",
-        Effect::Task,
-        Kind::Millis(1000, WEEK_MS),
-        Default::Is("5000"),
-        "How often the configs of mirror topics are compared with those of their sources.",
-    ),
-    row(
-        "topic.config.sync.include",
-        Effect::Task,
-        Kind::Words(FOLLOWED),
-        Default::Is(
-            "delete.retention.ms,max.compaction.lag.ms,min.cleanable.dirty.ratio,\
-             min.compaction.lag.ms,retention.bytes,retention.ms,segment.bytes,segment.ms",
-        ),
-        "Which configs of topics follow the source, beside those that always do: cleanup.policy, \
-         max.message.bytes, message.timestamp.type and message.timestamp.difference.max.ms. All \
-         others are left as they are. While a topic is mirrored it has what an exact copy needs \
-         (message.timestamp.type=CreateTime, compression.type=producer, no limits of timestamps, \
-         max.message.bytes of 50 MiB or more), whatever the source has.",
     ),
     row(
         "consumer.group.prefix.enable",

@@ -3,9 +3,9 @@
 //! It never reads a value; a property that is not in this table does not exist.
 
 mod commanded;
-mod groups;
 mod schemas;
 mod security;
+mod synced;
 
 use crate::settings::property::Default;
 use crate::settings::property::Effect;
@@ -14,10 +14,10 @@ use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
 use self::commanded::ONLY_COMMANDED;
-use self::groups::FOLLOWED;
 use self::schemas::EXPORTERS;
 use self::security::SECURITY;
 use self::security::SERVICE_SECURITY;
+use self::synced::SYNCED;
 
 const CLUSTERS: &[Scope] = &[Scope::Destination, Scope::Link];
 const LINK: &[Scope] = &[Scope::Link];
@@ -49,7 +49,7 @@ const fn plain(
 
 /// Every property there is, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Property> {
-    let links = [CONNECTIONS_AND_LINKS, FOLLOWED, ONLY_COMMANDED];
+    let links = [CONNECTIONS_AND_LINKS, SYNCED, ONLY_COMMANDED];
     let blocks = [ADDRESSES, SECURITY].into_iter().chain(links);
     blocks.chain([EXPORTERS, SERVICE, SERVICE_SECURITY]).flatten()
 }

@@ -157,7 +157,7 @@ impl Rig {
         let orders = Orders {
             registry: hands.registry.clone(),
             cluster,
-            declared: Arc::new(declared()),
+            declared: watch::channel(Arc::new(declared())).1,
             defaults: Arc::new(defaults()),
             probe: None,
         };

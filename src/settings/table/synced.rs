@@ -1,0 +1,83 @@
+//! The rows of the table about what links take over beside records: offsets of consumer groups and
+//! configs of topics, by the names of Cluster Linking.
+//!
+//! It never reads a value.
+
+use crate::control::task::configs::ALWAYS;
+use crate::control::task::configs::INCLUDABLE;
+use crate::settings::property::Default;
+use crate::settings::property::Effect;
+use crate::settings::property::Kind;
+use crate::settings::property::Property;
+
+use super::LINK;
+use super::WEEK_MS;
+use super::plain;
+
+/// What `topic.config.sync.include` may name; what always follows may stand there too.
+const INCLUDED: &[&str] = &{
+    let mut all = [""; INCLUDABLE.len() + ALWAYS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        let rest = at.saturating_sub(INCLUDABLE.len());
+        all[at] = if at < INCLUDABLE.len() { INCLUDABLE[at] } else { ALWAYS[rest] };
+        at += 1;
+    }
+    all
+};
+
+/// What every link has.
+pub const SYNCED: &[Property] = &[
+    plain(
+        "consumer.offset.sync.enable",
+        LINK,
+        Effect::Task,
+        Kind::Bool,
+        Default::Is("false"),
+        "Whether what consumer groups of the source have committed is committed at the destination \
+         too, so that consumers that move go on where they were.",
+    ),
+    plain(
+        "consumer.offset.sync.ms",
+        LINK,
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("30000"),
+        "How often offsets are read at both sides and differences are committed.",
+    ),
+    plain(
+        "consumer.offset.group.filters",
+        LINK,
+        Effect::Task,
+        Kind::GroupFilters,
+        Default::None,
+        "Which groups are followed; needed where consumer.offset.sync.enable is true. An EXCLUDE \
+         wins. console-consumer-*, connect-* and __* are left out unless a rule names them. Leave \
+         out groups whose readers assign() partitions at the destination themselves: nobody can \
+         see them there.",
+    ),
+    plain(
+        "topic.config.sync.ms",
+        LINK,
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("5000"),
+        "How often the configs of mirror topics are compared with those of their sources.",
+    ),
+    plain(
+        "topic.config.sync.include",
+        LINK,
+        Effect::Task,
+        Kind::Words(INCLUDED),
+        Default::Is(
+            "delete.retention.ms,max.compaction.lag.ms,min.cleanable.dirty.ratio,\
+             min.compaction.lag.ms,retention.bytes,retention.ms,segment.bytes,segment.ms",
+        ),
+        "Which configs of topics follow the source, beside those that always do: cleanup.policy, \
+         max.message.bytes, message.timestamp.type and message.timestamp.difference.max.ms. All \
+         others are left as they are. While a topic is mirrored it has what an exact copy needs \
+         (message.timestamp.type=CreateTime, compression.type=producer, no limits of timestamps, \
+         max.message.bytes of 50 MiB or more), whatever the source has. A topic that was there \
+         before isolog keeps a longer retention than its source has.",
+    ),
+];
