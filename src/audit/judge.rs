@@ -24,8 +24,8 @@ const FILLERS_A_SECOND: u64 = 5_000_000;
 /// The largest batch that a topic takes.
 const BATCH_BYTES: &str = "max.message.bytes";
 /// What becomes of a limit of a topic that is there already (`control::task::configs`).
-const OPENED: &str = "isolog raises it when the topic has become a mirror, which takes AlterConfigs \
-                      on it";
+const OPENED: &str = "isolog raises it when the topic has become a mirror, which takes \
+                      AlterConfigs on it";
 /// A duration in a config that is no limit.
 const NO_LIMIT: i64 = i64::MAX;
 
@@ -335,8 +335,8 @@ fn narrow_times(facts: &TopicFacts, findings: &mut Vec<Finding>) {
         let Some(limit) = time_limit(&facts.destination_configs, key) else { continue };
         if limit < ours {
             findings.push(Finding::note(format!(
-                "{key} at the destination is {limit}, the source takes more (a record more than {} \
-                 {words}): {OPENED}",
+                "{key} at the destination is {limit}, the source takes more (a record more than \
+                 {} {words}): {OPENED}",
                 span(limit)
             )));
         }

@@ -81,8 +81,8 @@ fn changed(old: &Checked, new: &Checked) -> Option<String> {
             format!("{place} {names}: changed in the file, and taken (what it touches: {effects})")
         }
         _ => format!(
-            "{place} {names}: changed in the file; isolog takes that when it is started again (what \
-             it will touch: {effects})"
+            "{place} {names}: changed in the file; isolog takes that when it is started again \
+             (what it will touch: {effects})"
         ),
     })
 }

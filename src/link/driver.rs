@@ -24,7 +24,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::cluster;
@@ -49,7 +48,6 @@ use crate::link::driver::file::Told;
 pub use crate::link::driver::file::new_id;
 use crate::link::driver::rivals::Claims;
 use crate::link::driver::tell::Shown;
-use crate::link::log;
 use crate::link::registry;
 use crate::link::registry::EVENTS_MAX;
 use crate::link::registry::Event;
@@ -58,11 +56,8 @@ use crate::link::registry::Seen;
 use crate::link::registry::WORK_MAX;
 use crate::link::registry::Work;
 use crate::link::status::Link;
-use crate::link::status::LinkState;
 use crate::link::tasks;
 use crate::link::watch as standing;
-use crate::link::world::RECONNECT_MAX;
-use crate::link::world::RECONNECT_MIN;
 use crate::link::world::World;
 use crate::settings::link::Defaults;
 
@@ -177,9 +172,9 @@ impl Driver {
             Fault { code: "INVALID_CONFIG".to_owned(), text: texts.join("; ") }
         })?;
         let (to, dial) = (settings.source, self.world.dial.source.clone());
-        let connecting = Cluster::connect(to, dial, self.world.seed);
-        let source =
-            timeout(PROBE_MAX, connecting).await.map_err(|_| reach::too_late(PROBE_MAX))?;
+        let connecting = Cluster::connect(to.clone(), dial, self.world.seed);
+        let source = timeout(PROBE_MAX, connecting).await;
+        let source = source.map_err(|_| reach::too_late(&to, PROBE_MAX))?;
         let source = source.map_err(|error| reach::fault_of(&error))?;
         let (id, here) = (source.id(), self.cluster.borrow().clone());
         if here.as_ref() == Some(&id) {
@@ -230,7 +225,7 @@ pub fn start(
         keeper.spawn(keeping);
         let stop = world.stop.clone();
         tokio::select! {
-            destination = reach_destination(&options, &world, &shown) => {
+            destination = reach::destination(&options.destination, &world, &shown) => {
                 reached.send_replace(Some(destination.id()));
                 let file = File::new(options.links);
                 let _ended = events.send(file.declared()).await;
@@ -249,29 +244,6 @@ fn tag(world: &World) -> WriterTag {
     let ms = u64::try_from(world.wall.now().0).unwrap_or(0);
     // the seed is of the process's id and its start, the time tells two with one seed apart
     WriterTag::of_instance(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-async fn reach_destination(options: &Options, world: &World, shown: &Shown) -> Arc<Cluster> {
-    let mut pause = RECONNECT_MIN;
-    loop {
-        let (to, dial) = (options.destination.clone(), world.dial.destination.clone());
-        match Cluster::connect(to, dial, world.seed).await {
-            Ok(cluster) => {
-                shown.tell(tell::DESTINATION, None);
-                return cluster;
-            }
-            Err(error) => {
-                let text = format!("the destination cannot be reached: {error}");
-                for link in lock(&shown.links).values() {
-                    link.set(|status| status.state = LinkState::Unavailable(text.clone()));
-                }
-                let code = log::UNREACHABLE.to_owned();
-                shown.tell(tell::DESTINATION, Some(Fault { code, text }));
-            }
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT_MAX);
-    }
 }
 
 /// One link.

@@ -1,5 +1,5 @@
-//! Reaches the source of a link, as its row or the config file says, and asks again and again
-//! whether it is there.
+//! Reaches the destination, and the source of a link, as its row or the config file says, and asks
+//! again and again whether that is there.
 //!
 //! It never copies: it hands a session to those who do, and takes it away when its settings are
 //! others.
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::cluster;
 use crate::cluster::Cluster;
 use crate::cluster::Wanted;
 use crate::cluster::dial::DialError;
@@ -29,19 +30,35 @@ use crate::ids::Side;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
+use crate::link::driver::ctx::lock;
 use crate::link::driver::file::Told;
 use crate::link::driver::rivals;
+use crate::link::driver::tell;
+use crate::link::driver::tell::Shown;
+use crate::link::log;
 use crate::link::registry::Event;
+use crate::link::status::LinkState;
 use crate::link::world::RECONNECT_MAX;
 use crate::link::world::RECONNECT_MIN;
+use crate::link::world::World;
 use crate::settings::link::diff;
 use crate::settings::property::Effect;
 
 /// What touches no connection and no lane: the control machine is told, and what is copied goes on.
 const REPLANNED: [Effect; 3] = [Effect::Replan, Effect::Task, Effect::Link];
 
+/// So many addresses of a source that does not answer are named.
+const ADDRESSES_MAX: usize = 3;
+
 /// For how long a check waits for an answer, however often it is asked.
 const CHECK_WAIT_MIN: Duration = Duration::from_secs(3);
+
+/// Who says something of a link.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Row,
+    File,
+}
 
 /// What may say something else of the link: its row, and the config file.
 struct Said {
@@ -50,11 +67,11 @@ struct Said {
 }
 
 impl Said {
-    /// Waits until one of them does; `false` once nobody can say anything any more.
-    async fn changed(&mut self) -> bool {
+    /// Waits until one of them does, and says which; `None` once nobody can say anything any more.
+    async fn changed(&mut self) -> Option<Who> {
         tokio::select! {
-            row = self.rows.changed() => row.is_ok(),
-            file = self.file.changed() => file.is_ok(),
+            row = self.rows.changed() => row.ok().map(|()| Who::Row),
+            file = self.file.changed() => file.ok().map(|()| Who::File),
         }
     }
 
@@ -73,14 +90,11 @@ impl Said {
     async fn other_than(&mut self, row: &LinkRow) -> bool {
         let is_same = |new: &LinkRow| (new.origin, &new.configs) == (row.origin, &row.configs);
         loop {
-            if !self.changed().await {
-                return false;
-            }
+            let Some(who) = self.changed().await else { return false };
             let is_other = self.rows.borrow().as_ref().is_some_and(|new| !is_same(new));
-            if is_other || self.file.has_changed().unwrap_or(false) {
+            if who == Who::File || is_other {
                 return true;
             }
-            self.rows.mark_unchanged();
         }
     }
 }
@@ -143,23 +157,25 @@ async fn serve_while_same(
     mut row: LinkRow,
     (number, settings): (u64, LinkSettings),
 ) {
-    let first = row.clone();
+    let (first, mut told) = (row.clone(), settings.clone());
     let mut serving = pin!(serve(ctx, &first, (number, &settings)));
     loop {
-        tokio::select! {
+        let who = tokio::select! {
             () = &mut serving => return,
-            is_more = said.changed() => if !is_more { return },
-        }
-        let is_reread = said.file.has_changed().unwrap_or(false);
-        said.file.mark_unchanged();
+            who = said.changed() => who,
+        };
+        let Some(who) = who else { return };
         let Some(new) = said.rows.borrow_and_update().clone() else { continue };
-        if new.configs == row.configs && !is_reread {
+        if new.configs == row.configs && who == Who::Row {
             continue;
         }
         match read(ctx, &new) {
             // compared with what runs: several changes may have come since
             Ok(again) if is_replanned(&diff(&settings, &again)) => {
-                tracing::info!(link = %ctx.name, "other settings; what is copied goes on");
+                if !diff(&told, &again).is_empty() {
+                    tracing::info!(link = %ctx.name, "other settings; what is copied goes on");
+                }
+                told = again.clone();
                 tell_settings(ctx, Some(&again)).await;
                 row = new;
             }
@@ -231,6 +247,34 @@ async fn connect(ctx: &Ctx, settings: &LinkSettings) -> Arc<Cluster> {
     }
 }
 
+/// The destination, which all links share, once it is reached.
+pub(super) async fn destination(
+    options: &cluster::Options,
+    world: &World,
+    shown: &Shown,
+) -> Arc<Cluster> {
+    let mut pause = RECONNECT_MIN;
+    loop {
+        let (to, dial) = (options.clone(), world.dial.destination.clone());
+        match Cluster::connect(to, dial, world.seed).await {
+            Ok(cluster) => {
+                shown.tell(tell::DESTINATION, None);
+                return cluster;
+            }
+            Err(error) => {
+                let text = format!("the destination cannot be reached: {error}");
+                for link in lock(&shown.links).values() {
+                    link.set(|status| status.state = LinkState::Unavailable(text.clone()));
+                }
+                let code = log::UNREACHABLE.to_owned();
+                shown.tell(tell::DESTINATION, Some(Fault { code, text }));
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT_MAX);
+    }
+}
+
 /// Asks again and again, `availability.check.ms` apart, and waits as long for an answer, at least
 /// [`CHECK_WAIT_MIN`]; so many failures in a row as
 /// `availability.check.consecutive.failure.threshold` says are an unavailable source. It ends when
@@ -246,7 +290,7 @@ async fn check(ctx: &Ctx, settings: &LinkSettings, source: &Cluster) {
         let fault = match timeout(within, source.refresh(Wanted::Topics(&[]))).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(fault_of(&error)),
-            Err(_) => Some(too_late(within)),
+            Err(_) => Some(too_late(source.options(), within)),
         };
         let halted = source.halted().or_else(|| ctx.destination.halted());
         if let Some(other) = halted.as_ref().and_then(other_cluster) {
@@ -293,8 +337,11 @@ fn other_cluster(error: &ClusterError) -> Option<Reach> {
 }
 
 /// Nobody answered in time.
-pub(super) fn too_late(within: Duration) -> Fault {
-    let text = format!("the source does not answer within {} s", within.as_secs());
+pub(super) fn too_late(source: &cluster::Options, within: Duration) -> Fault {
+    let all = source.bootstrap.iter().take(ADDRESSES_MAX);
+    let all: Vec<String> = all.map(|(host, port)| format!("{host}:{port}")).collect();
+    let (at, seconds) = (all.join(", "), within.as_secs());
+    let text = format!("the source (bootstrap.servers {at}) does not answer within {seconds} s");
     Fault { code: "TIMEOUT_ERROR".to_owned(), text }
 }
 
