@@ -259,8 +259,8 @@ pub const LINK_TASK_COUNT: Meter = gauge(
     "isolog_link_task_count",
     "1",
     &["link", "task", "state", "reason"],
-    "1 with the state that a task of a link is in which was created by order; reason is the code \
-     of its first error, or NO_ERROR.",
+    "1 with the state that a task of a link is in; reason is the code of its first error, or \
+     NO_ERROR.",
 );
 /// The last success of a task.
 pub const LINK_TASK_SUCCEEDED_MS: Meter = gauge(

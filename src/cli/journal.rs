@@ -124,7 +124,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// No journal has no rows.
 fn read(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
     with_stop(async || match Editor::read(&config.links).await {
-        Ok(editor) => Ok(editor.rows().clone()),
+        Ok(editor) => {
+            if editor.rows().is_empty() {
+                complain("the journal has no row of a link or mirror topic");
+            }
+            Ok(editor.rows().clone())
+        }
         Err(none @ EditError::None) => {
             complain(&none.to_string());
             Ok(BTreeMap::new())

@@ -115,12 +115,13 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     let halted = views.iter().filter(|view| view.state == "Halted").count();
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
+    let all = format!("{more}{} partition{}", views.len(), if views.len() == 1 { "" } else { "s" });
+    if unknown > 0 && unknown == views.len() {
+        return format!("{all}, of none of them is the lag known, {halted} halted\n");
+    }
+    let held = held(views);
     format!(
-        "{more}{} partition{}, {behind} behind by {known} records, {}, {unknown} unknown, {halted} \
-         halted\n",
-        views.len(),
-        if views.len() == 1 { "" } else { "s" },
-        held(views)
+        "{all}, {behind} behind by {known} records, {held}, {unknown} unknown, {halted} halted\n"
     )
 }
 
@@ -163,6 +164,13 @@ mod tests {
         let end = "(1 more rows)\n3 partitions, 1 behind by 9 records, an unknown number more held \
                    by open transactions, 1 unknown, 0 halted\n";
         assert!(drawn.ends_with(end), "{drawn}");
+    }
+
+    #[test]
+    fn nothing_is_counted_where_nothing_is_known() {
+        let drawn = Board::new(0, false).draw(vec![view(0, None), view(1, None)]);
+        let end = "2 partitions, of none of them is the lag known, 0 halted\n";
+        assert!(drawn.ends_with(end) && !drawn.contains("0 behind"), "{drawn}");
     }
 
     #[test]

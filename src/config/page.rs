@@ -34,9 +34,9 @@ bootstrap.servers = \"127.0.0.1:19092\"
 mirror.topics = [\"orders\", \"payments.*\"]
 ```
 
-A running isolog takes no new values from the file yet: change the file and start it again. On
-SIGHUP, and when the file has changed, it reads it and says in its log what is wrong, or what is
-new, and changes nothing. Key and trust stores are read again when their files change. What a change
+On SIGHUP, and when it has changed, the file is read again: a mistake in it changes nothing, links
+take what is theirs at once, and what belongs to the whole process waits for the next start; the log
+says which. Key and trust stores are read again when their files change. What a change
 of a property touches on a link that runs is said with each:
 
 | change | what it touches |

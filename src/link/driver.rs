@@ -288,7 +288,7 @@ impl Hands {
         let (writes, written) = mpsc::channel(WRITES_MAX);
         let mut booking = JoinSet::new();
         booking.spawn(journal::keep(
-            (self.destination.clone(), self.world.clone()),
+            (self.destination.clone(), self.world.clone(), self.file.replicas()),
             (self.shown.clone(), self.events.clone()),
             written,
         ));

@@ -195,7 +195,7 @@ fn a_wrong_peer_is_named_and_a_right_one_is_taken() {
     let _other = RealCluster::start(at_port(source, controller)).unwrap();
     hand.create("b-one", 1, 1, &[]).unwrap();
     write(&hand, "b-one", 9);
-    tells(&mut isolog, "Halted", &["cluster id is", "it was", &address]);
+    tells(&mut isolog, "Halted", &["answered as cluster", "and now as"]);
     let seen = isolog.wait_halt("b-one", 0);
     assert_eq!(seen.code, "CLUSTER_ID_CHANGED", "{seen:?}");
     thread::sleep(Duration::from_secs(3));

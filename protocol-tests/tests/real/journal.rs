@@ -143,7 +143,10 @@ fn two_writers_of_one_end(stage: &Stage, a: &mut Instance, b: &mut Instance) {
                 }
             };
             let (of_a, of_b) = (of_a.unwrap(), of_b.unwrap());
-            assert!(of_a != of_b, "round {round}: a counts: {of_a}, b counts: {of_b}");
+            // what a slow broker was sent a second time may land behind its answer, and first here
+            let (rows, lie) = (x.rows.len() + y.rows.len(), stage.end() - x.stamp.at.get() as i64);
+            let is_late = !of_a && !of_b && lie > rows as i64;
+            assert!(of_a != of_b || is_late, "round {round}: {of_a}, {of_b}, {lie} of {rows} rows");
             of_both = (of_both.0 + usize::from(of_a), of_both.1 + usize::from(of_b));
             even(a, b).await;
             assert_eq!(a.fold, b.fold);

@@ -179,7 +179,9 @@ fn starts(version: &str) {
     stage.wait_ends("s-compacted", 60);
     stage.wait_policy("s-compacted", "compact");
     let retention = |side: &Hand| side.config("s-compacted", "retention.ms").unwrap();
-    assert_eq!(retention(&stage.destination), retention(&stage.source), "what it had is back");
+    stage.isolog.wait_for("what its source has", SETTLED_SECONDS, |_| {
+        (retention(&stage.destination) == retention(&stage.source)).then_some(())
+    });
     write(&stage.source, "s-compacted", 1);
     stage.wait_ends("s-compacted", 60);
     stage.same(&TOPICS);

@@ -246,14 +246,6 @@ impl Conn {
         self.inbox.slabs.give_back(bytes_max);
     }
 
-    /// Changes the cap of responses that are not yet begun.
-    pub fn set_frame_bytes_max(&mut self, bytes_max: usize) {
-        self.limits.frame_bytes_max = bytes_max;
-        if self.phase != Phase::Greeting {
-            self.inbox.bytes_max = bytes_max;
-        }
-    }
-
     /// Queues a request and gives its correlation id; `turn` writes it.
     pub fn send(
         &mut self,

@@ -223,16 +223,6 @@ impl TopicFilter {
         rules.map(|rule| &rule.pattern)
     }
 
-    /// The same filter without these topics.
-    #[must_use]
-    pub fn without<'a>(&self, names: impl IntoIterator<Item = &'a TopicName>) -> TopicFilter {
-        let verdict = Verdict::Exclude;
-        let left_out = names.into_iter();
-        let left_out =
-            left_out.map(|name| Rule { pattern: Pattern::Literal(name.clone()), verdict });
-        TopicFilter { rules: self.rules.iter().cloned().chain(left_out).collect() }
-    }
-
     /// Whether any rule includes anything.
     pub fn includes_anything(&self) -> bool {
         self.rules.iter().any(|rule| rule.verdict == Verdict::Include)
@@ -387,15 +377,6 @@ mod tests {
         assert_eq!(share(filter(&["*"], &["w.*"]), some(&["w.*", "w.a"])), None);
         assert_eq!(share(filter(&["w.*"], &["w.a"]), some(&["w.a"])), None);
         assert_eq!(share(filter(&["*"], &["w.a"]), some(&["w.*"])), Some("w.*".into()));
-    }
-
-    #[test]
-    fn topics_that_are_left_out_match_no_more() {
-        let name = TopicName::new("orders.eu").unwrap();
-        let some = filter(&["orders.*", "orders.eu"], &[]);
-        check(&some, &["orders.eu", "orders.us"], &[]);
-        check(&some.without([&name]), &["orders.us"], &["orders.eu"]);
-        assert_eq!(some.without([]), some);
     }
 
     #[test]

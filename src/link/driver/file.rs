@@ -56,6 +56,12 @@ impl File {
         self.0.values().filter_map(|told| told.borrow().clone()).collect()
     }
 
+    /// How many replicas its links ask for at most; none where each leaves that to the destination.
+    pub fn replicas(&self) -> Option<i16> {
+        let factors = self.links().into_iter().map(|link| link.link.replication_factor);
+        factors.filter(|factor| *factor > 0).max()
+    }
+
     /// What the control machine is told of it.
     pub fn declared(&self) -> Event {
         let new = |link: LinkSettings| {

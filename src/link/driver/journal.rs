@@ -20,13 +20,14 @@ use crate::link::world::RECONNECT_MAX;
 use crate::link::world::RECONNECT_MIN;
 use crate::link::world::World;
 
-/// Opens the journal, reads it on, and appends to it.
+/// Opens the journal, reads it on, and appends to it. One that is made has so many replicas, or the
+/// destination's own default.
 pub(super) async fn keep(
-    (destination, world): (Arc<Cluster>, World),
+    (destination, world, replicas): (Arc<Cluster>, World, Option<i16>),
     (shown, events): (Shown, mpsc::Sender<Event>),
     mut writes: mpsc::Receiver<Write>,
 ) {
-    let mut log = open_journal(destination, &world, &shown).await;
+    let mut log = open_journal((destination, replicas), &world, &shown).await;
     let appender = log.appender();
     let refused = events.clone();
     let mut writing = JoinSet::new();
@@ -62,10 +63,14 @@ pub(super) async fn keep(
     }
 }
 
-async fn open_journal(destination: Arc<Cluster>, world: &World, shown: &Shown) -> Log {
+async fn open_journal(
+    (destination, replicas): (Arc<Cluster>, Option<i16>),
+    world: &World,
+    shown: &Shown,
+) -> Log {
     let mut pause = RECONNECT_MIN;
     loop {
-        let options = log::Options { replicas: None, wall: world.wall };
+        let options = log::Options { replicas, wall: world.wall };
         match Log::open(destination.clone(), options).await {
             Ok(log) => {
                 shown.tell(JOURNAL, None);
