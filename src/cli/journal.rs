@@ -17,6 +17,8 @@ use crate::config::Config;
 use crate::service::journal::EditError;
 use crate::service::journal::Editor;
 use crate::service::journal::Key;
+use crate::service::journal::Row;
+use crate::service::journal::Stage;
 use crate::service::journal::check_row;
 
 use super::ConfigFile;
@@ -53,9 +55,15 @@ enum Verb {
         config: ConfigFile,
     },
     /// Write rows back that `export` printed; rows that are there already stay as they are
+    ///
+    /// A row that is there with another value is newer than the export, and is kept: a topic that
+    /// was stopped since would be taken for a mirror again. --overwrite replaces it all the same.
     Import {
         #[command(flatten)]
         config: ConfigFile,
+        /// Replace rows that are there with another value
+        #[arg(long)]
+        overwrite: bool,
         /// The file; `-` is standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
@@ -114,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             let rows = read(&load(&config.path)?)?;
             say(&lines(&rows).iter().map(|line| json(line) + "\n").collect::<String>())
         }
-        Verb::Import { config, file } => import(&load(&config.path)?, file),
+        Verb::Import { config, file, overwrite } => import(&load(&config.path)?, file, *overwrite),
         Verb::Delete { config, key, with_mirrors } => {
             delete(&load(&config.path)?, key, *with_mirrors)
         }
@@ -147,18 +155,68 @@ fn with_stop<T>(work: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Fai
     })
 }
 
-fn import(config: &Config, file: &Path) -> Result<(), Failure> {
+fn import(config: &Config, file: &Path, overwrite: bool) -> Result<(), Failure> {
     let given = parse(&text_of(file)?)?;
-    let (written, count) = with_stop(async || {
+    let (written, kept) = with_stop(async || {
         let mut editor = Editor::open(&config.links).await?;
-        let is_new = |line: &&Line| editor.rows().get(&line.key) != Some(&line.value);
-        let new: Vec<_> = given.iter().filter(is_new).collect();
-        let rows = new.into_iter().map(|line| (line.key.clone(), Some(line.value.clone())));
-        let rows: Vec<_> = rows.collect();
+        let (rows, kept) = missing(editor.rows(), &given, overwrite);
+        if let Some(text) = shared(editor.rows(), &rows) {
+            return Err(Failure::Failed(text));
+        }
+        let rows: Vec<_> = rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
         editor.put(&rows).await?;
-        Ok((rows.len(), given.len()))
+        Ok((rows.len(), kept))
     })?;
-    say(&format!("{written} of {count} rows were written, the others were there\n"))
+    let count = given.len();
+    let more = match kept {
+        0 => String::new(),
+        kept => format!(
+            "; {kept} are there with another value, which stays (--overwrite replaces it, should \
+             the export be right)"
+        ),
+    };
+    say(&format!("{written} of {count} rows were written, the others were there{more}\n"))
+}
+
+/// The rows to be written, and how many are there with another value that stays.
+fn missing(
+    rows: &BTreeMap<String, String>,
+    given: &[Line],
+    overwrite: bool,
+) -> (BTreeMap<String, String>, usize) {
+    let is_other = |line: &&Line| rows.get(&line.key).is_some_and(|value| *value != line.value);
+    let kept = if overwrite { 0 } else { given.iter().filter(is_other).count() };
+    let is_wanted = |line: &&Line| match rows.get(&line.key) {
+        Some(value) => overwrite && *value != line.value,
+        None => true,
+    };
+    let new = given.iter().filter(is_wanted).map(|line| (line.key.clone(), line.value.clone()));
+    (new.collect(), kept)
+}
+
+/// Why rows must not be written: no two links have one mirror topic.
+fn shared(rows: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Option<String> {
+    let owner = |text: &String, value: &String| match (Key::parse(text)?, value) {
+        (Key::Mirror(link, topic), value) => {
+            let row = Row::parse(&Key::Mirror(link.clone(), topic.clone()), value).ok()?;
+            let Row::Mirror(row) = row else { return None };
+            let is_idle = matches!(row.stage, Stage::Stopped(_) | Stage::LetGo);
+            (!is_idle).then_some((topic, link))
+        }
+        _ => None,
+    };
+    let after = rows.iter().filter(|(key, _)| !new.contains_key(*key)).chain(new);
+    let mut owners = BTreeMap::new();
+    for (topic, link) in after.filter_map(|(key, value)| owner(key, value)) {
+        if let Some(other) = owners.insert(topic.clone(), link.clone()) {
+            return Some(format!(
+                "nothing was written: topic {topic} would be a mirror topic of link {other} and of \
+                 link {link} (rows mirror/{other}/{topic} and mirror/{link}/{topic}): leave one of \
+                 them out, or delete the one that is there"
+            ));
+        }
+    }
+    None
 }
 
 fn delete(config: &Config, key: &str, with_mirrors: bool) -> Result<(), Failure> {

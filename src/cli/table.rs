@@ -119,6 +119,9 @@ fn summary(views: &[PartitionView], rows: usize) -> String {
     if unknown > 0 && unknown == views.len() {
         return format!("{all}, of none of them is the lag known, {halted} halted\n");
     }
+    if views.is_empty() {
+        return "no partition is known: `isolog link list` says how the links are\n".to_owned();
+    }
     let held = held(views);
     format!(
         "{all}, {behind} behind by {known} records, {held}, {unknown} unknown, {halted} halted\n"

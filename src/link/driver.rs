@@ -249,8 +249,8 @@ fn tag(world: &World) -> WriterTag {
 /// One link.
 struct Running {
     ctx: Arc<Ctx>,
-    /// Its row has been seen, with this id: when that is no more, the link is gone.
-    id: Option<String>,
+    /// Its row has been seen: when that is no more, the link is gone.
+    is_seen: bool,
 }
 
 /// The task.
@@ -363,7 +363,7 @@ impl Hands {
         let ctx = Arc::new(self.ctx(link, file));
         lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         tasks.spawn(drive(ctx.clone()));
-        self.links.insert(link.clone(), Running { ctx: ctx.clone(), id: None });
+        self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
         ctx
     }
 
@@ -406,7 +406,7 @@ impl Hands {
             }
             let ctx = self.of(name, tasks);
             if let Some(running) = self.links.get_mut(name) {
-                running.id = Some(link.row.id.clone());
+                running.is_seen = true;
             }
             let news = |row: &mut Option<_>| {
                 let is_news = row.as_ref() != Some(&link.row);
@@ -424,8 +424,7 @@ impl Hands {
     fn end_gone(&mut self, seen: &Seen) {
         let shown = &self.shown.links;
         self.links.retain(|name, running| {
-            let id = seen.links.get(name).map(|link| &link.row.id);
-            let is_gone = running.id.is_some() && running.id.as_ref() != id;
+            let is_gone = running.is_seen && !seen.links.contains_key(name);
             if is_gone {
                 running.ctx.stop.cancel();
                 lock(shown).remove(name);

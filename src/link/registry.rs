@@ -169,7 +169,7 @@ pub fn start(
 
 impl Registry {
     /// Gives an order and waits until it is obeyed, refused, or [`ORDER_WAIT_MAX`] is over: then
-    /// the refusal (504) says what it waits for, and the order is not taken back.
+    /// the refusal (504) says what it waits for, and the order may still be obeyed.
     pub async fn order(&self, order: Order) -> Vec<Outcome> {
         let (answer, answered) = oneshot::channel();
         match self.orders.try_send(Given { order: order.clone(), answer }) {
@@ -196,7 +196,7 @@ impl Registry {
 
     fn late(&self, order: &Order) -> Refusal {
         let text = format!(
-            "The order was not answered within {} s and is not taken back: it waits for {}. Look \
+            "The order was not answered within {} s, and may still be obeyed: it waits for {}. Look \
              in a moment whether it was done.",
             ORDER_WAIT_MAX.as_secs(),
             waits_for(&self.seen(), order)

@@ -270,8 +270,17 @@ impl Link {
             let reason = one.kind.label();
             tracing::warn!(link = %self.name, topic = %one.subject, reason, "{}", one.text);
         }
-        for one in before.iter().filter(|(subject, _)| now.iter().all(|n| n.subject != *subject)) {
-            tracing::info!(link = %self.name, topic = %one.0, "nothing is wrong with it any more");
+        let over = before.iter().filter(|(subject, _)| now.iter().all(|n| n.subject != *subject));
+        let over: Vec<&str> = over.map(|(subject, _)| *subject).collect();
+        // who stands still is told elsewhere, and a link that does not go on heals nothing
+        if over.is_empty() || self.status().state != LinkState::Active {
+            return;
+        }
+        let halted = self.board.halted();
+        let is_halted =
+            |name: &str| halted.iter().any(|(one, _)| one.source_topic.as_str() == name);
+        for topic in over.into_iter().filter(|name| !is_halted(name)) {
+            tracing::info!(link = %self.name, topic, "nothing is wrong with it any more");
         }
     }
 }
@@ -293,7 +302,7 @@ fn not_seen(state: &LinkState) -> String {
     match state {
         LinkState::Connecting => "the link has not reached both clusters yet".to_owned(),
         LinkState::Active => "it has not been looked at yet".to_owned(),
-        LinkState::Paused => "the link is paused (cluster.link.paused)".to_owned(),
+        LinkState::Paused => "the link is paused, or no file has it any more".to_owned(),
         LinkState::Unavailable(why) | LinkState::Halted(why) => why.clone(),
     }
 }

@@ -26,6 +26,9 @@ use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
 
+/// Why a link does nothing that is well.
+const RESTS: &str =
+    "it rests: paused by an order or by cluster.link.paused, or no file has it any more";
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
 /// And how many more by name.
@@ -78,7 +81,7 @@ fn words(state: &LinkState) -> (&'static str, String) {
     match state {
         LinkState::Connecting => ("Connecting", "it has not reached both clusters yet".to_owned()),
         LinkState::Active => ("Active", String::new()),
-        LinkState::Paused => ("Paused", "cluster.link.paused is true".to_owned()),
+        LinkState::Paused => ("Paused", RESTS.to_owned()),
         LinkState::Unavailable(why) => ("Unavailable", why.clone()),
         LinkState::Halted(why) => ("Halted", why.clone()),
     }
@@ -106,7 +109,13 @@ fn view(link: &Link, statuses: BTreeMap<&'static str, u64>) -> LinkView {
         partitions: partitions.len() as u64,
         halted: count(|seen| seen.state == HALTED) as u64,
         lag_unknown: count(|seen| seen.lag_records.is_none()) as u64,
-        held_records: held(partitions.iter().map(|(_, seen)| seen.held_records)),
+        held_records: match (partitions.is_empty(), &status.state) {
+            // nobody knows what there is
+            (true, LinkState::Connecting | LinkState::Unavailable(_) | LinkState::Halted(_)) => {
+                None
+            }
+            _ => held(partitions.iter().map(|(_, seen)| seen.held_records)),
+        },
         groups: status.groups.as_ref().map(|seen| GroupsView {
             followed: seen.followed,
             clamped: seen.clamped,

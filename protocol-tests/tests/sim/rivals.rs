@@ -5,17 +5,28 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::sync::Arc;
+
+use isolog::cluster::Cluster;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Order;
 use isolog::control::order::Verb;
 use isolog::control::topic::Status;
+use isolog::flow::Wall;
+use isolog::ids::Side;
+use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
 use isolog::link::driver::Driver;
+use isolog::link::log;
+use isolog::link::log::Log;
 use isolog::service::links::All;
 use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
+use protocol_tests::instance::Instance;
+use protocol_tests::net_dial::NetDial;
 use protocol_tests::orders::exact_link;
+use protocol_tests::world::instance::options;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
@@ -67,6 +78,39 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     task.await.unwrap();
     sleep(SECOND * 700).await;
     assert_eq!(lab.driver.trouble(), None, "it is away for long");
+    lab.end().await;
+}
+
+/// Who puts rows back from an export may bring the link's own of before: it goes on.
+#[tokio::test(start_paused = true)]
+async fn a_links_row_that_is_replaced_stops_nothing() {
+    let mut lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.append("orders", 0);
+    lab.run = vec![of_file(&lab.source, "dr", &["orders"])];
+    lab.kill_and_start().await;
+    lab.copied("orders", "orders", 0).await;
+    let (net, client) = (lab.destination.net().clone(), "editor".to_owned());
+    let dial = Arc::new(NetDial { net, client, timeout: SECOND * 10 });
+    let to = options(Side::Destination, &lab.destination);
+    let there = Cluster::connect(to, dial, 9).await.unwrap();
+    let wall = Wall::new(TimestampMs(lab.source.look(|state| state.now_ms())));
+    let log = Log::open(there, log::Options { replicas: None, wall }).await.unwrap();
+    let mut editor = Instance::new(log, 1 << 63 | 5);
+    editor.level().await;
+    let id = lab.driver.registry.seen().links[&link("dr")].row.id.clone();
+    let row = editor.fold.get("link/dr").unwrap().replace(&id, "BBBBBBBBQBCBBBBBBBBBBB");
+    editor.write(&[("link/dr", Some(&row))]).await.unwrap();
+    let is_read = |lab: &Lab| {
+        let seen = lab.driver.registry.seen();
+        seen.links.get(&link("dr")).filter(|one| one.row.id.starts_with("BBBB")).map(drop)
+    };
+    lab.wait("the row is read", is_read).await;
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    lab.wait_status("dr", "orders", Status::Active).await;
+    let shown = lab.driver.links();
+    assert_eq!((shown.len(), shown[0].partitions().len()), (1, 1));
     lab.end().await;
 }
 

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 
@@ -27,6 +28,8 @@ use crate::link::driver::looks;
 use crate::link::registry::Event;
 use crate::sync::apply;
 
+/// How old what is seen of a row is at most.
+const SEEN_AGE_MAX: Duration = Duration::from_secs(1);
 /// How often it is told how far a comparison is.
 const TELL_PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,8 +49,8 @@ pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Faile
         destination: &ctx.destination,
         committed_only: session.settings.link.committed_only,
     };
-    let progress = Progress::default();
-    let goes_on = || is_wanted(ctx, name);
+    let (progress, began) = (Progress::default(), Instant::now());
+    let goes_on = || is_wanted(ctx, name, began);
     let mut comparing = pin!(prefix(both, &pair, &progress, &goes_on));
     let mut tick = interval(TELL_PAUSE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,10 +69,12 @@ pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Faile
 }
 
 /// Whether it is still to become a mirror: an order may have let it go meanwhile.
-fn is_wanted(ctx: &Ctx, mirror: &TopicName) -> bool {
+fn is_wanted(ctx: &Ctx, mirror: &TopicName, began: Instant) -> bool {
     let seen = ctx.registry.seen();
     let row = seen.mirrors.get(&(ctx.name.clone(), mirror.clone())).map(|one| one.row.stage);
-    !ctx.stop.is_cancelled() && row == Some(Stage::Setup)
+    // what is seen may be older than the order to compare
+    let is_wanted = row == Some(Stage::Setup) || began.elapsed() < SEEN_AGE_MAX;
+    !ctx.stop.is_cancelled() && is_wanted
 }
 
 async fn tell(ctx: &Ctx, id: DoId, name: &TopicName, progress: &Progress) {
@@ -90,7 +95,8 @@ fn refused(name: &TopicName, error: &NotPrefix) -> Failed {
             code_of(error),
             format!(
                 "topic {name} is there at the destination and is no copy of the source's: {error}. \
-                 It stays as it is; delete it there, or give the link a cluster.link.prefix"
+                 It stays as it is: where it holds what is needed, leave it out of the link; else \
+                 delete it there, and it is copied"
             ),
         ),
         false => ("INTERNAL_ERROR", format!("topic {name} is compared again: {error}")),

@@ -88,7 +88,8 @@ impl Said {
 
     /// Waits until there are other configs than the row has, or the file was read again.
     async fn other_than(&mut self, row: &LinkRow) -> bool {
-        let is_same = |new: &LinkRow| (new.origin, &new.configs) == (row.origin, &row.configs);
+        let of = |row: &LinkRow| (row.id.clone(), row.origin, row.configs.clone());
+        let is_same = |new: &LinkRow| of(new) == of(row);
         loop {
             let Some(who) = self.changed().await else { return false };
             let is_other = self.rows.borrow().as_ref().is_some_and(|new| !is_same(new));
@@ -166,12 +167,14 @@ async fn serve_while_same(
         };
         let Some(who) = who else { return };
         let Some(new) = said.rows.borrow_and_update().clone() else { continue };
-        if new.configs == row.configs && who == Who::Row {
+        // another link by the same name, whose source may be another one
+        let is_other = new.id != row.id;
+        if new.configs == row.configs && who == Who::Row && !is_other {
             continue;
         }
         match read(ctx, &new) {
             // compared with what runs: several changes may have come since
-            Ok(again) if is_replanned(&diff(&settings, &again)) => {
+            Ok(again) if !is_other && is_replanned(&diff(&settings, &again)) => {
                 if !diff(&told, &again).is_empty() {
                     tracing::info!(link = %ctx.name, "other settings; what is copied goes on");
                 }

@@ -45,8 +45,8 @@ pub(super) fn told(seen: &Seen, now: TimestampMs) -> Option<String> {
 fn text(writer: WriterTag) -> String {
     format!(
         "another isolog (writer {:016x}) has written to the journal (__isolog) of this destination \
-         in the last {} minutes: both copy the same mirror topics and take orders in turn: stop \
-         one of them, so that one isolog runs for each destination",
+         in the last {} minutes: both take orders in turn, and copy the same mirror topics where \
+         both have the same link: stop one of them, so that one isolog runs for each destination",
         writer.0,
         RIVAL_MS / 60_000
     )

@@ -296,10 +296,8 @@ impl Api {
             all.sort_by(|left, right| left.place().cmp(&right.place()));
             Arc::new(all)
         });
-        let mut declared = self.sight.links();
-        let configs = self.orders.declared.borrow().clone();
-        declared.retain(|link| configs.contains_key(&LinkName(link.name.as_str().into())));
-        Everything { seen: self.orders.registry.seen(), partitions, declared, configs }
+        let (links, configs) = (self.sight.links(), self.orders.declared.borrow().clone());
+        Everything { seen: self.orders.registry.seen(), partitions, links, configs }
     }
 
     /// A link that is there, by its name.

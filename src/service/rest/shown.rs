@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::control::link::LinkState;
 use crate::control::row::LinkMode;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
@@ -34,6 +35,8 @@ use crate::service::view::GroupView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 
+/// Cluster Linking's word for a link whose clusters do not answer.
+const UNAVAILABLE: &str = "UNAVAILABLE";
 /// What an offset or a lag is that nobody knows.
 const UNKNOWN: i64 = -1;
 
@@ -43,8 +46,8 @@ pub struct Everything {
     pub seen: Arc<Seen>,
     /// All partitions that run, by link, topic and number.
     pub partitions: Arc<Vec<PartitionView>>,
-    /// The links of the config file: what is shown of them until the registry has their rows.
-    pub declared: Vec<LinkView>,
+    /// The links that run: of the config file those too that the registry has no rows of yet.
+    pub links: Vec<LinkView>,
     /// What that says of each.
     pub configs: Arc<Declared>,
 }
@@ -133,8 +136,17 @@ impl Everything {
 
     /// The links of the config file that the registry does not have.
     fn declared(&self) -> impl Iterator<Item = &LinkView> {
-        let has = |name: &str| self.seen.links.contains_key(&LinkName(name.into()));
-        self.declared.iter().filter(move |link| !has(&link.name))
+        self.links.iter().filter(move |link| {
+            let name = LinkName(link.name.as_str().into());
+            self.configs.contains_key(&name) && !self.seen.links.contains_key(&name)
+        })
+    }
+
+    /// Why a link that its row and its source let go on does not: no cluster answers.
+    fn away(&self, name: &str) -> Option<(String, String)> {
+        let link = self.links.iter().find(|link| link.name == name)?;
+        let is_away = link.state == "Unavailable";
+        is_away.then(|| ("TIMEOUT_ERROR".to_owned(), link.reason.clone()))
     }
 
     /// The mirror topics of one link, or of all, by link and name.
@@ -187,13 +199,15 @@ impl Everything {
 
     fn commanded(&self, name: &LinkName, link: &LinkSeen) -> LinkShown {
         let fault = link.fault().map(|fault| (fault.code.clone(), fault.text.clone()));
+        let away = self.away(&name.0).filter(|_| link.state == LinkState::Active);
+        let state = if away.is_some() { UNAVAILABLE } else { link.state.word() };
         LinkShown {
             name: name.to_string(),
             id: Some(link.row.id.clone()),
             source: link.row.source.as_ref().map(|id| id.to_string()),
             mode: link.row.mode,
-            state: link.state.word(),
-            fault,
+            state,
+            fault: fault.or(away),
             topics: self.seen.mirrors_of(name).map(|(topic, _)| topic.to_string()).collect(),
             tasks: link.tasks.clone(),
             counts: self.seen.counts(name),
@@ -208,7 +222,13 @@ impl Everything {
             None => sealed_lag(mirror, partition),
         };
         let row = &mirror.row;
-        let reason = mirror.reason.as_ref();
+        let reason = mirror.reason.as_ref().map(|fault| (fault.code.clone(), fault.text.clone()));
+        let away = self.away(link).filter(|_| mirror.status == Status::Active);
+        // it cannot go on, whichever side is away
+        let status = match &away {
+            Some(_) => Status::LinkFailed.word_v3(),
+            None => mirror.status.word_v3(),
+        };
         let blockers = match mirror.status {
             Status::PendingStopped => blockers::of(mirror, &running),
             _ => Vec::new(),
@@ -218,8 +238,8 @@ impl Everything {
             mirror: topic.to_owned(),
             source: row.source_topic.to_string(),
             partitions: row.partitions,
-            status: mirror.status.word_v3(),
-            fault: reason.map(|fault| (fault.code.clone(), fault.text.clone())),
+            status,
+            fault: reason.or(away),
             progress: mirror.progress.clone().or_else(|| foreign(row)).or_else(|| unsynced(row)),
             since_ms: mirror.since.0,
             lags: (0..row.partitions).map(lag).collect(),

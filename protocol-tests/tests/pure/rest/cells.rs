@@ -471,7 +471,7 @@ async fn an_order_whose_row_does_not_come_back_is_told_so() {
     let answer = rig.ask("POST", "/links?link_name=dr", LINK).await;
     let (code, text) = answer.error();
     assert_eq!((answer.status, code), (504, 504), "{answer:?}");
-    assert!(text.contains("__isolog") && text.contains("not taken back"), "{text}");
+    assert!(text.contains("__isolog") && text.contains("may still be obeyed"), "{text}");
     rig.hands.let_go(Kind::Writes).await;
     rig.hands.until("there", |seen| seen.links.len() == 1).await;
 }
