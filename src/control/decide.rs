@@ -218,10 +218,10 @@ fn delete_link(
     row: &LinkRow,
     is_forced: bool,
 ) -> Result<LinkRow, Refusal> {
-    // by force it goes where no file of this instance has it (`machine::file`)
-    if row.origin == Origin::Declared && !is_forced {
+    if row.origin == Origin::Declared {
         return Err(Refusal::bad(format!(
-            "Cluster link '{name}' is declared in the config file: take [link.{name}] out of it."
+            "Cluster link '{name}' is declared in the config file: take [link.{name}] out of it, \
+             and it rests; to forget it too: `isolog journal delete link/{name} --with-mirrors`."
         )));
     }
     let alive: Vec<String> = view
@@ -405,9 +405,9 @@ pub fn begin(
     if let Some(other) = view.other_owner(key) {
         return Err(Refusal::conflict(format!(
             "Topic '{mirror}' is a mirror topic of cluster link '{other}' already: give this link \
-             a cluster.link.prefix, take the topic out of one of them, or, where no file has \
-             '{other}' any more, delete that (`isolog link delete {other} --force`; its topics \
-             stay)."
+             a cluster.link.prefix, take the topic out of one of them, or, where no isolog has \
+             '{other}' any more, forget that (`isolog journal delete link/{other} --with-mirrors`; \
+             its topics stay)."
         )));
     }
     let source = match &begin.facts.source {

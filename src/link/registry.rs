@@ -196,8 +196,8 @@ impl Registry {
 
     fn late(&self, order: &Order) -> Refusal {
         let text = format!(
-            "The order was not answered within {} s, and may still be obeyed: it waits for {}. Look \
-             in a moment whether it was done.",
+            "The order was not answered within {} s, and may still be obeyed: it waits for {}. \
+             Look in a moment whether it was done.",
             ORDER_WAIT_MAX.as_secs(),
             waits_for(&self.seen(), order)
         );

@@ -36,27 +36,8 @@ impl Control {
     /// Whether a link is this instance's to act on: created by an order, or declared in its own
     /// file. Who has another file beside the same destination looks after the links of that one.
     pub(super) fn acts_on(&self, link: &LinkName) -> bool {
-        let row = self.links.get(link);
-        // one that is deleted by order has nobody else
-        let is_declared = row.is_some_and(|row| row.origin == Origin::Declared && !row.is_leaving);
-        !is_declared || self.is_in_file(link)
-    }
-
-    fn is_in_file(&self, link: &LinkName) -> bool {
-        self.declared.as_ref().is_some_and(|file| file.contains_key(link))
-    }
-
-    /// What the file has is deleted there; what no file of this instance has, by force.
-    fn may_be_deleted(&self, link: &LinkName, is_forced: bool) -> Result<(), Refusal> {
-        match self.links.get(link) {
-            Some(row) if row.origin == Origin::Commanded || row.is_leaving => Ok(()),
-            Some(_) if self.is_in_file(link) => Err(Refusal::bad(format!(
-                "Cluster link '{link}' is declared in the config file: take [link.{link}] out of \
-                 it, then delete it with force."
-            ))),
-            Some(_) if !is_forced => Err(not_here(link)),
-            _ => Ok(()),
-        }
+        let is_declared = self.links.get(link).is_some_and(|row| row.origin == Origin::Declared);
+        !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
     }
 
     /// Answers what was ordered of a link that is somebody else's, or not taken over yet; what is
@@ -68,17 +49,15 @@ impl Control {
                 (&order.link, matches!(order, Order { verb: Verb::CreateLink(_), .. }))
             }
         };
-        let deletes = match &intent {
-            Intent::Order(_, Order { verb: Verb::DeleteLink { is_forced }, .. }, _) => {
-                Some(*is_forced)
-            }
-            _ => None,
-        };
-        let refusal = match (deletes, self.acts_on(link)) {
+        let refusal = match self.acts_on(link) {
             _ if is_new => None,
-            (Some(is_forced), _) => self.may_be_deleted(link, is_forced).err(),
-            (None, true) => self.not_taken_over(&intent),
-            (None, false) => Some(not_here(link)),
+            true => self.not_taken_over(&intent),
+            false => Some(Refusal::conflict(format!(
+                "Cluster link '{link}' is declared in the config file of another isolog on this \
+                 destination, or of none any more: give the order there, or declare [link.{link}] \
+                 in the file of this one. Where no isolog has it, `isolog journal delete \
+                 link/{link} --with-mirrors` forgets it; its topics stay."
+            ))),
         };
         let Some(refusal) = refusal else { return Some(intent) };
         let result = Err(refusal);
@@ -90,15 +69,6 @@ impl Control {
         self.answers.extend(ticket.map(|ticket| (ticket, outcomes)));
         None
     }
-}
-
-fn not_here(link: &LinkName) -> Refusal {
-    Refusal::conflict(format!(
-        "Cluster link '{link}' is declared in the config file of another isolog on this \
-         destination, or of none any more: give the order there, declare [link.{link}] in the file \
-         of this one, or, where no file has it, delete it (`isolog link delete {link} --force`; \
-         its topics stay)."
-    ))
 }
 
 #[cfg(test)]
@@ -202,7 +172,7 @@ mod tests {
         let topic = TopicName::new("orders").unwrap();
         let verbs = [
             Verb::PauseLink(true),
-            Verb::DeleteLink { is_forced: false },
+            Verb::DeleteLink { is_forced: true },
             Verb::Mirrors(vec![topic], MirrorVerb::Delete { topic: true }),
         ];
         for verb in verbs {
@@ -214,26 +184,6 @@ mod tests {
             assert_eq!(refusal.status, 409);
             assert!(refusal.text.contains("declare [link.west] in the file"), "{}", refusal.text);
         }
-    }
-
-    /// Who was renamed in the file, or taken out of it, must be got rid of.
-    #[test]
-    fn a_link_that_no_file_has_is_deleted_by_force() {
-        let order =
-            |is_forced| Order { link: west(), verb: Verb::DeleteLink { is_forced }, is_dry: false };
-        let mut control = started(r#""mirroring""#);
-        control.handle_declared(NOW, file(&[west()]));
-        control.handle_order(NOW, Ticket(1), order(true));
-        assert_eq!(control.poll_write(NOW), None);
-        let refusal = control.poll_answer().unwrap().1[0].result.clone().unwrap_err();
-        assert_eq!(refusal.status, 400);
-        assert!(refusal.text.contains("take [link.west] out of it"), "{}", refusal.text);
-        control.handle_declared(NOW, file(&[]));
-        control.handle_order(NOW, Ticket(2), order(true));
-        let rows = control.poll_write(NOW).expect("its row").rows;
-        let (key, row) = &rows[0];
-        assert_eq!(key, "link/west");
-        assert!(row.as_ref().is_some_and(|row| row.contains(r#""leaving":true"#)), "{row:?}");
     }
 
     #[test]
