@@ -123,6 +123,9 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
             wanted.insert(one.row.source_topic.clone(), mirror.clone());
         }
     }
+    // a topic that is refused has a row until that is written, and its link's trouble by then
+    let mut told = BTreeSet::new();
+    troubles.retain(|one| told.insert((one.subject.clone(), one.text.clone())));
     ctx.link.set(|status| status.tasks.clone_from(&link.tasks));
     ctx.link.tell_looked(state, troubles, wanted);
 }
