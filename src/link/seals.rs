@@ -1,4 +1,4 @@
-//! Partitions of a commanded link that are to be sealed: whose turn it is, and what came of it.
+//! Partitions of a link that are to be sealed: whose turn it is, and what came of it.
 //!
 //! It never waits for the source: a failover is there for when that is gone. It never seals what a
 //! partition manager still holds.

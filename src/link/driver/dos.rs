@@ -1,4 +1,4 @@
-//! Does what the control machine wants done to mirror topics of a commanded link, many in one
+//! Does what the control machine wants done to mirror topics of a link, many in one
 //! request where that can be.
 //!
 //! It never decides: what may be done has been read back before it was handed out.

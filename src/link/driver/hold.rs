@@ -1,4 +1,4 @@
-//! Holds what flow copies of a commanded link: tells its partition manager what is wanted, and the
+//! Holds what flow copies of a link: tells its partition manager what is wanted, and the
 //! control machine what has become of it.
 //!
 //! It never says that a partition was let go before its manager has, and never has two managers:

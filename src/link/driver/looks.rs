@@ -1,4 +1,4 @@
-//! Looks at both clusters of a commanded link, as the control machine asks.
+//! Looks at both clusters of a link, as the control machine asks.
 //!
 //! It never changes a cluster.
 

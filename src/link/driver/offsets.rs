@@ -1,4 +1,4 @@
-//! Follows the offsets of consumer groups of a commanded link; a last time for a promoted topic.
+//! Follows the offsets of consumer groups of a link; a last time for a promoted topic.
 //!
 //! It never follows groups of a link that is paused or whose source is away, nor of topics that
 //! are no mirrors any more. A promote waits for its last turn, and never for longer than

@@ -1,4 +1,4 @@
-//! What the partition manager of a commanded link is told to hold, from what the control machine
+//! What the partition manager of a link is told to hold, from what the control machine
 //! wants; and what is shown in its place while there is none.
 //!
 //! It never holds a partition and never asks a cluster.

@@ -1,4 +1,4 @@
-//! What a commanded link does beside records, each on an interval of its own.
+//! What a link does beside records, each on an interval of its own.
 //!
 //! None of them ever holds another one up.
 
