@@ -196,14 +196,12 @@ fn missing(
 
 /// Why rows must not be written: no two links have one mirror topic.
 fn shared(rows: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Option<String> {
-    let owner = |text: &String, value: &String| match (Key::parse(text)?, value) {
-        (Key::Mirror(link, topic), value) => {
-            let row = Row::parse(&Key::Mirror(link.clone(), topic.clone()), value).ok()?;
-            let Row::Mirror(row) = row else { return None };
-            let is_idle = matches!(row.stage, Stage::Stopped(_) | Stage::LetGo);
-            (!is_idle).then_some((topic, link))
-        }
-        _ => None,
+    let owner = |text: &String, value: &String| {
+        let key = Key::parse(text)?;
+        let Row::Mirror(row) = Row::parse(&key, value).ok()? else { return None };
+        let Key::Mirror(link, topic) = key else { return None };
+        let is_idle = matches!(row.stage, Stage::Stopped(_) | Stage::LetGo);
+        (!is_idle).then_some((topic, link))
     };
     let after = rows.iter().filter(|(key, _)| !new.contains_key(*key)).chain(new);
     let mut owners = BTreeMap::new();
