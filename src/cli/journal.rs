@@ -341,6 +341,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_by_which_two_links_have_one_topic_are_refused() {
+        let row = |stage: &str| {
+            let ids = r#""source_id":"01010101010101010101010101010101","mirror_id":null"#;
+            let more = r#""since_ms":1,"paused":false,"made_by":"order","adopted":null"#;
+            let owed = r#""starts":{},"owed":{},"configs":{},"replicas":null,"sealed":{}"#;
+            let count = r#""partitions":1,"generation":0,"deadline_ms":null"#;
+            format!(r#"{{"v":1,"source_topic":"a",{ids},{count},"stage":{stage},{more},{owed}}}"#)
+        };
+        let of = |link: &str, stage: &str| (format!("mirror/{link}/a"), row(stage));
+        let check = |is: &str, new: &str| shared(&[of("x", is)].into(), &[of("y", new)].into());
+        let text = check(r#""mirroring""#, r#""setup""#).unwrap();
+        assert!(text.contains("topic a would be a mirror topic of link x and of link y"), "{text}");
+        let (key, value) = of("x", r#""let_go""#);
+        assert!(Row::parse(&Key::parse(&key).unwrap(), &value).is_ok());
+        assert_eq!(check(r#""let_go""#, r#""mirroring""#), None);
+        let again = [of("x", r#""mirroring""#)].into();
+        assert_eq!(shared(&again, &again), None);
+    }
+
+    #[test]
     fn a_line_that_is_no_row_is_named_and_nothing_is_written() {
         let told = |text: &str| match parse(text) {
             Err(Failure::Failed(text)) => text,
