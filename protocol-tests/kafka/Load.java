@@ -170,6 +170,7 @@ public final class Load {
 
     private void write(long records, long start) throws InterruptedException {
         long rate = args.number("rate", 0);
+        long firsts = firsts();
         for (long n = 0; n < records && !stopped && (errors.get() == 0 || args.has("lossy")); n++) {
             if (rate > 0) {
                 long due = start + n * 1_000_000_000L / rate;
@@ -177,7 +178,17 @@ public final class Load {
                 if (early > 1_000_000) Thread.sleep(early / 1_000_000);
             }
             send(lanes.get((int) (n % lanes.size())));
+            if (n + 1 == firsts) lanes.forEach(lane -> lane.producer.flush());
         }
+    }
+
+    /**
+     * Each partition's first record is acked before its next is sent: of several first batches in
+     * flight to a leader that is not ready the first may be refused and the second taken, which a
+     * broker lets begin a log at any sequence; then the first is refused for ever.
+     */
+    private long firsts() {
+        return (long) lanes.size() * lanes.stream().mapToInt(lane -> lane.partitions).max().orElse(0);
     }
 
     private void send(Lane lane) {
