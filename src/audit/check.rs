@@ -28,6 +28,9 @@ use crate::audit::look::Place;
 use crate::audit::look::Queue;
 use crate::audit::past;
 use crate::audit::past::Fate;
+use crate::audit::past::Known;
+use crate::audit::rests;
+use crate::audit::rests::Rest;
 use crate::audit::rights;
 use crate::audit::rights::Grantee;
 use crate::audit::survey;
@@ -156,7 +159,9 @@ impl Check<'_> {
         self.rights(&topics, report).await?;
         self.patterns(&topics, report);
         report.findings.extend(self.link.left_out(&self.source.topics()));
-        let mut fates = self.fates(&wanted, report).await?;
+        let (mut fates, rests) = self.fates(&wanted, report).await?;
+        let (topics, resting) = rests::apart(topics, &rests, &self.link.name);
+        report.topics.extend(resting);
         let mut facts = self.configs(&topics, report).await?;
         self.ends(&topics, &mut facts).await?;
         let failed = self.look(&mut facts).await;
@@ -174,6 +179,8 @@ impl Check<'_> {
             judged.findings.extend(refused);
             let fate = fates.remove(&topic.name);
             judged.findings.extend(fate.map(|fate| Finding::impossible(fate.text)));
+            let paused = rests.get(&topic.name).map(|rest| rest.text(&topic.name, &self.link.name));
+            judged.findings.extend(paused.map(Finding::note));
             let worst = judged.findings.iter().map(|one| one.level).max();
             report.topics.push(TopicReport {
                 topic: topic.name.to_string(),
@@ -184,7 +191,7 @@ impl Check<'_> {
                 findings: judged.findings,
             });
         }
-        report.topics.extend(fates.into_iter().map(|(name, fate)| gone(&name, fate)));
+        report.topics.extend(fates.into_iter().map(|(name, fate)| rests::gone(&name, fate)));
         report.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
         self.readers(report);
         Ok(())
@@ -195,14 +202,17 @@ impl Check<'_> {
         &self,
         wanted: &impl Fn(&TopicName) -> bool,
         report: &mut Report,
-    ) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
+    ) -> Result<(BTreeMap<TopicName, Fate>, BTreeMap<TopicName, Rest>), ClusterError> {
         match past::read(self.link, self.source, self.destination).await? {
-            Ok(known) => {
-                past::fates(self.link, &known, wanted, self.source, self.destination).await
+            Ok(Known { past, rests }) => {
+                let (ours, theirs) = (self.source, self.destination);
+                let mut fates = past::fates(self.link, &past, wanted, ours, theirs).await?;
+                fates.retain(|name, _| rests.get(name).is_none_or(Rest::may_go_on));
+                Ok((fates, rests))
             }
             Err(text) => {
                 report.findings.push(Finding::unknown(text));
-                Ok(BTreeMap::new())
+                Ok(Default::default())
             }
         }
     }
@@ -478,18 +488,6 @@ fn not_seen(which: &[PartitionId], text: &str) -> String {
     match which {
         [one] => format!("partition {one}: {text}"),
         _ => format!("{} partitions: {text}", which.len()),
-    }
-}
-
-/// A topic that was mirrored and that the source does not have any more.
-fn gone(name: &TopicName, fate: Fate) -> TopicReport {
-    TopicReport {
-        topic: name.to_string(),
-        partitions: 0,
-        level: Level::Impossible,
-        offsets: 0,
-        fillers: Fillers::default(),
-        findings: vec![Finding::impossible(fate.text)],
     }
 }
 

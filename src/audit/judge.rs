@@ -33,6 +33,8 @@ const NO_LIMIT: i64 = i64::MAX;
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
+    /// Nothing of it is copied, as it was ordered.
+    NotCopied,
     /// Every offset holds a record that is copied as it is, or re-encoded.
     Exact,
     /// Exact, and some offsets are filled.

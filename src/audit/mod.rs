@@ -11,6 +11,7 @@ pub mod log;
 pub mod look;
 mod past;
 pub mod prefix;
+mod rests;
 pub mod rights;
 pub mod shown;
 pub mod state;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::audit::LinkOptions;
+use crate::audit::rests::Rest;
+use crate::audit::rests::rests;
 use crate::cluster::Cluster;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
@@ -29,21 +31,33 @@ const REFUSED: KafkaCode = KafkaCode(29);
 /// The topics that a link remembers, by the ids that both had.
 pub type Past = BTreeMap<TopicName, (TopicId, TopicId)>;
 
+/// What the journal says of the topics that a link is to mirror.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that it mirrors.
+    pub past: Past,
+    /// Those of which it copies nothing, whatever their logs hold, by the mirror's name.
+    pub rests: BTreeMap<TopicName, Rest>,
+}
+
 /// Reads the journal; empty where there is none. The inner error is for people.
 pub async fn read(
     link: &LinkOptions,
     source: &Cluster,
     destination: &Arc<Cluster>,
-) -> Result<Result<Past, String>, ClusterError> {
+) -> Result<Result<Known, String>, ClusterError> {
     let Some(log) = KeyedLog::find(destination.clone(), journal()).await? else {
-        return Ok(Ok(Past::new()));
+        return Ok(Ok(Known::default()));
     };
     let own = format!("{}/", link.name);
-    let is_own = |key: &str| {
-        key.starts_with(&own) || Key::parse(key).is_some_and(|key| *key.link() == link.name)
+    let is_told = |key: &str| {
+        let parsed = Key::parse(key);
+        let is_mirror = matches!(parsed, Some(Key::Mirror(..)));
+        key.starts_with(&own) || is_mirror || parsed.is_some_and(|key| *key.link() == link.name)
     };
-    match log.read(is_own).await {
-        Ok(rows) => Ok(remembered(&rows, &link.name, &source.id())),
+    match log.read(is_told).await {
+        Ok(rows) => Ok(remembered(&rows, &link.name, &source.id())
+            .map(|past| Known { past, rests: rests(&rows, &link.name) })),
         Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
 }
@@ -151,7 +165,7 @@ pub async fn known_fates(
     destination: &Arc<Cluster>,
 ) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
     match read(link, source, destination).await? {
-        Ok(past) => fates(link, &past, wanted, source, destination).await,
+        Ok(known) => fates(link, &known.past, wanted, source, destination).await,
         Err(text) => {
             tracing::warn!(link = %link.name, "{text}");
             Ok(BTreeMap::new())

@@ -74,6 +74,7 @@ struct Paint {
 impl Paint {
     fn level(self, level: Level) -> String {
         let (word, colour) = match level {
+            Level::NotCopied => ("not copied", 33),
             Level::Exact => ("exact", 32),
             Level::ExactWithFillers => ("exact with fillers", 32),
             Level::Unknown => ("UNKNOWN", 33),
@@ -149,7 +150,7 @@ fn cluster(side: &ClusterReport) -> String {
 
 fn said(start: &str, finding: &Finding) -> String {
     let word = match finding.level {
-        Level::Exact | Level::ExactWithFillers => "note",
+        Level::NotCopied | Level::Exact | Level::ExactWithFillers => "note",
         Level::Unknown => "unknown",
         Level::Impossible => "impossible",
     };

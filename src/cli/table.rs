@@ -102,8 +102,12 @@ fn place(view: &PartitionView) -> Place {
     (view.link.clone(), view.topic.clone(), view.partition)
 }
 
-/// Unknown lag first: it may be any. What is held back is not copied either.
+/// Unknown lag first: it may be any. What is held back is not copied either. What is paused has
+/// none that anybody waits for.
 fn urgency(view: &PartitionView) -> u64 {
+    if view.is_paused() {
+        return 0;
+    }
     let both = view.lag_records.zip(view.held_records);
     both.map_or(u64::MAX, |(lag, held)| lag.saturating_add(held))
 }
@@ -111,28 +115,31 @@ fn urgency(view: &PartitionView) -> u64 {
 fn summary(views: &[PartitionView], rows: usize) -> String {
     let known: u64 = views.iter().filter_map(|v| v.lag_records).fold(0, u64::saturating_add);
     let behind = views.iter().filter(|view| view.lag_records.is_some_and(|lag| lag > 0)).count();
-    let unknown = views.iter().filter(|view| view.lag_records.is_none()).count();
+    let paused = views.iter().filter(|view| view.is_paused()).count();
+    let unknown = views.iter().filter(|view| view.lag_records.is_none()).count() - paused;
     let halted = views.iter().filter(|view| view.state == "Halted").count();
     let hidden = views.len() - rows;
     let more = if hidden > 0 { format!("({hidden} more rows)\n") } else { String::new() };
     let all = format!("{more}{} partition{}", views.len(), if views.len() == 1 { "" } else { "s" });
-    if unknown > 0 && unknown == views.len() {
-        return format!("{all}, of none of them is the lag known, {halted} halted\n");
-    }
+    let resting = if paused > 0 { format!(", {paused} paused") } else { String::new() };
     if views.is_empty() {
         return "no partition is known: `isolog link list` says how the links are\n".to_owned();
     }
-    let held = held(views);
+    if unknown + paused == views.len() {
+        return format!("{all}, of none of them is the lag known, {halted} halted{resting}\n");
+    }
+    let held = held(views.iter().filter(|view| !view.is_paused()));
     format!(
-        "{all}, {behind} behind by {known} records, {held}, {unknown} unknown, {halted} halted\n"
+        "{all}, {behind} behind by {known} records, {held}, {unknown} unknown, {halted} \
+         halted{resting}\n"
     )
 }
 
 /// How many records are held back beside, as far as that is known.
-fn held(views: &[PartitionView]) -> String {
-    let known: u64 = views.iter().filter_map(|v| v.held_records).fold(0, u64::saturating_add);
+fn held<'a>(views: impl Iterator<Item = &'a PartitionView> + Clone) -> String {
+    let known: u64 = views.clone().filter_map(|v| v.held_records).fold(0, u64::saturating_add);
     let held = "more held by open transactions";
-    match (known, views.iter().filter(|view| view.held_records.is_none()).count()) {
+    match (known, views.filter(|view| view.held_records.is_none()).count()) {
         (known, 0) => format!("{known} {held}"),
         (0, _) => format!("an unknown number {held}"),
         (known, 1) => format!("{known} {held} (not known of 1 partition)"),
@@ -174,6 +181,21 @@ mod tests {
         let drawn = Board::new(0, false).draw(vec![view(0, None), view(1, None)]);
         let end = "2 partitions, of none of them is the lag known, 0 halted\n";
         assert!(drawn.ends_with(end) && !drawn.contains("0 behind"), "{drawn}");
+    }
+
+    #[test]
+    fn what_is_paused_stands_last_and_is_counted_apart() {
+        let paused = PartitionView { state: "Paused".into(), ..view(0, None) };
+        let drawn =
+            Board::new(0, false).draw(vec![paused.clone(), view(1, Some(9)), view(2, None)]);
+        let lines: Vec<Vec<&str>> = drawn.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!([lines[1][2], lines[2][2], lines[3][2]], ["2", "1", "0"]);
+        assert!(drawn.ends_with(", 1 unknown, 0 halted, 1 paused\n"), "{drawn}");
+        let drawn = Board::new(0, false).draw(vec![view(1, Some(0)), paused.clone()]);
+        assert!(drawn.contains(", 0 more held by open transactions, 0 unknown"), "{drawn}");
+        let drawn = Board::new(0, false).draw(vec![paused]);
+        let end = "1 partition, of none of them is the lag known, 0 halted, 1 paused\n";
+        assert!(drawn.ends_with(end), "{drawn}");
     }
 
     #[test]

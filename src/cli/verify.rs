@@ -79,12 +79,18 @@ fn parse_topic(text: &str) -> Result<TopicName, String> {
 }
 
 impl Which {
-    /// The links that are meant; each topic that is named must be one that they mirror.
+    /// The links that are meant: where topics are named those that mirror one of them. Each topic
+    /// must be one that they mirror.
     pub fn links_with_topics(&self) -> Result<Vec<LinkOptions>, Failure> {
-        let links = self.links()?;
+        let mut links = self.links()?;
         let is_mirrored = |name: &&TopicName| links.iter().any(|link| link.topics.matches(name));
         match self.topic.iter().find(|name| !is_mirrored(name)) {
-            None => Ok(links),
+            None => {
+                let has_one =
+                    |link: &LinkOptions| self.topic.iter().any(|t| link.topics.matches(t));
+                links.retain(|link| self.topic.is_empty() || has_one(link));
+                Ok(links)
+            }
             Some(name) => {
                 let names: Vec<String> = links.iter().map(|link| link.name.to_string()).collect();
                 Err(Failure::Failed(format!(
@@ -267,5 +273,39 @@ pub fn line(progress: &Progress) -> bar::Line {
         bytes: progress.bytes.load(Relaxed),
         partitions: (progress.partitions_done.load(Relaxed), progress.partitions_all.load(Relaxed)),
         differences: progress.differences.load(Relaxed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_mirrors_none_of_the_topics_is_not_meant() {
+        let dir = std::env::temp_dir().join(format!("isolog-which-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("isolog.toml");
+        let links = ["west", "east"].map(|name| {
+            format!("[link.{name}]\nbootstrap.servers = '{name}:9092'\nmirror.topics = '{name}*'\n")
+        });
+        let text = format!("[destination]\nbootstrap.servers = 'here:9092'\n{}", links.concat());
+        std::fs::write(&file, text).unwrap();
+        let meant = |topics: &[&str]| {
+            let which = Which {
+                config: file.clone(),
+                link: None,
+                topic: topics.iter().map(|name| TopicName::new(name).unwrap()).collect(),
+                workers: 1,
+                fetch_bytes: 65_536,
+                json: false,
+            };
+            let links = which.links_with_topics()?;
+            Ok(links.iter().map(|link| link.name.to_string()).collect::<Vec<_>>())
+        };
+        let meant = |topics: &[&str]| meant(topics).map_err(|cause: Failure| format!("{cause:?}"));
+        assert_eq!(meant(&[]), Ok(vec!["east".to_owned(), "west".to_owned()]));
+        assert_eq!(meant(&["west-1"]), Ok(vec!["west".to_owned()]));
+        assert!(meant(&["west-1", "other"]).unwrap_err().contains("does not mirror topic other"));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -31,6 +31,9 @@ pub mod old;
 
 /// The version of rows that this isolog writes.
 pub const VERSION: u32 = 1;
+/// The most partitions of one topic that a row may speak of: a controller makes a tenth of it at
+/// once, and each becomes memory here.
+pub const PARTITIONS_MAX: i32 = 100_000;
 
 /// What keys begin with, those of rows to come among them: no link may be called so, since
 /// isolog 0.1 wrote `LINK/TOPIC`.
@@ -436,6 +439,10 @@ impl TryFrom<MirrorText> for MirrorRow {
             sealed.insert(PartitionId(partition), one);
         }
         let source_topic = TopicName::new(&text.source_topic);
+        if !(1..=PARTITIONS_MAX).contains(&text.partitions) {
+            let count = text.partitions;
+            return Err(format!("no topic has {count} partitions: 1 to {PARTITIONS_MAX} are read"));
+        }
         Ok(MirrorRow {
             source_topic: source_topic.ok_or("its source topic is no topic name")?,
             source_id: id(text.source_id)?,
@@ -554,6 +561,8 @@ mod tests {
             good.replace("\"orders\"", "\"or ders\""),
             good.replace("\"end\":12", "\"end\":-1"),
             good.replace("sealing", "dancing"),
+            good.replace("\"partitions\":3", "\"partitions\":0"),
+            good.replace("\"partitions\":3", "\"partitions\":2147483647"),
         ] {
             let told = text(&bad);
             assert!(told.contains("mirror/dr/orders") && told.contains("isolog journal"), "{told}");

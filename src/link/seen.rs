@@ -63,6 +63,8 @@ pub struct LinkSeen {
     /// Topics that its settings want and that have no row, by the source's name, and what they
     /// would be called here.
     pub rowless: BTreeMap<TopicName, TopicName>,
+    /// Mirror topics that were let go: an order takes them again, its settings do not.
+    pub let_go: BTreeSet<TopicName>,
 }
 
 /// A mirror topic.
@@ -233,8 +235,8 @@ impl LinkSeen {
         let settings = track.and_then(|track| track.settings.clone());
         let tasks = TaskName::ALL.map(|name| task(name, &state, track)).into();
         let has_looked = track.is_some_and(|track| track.has_looked);
-        let rowless = control.rowless(name);
-        LinkSeen { row: row.clone(), state, settings, tasks, has_looked, rowless }
+        let (rowless, let_go) = (control.rowless(name), control.let_go(name));
+        LinkSeen { row: row.clone(), state, settings, tasks, has_looked, rowless, let_go }
     }
 
     /// Why it does not go on, where it does not.

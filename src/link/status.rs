@@ -23,6 +23,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::seen::TaskSeen;
 use crate::mirror::lag::MIRRORING;
+use crate::mirror::lag::PAUSED;
 use crate::mirror::lag::Snapshot;
 pub use crate::sync::groups::GroupTold;
 use crate::sync::trouble::Kind;
@@ -85,9 +86,50 @@ pub struct LinkStatus {
     pub groups: Option<GroupsSeen>,
     /// Why the clusters do not tell where partitions end, where none of them does.
     away: Option<String>,
-    /// Every topic that is meant to be mirrored, as far as that is known: by name, by the journal,
-    /// by what the source has; the source's name, and the mirror's.
-    pub wanted: BTreeMap<TopicName, TopicName>,
+    /// Every topic that is meant to be mirrored, or is but for a pause, as far as that is known:
+    /// by name, by the journal, by what the source has; by the source's name.
+    pub wanted: BTreeMap<TopicName, Wanted>,
+}
+
+/// A topic that is meant to be mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name at the destination.
+    pub mirror: TopicName,
+    /// How many partitions it is known to have; at least 1.
+    pub partitions: i32,
+    /// It, or its link, is paused.
+    pub rests: Option<Rests>,
+}
+
+/// What was paused.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Rests {
+    /// The topic alone.
+    Topic,
+    /// Its link.
+    Link,
+}
+
+impl Wanted {
+    /// One of which nobody has told yet how many partitions it has.
+    pub fn unseen(mirror: TopicName) -> Wanted {
+        Wanted { mirror, partitions: 1, rests: None }
+    }
+}
+
+impl Rests {
+    fn snapshot(self) -> Snapshot {
+        let (label, text) = match self {
+            Rests::Topic => ("PAUSED", "the mirror topic is paused: `isolog mirror resume`"),
+            Rests::Link => (
+                "LINK_PAUSED",
+                "its link rests: paused by an order or by cluster.link.paused, or no file has it \
+                 any more",
+            ),
+        };
+        Snapshot::paused(label, text.to_owned())
+    }
 }
 
 impl LinkStatus {
@@ -144,29 +186,28 @@ impl Link {
         u64::try_from(self.wall.now().0.saturating_sub(at.0)).ok()
     }
 
-    /// All its partitions, in order; a topic that is meant to be mirrored and has none yet is
-    /// shown by its partition 0, of which nothing is known but why.
+    /// All its partitions that are meant to be mirrored, in order; of those of a topic that nobody
+    /// holds nothing is known but why.
     pub fn partitions(&self) -> Vec<(MirrorPartition, Snapshot)> {
+        let mut rows = self.shown();
+        rows.retain(|(_, seen)| seen.state != PAUSED);
+        rows
+    }
+
+    /// The same, and those of topics that are paused.
+    pub fn shown(&self) -> Vec<(MirrorPartition, Snapshot)> {
         let status = self.status();
         let mut rows = self.board.read(self.wall.now());
-        let shown: BTreeSet<&TopicName> = rows.iter().map(|(one, _)| &one.source_topic).collect();
-        let unseen = status.wanted.iter().filter(|(name, _)| !shown.contains(name));
+        let held: BTreeSet<&TopicName> = rows.iter().map(|(one, _)| &one.source_topic).collect();
+        let unheld = status.wanted.iter().filter(|(name, _)| !held.contains(name));
         let why: BTreeMap<&str, &Trouble> =
             status.troubles.iter().map(|trouble| (trouble.subject.as_str(), trouble)).collect();
-        let unseen = unseen.map(|(name, mirror)| {
-            let one = MirrorPartition {
-                link: self.name.clone(),
-                source_topic: name.clone(),
-                mirror_topic: mirror.clone(),
-                partition: PartitionId(0),
-            };
-            let (label, text) = match why.get(name.as_str()) {
-                Some(trouble) => (trouble.kind.label(), trouble.text.clone()),
-                None => (NOT_SEEN, not_seen(&status.state)),
-            };
-            (one, Snapshot::unknown(label, text))
+        let unheld = unheld.flat_map(|(name, wanted)| {
+            let snapshot = without_holder(&status.state, wanted, why.get(name.as_str()).copied());
+            let row = move |partition| (self.row(name, wanted, partition), snapshot.clone());
+            (0..wanted.partitions).map(row)
         });
-        let unseen: Vec<_> = unseen.collect();
+        let unheld: Vec<_> = unheld.collect();
         for (name, seen) in &mut rows {
             if let Some(Kind::Missing(side)) =
                 why.get(name.source_topic.as_str()).map(|one| one.kind)
@@ -174,11 +215,20 @@ impl Link {
                 *seen = without(seen.clone(), side);
             }
         }
-        if !unseen.is_empty() {
-            rows.extend(unseen);
+        if !unheld.is_empty() {
+            rows.extend(unheld);
             rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         rows
+    }
+
+    fn row(&self, source: &TopicName, wanted: &Wanted, partition: i32) -> MirrorPartition {
+        MirrorPartition {
+            link: self.name.clone(),
+            source_topic: source.clone(),
+            mirror_topic: wanted.mirror.clone(),
+            partition: PartitionId(partition),
+        }
     }
 
     /// The link's task has ended and nobody asked for it.
@@ -202,7 +252,7 @@ impl Link {
         &self,
         state: LinkState,
         troubles: Vec<Trouble>,
-        wanted: BTreeMap<TopicName, TopicName>,
+        wanted: BTreeMap<TopicName, Wanted>,
     ) {
         self.warn_of_news(&self.status().troubles, &troubles);
         self.set(|status| {
@@ -286,8 +336,17 @@ impl Link {
 }
 
 /// Topics whose mirrors have their names.
-fn same_names(all: impl IntoIterator<Item = TopicName>) -> BTreeMap<TopicName, TopicName> {
-    all.into_iter().map(|name| (name.clone(), name)).collect()
+fn same_names(all: impl IntoIterator<Item = TopicName>) -> BTreeMap<TopicName, Wanted> {
+    all.into_iter().map(|name| (name.clone(), Wanted::unseen(name))).collect()
+}
+
+/// What is known of the partitions of a topic that nobody holds.
+fn without_holder(link: &LinkState, wanted: &Wanted, trouble: Option<&Trouble>) -> Snapshot {
+    match (wanted.rests, trouble) {
+        (Some(rests), _) => rests.snapshot(),
+        (None, Some(trouble)) => Snapshot::unknown(trouble.kind.label(), trouble.text.clone()),
+        (None, None) => Snapshot::unknown(NOT_SEEN, not_seen(link)),
+    }
 }
 
 /// What was known of a log says nothing once its topic is missing there.
@@ -334,5 +393,31 @@ mod tests {
         assert_eq!(link.status().halted_since[&topic], (false, TimestampMs(1_030)));
         link.tell_away(Some("x".into()));
         assert_eq!(link.status().since.0, 1_030, "it is Unavailable since then");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_partition_of_what_nobody_holds_is_shown_with_why() {
+        let link =
+            Link::new(LinkName("dr".into()), &TopicFilter::default(), Wall::new(TimestampMs(0)));
+        let name = |text: &str| TopicName::new(text).unwrap();
+        let wanted = |partitions, rests| Wanted { mirror: name("m"), partitions, rests };
+        let all = [
+            (name("a"), wanted(2, None)),
+            (name("b"), wanted(1, Some(Rests::Topic))),
+            (name("c"), wanted(1, Some(Rests::Link))),
+        ];
+        link.tell_looked(LinkState::Unavailable("gone".into()), Vec::new(), all.into());
+        let told = |(one, seen): (MirrorPartition, Snapshot)| {
+            let (label, _) = seen.reason.unwrap();
+            (one.source_topic.to_string(), one.partition.0, seen.state, label)
+        };
+        let shown: Vec<_> = link.shown().into_iter().map(told).collect();
+        let row =
+            |topic: &str, partition, state, label| (topic.to_owned(), partition, state, label);
+        let unseen = |partition| row("a", partition, "Preparing", NOT_SEEN);
+        let paused = [row("b", 0, PAUSED, "PAUSED"), row("c", 0, PAUSED, "LINK_PAUSED")];
+        assert_eq!(shown, [[unseen(0), unseen(1)], paused].concat());
+        let meant: Vec<_> = link.partitions().into_iter().map(told).collect();
+        assert_eq!(meant, [unseen(0), unseen(1)]);
     }
 }

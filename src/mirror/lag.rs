@@ -20,10 +20,13 @@ pub const HALTED: &str = "Halted";
 /// What snapshots call the state of a partition that is not ready yet.
 pub const PREPARING: &str = "Preparing";
 
+/// What they call one of which nothing is to be copied now.
+pub const PAUSED: &str = "Paused";
+
 /// What people see of a partition; a copy, taken when somebody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// A word of docs/STATES.md: Preparing, Mirroring, Draining, Halted.
+    /// A word of docs/STATES.md: Preparing, Mirroring, Draining, Halted, Paused.
     pub state: &'static str,
     /// Why it stands still, for a halted or failing one: label and text.
     pub reason: Option<(&'static str, String)>,
@@ -150,6 +153,11 @@ impl Snapshot {
             barred: None,
             copied: Copied::default(),
         }
+    }
+
+    /// One of which nothing is known, since nothing of it is to be copied now.
+    pub fn paused(label: &'static str, text: String) -> Snapshot {
+        Snapshot { state: PAUSED, ..Snapshot::unknown(label, text) }
     }
 
     /// One of which nothing is known but why it stands still.

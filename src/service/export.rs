@@ -55,6 +55,8 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) ->
     memory(&mut out);
     links(&mut out, &sight.links());
     let mut all = sight.partitions();
+    // of what is not to be copied there is no lag
+    all.retain(|view| !view.is_paused());
     folded(&mut out, &all);
     all.retain(|view| series.shows(view));
     partitions(&mut out, &all);

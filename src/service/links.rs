@@ -54,7 +54,7 @@ impl Sight for All {
     fn partitions(&self) -> Vec<PartitionView> {
         let links = self.driver.links();
         let rows = links.iter().flat_map(|link| {
-            link.partitions().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
+            link.shown().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
         });
         rows.collect()
     }

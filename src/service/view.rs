@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ids::MirrorPartition;
 use crate::ids::Offset;
+use crate::mirror::lag::PAUSED;
 use crate::mirror::lag::Snapshot;
 
 /// One mirror partition, as JSON shows it. A number that is not known is `null`.
@@ -85,6 +86,11 @@ impl PartitionView {
     /// What lists are sorted by.
     pub fn place(&self) -> (&str, &str, i32) {
         (&self.link, &self.topic, self.partition)
+    }
+
+    /// Nothing of it is to be copied now, so that nothing is known of it either.
+    pub fn is_paused(&self) -> bool {
+        self.state == PAUSED
     }
 
     /// The view of what a partition machine tells of itself.

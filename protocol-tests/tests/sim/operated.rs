@@ -419,6 +419,7 @@ async fn a_pause_lets_go_and_other_settings_begin_anew() {
         (held == 0).then_some(())
     };
     lab.wait("all is let go", is_let_go).await;
+    shown_as_paused(&lab, "PAUSED").await;
     let before = lab.destination.dump("orders", 0).end;
     lab.append("orders", 0);
     sleep(SECOND * 60).await;
@@ -435,7 +436,24 @@ async fn a_pause_lets_go_and_other_settings_begin_anew() {
         lab.copied("orders", "orders", 0).await;
     }
     lab.wait_status("dr", "orders", Status::Active).await;
+    lab.obeyed("dr", Verb::PauseLink(true)).await;
+    shown_as_paused(&lab, "LINK_PAUSED").await;
     lab.end().await;
+}
+
+/// Who asks how far it is gets an answer; the lag of what is not to be copied is no alarm.
+async fn shown_as_paused(lab: &Lab, code: &str) {
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let row = |_: &Lab| {
+        let rows = sight.partitions();
+        rows.into_iter().find(|one| one.topic == "orders" && one.reason_code == code)
+    };
+    let row = lab.wait("it is shown as paused", row).await;
+    assert_eq!((row.state.as_str(), row.lag_records), ("Paused", None), "{row:?}");
+    let [link] = &sight.links()[..] else { panic!("{:?}", sight.links()) };
+    assert_eq!((link.partitions, link.lag_unknown), (0, 0), "{link:?}");
+    let told = isolog::service::metrics(&sight);
+    assert!(!told.contains("isolog_partition_state{"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,7 +178,10 @@ async fn what_is_let_go_is_not_taken_again_by_a_filter() {
         }
         assert_eq!(lab.driver.trouble(), None);
         let seen = lab.driver.registry.seen();
-        assert!(seen.links[&link("dr")].tasks.iter().all(|task| task.errors.is_empty()));
+        let shown = &seen.links[&link("dr")];
+        assert!(shown.tasks.iter().all(|task| task.errors.is_empty()));
+        let let_go: Vec<&str> = shown.let_go.iter().map(|topic| topic.as_str()).collect();
+        assert_eq!(let_go, ["empty", "full"], "it is told that they are not taken again");
         lab.refused("dr", of_mirror("full", MirrorVerb::Pause), "is not a mirror topic").await;
         lab.kill_and_start().await;
     }

@@ -40,6 +40,7 @@ const LINK: &[Column] = &[
     ("Error", "error"),
     ("Error Message", "error_message"),
     ("Mirror Topics", "topic_names"),
+    ("Topics Let Go", "topics_let_go"),
     ("Mirror Partitions", "category_counts"),
 ];
 const CONFIGS: &[Column] = &[

@@ -3,6 +3,7 @@
 //! It never decides what becomes of a row.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::control::discover;
 use crate::control::facts::Asked;
@@ -53,6 +54,15 @@ impl Control {
             let status = self.tracks.get(key)?.status(row, &self.state_of(&key.0, link));
             Some((key, row, status))
         })
+    }
+
+    /// Mirror topics that were let go, which no filter and no name in the settings takes again.
+    pub fn let_go(&self, link: &LinkName) -> BTreeSet<TopicName> {
+        let first = TopicName::new("-").map(|least| (link.clone(), least));
+        let all = first.map(|first| self.mirrors.range(first..)).into_iter().flatten();
+        let own = all.take_while(|((of, _), _)| of == link);
+        let gone = own.filter(|(_, row)| row.stage == Stage::LetGo);
+        gone.map(|((_, topic), _)| topic.clone()).collect()
     }
 
     /// Topics that a link's settings want and that have no row, by the source's name, and what they

@@ -29,6 +29,8 @@ use crate::link::registry::TaskSeen;
 use crate::link::seen::IN_ERROR;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
+use crate::link::status::Rests;
+use crate::link::status::Wanted;
 use crate::sync::trouble;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -113,14 +115,16 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
     troubles.extend(of_tasks.filter(|one| {
         !matches!(one.kind, Kind::NotSynced(_)) || !standing.contains(one.subject.as_str())
     }));
-    let mut wanted = match link.settings {
+    let rowless = match link.settings {
         Some(_) => link.rowless.clone(),
         None => named(ctx, seen),
     };
+    let unseen = |(name, mirror)| (name, Wanted::unseen(mirror));
+    let mut wanted: BTreeMap<TopicName, Wanted> = rowless.into_iter().map(unseen).collect();
     for (mirror, one) in seen.mirrors_of(&ctx.name) {
         troubles.extend(trouble_of(one));
-        if is_wanted(one) {
-            wanted.insert(one.row.source_topic.clone(), mirror.clone());
+        if is_mirrored(one) {
+            wanted.insert(one.row.source_topic.clone(), wanted_of(mirror, one));
         }
     }
     // a topic that is refused has a row until that is written, and its link's trouble by then
@@ -196,10 +200,27 @@ fn troubles_of(link: &LinkName, task: &TaskSeen) -> Vec<Trouble> {
     task.errors.iter().filter(|error| kind.is_none() || !is_away(error)).map(of).collect()
 }
 
-/// What is to be copied, and so is shown whether it is or not.
-fn is_wanted(mirror: &MirrorSeen) -> bool {
+/// What is copied but for a pause, and so is shown whether it is or not.
+fn is_mirrored(mirror: &MirrorSeen) -> bool {
     matches!(mirror.row.stage, Stage::Setup | Stage::Mirroring | Stage::Stopping)
-        && !matches!(mirror.status, Status::Paused | Status::LinkPaused)
+}
+
+/// What is to be copied now.
+fn is_wanted(mirror: &MirrorSeen) -> bool {
+    is_mirrored(mirror) && rests(mirror).is_none()
+}
+
+fn rests(mirror: &MirrorSeen) -> Option<Rests> {
+    match mirror.status {
+        Status::Paused => Some(Rests::Topic),
+        Status::LinkPaused => Some(Rests::Link),
+        _ => None,
+    }
+}
+
+fn wanted_of(name: &TopicName, mirror: &MirrorSeen) -> Wanted {
+    let partitions = mirror.row.partitions;
+    Wanted { mirror: name.clone(), partitions, rests: rests(mirror) }
 }
 
 /// Why a topic as a whole does not go on. What partitions tell themselves is not told twice.

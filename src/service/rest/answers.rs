@@ -98,6 +98,7 @@ impl Place {
             "link_id": id,
             "cluster_link_id": id,
             "topic_names": link.topics,
+            "topics_let_go": link.let_go,
             "link_error": error,
             "link_error_message": text,
             "link_state": link.state,

@@ -161,6 +161,7 @@ fn links() -> Shapes {
                 ("*link_id", text()),
                 ("*cluster_link_id", text()),
                 ("*topic_names", many(text())),
+                ("*topics_let_go", many(text())),
                 ("*link_error", text()),
                 ("*link_error_message", nullable()),
                 ("*link_state", state),

@@ -68,6 +68,8 @@ pub struct LinkShown {
     pub fault: Option<(String, String)>,
     /// Its mirror topics, in order.
     pub topics: Vec<String>,
+    /// Topics that were mirror topics of it and are not taken again without an order.
+    pub let_go: Vec<String>,
     /// Its tasks.
     pub tasks: Vec<TaskSeen>,
     /// Its partitions by what they do.
@@ -209,6 +211,7 @@ impl Everything {
             state,
             fault: fault.or(away),
             topics: self.seen.mirrors_of(name).map(|(topic, _)| topic.to_string()).collect(),
+            let_go: link.let_go.iter().map(TopicName::to_string).collect(),
             tasks: link.tasks.clone(),
             counts: self.seen.counts(name),
         }
@@ -272,6 +275,7 @@ impl Everything {
             state,
             fault,
             topics: topics.filter_map(|topic| Some(topic.first()?.topic.clone())).collect(),
+            let_go: Vec::new(),
             tasks: Vec::new(),
             counts,
         }
@@ -281,10 +285,13 @@ impl Everything {
         run_of(&self.partitions, |view| view.link.as_str().cmp(link))
     }
 
+    /// Those that are to be copied: where it is paused it says itself what is known.
     fn of_topic(&self, link: &str, topic: &str) -> &[PartitionView] {
-        run_of(&self.partitions, |view| {
+        let all = run_of(&self.partitions, |view| {
             (view.link.as_str(), view.topic.as_str()).cmp(&(link, topic))
-        })
+        });
+        let is_paused = all.first().is_some_and(PartitionView::is_paused);
+        if is_paused { &[] } else { all }
     }
 }
 
