@@ -11,7 +11,6 @@ pub mod log;
 pub mod look;
 mod past;
 pub mod prefix;
-mod rests;
 pub mod rights;
 pub mod shown;
 pub mod state;

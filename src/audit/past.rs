@@ -2,12 +2,14 @@
 //!
 //! It never writes into the journal, and never makes it.
 
+pub mod rests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::audit::LinkOptions;
-use crate::audit::rests::Rest;
-use crate::audit::rests::rests;
+use crate::audit::past::rests::Rest;
+use crate::audit::past::rests::rests;
 use crate::cluster::Cluster;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;

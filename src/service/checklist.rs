@@ -388,6 +388,7 @@ mod tests {
             tasks,
             has_looked: true,
             rowless: BTreeMap::new(),
+            let_go: BTreeSet::new(),
         }
     }
 

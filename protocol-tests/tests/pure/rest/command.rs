@@ -132,6 +132,7 @@ async fn a_stop_says_what_it_waits_for_and_that_nothing_was_chosen() {
         let none = isolog(&rig, &["mirror", verb, "--pattern", "zz.*", "--link", "l1"]).await;
         assert!(none.code == Some(1) && none.err.contains("nothing was done"), "{}", none.err);
     }
+    rig.hands.hold_back(Kind::Levels);
     obeyed(&rig, &["mirror", "promote", "t1"]).await;
     let described = obeyed(&rig, &["mirror", "describe", "t1"]).await.out;
     assert!(described.contains("waits: partition 0 is 5 records behind"), "{described}");
