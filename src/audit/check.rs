@@ -244,7 +244,9 @@ impl Check<'_> {
                 names.push(name);
             }
         }
-        if names.is_empty() {
+        let protection = self.link.acls.map(rights::of_protection);
+        report.findings.extend(protection.map(Finding::note));
+        if names.is_empty() && self.link.topics.includes_anything() {
             let text =
                 "no topic of the source matches, or none is shown to us: that needs Describe";
             report.findings.push(Finding::unknown(text));
@@ -256,7 +258,7 @@ impl Check<'_> {
         for (at, cluster, journal) in
             [(0, self.source, &[][..]), (1, self.destination, &journal[..])]
         {
-            let told = rights::ask(cluster, &names, journal).await?;
+            let told = rights::ask(cluster, &names, journal, self.link.acls.is_some()).await?;
             let options = cluster.options();
             let (host, port) = &options.bootstrap[0];
             let grantee = Grantee {

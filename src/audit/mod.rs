@@ -29,6 +29,7 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
+use crate::control::acls::Protection;
 use crate::control::filter::TopicFilter;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -72,6 +73,9 @@ pub struct LinkOptions {
     pub patterns: Vec<Pattern>,
     /// The consumer groups that it follows; none where it follows none.
     pub groups: Vec<Pattern>,
+    /// How it keeps others from changing mirror topics while it copies ACLs; `None` where it does
+    /// nothing with ACLs.
+    pub acls: Option<Protection>,
     /// `replication.factor` of the topics it makes; `None` for the destination's own default.
     pub replicas: Option<i16>,
     /// The configs with which it makes a topic, from those of its source; the flag is for a

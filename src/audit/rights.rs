@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::NewTopic;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
+use crate::control::acls::Protection;
 use crate::ids::BrokerId;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -83,6 +84,9 @@ const IN_JOURNAL: &[Operation] = &[Read, Write, Create, DescribeConfigs, AlterCo
 /// What following consumer groups needs of them.
 const GROUPS_AT_SOURCE: Operation = Describe;
 const GROUPS_AT_DESTINATION: Operation = Read;
+/// What copying ACLs needs on the cluster.
+const ACLS_AT_SOURCE: &[Operation] = &[Describe];
+const ACLS_AT_DESTINATION: &[Operation] = &[Describe, Alter];
 /// What does no harm and comes with others.
 const HARMLESS: &[Operation] = &[Describe, DescribeConfigs, Create];
 /// What a cluster right of ours may be.
@@ -120,6 +124,8 @@ pub struct TopicRights {
 pub struct SideRights {
     /// By topic.
     pub topics: BTreeMap<TopicName, TopicRights>,
+    /// Needed on the cluster, and not granted.
+    pub cluster_missing: BTreeSet<Operation>,
     /// Granted on the cluster and not needed.
     pub cluster_excess: BTreeSet<Operation>,
     /// Nothing is refused at all.
@@ -127,16 +133,18 @@ pub struct SideRights {
 }
 
 /// Asks what we may do with these topics, whether they exist or not; `journal` is the journal's, or
-/// none.
+/// none; and on the cluster, where ACLs are copied.
 pub async fn ask(
     cluster: &Cluster,
     topics: &[TopicName],
     journal: &[TopicName],
+    with_acls: bool,
 ) -> Result<SideRights, ClusterError> {
-    let needs = match cluster.side() {
-        Side::Source => AT_SOURCE,
-        Side::Destination => AT_DESTINATION,
+    let (needs, on_cluster) = match cluster.side() {
+        Side::Source => (AT_SOURCE, ACLS_AT_SOURCE),
+        Side::Destination => (AT_DESTINATION, ACLS_AT_DESTINATION),
     };
+    let on_cluster = if with_acls { on_cluster } else { &[] };
     let mut rights = SideRights::default();
     let bits = cluster.cluster_operations().await?.unwrap_or(0);
     for (some, needs) in [(topics, needs), (journal, IN_JOURNAL)] {
@@ -159,8 +167,10 @@ pub async fn ask(
         told.all(|all| all) && EVERYTHING_ON_CLUSTER.iter().all(|one| granted.contains(one));
     let is_harmless = |one: &Operation| {
         let makes_topics = *one == Create && cluster.side() == Side::Destination;
-        HARMLESS_CLUSTER.contains(one) || makes_topics
+        HARMLESS_CLUSTER.contains(one) || makes_topics || on_cluster.contains(one)
     };
+    rights.cluster_missing =
+        on_cluster.iter().filter(|one| !granted.contains(one)).copied().collect();
     rights.cluster_excess = granted.into_iter().filter(|one| !is_harmless(one)).collect();
     Ok(rights)
 }
@@ -266,7 +276,10 @@ pub fn grants(rights: &SideRights, patterns: &[Pattern], grantee: &Grantee) -> V
         let pattern = patterns.iter().find(means).cloned();
         wanted.entry(pattern.unwrap_or(literal)).or_default().extend(&of.missing);
     }
-    wanted.iter().map(|(pattern, missing)| grant("topic", pattern, missing, grantee)).collect()
+    let topics = wanted.iter().map(|(pattern, missing)| grant("topic", pattern, missing, grantee));
+    let on_cluster = (!rights.cluster_missing.is_empty())
+        .then(|| line("--cluster", &rights.cluster_missing, grantee));
+    topics.chain(on_cluster).collect()
 }
 
 /// What following these consumer groups needs, with the lines that grant it: nothing is tried for
@@ -294,18 +307,39 @@ fn grant(
     missing: &BTreeSet<Operation>,
     grantee: &Grantee,
 ) -> String {
-    let operations: String =
-        missing.iter().map(|one| format!(" --operation {}", one.name())).collect();
     let resource = match (pattern.is_prefix, pattern.text.as_str()) {
         (true, "") => "'*'".to_owned(),
         (true, start) => format!("'{start}' --resource-pattern-type prefixed"),
         (false, name) => format!("'{name}'"),
     };
+    line(&format!("--{kind} {resource}"), missing, grantee)
+}
+
+fn line(resource: &str, missing: &BTreeSet<Operation>, grantee: &Grantee) -> String {
+    let operations: String =
+        missing.iter().map(|one| format!(" --operation {}", one.name())).collect();
     format!(
-        "kafka-acls.sh --bootstrap-server {} --add --allow-principal '{}'{operations} --{kind} \
-         {resource}",
+        "kafka-acls.sh --bootstrap-server {} --add --allow-principal '{}'{operations} {resource}",
         grantee.bootstrap, grantee.principal
     )
+}
+
+/// How others are kept from mirror topics while ACLs are copied.
+pub fn of_protection(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Rights => {
+            "mirror.write.protection=rights: bindings that let others change a mirror topic are \
+             held back, or denied for it, until it is promoted"
+        }
+        Protection::DenyAll => {
+            "mirror.write.protection=deny-all: WRITE on each mirror topic is denied to everybody \
+             until it is promoted; isolog must be a super user of the destination"
+        }
+        Protection::None => {
+            "mirror.write.protection=none: who may write at the source may write into mirror \
+             topics; a foreign record halts its partition"
+        }
+    }
 }
 
 /// What is granted beyond need, in words; the same rights on many topics are one line.
@@ -380,6 +414,12 @@ mod tests {
                 ),
                 format!("{start} --operation Read --topic 'p'"),
             ]
+        );
+        let on_cluster =
+            SideRights { cluster_missing: [Alter, Describe].into(), ..SideRights::default() };
+        assert_eq!(
+            grants(&on_cluster, &patterns, &grantee()),
+            [format!("{start} --operation Alter --operation Describe --cluster")]
         );
         let all = grants(&rights, &[pattern("", true)], &grantee());
         let ends = ["--topic '*'", "--topic '__isolog'"];

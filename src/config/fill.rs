@@ -64,6 +64,7 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         patterns: topics.includes().filter_map(audited_pattern).collect(),
         groups: link.link.groups.iter().flat_map(audited_groups).collect(),
         topics,
+        acls: Some(link.link.acls.protection).filter(|_| link.link.acls.is_configured()),
         replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
         new_configs: configs::for_new,
         source_keys: configs::keys_at_source(),

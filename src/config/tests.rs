@@ -120,13 +120,32 @@ fn what_does_not_fit_together_is_refused() {
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'",
         "[link.eu] mirror.topics: the link mirrors nothing: name topics here, or prefixes ending \
-         in *, or write mirror.pattern",
+         in *, or write mirror.pattern; or let it copy ACLs alone (acl.sync.enable)",
+    );
+    check(
+        "[link.eu]\nbootstrap.servers = 'eu:1'\nacl.sync.enable = true",
+        "[link.eu] acl.filters: is missing, and acl.sync.enable is true",
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1,LOCALHOST:29092'\nmirror.topics = 'x'",
         "[link.eu] bootstrap.servers: localhost:29092 is an address of [destination] too: a \
          cluster cannot mirror itself",
     );
+}
+
+#[test]
+fn a_link_of_the_file_may_copy_acls_alone() {
+    let filters = r#"{"aclFilters":[{"resourceFilter":{"resourceType":"any","patternType":"any"},
+        "accessFilter":{"operation":"any","permissionType":"any"}}]}"#;
+    let acls = format!("acl.sync.enable = true\nacl.filters = '''{filters}'''\n");
+    let text = format!("{ISSUE}[link.eu]\nbootstrap.servers = 'eu:1'\n{acls}");
+    let links = load_here(&text).unwrap().links.links;
+    let of = |name: &str| &links.iter().find(|one| *one.name.0 == *name).unwrap().link;
+    assert!(of("eu").acls.is_enabled && !of("eu").topics.includes_anything());
+    assert!(!of("dr").acls.is_configured());
+    let denied = format!("{ISSUE}mirror.write.protection = 'deny-all'\n");
+    let links = load_here(&denied).unwrap().links.links;
+    assert!(links[0].link.acls.is_configured() && !links[0].link.acls.is_enabled);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::ProducerId;
 use crate::ids::TopicId;
 use crate::wire::rewrite::WRITER_ID_MIN;
@@ -41,6 +42,12 @@ pub fn of_generation(
 /// sequences are their offsets less the chain's start.
 pub fn of_journal(topic: TopicId, chain: Offset) -> Writer {
     writer(&[b"journal", &topic.0, &chain.get().to_be_bytes()])
+}
+
+/// The writer of what a source held beyond a stopped topic, into a partition of a topic for that:
+/// sequences are offsets.
+pub fn of_tail(topic: TopicId, partition: PartitionId) -> Writer {
+    writer(&[b"tail", &topic.0, &partition.0.to_be_bytes()])
 }
 
 fn writer(parts: &[&[u8]]) -> Writer {

@@ -90,6 +90,19 @@ impl Following {
         Ok(turn)
     }
 
+    /// What was known of groups beyond the mirror is committed for topics that were sealed without
+    /// their source.
+    pub async fn raise(
+        &mut self,
+        destination: &Arc<Cluster>,
+        sync: &GroupSync,
+        topics: &[MirrorTopic],
+    ) -> Result<Turn, Fault> {
+        self.forget_others(sync);
+        let turn = self.follower.raise(destination, sync, topics, self.wall.now()).await;
+        turn.map_err(|error| groups::fault_of(&error))
+    }
+
     /// What was put is of groups of other names.
     fn forget_others(&mut self, sync: &GroupSync) {
         if self.last.as_ref().is_some_and(|(_, before)| before.prefix != sync.prefix) {

@@ -26,7 +26,6 @@ use super::check::bounded;
 use super::link::LinkSettings;
 use super::link::Options;
 use super::link::Values;
-use super::property::Scope;
 use super::relations;
 use super::value::Value;
 
@@ -123,11 +122,7 @@ fn groups(section: &Checked, prefix: &str) -> Option<Option<GroupSync>> {
     }))
 }
 
-/// No property of the file's links yet.
 fn acls(section: &Checked) -> Option<AclSync> {
-    if section.scope != Scope::Commanded {
-        return Some(AclSync::default());
-    }
     let filter = match section.value("acl.filters")? {
         Value::Acls(filter) => filter.clone(),
         _ => AclFilter::default(),

@@ -288,7 +288,6 @@ mod tests {
         check(Scope::Link, "bootstrap_server", Stranger::Near("bootstrap.servers"));
         check(Scope::Link, "Mirror.Topic", Stranger::Near("mirror.topics"));
         check(Scope::Link, "sasl.kerberos.service.name", Stranger::Unused);
-        check(Scope::Link, "acl.sync.enable", Stranger::Later);
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
         check(Scope::Link, "producer.acks", Stranger::Prefixed);

@@ -241,11 +241,12 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
         let text = "is missing, and auto.create.mirror.topics.enable is true";
         problems.push(Problem::at(link.place(), Some(filters), text));
     } else if link.scope == Scope::Link
+        && link.value("acl.sync.enable") != Some(&Value::Bool(true))
         && topics(link).is_some_and(|topics| !topics.includes_anything())
     {
         // a link that is created over REST gets its mirror topics by order as well
         let text = "the link mirrors nothing: name topics here, or prefixes ending in *, or write \
-                    mirror.pattern";
+                    mirror.pattern; or let it copy ACLs alone (acl.sync.enable)";
         problems.push(Problem::at(link.place(), Some("mirror.topics"), text));
     }
     problems

@@ -22,16 +22,12 @@ use crate::audit::log::cursor::Place;
 use crate::audit::log::cursor::Seen;
 use crate::audit::log::cursor::Unreadable;
 use crate::audit::log::reader::Lines;
-use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
 use crate::audit::prefix::Ends;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
-use crate::ids::TopicId;
-use crate::ids::TopicName;
-use crate::ids::TopicPartition;
 use crate::tail::list::Held;
-use crate::wire::fetch::Isolation;
+use crate::tail::range;
 use crate::wire::split::Piece;
 
 /// What one fetch asks for, in bytes; three such answers are alive at most.
@@ -120,7 +116,7 @@ pub async fn export(both: Ends<'_>, held: &Held, dir: &Path) -> Result<Exported,
     let mut batches = Out::create(dir, &format!("{name}-{partition}.batches"))?;
     let (mut record_count, mut batch_count) = (0, 0);
     let mut lines = Lines::new(both.source, FETCH_BYTES);
-    let Some(range) = range(both, name, partition, (from, end)) else {
+    let Some(range) = range(both, held) else {
         return Err(ReadError::Nothing { side: both.source.side(), at: from }.into());
     };
     let mut reader = lines.read(range);
@@ -155,21 +151,6 @@ pub async fn export(both: Ends<'_>, held: &Held, dir: &Path) -> Result<Exported,
         records_file: records.finish()?,
         batches_file: batches.finish()?,
     })
-}
-
-fn range(
-    both: Ends<'_>,
-    name: &str,
-    partition: PartitionId,
-    (from, end): (Offset, Offset),
-) -> Option<Range> {
-    let topic = TopicName::new(name)?;
-    let id = both.source.topic(&topic).map_or(TopicId::NIL, |topic| topic.id);
-    let isolation = match both.committed_only {
-        true => Isolation::ReadCommitted,
-        false => Isolation::ReadUncommitted,
-    };
-    Some(Range { tp: TopicPartition { topic, partition }, topic: id, isolation, from, end })
 }
 
 fn begins_below(piece: &Piece, end: Offset) -> bool {

@@ -4,11 +4,14 @@
 //! It never writes to the source or into a mirror topic, and never takes the log of another topic,
 //! or another history of the same, for a tail.
 
+pub mod append;
 pub mod export;
 pub mod list;
 
 use std::collections::BTreeMap;
 
+use crate::audit::log::reader::Range;
+use crate::audit::prefix::Ends;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
@@ -17,7 +20,13 @@ use crate::control::row::Row;
 use crate::control::row::Unreadable;
 use crate::control::topic::Stage;
 use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
+use crate::tail::list::Held;
+use crate::wire::fetch::Isolation;
 
 /// The rows of a journal, by key.
 pub type Rows = BTreeMap<String, String>;
@@ -57,4 +66,34 @@ pub fn stopped(rows: &Rows, only: &[TopicName]) -> Result<Vec<Stopped>, Unreadab
         Some(Stopped { link, configs, topics })
     });
     Ok(all.collect())
+}
+
+/// The link whose mirror topic this is, if it is one: what is copied is nobody else's to write.
+pub fn owner(rows: &Rows, topic: &TopicName) -> Result<Option<LinkName>, Unreadable> {
+    for (text, value) in rows {
+        let Some(key) = Key::parse(text) else { continue };
+        if !matches!(&key, Key::Mirror(_, name) if name == topic) {
+            continue;
+        }
+        if let Row::Mirror(row) = Row::parse(&key, value)?
+            && !matches!(row.stage, Stage::Stopped(_) | Stage::LetGo)
+        {
+            return Ok(Some(key.link().clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// A tail at its source; `None` where its topic has no name that is one.
+fn range(both: Ends<'_>, held: &Held) -> Option<Range> {
+    let at = |raw: Option<i64>| raw.and_then(Offset::new).unwrap_or(Offset::ZERO);
+    let (from, end) = (at(held.from), at(held.to).max(at(held.from)));
+    let topic = TopicName::new(&held.source_topic)?;
+    let id = both.source.topic(&topic).map_or(TopicId::NIL, |topic| topic.id);
+    let isolation = match both.committed_only {
+        true => Isolation::ReadCommitted,
+        false => Isolation::ReadUncommitted,
+    };
+    let tp = TopicPartition { topic, partition: PartitionId(held.partition) };
+    Some(Range { tp, topic: id, isolation, from, end })
 }

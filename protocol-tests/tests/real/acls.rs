@@ -313,6 +313,46 @@ fn what_changes_at_the_source_changes_here(stage: &Stage, every: &[Acl]) {
     until("exactly these two have changed", || (all(&stage.destination) == right).then_some(()));
 }
 
+/// Links of the config file copy ACLs too, and one may do nothing else.
+#[test]
+fn rights_follow_links_of_the_file() {
+    let _room = room(2);
+    let safe = Safe::new("acls-file").unwrap();
+    let stage = Stage::start(&safe);
+    grant_clusters(&stage);
+    stage.source.create("orders", 1, 1, &[]).unwrap();
+    let broad = acl((TOPIC, LITERAL, "*"), APP, ALL, ALLOW);
+    let (reads, writes) =
+        [READ, WRITE].map(|of| acl((TOPIC, LITERAL, "orders"), "User:bob", of, ALLOW)).into();
+    grant(&stage.source, &[broad, reads.clone(), writes.clone()]);
+    stage.write(&stage.source, "orders").unwrap();
+
+    let ways = safe.ways();
+    let (_, port, lines) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
+    let at = format!("127.0.0.1:{}", stage.clusters.1.secure_ports()[*port]);
+    let source = stage.clusters.0.bootstrap();
+    let isolog = Operated::start_at(
+        &at,
+        &format!(
+            "{lines}\n[link.dr]\nbootstrap.servers = '{source}'\nmirror.topics = 'orders'\n\
+             [link.rights]\nbootstrap.servers = '{source}'\nacl.sync.enable = true\n\
+             acl.sync.ms = 1000\nacl.filters = '''{EVERYTHING}'''\n"
+        ),
+    );
+    stage.copied("orders");
+    until("bob may read", || all(&stage.destination).contains(&reads).then_some(()));
+    until("the task has nothing to complain of", || {
+        errors(&isolog, "rights")?.is_empty().then_some(())
+    });
+    assert!(!all(&stage.destination).contains(&writes), "bob may not write into a mirror");
+    stage.refused("orders");
+    let (how, deadline_ms) = (How::Promote, None);
+    isolog.mirrors("dr", "orders", MirrorVerb::Stop { how, deadline_ms });
+    isolog.wait_status("dr", "orders", Status::Stopped);
+    assert!(all(&stage.destination).contains(&writes), "bob may write");
+    stage.write(&stage.destination, "orders").unwrap();
+}
+
 /// A cluster without an authorizer has no ACLs, and says so; what is mirrored goes on.
 #[test]
 fn a_cluster_without_an_authorizer_is_the_tasks_error_and_holds_no_mirror_up() {

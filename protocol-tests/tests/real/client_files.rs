@@ -172,8 +172,8 @@ const FILES: &[Case] = &[
     ),
     case(
         "cluster-linking",
-        lines!["acl.sync.enable=true"],
-        Refused("acl.sync.enable", "comes with a later release"),
+        lines!["cluster.link.prefix=west."],
+        Refused("cluster.link.prefix", "comes with a later release"),
         "a link's property: Kafka's client does not know it",
     ),
     case(

@@ -18,6 +18,7 @@ use isolog::control::task::groups::GroupFilter;
 use isolog::control::task::groups::GroupSync;
 use isolog::control::task::groups::Pattern;
 use isolog::control::task::groups::Rule as GroupRule;
+use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::link::registry::TaskSeen;
 use isolog::service::links::All;
@@ -299,6 +300,46 @@ async fn a_coordinator_that_is_away_is_told_and_waited_for() {
         follows(&lab, "billing", before + 5).await;
     }
     is_well(&lab).await;
+    lab.end().await;
+}
+
+/// A failover takes groups to where they were last seen, as far as the mirror has come since.
+#[tokio::test(start_paused = true)]
+async fn a_failover_raises_what_was_clamped_to_what_was_last_seen() {
+    let lab = lab(specs(), 4, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    for group in ["within", "beyond", "moved"] {
+        lab.source.commit_as_member(group, ("orders", 0), 20);
+        follows(&lab, group, 20).await;
+    }
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Pause)).await;
+    lab.wait_status("dr", "orders", Status::Paused).await;
+    (0..4).for_each(|_| lab.append("orders", 0));
+    for (group, offset) in [("within", 35), ("beyond", 40), ("moved", 33)] {
+        lab.source.commit_as_member(group, ("orders", 0), offset);
+    }
+    let clamped = |lab: &Lab| shown(lab).filter(|shown| shown.clamped == 3);
+    lab.wait("all are clamped", clamped).await;
+    // from here on nobody can read what they have committed at the source
+    let away: Vec<_> = ["within", "beyond", "moved"]
+        .map(|group| lab.source.control_key(ApiKey::OffsetFetch, move |call| loads(call, group)))
+        .into();
+    in_error(&lab, "INTERNAL_ERROR").await;
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Resume)).await;
+    lab.copied("orders", "orders", 0).await;
+    for group in ["within", "beyond", "moved"] {
+        assert_eq!(committed(&lab.destination, group), Some(20), "{group} cannot be read");
+    }
+    lab.destination.join_group("moved", "one");
+    lab.source.kill(1);
+    let (how, deadline_ms) = (How::Failover, None);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Stop { how, deadline_ms })).await;
+    lab.wait_status("dr", "orders", Status::Stopped).await;
+    follows(&lab, "within", 35).await;
+    follows(&lab, "beyond", 40).await;
+    sleep(SECOND * 60).await;
+    assert_eq!(committed(&lab.destination, "moved"), Some(20), "it has members there");
+    drop(away);
     lab.end().await;
 }
 

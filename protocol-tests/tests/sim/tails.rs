@@ -14,14 +14,20 @@ use isolog::control::topic::How;
 use isolog::ids::Side;
 use isolog::ids::TopicId;
 use isolog::tail::Stopped;
+use isolog::tail::append::Done;
+use isolog::tail::append::append;
+use isolog::tail::append::make;
 use isolog::tail::export::export;
 use isolog::tail::list::Held;
 use isolog::tail::list::State;
 use isolog::tail::list::list;
 use isolog::wire::split::Piece;
 use isolog::wire::split::split;
+use protocol_tests::broker::TestCluster;
 use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::batch::CONTROL;
 use protocol_tests::broker::batch::Record;
+use protocol_tests::broker::batch::TRANSACTIONAL;
 use serde_json::Value;
 use serde_json::json;
 use tokio::time::sleep;
@@ -114,6 +120,102 @@ async fn a_tail_is_exported_record_by_record_and_as_it_is() {
     let files = std::fs::read_dir(&dir).unwrap().count();
     assert_eq!(files, 2, "nothing half written is left");
     std::fs::remove_dir_all(&dir).unwrap();
+    lab.end().await;
+}
+
+/// The ordinary records of a log, from an offset on: time, key, value and headers; and whether each
+/// lies where its number says.
+fn ordinary(cluster: &TestCluster, topic: &str, from: i64) -> (Vec<(i64, Record)>, bool) {
+    let (mut all, mut is_dense) = (Vec::new(), true);
+    for batch in cluster.dump(topic, 0).batches {
+        let header = batch.header.unwrap();
+        let is_ordinary = header.attributes & (TRANSACTIONAL | CONTROL) == 0;
+        for record in batch.records.into_iter().flatten().filter(|_| is_ordinary) {
+            let offset = batch.base + i64::from(record.offset_delta);
+            let time = header.base_timestamp + record.timestamp_delta;
+            if offset >= from {
+                is_dense &= offset == from + all.len() as i64;
+                all.push((time, Record { offset_delta: 0, timestamp_delta: 0, ..record }));
+            }
+        }
+    }
+    (all, is_dense)
+}
+
+/// A tail with an aborted transaction, a record of bytes and headers, and ordinary ones; appended,
+/// once more, and again when the source had more.
+#[tokio::test(start_paused = true)]
+async fn a_tail_is_appended_once_however_often_it_is_ordered() {
+    let lab = Lab::copying(1).await;
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    let now = lab.source.look(|state| state.now_ms());
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(now, "aborted", 2));
+    lab.source.end_txn("orders", 0, (7, 0), false);
+    let mut odd = Record::new("k", "v");
+    (odd.key, odd.value) = (None, Some(Bytes::from_static(&[0xff, 0])));
+    odd.headers = vec![(Bytes::from_static(b"h"), None)];
+    lab.source.append("orders", 0, &Build::new(now - 5, vec![odd]));
+    lab.append("orders", 0);
+    let (link_options, dials) = (audited(&lab), dials(&lab));
+    let source = dials.connect(&link_options, Side::Source).await.unwrap();
+    let destination = dials.connect(&link_options, Side::Destination).await.unwrap();
+    let both = Ends { source: &source, destination: &destination, committed_only: true };
+    let tail = name("orders.tail");
+    let done = async || {
+        let held = held(&lab, None).await.remove(0);
+        make(&destination, &tail, (1, None)).await?;
+        append(both, &held, &destination, &tail).await
+    };
+    let counts = |done: Done| (done.records, done.appended);
+    assert_eq!(counts(done().await.unwrap()), (6, 6));
+    assert_eq!(counts(done().await.unwrap()), (6, 0), "it is all there");
+    lab.append("orders", 0);
+    assert_eq!(counts(done().await.unwrap()), (11, 5), "the source has got more");
+    let (wanted, _) = ordinary(&lab.source, "orders", 5);
+    assert_eq!(ordinary(&lab.destination, "orders.tail", 0), (wanted, true));
+    // behind what is none of it nothing is appended
+    lab.destination.append("orders.tail", 0, &Build::plain(9, "theirs", 1));
+    let told = done().await.unwrap_err().to_string();
+    assert!(told.contains("it holds 12 records, the tail has 11"), "{told}");
+    lab.append("orders", 0);
+    let told = done().await.unwrap_err().to_string();
+    assert!(told.contains("another record at offset 11"), "{told}");
+    assert_eq!(lab.destination.dump("orders.tail", 0).end, 12);
+    lab.end().await;
+}
+
+/// Given up at many moments, as by a kill, and ordered again: no record twice, none left out.
+#[tokio::test(start_paused = true)]
+async fn an_append_that_is_killed_goes_on_where_it_was() {
+    let lab = Lab::copying(1).await;
+    lab.stop(How::Failover).await;
+    lab.stopped().await;
+    let now = lab.source.look(|state| state.now_ms());
+    for n in 0..12_i64 {
+        let large = Record::new(&format!("k{n}"), &"x".repeat(300_000));
+        lab.source.append("orders", 0, &Build::new(now + n, vec![large]));
+    }
+    let (link_options, dials) = (audited(&lab), dials(&lab));
+    let source = dials.connect(&link_options, Side::Source).await.unwrap();
+    let destination = dials.connect(&link_options, Side::Destination).await.unwrap();
+    let both = Ends { source: &source, destination: &destination, committed_only: true };
+    let tail = name("orders.tail");
+    let held = held(&lab, None).await.remove(0);
+    make(&destination, &tail, (1, None)).await.unwrap();
+    let mut ends = std::collections::BTreeSet::new();
+    for ms in 1.. {
+        let going = append(both, &held, &destination, &tail);
+        let done = tokio::time::timeout(std::time::Duration::from_millis(ms), going).await;
+        ends.insert(lab.destination.dump("orders.tail", 0).end);
+        if let Ok(done) = done {
+            assert_eq!(done.unwrap().records, 12);
+            break;
+        }
+    }
+    assert!(ends.len() > 2, "it was killed on the way: {ends:?}");
+    let (wanted, _) = ordinary(&lab.source, "orders", 5);
+    assert_eq!(ordinary(&lab.destination, "orders.tail", 0), (wanted, true));
     lab.end().await;
 }
 

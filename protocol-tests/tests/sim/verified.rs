@@ -45,6 +45,7 @@ pub(crate) fn audited_of(
     (name_of_link, topic): (&'static str, &'static str),
 ) -> LinkOptions {
     LinkOptions {
+        acls: None,
         name: link(name_of_link),
         source: options(Side::Source, source),
         destination: options(Side::Destination, destination),

@@ -49,7 +49,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "service",
         ],
     ),
-    ("tail", &["ids", "wire", "control", "cluster", "audit"]),
+    ("tail", &["ids", "wire", "control", "cluster", "flow", "audit"]),
     ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit", "tail"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),

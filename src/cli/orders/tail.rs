@@ -1,8 +1,10 @@
-//! `isolog mirror tail`: what the old source holds of stopped topics that was never mirrored.
+//! `isolog mirror tail`: what the old source holds of stopped topics that was never mirrored;
+//! listed, exported, or appended to a topic of its own.
 //!
 //! It never asks a running isolog: the journal says where each topic was sealed, and both clusters
 //! are read. It works as well where none runs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -29,6 +31,9 @@ use crate::ids::TopicName;
 use crate::service::journal::Editor;
 use crate::tail;
 use crate::tail::Stopped;
+use crate::tail::append::Done;
+use crate::tail::append::append;
+use crate::tail::append::make;
 use crate::tail::export::Exported;
 use crate::tail::export::export;
 use crate::tail::list::Held;
@@ -46,6 +51,17 @@ const TAILS: &[Column] = &[
     ("Open Offsets", "open_offsets"),
     ("Note", "note"),
 ];
+
+const APPENDED: &[Column] = &[
+    ("Source Topic Name", "source_topic_name"),
+    ("Partition", "partition"),
+    ("Topic Name", "topic_name"),
+    ("Records", "records"),
+    ("Appended", "appended"),
+];
+
+/// What is put behind a mirror topic's name for the topic that its tail goes into.
+const SUFFIX: &str = ".tail";
 
 const WRITTEN: &[Column] = &[
     ("Source Topic Name", "source_topic_name"),
@@ -95,6 +111,37 @@ enum Command {
         #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "human")]
         output: Format,
     },
+    /// Append tails to topics of their own at the destination: TOPIC.tail, made if it is not there
+    ///
+    /// The committed records of partition N go into partition N, in order, with their keys, values,
+    /// headers and timestamps: the first of the tail at offset 0. What is there already is
+    /// compared, so that it may be run again, also after it was killed, and appends what is
+    /// missing; behind anything else nothing is appended. Exit codes as those of list.
+    Append {
+        #[command(flatten)]
+        which: Which,
+        /// The topic, for one mirror topic; it may hold nothing but a beginning of its tail
+        #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
+        to: Option<TopicName>,
+        /// How it is told what was appended
+        #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "human")]
+        output: Format,
+    },
+}
+
+/// What is done with the tails that are found.
+enum Work<'a> {
+    Nothing,
+    Export(&'a Path),
+    Append(Option<&'a TopicName>),
+}
+
+/// What was found, and done.
+#[derive(Default)]
+struct Found {
+    held: Vec<Held>,
+    exported: Vec<Exported>,
+    appended: Vec<Done>,
 }
 
 #[derive(clap::Args)]
@@ -128,68 +175,80 @@ fn parse_topic(text: &str) -> Result<TopicName, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (which, dir) = match &arguments.command {
-        Command::List { which, .. } => (which, None),
-        Command::Export { which, dir, .. } => (which, Some(dir.as_path())),
+    let (which, work) = match &arguments.command {
+        Command::List { which, .. } => (which, Work::Nothing),
+        Command::Export { which, dir, .. } => (which, Work::Export(dir)),
+        Command::Append { which, to, .. } => (which, Work::Append(to.as_ref())),
     };
     let config = config::load(&which.config).map_err(Failure::Misused)?;
-    let (held, exported) = wait(async |stop| {
+    let found = wait(async |stop| {
         tokio::select! {
-            found = which.find(&config, dir) => found,
+            found = which.find(&config, &work) => found,
             () = stop.cancelled() => Err(Failure::Failed("it was stopped".to_owned())),
         }
     })?;
     match &arguments.command {
-        Command::List { output, .. } => say(&drawn(&held, *output))?,
-        Command::Export { output, .. } => {
-            for one in held.iter().filter(|one| !one.note.is_empty()) {
-                let (topic, partition) = (&one.source_topic, one.partition);
-                complain(&format!("{topic}-{partition}: {}", plain(&one.note)));
-            }
-            say(&written(&exported, *output))?;
+        Command::List { output, .. } => say(&drawn(&found.held, *output))?,
+        Command::Export { output, .. } => say(&written(&found.exported, *output))?,
+        Command::Append { output, .. } => say(&appended(&found.appended, *output))?,
+    }
+    if !matches!(work, Work::Nothing) {
+        for one in found.held.iter().filter(|one| !one.note.is_empty()) {
+            let (topic, partition) = (&one.source_topic, one.partition);
+            complain(&format!("{topic}-{partition}: {}", plain(&one.note)));
         }
     }
-    match held.iter().any(|one| one.state == State::Unknown) {
+    match found.held.iter().any(|one| one.state == State::Unknown) {
         true => Err(Failure::Unknown),
         false => Ok(()),
     }
 }
 
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
 impl Which {
-    /// All that is meant; each tail is written into `dir`, if one is named.
-    async fn find(
-        &self,
-        config: &Config,
-        dir: Option<&Path>,
-    ) -> Result<(Vec<Held>, Vec<Exported>), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    /// All that is meant, and what was done with each tail.
+    async fn find(&self, config: &Config, work: &Work<'_>) -> Result<Found, Failure> {
         let editor = Editor::read(&config.links).await?;
-        let stopped = tail::stopped(editor.rows(), &self.topics).map_err(|error| failed(&error))?;
+        let stopped = tail::stopped(editor.rows(), &self.topics).map_err(failed)?;
         let is_meant = |one: &Stopped| self.link.as_deref().is_none_or(|link| *one.link.0 == *link);
         let stopped: Vec<Stopped> = stopped.into_iter().filter(is_meant).collect();
         self.check(&stopped)?;
-        let (mut all, mut exported) = (Vec::new(), Vec::new());
+        let targets = targets(&stopped, work, editor.rows())?;
+        let mut found = Found::default();
         for one in &stopped {
             let link = options(config, one)?;
             let dials = Dials::real(&link);
-            let source =
-                dials.connect(&link, Side::Source).await.map_err(|error| failed(&error))?;
-            let destination =
-                dials.connect(&link, Side::Destination).await.map_err(|error| failed(&error))?;
+            let source = dials.connect(&link, Side::Source).await.map_err(failed)?;
+            let destination = dials.connect(&link, Side::Destination).await.map_err(failed)?;
             let both = Ends {
                 source: &source,
                 destination: &destination,
                 committed_only: link.committed_only,
             };
-            let held = tail::list::list(both, one).await.map_err(|error| failed(&error))?;
-            if let Some(dir) = dir {
-                for one in held.iter().filter(|one| one.state == State::Tail) {
-                    exported.push(export(both, one, dir).await.map_err(|error| failed(&error))?);
+            let held = tail::list::list(both, one).await.map_err(failed)?;
+            for tail in held.iter().filter(|one| one.state == State::Tail) {
+                match work {
+                    Work::Nothing => {}
+                    Work::Export(dir) => {
+                        found.exported.push(export(both, tail, dir).await.map_err(failed)?);
+                    }
+                    Work::Append(_) => {
+                        let Some((topic, partitions)) = targets.get(&tail.mirror_topic) else {
+                            continue;
+                        };
+                        let size = (*partitions, link.replicas);
+                        make(&destination, topic, size).await.map_err(failed)?;
+                        let done = append(both, tail, &destination, topic).await;
+                        found.appended.push(done.map_err(failed)?);
+                    }
                 }
             }
-            all.extend(held);
+            found.held.extend(held);
         }
-        Ok((all, exported))
+        Ok(found)
     }
 
     /// A name that is mistyped must not look like a topic without a tail.
@@ -221,6 +280,51 @@ fn options(config: &Config, stopped: &Stopped) -> Result<LinkOptions, Failure> {
             "link {name} is one of a config file, and this one does not have it: give that file"
         ))
     })
+}
+
+/// The topic that each tail goes into, by its mirror topic, and how wide it has to be.
+fn targets(
+    stopped: &[Stopped],
+    work: &Work<'_>,
+    rows: &tail::Rows,
+) -> Result<BTreeMap<String, (TopicName, i32)>, Failure> {
+    let Work::Append(to) = work else { return Ok(BTreeMap::new()) };
+    let mut targets = BTreeMap::new();
+    for (mirror, row) in stopped.iter().flat_map(|one| &one.topics) {
+        let name = match to {
+            Some(to) => Some((*to).clone()),
+            None => TopicName::new(&format!("{mirror}{SUFFIX}")),
+        };
+        let Some(name) = name else {
+            let text = format!("{mirror}{SUFFIX} is too long for a topic: name one with --to");
+            return Err(Failure::Failed(text));
+        };
+        if let Some(link) = tail::owner(rows, &name).map_err(failed)? {
+            return Err(Failure::Failed(format!(
+                "{name} is a mirror topic of cluster link {link}, which nobody else writes: name \
+                 another topic with --to"
+            )));
+        }
+        targets.insert(mirror.to_string(), (name, row.partitions));
+    }
+    match to.is_some() && targets.len() > 1 {
+        true => Err(Failure::Failed("--to is for one mirror topic: name it".to_owned())),
+        false => Ok(targets),
+    }
+}
+
+fn appended(all: &[Done], format: Format) -> String {
+    let mut rows = Rows::new(APPENDED);
+    for one in all {
+        rows.push(vec![
+            json!(one.source_topic),
+            json!(one.partition),
+            json!(one.topic),
+            json!(one.records),
+            json!(one.appended),
+        ]);
+    }
+    rows.draw(format)
 }
 
 fn written(exported: &[Exported], format: Format) -> String {

@@ -85,6 +85,11 @@ impl OnlyPartition {
         OnlyPartition { cluster, tp: TopicPartition { topic: name, partition: PartitionId(0) } }
     }
 
+    /// One of several partitions of a topic of our own.
+    pub fn of(cluster: Arc<Cluster>, tp: TopicPartition) -> OnlyPartition {
+        OnlyPartition { cluster, tp }
+    }
+
     /// The cluster.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster

@@ -17,10 +17,12 @@ use crate::control::task::TaskName;
 use crate::control::task::groups::GroupSync;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
+use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::control::topic::Status;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
@@ -38,16 +40,19 @@ use crate::sync::groups::last;
 pub const LAST_TURN_MAX: Duration = Duration::from_secs(60);
 /// For how long an ordinary turn that is under way goes on while a promote waits.
 const OTHER_TURN_MAX: Duration = Duration::from_secs(10);
+/// For how long groups of a topic that was failed over are raised; they stay where they are then.
+const RAISE_MAX: Duration = Duration::from_secs(10);
 /// What was told is told again when it has come to nothing for so long.
 const TOLD_MAX: Duration = Duration::from_secs(5);
 
 /// Until it is dropped: nothing is on its way that a later turn does not read back.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut following = Following::new(ctx.link.clone(), ctx.world.wall);
-    let (mut lasts, mut told) = (Lasts::default(), None);
+    let (mut lasts, mut raised, mut told) = (Lasts::default(), Raised::default(), None);
     loop {
         sleep(TICK).await;
         lasts.turn(&ctx, &mut following).await;
+        raised.turn(&ctx, &mut following).await;
         let Some((sync, session)) = wanted(&ctx) else {
             following.rest();
             continue;
@@ -63,6 +68,10 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
             }
             () = lasts.overdue(&ctx) => {
                 let text = "a turn over consumer groups makes way for a promote";
+                tracing::info!(link = %ctx.name, "{text}");
+            }
+            () = raised.overdue(&ctx) => {
+                let text = "a turn over consumer groups makes way for a failover";
                 tracing::info!(link = %ctx.name, "{text}");
             }
         }
@@ -140,6 +149,67 @@ impl Lasts {
                 ctx.tell(Event::Synced(mirror, last)).await;
             }
         }
+    }
+}
+
+/// Topics that were failed over, by their mirror's id, whose groups were raised or had none to be.
+#[derive(Default)]
+struct Raised(BTreeMap<TopicName, TopicId>);
+
+impl Raised {
+    /// Those whose groups may still be raised. What was failed over before this process began is
+    /// not among them: it remembers nothing of it.
+    fn waiting(&self, ctx: &Ctx) -> Vec<MirrorTopic> {
+        let seen = ctx.registry.seen();
+        let may = seen.is_holder && seen.is_level;
+        let is_new = |name: &TopicName, one: &MirrorSeen| {
+            one.row.stage == Stage::Stopped(How::Failover)
+                && one.row.mirror_id.as_ref() != self.0.get(name)
+        };
+        let own = seen.mirrors_of(&ctx.name).filter(|(name, one)| may && is_new(name, one));
+        own.filter_map(|(name, one)| topic(name, one)).collect()
+    }
+
+    /// Until there is one, and a turn that was under way had its time.
+    async fn overdue(&self, ctx: &Ctx) {
+        while self.waiting(ctx).is_empty() {
+            sleep(TICK).await;
+        }
+        sleep(OTHER_TURN_MAX).await;
+    }
+
+    /// One try over all that wait.
+    async fn turn(&mut self, ctx: &Ctx, following: &mut Following) {
+        let topics = self.waiting(ctx);
+        if topics.is_empty() {
+            return;
+        }
+        let seen = ctx.registry.seen();
+        let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
+        if let Some(sync) = settings.and_then(|settings| settings.groups.clone()) {
+            let turn = following.raise(&ctx.destination, &sync, &topics);
+            let turn = timeout(RAISE_MAX, turn).await;
+            tell_raised(ctx, turn.unwrap_or_else(|_| Err(too_late(RAISE_MAX))));
+        }
+        self.0.extend(topics.into_iter().map(|one| (one.mirror, one.ids.1)));
+    }
+}
+
+fn tell_raised(ctx: &Ctx, turn: Result<Turn, Fault>) {
+    let link = &ctx.name;
+    let trouble = match turn {
+        Ok(turn) if turn.commits == 0 && turn.errors.is_empty() => return,
+        Ok(turn) => {
+            let (commits, clamped) = (turn.commits, turn.clamped);
+            let text = "consumer groups of what was failed over are where they were last seen";
+            tracing::info!(%link, commits, clamped, "{text}");
+            turn.errors.into_iter().next().map(|(subject, fault)| (subject, fault.text))
+        }
+        Err(fault) => Some((link.to_string(), fault.text)),
+    };
+    if let Some((subject, why)) = trouble {
+        let text = "a consumer group of what was failed over may read some records again";
+        tracing::warn!(%link, subject, why, "{text}");
     }
 }
 

@@ -9,8 +9,6 @@ use crate::settings::property::Kind;
 use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
-use super::WEEK_MS;
-
 /// Why no cluster dials isolog.
 const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches both, beside the \
                           source if that is the only such place, with the cluster that is copied \
@@ -60,50 +58,4 @@ pub const ONLY_COMMANDED: &[Property] = &[
         "Whether groups get the prefix of cluster.link.prefix at the destination; not with \
          link.mode=BIDIRECTIONAL.",
     ),
-    row(
-        "acl.sync.enable",
-        Effect::Task,
-        Kind::Bool,
-        Default::Is("false"),
-        "Whether ACLs of the source are copied, those that acl.filters takes. Bindings that would \
-         let others change a mirror topic are held back until its promote \
-         (mirror.write.protection). Not with cluster.link.prefix: a binding names topics as the \
-         source does.",
-    ),
-    row(
-        "acl.sync.ms",
-        Effect::Task,
-        Kind::Millis(1000, WEEK_MS),
-        Default::Is("5000"),
-        "How often the ACLs of both clusters are compared.",
-    ),
-    row(
-        "acl.filters",
-        Effect::Task,
-        Kind::AclFilters,
-        Default::None,
-        "Which ACLs are copied; acl.sync.enable needs it. What no line takes is left out, a DENY \
-         too: a filter that takes ALLOW alone copies rights that the source narrows.",
-    ),
-    row(
-        "acl.sync.principal",
-        Effect::Task,
-        Kind::Text(PRINCIPAL_BYTES_MAX),
-        Default::None,
-        "As whom the destination knows isolog, such as User:CN=isolog: it keeps its own rights. \
-         By default the user of its login there, and User:ANONYMOUS without login and certificate.",
-    ),
-    row(
-        "mirror.write.protection",
-        Effect::Task,
-        Kind::Word(&["rights", "deny-all", "none"]),
-        Default::Is("rights"),
-        "How others are kept from changing mirror topics at a destination with an authorizer. \
-         rights: while ACLs are copied, bindings that allow it are held back, or denied for each \
-         mirror topic. deny-all: WRITE is denied to everybody as well, also where no ACLs are \
-         copied; isolog must be a super user. none: bindings are applied as they are.",
-    ),
 ];
-
-/// Principals of certificates are distinguished names.
-const PRINCIPAL_BYTES_MAX: usize = 500;

@@ -1,5 +1,5 @@
-//! The rows of the table about what links take over beside records: offsets of consumer groups and
-//! configs of topics, by the names of Cluster Linking.
+//! The rows of the table about what links take over beside records: offsets of consumer groups,
+//! configs of topics and ACLs, by the names of Cluster Linking.
 //!
 //! It never reads a value.
 
@@ -80,4 +80,55 @@ pub const SYNCED: &[Property] = &[
          max.message.bytes of 50 MiB or more), whatever the source has. A topic that was there \
          before isolog keeps a longer retention than its source has.",
     ),
+    plain(
+        "acl.sync.enable",
+        LINK,
+        Effect::Task,
+        Kind::Bool,
+        Default::Is("false"),
+        "Whether ACLs of the source are copied, those that acl.filters takes. Bindings that would \
+         let others change a mirror topic are held back until its promote \
+         (mirror.write.protection). Not with cluster.link.prefix: a binding names topics as the \
+         source does.",
+    ),
+    plain(
+        "acl.sync.ms",
+        LINK,
+        Effect::Task,
+        Kind::Millis(1000, WEEK_MS),
+        Default::Is("5000"),
+        "How often the ACLs of both clusters are compared.",
+    ),
+    plain(
+        "acl.filters",
+        LINK,
+        Effect::Task,
+        Kind::AclFilters,
+        Default::None,
+        "Which ACLs are copied; acl.sync.enable needs it. What no line takes is left out, a DENY \
+         too: a filter that takes ALLOW alone copies rights that the source narrows.",
+    ),
+    plain(
+        "acl.sync.principal",
+        LINK,
+        Effect::Task,
+        Kind::Text(PRINCIPAL_BYTES_MAX),
+        Default::None,
+        "As whom the destination knows isolog, such as User:CN=isolog: it keeps its own rights. \
+         By default the user of its login there, and User:ANONYMOUS without login and certificate.",
+    ),
+    plain(
+        "mirror.write.protection",
+        LINK,
+        Effect::Task,
+        Kind::Word(&["rights", "deny-all", "none"]),
+        Default::Is("rights"),
+        "How others are kept from changing mirror topics at a destination with an authorizer. \
+         rights: while ACLs are copied, bindings that allow it are held back, or denied for each \
+         mirror topic. deny-all: WRITE is denied to everybody as well, also where no ACLs are \
+         copied; isolog must be a super user. none: bindings are applied as they are.",
+    ),
 ];
+
+/// Principals of certificates are distinguished names.
+const PRINCIPAL_BYTES_MAX: usize = 500;

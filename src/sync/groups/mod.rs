@@ -29,6 +29,7 @@ use crate::cluster::error::KafkaCode;
 use crate::cluster::error::Kind;
 use crate::control::task::groups::GroupSync;
 use crate::control::task::offsets::Commit;
+use crate::control::task::offsets::Part;
 use crate::control::task::offsets::Plan;
 use crate::control::task::offsets::Puts;
 use crate::control::task::offsets::Stand;
@@ -51,6 +52,7 @@ mod ask;
 pub mod last;
 mod parts;
 mod put;
+mod raise;
 
 /// How many groups of one link are followed.
 pub const GROUPS_MAX: usize = 20_000;
@@ -79,7 +81,7 @@ pub struct MirrorTopic {
     /// The topic at the destination.
     pub mirror: TopicName,
     /// Their ids: groups of other topics of these names are none of ours.
-    pub ids: (TopicId, TopicId),
+    pub ids: Ids,
     /// Which partitions, and where the mirror of each begins.
     pub partitions: BTreeMap<PartitionId, Offset>,
     /// Where partitions are sealed: what lies there and beyond is not the source's.
@@ -125,10 +127,15 @@ pub struct Follower {
     puts: BTreeMap<GroupName, Puts>,
     /// Groups that had members at the source when they were listed last.
     active: BTreeSet<GroupName>,
+    /// What groups had committed beyond the mirror when they were read last, by the source's names,
+    /// with the ids that both topics had then: all that a failover can know of it.
+    beyond: BTreeMap<GroupName, BTreeMap<TopicPartition, (Commit, Ids)>>,
     /// When the destination was asked how long it keeps offsets, and what that makes of it in ms.
     repeat: Option<(Instant, i64)>,
 }
 
+/// A topic's ids at both clusters.
+type Ids = (TopicId, TopicId);
 /// What groups have committed at the source, by group.
 type Commits = BTreeMap<GroupName, BTreeMap<TopicPartition, Commit>>;
 
@@ -151,6 +158,7 @@ impl Follower {
         let (turn, known) = self.work(both, sync, topics, now).await?;
         // of groups that the source does not have any more nothing is remembered
         self.puts.retain(|name, _| known.contains(name));
+        self.beyond.retain(|name, _| known.contains(name));
         Ok(turn)
     }
 
@@ -185,8 +193,22 @@ impl Follower {
         turn.unread.clone_from(&turn.errors);
         turn.groups = commits.len() as u64;
         let parts = parts::ends((source, destination), &commits, &begins, &mut turn).await;
+        let what = (commits, parts);
+        left.extend(self.put(destination, (sync, topics), what, (now, &mut turn)).await);
+        Ok((turn, left))
+    }
+
+    /// Commits what is to be at the destination; gives the groups that were worked on.
+    async fn put(
+        &mut self,
+        destination: &Arc<Cluster>,
+        (sync, topics): (&GroupSync, &[MirrorTopic]),
+        (commits, parts): (Commits, BTreeMap<TopicPartition, Part>),
+        (now, turn): (TimestampMs, &mut Turn),
+    ) -> BTreeSet<GroupName> {
         let repeat_ms = self.repeat_ms(destination).await;
         let listed = ask::list(destination).await;
+        let (mut worked, ids) = (BTreeSet::new(), raise::ids_of(topics));
         let mut jobs = BTreeMap::new();
         for (name, source) in commits {
             let there = sync.renamed(&name);
@@ -202,11 +224,12 @@ impl Follower {
             put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
         let done = put::all(&shared, jobs, known).await;
         for job in done {
-            left.insert(job.name.clone());
-            self.take_in(job, sync, &mut turn);
+            worked.insert(job.name.clone());
+            self.note_beyond(&job, &shared.parts, &ids);
+            self.take_in(job, sync, turn);
         }
         turn.errors = bounded(std::mem::take(&mut turn.errors));
-        Ok((turn, left))
+        worked
     }
 
     /// What the groups that pass have committed for what is mirrored, and of which groups that was

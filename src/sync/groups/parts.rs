@@ -72,6 +72,47 @@ pub fn gone(
     all.collect()
 }
 
+/// Partitions that are sealed, by the source's name: where each mirror begins, and its seal.
+pub fn sealed(topics: &[MirrorTopic]) -> BTreeMap<TopicPartition, (TopicPartition, [Offset; 2])> {
+    let all = topics.iter().flat_map(|one| {
+        one.sealed.iter().filter_map(|(partition, seal)| {
+            let at =
+                |topic: &TopicName| TopicPartition { topic: topic.clone(), partition: *partition };
+            let begins = *one.partitions.get(partition)?;
+            Some((at(&one.source), (at(&one.mirror), [begins, *seal])))
+        })
+    });
+    all.collect()
+}
+
+/// What of sealed partitions may get offsets, without their source: no group is put below what it
+/// had there already.
+pub async fn of_seals(
+    destination: &Cluster,
+    commits: &Commits,
+    topics: &[MirrorTopic],
+    turn: &mut Turn,
+) -> BTreeMap<TopicPartition, Part> {
+    let still = topics.iter().filter(|one| trim::is_still(destination, &one.mirror, one.ids.1));
+    let still: Vec<MirrorTopic> = still.cloned().collect();
+    turn.unplaced = gone(topics, &BTreeMap::new());
+    turn.unplaced.retain(|tp, _| still.iter().all(|one| one.mirror != tp.topic));
+    let wanted: BTreeSet<&TopicPartition> = commits.values().flat_map(BTreeMap::keys).collect();
+    let known = sealed(&still);
+    let asked = wanted.iter().filter_map(|tp| Some(&known.get(*tp)?.0));
+    let asked: Vec<&TopicPartition> = asked.collect();
+    let starts = trim::list(destination, &asked, EndKind::Start).await;
+    let part = |tp: &&TopicPartition| {
+        let (mirror, [begins, end]) = known.get(*tp)?;
+        // others may have deleted records behind the seal
+        let start = (*starts.get(mirror)?).min(*end);
+        let (mirror, begins, end) = (mirror.clone(), *begins, *end);
+        // it was placed when it was read last: the source's log had begun below the mirror's end
+        Some(((*tp).clone(), Part { mirror, begins, source_start: begins, start, end }))
+    };
+    wanted.iter().filter_map(part).collect()
+}
+
 /// Starts and ends of what is to get offsets, read after the source's offsets: so a consumer that
 /// is level with its topic is not taken for one that is ahead of the mirror.
 pub async fn ends(
