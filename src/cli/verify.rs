@@ -88,7 +88,11 @@ impl Which {
             None => {
                 let has_one =
                     |link: &LinkOptions| self.topic.iter().any(|t| link.topics.matches(t));
-                links.retain(|link| self.topic.is_empty() || has_one(link));
+                links.retain(|link| match self.topic.is_empty() {
+                    // one that copies ACLs alone has nothing to be compared
+                    true => link.topics.includes_anything(),
+                    false => has_one(link),
+                });
                 Ok(links)
             }
             Some(name) => {

@@ -69,6 +69,10 @@ const CONFIGS: [(&str, &str); 4] = [
     ("max.message.bytes", "52428800"),
 ];
 
+/// What a topic that is there must have: else it would not hold the tail as it is.
+const KEPT: [(&str, &str); 2] =
+    [("cleanup.policy", "delete"), ("message.timestamp.type", "CreateTime")];
+
 /// Why a tail is not in its topic, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -103,6 +107,32 @@ pub enum AppendError {
         tp: TopicPartition,
         /// What it holds.
         what: String,
+    },
+    /// Another run, or a producer, was faster.
+    #[error(
+        "{tp}: somebody else has appended at offset {at} meanwhile: where that was this command, \
+         run it again and it compares and goes on; else name another topic with --to"
+    )]
+    Moved {
+        /// Where.
+        tp: TopicPartition,
+        /// The offset that was to be the tail's.
+        at: Offset,
+    },
+    /// The topic does not keep records as they are.
+    #[error(
+        "topic {topic} has {key}={value}, and would not hold the tail as it is: set it to {right}, \
+         or name another topic with --to"
+    )]
+    Unfit {
+        /// The topic.
+        topic: TopicName,
+        /// The config.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        right: &'static str,
     },
     /// The topic has too few partitions.
     #[error("topic {topic} has {has} partitions and the tail {needs}: name another one with --to")]
@@ -144,7 +174,7 @@ pub async fn make(
         let has = found.partitions.len();
         return match has < usize::try_from(partitions).unwrap_or(0) {
             true => Err(AppendError::Narrow { topic: topic.clone(), has, needs: partitions }),
-            false => Ok(()),
+            false => keeps(destination, topic).await,
         };
     }
     let configs = CONFIGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -160,6 +190,23 @@ pub async fn make(
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether a topic that is there keeps records as they are: no broker stamps them or cleans among
+/// them.
+async fn keeps(destination: &Cluster, topic: &TopicName) -> Result<(), AppendError> {
+    let names = std::slice::from_ref(topic);
+    let asked = KEPT.map(|(key, _)| key);
+    let told = destination.describe_topic_configs(names, Some(&asked)).await?;
+    let Some(Ok(told)) = told.into_values().next() else { return Ok(()) };
+    for (key, right) in KEPT {
+        let value = told.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or(right);
+        if value != right {
+            let (topic, value) = (topic.clone(), value.to_owned());
+            return Err(AppendError::Unfit { topic, key, value, right });
+        }
+    }
+    Ok(())
 }
 
 /// Appends the committed records of a tail that are not there yet; those that are, are compared.
@@ -208,6 +255,28 @@ pub async fn append(
         records: count(at),
         appended: end.distance_to(at),
     })
+}
+
+/// Where the log begins and ends; a leader of a topic that was just made may not know it yet.
+async fn bounds(own: &OnlyPartition) -> Result<(Offset, Offset), ClusterError> {
+    for tries in 1.. {
+        let (leader, partition) = own.leader().await?;
+        let both = async {
+            let start = own.end(leader, partition.epoch, EndKind::Start).await?;
+            Ok((start, own.end(leader, partition.epoch, EndKind::HighWatermark).await?))
+        };
+        match both.await {
+            Ok(both) => return Ok(both),
+            Err(error) if tries >= TRIES_MAX || is_final(&error) => return Err(error),
+            Err(_) => sleep(TRY_PAUSE).await,
+        }
+        own.look().await?;
+    }
+    Ok((Offset::ZERO, Offset::ZERO))
+}
+
+fn is_final(error: &ClusterError) -> bool {
+    matches!(error.remedy(), Remedy::Halt | Remedy::Reauth)
 }
 
 fn said(message: Option<&str>) -> String {
@@ -297,9 +366,7 @@ impl Target {
     async fn open(destination: &Arc<Cluster>, tp: TopicPartition) -> Result<Target, AppendError> {
         let own = OnlyPartition::of(destination.clone(), tp.clone());
         own.look().await?;
-        let (leader, partition) = own.leader().await?;
-        let start = own.end(leader, partition.epoch, EndKind::Start).await?;
-        let end = own.end(leader, partition.epoch, EndKind::HighWatermark).await?;
+        let (start, end) = bounds(&own).await?;
         let id = destination.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id);
         let writer = producer_id::of_tail(id, tp.partition);
         let waiting = Vec::new();
@@ -380,9 +447,7 @@ impl Target {
                     return Err(self.refused(told));
                 }
                 Ok(told) => last = Some(self.refused(told)),
-                Err(error) if matches!(error.remedy(), Remedy::Halt | Remedy::Reauth) => {
-                    return Err(error.into());
-                }
+                Err(error) if is_final(&error) => return Err(error.into()),
                 Err(error) => last = Some(error.into()),
             }
             sleep(TRY_PAUSE).await;
@@ -416,7 +481,7 @@ impl Target {
     }
 
     fn moved(&self) -> AppendError {
-        self.other(format!("somebody else has appended at offset {}", self.next))
+        AppendError::Moved { tp: self.own.tp().clone(), at: self.next }
     }
 
     fn refused(&self, told: Appended) -> AppendError {

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::audit::log::reader::Range;
 use crate::audit::prefix::Ends;
+use crate::control::filter;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
@@ -66,6 +67,11 @@ pub fn stopped(rows: &Rows, only: &[TopicName]) -> Result<Vec<Stopped>, Unreadab
         Some(Stopped { link, configs, topics })
     });
     Ok(all.collect())
+}
+
+/// Whose own topic this is, where nobody else may write it.
+pub fn internal(topic: &TopicName) -> Option<&'static str> {
+    filter::owner(topic.as_str())
 }
 
 /// The link whose mirror topic this is, if it is one: what is copied is nobody else's to write.

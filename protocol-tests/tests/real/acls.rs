@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
@@ -313,44 +314,91 @@ fn what_changes_at_the_source_changes_here(stage: &Stage, every: &[Acl]) {
     until("exactly these two have changed", || (all(&stage.destination) == right).then_some(()));
 }
 
-/// Links of the config file copy ACLs too, and one may do nothing else.
+/// A link of the file with a topic, and what copies the rights on it.
+struct OfFile {
+    stage: Stage,
+    _safe: Safe,
+    at: String,
+    file: String,
+    reads: Acl,
+    writes: Acl,
+}
+
+impl OfFile {
+    /// Copied, with all rights but those that change a mirror.
+    fn start(name: &str, more: impl Fn(&str) -> String) -> (OfFile, Operated) {
+        let safe = Safe::new(name).unwrap();
+        let stage = Stage::start(&safe);
+        grant_clusters(&stage);
+        stage.source.create("orders", 1, 1, &[]).unwrap();
+        let broad = acl((TOPIC, LITERAL, "*"), APP, ALL, ALLOW);
+        let (reads, writes) =
+            [READ, WRITE].map(|of| acl((TOPIC, LITERAL, "orders"), "User:bob", of, ALLOW)).into();
+        grant(&stage.source, &[broad, reads.clone(), writes.clone()]);
+        stage.write(&stage.source, "orders").unwrap();
+        let ways = safe.ways();
+        let (_, port, lines) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
+        let at = format!("127.0.0.1:{}", stage.clusters.1.secure_ports()[*port]);
+        let source = format!("bootstrap.servers = '{}'\n", stage.clusters.0.bootstrap());
+        let more = more(&source);
+        let file = format!("{lines}\n[link.dr]\n{source}mirror.topics = 'orders'\n{more}");
+        let isolog = Operated::start_at(&at, &file);
+        stage.copied("orders");
+        until("bob may read", || all(&stage.destination).contains(&reads).then_some(()));
+        assert!(!all(&stage.destination).contains(&writes), "bob may not write into a mirror");
+        until("nobody writes into it", || stage.write(&stage.destination, "orders").err());
+        (OfFile { stage, _safe: safe, at, file, reads, writes }, isolog)
+    }
+
+    fn may_write(&self) -> Option<()> {
+        all(&self.stage.destination).contains(&self.writes).then_some(())
+    }
+}
+
+fn copying_acls() -> String {
+    format!("acl.sync.enable = true\nacl.sync.ms = 1000\nacl.filters = '''{EVERYTHING}'''\n")
+}
+
+/// What is known of a source that is away holds, over a start too; what is given is given before a
+/// topic is STOPPED.
 #[test]
 fn rights_follow_links_of_the_file() {
     let _room = room(2);
-    let safe = Safe::new("acls-file").unwrap();
-    let stage = Stage::start(&safe);
-    grant_clusters(&stage);
-    stage.source.create("orders", 1, 1, &[]).unwrap();
-    let broad = acl((TOPIC, LITERAL, "*"), APP, ALL, ALLOW);
-    let (reads, writes) =
-        [READ, WRITE].map(|of| acl((TOPIC, LITERAL, "orders"), "User:bob", of, ALLOW)).into();
-    grant(&stage.source, &[broad, reads.clone(), writes.clone()]);
-    stage.write(&stage.source, "orders").unwrap();
-
-    let ways = safe.ways();
-    let (_, port, lines) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
-    let at = format!("127.0.0.1:{}", stage.clusters.1.secure_ports()[*port]);
-    let source = stage.clusters.0.bootstrap();
-    let isolog = Operated::start_at(
-        &at,
-        &format!(
-            "{lines}\n[link.dr]\nbootstrap.servers = '{source}'\nmirror.topics = 'orders'\n\
-             [link.rights]\nbootstrap.servers = '{source}'\nacl.sync.enable = true\n\
-             acl.sync.ms = 1000\nacl.filters = '''{EVERYTHING}'''\n"
-        ),
-    );
-    stage.copied("orders");
-    until("bob may read", || all(&stage.destination).contains(&reads).then_some(()));
+    let (lab, isolog) = OfFile::start("acls-file", |_| copying_acls());
+    let OfFile { stage, at, file, reads, .. } = &lab;
     until("the task has nothing to complain of", || {
-        errors(&isolog, "rights")?.is_empty().then_some(())
+        errors(&isolog, "dr")?.is_empty().then_some(())
     });
-    assert!(!all(&stage.destination).contains(&writes), "bob may not write into a mirror");
-    stage.refused("orders");
+    let before = all(&stage.destination);
+    drop(isolog);
+    stage.clusters.0.kill(1).unwrap();
+    let isolog = Operated::start_at(at, file);
+    until("the journal is read", || isolog.driver.registry.seen().is_level.then_some(()));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(250));
+        assert_eq!(all(&stage.destination), before);
+    }
+    stage.clusters.0.restart(1).unwrap();
+    revoke(&stage.source, std::slice::from_ref(reads));
+    until("bob may not read", || (!all(&stage.destination).contains(reads)).then_some(()));
     let (how, deadline_ms) = (How::Promote, None);
     isolog.mirrors("dr", "orders", MirrorVerb::Stop { how, deadline_ms });
     isolog.wait_status("dr", "orders", Status::Stopped);
-    assert!(all(&stage.destination).contains(&writes), "bob may write");
+    assert_eq!(lab.may_write(), Some(()), "bob may write");
     stage.write(&stage.destination, "orders").unwrap();
+}
+
+/// A link of the file that copies ACLs alone, for the topics of another one: at its next turn.
+#[test]
+fn a_link_of_the_file_copies_acls_alone() {
+    let _room = room(2);
+    let rights = |source: &str| format!("[link.rights]\n{source}{}", copying_acls());
+    let (lab, isolog) = OfFile::start("acls-alone", rights);
+    let (how, deadline_ms) = (How::Promote, None);
+    isolog.mirrors("dr", "orders", MirrorVerb::Stop { how, deadline_ms });
+    isolog.wait_status("dr", "orders", Status::Stopped);
+    until("bob may write", || lab.may_write());
+    until("and the application", || lab.stage.write(&lab.stage.destination, "orders").ok());
 }
 
 /// A cluster without an authorizer has no ACLs, and says so; what is mirrored goes on.

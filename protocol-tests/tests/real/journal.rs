@@ -148,7 +148,7 @@ fn two_writers_of_one_end(stage: &Stage, a: &mut Instance, b: &mut Instance) {
             even(a, b).await;
             // what a slow broker was sent a second time may land behind its answer, and first here
             let others = a.skipped - skipped;
-            let is_late = !of_a && !of_b && others > 2;
+            let is_late = !of_a && !of_b && others > 0;
             assert!(of_a != of_b || is_late, "round {round}: {of_a}, {of_b}, {others} skipped");
             assert_eq!(a.fold, b.fold);
             assert_eq!((a.counts(&y), b.counts(&x)), (of_b, of_a));

@@ -185,6 +185,26 @@ async fn a_tail_is_appended_once_however_often_it_is_ordered() {
     lab.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_would_not_keep_a_tail_gets_none() {
+    let lab = Lab::copying(1).await;
+    let (link_options, dials) = (audited(&lab), dials(&lab));
+    let destination = dials.connect(&link_options, Side::Destination).await.unwrap();
+    lab.destination.create_topic("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    lab.destination.create_topic("cleaned", 1, &[("cleanup.policy", "compact,delete")]);
+    for (topic, partitions, words) in [
+        ("stamped", 1, "topic stamped has message.timestamp.type=LogAppendTime"),
+        ("cleaned", 1, "topic cleaned has cleanup.policy=compact,delete"),
+        ("orders", 2, "topic orders has 1 partitions and the tail 2"),
+    ] {
+        let told = make(&destination, &name(topic), (partitions, None)).await.unwrap_err();
+        assert!(told.to_string().contains(words), "{told}");
+    }
+    make(&destination, &name("new"), (2, None)).await.unwrap();
+    make(&destination, &name("new"), (2, None)).await.unwrap();
+    lab.end().await;
+}
+
 /// Given up at many moments, as by a kill, and ordered again: no record twice, none left out.
 #[tokio::test(start_paused = true)]
 async fn an_append_that_is_killed_goes_on_where_it_was() {

@@ -142,6 +142,8 @@ struct Found {
     held: Vec<Held>,
     exported: Vec<Exported>,
     appended: Vec<Done>,
+    /// A cluster did not answer, and was told of.
+    is_silent: bool,
 }
 
 #[derive(clap::Args)]
@@ -193,14 +195,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Append { output, .. } => say(&appended(&found.appended, *output))?,
     }
     if !matches!(work, Work::Nothing) {
-        for one in found.held.iter().filter(|one| !one.note.is_empty()) {
-            let (topic, partition) = (&one.source_topic, one.partition);
-            complain(&format!("{topic}-{partition}: {}", plain(&one.note)));
-        }
+        found.held.iter().for_each(tell_left);
     }
-    match found.held.iter().any(|one| one.state == State::Unknown) {
+    let is_unknown = found.held.iter().any(|one| one.state == State::Unknown);
+    match is_unknown || found.is_silent {
         true => Err(Failure::Unknown),
         false => Ok(()),
+    }
+}
+
+/// What is not among what was written: no tail, or not readable yet.
+fn tell_left(held: &Held) {
+    let place = format!("{}-{}", held.source_topic, held.partition);
+    if !held.note.is_empty() {
+        complain(&format!("{place}: {}", plain(&held.note)));
+    }
+    if let Some(open) = held.open_offsets.filter(|open| *open > 0) {
+        complain(&format!(
+            "{place}: {open} offsets lie behind an open transaction of the source: run it again \
+             when that has ended"
+        ));
     }
 }
 
@@ -216,12 +230,27 @@ impl Which {
         let is_meant = |one: &Stopped| self.link.as_deref().is_none_or(|link| *one.link.0 == *link);
         let stopped: Vec<Stopped> = stopped.into_iter().filter(is_meant).collect();
         self.check(&stopped)?;
+        if let Work::Export(dir) = work
+            && !dir.is_dir()
+        {
+            return Err(Failure::Failed(format!("{} is no directory: make it", dir.display())));
+        }
         let targets = targets(&stopped, work, editor.rows())?;
         let mut found = Found::default();
         for one in &stopped {
             let link = options(config, one)?;
             let dials = Dials::real(&link);
-            let source = dials.connect(&link, Side::Source).await.map_err(failed)?;
+            let source = match dials.connect(&link, Side::Source).await {
+                Ok(source) => source,
+                Err(error) => {
+                    complain(&format!(
+                        "link {}: what its source holds is not known: {error}",
+                        one.link
+                    ));
+                    found.is_silent = true;
+                    continue;
+                }
+            };
             let destination = dials.connect(&link, Side::Destination).await.map_err(failed)?;
             let both = Ends {
                 source: &source,
@@ -258,6 +287,13 @@ impl Which {
             let text = format!(
                 "no link has a mirror topic {name} that was promoted or failed over\n\
                  Next: isolog mirror list --mirror-status STOPPED"
+            );
+            return Err(Failure::Failed(text));
+        }
+        if let Some(link) = self.link.as_ref().filter(|_| stopped.is_empty()) {
+            let text = format!(
+                "link {link} has no mirror topic that was promoted or failed over, or there is no \
+                 such link\nNext: isolog mirror list --mirror-status STOPPED"
             );
             return Err(Failure::Failed(text));
         }
@@ -299,6 +335,10 @@ fn targets(
             let text = format!("{mirror}{SUFFIX} is too long for a topic: name one with --to");
             return Err(Failure::Failed(text));
         };
+        if let Some(what) = tail::internal(&name) {
+            let text = format!("{name} is {what}: name another topic with --to");
+            return Err(Failure::Failed(text));
+        }
         if let Some(link) = tail::owner(rows, &name).map_err(failed)? {
             return Err(Failure::Failed(format!(
                 "{name} is a mirror topic of cluster link {link}, which nobody else writes: name \

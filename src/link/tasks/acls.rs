@@ -101,9 +101,15 @@ impl Picture {
         is_on && !self.is_leaving
     }
 
+    /// Whether it is known what is wanted: settings that are not told yet, or that nobody has any
+    /// more, take nothing back.
+    fn is_told(&self) -> bool {
+        self.settings.is_some() || self.is_leaving
+    }
+
     /// Whether a turn has anything to do.
     fn has_work(&self) -> bool {
-        self.is_acting && (self.is_configured() || self.has_ledger)
+        self.is_acting && self.is_told() && (self.is_configured() || self.has_ledger)
     }
 }
 
@@ -191,9 +197,6 @@ impl Keeper {
         let topics: BTreeSet<TopicName> = known.iter().map(|topic| topic.name.clone()).collect();
         let mut mirrors = picture.mirrors.clone();
         mirrors.extend(TopicName::new(JOURNAL));
-        // what links of the config file mirror
-        let is_declared = |topic: &&TopicName| self.ctx.claims.declared(topic).is_some();
-        mirrors.extend(topics.iter().filter(is_declared).cloned());
         let refused = BTreeMap::new();
         let mut turn = Turn { picture, settings, own, source, mirrors, topics, refused };
         let done = match self.steps(&mut turn).await {
