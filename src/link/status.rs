@@ -33,6 +33,10 @@ pub use crate::sync::trouble::Trouble;
 /// The reason of a topic that is meant to be mirrored and that no look at the clusters has seen.
 const NOT_SEEN: &str = "NOT_SEEN_YET";
 
+/// Why a link, and its topics, do nothing that is well.
+pub const RESTS: &str =
+    "it rests: paused by an order or by cluster.link.paused, or no file has it any more";
+
 /// What a link is doing, as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkState {
@@ -121,14 +125,12 @@ impl Wanted {
 impl Rests {
     fn snapshot(self) -> Snapshot {
         let (label, text) = match self {
-            Rests::Topic => ("PAUSED", "the mirror topic is paused: `isolog mirror resume`"),
-            Rests::Link => (
-                "LINK_PAUSED",
-                "its link rests: paused by an order or by cluster.link.paused, or no file has it \
-                 any more",
-            ),
+            Rests::Topic => {
+                ("PAUSED", "the mirror topic is paused: `isolog mirror resume`".to_owned())
+            }
+            Rests::Link => ("LINK_PAUSED", format!("of its link: {RESTS}")),
         };
-        Snapshot::paused(label, text.to_owned())
+        Snapshot::paused(label, text)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::link::registry::TaskSeen;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
 use crate::link::status::LinkStatus;
+use crate::link::status::RESTS;
 use crate::link::status::Trouble;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
@@ -26,9 +27,6 @@ use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
 
-/// Why a link does nothing that is well.
-const RESTS: &str =
-    "it rests: paused by an order or by cluster.link.paused, or no file has it any more";
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
 /// And how many more by name.

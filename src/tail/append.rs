@@ -4,7 +4,6 @@
 //! whatever happened before. A record's place is its sequence too: what comes late, or twice, from
 //! a run that was killed is refused by the broker.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +21,7 @@ use crate::audit::log::reader::Reader;
 use crate::audit::prefix::Ends;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
-use crate::cluster::NewTopic;
 use crate::cluster::Use;
-use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::only::Appended;
 use crate::cluster::keyed::only::OnlyPartition;
@@ -58,21 +55,6 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const TRIES_MAX: u32 = 40;
 /// The pause between two tries.
 const TRY_PAUSE: Duration = Duration::from_millis(250);
-/// TOPIC_ALREADY_EXISTS: somebody else was faster.
-const EXISTS: KafkaCode = KafkaCode(36);
-/// What a topic for a tail is made with: nothing of it is to be deleted or stamped by a broker, and
-/// it takes what a source took in times of larger batches.
-const CONFIGS: [(&str, &str); 4] = [
-    ("cleanup.policy", "delete"),
-    ("retention.ms", "-1"),
-    ("message.timestamp.type", "CreateTime"),
-    ("max.message.bytes", "52428800"),
-];
-
-/// What a topic that is there must have: else it would not hold the tail as it is.
-const KEPT: [(&str, &str); 2] =
-    [("cleanup.policy", "delete"), ("message.timestamp.type", "CreateTime")];
-
 /// Why a tail is not in its topic, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -80,8 +62,13 @@ pub enum AppendError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A batch.
-    #[error("a batch cannot be read: {0}")]
-    Unreadable(#[from] Unreadable),
+    #[error("at the {side}, {error}")]
+    Unreadable {
+        /// Which.
+        side: Side,
+        /// What is wrong with it.
+        error: Unreadable,
+    },
     /// The destination.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -161,54 +148,6 @@ pub struct Done {
     pub appended: u64,
 }
 
-/// Makes the topic for a tail, unless it is there and wide enough.
-pub async fn make(
-    destination: &Cluster,
-    topic: &TopicName,
-    (partitions, replicas): (i32, Option<i16>),
-) -> Result<(), AppendError> {
-    let names = std::slice::from_ref(topic);
-    destination.refresh(Wanted::Topics(names)).await?;
-    let found = destination.topic(topic).filter(|found| found.error.is_none());
-    if let Some(found) = found.filter(|found| !found.partitions.is_empty()) {
-        let has = found.partitions.len();
-        return match has < usize::try_from(partitions).unwrap_or(0) {
-            true => Err(AppendError::Narrow { topic: topic.clone(), has, needs: partitions }),
-            false => keeps(destination, topic).await,
-        };
-    }
-    let configs = CONFIGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let configs = BTreeMap::from(configs);
-    let new = NewTopic { name: topic.clone(), partitions, replicas, configs };
-    let told = destination.create_topics(&[new], false).await?;
-    match told.into_values().next() {
-        Some(Err(refusal)) if refusal.code != EXISTS => Err(AppendError::Refused {
-            tp: TopicPartition { topic: topic.clone(), partition: PartitionId(0) },
-            at: Offset::ZERO,
-            code: refusal.code,
-            message: said(refusal.message.as_deref()),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a topic that is there keeps records as they are: no broker stamps them or cleans among
-/// them.
-async fn keeps(destination: &Cluster, topic: &TopicName) -> Result<(), AppendError> {
-    let names = std::slice::from_ref(topic);
-    let asked = KEPT.map(|(key, _)| key);
-    let told = destination.describe_topic_configs(names, Some(&asked)).await?;
-    let Some(Ok(told)) = told.into_values().next() else { return Ok(()) };
-    for (key, right) in KEPT {
-        let value = told.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or(right);
-        if value != right {
-            let (topic, value) = (topic.clone(), value.to_owned());
-            return Err(AppendError::Unfit { topic, key, value, right });
-        }
-    }
-    Ok(())
-}
-
 /// Appends the committed records of a tail that are not there yet; those that are, are compared.
 pub async fn append(
     both: Ends<'_>,
@@ -229,10 +168,10 @@ pub async fn append(
     let end = target.end;
     let mut at = Offset::ZERO;
     while tail.seek().await? {
-        let Some(seen) = tail.cursor.record()? else { break };
+        let Some(seen) = tail.record()? else { break };
         if at < end {
             there.seek().await?;
-            target.compare(at, &seen, there.cursor.record()?)?;
+            target.compare(at, &seen, there.record()?)?;
             there.cursor.skip_record();
         } else {
             target.push(&seen).await?;
@@ -259,7 +198,9 @@ pub async fn append(
 
 /// Where the log begins and ends; a leader of a topic that was just made may not know it yet.
 async fn bounds(own: &OnlyPartition) -> Result<(Offset, Offset), ClusterError> {
-    for tries in 1.. {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let (leader, partition) = own.leader().await?;
         let both = async {
             let start = own.end(leader, partition.epoch, EndKind::Start).await?;
@@ -272,19 +213,19 @@ async fn bounds(own: &OnlyPartition) -> Result<(Offset, Offset), ClusterError> {
         }
         own.look().await?;
     }
-    Ok((Offset::ZERO, Offset::ZERO))
 }
 
 fn is_final(error: &ClusterError) -> bool {
     matches!(error.remedy(), Remedy::Halt | Remedy::Reauth)
 }
 
-fn said(message: Option<&str>) -> String {
+pub(super) fn said(message: Option<&str>) -> String {
     message.map(|text| format!(": {text}")).unwrap_or_default()
 }
 
 /// A log, record by record.
 struct Tape<'a, 'l> {
+    side: Side,
     reader: Reader<'a, 'l>,
     cursor: Cursor,
 }
@@ -292,15 +233,25 @@ struct Tape<'a, 'l> {
 impl<'a, 'l> Tape<'a, 'l> {
     fn new(lines: &'l mut Lines<'a>, range: Range, committed_only: bool) -> Tape<'a, 'l> {
         let cursor = Cursor::new(range.from, range.end, committed_only);
-        Tape { reader: lines.read(range), cursor }
+        Tape { side: lines.cluster().side(), reader: lines.read(range), cursor }
+    }
+
+    fn odd(&self, error: Unreadable) -> AppendError {
+        AppendError::Unreadable { side: self.side, error }
+    }
+
+    fn record(&self) -> Result<Option<Seen<'_>>, AppendError> {
+        self.cursor.record().map_err(|error| self.odd(error))
     }
 
     /// Stands at the next record, if there is one.
     async fn seek(&mut self) -> Result<bool, AppendError> {
         loop {
-            match self.cursor.place()? {
+            match self.cursor.place().map_err(|error| self.odd(error))? {
                 Place::Record => return Ok(true),
-                Place::Batch => self.cursor.open_batch()?,
+                Place::Batch => {
+                    self.cursor.open_batch().map_err(|error| self.odd(error))?;
+                }
                 Place::End => return Ok(false),
                 Place::Need => match self.reader.next().await? {
                     Some(portion) => self.cursor.feed(portion),
@@ -400,11 +351,10 @@ impl Target {
     ) -> Result<(), AppendError> {
         let is_same = |there: &Seen<'_>| {
             let (ours, theirs) = (&seen.record, &there.record);
-            let same = |a: Option<&[u8]>, b: Option<&[u8]>| a == b;
             there.offset == at
                 && there.timestamp == seen.timestamp
-                && same(ours.key, theirs.key)
-                && same(ours.value, theirs.value)
+                && ours.key == theirs.key
+                && ours.value == theirs.value
                 && ours.headers == theirs.headers
         };
         match there.is_some_and(|there| is_same(&there)) {

@@ -7,6 +7,7 @@
 pub mod append;
 pub mod export;
 pub mod list;
+pub mod topic;
 
 use std::collections::BTreeMap;
 

@@ -16,11 +16,11 @@ use isolog::ids::TopicId;
 use isolog::tail::Stopped;
 use isolog::tail::append::Done;
 use isolog::tail::append::append;
-use isolog::tail::append::make;
 use isolog::tail::export::export;
 use isolog::tail::list::Held;
 use isolog::tail::list::State;
 use isolog::tail::list::list;
+use isolog::tail::topic::make;
 use isolog::wire::split::Piece;
 use isolog::wire::split::split;
 use protocol_tests::broker::TestCluster;
@@ -75,12 +75,9 @@ async fn what_a_source_got_since_a_stop_is_told_by_partition() {
     lab.end().await;
 }
 
-/// A batch that holds what was mirrored, then what was not; one that is aborted; one of bytes.
-#[tokio::test(start_paused = true)]
-async fn a_tail_is_exported_record_by_record_and_as_it_is() {
-    let lab = Lab::copying(1).await;
-    lab.stop(How::Promote).await;
-    lab.stopped().await;
+/// What the source got since: an aborted transaction, a record of bytes with a header and without
+/// a key, whose time is told, and five ordinary ones.
+fn odd_tail(lab: &Lab) -> i64 {
     let now = lab.source.look(|state| state.now_ms());
     lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(now, "aborted", 2));
     lab.source.end_txn("orders", 0, (7, 0), false);
@@ -89,6 +86,16 @@ async fn a_tail_is_exported_record_by_record_and_as_it_is() {
     odd.headers = vec![(Bytes::from_static(b"h"), None)];
     lab.source.append("orders", 0, &Build::new(now, vec![odd]));
     lab.append("orders", 0);
+    now
+}
+
+/// A batch that holds what was mirrored, then what was not; one that is aborted; one of bytes.
+#[tokio::test(start_paused = true)]
+async fn a_tail_is_exported_record_by_record_and_as_it_is() {
+    let lab = Lab::copying(1).await;
+    lab.stop(How::Promote).await;
+    lab.stopped().await;
+    let now = odd_tail(&lab);
     let dir = std::env::temp_dir().join(format!("isolog-tails-{}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
     let (link_options, dials) = (audited(&lab), dials(&lab));
@@ -149,14 +156,7 @@ async fn a_tail_is_appended_once_however_often_it_is_ordered() {
     let lab = Lab::copying(1).await;
     lab.stop(How::Failover).await;
     lab.stopped().await;
-    let now = lab.source.look(|state| state.now_ms());
-    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(now, "aborted", 2));
-    lab.source.end_txn("orders", 0, (7, 0), false);
-    let mut odd = Record::new("k", "v");
-    (odd.key, odd.value) = (None, Some(Bytes::from_static(&[0xff, 0])));
-    odd.headers = vec![(Bytes::from_static(b"h"), None)];
-    lab.source.append("orders", 0, &Build::new(now - 5, vec![odd]));
-    lab.append("orders", 0);
+    odd_tail(&lab);
     let (link_options, dials) = (audited(&lab), dials(&lab));
     let source = dials.connect(&link_options, Side::Source).await.unwrap();
     let destination = dials.connect(&link_options, Side::Destination).await.unwrap();

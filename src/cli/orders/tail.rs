@@ -33,11 +33,11 @@ use crate::tail;
 use crate::tail::Stopped;
 use crate::tail::append::Done;
 use crate::tail::append::append;
-use crate::tail::append::make;
 use crate::tail::export::Exported;
 use crate::tail::export::export;
 use crate::tail::list::Held;
 use crate::tail::list::State;
+use crate::tail::topic::make;
 
 const TAILS: &[Column] = &[
     ("Link Name", "link_name"),

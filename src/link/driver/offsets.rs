@@ -157,8 +157,8 @@ impl Lasts {
 struct Raised(BTreeMap<TopicName, TopicId>);
 
 impl Raised {
-    /// Those whose groups may still be raised. What was failed over before this process began is
-    /// not among them: it remembers nothing of it.
+    /// Those whose groups may still be raised. Of what was failed over before this process began
+    /// nothing is remembered: that is found once, and comes to nothing.
     fn waiting(&self, ctx: &Ctx) -> Vec<MirrorTopic> {
         let seen = ctx.registry.seen();
         let may = seen.is_holder && seen.is_level;
