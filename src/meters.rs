@@ -4,6 +4,7 @@
 
 mod exporters;
 mod page;
+mod process;
 
 pub use self::exporters::EXPORTER_CHANGES;
 pub use self::exporters::EXPORTER_IN_ERROR;
@@ -11,6 +12,10 @@ pub use self::exporters::EXPORTER_LEVEL_MS;
 pub use self::exporters::EXPORTER_MISSING_CHANGES;
 pub use self::exporters::EXPORTER_STATE;
 pub use self::page::page;
+pub use self::process::INSTANCE_HAS_WORK;
+pub use self::process::READY;
+pub use self::process::RESIDENT_BYTES;
+pub use self::process::RESIDENT_BYTES_MAX;
 
 /// How a metric moves.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -269,9 +274,6 @@ pub const LINK_TASK_SUCCEEDED_MS: Meter = gauge(
     &["link", "task"],
     "When a task last could do everything that it was to do, in milliseconds since 1970.",
 );
-/// Readiness.
-pub const READY: Meter =
-    gauge("isolog_ready", "1", &[], "1 when /health/ready answers 200, otherwise 0.");
 /// Batches appended.
 pub const PARTITION_APPEND_BATCHES: Meter = counter(
     "isolog_partition_append_batches_total",
@@ -417,16 +419,6 @@ pub const THROTTLED_MS: Meter = counter(
     "Time for which brokers told us not to fetch or append, by their quotas, summed over \
      connections.",
 );
-/// Memory of the process.
-pub const RESIDENT_BYTES: Meter =
-    gauge("isolog_resident_bytes", "bytes", &[], "Memory of the process that is resident.");
-/// Its peak.
-pub const RESIDENT_BYTES_MAX: Meter = gauge(
-    "isolog_resident_bytes_max",
-    "bytes",
-    &[],
-    "The most memory of the process that ever was resident.",
-);
 
 /// Lines of the log that were lost.
 pub const LOG_LINES_LOST: Meter = counter(
@@ -467,6 +459,7 @@ pub const METERS: &[Meter] = &[
     LINK_TASK_COUNT,
     LINK_TASK_SUCCEEDED_MS,
     READY,
+    INSTANCE_HAS_WORK,
     PARTITION_APPEND_BATCHES,
     PARTITION_APPEND_RECORDS,
     PARTITION_APPEND_BYTES,

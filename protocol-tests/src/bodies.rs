@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 19] = [
+const GUARDED: [ApiKey; 23] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -299,6 +299,10 @@ const GUARDED: [ApiKey; 19] = [
     ApiKey::DescribeAcls,
     ApiKey::CreateAcls,
     ApiKey::DeleteAcls,
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -341,6 +345,10 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::OffsetFetch => one::<messages::OffsetFetchResponse>(body, version),
         ApiKey::FindCoordinator => one::<messages::FindCoordinatorResponse>(body, version),
         ApiKey::ListGroups => one::<messages::ListGroupsResponse>(body, version),
+        ApiKey::JoinGroup => one::<messages::JoinGroupResponse>(body, version),
+        ApiKey::SyncGroup => one::<messages::SyncGroupResponse>(body, version),
+        ApiKey::Heartbeat => one::<messages::HeartbeatResponse>(body, version),
+        ApiKey::LeaveGroup => one::<messages::LeaveGroupResponse>(body, version),
         ApiKey::DescribeQuorum => one::<messages::DescribeQuorumResponse>(body, version),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),

@@ -4,6 +4,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -114,7 +115,8 @@ impl Cluster {
                 self.open_control(broker).await?
             }
         };
-        let response = self.exchange::<R, B>(&mut conn, api, make).await?;
+        let within = self.may_take(conn.peer(), api)?;
+        let response = self.exchange::<R, B>(&mut conn, api, make, within).await?;
         slot.conn = Some(conn);
         slot.asks += 1;
         Ok(response)
@@ -126,10 +128,11 @@ impl Cluster {
         conn: &mut Conn,
         api: ApiKey,
         make: &impl Fn(i16) -> B,
+        within: Duration,
     ) -> std::result::Result<R::Response, Failed> {
         let version = conn.version(api)?;
         let body = encode(conn.peer(), api, version, make(version).borrow())?;
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + within;
         let correlation = conn.send(api, version, [body], deadline)?;
         let answer = conn.turn().await.map_err(|error| {
             let may_be_applied = conn.may_be_applied(correlation);
@@ -145,8 +148,31 @@ impl Cluster {
         conn: &mut Conn,
         request: &R,
     ) -> Result<R::Response> {
-        let exchanged = self.exchange::<R, &R>(conn, api_of::<R>(), &|_| request).await;
+        self.exchange_on(conn, request, self.options.request_timeout).await
+    }
+
+    /// One request and its response on somebody's own connection, which waits so long for it.
+    pub(super) async fn exchange_on<R: Request>(
+        &self,
+        conn: &mut Conn,
+        request: &R,
+        within: Duration,
+    ) -> Result<R::Response> {
+        let exchanged = self.exchange::<R, &R>(conn, api_of::<R>(), &|_| request, within).await;
         exchanged.map_err(|failed| failed.error)
+    }
+
+    /// For how long an answer is waited for: what changes something is given up with the lease.
+    fn may_take(&self, peer: &Peer, api: ApiKey) -> Result<Duration> {
+        let within = self.options.request_timeout;
+        match self.lease.get() {
+            Some(lease) if changes(api) => {
+                let left = lease.left();
+                let over = || ClusterError::new(peer, api.name(), Kind::LeaseIsOver);
+                left.map(|left| left.min(within)).ok_or_else(over)
+            }
+            _ => Ok(within),
+        }
     }
 }
 

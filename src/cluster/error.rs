@@ -143,6 +143,13 @@ pub enum Kind {
     /// The metadata does not have that broker (any more).
     #[error("broker {0} is not in the cluster's metadata")]
     NoBroker(BrokerId),
+    /// This process may change nothing there: another instance may have the work by now.
+    #[error(
+        "it was not sent: this isolog has heard nothing from the coordinator of its group for a \
+         session's time, and another instance may have its work; it is sent when the coordinator \
+         answers again"
+    )]
+    LeaseIsOver,
     /// The metadata names no controller at present.
     #[error("the cluster has no controller at present")]
     NoController,
@@ -185,7 +192,7 @@ impl ClusterError {
             Kind::Version(_) | Kind::ClusterIdChanged { .. } | Kind::NoClusterId => Remedy::Halt,
             Kind::Refused { code, .. } => code.remedy(),
             Kind::Unknown(_) => Remedy::Fenced,
-            Kind::QueueFull { .. } | Kind::TooMany { .. } => Remedy::Retry,
+            Kind::QueueFull { .. } | Kind::TooMany { .. } | Kind::LeaseIsOver => Remedy::Retry,
             Kind::NoBroker(_) | Kind::NoController => Remedy::Refresh,
             Kind::Nobody(each) => nobodys_remedy(each),
         }

@@ -14,6 +14,7 @@ pub mod error;
 mod groups;
 pub mod keyed;
 pub mod line;
+pub mod member;
 pub mod metadata;
 mod pool;
 mod producers;
@@ -58,6 +59,7 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::allow::Allowed;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Result;
+use crate::cluster::member::lease::Lease;
 use crate::cluster::metadata::Broker;
 use crate::cluster::metadata::Metadata;
 use crate::cluster::metadata::Partition;
@@ -160,6 +162,8 @@ pub struct Cluster {
     /// When all topics were last read; held while they are being read.
     read_at: tokio::sync::Mutex<Option<Instant>>,
     pool: Pool,
+    /// Without which nothing is changed here, where there is one.
+    lease: OnceLock<Lease>,
 }
 
 impl Cluster {
@@ -176,10 +180,18 @@ impl Cluster {
             news: watch::Sender::new(0),
             read_at: tokio::sync::Mutex::default(),
             pool: Pool::default(),
+            lease: OnceLock::new(),
             options,
         });
         cluster.refresh(Wanted::All).await?;
         Ok(cluster)
+    }
+
+    /// From now on nothing is changed here but under this lease. Appends are no such change: the log
+    /// itself guards them.
+    pub fn guard(&self, lease: Lease) {
+        // there is one guard: a second one would be a fault of ours
+        let _first = self.lease.set(lease);
     }
 
     /// Which of the two clusters.

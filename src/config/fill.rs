@@ -46,7 +46,19 @@ pub fn fill(sections: &[Checked], safe: &Safe) -> Option<(link::Settings, servic
     let service = service_options(one(Scope::Service)?, safe)?;
     let links = sections.iter().filter(|section| section.scope == Scope::Link);
     let links: Option<Vec<_>> = links.map(|link| link_settings(link, shared, safe)).collect();
-    Some((link::Settings { destination, shared, links: links? }, service))
+    let group = group(one(Scope::Process)?);
+    Some((link::Settings { destination, shared, group, links: links? }, service))
+}
+
+/// The group of instances, where there is to be one.
+fn group(process: &Checked) -> Option<link::member::Options> {
+    let text = |key| process.text(key).filter(|text| !text.is_empty());
+    Some(link::member::Options {
+        group: text("instances.group.id")?.to_owned(),
+        instance: text("instances.group.instance.id")?.to_owned(),
+        session_ms: process.int("instances.session.timeout.ms")?,
+        heartbeat_ms: process.int("instances.heartbeat.interval.ms")?,
+    })
 }
 
 /// The links as they are audited.

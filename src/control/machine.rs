@@ -328,6 +328,7 @@ impl Control {
         // held from now on: what was wanted and not told of has nobody to come back from
         if let (Some(spec), Some(track)) = (&spec, self.tracks.get_mut(&key)) {
             track.held.partitions.extend(spec.partitions.keys());
+            track.held.is_told_halted = spec.halt.is_some();
         }
         Some((key, spec))
     }

@@ -20,6 +20,7 @@ pub mod decide;
 pub mod discover;
 pub mod facts;
 pub mod filter;
+pub mod group;
 pub mod journal;
 pub mod link;
 pub mod machine;

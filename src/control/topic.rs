@@ -166,6 +166,8 @@ pub struct Held {
     pub incarnation: Incarnation,
     /// Which partitions.
     pub partitions: BTreeSet<PartitionId>,
+    /// What flow was told last has a halt: what it confirmed before may be of another log.
+    pub is_told_halted: bool,
 }
 
 /// What is known of a mirror topic beside its row; gone with the process.

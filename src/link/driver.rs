@@ -26,10 +26,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::cluster;
 use crate::cluster::Cluster;
 use crate::control::filter::TopicFilter;
-use crate::control::journal::WriterTag;
 use crate::control::machine::Control;
 use crate::control::machine::ROWS_MAX;
 use crate::control::machine::Write;
@@ -39,15 +37,18 @@ use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
-use crate::link::Settings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Tray;
 use crate::link::driver::ctx::lock;
 use crate::link::driver::file::File;
+pub use crate::link::driver::file::Options;
 use crate::link::driver::file::Told;
 pub use crate::link::driver::file::new_id;
 use crate::link::driver::rivals::Claims;
 use crate::link::driver::tell::Shown;
+use crate::link::member;
+use crate::link::member::InGroup;
+use crate::link::member::WorkShare;
 use crate::link::registry;
 use crate::link::registry::EVENTS_MAX;
 use crate::link::registry::Event;
@@ -82,26 +83,6 @@ const WRITES_MAX: usize = 8;
 /// For how long a source may be reached for before there is a link.
 const PROBE_MAX: Duration = Duration::from_secs(20);
 
-/// What the driver is told at its start.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How to reach the destination.
-    pub destination: cluster::Options,
-    /// What a link's own properties do not say.
-    pub defaults: Defaults,
-    /// The links of the config file. No link that was created by order may mirror into what they
-    /// take.
-    pub links: Vec<LinkSettings>,
-}
-
-impl Options {
-    /// What the settings of the process say.
-    pub fn of(settings: &Settings, defaults: Defaults) -> Options {
-        let (destination, links) = (settings.destination.clone(), settings.links.clone());
-        Options { destination, defaults, links }
-    }
-}
-
 /// All links, for those who give orders and for those who show them.
 #[derive(Clone)]
 pub struct Driver {
@@ -109,6 +90,8 @@ pub struct Driver {
     pub registry: Registry,
     /// The destination's id, once it has been reached.
     pub cluster: watch::Receiver<Option<ClusterId>>,
+    /// Whether this instance has the work of its destination.
+    pub work: WorkShare,
     shown: Shown,
     world: World,
     defaults: Arc<Defaults>,
@@ -152,7 +135,11 @@ impl Driver {
         let all = troubles.into_iter().filter(|(who, fault)| is_wanted(who, fault));
         let mut all: Vec<String> = all.map(|(_, fault)| fault.text).collect();
         let seen = self.registry.seen();
-        all.extend(rivals::told(&seen, self.world.wall.now()));
+        match self.work.is_shared() {
+            // who had the work before it wrote rows
+            true => all.extend(self.work.trouble()),
+            false => all.extend(rivals::told(&seen, self.world.wall.now())),
+        }
         if all.is_empty() && !seen.is_level {
             all.push("the journal (__isolog) has not been read to its end yet".to_owned());
         }
@@ -202,17 +189,21 @@ pub fn start(
 ) -> (Driver, impl Future<Output = ()> + Send + 'static) {
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (wanted, work) = mpsc::channel(WORK_MAX);
-    let mut control = Control::new(tag(world), ROWS_MAX);
-    // one process per destination: it holds the control role, from before the first order
-    control.handle_role(world.wall.now(), true);
+    let mut control = Control::new(rivals::tag(world), ROWS_MAX);
+    // who is alone has the work from before the first order
+    control.handle_role(world.wall.now(), options.group.is_none());
     let stop = world.stop.clone();
     let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
     let shown = Shown::of(&options.links, world.wall);
     let (reached, cluster) = watch::channel(None);
     let (file, reread) = watch::channel(options.links.clone());
+    let (tell, told) = watch::channel(member::untold());
+    let is_shared = options.group.is_some();
+    let group = options.group.map(|group| (group, tell));
     let driver = Driver {
         registry: registry.clone(),
         cluster,
+        work: WorkShare::of(is_shared.then_some(told)),
         shown: shown.clone(),
         world: world.clone(),
         defaults: Arc::new(options.defaults.clone()),
@@ -229,21 +220,17 @@ pub fn start(
                 reached.send_replace(Some(destination.id()));
                 let file = File::new(options.links);
                 let _ended = events.send(file.declared()).await;
+                let member = InGroup::begin(group, &destination, &world, &events);
                 let told = (options.defaults, (claims, file), world, shown);
                 let hands = Hands::new(told, registry, events, destination);
+                let hands = Hands { is_shared, ..hands };
                 hands.run(work, reread, keeper).await;
+                member.end().await;
             }
             () = stop.cancelled() => {}
         }
     };
     (driver, task)
-}
-
-/// Another one in each process: who writes rows must be told from everybody else.
-fn tag(world: &World) -> WriterTag {
-    let ms = u64::try_from(world.wall.now().0).unwrap_or(0);
-    // the seed is of the process's id and its start, the time tells two with one seed apart
-    WriterTag::of_instance(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// One link.
@@ -265,6 +252,8 @@ struct Hands {
     links: BTreeMap<LinkName, Running>,
     destination: Arc<Cluster>,
     rival: rivals::Known,
+    /// Other instances write to the journal too, each in its time.
+    is_shared: bool,
 }
 
 impl Hands {
@@ -275,7 +264,19 @@ impl Hands {
         destination: Arc<Cluster>,
     ) -> Hands {
         let (links, rival) = (BTreeMap::new(), rivals::Known::default());
-        Hands { defaults, claims, file, world, shown, registry, events, links, destination, rival }
+        Hands {
+            defaults,
+            claims,
+            file,
+            world,
+            shown,
+            registry,
+            events,
+            links,
+            destination,
+            rival,
+            is_shared: false,
+        }
     }
 
     async fn run(
@@ -396,7 +397,9 @@ impl Hands {
 
     /// The rows are others: begins links that are new, ends those that are gone.
     fn follow(&mut self, seen: &Seen, tasks: &mut JoinSet<()>) {
-        self.rival.follow(seen);
+        if !self.is_shared {
+            self.rival.follow(seen);
+        }
         self.end_gone(seen);
         for (name, link) in &seen.links {
             let is_own = self.file.has(name) || self.links.contains_key(name);

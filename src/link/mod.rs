@@ -5,6 +5,7 @@
 mod copying;
 pub mod driver;
 pub mod log;
+pub mod member;
 mod offsets;
 pub mod registry;
 mod seals;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub destination: cluster::Options,
     /// What all links share of the process.
     pub shared: Shared,
+    /// The group of instances, where there is to be one: else this process has all the work.
+    pub group: Option<member::Options>,
     /// The links of the config file, by name in order.
     pub links: Vec<LinkSettings>,
 }

@@ -52,6 +52,8 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) ->
     let ready = sight.readiness().iter().all(|check| check.ok);
     head(&mut out, &meters::READY);
     line(&mut out, &meters::READY, &[], u64::from(ready));
+    head(&mut out, &meters::INSTANCE_HAS_WORK);
+    line(&mut out, &meters::INSTANCE_HAS_WORK, &[], u64::from(sight.stands_by().is_none()));
     memory(&mut out);
     links(&mut out, &sight.links());
     let mut all = sight.partitions();

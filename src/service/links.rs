@@ -27,6 +27,8 @@ use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
 
+/// The state of links that another instance of the group has.
+const STANDBY: &str = "Standby";
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
 /// And how many more by name.
@@ -50,6 +52,9 @@ impl All {
 
 impl Sight for All {
     fn partitions(&self) -> Vec<PartitionView> {
+        if self.stands_by().is_some() {
+            return Vec::new();
+        }
         let links = self.driver.links();
         let rows = links.iter().flat_map(|link| {
             link.shown().into_iter().map(|(name, seen)| PartitionView::of(&name, &seen))
@@ -59,10 +64,20 @@ impl Sight for All {
 
     fn links(&self) -> Vec<LinkView> {
         let links = self.driver.links();
+        if let Some(why) = self.stands_by() {
+            return links.iter().map(|link| standby(link, &why)).collect();
+        }
         links.iter().map(|link| view(link, self.driver.statuses(&link.name))).collect()
     }
 
+    fn stands_by(&self) -> Option<String> {
+        self.driver.work.stands_by()
+    }
+
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
+        if self.stands_by().is_some() {
+            return Vec::new();
+        }
         self.driver.links().iter().flat_map(|link| groups::of(link, name)).collect()
     }
 
@@ -71,7 +86,25 @@ impl Sight for All {
     }
 
     fn readiness(&self) -> Vec<Check> {
+        if let Some(reason) = self.stands_by() {
+            // it is there to take over, and is ready to unless something is wrong
+            let trouble = self.driver.trouble_beside_links();
+            let reason = trouble.clone().unwrap_or(reason);
+            return vec![Check { name: STANDBY.to_owned(), ok: trouble.is_none(), reason }];
+        }
         self.driver.links().iter().flat_map(checks).chain(self.operated()).collect()
+    }
+}
+
+/// A link of which another instance knows how it is.
+fn standby(link: &Link, why: &str) -> LinkView {
+    let status = link.status();
+    LinkView {
+        name: link.name.to_string(),
+        state: STANDBY.to_owned(),
+        since_ms: status.since.0,
+        reason: why.to_owned(),
+        ..LinkView::default()
     }
 }
 

@@ -194,7 +194,7 @@ pub async fn run(
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
     let exporters: Vec<Exporter> = exporters.into_iter().map(Exporter::new).collect();
     for one in &exporters {
-        running.spawn(watched_exporter(one.clone(), shutdown.clone()));
+        running.spawn(watched_exporter(one.clone(), driver.clone(), shutdown.clone()));
     }
     let (listed, declared) = watch::channel(Arc::new(said.borrow_and_update().declared.clone()));
     let (declaring, stop) = ((driver.clone(), shared), shutdown.clone());
@@ -242,19 +242,31 @@ async fn watched_driver(
     }
 }
 
-/// The same for an exporter of schemas; it is let go of wherever it is.
-async fn watched_exporter(one: Exporter, stop: CancellationToken) {
+/// The same for an exporter of schemas, which runs while this instance has the work; it is let go
+/// of wherever it is.
+async fn watched_exporter(one: Exporter, driver: Driver, stop: CancellationToken) {
     let (inside, stopped) = (one.clone(), stop.clone());
     let run = async move {
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = inside.run() => {}
+            () = while_it_has_the_work(&inside, &driver) => {}
         }
     };
     let what = format!("the task of the exporter {}", one.options().name);
     if let Some(text) = ended(&what, run, stop).await {
         tracing::error!(exporter = %one.options().name, "{text}");
         one.tell_ended(text);
+    }
+}
+
+/// Until the exporter ends by itself.
+async fn while_it_has_the_work(one: &Exporter, driver: &Driver) {
+    loop {
+        driver.work.wait(true).await;
+        tokio::select! {
+            () = one.run() => return,
+            () = driver.work.wait(false) => {}
+        }
     }
 }
 

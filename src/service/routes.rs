@@ -213,6 +213,10 @@ async fn partitions(
     let bad = "the query takes link=NAME and topic=NAME";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let Counter { sight, partitions, large, .. } = counter;
+    if sight.stands_by().is_some() {
+        let why = "this isolog stands by, and another instance knows: /v1/links says which";
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, why));
+    }
     let text = move || {
         let is_known = |name: &String| sight.links().iter().any(|link| link.name == *name);
         if which.link.as_ref().is_some_and(|name| !is_known(name)) {

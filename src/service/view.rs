@@ -320,6 +320,11 @@ pub trait Sight: Send + Sync + 'static {
     fn groups(&self, _name: Option<&str>) -> Vec<GroupView> {
         Vec::new()
     }
+    /// Why this instance has no work, where another one of its group has it: then that one knows
+    /// how links and partitions are.
+    fn stands_by(&self) -> Option<String> {
+        None
+    }
     /// What copies schemas, in any order.
     fn exporters(&self) -> Vec<ExporterView> {
         Vec::new()

@@ -5,6 +5,7 @@
 use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
 use crate::control::task::groups::GroupFilter;
+use crate::ids::TopicName;
 
 use super::check::Checked;
 use super::check::Origin;
@@ -19,6 +20,7 @@ const SERVERS: &str = "bootstrap.servers";
 pub fn check(sections: &[Checked]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
+    problems.extend(of(Scope::Process).flat_map(instances));
     let memory_bytes = of(Scope::Process).find_map(|process| process.int("buffer.memory.bytes"));
     let destination = of(Scope::Destination).find_map(|there| match there.value(SERVERS)? {
         Value::Hosts(hosts) => Some(hosts.as_slice()),
@@ -29,6 +31,28 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
     }
     problems.extend(topics_twice(of(Scope::Link)));
     problems
+}
+
+/// A member of a group has a name of its own there, which a coordinator takes, and is heard of more
+/// than once in a session.
+fn instances(process: &Checked) -> Vec<Problem> {
+    let name = "instances.group.instance.id";
+    let has = |key| process.text(key).is_some_and(|text| !text.is_empty());
+    let wrong = match (has("instances.group.id"), has(name)) {
+        (true, false) => Some(
+            "is missing, and instances.group.id is set: a name that no other instance has, such as \
+             ${env:HOSTNAME}",
+        ),
+        (false, true) => Some("means nothing without instances.group.id"),
+        _ => None,
+    };
+    let letters = "has letters that a coordinator takes for none of a name: a-z, A-Z, 0-9, '.', '_' \
+                   and '-' are";
+    let is_illegal = has(name) && process.text(name).and_then(TopicName::new).is_none();
+    let told = wrong.or_else(|| is_illegal.then_some(letters));
+    let told = told.map(|text| Problem::at(process.place(), Some(name), text));
+    let beats = "instances.heartbeat.interval.ms";
+    told.into_iter().chain(ordered(process, beats, "instances.session.timeout.ms", true)).collect()
 }
 
 /// Every broken rule of one link: of the process's memory, and of the destination's addresses.

@@ -122,8 +122,10 @@ const CODES: &[(i16, &str, Remedy)] = &[
     (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Remedy::Fenced),
     (21, "INVALID_REQUIRED_ACKS", Remedy::Halt),
     (22, "ILLEGAL_GENERATION", Remedy::Fenced),
+    (23, "INCONSISTENT_GROUP_PROTOCOL", Remedy::Halt),
     (24, "INVALID_GROUP_ID", Remedy::Halt),
     (25, "UNKNOWN_MEMBER_ID", Remedy::Fenced),
+    (26, "INVALID_SESSION_TIMEOUT", Remedy::Halt),
     (27, "REBALANCE_IN_PROGRESS", Remedy::Retry),
     (28, "INVALID_COMMIT_OFFSET_SIZE", Remedy::Halt),
     (29, "TOPIC_AUTHORIZATION_FAILED", Remedy::Reauth),
@@ -158,7 +160,10 @@ const CODES: &[(i16, &str, Remedy)] = &[
     (75, "UNKNOWN_LEADER_EPOCH", Remedy::Refresh),
     (76, "UNSUPPORTED_COMPRESSION_TYPE", Remedy::Halt),
     (78, "OFFSET_NOT_AVAILABLE", Remedy::Retry),
+    (79, "MEMBER_ID_REQUIRED", Remedy::Retry),
     (80, "PREFERRED_LEADER_NOT_AVAILABLE", Remedy::Refresh),
+    (81, "GROUP_MAX_SIZE_REACHED", Remedy::Halt),
+    (82, "FENCED_INSTANCE_ID", Remedy::Halt),
     (87, "INVALID_RECORD", Remedy::Halt),
     (88, "UNSTABLE_OFFSET_COMMIT", Remedy::Retry),
     (89, "THROTTLING_QUOTA_EXCEEDED", Remedy::Retry),
@@ -173,6 +178,10 @@ impl KafkaCode {
     pub const NONE: KafkaCode = KafkaCode(0);
     /// UNKNOWN_SERVER_ERROR: also for an answer without its value.
     pub const UNKNOWN: KafkaCode = KafkaCode(-1);
+    /// COORDINATOR_NOT_AVAILABLE.
+    pub const COORDINATOR_NOT_AVAILABLE: KafkaCode = KafkaCode(15);
+    /// MEMBER_ID_REQUIRED.
+    pub const MEMBER_ID_REQUIRED: KafkaCode = KafkaCode(79);
 
     /// Whether this says that all is well.
     pub fn is_none(self) -> bool {

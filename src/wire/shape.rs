@@ -30,6 +30,8 @@ enum Field {
     Text,
     /// A compact string or null.
     TextOrNull,
+    /// Compact bytes.
+    Blob,
     /// A compact array of 32-bit integers.
     Ints,
     /// A compact array of structs.
@@ -214,6 +216,27 @@ shape!(COORDINATOR {
 shape!(LIST_GROUPS { 0..ALL => Fixed(6), 0..ALL => Each(&LISTED_GROUP) });
 shape!(LISTED_GROUP { 0..ALL => Text, 0..ALL => Text, 0..ALL => Text, 5..ALL => Text });
 
+shape!(JOIN_GROUP {
+    0..ALL => Fixed(10),
+    7..ALL => TextOrNull,
+    0..6 => Text,
+    7..ALL => TextOrNull,
+    0..ALL => Text,
+    9..ALL => Fixed(1),
+    0..ALL => Text,
+    0..ALL => Each(&JOINED_MEMBER),
+});
+shape!(JOINED_MEMBER { 0..ALL => Text, 0..ALL => TextOrNull, 0..ALL => Blob });
+
+shape!(SYNC_GROUP {
+    0..ALL => Fixed(6), 5..ALL => TextOrNull, 5..ALL => TextOrNull, 0..ALL => Blob,
+});
+
+shape!(HEARTBEAT { 0..ALL => Fixed(6) });
+
+shape!(LEAVE_GROUP { 0..ALL => Fixed(6), 0..ALL => Each(&GONE_MEMBER) });
+shape!(GONE_MEMBER { 0..ALL => Text, 0..ALL => TextOrNull, 0..ALL => Fixed(2) });
+
 /// The shape of an API's response; `None` for those that are decoded by hand.
 fn of(api: ApiKey) -> Option<&'static Shape> {
     match api {
@@ -236,6 +259,10 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::OffsetFetch => Some(&OFFSET_FETCH),
         ApiKey::FindCoordinator => Some(&FIND_COORDINATOR),
         ApiKey::ListGroups => Some(&LIST_GROUPS),
+        ApiKey::JoinGroup => Some(&JOIN_GROUP),
+        ApiKey::SyncGroup => Some(&SYNC_GROUP),
+        ApiKey::Heartbeat => Some(&HEARTBEAT),
+        ApiKey::LeaveGroup => Some(&LEAVE_GROUP),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => None,
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => None,
     }
@@ -311,6 +338,7 @@ impl Walker {
             Fixed(bytes) => self.reader.bytes(what, *bytes).map(drop),
             Text => self.text(what)?.ok_or(null(what)),
             TextOrNull => self.text(what).map(drop),
+            Blob => self.reader.compact_bytes(what)?.ok_or(null(what)).map(drop),
             Ints => {
                 let count = self.reader.count(what, 4)?.ok_or(null(what))?;
                 self.account(what, count, 4)?;

@@ -42,6 +42,14 @@ pub enum ApiKey {
     OffsetFetch,
     /// Which broker coordinates a group.
     FindCoordinator,
+    /// Become a member of a group.
+    JoinGroup,
+    /// Still a member.
+    Heartbeat,
+    /// A member no more.
+    LeaveGroup,
+    /// What the leader of a group gives its members.
+    SyncGroup,
     /// The groups that a broker coordinates.
     ListGroups,
     /// How to log in.
@@ -88,6 +96,10 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::OffsetCommit, 8, "OffsetCommit", Range { min: 8, max: 8 }),
     (ApiKey::OffsetFetch, 9, "OffsetFetch", Range { min: 7, max: 8 }),
     (ApiKey::FindCoordinator, 10, "FindCoordinator", Range { min: 3, max: 4 }),
+    (ApiKey::JoinGroup, 11, "JoinGroup", Range { min: 6, max: 9 }),
+    (ApiKey::Heartbeat, 12, "Heartbeat", Range { min: 4, max: 4 }),
+    (ApiKey::LeaveGroup, 13, "LeaveGroup", Range { min: 4, max: 5 }),
+    (ApiKey::SyncGroup, 14, "SyncGroup", Range { min: 4, max: 5 }),
     (ApiKey::ListGroups, 16, "ListGroups", Range { min: 4, max: 5 }),
     (ApiKey::SaslHandshake, 17, "SaslHandshake", Range { min: 1, max: 1 }),
     (ApiKey::ApiVersions, 18, "ApiVersions", Range { min: API_VERSIONS, max: API_VERSIONS }),

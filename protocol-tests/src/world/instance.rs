@@ -89,6 +89,7 @@ impl Instance {
         let options = driver::Options {
             defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
             destination: to,
+            group: None,
             links: vec![settings],
         };
         let (driver, task) = driver::start(options, &world);

@@ -27,13 +27,17 @@ use kafka_protocol::messages::describe_quorum_response::PartitionData;
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::describe_quorum_response::TopicData;
 use kafka_protocol::messages::find_coordinator_response::*;
+use kafka_protocol::messages::heartbeat_response::HeartbeatResponse;
 use kafka_protocol::messages::incremental_alter_configs_response::*;
+use kafka_protocol::messages::join_group_response::*;
+use kafka_protocol::messages::leave_group_response::*;
 use kafka_protocol::messages::list_groups_response::*;
 use kafka_protocol::messages::list_offsets_response::*;
 use kafka_protocol::messages::metadata_response::*;
 use kafka_protocol::messages::offset_commit_response::*;
 use kafka_protocol::messages::offset_fetch_response::*;
 use kafka_protocol::messages::offset_for_leader_epoch_response::*;
+use kafka_protocol::messages::sync_group_response::SyncGroupResponse;
 use kafka_protocol::protocol::Decodable;
 use kafka_protocol::protocol::Encodable;
 use kafka_protocol::protocol::Message;
@@ -86,6 +90,11 @@ impl Maker {
     fn text(&mut self) -> StrBytes {
         let bytes = [0, 1, 5, 126, 127, 200][self.dice.below(6) as usize];
         StrBytes::from_string("ä".repeat(bytes / 2) + &"x".repeat(bytes % 2))
+    }
+
+    fn blob(&mut self) -> Bytes {
+        let bytes = [0, 1, 127, 300][self.dice.below(4) as usize];
+        Bytes::from(vec![0xfe; bytes])
     }
 
     fn some_text(&mut self) -> Option<StrBytes> {
@@ -600,6 +609,59 @@ fn list_groups(m: &mut Maker) -> ListGroupsResponse {
         .with_unknown_tagged_fields(m.tags())
 }
 
+fn join_group(m: &mut Maker) -> JoinGroupResponse {
+    let protocol = m.some_text();
+    JoinGroupResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_generation_id(m.i32())
+        .with_protocol_type(m.from(7, None, Maker::some_text))
+        // null from version 7 on only
+        .with_protocol_name(if m.version >= 7 { protocol } else { Some(m.text()) })
+        .with_leader(m.text())
+        .with_skip_assignment(m.from(9, false, Maker::bit))
+        .with_member_id(m.text())
+        .with_members(m.each(|m| {
+            JoinGroupResponseMember::default()
+                .with_member_id(m.text())
+                .with_group_instance_id(m.some_text())
+                .with_metadata(m.blob())
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn sync_group(m: &mut Maker) -> SyncGroupResponse {
+    SyncGroupResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_protocol_type(m.from(5, None, Maker::some_text))
+        .with_protocol_name(m.from(5, None, Maker::some_text))
+        .with_assignment(m.blob())
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn heartbeat(m: &mut Maker) -> HeartbeatResponse {
+    HeartbeatResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn leave_group(m: &mut Maker) -> LeaveGroupResponse {
+    LeaveGroupResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_members(m.each(|m| {
+            MemberResponse::default()
+                .with_member_id(m.text())
+                .with_group_instance_id(m.some_text())
+                .with_error_code(m.i16())
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 /// Bytes changed in one place, as a peer that means harm would: lengths above all.
 fn spoil(bytes: &[u8], dice: &mut Dice) -> Bytes {
     let mut bytes = bytes.to_vec();
@@ -672,6 +734,10 @@ mod walker_and_library_agree_on {
         offset_fetch: OffsetFetch;
         find_coordinator: FindCoordinator;
         list_groups: ListGroups;
+        join_group: JoinGroup;
+        sync_group: SyncGroup;
+        heartbeat: Heartbeat;
+        leave_group: LeaveGroup;
         describe_acls: DescribeAcls;
         create_acls: CreateAcls;
         delete_acls: DeleteAcls;
@@ -694,6 +760,7 @@ fn no_struct_is_larger_than_the_walker_counts() {
         AlterConfigsResourceResponse DeleteRecordsTopicResult DeleteRecordsPartitionResult
         TopicData PartitionData ReplicaState DescribeClusterBroker
         OffsetCommitResponseTopic OffsetCommitResponsePartition Coordinator ListedGroup
+        JoinGroupResponseMember MemberResponse
         OffsetFetchResponseGroup OffsetFetchResponseTopics OffsetFetchResponsePartitions
         OffsetFetchResponseTopic OffsetFetchResponsePartition
         DescribeAclsResource AclDescription AclCreationResult

@@ -19,6 +19,7 @@ mod groups;
 mod halts;
 mod hostile;
 mod idle;
+mod instances;
 mod journal;
 mod kafka;
 mod operated;

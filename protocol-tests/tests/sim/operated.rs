@@ -234,6 +234,7 @@ pub(crate) fn begin(
     let shared = Shared { memory_bytes: 64 << 20, reencode_threads: 1 };
     let options = driver::Options {
         defaults: Defaults::remote(shared, to.bootstrap.clone(), Remote::default()),
+        group: None,
         links: run.to_vec(),
         destination: to,
     };

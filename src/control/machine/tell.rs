@@ -212,17 +212,19 @@ impl Control {
     pub(super) fn settle_spec(&mut self, key: &MirrorKey) {
         let may_hold = self.is_holder && self.is_level && self.acts_on(&key.0);
         let desired = self.topic(key).filter(|_| may_hold).and_then(|topic| topic.spec());
+        // of what is told next flow may be told only later things
+        let is_doubted = self.tracks.get(key).is_some_and(|track| track.held.is_told_halted);
         match (self.specs.get(key), desired) {
             (None, None) => {}
             (None, Some(spec)) => {
                 let number = Incarnation(self.number());
                 let Some(track) = self.tracks.get_mut(key) else { return };
                 if track.held.partitions.is_empty() {
-                    track.held.incarnation = number;
+                    (track.held.incarnation, track.held.is_told_halted) = (number, false);
                     self.hold(key, TopicSpec { incarnation: number, ..spec });
                 }
             }
-            (Some(told), Some(spec)) if is_same(told, &spec) => {
+            (Some(told), Some(spec)) if is_same(told, &spec, is_doubted) => {
                 if *told != spec {
                     self.hold(key, spec);
                 }
@@ -313,12 +315,13 @@ impl Control {
     }
 }
 
-/// Whether flow can go from one to the other without letting go.
-fn is_same(told: &TopicSpec, spec: &TopicSpec) -> bool {
+/// Whether flow can go from one to the other without letting go; `is_doubted` where it has been told
+/// last that the topic is halted.
+fn is_same(told: &TopicSpec, spec: &TopicSpec, is_doubted: bool) -> bool {
     told.source == spec.source
         && told.mirror_id == spec.mirror_id
         && told.generation == spec.generation
         && told.mode <= spec.mode
         // what was confirmed of a log that may be another one by now says nothing of its end
-        && (told.halt.is_none() || spec.mode < Mode::Seal)
+        && (told.halt.is_none() && !is_doubted || spec.mode < Mode::Seal)
 }

@@ -11,10 +11,36 @@ use ring::rand::SecureRandom;
 use ring::rand::SystemRandom;
 use tokio::sync::watch;
 
+use crate::cluster;
 use crate::control::order::NewLink;
 use crate::ids::LinkName;
 use crate::link::LinkSettings;
+use crate::link::Settings;
+use crate::link::member;
 use crate::link::registry::Event;
+use crate::settings::link::Defaults;
+
+/// What the driver is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to reach the destination.
+    pub destination: cluster::Options,
+    /// What a link's own properties do not say.
+    pub defaults: Defaults,
+    /// The group of instances; `None` where this one is alone.
+    pub group: Option<member::Options>,
+    /// The links of the config file. No link that was created by order may mirror into what they
+    /// take.
+    pub links: Vec<LinkSettings>,
+}
+
+impl Options {
+    /// What the settings of the process say.
+    pub fn of(settings: &Settings, defaults: Defaults) -> Options {
+        let (destination, links) = (settings.destination.clone(), settings.links.clone());
+        Options { destination, defaults, group: settings.group.clone(), links }
+    }
+}
 
 /// Where a link's tasks find what the file says of it now; `None` where it says nothing.
 pub(in crate::link) type Told = watch::Receiver<Option<LinkSettings>>;

@@ -14,6 +14,7 @@ use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::lock;
 use crate::link::registry::Seen;
+use crate::link::world::World;
 
 /// For how long another isolog counts as there after it wrote a row, in ms.
 const RIVAL_MS: i64 = 600_000;
@@ -34,6 +35,13 @@ impl Known {
         }
         self.0 = Some((writer, at));
     }
+}
+
+/// Another one in each process: who writes rows must be told from everybody else.
+pub(super) fn tag(world: &World) -> WriterTag {
+    let ms = u64::try_from(world.wall.now().0).unwrap_or(0);
+    // the seed is of the process's id and its start, the time tells two with one seed apart
+    WriterTag::of_instance(world.seed.rotate_left(17) ^ ms.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// That another isolog wrote to the journal not long ago.

@@ -37,6 +37,7 @@ use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::registry::Event;
+use crate::link::registry::LinkSeen;
 
 /// How often it is looked whether a turn is due: the interval may change meanwhile.
 const TICK: Duration = Duration::from_secs(1);
@@ -84,7 +85,8 @@ pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
 /// What the link wants, while it is active.
 fn wanted(ctx: &Ctx) -> Option<ConfigSync> {
     let seen = ctx.registry.seen();
-    let link = seen.links.get(&ctx.name).filter(|link| link.state == LinkState::Active)?;
+    let may = |link: &&Arc<LinkSeen>| seen.is_holder && link.state == LinkState::Active;
+    let link = seen.links.get(&ctx.name).filter(may)?;
     Some(link.settings.as_ref()?.configs.clone())
 }
 

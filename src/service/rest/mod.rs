@@ -217,6 +217,10 @@ async fn obey(
         );
         return Err(Problem::new(Kind::Unknown, text));
     }
+    let is_of_cluster = matches!(route.call, Call::ListClusters | Call::GetCluster);
+    if let Some(why) = api.sight.stands_by().filter(|_| !is_of_cluster) {
+        return Err(Problem::new(Kind::Unavailable, format!("Nothing was done: {why}.")));
+    }
     if route.body.is_some() {
         let (parts, body) = request.into_parts();
         let length = parts.headers.get(header::CONTENT_LENGTH);

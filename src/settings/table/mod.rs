@@ -3,6 +3,7 @@
 //! It never reads a value; a property that is not in this table does not exist.
 
 mod commanded;
+mod instances;
 mod schemas;
 mod security;
 mod synced;
@@ -14,6 +15,7 @@ use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
 use self::commanded::ONLY_COMMANDED;
+use self::instances::INSTANCES;
 use self::schemas::EXPORTERS;
 use self::security::SECURITY;
 use self::security::SERVICE_SECURITY;
@@ -50,7 +52,7 @@ const fn plain(
 /// Every property there is, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Property> {
     let links = [CONNECTIONS_AND_LINKS, SYNCED, ONLY_COMMANDED];
-    let blocks = [ADDRESSES, SECURITY].into_iter().chain(links);
+    let blocks = [INSTANCES, ADDRESSES, SECURITY].into_iter().chain(links);
     blocks.chain([EXPORTERS, SERVICE, SERVICE_SECURITY]).flatten()
 }
 

@@ -1,0 +1,234 @@
+//! Several isologs of one destination, members of one group of Kafka's own: one has the work, the
+//! others stand by, and one of those goes on when it is killed, frozen or stopped.
+//!
+//! It never skips, and compares batch by batch what both logs hold: nothing is written twice.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+
+use protocol_tests::broker::batch::Build;
+use protocol_tests::check::batches_equal;
+use protocol_tests::real::Hand;
+use protocol_tests::real::Isolog;
+use protocol_tests::real::IsologSpec;
+use protocol_tests::real::RealCluster;
+use protocol_tests::real::RealSpec;
+use protocol_tests::real::now_ms;
+use protocol_tests::real::room;
+use serde_json::Value;
+use serde_json::json;
+
+const TOPICS: [&str; 3] = ["i-0", "i-1", "i-2"];
+/// Records of one batch.
+const BATCH: i64 = 5;
+/// The pause between two batches of a topic.
+const WRITE_PAUSE: Duration = Duration::from_millis(40);
+/// The shortest that brokers take unless told otherwise.
+const SESSION_MS: u64 = 6_000;
+/// For how long a takeover is waited for: a session, and what a loaded machine needs.
+const TAKEOVER_SECONDS_MAX: u64 = 60;
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+struct Pair {
+    source: RealCluster,
+    destination: RealCluster,
+}
+
+impl Pair {
+    fn start(brokers: u8) -> Pair {
+        let spec = || RealSpec::new("4.3.1", brokers);
+        let there = spec().prop("group.initial.rebalance.delay.ms", "0");
+        let (source, destination) = RealCluster::both(spec(), there).unwrap();
+        Pair { source, destination }
+    }
+
+    fn isolog(&self, instance: &str) -> Isolog {
+        let plain =
+            IsologSpec::new(self.source.bootstrap(), self.destination.bootstrap(), &["i-*"]);
+        let top = format!(
+            "instances.group.id = \"__isolog\"\n\
+             instances.group.instance.id = \"{instance}\"\n\
+             instances.session.timeout.ms = {SESSION_MS}\n\
+             instances.heartbeat.interval.ms = 1000\n"
+        );
+        Isolog::start(&IsologSpec { top, ..plain }).unwrap()
+    }
+
+    /// The copies are the sources, batch by batch.
+    fn compare(&self) {
+        let (ours, theirs) =
+            (Hand::new(self.source.bootstrap()), Hand::new(self.destination.bootstrap()));
+        for topic in TOPICS {
+            let (log, copy) = (ours.log(topic, 0).unwrap(), theirs.log(topic, 0).unwrap());
+            assert_eq!((log.start, log.end), (copy.start, copy.end), "{topic}");
+            assert_eq!(log.batches.len(), copy.batches.len(), "{topic}");
+            let differ = batches_equal(&log, &copy, log.start, log.end);
+            assert!(differ.is_empty(), "{topic}: {differ:#?}");
+        }
+    }
+}
+
+/// Writes to all topics until it is told to stop.
+fn write(source: &str, stop: &AtomicBool) {
+    let hand = Hand::new(source);
+    let mut at = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for topic in TOPICS {
+            let batch = Build::plain(now_ms(), &format!("{topic}-{at}"), BATCH as usize);
+            hand.produce(topic, 0, &batch).unwrap();
+        }
+        at += 1;
+        sleep(WRITE_PAUSE);
+    }
+}
+
+/// Waits until this one has the work, and all that was written by then is copied.
+fn wait_works(isolog: &Isolog, source: &Hand) {
+    isolog.wait_for("it has the work", TAKEOVER_SECONDS_MAX, |one| {
+        (one.link().0 == "Active").then_some(())
+    });
+    for topic in TOPICS {
+        let (_, end) = source.ends(topic, 0).unwrap();
+        isolog.wait_for(&format!("{topic} is copied to {end}"), TAKEOVER_SECONDS_MAX, |one| {
+            let seen = one.partition(topic, 0)?;
+            (seen.destination_hwm? >= end).then_some(())
+        });
+    }
+}
+
+/// Waits until this one stands by, and says who has the work.
+fn wait_stands_by(isolog: &Isolog, holder: &str) {
+    let word = format!("instance {holder} has the work");
+    isolog.wait_for(&format!("it stands by: {word}"), TAKEOVER_SECONDS_MAX, |one| {
+        let (state, reason) = one.link();
+        (state == "Standby" && reason.contains(&word)).then_some(())
+    });
+}
+
+/// What is asked of one that stands by.
+fn says_that_it_stands_by(isolog: &Isolog, holder: &str) {
+    let ask = |method: &str, path: &str, body: Option<&Value>| {
+        isolog.order(method, path, body).unwrap_or_else(|| panic!("{path}: no answer"))
+    };
+    let (status, ready) = ask("GET", "/health/ready", None);
+    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "{ready}");
+    assert_eq!(ask("GET", "/v1/partitions", None).0, 503);
+    let metrics = isolog.text("/metrics").unwrap();
+    assert!(!metrics.contains("\nisolog_partition_"), "{metrics}");
+    assert!(metrics.contains("isolog_link_state{link=\"dr\",state=\"Standby\"} 1"), "{metrics}");
+    assert!(metrics.contains("\nisolog_instance_has_work 0"), "{metrics}");
+    let (status, clusters) = ask("GET", "/kafka/v3/clusters", None);
+    assert_eq!(status, 200, "{clusters}");
+    let id = clusters["data"][0]["cluster_id"].as_str().unwrap();
+    let links = format!("/kafka/v3/clusters/{id}/links");
+    let new = json!({"source_cluster_id": "x", "configs": []});
+    for (method, path, body) in [
+        ("GET", links.clone(), None),
+        ("POST", format!("{links}?link_name=more"), Some(&new)),
+        (
+            "POST",
+            format!("{links}/dr/mirrors:pause"),
+            Some(&json!({"mirror_topic_names": ["i-0"]})),
+        ),
+    ] {
+        let (status, said) = ask(method, &path, body);
+        let text = said["message"].as_str().unwrap_or_default();
+        assert_eq!(status, 503, "{method} {path}: {said}");
+        assert!(text.contains(&format!("instance {holder} has the work")), "{text}");
+    }
+    let lag = isolog.command(&["lag"]).unwrap();
+    assert!(!lag.status.success());
+    let text = String::from_utf8_lossy(&lag.stderr).into_owned();
+    assert!(text.contains("stands by"), "{text}");
+}
+
+/// Must show: one copies, the other one stands by and says so; whoever has the work is killed,
+/// frozen, stopped, and the other one goes on; who thaws writes nothing twice.
+#[test]
+fn one_has_the_work_and_the_others_stand_by() {
+    let _room = room(2);
+    let pair = Pair::start(1);
+    let source = Hand::new(pair.source.bootstrap());
+    for topic in TOPICS {
+        source.create(topic, 1, 1, &[]).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(pair.source.bootstrap(), &stop));
+        let _ends = Ends(&stop);
+        let mut one = pair.isolog("one");
+        wait_works(&one, &source);
+        let two = pair.isolog("two");
+        wait_stands_by(&two, "one");
+        says_that_it_stands_by(&two, "one");
+        one.kill();
+        wait_works(&two, &source);
+        one.start_again().unwrap();
+        wait_stands_by(&one, "two");
+        // frozen for longer than its session lasts
+        two.freeze(true).unwrap();
+        wait_works(&one, &source);
+        two.freeze(false).unwrap();
+        wait_stands_by(&two, "one");
+        // it had the work, and has it again as soon as it is back, whoever leads the group
+        one.kill();
+        one.start_again().unwrap();
+        wait_works(&one, &source);
+        wait_stands_by(&two, "one");
+        // who stops leaves, and nobody waits for it
+        assert!(one.term(STOP_MAX).unwrap().success());
+        assert!(one.log().contains("isolog has stopped"), "{}", one.log());
+        wait_works(&two, &source);
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        wait_works(&two, &source);
+        for isolog in [&one, &two] {
+            assert!(!isolog.log().contains("panicked"), "{}", isolog.log());
+        }
+    });
+    pair.compare();
+}
+
+/// Lets the writer end where the test does not come to it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Of two with one name the older one stops at once, and says why.
+#[test]
+fn of_two_with_one_name_the_older_stops() {
+    let _room = room(2);
+    let pair = Pair::start(1);
+    let source = Hand::new(pair.source.bootstrap());
+    for topic in TOPICS {
+        source.create(topic, 1, 1, &[]).unwrap();
+        source.produce(topic, 0, &Build::plain(now_ms(), topic, BATCH as usize)).unwrap();
+    }
+    let older = pair.isolog("same");
+    wait_works(&older, &source);
+    let newer = pair.isolog("same");
+    wait_works(&newer, &source);
+    let reason = older.wait_for("it is fenced", TAKEOVER_SECONDS_MAX, |one| {
+        let (state, reason) = one.link();
+        (state == "Standby" && reason.contains("FENCED_INSTANCE_ID")).then_some(reason)
+    });
+    assert!(
+        reason.contains("as same") && reason.contains("instances.group.instance.id"),
+        "{reason}"
+    );
+    let (status, _) = older.order("GET", "/health/ready", None).unwrap();
+    assert_eq!(status, 503, "a person must act");
+    for topic in TOPICS {
+        source.produce(topic, 0, &Build::plain(now_ms(), topic, BATCH as usize)).unwrap();
+    }
+    wait_works(&newer, &source);
+    pair.compare();
+}
