@@ -269,7 +269,10 @@ impl Check<'_> {
             side.grants = rights::grants(&told, &self.link.patterns, &grantee);
             side.excess = rights::excess(&told);
             let groups = rights::of_groups(cluster.side(), &told, &self.link.groups, &grantee);
-            report.findings.extend(groups.into_iter().map(Finding::note));
+            let instances = self.link.instances.iter().filter(|_| at == 1);
+            let instances =
+                instances.filter_map(|group| rights::of_instances(group, &told, &grantee));
+            report.findings.extend(groups.into_iter().chain(instances).map(Finding::note));
             if !side.grants.is_empty() {
                 let text = format!("rights are missing at the {}", cluster.side());
                 report.findings.push(Finding::impossible(text));

@@ -73,6 +73,8 @@ pub struct LinkOptions {
     pub patterns: Vec<Pattern>,
     /// The consumer groups that it follows; none where it follows none.
     pub groups: Vec<Pattern>,
+    /// The group that the instances of its destination form, where they do.
+    pub instances: Option<String>,
     /// How it keeps others from changing mirror topics while it copies ACLs; `None` where it does
     /// nothing with ACLs.
     pub acls: Option<Protection>,

@@ -301,6 +301,15 @@ pub fn of_groups(
     said.collect()
 }
 
+/// What being one of several instances needs at the destination, with the line that grants it.
+pub fn of_instances(group: &str, rights: &SideRights, grantee: &Grantee) -> Option<String> {
+    let pattern = Pattern { text: group.to_owned(), is_prefix: false };
+    let line = grant("group", &pattern, &BTreeSet::from([GROUPS_AT_DESTINATION]), grantee);
+    let text =
+        format!("instances share a group, which is not tried; needed at the destination: {line}");
+    (!rights.is_everything).then_some(text)
+}
+
 fn grant(
     kind: &str,
     pattern: &Pattern,
@@ -444,6 +453,15 @@ mod tests {
             let all = SideRights { is_everything: true, ..some };
             assert!(of_groups(side, &all, &groups, &grantee()).is_empty());
         }
+    }
+
+    #[test]
+    fn instances_need_to_read_their_group() {
+        let mut some = SideRights::default();
+        let said = of_instances("__isolog", &some, &grantee()).unwrap();
+        assert!(said.ends_with("--operation Read --group '__isolog'"), "{said}");
+        some.is_everything = true;
+        assert_eq!(of_instances("__isolog", &some, &grantee()), None);
     }
 
     #[test]

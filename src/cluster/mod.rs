@@ -187,8 +187,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// From now on nothing is changed here but under this lease. Appends are no such change: the log
-    /// itself guards them.
+    /// From now on nothing is changed here but under this lease. Appends are no such change: the
+    /// log itself guards them.
     pub fn guard(&self, lease: Lease) {
         // there is one guard: a second one would be a fault of ours
         let _first = self.lease.set(lease);

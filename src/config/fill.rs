@@ -75,6 +75,7 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         destination: settings.destination.clone(),
         patterns: topics.includes().filter_map(audited_pattern).collect(),
         groups: link.link.groups.iter().flat_map(audited_groups).collect(),
+        instances: settings.group.as_ref().map(|group| group.group.clone()),
         topics,
         acls: Some(link.link.acls.protection).filter(|_| link.link.acls.is_configured()),
         replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),

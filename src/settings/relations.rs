@@ -33,8 +33,8 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
     problems
 }
 
-/// A member of a group has a name of its own there, which a coordinator takes, and is heard of more
-/// than once in a session.
+/// A member of a group has a name of its own there, which a coordinator takes, and is heard of
+/// more than once in a session.
 fn instances(process: &Checked) -> Vec<Problem> {
     let name = "instances.group.instance.id";
     let has = |key| process.text(key).is_some_and(|text| !text.is_empty());

@@ -52,6 +52,7 @@ pub(crate) fn audited_of(
         topics: filter(&[topic]),
         patterns: Vec::new(),
         groups: Vec::new(),
+        instances: None,
         replicas: None,
         new_configs: |_, _| BTreeMap::new(),
         source_keys: &[],

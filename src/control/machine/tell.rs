@@ -315,8 +315,8 @@ impl Control {
     }
 }
 
-/// Whether flow can go from one to the other without letting go; `is_doubted` where it has been told
-/// last that the topic is halted.
+/// Whether flow can go from one to the other without letting go; `is_doubted` where it has been
+/// told last that the topic is halted.
 fn is_same(told: &TopicSpec, spec: &TopicSpec, is_doubted: bool) -> bool {
     told.source == spec.source
         && told.mirror_id == spec.mirror_id

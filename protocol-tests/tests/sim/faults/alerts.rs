@@ -13,6 +13,10 @@ use std::path::Path;
 use std::process::Command;
 
 use isolog::service;
+use isolog::service::view::Check;
+use isolog::service::view::LinkView;
+use isolog::service::view::PartitionView;
+use isolog::service::view::Sight;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::TRANSACTIONAL;
 use protocol_tests::broker::rights::Right;
@@ -104,6 +108,59 @@ fn fires_after(before: &str, lab: &Lab, case: &str, alerts: &[&str]) {
 #[test]
 fn the_rules_are_rules() {
     assert!(promtool(&["check", "rules", &rules()]).contains("SUCCESS"));
+}
+
+/// One of several instances that has no work.
+struct StandsBy;
+
+impl Sight for StandsBy {
+    fn partitions(&self) -> Vec<PartitionView> {
+        Vec::new()
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        let (name, state) = ("dr".to_owned(), "Standby".to_owned());
+        vec![LinkView { name, state, ..LinkView::default() }]
+    }
+
+    fn stands_by(&self) -> Option<String> {
+        Some("another one has the work".to_owned())
+    }
+
+    fn readiness(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
+/// The metrics of a process that Prometheus knows as `instance`.
+fn scraped(metrics: &str, instance: &str) -> String {
+    let label = format!("instance=\"{instance}\"");
+    let lines = metrics.lines().filter(|line| line.starts_with("isolog_"));
+    let labelled = lines.filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        Some(match series.strip_suffix('}') {
+            Some(open) => format!("{open},{label}}} {value}\n"),
+            None => format!("{series}{{{label}}} {value}\n"),
+        })
+    });
+    labelled.collect()
+}
+
+/// Who stands by is no fault, and nobody who has the work is one.
+#[tokio::test(start_paused = true)]
+async fn instances_that_all_stand_by_fire() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.level(GOOD).await;
+    let (works, rests) =
+        (scraped(&shown(&lab), "a:1"), scraped(&service::metrics(&StandsBy), "b:1"));
+    for (case, metrics, alerts) in
+        [("one-works", works + &rests, &[][..]), ("nobody-works", rests, &["IsologNobodyWorks"])]
+    {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{case}.yml"));
+        std::fs::write(&path, unit("", &metrics, alerts)).unwrap();
+        promtool(&["test", "rules", &path.display().to_string()]);
+    }
 }
 
 /// Milliseconds are what Kafka measures in, and `_count` is how Cluster Linking's metrics end;
