@@ -2,15 +2,15 @@
 //!
 //! It never uses isolog, keeps no connection, and never retries but while leaders are found.
 
+mod rights;
+
 use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::BrokerId;
-use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::CreateTopicsRequest;
-use kafka_protocol::messages::DeleteAclsRequest;
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::DescribeConfigsRequest;
@@ -22,11 +22,9 @@ use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::TransactionalId;
-use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopicConfig;
-use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -57,6 +55,8 @@ use crate::raw::Raw;
 
 /// For how long leaders are looked for.
 const LEADER_TRIES: u32 = 100;
+/// The same where the topic is there, and a leader is elected.
+const ELECTION_TRIES: u32 = 900;
 /// The pause between two such looks.
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
 /// What one fetch asks for.
@@ -177,8 +177,17 @@ impl Hand {
         code: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response, RealError> {
         let mut last = RealError::new(format!("{topic}-{partition} has no leader"));
-        for _ in 0..LEADER_TRIES {
-            if let Some(address) = self.leader(topic, partition)? {
+        let mut absent = 0;
+        for _ in 0..ELECTION_TRIES {
+            // one metadata call that failed says nothing
+            let leader = self.leader(topic, partition).unwrap_or_default();
+            if leader.is_none() && self.is_absent(topic) {
+                absent += 1;
+            }
+            if absent >= LEADER_TRIES {
+                break;
+            }
+            if let Some(address) = leader {
                 match self.call(&address, version, request) {
                     Ok(answer) => match code(&answer) {
                         0 => return Ok(answer),
@@ -196,6 +205,12 @@ impl Hand {
             sleep(LEADER_PAUSE);
         }
         Err(last)
+    }
+
+    /// Whether the brokers know of no such topic.
+    fn is_absent(&self, topic: &str) -> bool {
+        let told = self.metadata(topic);
+        told.is_ok_and(|told| told.topics.iter().all(|one| one.error_code == 3))
     }
 
     fn leader(&self, topic: &str, partition: i32) -> Result<Option<String>, RealError> {
@@ -246,7 +261,7 @@ impl Hand {
             .with_timeout_ms(TIMEOUT_MS);
         let answer = self.ask(5, &request)?;
         refused(topic, answer.responses.first().map_or(-1, |one| one.error_code))?;
-        for _ in 0..LEADER_TRIES {
+        for _ in 0..ELECTION_TRIES {
             if self.metadata(topic)?.topics.iter().all(|one| one.error_code == 3) {
                 return Ok(());
             }
@@ -304,57 +319,6 @@ impl Hand {
     ) -> Result<(), RealError> {
         let told = self.ask_any(1, &quota_request(Some(client_id), name, bytes_per_second))?;
         refused("AlterClientQuotas", told.entries[0].error_code)
-    }
-
-    /// Allows a principal an operation on a topic; all others are refused it from then on.
-    pub fn allow(&self, who: &str, operation: Operation, topic: &str) -> Result<(), RealError> {
-        self.allow_on((TOPIC, topic, LITERAL), who, &[operation])
-    }
-
-    /// The same on a resource, at once: its type, its name, its pattern's type, in Kafka's numbers.
-    pub fn allow_on(
-        &self,
-        (kind, name, pattern): (i8, &str, i8),
-        who: &str,
-        operations: &[Operation],
-    ) -> Result<(), RealError> {
-        let acl = |operation: &Operation| {
-            AclCreation::default()
-                .with_resource_type(kind)
-                .with_resource_name(text(name))
-                .with_resource_pattern_type(pattern)
-                .with_principal(text(who))
-                .with_host(text("*"))
-                .with_operation(*operation as i8)
-                .with_permission_type(ALLOW)
-        };
-        let acls = operations.iter().map(acl).collect();
-        let answer = self.ask(2, &CreateAclsRequest::default().with_creations(acls))?;
-        answer.results.iter().try_for_each(|one| refused(name, one.error_code))
-    }
-
-    /// Takes back what `allow_on` gave.
-    pub fn disallow_on(
-        &self,
-        (kind, name, pattern): (i8, &str, i8),
-        who: &str,
-        operation: Operation,
-    ) -> Result<(), RealError> {
-        let filter = DeleteAclsFilter::default()
-            .with_resource_type_filter(kind)
-            .with_resource_name_filter(Some(text(name)))
-            .with_pattern_type_filter(pattern)
-            .with_principal_filter(Some(text(who)))
-            .with_host_filter(None)
-            .with_operation(operation as i8)
-            .with_permission_type(ALLOW);
-        let answer = self.ask(2, &DeleteAclsRequest::default().with_filters(vec![filter]))?;
-        let one = answer.filter_results.first();
-        refused(name, one.map_or(-1, |one| one.error_code))?;
-        match one.map_or(0, |one| one.matching_acls.len()) {
-            1 => Ok(()),
-            count => Err(RealError::new(format!("{count} ACLs of {name} were taken back"))),
-        }
     }
 
     /// Produces one batch with acks=all; the offset that it got.

@@ -33,9 +33,11 @@ use super::run;
 /// How often a wait looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// For how long one answer of the service port is waited for.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// For how long the answer to an order is: longer than it waits for its row.
 const ORDER_WAIT: Duration = Duration::from_secs(45);
+/// For how long what a partition must come to is waited for.
+const WAIT_SECONDS: u64 = 120;
 /// So many lines of the log are shown when a wait was in vain.
 const LOG_LINES: usize = 40;
 
@@ -280,14 +282,14 @@ impl Isolog {
 
     /// Waits until a partition halts, and tells how.
     pub fn wait_halt(&self, topic: &str, partition: i64) -> Seen {
-        self.wait_for(&format!("{topic}-{partition} halts"), 40, |isolog| {
+        self.wait_for(&format!("{topic}-{partition} halts"), WAIT_SECONDS, |isolog| {
             isolog.partition(topic, partition).filter(|seen| seen.state == "Halted")
         })
     }
 
     /// Waits until a topic that is there already is refused: nothing of it is begun.
     pub fn wait_refused(&self, topic: &str, code: &str) -> Seen {
-        self.wait_for(&format!("{topic} is refused: {code}"), 40, |isolog| {
+        self.wait_for(&format!("{topic} is refused: {code}"), WAIT_SECONDS, |isolog| {
             let seen = isolog.partition(topic, 0)?;
             (seen.state == "Preparing" && seen.code == code).then_some(seen)
         })
@@ -295,7 +297,7 @@ impl Isolog {
 
     /// Waits until a partition's copy is read up to `end`.
     pub fn wait_copied(&self, topic: &str, partition: i64, end: i64) {
-        self.wait_for(&format!("{topic}-{partition} copied to {end}"), 40, |isolog| {
+        self.wait_for(&format!("{topic}-{partition} copied to {end}"), WAIT_SECONDS, |isolog| {
             let seen = isolog.partition(topic, partition)?;
             (seen.destination_hwm == Some(end)).then_some(())
         });

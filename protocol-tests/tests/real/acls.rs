@@ -344,9 +344,14 @@ impl OfFile {
         let file = format!("{lines}\n[link.dr]\n{source}mirror.topics = 'orders'\n{more}");
         let isolog = Operated::start_at(&at, &file);
         stage.copied("orders");
-        until("bob may read", || all(&stage.destination).contains(&reads).then_some(()));
-        assert!(!all(&stage.destination).contains(&writes), "bob may not write into a mirror");
-        until("nobody writes into it", || stage.write(&stage.destination, "orders").err());
+        // what is written before that would be a foreign record
+        let guard = acl((TOPIC, LITERAL, "orders"), APP, WRITE, DENY);
+        until("bob may read, and nobody may write", || {
+            let there = all(&stage.destination);
+            let is_guarded = there.contains(&guard) && !there.contains(&writes);
+            (there.contains(&reads) && is_guarded).then_some(())
+        });
+        stage.refused("orders");
         (OfFile { stage, _safe: safe, at, file, reads, writes }, isolog)
     }
 

@@ -102,9 +102,11 @@ fn tells(isolog: &mut Isolog, state: &str, words: &[&str]) {
         let (is, reason) = isolog.link();
         (is == state && words.iter().all(|word| reason.contains(word))).then_some(reason)
     });
-    let log = isolog.log();
-    let logged = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(logged, "not logged: {reason}\n{log}");
+    // a thread of its own writes the log
+    isolog.wait_for(&format!("it is logged: {reason}"), 60, |isolog| {
+        let log = isolog.log();
+        log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+    });
     assert!(isolog.is_running());
 }
 
@@ -188,7 +190,7 @@ fn a_wrong_peer_is_named_and_a_right_one_is_taken() {
     hand.create("b-one", 1, 1, &[]).unwrap();
     let end = write(&hand, "b-one", 2);
     isolog.wait_copied("b-one", 0, end);
-    assert_eq!(isolog.link().0, "Active");
+    isolog.wait_for("it is active", 60, |it| (it.link().0 == "Active").then_some(()));
 
     drop(first);
     tells(&mut isolog, "Unavailable", &["source", &address]);

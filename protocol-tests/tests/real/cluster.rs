@@ -108,7 +108,7 @@ async fn configs(cluster: &Cluster) {
     let changed = cluster.alter_topic_configs(&[(orders.clone(), change)], false).await.unwrap();
     assert_eq!(changed[&orders], Ok(()));
     // the broker that answers may learn of the change a moment later
-    for _ in 0..50 {
+    for _ in 0..600 {
         if told().await["cleanup.policy"].is_override {
             break;
         }
@@ -245,7 +245,7 @@ fn the_calls_that_a_2_8_2_preview_has() {
         let first = &topic.partitions[&PartitionId(0)];
         let (leader, asked) = (first.leader.unwrap(), [(tp("orders", 0), first.epoch)]);
         // the broker tells a leader a moment before it leads: 75 until then
-        for _ in 0..50 {
+        for _ in 0..600 {
             let listed = cluster.list_offsets(leader, &asked, EndKind::Start).await.unwrap();
             if listed[&asked[0].0] != Err(KafkaCode(75)) {
                 break;

@@ -137,7 +137,7 @@ fn wait_passes(
             (at, before + count)
         })
         .collect();
-    isolog.wait_for(&format!("{count} more passes of the cleaner"), 240, |_| {
+    isolog.wait_for(&format!("{count} more passes of the cleaner"), 600, |_| {
         note(passes, &sides.destination);
         let enough = |(at, count): (&(String, i32), &usize)| {
             passes.get(at).is_some_and(|passes| passes.len() >= *count)
@@ -180,7 +180,7 @@ fn latest(log: &Dump) -> BTreeMap<Option<Bytes>, (i64, Option<Bytes>)> {
 
 /// Waits until both sides are cleaned to the end, and compares them; how many keys there are.
 fn judge(pair: &Pair<'_>, sides: &Sides, isolog: &Isolog) -> usize {
-    isolog.wait_for(&format!("{} is level and cleaned", pair.name()), 120, |_| {
+    isolog.wait_for(&format!("{} is level and cleaned", pair.name()), 300, |_| {
         let end = sides.theirs.ends(pair.topic, pair.partition).ok()?.1;
         let at = checkpoints(&sides.destination);
         let at = *at.get(&(pair.topic.to_owned(), pair.partition))?;

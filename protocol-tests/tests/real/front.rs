@@ -61,7 +61,7 @@ const FEW: usize = 10;
 /// How far ahead the record lies that closes the source's segment, so that its cleaner takes it.
 const AHEAD_MS: i64 = 3_000_000;
 /// So often, a second apart, it is looked at whether the source is cleaned.
-const CLEANED_LOOKS: usize = 120;
+const CLEANED_LOOKS: usize = 600;
 const VERSION: i16 = 9;
 const IN_FLIGHT: usize = 5;
 /// The first seconds of a copy are not the rate: looks at both logs, and the first batch alone.
@@ -210,7 +210,7 @@ fn make_gaps(hand: &Hand, gaps: i64, batches: i64) -> Vec<Range<i64>> {
 /// A counter of isolog's once it has come to rest: metrics are told by beats.
 fn told(isolog: &Isolog, name: &str) -> f64 {
     let name = format!("isolog_partition_{name}_total");
-    isolog.wait_for("the metrics", 30, |isolog| {
+    isolog.wait_for("the metrics", 90, |isolog| {
         let before = isolog.metric(&name, GAPS);
         std::thread::sleep(Duration::from_secs(2));
         (before > 0.0 && isolog.metric(&name, GAPS) == before).then_some(before)

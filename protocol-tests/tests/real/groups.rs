@@ -217,14 +217,19 @@ fn members_are_left_alone(stage: &Stage, isolog: &Operated) {
         commit(&stage.source, name, 0, 3);
         follows(stage, name, 3);
     }
-    let member = join(&stage.destination, "busy");
-    heartbeat(&stage.destination, "busy-next", 0);
+    let mut member = None;
     for name in ["busy", "busy-next"] {
+        // whoever sends no heartbeat is a member for a session's time only
+        match name {
+            "busy" => member = Some(join(&stage.destination, "busy")),
+            _ => heartbeat(&stage.destination, "busy-next", 0),
+        }
         commit(&stage.source, name, 0, 9);
         is_in_use(isolog, name);
         assert_eq!(committed(&stage.destination, name, 0).0, 3, "{name}");
     }
-    let leave = LeaveGroupRequest::default().with_group_id(group("busy")).with_member_id(member);
+    let leave =
+        LeaveGroupRequest::default().with_group_id(group("busy")).with_member_id(member.unwrap());
     assert_eq!(stage.destination.ask_any(2, &leave).unwrap().error_code, 0);
     heartbeat(&stage.destination, "busy-next", -1);
     for name in ["busy", "busy-next"] {
@@ -391,17 +396,23 @@ fn the_printed_rights_are_enough_for_groups() {
     follows(7);
     let every = (GROUP, "*", LITERAL);
     hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();
-    commit(&hands[0], "billing", 0, 9);
+    let mut offset = 8;
     isolog.wait_for("the right is named", 60, |isolog| {
+        // the broker may not know yet, and let one more turn in
+        offset = if offset == 9 { 8 } else { 9 };
+        commit(&hands[0], "billing", 0, offset);
         let links = isolog.get("/v1/links")?;
         let troubles = links[0]["troubles"].as_array()?.iter();
         let told = troubles.filter(|one| one["code"] == "CONSUMER_OFFSETS_NOT_SYNCED");
         let told: Vec<String> = told.map(|one| one["reason"].to_string()).collect();
         told.iter().any(|one| one.contains("GROUP_AUTHORIZATION_FAILED (30)")).then_some(())
     });
-    assert_eq!(committed(&hands[1], "billing", 0).0, 7);
+    let held = committed(&hands[1], "billing", 0).0;
+    commit(&hands[0], "billing", 0, 10);
+    sleep(Duration::from_secs(3));
+    assert_eq!(committed(&hands[1], "billing", 0).0, held);
     hands[1].allow_on(every, ALICE, &[Operation::Read]).unwrap();
-    follows(9);
+    follows(10);
 }
 
 /// Commits offset 0 of so many partitions in one request.
@@ -451,12 +462,11 @@ fn many_groups_over_many_partitions_are_followed() {
     let all = groups * partitions as u64;
     until("all are committed", || {
         let seen = isolog.driver.links().first()?.status().groups?;
-        (seen.committed >= all && seen.followed == groups).then_some(())
+        let mut stands = seen.told.values().flat_map(|told| told.stands.values());
+        let is_level =
+            stands.clone().count() as u64 == all && stands.all(|one| one.word() == "synced");
+        (is_level && seen.committed >= all && seen.followed == groups).then_some(())
     });
     let took = began.elapsed().as_millis();
     println!("{groups} groups over {partitions} partitions: {all} offsets after {took} ms");
-    let seen = isolog.driver.links()[0].status().groups.unwrap();
-    let stands = seen.told.values().flat_map(|told| told.stands.values());
-    assert!(stands.clone().all(|stand| stand.word() == "synced"));
-    assert_eq!(stands.count() as u64, all);
 }

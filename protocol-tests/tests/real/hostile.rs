@@ -426,9 +426,12 @@ fn wait_unpacked(isolog: &Isolog, name: &str) {
     isolog.wait_for("the ordinary topic is level", LEVEL_SECONDS_MAX, |isolog| {
         (copied(isolog, name, &ordinary)? == ORDINARY_RECORDS).then_some(())
     });
-    let bombs = copied(isolog, name, name).unwrap();
-    let halted = partitions(isolog, name).unwrap();
-    let halted = halted.iter().filter(|one| one["state"] == "Halted").count();
+    let (bombs, halted) = isolog.wait_for("bombs are copied", 60, |isolog| {
+        let all = partitions(isolog, name)?;
+        let halted = all.iter().filter(|one| one["state"] == "Halted").count();
+        let bombs = copied(isolog, name, name)?;
+        (bombs > 0 || halted > 0).then_some((bombs, halted))
+    });
     println!("hostile: {bombs} bombs were copied");
     assert!(bombs > 0 && halted == 0, "{bombs} bombs, {halted} partitions halted");
 }

@@ -21,7 +21,7 @@ use protocol_tests::real::dump;
 use protocol_tests::real::room;
 
 /// The longest wait for a first record in every partition.
-const WRITTEN_WAIT: Duration = Duration::from_secs(60);
+const WRITTEN_WAIT: Duration = Duration::from_secs(240);
 
 fn readers_agree(version: &str) {
     let _room = room(1);

@@ -101,6 +101,22 @@ fn wait_level(source: &Hand, copy: &Hand, isolog: &Isolog) {
     }
 }
 
+/// Waits until the markers of all transactions are there, which may come behind the answer to their
+/// end.
+fn wait_stable(copy: &Hand) {
+    let until = Instant::now() + LEVEL_MAX;
+    for (topic, partition) in places() {
+        let is_stable = || {
+            let log = copy.read(topic, partition).unwrap();
+            log.stable == log.end
+        };
+        while !is_stable() {
+            assert!(Instant::now() < until, "a transaction of {topic}-{partition} does not end");
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
 /// Everything of a cluster's topics that readers see.
 fn read(reader: Reader, bootstrap: &str) -> Vec<PartitionDigest> {
     dump(reader, bootstrap, &DumpSpec::committed(&TOPICS.map(str::to_owned))).unwrap()
@@ -191,6 +207,7 @@ fn promoted(version: &str) {
     let loads = producers(destination.bootstrap(), None);
     librdkafka_writes(source.bootstrap(), destination.bootstrap());
     let loaded = loads.map(|load| load.wait().unwrap());
+    wait_stable(&theirs);
     let again: i64 = (0..PARTITIONS).map(|at| ours.ends(PLAIN, at).unwrap().1).sum();
 
     let found: Vec<_> = before

@@ -9,6 +9,10 @@ use bytes::Bytes;
 use isolog::ids::Offset;
 use isolog::wire::filler;
 use isolog::wire::filler::Kind;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
 use protocol_tests::broker::batch::Build;
 use protocol_tests::real::DumpSpec;
 use protocol_tests::real::Hand;
@@ -59,7 +63,12 @@ fn trimmed(source: &Hand, topic: &str, batches: i64, start: i64) {
 fn trim_compacted(source: &Hand, topic: &str, start: i64) {
     source.alter(topic, "retention.ms", Some("-1")).unwrap();
     source.alter(topic, "cleanup.policy", Some("compact,delete")).unwrap();
-    source.delete_records(topic, 0, start).unwrap();
+    // the log learns its policy a moment after that was answered (POLICY_VIOLATION until then)
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = source.delete_records(topic, 0, start) {
+        assert!(error.to_string().contains("Kafka error 44") && Instant::now() < until, "{error}");
+        sleep(Duration::from_millis(100));
+    }
     source.alter(topic, "cleanup.policy", Some("compact")).unwrap();
 }
 
@@ -137,11 +146,14 @@ fn killed_inside_the_front(stage: &mut Stage) {
 
 /// The broker forgets DeleteRecords when it crashes before it wrote them down, single as it is.
 fn the_broker_forgets(stage: &Stage) {
+    // who would mend it at once waits until it is seen
+    stage.isolog.freeze(true).unwrap();
     stage.sides.1.kill(1).unwrap();
     stage.sides.1.forget_starts(1).unwrap();
     stage.sides.1.restart(1).unwrap();
     let starts = TOPICS.map(|topic| stage.destination.ends(topic, 0).unwrap().0);
     assert!(starts.contains(&0), "nothing was forgotten: {starts:?}");
+    stage.isolog.freeze(false).unwrap();
     for topic in TOPICS {
         stage.wait_ends(topic, 90);
     }

@@ -64,7 +64,9 @@ impl Stage {
     fn wait_trouble(&self, topic: &str, code: &str) -> String {
         let what = format!("{topic} is told to be {code}");
         let text = self.isolog.wait_for(&what, 60, |_| self.trouble(topic, code));
-        assert!(self.isolog.metric("isolog_link_troubles", code) >= 1.0, "{code}");
+        self.isolog.wait_for(&format!("the metric of {code}"), 30, |isolog| {
+            (isolog.metric("isolog_link_troubles", code) >= 1.0).then_some(())
+        });
         text
     }
 
@@ -162,7 +164,7 @@ fn a_halted_partition_falls_behind(stage: &Stage) {
     let topic = halted.expect("each time both logs were compared before an append");
     write(&stage.source, topic, 0, 100);
     let (_, end) = stage.source.ends(topic, 0).unwrap();
-    let seen = stage.isolog.wait_for("the source's end is shown", 30, |_| {
+    let seen = stage.isolog.wait_for("the source's end is shown", 90, |_| {
         stage.row(topic).filter(|seen| seen.source_end == Some(end))
     });
     assert_eq!(seen.lag_records, Some(101), "{seen:?}");
@@ -237,9 +239,13 @@ fn a_refused_topic_holds_no_other(stage: &Stage) {
     assert!(stage.is_unready_for("s-coll.x"));
     let row = stage.row("s-coll.x").unwrap();
     assert_eq!((row.code.as_str(), row.lag_records), ("TOPIC_REFUSED", None), "{row:?}");
-    // some passes later it was still said once
-    std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(stage.warned("s-coll.x"), 1, "{}", stage.isolog.log());
+    // some passes later it is not said again; a pass that fails in another way says so
+    let is_quiet = (0..5).any(|_| {
+        let before = stage.warned("s-coll.x");
+        std::thread::sleep(Duration::from_secs(4));
+        stage.warned("s-coll.x") == before
+    });
+    assert!(is_quiet && stage.warned("s-coll.x") >= 1, "{}", stage.isolog.log());
 }
 
 /// The codes of topics of so many partitions each, in one request that makes nothing.

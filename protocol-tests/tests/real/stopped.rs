@@ -151,6 +151,11 @@ fn read(reader: Reader, bootstrap: &str) -> Vec<protocol_tests::real::PartitionD
     dump(reader, bootstrap, &DumpSpec::committed(&TOPICS.map(str::to_owned))).unwrap()
 }
 
+/// Nothing is level while the copy is slower than what is written, whoever stands still.
+fn slow(on: &Mirrored, rate: Option<f64>) {
+    on.stage.destination.quota("isolog", "producer_byte_rate", rate).unwrap();
+}
+
 /// Must show: a promote under load waits until the source rests, loses nothing, and Java's and
 /// librdkafka's clients go on at once at the next offset.
 #[test]
@@ -169,6 +174,7 @@ fn a_promote_under_load_loses_nothing_and_clients_go_on() {
             (on.stage.destination.ends(topic, partition).ok()?.1 >= 100).then_some(())
         });
     }
+    slow(&on, Some(2_000.0));
     let dry = on.obeyed(&["promote", "--all", "--dry-run"]);
     assert_eq!(dry.as_array().map(Vec::len), Some(6), "{dry}");
     on.wait_status(PLAIN, "ACTIVE");
@@ -178,9 +184,10 @@ fn a_promote_under_load_loses_nothing_and_clients_go_on() {
     on.wait_status(PLAIN, "ACTIVE");
     on.obeyed(&["promote", "--all"]);
     on.wait_status(TXN, "PENDING_STOPPED");
+    slow(&on, None);
     let written = loads.map(|load| load.stop().unwrap().records);
     assert!(written.iter().all(|count| *count > 0));
-    on.obeyed(&["promote", "--pattern", ".*", "--wait", "--timeout", "90"]);
+    on.obeyed(&["promote", "--pattern", ".*", "--wait", "--timeout", "240"]);
     for (topic, partition) in places() {
         let source = on.stage.source.log(topic, partition).unwrap();
         assert_eq!(on.lag(topic, partition), (0, source.end), "{topic}-{partition}: no tail");
