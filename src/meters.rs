@@ -6,16 +6,9 @@ mod exporters;
 mod page;
 mod process;
 
-pub use self::exporters::EXPORTER_CHANGES;
-pub use self::exporters::EXPORTER_IN_ERROR;
-pub use self::exporters::EXPORTER_LEVEL_MS;
-pub use self::exporters::EXPORTER_MISSING_CHANGES;
-pub use self::exporters::EXPORTER_STATE;
+pub use self::exporters::*;
 pub use self::page::page;
-pub use self::process::INSTANCE_HAS_WORK;
-pub use self::process::READY;
-pub use self::process::RESIDENT_BYTES;
-pub use self::process::RESIDENT_BYTES_MAX;
+pub use self::process::*;
 
 /// How a metric moves.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -460,6 +453,11 @@ pub const METERS: &[Meter] = &[
     LINK_TASK_SUCCEEDED_MS,
     READY,
     INSTANCE_HAS_WORK,
+    JOURNAL_IN_TROUBLE,
+    JOURNAL_REPLICAS,
+    JOURNAL_INSYNC_REPLICAS,
+    JOURNAL_MIN_INSYNC_REPLICAS,
+    JOURNAL_ROWS,
     PARTITION_APPEND_BATCHES,
     PARTITION_APPEND_RECORDS,
     PARTITION_APPEND_BYTES,

@@ -6,6 +6,7 @@ pub mod bodies;
 pub mod broker;
 pub mod check;
 pub mod control_ops;
+pub mod group_ops;
 pub mod hands;
 pub mod heard;
 pub mod instance;

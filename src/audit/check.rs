@@ -268,11 +268,8 @@ impl Check<'_> {
             let side = &mut report.clusters[at];
             side.grants = rights::grants(&told, &self.link.patterns, &grantee);
             side.excess = rights::excess(&told);
-            let groups = rights::of_groups(cluster.side(), &told, &self.link.groups, &grantee);
-            let instances = self.link.instances.iter().filter(|_| at == 1);
-            let instances =
-                instances.filter_map(|group| rights::of_instances(group, &told, &grantee));
-            report.findings.extend(groups.into_iter().chain(instances).map(Finding::note));
+            let groups = rights::of_groups(cluster.side(), &told, self.link.grouped(), &grantee);
+            report.findings.extend(groups.into_iter().map(Finding::note));
             if !side.grants.is_empty() {
                 let text = format!("rights are missing at the {}", cluster.side());
                 report.findings.push(Finding::impossible(text));

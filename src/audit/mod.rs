@@ -92,6 +92,11 @@ pub struct LinkOptions {
 }
 
 impl LinkOptions {
+    /// The consumer groups that it follows, and the group that it is of.
+    fn grouped(&self) -> (&[Pattern], Option<&str>) {
+        (&self.groups, self.instances.as_deref())
+    }
+
     /// A note for each reason for which topics are left out that a prefix or an expression takes: a
     /// person who wrote `*` may have meant them.
     fn left_out(&self, topics: &[Arc<Topic>]) -> Vec<judge::Finding> {

@@ -282,12 +282,12 @@ pub fn grants(rights: &SideRights, patterns: &[Pattern], grantee: &Grantee) -> V
     topics.chain(on_cluster).collect()
 }
 
-/// What following these consumer groups needs, with the lines that grant it: nothing is tried for
-/// them. Nothing is said where everything is allowed.
+/// What following consumer groups needs, and being one of several instances, with the lines that
+/// grant it: nothing is tried for them. Nothing is said where everything is allowed.
 pub fn of_groups(
     side: Side,
     rights: &SideRights,
-    groups: &[Pattern],
+    (groups, instances): (&[Pattern], Option<&str>),
     grantee: &Grantee,
 ) -> Vec<String> {
     let needed = match side {
@@ -298,11 +298,12 @@ pub fn of_groups(
         let line = grant("group", pattern, &needed, grantee);
         format!("consumer groups are followed, which is not tried; needed at the {side}: {line}")
     });
-    said.collect()
+    let instances = instances.filter(|_| side == Side::Destination).into_iter();
+    said.chain(instances.filter_map(|group| of_instances(group, rights, grantee))).collect()
 }
 
 /// What being one of several instances needs at the destination, with the line that grants it.
-pub fn of_instances(group: &str, rights: &SideRights, grantee: &Grantee) -> Option<String> {
+fn of_instances(group: &str, rights: &SideRights, grantee: &Grantee) -> Option<String> {
     let pattern = Pattern { text: group.to_owned(), is_prefix: false };
     let line = grant("group", &pattern, &BTreeSet::from([GROUPS_AT_DESTINATION]), grantee);
     let text =
@@ -449,9 +450,9 @@ mod tests {
                 )
             });
             let some = SideRights::default();
-            assert_eq!(of_groups(side, &some, &groups, &grantee()), right);
+            assert_eq!(of_groups(side, &some, (&groups, None), &grantee()), right);
             let all = SideRights { is_everything: true, ..some };
-            assert!(of_groups(side, &all, &groups, &grantee()).is_empty());
+            assert!(of_groups(side, &all, (&groups, None), &grantee()).is_empty());
         }
     }
 

@@ -95,6 +95,8 @@ pub struct LinkTrack {
     pub looks: u64,
     /// One has told which topics there are.
     pub has_looked: bool,
+    /// What the last look found and is to be begun: until that is written it has no row.
+    pub found: BTreeSet<TopicName>,
     /// What the last look could not do, by topic: the `AutoCreateMirror` task's errors.
     pub troubles: Vec<(String, Fault)>,
     /// Topics that were refused for good, so that they are not begun at each look.

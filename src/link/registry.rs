@@ -387,6 +387,7 @@ impl Keeper {
         seen.is_level = control.is_level();
         seen.is_holder = control.is_holder();
         seen.is_writing = control.is_writing();
+        seen.rows = control.fold().rows().len();
         seen.rival = control.rival();
         while let Some(key) = control.poll_changed() {
             match MirrorSeen::of(control, &key) {

@@ -37,6 +37,8 @@ pub struct Seen {
     pub is_holder: bool,
     /// A row is on its way to the journal.
     pub is_writing: bool,
+    /// How many rows of the journal count.
+    pub rows: usize,
     /// Another isolog that wrote to the journal, and when it did last.
     pub rival: Option<(WriterTag, TimestampMs)>,
     /// The links that the journal has.

@@ -26,3 +26,39 @@ pub const RESIDENT_BYTES_MAX: Meter = gauge(
     &[],
     "The most memory of the process that ever was resident.",
 );
+/// Replicas of the journal.
+pub const JOURNAL_REPLICAS: Meter = gauge(
+    "isolog_journal_replicas",
+    "replicas",
+    &[],
+    "Replicas that the journal's partition (__isolog) should have: with their brokers it is gone.",
+);
+/// Those in sync.
+pub const JOURNAL_INSYNC_REPLICAS: Meter = gauge(
+    "isolog_journal_insync_replicas",
+    "replicas",
+    &[],
+    "Of them, those in sync: below isolog_journal_min_insync_replicas no row is written.",
+);
+/// How many must be.
+pub const JOURNAL_MIN_INSYNC_REPLICAS: Meter = gauge(
+    "isolog_journal_min_insync_replicas",
+    "replicas",
+    &[],
+    "The journal's min.insync.replicas; no series where isolog may not read it.",
+);
+/// Its rows.
+pub const JOURNAL_ROWS: Meter = gauge(
+    "isolog_journal_rows",
+    "rows",
+    &[],
+    "Rows of the journal that count: links, mirror topics, ACLs.",
+);
+/// Whether something is wrong with it.
+pub const JOURNAL_IN_TROUBLE: Meter = gauge(
+    "isolog_journal_in_trouble",
+    "1",
+    &[],
+    "1 while the journal cannot be read or written, or is not what it must be; /health/ready has \
+     the reason.",
+);

@@ -20,6 +20,7 @@ use super::folded::Folded;
 use super::folded::Series;
 use super::view::ExporterView;
 use super::view::GroupsView;
+use super::view::JournalView;
 use super::view::LinkView;
 use super::view::PartitionView;
 use super::view::Sight;
@@ -55,6 +56,7 @@ pub fn render(recorder: &PrometheusHandle, sight: &dyn Sight, series: Series) ->
     head(&mut out, &meters::INSTANCE_HAS_WORK);
     line(&mut out, &meters::INSTANCE_HAS_WORK, &[], u64::from(sight.stands_by().is_none()));
     memory(&mut out);
+    journal(&mut out, sight.journal());
     links(&mut out, &sight.links());
     let mut all = sight.partitions();
     // of what is not to be copied there is no lag
@@ -96,6 +98,24 @@ fn columns<const N: usize>(out: &mut String, columns: &[Sum], rows: &BTreeMap<[&
             if let Some(value) = number(sum) {
                 line(out, meter, labels, value);
             }
+        }
+    }
+}
+
+/// What keeps the journal's rows; nothing of what is not known.
+fn journal(out: &mut String, journal: Option<JournalView>) {
+    let Some(journal) = journal else { return };
+    let rows = [
+        (&meters::JOURNAL_REPLICAS, journal.replicas),
+        (&meters::JOURNAL_INSYNC_REPLICAS, journal.in_sync),
+        (&meters::JOURNAL_MIN_INSYNC_REPLICAS, journal.min_in_sync),
+        (&meters::JOURNAL_ROWS, Some(journal.rows)),
+        (&meters::JOURNAL_IN_TROUBLE, Some(u64::from(journal.is_in_trouble))),
+    ];
+    for (meter, value) in rows {
+        head(out, meter);
+        if let Some(value) = value {
+            line(out, meter, &[], value);
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::service::view::Check;
 use crate::service::view::ExporterView;
 use crate::service::view::GroupView;
 use crate::service::view::GroupsView;
+use crate::service::view::JournalView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
@@ -79,6 +80,17 @@ impl Sight for All {
             return Vec::new();
         }
         self.driver.links().iter().flat_map(|link| groups::of(link, name)).collect()
+    }
+
+    fn journal(&self) -> Option<JournalView> {
+        let (health, rows, is_in_trouble) = self.driver.journal();
+        Some(JournalView {
+            replicas: health.map(|health| health.replicas as u64),
+            in_sync: health.map(|health| health.in_sync as u64),
+            min_in_sync: health.and_then(|health| Some(health.min_in_sync? as u64)),
+            rows: rows as u64,
+            is_in_trouble,
+        })
     }
 
     fn exporters(&self) -> Vec<ExporterView> {

@@ -189,6 +189,21 @@ pub struct LinkView {
     pub reason: String,
 }
 
+/// The journal, as metrics show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalView {
+    /// How many replicas its partition should have; `None` before it has been opened.
+    pub replicas: Option<u64>,
+    /// How many of them are in sync.
+    pub in_sync: Option<u64>,
+    /// `min.insync.replicas`, where it may be read.
+    pub min_in_sync: Option<u64>,
+    /// How many rows count.
+    pub rows: u64,
+    /// Something is wrong with it.
+    pub is_in_trouble: bool,
+}
+
 /// A task of a link, as JSON shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
@@ -323,6 +338,10 @@ pub trait Sight: Send + Sync + 'static {
     /// Why this instance has no work, where another one of its group has it: then that one knows
     /// how links and partitions are.
     fn stands_by(&self) -> Option<String> {
+        None
+    }
+    /// The journal; `None` where there is none to be shown.
+    fn journal(&self) -> Option<JournalView> {
         None
     }
     /// What copies schemas, in any order.

@@ -46,8 +46,8 @@ fn instances(process: &Checked) -> Vec<Problem> {
         (false, true) => Some("means nothing without instances.group.id"),
         _ => None,
     };
-    let letters = "has letters that a coordinator takes for none of a name: a-z, A-Z, 0-9, '.', '_' \
-                   and '-' are";
+    let letters = "has letters that a coordinator takes for none of a name: a-z, A-Z, 0-9, '.', \
+                   '_' and '-' are";
     let is_illegal = has(name) && process.text(name).and_then(TopicName::new).is_none();
     let told = wrong.or_else(|| is_illegal.then_some(letters));
     let told = told.map(|text| Problem::at(process.place(), Some(name), text));

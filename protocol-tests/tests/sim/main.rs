@@ -11,6 +11,7 @@ mod descriptors;
 mod dialled;
 mod faults;
 mod followed;
+mod group_ops;
 mod groups;
 mod halted;
 mod journal;

@@ -9,6 +9,9 @@ use protocol_tests::world::Outcome;
 use protocol_tests::world::run_seed;
 
 const STEPS: u64 = 60;
+/// What found something beyond the seeds of every day: a replica that was not cleaned leads, and a
+/// topic that is found again after a start and has no row.
+const FOUND: [u64; 2] = [1795, 1946];
 
 fn run(seed: u64) -> Outcome {
     let steps = told("ISOLOG_STEPS").unwrap_or(STEPS);
@@ -18,13 +21,19 @@ fn run(seed: u64) -> Outcome {
     })
 }
 
-/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many, each of `ISOLOG_STEPS=n`.
+/// `ISOLOG_SEED=n` replays one seed; `ISOLOG_SEEDS=n` runs so many, each of `ISOLOG_STEPS=n`. With
+/// `ISOLOG_LOG=debug` what all say is printed.
 #[test]
 fn every_world_ends_with_equal_logs() {
+    if let Ok(level) = std::env::var("ISOLOG_LOG") {
+        let level: tracing::Level = level.parse().expect("a level");
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().init();
+    }
     let seeds = wanted();
     let is_one = seeds.clone().count() == 1;
     let (mut records, mut strikes) = (0, 0);
-    for outcome in on_all_cores(seeds, run) {
+    let found: Vec<Outcome> = FOUND.into_iter().filter(|_| !is_one).map(run).collect();
+    for outcome in on_all_cores(seeds, run).into_iter().chain(found) {
         records += outcome.records;
         strikes += outcome.strikes;
     }

@@ -177,6 +177,7 @@ impl Control {
             };
             track.troubles.retain(again);
             track.troubles.extend(troubles);
+            track.found = begin.iter().map(|(wanted, _)| wanted.source.clone()).collect();
             let turn = TaskTurn { at: now, errors: track.troubles.clone() };
             track.tasks.entry(TaskName::AutoCreateMirror).or_default().take_in(turn);
         }

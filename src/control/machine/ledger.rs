@@ -63,7 +63,7 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
@@ -89,7 +89,7 @@ mod tests {
     use crate::ids::Offset;
     use crate::ids::TopicName;
 
-    const NOW: TimestampMs = TimestampMs(1_000);
+    pub(in crate::control::machine) const NOW: TimestampMs = TimestampMs(1_000);
     const LINK: &str = r#"{"v":1,"id":"AAAAAAAAQACAAAAAAAAAAA","mode":"DESTINATION",
         "origin":"commanded","source_cluster":null,"configs":{},"generation":1,"paused":false,
         "leaving":LEAVES}"#;
@@ -100,7 +100,7 @@ mod tests {
         "adopted":null,"starts":{},"owed":{},"configs":{},"replicas":null,
         "sealed":{"0":{"end":7,"source_next":7}},"deadline_ms":null}"#;
 
-    fn dr() -> LinkName {
+    pub(in crate::control::machine) fn dr() -> LinkName {
         LinkName("dr".into())
     }
 
@@ -146,7 +146,7 @@ mod tests {
         keys
     }
 
-    fn started(link: &str) -> Control {
+    pub(in crate::control::machine) fn started(link: &str) -> Control {
         let mut control = Control::new(WriterTag(1), 1);
         read(&mut control, &[("link/dr", link)]);
         control.handle_role(NOW, true);
@@ -154,7 +154,7 @@ mod tests {
         control
     }
 
-    fn link(leaves: bool) -> String {
+    pub(in crate::control::machine) fn link(leaves: bool) -> String {
         LINK.replace("LEAVES", &leaves.to_string())
     }
 
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(control.poll_do(), None);
     }
 
-    fn settings(acls: AclSync) -> LinkSettings {
+    pub(in crate::control::machine) fn settings(acls: AclSync) -> LinkSettings {
         LinkSettings {
             prefix: String::new(),
             topics: TopicFilter::default(),

@@ -66,13 +66,13 @@ impl Control {
     }
 
     /// Topics that a link's settings want and that have no row, by the source's name, and what they
-    /// would be called here: what is named, and what was found and could not be begun.
+    /// would be called here: what is named, and what was found and is not begun yet, or cannot be.
     pub fn rowless(&self, link: &LinkName) -> BTreeMap<TopicName, TopicName> {
         let Some(track) = self.link_tracks.get(link) else { return BTreeMap::new() };
         let Some(settings) = &track.settings else { return BTreeMap::new() };
         let troubled = track.troubles.iter().filter_map(|(name, _)| TopicName::new(name));
         let troubled = troubled.filter(|name| settings.topics.matches(name));
-        let all = settings.topics.literals().cloned().chain(troubled);
+        let all = settings.topics.literals().chain(&track.found).cloned().chain(troubled);
         let named = all.filter_map(|source| {
             let mirror = discover::mirror_name(settings, &source).ok()?;
             let has_row = self.mirrors.contains_key(&(link.clone(), mirror.clone()));
@@ -324,4 +324,51 @@ fn is_same(told: &TopicSpec, spec: &TopicSpec, is_doubted: bool) -> bool {
         && told.mode <= spec.mode
         // what was confirmed of a log that may be another one by now says nothing of its end
         && (told.halt.is_none() && !is_doubted || spec.mode < Mode::Seal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::acls::AclSync;
+    use crate::control::facts::Metadata;
+    use crate::control::facts::Observed;
+    use crate::control::facts::Reach;
+    use crate::control::facts::Seen;
+    use crate::control::facts::Topics;
+    use crate::control::filter::Pattern;
+    use crate::control::filter::Rule;
+    use crate::control::filter::TopicFilter;
+    use crate::control::machine::ledger::tests::NOW;
+    use crate::control::machine::ledger::tests::dr;
+    use crate::control::machine::ledger::tests::link;
+    use crate::control::machine::ledger::tests::settings;
+    use crate::control::machine::ledger::tests::started;
+    use crate::ids::ClusterId;
+    use crate::ids::TopicId;
+
+    /// What is found is shown from then on, before anything of it is written.
+    #[test]
+    fn what_is_found_is_wanted_from_then_on() {
+        let mut control = started(&link(false));
+        let filter = TopicFilter::new(vec![Rule::include(Pattern::Prefix("a-".into()))]);
+        let settings = settings(AclSync::default());
+        let settings = crate::control::link::LinkSettings { topics: filter, ..settings };
+        control.handle_settings(NOW, &dr(), Some(settings));
+        control.handle_reach(NOW, &dr(), Reach::Available(ClusterId("source".into())));
+        while let Some(write) = control.poll_write(NOW) {
+            control.handle_refused(
+                NOW,
+                write.id,
+                Fault { code: "X".into(), text: "not in this test".into() },
+            );
+        }
+        let (id, _) = control.poll_look().expect("all topics are looked at");
+        assert_eq!(control.rowless(&dr()).len(), 0);
+        let name = TopicName::new("a-1").unwrap();
+        let there = Metadata::There(Seen { id: TopicId([1; 16]), partitions: 1 });
+        let source = [(name.clone(), there)].into();
+        let all = Topics { source, mirror: BTreeMap::new() };
+        control.handle_observed(NOW, id, Ok(Observed::All(all)));
+        assert_eq!(control.rowless(&dr()), [(name.clone(), name)].into());
+    }
 }

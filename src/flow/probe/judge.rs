@@ -10,6 +10,8 @@ use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::codec::Codec;
 use crate::wire::codec::CodecError;
+use crate::wire::filler::Kind;
+use crate::wire::filler::is_filler;
 use crate::wire::filler::kind_of;
 use crate::wire::reframe::Bounds;
 use crate::wire::reframe::ReframeError;
@@ -100,8 +102,13 @@ fn is_same(original: &BatchView, copy: &BatchView) -> bool {
     kept(copy) == kept(original) && copy.section() == original.section()
 }
 
-/// A filler may stand wherever the source has no record that is certainly seen by readers.
+/// A filler may stand wherever the source has no record that is certainly seen by readers; one of
+/// a compacted topic anywhere: each replica of the source is cleaned in its own time, and the one
+/// that leads now may still have what was gone at the one that was read.
 fn judge_filler(original: &Original, copy: &BatchView, absent: Verdict) -> Verdict {
+    if is_filler(Kind::HiddenKeyed, copy) {
+        return absent;
+    }
     let hidden = Attributes::CONTROL | Attributes::TRANSACTIONAL;
     let seen = original.batches.iter().filter(|batch| !batch.attributes().has(hidden));
     let span = copy.base_offset()..copy.next_offset();
@@ -223,7 +230,6 @@ impl See for Marking {
 mod tests {
     use super::*;
     use crate::ids::TimestampMs;
-    use crate::wire::filler::Kind;
     use crate::wire::filler::filler;
     use crate::wire::record::NewRecord;
     use crate::wire::record::plain_batch;
@@ -317,6 +323,10 @@ mod tests {
         assert_eq!(judged(&[&marker, &txn], &hidden), Verdict::Incomparable);
         assert_eq!(judged(&[&marker, &source(12, &["a"])], &hidden), Verdict::Unlike);
         assert_eq!(judged(&[&marker, &source(13, &["a"])], &hidden), Verdict::Incomparable);
+        // a replica that was not cleaned leads now
+        let keyed = filler(Kind::HiddenKeyed, offset(10), 3, TimestampMs(5));
+        let keyed = stored(&keyed, 10, 10, WRITER);
+        assert_eq!(judged(&[&source(12, &["a"])], &keyed), Verdict::Incomparable);
         // and nobody but us writes them
         let theirs = filler(Kind::Hidden, offset(10), 3, TimestampMs(5));
         assert_eq!(judged(&[], &stored(&theirs, 10, 10, ProducerId(5))), Verdict::Unlike);

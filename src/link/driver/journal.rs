@@ -10,6 +10,8 @@ use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::control::machine::Write;
+use crate::link::driver::Driver;
+use crate::link::driver::ctx::lock;
 use crate::link::driver::tell::JOURNAL;
 use crate::link::driver::tell::Shown;
 use crate::link::log;
@@ -19,6 +21,15 @@ use crate::link::registry::Event;
 use crate::link::world::RECONNECT_MAX;
 use crate::link::world::RECONNECT_MIN;
 use crate::link::world::World;
+
+impl Driver {
+    /// What keeps the journal's rows, once it has been opened, how many count, and whether
+    /// something is wrong with it.
+    pub fn journal(&self) -> (Option<log::Health>, usize, bool) {
+        let health = lock(&self.shown.health).as_ref().map(|health| *health.borrow());
+        (health, self.registry.seen().rows, self.shown.journal().is_some())
+    }
+}
 
 /// Opens the journal, reads it on, and appends to it. One that is made has so many replicas, or the
 /// destination's own default.
@@ -74,7 +85,13 @@ async fn open_journal(
         match Log::open(destination.clone(), options).await {
             Ok(log) => {
                 shown.tell(JOURNAL, None);
+                *lock(&shown.health) = Some(log.health());
                 return log;
+            }
+            // whoever has the work makes it, or changes what must be
+            Err(error) if error.is_for_lack_of_work() => {
+                sleep(RECONNECT_MIN).await;
+                continue;
             }
             Err(error) => shown.tell(JOURNAL, Some(error.fault())),
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::control::journal::TOPIC;
 use crate::control::link::LinkState as State;
@@ -46,6 +47,8 @@ pub(super) struct Shown {
     pub links: Arc<Mutex<BTreeMap<LinkName, Link>>>,
     /// Why nothing, or not all, is known or done; by who says so.
     pub troubles: Arc<Mutex<BTreeMap<&'static str, Fault>>>,
+    /// What keeps the journal's rows, once it has been opened.
+    pub health: Arc<Mutex<Option<watch::Receiver<log::Health>>>>,
     /// One of them is another one.
     pub news: Arc<Notify>,
 }
@@ -68,7 +71,7 @@ impl Shown {
     }
 
     /// What is wrong with the journal.
-    fn journal(&self) -> Option<Fault> {
+    pub fn journal(&self) -> Option<Fault> {
         lock(&self.troubles).get(JOURNAL).cloned()
     }
 

@@ -30,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
+use crate::cluster::error::Kind;
 use crate::cluster::keyed::only::OnlyPartition;
 use crate::control::journal::TailBatch;
 use crate::control::machine::Write;
@@ -40,6 +41,7 @@ use crate::ids::TopicId;
 pub use crate::link::log::append::Appender;
 pub use crate::link::log::fault::UNREACHABLE;
 pub use crate::link::log::fault::UNREADABLE;
+pub use crate::link::log::open::Health;
 
 /// How many events of the tail wait at most.
 const EVENTS_MAX: usize = 64;
@@ -87,6 +89,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it only waits until this instance has the work of its group.
+    pub fn is_for_lack_of_work(&self) -> bool {
+        matches!(self, OpenError::Cluster(error) if matches!(error.kind, Kind::LeaseIsOver))
+    }
+
     /// The same, by code and text.
     pub fn fault(&self) -> Fault {
         match self {
@@ -111,6 +118,8 @@ struct Shared {
     wall: Wall,
     /// Up to where the tail has come.
     read: watch::Sender<Offset>,
+    /// What keeps its rows, as it was told last.
+    health: watch::Sender<Health>,
     /// Where the chain of sequences begins that the newest batch of ours belongs to.
     chain: Mutex<Option<Offset>>,
 }
@@ -142,6 +151,7 @@ impl Log {
             topic: opened.topic,
             wall,
             read: watch::Sender::new(Offset::ZERO),
+            health: watch::Sender::new(opened.health),
             chain: Mutex::default(),
         });
         let tail = tail::Tail::new(opened, shared.clone(), to);
@@ -152,6 +162,11 @@ impl Log {
     /// The topic's id: a journal that was made anew has another one.
     pub fn topic_id(&self) -> TopicId {
         self.appender.shared().topic
+    }
+
+    /// What keeps its rows, as it is told again and again.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.appender.shared().health.subscribe()
     }
 
     /// What comes next; waits for ever where nothing can come. May be dropped while it waits.

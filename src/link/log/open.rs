@@ -29,6 +29,7 @@ const LAG_MS: &str = "86400000";
 const LAG: &str = "min.compaction.lag.ms";
 const POLICY: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
+const MIN_IN_SYNC: &str = "min.insync.replicas";
 /// What the topic is made with.
 const CONFIGS: [(&str, &str); 3] =
     [(POLICY, COMPACT), ("compression.type", "producer"), (LAG, LAG_MS)];
@@ -47,17 +48,30 @@ pub(super) struct Opened {
     pub start: Offset,
     /// Where it ended when it was opened.
     pub end: Offset,
+    /// What keeps its rows.
+    pub health: Health,
     /// What should be mended.
     pub trouble: Option<Fault>,
     /// Nothing of it may be changed.
     pub is_look: bool,
 }
 
+/// What keeps the journal's rows, as the destination tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// How many replicas its partition should have.
+    pub replicas: usize,
+    /// How many of them are in sync.
+    pub in_sync: usize,
+    /// `min.insync.replicas`; `None` where we may not read it.
+    pub min_in_sync: Option<usize>,
+}
+
 /// What the destination says of the topic now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It is what it must be, but perhaps for something that should be mended.
-    There(TopicId, Option<Fault>),
+    There(TopicId, Health, Option<Fault>),
     /// It is not what it must be.
     Wrong(Fault),
     /// There is none.
@@ -83,9 +97,9 @@ pub(super) async fn open(
         standing = made(&only).await?;
     }
     match standing {
-        Standing::There(topic, trouble) => {
+        Standing::There(topic, health, trouble) => {
             tell_replicas(&only, replicas);
-            Ok(read_from(only, topic, trouble, false).await?)
+            Ok(read_from(only, topic, (health, trouble), false).await?)
         }
         Standing::Wrong(fault) | Standing::Hidden(fault) => Err(OpenError::Refused(fault)),
         Standing::Nothing => Err(OpenError::Refused(fault::not_shown("it was just made"))),
@@ -122,7 +136,9 @@ fn tell_replicas(only: &OnlyPartition, wanted: Option<i16>) {
 pub(super) async fn find(destination: Arc<Cluster>) -> Result<Option<Opened>, OpenError> {
     let only = only(destination);
     match standing(&only, true).await? {
-        Standing::There(topic, trouble) => Ok(Some(read_from(only, topic, trouble, true).await?)),
+        Standing::There(topic, health, trouble) => {
+            Ok(Some(read_from(only, topic, (health, trouble), true).await?))
+        }
         Standing::Wrong(fault) | Standing::Hidden(fault) => Err(OpenError::Refused(fault)),
         Standing::Nothing => Ok(None),
     }
@@ -135,13 +151,13 @@ fn only(destination: Arc<Cluster>) -> OnlyPartition {
 async fn read_from(
     only: OnlyPartition,
     topic: TopicId,
-    trouble: Option<Fault>,
+    (health, trouble): (Health, Option<Fault>),
     is_look: bool,
 ) -> Result<Opened, ClusterError> {
     let (leader, partition) = only.leader().await?;
     let start = only.end(leader, partition.epoch, EndKind::Start).await?;
     let end = only.end(leader, partition.epoch, EndKind::HighWatermark).await?;
-    Ok(Opened { only, topic, start, end, trouble, is_look })
+    Ok(Opened { only, topic, start, end, health, trouble, is_look })
 }
 
 /// Looks at the topic; a lag that is too short is raised, unless nothing may be changed.
@@ -173,12 +189,14 @@ async fn configs(
     is_look: bool,
 ) -> Result<Standing, ClusterError> {
     let name = std::slice::from_ref(&only.tp().topic);
-    let mut each = only.cluster().describe_topic_configs(name, Some(&[POLICY, LAG])).await?;
+    let mut each =
+        only.cluster().describe_topic_configs(name, Some(&[POLICY, LAG, MIN_IN_SYNC])).await?;
     let told = match each.remove(&only.tp().topic) {
         Some(Ok(told)) => told,
         Some(Err(refusal)) if refusal.code == DENIED => {
             let why = "whether its rows are safe from deletion is not known";
-            return Ok(Standing::There(topic, Some(fault::right("DescribeConfigs", why))));
+            let trouble = Some(fault::right("DescribeConfigs", why));
+            return Ok(Standing::There(topic, health(only, None), trouble));
         }
         Some(Err(refusal)) => return Ok(Standing::Hidden(fault::not_shown(&refusal.to_string()))),
         None => return Ok(Standing::Hidden(fault::not_shown("no configs are told"))),
@@ -191,7 +209,14 @@ async fn configs(
     let lag = value(LAG).unwrap_or("not told");
     let is_short = lag.parse::<i64>().is_ok_and(|lag_ms| lag_ms < LAG_MS_MIN);
     let trouble = if is_short && !is_look { raise_lag(only, lag).await? } else { None };
-    Ok(Standing::There(topic, trouble))
+    let min_in_sync = value(MIN_IN_SYNC).and_then(|count| count.parse().ok());
+    Ok(Standing::There(topic, health(only, min_in_sync), trouble))
+}
+
+fn health(only: &OnlyPartition, min_in_sync: Option<usize>) -> Health {
+    let known = only.cluster().partition(only.tp());
+    let (replicas, in_sync) = known.map_or((0, 0), |one| (one.replicas, one.in_sync));
+    Health { replicas, in_sync, min_in_sync }
 }
 
 /// What is in the way of it, if anything is.

@@ -180,7 +180,8 @@ impl Tail {
             return Ok(());
         };
         let lost = match standing {
-            Standing::There(id, trouble) if id == self.shared.topic => {
+            Standing::There(id, health, trouble) if id == self.shared.topic => {
+                self.shared.health.send_replace(health);
                 self.wrongs = 0;
                 self.unwell = trouble;
                 return self.tell_trouble().await;

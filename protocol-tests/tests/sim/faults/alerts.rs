@@ -151,7 +151,7 @@ fn scraped(metrics: &str, instance: &str) -> String {
 async fn instances_that_all_stand_by_fire() {
     let mut lab = Lab::single(Version::V4_3);
     lab.begin().await;
-    lab.level(GOOD).await;
+    lab.level(GOOD[0]).await;
     let (works, rests) =
         (scraped(&shown(&lab), "a:1"), scraped(&service::metrics(&StandsBy), "b:1"));
     for (case, metrics, alerts) in
