@@ -239,7 +239,10 @@ impl World {
             return;
         }
         let Some((_, sent_at)) = one.asked.take_if(|(asked, _)| *asked == number) else { return };
+        let over = [Refused::Unknown, Refused::LeftBehind, Refused::Fenced].map(Answer::Refused);
+        let is_over = over.contains(&answer);
         one.member.handle(TimestampMs(sent_at), TimestampMs(self.now), answer);
+        assert!(!is_over || !one.has_work(), "{} keeps what is over", one.name);
     }
 
     fn run(&mut self, nth: usize) {

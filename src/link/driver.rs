@@ -405,6 +405,7 @@ impl Hands {
             let is_own = self.file.has(name) || self.links.contains_key(name);
             // of another file
             if link.row.origin == Origin::Declared && !is_own {
+                self.rival.tell_other_file(name, self.is_shared && seen.is_holder);
                 continue;
             }
             let ctx = self.of(name, tasks);

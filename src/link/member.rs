@@ -283,6 +283,16 @@ impl Keeper {
             if told.standing != now.standing {
                 say(&now.standing);
             }
+            let code = |told: &Told| told.trouble.as_ref().map(|fault| fault.code.clone());
+            match &now.trouble {
+                Some(fault) if code(told) != code(&now) => {
+                    tracing::warn!(code = fault.code, "{}", fault.text);
+                }
+                None if told.trouble.is_some() => {
+                    tracing::info!("nothing is wrong with the group any more");
+                }
+                _ => {}
+            }
             *told = now;
             is_news
         });

@@ -139,6 +139,8 @@ fn links(out: &mut String, links: &[LinkView]) {
     for link in links {
         line(out, &meters::LINK_STATE, &[&link.name, &link.state], 1);
     }
+    // of what another instance knows nothing is said
+    let known = || links.iter().filter(|link| !link.is_standby());
     type Number = fn(&LinkView) -> Option<u64>;
     let columns: [(&Meter, Number); 4] = [
         (&meters::LINK_PARTITIONS, |link| Some(link.partitions)),
@@ -148,7 +150,7 @@ fn links(out: &mut String, links: &[LinkView]) {
     ];
     for (meter, number) in columns {
         head(out, meter);
-        for link in links {
+        for link in known() {
             if let Some(value) = number(link) {
                 line(out, meter, &[&link.name], value);
             }

@@ -24,12 +24,11 @@ use crate::service::view::GroupsView;
 use crate::service::view::JournalView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
+use crate::service::view::STANDBY;
 use crate::service::view::Sight;
 use crate::service::view::TaskView;
 use crate::service::view::TroubleView;
 
-/// The state of links that another instance of the group has.
-const STANDBY: &str = "Standby";
 /// How many troubles are told with their texts where there is room for one reason.
 const TOLD_MAX: usize = 5;
 /// And how many more by name.

@@ -190,6 +190,7 @@ async fn groups(
     let bad = "the query takes link=NAME and group=NAME";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let sight = counter.sight;
+    has_work(&*sight)?;
     let all = move || {
         let mut groups = sight.groups(which.group.as_deref());
         groups.retain(|one| which.link.as_ref().is_none_or(|link| *link == one.link));
@@ -213,10 +214,7 @@ async fn partitions(
     let bad = "the query takes link=NAME and topic=NAME";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let Counter { sight, partitions, large, .. } = counter;
-    if sight.stands_by().is_some() {
-        let why = "this isolog stands by, and another instance knows: /v1/links says which";
-        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, why));
-    }
+    has_work(&*sight)?;
     let text = move || {
         let is_known = |name: &String| sight.links().iter().any(|link| link.name == *name);
         if which.link.as_ref().is_some_and(|name| !is_known(name)) {
@@ -227,6 +225,13 @@ async fn partitions(
     };
     let unknown = Refusal(StatusCode::NOT_FOUND, "no such link: /v1/links has all that there are");
     json(aside(&large, text).await?.ok_or(unknown)?)
+}
+
+/// Another instance knows what this one does not.
+fn has_work(sight: &dyn Sight) -> Result<(), Refusal> {
+    let why = "this isolog stands by, and another instance knows: /v1/links says which";
+    let refused = sight.stands_by().map(|_| Refusal(StatusCode::SERVICE_UNAVAILABLE, why));
+    refused.map_or(Ok(()), Err)
 }
 
 fn sorted(sight: &dyn Sight) -> Vec<PartitionView> {

@@ -189,6 +189,16 @@ pub struct LinkView {
     pub reason: String,
 }
 
+/// The state of links that another instance of the group has.
+pub(super) const STANDBY: &str = "Standby";
+
+impl LinkView {
+    /// Another instance knows how it is.
+    pub fn is_standby(&self) -> bool {
+        self.state == STANDBY
+    }
+}
+
 /// The journal, as metrics show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalView {

@@ -38,16 +38,17 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
 fn instances(process: &Checked) -> Vec<Problem> {
     let name = "instances.group.instance.id";
     let has = |key| process.text(key).is_some_and(|text| !text.is_empty());
+    let is_readable = process.value(name).is_some();
     let wrong = match (has("instances.group.id"), has(name)) {
-        (true, false) => Some(
+        (true, false) if is_readable => Some(
             "is missing, and instances.group.id is set: a name that no other instance has, such as \
              ${env:HOSTNAME}",
         ),
         (false, true) => Some("means nothing without instances.group.id"),
         _ => None,
     };
-    let letters = "has letters that a coordinator takes for none of a name: a-z, A-Z, 0-9, '.', \
-                   '_' and '-' are";
+    let letters = "is no name that a coordinator takes: those are of a-z, A-Z, 0-9, '.', '_' and \
+                   '-', and neither '.' nor '..'";
     let is_illegal = has(name) && process.text(name).and_then(TopicName::new).is_none();
     let told = wrong.or_else(|| is_illegal.then_some(letters));
     let told = told.map(|text| Problem::at(process.place(), Some(name), text));

@@ -34,6 +34,10 @@ enum Phase {
     Stable,
 }
 
+/// After so many generations another one leads: harder than Kafka, where a leader stays one while
+/// it joins.
+const LEADER_GENERATIONS: i32 = 3;
+
 /// The coordinator.
 pub struct Coordinator {
     session_ms: i64,
@@ -181,8 +185,10 @@ impl Coordinator {
         }
         // static members that have not joined stay, and one that has joined leads
         let mut joined = self.members.iter().filter(|(_, known)| known.joining.is_some());
-        let leads = joined.clone().any(|(id, _)| *id == self.leader);
-        match joined.next().map(|(id, _)| id.clone()) {
+        let stays = self.generation % LEADER_GENERATIONS != 0;
+        let leads = stays && joined.clone().any(|(id, _)| *id == self.leader);
+        let first = if stays { joined.next() } else { joined.next_back() };
+        match first.map(|(id, _)| id.clone()) {
             Some(first) if !leads => self.leader = first,
             Some(_) => {}
             None => {

@@ -128,6 +128,8 @@ fn says_that_it_stands_by(isolog: &Isolog, holder: &str) {
     assert!(!metrics.contains("\nisolog_partition_"), "{metrics}");
     assert!(metrics.contains("isolog_link_state{link=\"dr\",state=\"Standby\"} 1"), "{metrics}");
     assert!(metrics.contains("\nisolog_instance_has_work 0"), "{metrics}");
+    assert!(!metrics.contains("isolog_link_partitions{link=\"dr\"}"), "{metrics}");
+    assert_eq!(ask("GET", "/v1/groups", None).0, 503);
     let (status, clusters) = ask("GET", "/kafka/v3/clusters", None);
     assert_eq!(status, 200, "{clusters}");
     let id = clusters["data"][0]["cluster_id"].as_str().unwrap();
@@ -232,6 +234,10 @@ fn of_two_with_one_name_the_older_stops() {
     wait_works(&older, &source);
     let newer = pair.isolog("same");
     wait_works(&newer, &source);
+    older.wait_for("it says so in its log", TAKEOVER_SECONDS_MAX, |one| {
+        let is_told = |line: &str| line.contains(" WARN ") && line.contains("FENCED_INSTANCE_ID");
+        one.log().lines().any(is_told).then_some(())
+    });
     let reason = older.wait_for("it is fenced", TAKEOVER_SECONDS_MAX, |one| {
         let (state, reason) = one.link();
         (state == "Standby" && reason.contains("FENCED_INSTANCE_ID")).then_some(reason)

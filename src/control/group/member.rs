@@ -336,8 +336,8 @@ impl Member {
 
     fn fenced(&self) -> Fault {
         let text = format!(
-            "FENCED_INSTANCE_ID (82): another isolog has joined the group {} as {}: it has the \
-             work, and nothing is copied here. Give each instance another \
+            "FENCED_INSTANCE_ID (82): another isolog has joined the group {} as {}, and takes this \
+             one's place: nothing is copied here any more. Give each instance another \
              instances.group.instance.id, and start this one again",
             self.options.group, self.options.instance
         );

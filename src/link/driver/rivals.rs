@@ -3,6 +3,7 @@
 //!
 //! It never stops anybody: it says what is so, and what to do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -21,19 +22,39 @@ const RIVAL_MS: i64 = 600_000;
 
 /// Another isolog that was told of.
 #[derive(Debug, Default)]
-pub(super) struct Known(Option<(WriterTag, TimestampMs)>);
+pub(super) struct Known {
+    last: Option<(WriterTag, TimestampMs)>,
+    /// Links that only the files of other instances have, of which it was told.
+    of_others: BTreeSet<LinkName>,
+}
 
 impl Known {
     /// Says it once of each, and again when it was away for long.
     pub fn follow(&mut self, seen: &Seen) {
         let Some((writer, at)) = seen.rival else { return };
         let is_news = self
-            .0
+            .last
             .is_none_or(|(known, last)| known != writer || at.0.saturating_sub(last.0) >= RIVAL_MS);
         if is_news {
             tracing::warn!("{}", text(writer));
         }
-        self.0 = Some((writer, at));
+        self.last = Some((writer, at));
+    }
+
+    /// A link of the journal that a config file declares, and not ours: said once while this
+    /// instance has the work, and whoever has that file has not.
+    pub fn tell_other_file(&mut self, link: &LinkName, has_work: bool) {
+        if !has_work {
+            self.of_others.remove(link);
+        } else if self.of_others.insert(link.clone()) {
+            tracing::warn!(
+                %link,
+                "the journal has a link that is declared in a config file, and the file of this \
+                 isolog, which has the work, does not have it: nothing of it is copied. Give all \
+                 instances the same links; one that none of them is to have is deleted with \
+                 `isolog link delete {link} --force`"
+            );
+        }
     }
 }
 
@@ -54,7 +75,8 @@ fn text(writer: WriterTag) -> String {
     format!(
         "another isolog (writer {:016x}) has written to the journal (__isolog) of this destination \
          in the last {} minutes: both take orders in turn, and copy the same mirror topics where \
-         both have the same link: stop one of them, so that one isolog runs for each destination",
+         both have the same link: stop one of them, so that one isolog runs for each destination, \
+         or give both the same instances.group.id",
         writer.0,
         RIVAL_MS / 60_000
     )

@@ -31,7 +31,8 @@ pub const INSTANCES: &[Property] = &[
         Kind::Text(249),
         Default::None,
         "This instance's own name in the group, of a-z, A-Z, 0-9, '.', '_' and '-', such as \
-         ${env:HOSTNAME}: another one for each instance, and the same after its restart, so that \
+         ${env:HOSTNAME} (which a shell must export, and systemd sets by Environment=HOSTNAME=%H): \
+         another one for each instance, and the same after its restart, so that \
          one that comes back within the session has its work at once. Of two with one name the \
          older stops.",
     ),
@@ -51,6 +52,7 @@ pub const INSTANCES: &[Property] = &[
         Effect::Never,
         Kind::Millis(100, SESSION_MS_MAX),
         Default::Is("3000"),
-        "How often an instance says that it is there; a third of the session or less.",
+        "How often an instance says that it is there: less than the session; a third of it lets \
+         two in a row be late.",
     ),
 ];
