@@ -115,7 +115,14 @@ impl Cluster {
                 self.open_control(broker).await?
             }
         };
-        let within = self.may_take(conn.peer(), api)?;
+        let within = match self.may_take(conn.peer(), api) {
+            Ok(within) => within,
+            Err(error) => {
+                // nothing is wrong with it
+                slot.conn = Some(conn);
+                return Err(error.into());
+            }
+        };
         let response = self.exchange::<R, B>(&mut conn, api, make, within).await?;
         slot.conn = Some(conn);
         slot.asks += 1;

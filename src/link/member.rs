@@ -204,10 +204,9 @@ impl Keeper {
 
     /// Until it is told to leave: by then nothing that it held may be on its way any more.
     async fn run(mut self, leave: CancellationToken) {
-        let stop = leave.clone();
         tokio::select! {
             () = self.keep() => {}
-            () = stop.cancelled() => {}
+            () = leave.cancelled() => {}
         }
         leave.cancelled().await;
         self.lease.end();
@@ -244,18 +243,15 @@ impl Keeper {
         let line = &mut self.line;
         let answer = match ask {
             Ask::Find => line.find().await.map(|()| Answer::Found),
-            Ask::Join { member, told } => {
-                line.join(&member, told).await.map(|answer| match answer.code.is_none() {
-                    false => Answer::Refused(Refused::NamedFirst(answer.member)),
-                    true => Answer::Joined(Joined {
-                        member: answer.member,
-                        leader: answer.leader,
-                        generation: answer.generation,
-                        keeps: answer.skips_assignment,
-                        members: answer.members,
-                    }),
+            Ask::Join { member, told } => line.join(&member, told).await.map(|answer| {
+                Answer::Joined(Joined {
+                    member: answer.member,
+                    leader: answer.leader,
+                    generation: answer.generation,
+                    keeps: answer.skips_assignment,
+                    members: answer.members,
                 })
-            }
+            }),
             Ask::Sync { member, generation, given } => {
                 let given = line.sync((&member, generation), given).await;
                 given.map(|given| Answer::Synced(given.to_vec()))

@@ -75,9 +75,6 @@ impl Sight for All {
     }
 
     fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
-        if self.stands_by().is_some() {
-            return Vec::new();
-        }
         self.driver.links().iter().flat_map(|link| groups::of(link, name)).collect()
     }
 

@@ -180,8 +180,6 @@ impl KafkaCode {
     pub const UNKNOWN: KafkaCode = KafkaCode(-1);
     /// COORDINATOR_NOT_AVAILABLE.
     pub const COORDINATOR_NOT_AVAILABLE: KafkaCode = KafkaCode(15);
-    /// MEMBER_ID_REQUIRED.
-    pub const MEMBER_ID_REQUIRED: KafkaCode = KafkaCode(79);
 
     /// Whether this says that all is well.
     pub fn is_none(self) -> bool {

@@ -51,8 +51,6 @@ pub struct Terms {
 /// What a coordinator answers to a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// MEMBER_ID_REQUIRED and a member id, or none and all the rest.
-    pub code: KafkaCode,
     /// The id that the coordinator gave us.
     pub member: String,
     /// The leader's.
@@ -114,15 +112,11 @@ impl Membership {
             .with_protocols(vec![protocol]);
         let within = self.within().max(self.terms.session + JOIN_WAIT_MORE);
         let answer = self.ask(&request, within).await?;
-        let code = KafkaCode(answer.error_code);
-        // MEMBER_ID_REQUIRED says which one
-        if !code.is_none() && code != KafkaCode::MEMBER_ID_REQUIRED {
-            return Err(self.refused("JoinGroup", code));
-        }
+        // a static member is never told MEMBER_ID_REQUIRED
+        self.check("JoinGroup", answer.error_code)?;
         let members = answer.members.into_iter();
         let members = members.map(|one| (one.member_id.to_string(), one.metadata.to_vec()));
         Ok(Joined {
-            code,
             member: answer.member_id.to_string(),
             leader: answer.leader.to_string(),
             generation: answer.generation_id,
@@ -188,7 +182,7 @@ impl Membership {
     }
 
     fn instance(&self) -> Option<StrBytes> {
-        Some(text(&self.terms.instance)).filter(|_| !self.terms.instance.is_empty())
+        Some(text(&self.terms.instance))
     }
 
     fn within(&self) -> Duration {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ids::TopicName;
+
 /// `protocol_type` of the group: a group of consumers is another one.
 pub const PROTOCOL_TYPE: &str = "isolog";
 /// The one protocol that is spoken: one member has all the work.
@@ -16,8 +18,6 @@ pub const PROTOCOL: &str = "one-holder";
 const VERSION: u32 = 1;
 /// What a member tells is no longer than this.
 const TOLD_BYTES_MAX: usize = 4096;
-/// How many characters of a member's name are told.
-const NAME_CHARS_MAX: usize = 200;
 
 /// What a member tells as it joins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct Assignment {
 impl Subscription {
     /// Of a member of that name.
     pub fn new(name: &str, holds: bool) -> Subscription {
-        Subscription { v: VERSION, name: name.chars().take(NAME_CHARS_MAX).collect(), holds }
+        Subscription { v: VERSION, name: name.to_owned(), holds }
     }
 
     /// As it goes over the wire.
@@ -53,7 +53,7 @@ impl Subscription {
     /// `None` for what is none of this version's.
     pub fn parse(bytes: &[u8]) -> Option<Subscription> {
         let told: Subscription = parse(bytes)?;
-        (told.v == VERSION).then(|| Subscription::new(&clean(&told.name), told.holds))
+        (told.v == VERSION && is_name(&told.name)).then_some(told)
     }
 }
 
@@ -66,8 +66,8 @@ impl Assignment {
     /// `None` for what is none of this version's, and for none at all.
     pub fn parse(bytes: &[u8]) -> Option<Assignment> {
         let given: Assignment = parse(bytes)?;
-        let holder = given.holder.map(|name| clean(&name));
-        (given.v == VERSION).then_some(Assignment { holder, ..given })
+        let is_named = given.holder.as_deref().is_none_or(is_name);
+        (given.v == VERSION && is_named).then_some(given)
     }
 }
 
@@ -76,10 +76,10 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// What another one says of itself is shown to people.
-fn clean(name: &str) -> String {
-    let letters = name.chars().take(NAME_CHARS_MAX);
-    letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+/// What another one says of itself is shown to people: a `group.instance.id` has the letters of a
+/// topic's name, as brokers ask for.
+fn is_name(name: &str) -> bool {
+    TopicName::new(name).is_some()
 }
 
 /// Gives the work to one member: who holds it keeps it; where nobody does, the leader takes it. Two
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_told_comes_back_and_strangers_say_nothing() {
-        let told = Subscription::new("host:8080", true);
+        let told = Subscription::new("host-8080", true);
         assert_eq!(Subscription::parse(&told.to_bytes()), Some(told.clone()));
         let given = assign("a", &[("a".to_owned(), Some(told))].into());
         let one = &given["a"];
@@ -149,8 +149,10 @@ mod tests {
             assert_eq!(Subscription::parse(bytes), None);
             assert_eq!(Assignment::parse(bytes), None);
         }
-        let more = br#"{"v":1,"name":"a\u001bb","holds":true,"later":[1]}"#;
-        assert_eq!(Subscription::parse(more), Some(Subscription::new("a b", true)));
+        let more = br#"{"v":1,"name":"a","holds":true,"later":[1]}"#;
+        assert_eq!(Subscription::parse(more), Some(Subscription::new("a", true)));
+        let steers = br#"{"v":1,"name":"a\u202eb","holds":true}"#;
+        assert_eq!(Subscription::parse(steers), None, "it would be printed");
         let long = format!(r#"{{"v":1,"name":"{}","holds":true}}"#, "x".repeat(TOLD_BYTES_MAX));
         assert_eq!(Subscription::parse(long.as_bytes()), None);
     }
