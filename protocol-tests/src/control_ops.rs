@@ -8,6 +8,7 @@ pub(crate) mod clusters;
 mod flow;
 mod instance;
 mod remembered;
+mod told;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

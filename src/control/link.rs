@@ -106,10 +106,12 @@ pub struct LinkTrack {
 }
 
 /// A topic that was to become a mirror and was refused for good.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The source topic, and what stood at the mirror's name.
     pub ids: (TopicId, Option<TopicId>),
+    /// Why.
+    pub fault: Fault,
     /// How often.
     pub times: u32,
     /// It is not begun again before, unless one of them is another one.

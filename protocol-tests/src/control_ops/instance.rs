@@ -126,6 +126,7 @@ impl World<'_> {
             self.tally.obeyed += obeyed;
             self.tally.refused += outcomes.len() as u64 - obeyed;
         }
+        self.refused_is_told(nth);
     }
 
     /// A turn of each task comes to something, for the promoted topics that wait for it. What the

@@ -121,8 +121,11 @@ fn says_that_it_stands_by(isolog: &Isolog, holder: &str) {
     let ask = |method: &str, path: &str, body: Option<&Value>| {
         isolog.order(method, path, body).unwrap_or_else(|| panic!("{path}: no answer"))
     };
-    let (status, ready) = ask("GET", "/health/ready", None);
-    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "{ready}");
+    // who stands by is ready when it has read the journal
+    isolog.wait_for("it is ready", TAKEOVER_SECONDS_MAX, |one| {
+        let (status, ready) = one.order("GET", "/health/ready", None)?;
+        (status == 200 && ready["ready"] == json!(true)).then_some(())
+    });
     assert_eq!(ask("GET", "/v1/partitions", None).0, 503);
     let metrics = isolog.text("/metrics").unwrap();
     assert!(!metrics.contains("\nisolog_partition_"), "{metrics}");

@@ -152,8 +152,12 @@ impl Control {
         let first = (link.clone(), TopicName::new("-").expect("a legal name"));
         let own = self.mirrors.range(first..).take_while(|((of, _), _)| of == link);
         let (mut known, mut pause) = (BTreeSet::new(), settings.look_every_ms);
+        let mut undecided = BTreeSet::new();
         for (key, row) in own {
             known.insert(&key.1);
+            if row.stage == Stage::Setup {
+                undecided.insert(row.source_topic.as_str());
+            }
             if let Some(track) = self.tracks.get_mut(key) {
                 discover::observe(track, row, key, topics);
                 if track.missing_at().is_some() {
@@ -172,10 +176,8 @@ impl Control {
         if let Some(track) = self.link_tracks.get_mut(link) {
             track.look_at = Some(TimestampMs(now.0.saturating_add(pause)));
             // what was refused stays so until it is decided again
-            let again = |(name, _): &(String, Fault)| {
-                begin.iter().any(|(wanted, _)| wanted.source.as_str() == name)
-            };
-            track.troubles.retain(again);
+            undecided.extend(begin.iter().map(|(wanted, _)| wanted.source.as_str()));
+            track.troubles.retain(|(name, _)| undecided.contains(name.as_str()));
             track.troubles.extend(troubles);
             track.found = begin.iter().map(|(wanted, _)| wanted.source.clone()).collect();
             let turn = TaskTurn { at: now, errors: track.troubles.clone() };
@@ -209,7 +211,8 @@ impl Control {
         let staged = self.staged(link);
         for (mirror, mut facts) in facts {
             let Some((wanted, made_by)) = wanted.get(&mirror) else { continue };
-            if self.is_refused(now, link, &mirror, &facts) {
+            if let Some(fault) = self.refused(now, link, &mirror, &facts) {
+                self.note_trouble((link, &wanted.source), fault);
                 continue;
             }
             let (source, configs) = (wanted.source.clone(), BTreeMap::new());
@@ -219,19 +222,20 @@ impl Control {
         }
     }
 
-    /// Whether the same two topics were refused for good not long ago.
-    fn is_refused(
+    /// Why the same two topics were refused for good not long ago.
+    fn refused(
         &self,
         now: TimestampMs,
         link: &LinkName,
         mirror: &TopicName,
         facts: &TopicFacts,
-    ) -> bool {
+    ) -> Option<Fault> {
         let track = self.link_tracks.get(link);
         let refused = track.and_then(|track| track.refused.get(mirror));
         let ids = facts.source.seen().map(|seen| seen.id);
         let ids = ids.map(|source| (source, facts.mirror.seen().map(|seen| seen.id)));
-        refused.is_some_and(|refused| Some(refused.ids) == ids && refused.again_at > now)
+        let stays = refused.filter(|one| Some(one.ids) == ids && one.again_at > now);
+        stays.map(|refused| refused.fault.clone())
     }
 
     /// What a filter or a name wants and cannot have; its row goes, and says nothing more.
@@ -246,7 +250,8 @@ impl Control {
             let times = before.map_or(0, |before| before.times);
             let pause = REFUSED_MS_MIN.saturating_mul(1 << times.min(16)).min(REFUSED_MS_MAX);
             let again_at = TimestampMs(now.0.saturating_add(pause));
-            track.refused.insert(key.1.clone(), Refused { ids, times: times + 1, again_at });
+            let refused = Refused { ids, fault: fault.clone(), times: times + 1, again_at };
+            track.refused.insert(key.1.clone(), refused);
         }
         self.note_trouble((&key.0, &row.source_topic), fault);
     }
