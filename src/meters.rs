@@ -3,10 +3,12 @@
 //! It never measures: who measures takes the name from here.
 
 mod exporters;
+mod links;
 mod page;
 mod process;
 
 pub use self::exporters::*;
+pub use self::links::*;
 pub use self::page::page;
 pub use self::process::*;
 
@@ -17,6 +19,8 @@ pub enum Kind {
     Counter,
     /// Up and down.
     Gauge,
+    /// Counters by class, their sum and their count.
+    Histogram,
 }
 
 impl Kind {
@@ -25,6 +29,7 @@ impl Kind {
         match self {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         }
     }
 }
@@ -174,36 +179,6 @@ pub const TOPIC_APPEND_BYTES: Meter = counter(
     TOPIC,
     "Bytes of batches of the mirror topic, headers included, that the destination has \
      acknowledged.",
-);
-/// The greatest lag of a link.
-pub const LINK_LAG_RECORDS: Meter = gauge(
-    "isolog_link_offset_lag",
-    "records",
-    LINK,
-    "The greatest lag of a partition of the link; absent while that of one is unknown.",
-);
-/// The greatest lag of a link, in time.
-pub const LINK_LAG_MS: Meter = gauge(
-    "isolog_link_lag_ms",
-    "milliseconds",
-    LINK,
-    "The greatest lag of a partition of the link in time; absent while that of one is unknown.",
-);
-/// What a failover would lose.
-pub const LINK_RPO_MS: Meter = gauge(
-    "isolog_link_rpo_ms",
-    "milliseconds",
-    LINK,
-    "The greatest lag of a partition that the link copies in time, with the records that wait \
-     behind open transactions, since they were first seen: what a failover now would lose of \
-     them; absent while the lag of one is unknown. A paused mirror topic is not among them.",
-);
-/// Bytes of a link.
-pub const LINK_APPEND_BYTES: Meter = counter(
-    "isolog_link_bytes_total",
-    "bytes",
-    LINK,
-    "Bytes of batches of the link, headers included, that the destination has acknowledged.",
 );
 /// How long a link waited for its own limit.
 pub const LINK_LIMITED_MS: Meter = counter(
@@ -438,6 +413,7 @@ pub const METERS: &[Meter] = &[
     LINK_LAG_RECORDS,
     LINK_LAG_MS,
     LINK_RPO_MS,
+    LINK_RECORD_AGE_MS,
     LINK_APPEND_BYTES,
     LINK_LIMITED_MS,
     LINK_MIRROR_TOPICS,

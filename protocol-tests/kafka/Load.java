@@ -38,6 +38,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.errors.InvalidTxnStateException;
+import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.TransactionAbortedException;
 import org.apache.kafka.common.header.Headers;
@@ -195,6 +196,14 @@ public final class Load {
     }
 
     private void send(Lane lane) {
+        try {
+            sendOne(lane);
+        } catch (InvalidTxnStateException | ProducerFencedException e) {
+            reopen(lane, e);
+        }
+    }
+
+    private void sendOne(Lane lane) {
         begin(lane);
         int partition = (int) (lane.sent++ % lane.partitions);
         var record = plain ? plainRecord(lane, partition) : mixedRecord(lane, partition);
@@ -205,7 +214,8 @@ public final class Load {
                 lane.acked.incrementAndGet();
                 lane.bytes.addAndGet(bytes);
             } else if (!(error instanceof TransactionAbortedException
-                || error instanceof InvalidTxnStateException)) {
+                || error instanceof InvalidTxnStateException
+                || error instanceof ProducerFencedException)) {
                 errors.incrementAndGet();
                 firstError.compareAndSet(null, error);
             }
@@ -227,17 +237,19 @@ public final class Load {
             } else {
                 lane.producer.commitTransaction();
             }
-        } catch (InvalidTxnStateException e) {
-            reopen(lane);
+        } catch (InvalidTxnStateException | ProducerFencedException e) {
+            reopen(lane, e);
         }
     }
 
     /**
-     * Transactions of version 2 end so now and then on a slow machine, and the producer is of no use
-     * any more (seen on 4.3.1; KAFKA-20785 is one way): the next one aborts what it left open.
+     * Transactions of version 2 end so now and then on a slow machine, or fenced by themselves after
+     * their coordinator was killed, and the producer is of no use any more (seen on 4.3.1;
+     * KAFKA-20785 is one way): the next one aborts what it left open. Nobody else has its id.
      */
-    private void reopen(Lane lane) {
-        System.err.println(lane.topic + ": a transaction ended in an invalid state; a new producer");
+    private void reopen(Lane lane, RuntimeException why) {
+        System.err.println(lane.topic + ": a new producer, for its transaction ended so: " + why);
+        lane.inTransaction = 0;
         lane.producer.close(Duration.ZERO);
         lane.producer = new KafkaProducer<>(config(lane.topic, lane.codec));
         lane.producer.initTransactions();

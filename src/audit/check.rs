@@ -2,6 +2,8 @@
 //!
 //! It never writes: what it sends changes nothing, whatever the answer.
 
+mod grants;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,14 +33,13 @@ use crate::audit::past::Fate;
 use crate::audit::past::Known;
 use crate::audit::past::rests;
 use crate::audit::past::rests::Rest;
-use crate::audit::rights;
-use crate::audit::rights::Grantee;
 use crate::audit::survey;
 use crate::cluster::Cluster;
 use crate::cluster::ConfigEntries;
 use crate::cluster::ConfigEntry;
 use crate::cluster::EndKind;
 use crate::cluster::NewTopic;
+use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::ids::Offset;
@@ -74,8 +75,11 @@ pub struct Ask {
 /// One topic.
 #[derive(Clone, Debug, Serialize)]
 pub struct TopicReport {
-    /// Its name.
+    /// Its name at the source.
     pub topic: String,
+    /// The mirror's name, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror_topic: Option<String>,
     /// Its partitions at the source.
     pub partitions: usize,
     /// What can be done.
@@ -150,17 +154,15 @@ impl Check<'_> {
             report.findings.push(Finding::impossible(text));
             return Ok(());
         }
-        let wanted = |name: &TopicName| {
-            let only = &self.ask.topics;
-            self.link.topics.matches(name) && (only.is_empty() || only.contains(name))
-        };
+        let wanted =
+            |name: &TopicName| self.link.takes(name) && self.link.is_asked(&self.ask.topics, name);
         let topics = survey::topics(self.source, wanted).await?;
-        survey::topics(self.destination, wanted).await?;
+        self.destination.refresh(Wanted::All).await?;
         self.rights(&topics, report).await?;
         self.patterns(&topics, report);
         report.findings.extend(self.link.left_out(&self.source.topics()));
         let (mut fates, rests) = self.fates(&wanted, report).await?;
-        let (topics, resting) = rests::apart(topics, &rests, &self.link.name);
+        let (topics, resting) = rests::apart(topics, &rests, self.link);
         report.topics.extend(resting);
         let mut facts = self.configs(&topics, report).await?;
         self.ends(&topics, &mut facts).await?;
@@ -179,11 +181,13 @@ impl Check<'_> {
             judged.findings.extend(refused);
             let fate = fates.remove(&topic.name);
             judged.findings.extend(fate.map(|fate| Finding::impossible(fate.text)));
-            let paused = rests.get(&topic.name).map(|rest| rest.text(&topic.name, &self.link.name));
+            let mirror = self.link.mirror_of(&topic.name);
+            let paused = rests.get(&mirror).map(|rest| rest.text(&mirror, &self.link.name));
             judged.findings.extend(paused.map(Finding::note));
             let worst = judged.findings.iter().map(|one| one.level).max();
             report.topics.push(TopicReport {
                 topic: topic.name.to_string(),
+                mirror_topic: self.link.other_name(&topic.name),
                 partitions: topic.partitions.len(),
                 level: worst.map_or(judged.level, |worst| worst.max(judged.level)),
                 offsets: judged.offsets,
@@ -191,7 +195,8 @@ impl Check<'_> {
                 findings: judged.findings,
             });
         }
-        report.topics.extend(fates.into_iter().map(|(name, fate)| rests::gone(&name, fate)));
+        let gone = fates.into_iter().map(|(name, fate)| rests::gone(self.link, &name, fate));
+        report.topics.extend(gone);
         report.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
         self.readers(report);
         Ok(())
@@ -207,7 +212,8 @@ impl Check<'_> {
             Ok(Known { past, rests }) => {
                 let (ours, theirs) = (self.source, self.destination);
                 let mut fates = past::fates(self.link, &past, wanted, ours, theirs).await?;
-                fates.retain(|name, _| rests.get(name).is_none_or(Rest::may_go_on));
+                let rest_of = |name: &TopicName| rests.get(&self.link.mirror_of(name));
+                fates.retain(|name, _| rest_of(name).is_none_or(Rest::may_go_on));
                 Ok((fates, rests))
             }
             Err(text) => {
@@ -217,67 +223,6 @@ impl Check<'_> {
         }
     }
 
-    /// Prefixes that match nothing: often they are meant for regular expressions.
-    fn patterns(&self, topics: &[Arc<Topic>], report: &mut Report) {
-        let prefixes = self.link.patterns.iter().filter(|pattern| pattern.is_prefix);
-        let idle = prefixes.filter(|pattern| !topics.iter().any(|one| pattern.covers(&one.name)));
-        for pattern in idle.filter(|_| self.ask.topics.is_empty()) {
-            report.findings.push(Finding::unknown(format!(
-                "mirror.topics: \"{}*\" matches no topic of the source, or none that is shown to \
-                 us: it is how names begin, no regular expression (\"*\" is every topic)",
-                pattern.text
-            )));
-        }
-    }
-
-    /// Rights on both sides; topics that are named and not seen are among them.
-    async fn rights(&self, topics: &[Arc<Topic>], report: &mut Report) -> Result<(), ClusterError> {
-        let mut names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-        for pattern in self.link.patterns.iter().filter(|pattern| !pattern.is_prefix) {
-            let Some(name) = TopicName::new(&pattern.text) else { continue };
-            let is_wanted = self.link.topics.matches(&name)
-                && (self.ask.topics.is_empty() || self.ask.topics.contains(&name));
-            if is_wanted && !names.contains(&name) {
-                let text =
-                    format!("topic {name}: the source does not have it, or does not show it");
-                report.findings.push(Finding::unknown(text));
-                names.push(name);
-            }
-        }
-        let protection = self.link.acls.map(rights::of_protection);
-        report.findings.extend(protection.map(Finding::note));
-        if names.is_empty() && self.link.topics.includes_anything() {
-            let text =
-                "no topic of the source matches, or none is shown to us: that needs Describe";
-            report.findings.push(Finding::unknown(text));
-        }
-        if self.ask.topics.is_empty() {
-            names.extend(rights::unseen(self.link, topics));
-        }
-        let journal = [past::journal()];
-        for (at, cluster, journal) in
-            [(0, self.source, &[][..]), (1, self.destination, &journal[..])]
-        {
-            let told = rights::ask(cluster, &names, journal, self.link.acls.is_some()).await?;
-            let options = cluster.options();
-            let (host, port) = &options.bootstrap[0];
-            let grantee = Grantee {
-                bootstrap: format!("{host}:{port}"),
-                principal: crate::audit::principal(options),
-            };
-            let side = &mut report.clusters[at];
-            side.grants = rights::grants(&told, &self.link.patterns, &grantee);
-            side.excess = rights::excess(&told);
-            let groups = rights::of_groups(cluster.side(), &told, self.link.grouped(), &grantee);
-            report.findings.extend(groups.into_iter().map(Finding::note));
-            if !side.grants.is_empty() {
-                let text = format!("rights are missing at the {}", cluster.side());
-                report.findings.push(Finding::impossible(text));
-            }
-        }
-        Ok(())
-    }
-
     /// Configs of both sides, by topic.
     async fn configs(
         &self,
@@ -285,8 +230,8 @@ impl Check<'_> {
         report: &mut Report,
     ) -> Result<BTreeMap<TopicName, TopicFacts>, ClusterError> {
         let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let there = |name: &&TopicName| self.there(name).is_some();
-        let existing: Vec<TopicName> = names.iter().filter(there).cloned().collect();
+        let there = names.iter().filter_map(|name| self.there(name));
+        let existing: Vec<TopicName> = there.map(|topic| topic.name.clone()).collect();
         let mut ours = self.described(self.source, &names, report).await?;
         let mut theirs = self.described(self.destination, &existing, report).await?;
         let facts = topics.iter().map(|topic| {
@@ -294,7 +239,7 @@ impl Check<'_> {
             let source_configs = ours.remove(&topic.name);
             let made = || source_configs.as_ref().map(|found| self.new_configs(found, false));
             let destination_configs = match there {
-                Some(_) => theirs.remove(&topic.name),
+                Some(_) => theirs.remove(&self.link.mirror_of(&topic.name)),
                 None => made(),
             };
             let facts = TopicFacts {
@@ -309,8 +254,9 @@ impl Check<'_> {
         Ok(facts.collect())
     }
 
+    /// The mirror of a topic of the source.
     fn there(&self, name: &TopicName) -> Option<Arc<Topic>> {
-        let known = self.destination.topic(name);
+        let known = self.destination.topic(&self.link.mirror_of(name));
         known.filter(|there| there.error.is_none() && !there.partitions.is_empty())
     }
 
@@ -354,8 +300,9 @@ impl Check<'_> {
             ids.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
         };
         let all: Vec<TopicPartition> = topics.iter().flat_map(of).collect();
-        let is_there = |tp: &&TopicPartition| self.destination.partition(tp).is_some();
-        let there: Vec<TopicPartition> = all.iter().filter(is_there).cloned().collect();
+        let mirrors = all.iter().map(|tp| self.link.at(Side::Destination, tp));
+        let is_there = |tp: &TopicPartition| self.destination.partition(tp).is_some();
+        let there: Vec<TopicPartition> = mirrors.filter(is_there).collect();
         let copied = survey::ends(self.destination, &there, EndKind::LogEnd).await?;
         let starts = survey::ends(self.destination, &there, EndKind::Start).await?;
         let source_starts = survey::ends(self.source, &all, EndKind::Start).await?;
@@ -363,7 +310,9 @@ impl Check<'_> {
         let hwms = survey::ends(self.source, &all, EndKind::HighWatermark).await?;
         let readable = if self.link.committed_only { &stable } else { &hwms };
         for tp in all {
+            let mirror = self.link.at(Side::Destination, &tp);
             let known = |ends: &survey::Ends| ends.get(&tp).and_then(|end| end.ok());
+            let at_mirror = |ends: &survey::Ends| ends.get(&mirror).and_then(|end| end.ok());
             let Some(facts) = facts.get_mut(&tp.topic) else { continue };
             let source = known(&source_starts).zip(known(readable));
             let Some((source, source_hwm)) = source.zip(known(&hwms)) else { continue };
@@ -371,7 +320,7 @@ impl Check<'_> {
                 partition: tp.partition,
                 source,
                 source_hwm,
-                destination: known(&starts).zip(known(&copied)),
+                destination: at_mirror(&starts).zip(at_mirror(&copied)),
                 seen: Seen::default(),
                 differs_at: None,
             });
@@ -382,11 +331,10 @@ impl Check<'_> {
     /// Looks into the logs; gives what failed.
     async fn look(&self, facts: &mut BTreeMap<TopicName, TopicFacts>) -> Vec<(TopicName, String)> {
         let places = facts.iter().flat_map(|(name, facts)| {
-            let place = |(at, one): (usize, &PartitionFacts)| Place {
-                tp: TopicPartition { topic: name.clone(), partition: one.partition },
-                at,
-                source: one.source,
-                destination: one.destination,
+            let place = |(at, one): (usize, &PartitionFacts)| {
+                let tp = TopicPartition { topic: name.clone(), partition: one.partition };
+                let mirror = self.link.at(Side::Destination, &tp);
+                Place { tp, mirror, at, source: one.source, destination: one.destination }
             };
             facts.partitions.iter().enumerate().map(place).collect::<Vec<_>>()
         });
@@ -455,7 +403,7 @@ impl Check<'_> {
         };
         for is_old in [false, true] {
             let new = NewTopic {
-                name: topic.name.clone(),
+                name: self.link.mirror_of(&topic.name),
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
                 replicas: self.link.replicas,
                 configs: (self.link.new_configs)(source, is_old),

@@ -31,6 +31,7 @@ use crate::audit::verify::Progress;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
 use crate::cluster::error::ClusterError;
+use crate::cluster::metadata::Topic;
 use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
@@ -168,7 +169,7 @@ struct Ranges {
 impl Ranges {
     fn new(job: &Job, step: u64) -> Ranges {
         let mut ranges = Ranges {
-            tp: job.tp.clone(),
+            tp: job.named.clone(),
             from: job.from,
             to: job.from,
             end: job.to,
@@ -229,6 +230,8 @@ impl Ranges {
 #[derive(Clone, Debug)]
 struct Job {
     tp: TopicPartition,
+    /// As the source calls it: so do rows, whichever side is read.
+    named: TopicPartition,
     from: Offset,
     to: Offset,
     /// Where the ranges must end; none for the usual ones.
@@ -290,67 +293,80 @@ async fn plan(
     failed: &mut Vec<String>,
 ) -> Result<VecDeque<Job>, ClusterError> {
     let given = ask.against.as_deref().map(given);
-    let wanted = |name: &TopicName| {
-        let is_given = given.as_ref().is_none_or(|given| given.keys().any(|tp| tp.topic == *name));
-        let is_asked = ask.topics.is_empty() || ask.topics.contains(name);
-        link.topics.matches(name) && is_asked && is_given
+    let wanted = |source: &TopicName| {
+        let is_given = |given: &Given| given.keys().any(|tp| tp.topic == *source);
+        let is_given = given.as_ref().is_none_or(is_given);
+        link.takes(source) && link.is_asked(&ask.topics, source) && is_given
     };
-    let topics = survey::topics(cluster, wanted).await?;
+    let side = cluster.side();
+    let is_meant =
+        |name: &TopicName| link.source_at(side, name).is_some_and(|source| wanted(&source));
+    let topics = survey::topics(cluster, is_meant).await?;
     let known = topics.iter().flat_map(|topic| {
         let of = |id: &_| TopicPartition { topic: topic.name.clone(), partition: *id };
         topic.partitions.keys().map(of).collect::<Vec<_>>()
     });
     let known: Vec<TopicPartition> = known.collect();
-    let is_there = |name: &&TopicName| topics.iter().any(|topic| topic.name == **name);
-    for name in ask.topics.iter().filter(|name| !is_there(name)) {
-        failed.push(format!(
-            "topic {name}: the {} does not have it, or does not show it",
-            cluster.side()
-        ));
-    }
-    if known.is_empty() && ask.topics.is_empty() {
-        failed.push(format!(
-            "the {} has no topic that link {} mirrors, or shows none",
-            cluster.side(),
-            link.name
-        ));
-    }
+    failed.extend(missing(link, ask, side, &topics));
     let readable = if committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let starts = survey::ends(cluster, &known, EndKind::Start).await?;
     let ends = survey::ends(cluster, &known, readable).await?;
+    let named = |tp: &TopicPartition| {
+        let topic = link.source_at(side, &tp.topic)?;
+        Some(TopicPartition { topic, partition: tp.partition })
+    };
     let wanted: Vec<TopicPartition> = match &given {
         Some(given) => given.keys().filter(|tp| wanted(&tp.topic)).cloned().collect(),
-        None => known,
+        None => known.iter().filter_map(named).collect(),
     };
     let foreign = given.iter().flat_map(|given| given.keys());
-    for tp in foreign.filter(|tp| !link.topics.matches(&tp.topic)) {
+    for tp in foreign.filter(|tp| !link.takes(&tp.topic)) {
         failed.push(format!("{tp}: link {} does not mirror this topic", link.name));
     }
     let mut jobs = VecDeque::new();
-    for tp in wanted {
+    for named in wanted {
+        let tp = link.at(side, &named);
         let of = |ends: &survey::Ends| ends.get(&tp).and_then(|end| end.ok());
         let Some((start, end)) = of(&starts).zip(of(&ends)) else {
             failed.push(format!("{tp}: nobody tells where it begins and ends"));
             continue;
         };
-        match given.as_ref().map(|given| &given[&tp]) {
-            None => jobs.push_back(Job { tp, from: start, to: end, ends: Vec::new() }),
+        match given.as_ref().map(|given| &given[&named]) {
+            None => jobs.push_back(Job { tp, named, from: start, to: end, ends: Vec::new() }),
             Some((from, cuts)) => {
                 let to = cuts.last().copied().unwrap_or(*from);
                 if start > *from || end < to {
                     failed.push(format!("{tp}: it has {start}..{end}, compared is {from}..{to}"));
                     continue;
                 }
-                jobs.push_back(Job { tp, from: *from, to, ends: cuts.clone() });
+                jobs.push_back(Job { tp, named, from: *from, to, ends: cuts.clone() });
             }
         }
     }
     Ok(jobs)
 }
 
-/// The ranges of rows, by partition: the first offset, and where each range ends.
-fn given(rows: &[Row]) -> BTreeMap<TopicPartition, (Offset, Vec<Offset>)> {
-    let mut found: BTreeMap<TopicPartition, (Offset, Vec<Offset>)> = BTreeMap::new();
+/// What was asked for and is not there, in words.
+fn missing(link: &LinkOptions, ask: &Ask, side: Side, topics: &[Arc<Topic>]) -> Vec<String> {
+    if topics.is_empty() && ask.topics.is_empty() {
+        let text = "has no topic that link";
+        return vec![format!("the {side} {text} {} mirrors, or shows none", link.name)];
+    }
+    let known: Vec<TopicName> =
+        topics.iter().filter_map(|topic| link.source_at(side, &topic.name)).collect();
+    let is_there =
+        |name: &TopicName| known.iter().any(|one| link.is_asked(std::slice::from_ref(name), one));
+    let gone = ask.topics.iter().filter(|name| !is_there(name));
+    gone.map(|name| format!("topic {name}: the {side} does not have it, or does not show it"))
+        .collect()
+}
+
+/// By partition, as the source calls it: the first offset, and where each range ends.
+type Given = BTreeMap<TopicPartition, (Offset, Vec<Offset>)>;
+
+/// The ranges of rows.
+fn given(rows: &[Row]) -> Given {
+    let mut found = Given::new();
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by_key(|row| row.from);
     for row in rows {
@@ -437,8 +453,13 @@ mod tests {
     fn rows(batches: Vec<BatchView>, from: i64, to: i64, step: u64, ends: &[i64]) -> Vec<Row> {
         let topic = TopicName::new("a").unwrap();
         let tp = TopicPartition { topic, partition: PartitionId(0) };
-        let job =
-            Job { tp, from: at(from), to: at(to), ends: ends.iter().map(|end| at(*end)).collect() };
+        let job = Job {
+            named: tp.clone(),
+            tp,
+            from: at(from),
+            to: at(to),
+            ends: ends.iter().map(|end| at(*end)).collect(),
+        };
         let mut cursor = Cursor::new(job.from, job.to, true);
         let pieces = batches.into_iter().map(Piece::Batch).collect();
         cursor.feed(Portion { pieces, aborted: Vec::new(), next: job.to });

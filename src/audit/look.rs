@@ -36,8 +36,10 @@ const TAIL_OFFSETS: i64 = 100;
 /// Where to look.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// The partition.
+    /// The partition, as the source calls it.
     pub tp: TopicPartition,
+    /// The same at the destination.
+    pub mirror: TopicPartition,
     /// Its place among those of its topic.
     pub at: usize,
     /// The source's start and end.
@@ -137,16 +139,16 @@ impl Look {
     }
 
     fn range(&self, place: &Place, side: Side, from: Offset, end: Offset) -> Range {
-        let cluster = match side {
-            Side::Source => &self.source,
-            Side::Destination => &self.destination,
+        let (cluster, tp) = match side {
+            Side::Source => (&self.source, &place.tp),
+            Side::Destination => (&self.destination, &place.mirror),
         };
         let isolation = match side == Side::Source && self.committed_only {
             true => Isolation::ReadCommitted,
             false => Isolation::ReadUncommitted,
         };
-        let topic = cluster.topic(&place.tp.topic).map_or(TopicId::NIL, |topic| topic.id);
-        Range { tp: place.tp.clone(), topic, isolation, from, end }
+        let topic = cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id);
+        Range { tp: tp.clone(), topic, isolation, from, end }
     }
 
     /// The headers of what is left, or of a few places in it.

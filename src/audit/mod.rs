@@ -18,6 +18,7 @@ pub mod survey;
 pub mod verify;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -34,6 +35,7 @@ use crate::control::filter::TopicFilter;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
 use crate::mirror::facts::Policy;
 
 /// So many topics that are left out for one reason are named.
@@ -69,10 +71,16 @@ pub struct LinkOptions {
     pub destination: cluster::Options,
     /// What it mirrors.
     pub topics: TopicFilter,
+    /// Topics of the source that orders made mirrors of, beside those.
+    pub ordered: BTreeSet<TopicName>,
+    /// `cluster.link.prefix`: how the names of mirrors begin, before their sources' own.
+    pub prefix: String,
     /// How it chooses them.
     pub patterns: Vec<Pattern>,
     /// The consumer groups that it follows; none where it follows none.
     pub groups: Vec<Pattern>,
+    /// What stands before their names at the destination.
+    pub group_prefix: String,
     /// The group that the instances of its destination form, where they do.
     pub instances: Option<String>,
     /// How it keeps others from changing mirror topics while it copies ACLs; `None` where it does
@@ -92,9 +100,66 @@ pub struct LinkOptions {
 }
 
 impl LinkOptions {
-    /// The consumer groups that it follows, and the group that it is of.
-    fn grouped(&self) -> (&[Pattern], Option<&str>) {
-        (&self.groups, self.instances.as_deref())
+    /// Whether a topic of the source is to be mirrored.
+    pub fn takes(&self, source: &TopicName) -> bool {
+        self.topics.matches(source) || self.ordered.contains(source)
+    }
+
+    /// What its mirror is called; a name that would be too long is nobody's, and stays as it is.
+    pub fn mirror_of(&self, source: &TopicName) -> TopicName {
+        let name = TopicName::new(&format!("{}{source}", self.prefix));
+        name.unwrap_or_else(|| source.clone())
+    }
+
+    /// What its source is called; `None` where it can be no mirror of this link.
+    pub fn source_of(&self, mirror: &TopicName) -> Option<TopicName> {
+        TopicName::new(mirror.as_str().strip_prefix(&self.prefix)?)
+    }
+
+    /// A topic of the source, or a mirror of the destination, by the source's name.
+    pub fn source_at(&self, side: Side, name: &TopicName) -> Option<TopicName> {
+        match side {
+            Side::Source => Some(name.clone()),
+            Side::Destination => self.source_of(name),
+        }
+    }
+
+    /// What a partition of the source is called at that side.
+    pub fn at(&self, side: Side, tp: &TopicPartition) -> TopicPartition {
+        match side {
+            Side::Source => tp.clone(),
+            Side::Destination => {
+                let topic = self.mirror_of(&tp.topic);
+                TopicPartition { topic, partition: tp.partition }
+            }
+        }
+    }
+
+    /// Whether a topic of the source is among those that were asked for, by either name; all of
+    /// them where none was.
+    pub fn is_asked(&self, only: &[TopicName], source: &TopicName) -> bool {
+        only.is_empty() || only.contains(source) || only.contains(&self.mirror_of(source))
+    }
+
+    /// The mirror's name, where it is another one.
+    pub fn other_name(&self, source: &TopicName) -> Option<String> {
+        (!self.prefix.is_empty()).then(|| self.mirror_of(source).to_string())
+    }
+
+    /// The consumer groups that it follows, by their names at that side.
+    fn groups_at(&self, side: Side) -> Vec<Pattern> {
+        match side {
+            Side::Source => self.groups.clone(),
+            Side::Destination => behind(&self.group_prefix, &self.groups),
+        }
+    }
+
+    /// By which names and prefixes that side has what it mirrors.
+    fn patterns_at(&self, side: Side) -> Vec<Pattern> {
+        match side {
+            Side::Source => self.patterns.clone(),
+            Side::Destination => behind(&self.prefix, &self.patterns),
+        }
     }
 
     /// A note for each reason for which topics are left out that a prefix or an expression takes: a
@@ -108,6 +173,15 @@ impl LinkOptions {
         }
         by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect()
     }
+}
+
+/// The same patterns behind a prefix.
+fn behind(prefix: &str, patterns: &[Pattern]) -> Vec<Pattern> {
+    let one = |pattern: &Pattern| Pattern {
+        text: format!("{prefix}{}", pattern.text),
+        is_prefix: pattern.is_prefix,
+    };
+    patterns.iter().map(one).collect()
 }
 
 fn left_out(why: &str, mut names: Vec<&TopicName>) -> judge::Finding {

@@ -137,15 +137,21 @@ pub async fn fates(
     destination: &Cluster,
 ) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
     let mut fates = BTreeMap::new();
+    let mirror = |name: &TopicName| link.mirror_of(name);
     for cluster in [source, destination] {
-        let missing = past.keys().filter(|name| wanted(name) && cluster.topic(name).is_none());
-        let missing: Vec<TopicName> = missing.cloned().collect();
+        let names = past.keys().filter(|name| wanted(name)).map(|name| match cluster.side() {
+            Side::Source => name.clone(),
+            Side::Destination => mirror(name),
+        });
+        let missing: Vec<TopicName> = names.filter(|name| cluster.topic(name).is_none()).collect();
         if !missing.is_empty() {
             cluster.refresh(Wanted::Topics(&missing)).await?;
         }
     }
     for (name, ids) in past.iter().filter(|(name, _)| wanted(name)) {
-        let found = [(source, ids.0), (destination, ids.1)].map(|(cluster, was)| {
+        let of_mirror = mirror(name);
+        let sides = [(source, name, ids.0), (destination, &of_mirror, ids.1)];
+        let found = sides.map(|(cluster, name, was)| {
             let topic = cluster.topic(name);
             match topic.filter(|topic| topic.error.is_none() || topic.error == REFUSED) {
                 None => Found::Gone,
@@ -154,7 +160,7 @@ pub async fn fates(
                 Some(topic) => Found::Other(was, topic.id),
             }
         });
-        fates.extend(fate(link, name, found).map(|fate| (name.clone(), fate)));
+        fates.extend(fate(link, &of_mirror, found).map(|fate| (name.clone(), fate)));
     }
     Ok(fates)
 }

@@ -134,8 +134,11 @@ pub enum Verdict {
 /// One partition, compared.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartitionReport {
-    /// The topic.
+    /// The topic, as the source calls it.
     pub topic: String,
+    /// The mirror's name, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror_topic: Option<String>,
     /// The partition.
     pub partition: i32,
     /// What came out.
@@ -166,6 +169,16 @@ pub struct PartitionReport {
     pub fillers: u64,
     /// The first differences.
     pub differences: Vec<Difference>,
+}
+
+impl Job {
+    /// What the partition is called at that side.
+    pub fn at(&self, side: Side) -> &TopicPartition {
+        match side {
+            Side::Source => &self.tp,
+            Side::Destination => &self.mirror,
+        }
+    }
 }
 
 impl PartitionReport {
@@ -250,8 +263,10 @@ pub struct Report {
 /// A partition to be compared.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The partition.
+    /// The partition, as the source calls it.
     pub tp: TopicPartition,
+    /// The same at the destination.
+    pub mirror: TopicPartition,
     /// The topic's ids.
     pub ids: (TopicId, TopicId),
     /// What compaction may do to it.
@@ -270,13 +285,13 @@ pub async fn plan(
     destination: &Arc<Cluster>,
     old: &State,
 ) -> Result<(VecDeque<Job>, Vec<PartitionReport>), ClusterError> {
-    let wanted =
-        |name: &TopicName| link.topics.matches(name) && (only.is_empty() || only.contains(name));
+    let wanted = |name: &TopicName| link.takes(name) && link.is_asked(only, name);
     let found = topics(source, wanted).await?;
-    topics(destination, wanted).await?;
+    destination.refresh(Wanted::All).await?;
     let partitions: Vec<TopicPartition> = found.iter().flat_map(partitions_of).collect();
+    let mirrors = partitions.iter().map(|tp| link.at(Side::Destination, tp));
     let there: Vec<TopicPartition> =
-        partitions.iter().filter(|tp| destination.partition(tp).is_some()).cloned().collect();
+        mirrors.filter(|tp| destination.partition(tp).is_some()).collect();
     // the destination's end first: a source that grows meanwhile is no contradiction
     let destination_ends = ends(destination, &there, EndKind::HighWatermark).await?;
     let destination_starts = ends(destination, &there, EndKind::Start).await?;
@@ -289,18 +304,20 @@ pub async fn plan(
     };
     let fates = past::known_fates(link, wanted, source, destination).await?;
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
-    let compaction = compactions(source, destination, &names).await;
+    let compaction = compactions(link, source, destination, &names).await;
     let (mut jobs, mut done) = (Vec::new(), Vec::new());
     for tp in partitions {
-        let known = |ends: &Ends| ends.get(&tp).and_then(|end| end.ok());
-        let source_log = (known(&source_starts), known(&source_ends));
-        let destination_log = (known(&destination_starts), known(&destination_ends));
+        let mirror = link.at(Side::Destination, &tp);
+        let at_source = |ends: &Ends| ends.get(&tp).and_then(|end| end.ok());
+        let at_mirror = |ends: &Ends| ends.get(&mirror).and_then(|end| end.ok());
+        let source_log = (at_source(&source_starts), at_source(&source_ends));
+        let destination_log = (at_mirror(&destination_starts), at_mirror(&destination_ends));
         let compaction = compaction.get(&tp.topic).copied().unwrap_or_default();
-        let ids = [source, destination]
-            .map(|cluster| cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id));
-        let is_there = destination.partition(&tp).is_some();
-        let mut report = blank(&tp, source_log, destination_log);
-        let all = known(&source_hwms).zip(source_log.1);
+        let ids = [(source, &tp), (&**destination, &mirror)]
+            .map(|(cluster, tp)| cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id));
+        let is_there = destination.partition(&mirror).is_some();
+        let mut report = blank(link, &tp, source_log, destination_log);
+        let all = at_source(&source_hwms).zip(source_log.1);
         report.held = all.map_or(0, |(all, readable)| readable.distance_to(all));
         report.fate = fates.get(&tp.topic).map(|fate| fate.text.clone());
         let (
@@ -323,7 +340,7 @@ pub async fn plan(
         let saved = old.partitions.get(&tp.to_string());
         let same = saved.filter(|saved| saved.ids == new.ids && saved.at >= from.get());
         let saved = same.cloned().unwrap_or(new);
-        jobs.push(Job { tp, ids: (ids[0], ids[1]), compaction, saved, report });
+        jobs.push(Job { tp, mirror, ids: (ids[0], ids[1]), compaction, saved, report });
     }
     done.extend(absent(link, only, &found, destination, &fates));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
@@ -347,12 +364,12 @@ fn absent(
     let mut rows = Vec::new();
     let row = |name: &TopicName, partition: i32, note: &str| {
         let tp = TopicPartition { topic: name.clone(), partition: PartitionId(partition) };
-        let mut report = blank(&tp, (None, None), (None, None));
+        let mut report = blank(link, &tp, (None, None), (None, None));
         note.clone_into(&mut report.note);
         report
     };
     for topic in found {
-        let there = destination.topic(&topic.name);
+        let there = destination.topic(&link.mirror_of(&topic.name));
         let surplus = there.iter().flat_map(|there| there.partitions.keys());
         let surplus = surplus.filter(|id| !topic.partitions.contains_key(id));
         rows.extend(surplus.map(|id| row(&topic.name, id.0, "the source does not have it")));
@@ -362,15 +379,17 @@ fn absent(
     rows.extend(gone.map(|(name, fate)| row(name, 0, &fate.text)));
     let named = link.patterns.iter().filter(|pattern| !pattern.is_prefix);
     let named = named.filter_map(|pattern| TopicName::new(&pattern.text)).filter(|name| {
-        let is_meant = link.topics.matches(name) && (only.is_empty() || only.contains(name));
+        let is_meant = link.topics.matches(name) && link.is_asked(only, name);
         is_meant && !here.contains(name) && !fates.contains_key(name)
     });
     let named: BTreeSet<TopicName> = named.collect();
     let text = "mirror.topics names it, and the source does not have it or does not show it";
     rows.extend(named.iter().map(|name| row(name, 0, text)));
+    let is_told =
+        |name: &TopicName| here.contains(name) || fates.contains_key(name) || named.contains(name);
     let asked = only
         .iter()
-        .filter(|name| !here.contains(name) && !fates.contains_key(name) && !named.contains(name));
+        .filter(|name| !is_told(name) && !link.source_of(name).is_some_and(|of| is_told(&of)));
     let text = "the source does not have it, or does not show it";
     rows.extend(asked.map(|name| row(name, 0, text)));
     rows
@@ -395,10 +414,16 @@ fn fresh(ids: [TopicId; 2], from: Offset, to: Offset) -> Saved {
 
 type Log = (Option<Offset>, Option<Offset>);
 
-fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport {
+fn blank(
+    link: &LinkOptions,
+    tp: &TopicPartition,
+    source: Log,
+    destination: Log,
+) -> PartitionReport {
     let raw = |log: Log| (log.0.map(Offset::get), log.1.map(Offset::get));
     PartitionReport {
         topic: tp.topic.to_string(),
+        mirror_topic: link.other_name(&tp.topic),
         partition: tp.partition.0,
         verdict: Verdict::Unknown,
         note: "not begun".to_owned(),
@@ -416,21 +441,26 @@ fn blank(tp: &TopicPartition, source: Log, destination: Log) -> PartitionReport 
     }
 }
 
-/// Which topics are compacted, as far as their configs may be read.
+/// Which topics are compacted, as far as their configs may be read; by the source's name.
 async fn compactions(
+    link: &LinkOptions,
     source: &Cluster,
     destination: &Cluster,
     names: &[TopicName],
 ) -> BTreeMap<TopicName, Compaction> {
     const POLICY: &str = "cleanup.policy";
     let mut found: BTreeMap<TopicName, Compaction> = BTreeMap::new();
-    for cluster in [source, destination] {
-        let told = cluster.describe_topic_configs(names, Some(&[POLICY])).await;
+    let mirrors: Vec<TopicName> = names.iter().map(|name| link.mirror_of(name)).collect();
+    for (side, cluster, asked) in
+        [(Side::Source, source, names), (Side::Destination, destination, &mirrors)]
+    {
+        let told = cluster.describe_topic_configs(asked, Some(&[POLICY])).await;
         for (name, answer) in told.unwrap_or_default() {
             let policy = answer.ok().and_then(|found| found.get(POLICY)?.value.clone());
             let compacts = policy.is_some_and(|policy| policy.contains("compact"));
+            let Some(name) = link.source_at(side, &name) else { continue };
             let one = found.entry(name).or_default();
-            match cluster.side() {
+            match side {
                 Side::Source => one.source = compacts,
                 Side::Destination => one.destination = compacts,
             }

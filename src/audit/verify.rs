@@ -342,7 +342,7 @@ impl Shared {
             Side::Source => (job.ids.0, self.isolation),
             Side::Destination => (job.ids.1, Isolation::ReadUncommitted),
         };
-        Range { tp: job.tp.clone(), topic, isolation, from, end }
+        Range { tp: job.at(side).clone(), topic, isolation, from, end }
     }
 
     /// Compaction may have taken a record because of one behind the fixed end.
@@ -361,8 +361,9 @@ impl Shared {
             (Side::Source, Isolation::ReadUncommitted) => (&self.source, EndKind::HighWatermark),
             (Side::Destination, _) => (&self.destination, EndKind::HighWatermark),
         };
-        let told = survey::ends(cluster, std::slice::from_ref(&job.tp), kind).await;
-        let told = told.map_err(ReadError::from)?.remove(&job.tp);
+        let tp = job.at(side);
+        let told = survey::ends(cluster, std::slice::from_ref(tp), kind).await;
+        let told = told.map_err(ReadError::from)?.remove(tp);
         let told = told.unwrap_or(Err(crate::wire::error::KafkaCode::UNKNOWN));
         let behind = told.map_err(|code| ReadError::Refused { side, code })?;
         let end = offset(job.saved.to);

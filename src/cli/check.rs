@@ -20,6 +20,7 @@ use super::grid::Grid;
 use super::plain;
 use super::say;
 use super::verify::Which;
+use super::verify::both_names;
 
 /// What `isolog check` can be told.
 #[derive(clap::Args)]
@@ -112,7 +113,7 @@ fn row(topic: &TopicReport, paint: Paint) -> [String; 7] {
         false => format!("~{number}"),
     };
     [
-        plain(&topic.topic),
+        both_names(&topic.topic, topic.mirror_topic.as_deref()),
         topic.partitions.to_string(),
         topic.offsets.to_string(),
         about(topic.fillers.count.to_string()),
@@ -194,6 +195,7 @@ mod tests {
         };
         let fillers = Fillers { count: 40, bytes: 440, seconds: 1, is_counted: false };
         let topic = TopicReport {
+            mirror_topic: None,
             topic: "orders".into(),
             partitions: 3,
             level: Level::ExactWithFillers,

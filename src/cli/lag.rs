@@ -29,11 +29,12 @@ const REST_OF_SCREEN: &str = "\x1b[J";
 /// What `isolog lag` can be told.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The config file of the running isolog: its `listen` is asked
-    #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG", conflicts_with = "url")]
+    /// The config file of the running isolog: its `listen` is asked, with its token
+    #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG")]
     config: Option<PathBuf>,
-    /// Where the running isolog listens [default: http://127.0.0.1:8472]
-    #[arg(long, value_parser = parse_url)]
+    /// Where the running isolog listens; goes before the address of --config, whose token is sent
+    /// all the same [default: http://127.0.0.1:8472]
+    #[arg(long, value_name = "URL", env = "ISOLOG_URL", value_parser = parse_url)]
     url: Option<Address>,
     /// Print one array of objects
     #[arg(long)]
@@ -90,11 +91,12 @@ struct Question {
 }
 
 fn address(arguments: &Arguments) -> Result<(Address, Access), Failure> {
-    match (&arguments.url, &arguments.config) {
-        (Some(address), _) => Ok((address.clone(), Access::default())),
-        (None, Some(path)) => of_config(path),
-        (None, None) => Ok((Address(ADDRESS_DEFAULT.to_owned()), Access::default())),
-    }
+    let (known, access) = match &arguments.config {
+        Some(path) => of_config(path).map(|(address, access)| (Some(address), access))?,
+        None => (None, Access::default()),
+    };
+    let address = arguments.url.clone().or(known);
+    Ok((address.unwrap_or_else(|| Address(ADDRESS_DEFAULT.to_owned())), access))
 }
 
 fn path(arguments: &Arguments) -> String {

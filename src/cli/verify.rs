@@ -2,6 +2,8 @@
 //!
 //! It never compares anything itself.
 
+mod which;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,37 +22,13 @@ use crate::audit::survey::Verdict;
 use crate::audit::verify;
 use crate::audit::verify::Ask;
 use crate::audit::verify::Progress;
-use crate::config;
-use crate::ids::TopicName;
 
 use super::Failure;
 use super::bar;
 use super::grid::Grid;
 use super::plain;
 use super::say;
-
-/// What the audits of a link share on the command line.
-#[derive(clap::Args)]
-pub struct Which {
-    /// The config file of the link
-    #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG")]
-    pub config: PathBuf,
-    /// Only this link [default: every link of the file]
-    #[arg(long, value_name = "NAME")]
-    pub link: Option<String>,
-    /// Only this topic; may be given again
-    #[arg(long, value_name = "NAME", value_parser = parse_topic)]
-    pub topic: Vec<TopicName>,
-    /// Partitions that are read at the same time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = workers())]
-    pub workers: u16,
-    /// What one fetch asks for, in bytes; memory is about 6 times that for each worker
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = fetch_bytes())]
-    pub fetch_bytes: i32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
+pub use which::Which;
 
 /// What `isolog verify` can be told.
 #[derive(clap::Args)]
@@ -63,64 +41,6 @@ pub struct Arguments {
     /// Show every partition, not only those with something to say
     #[arg(long)]
     all: bool,
-}
-
-fn workers() -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=256)
-}
-
-/// Brokers cap a fetch at 55 MB of their own accord.
-fn fetch_bytes() -> clap::builder::RangedI64ValueParser<i32> {
-    clap::value_parser!(i32).range(65_536..=52_428_800)
-}
-
-fn parse_topic(text: &str) -> Result<TopicName, String> {
-    TopicName::new(text).ok_or_else(|| "no topic has such a name".to_owned())
-}
-
-impl Which {
-    /// The links that are meant: where topics are named those that mirror one of them. Each topic
-    /// must be one that they mirror.
-    pub fn links_with_topics(&self) -> Result<Vec<LinkOptions>, Failure> {
-        let mut links = self.links()?;
-        let is_mirrored = |name: &&TopicName| links.iter().any(|link| link.topics.matches(name));
-        match self.topic.iter().find(|name| !is_mirrored(name)) {
-            None => {
-                let has_one =
-                    |link: &LinkOptions| self.topic.iter().any(|t| link.topics.matches(t));
-                links.retain(|link| match self.topic.is_empty() {
-                    // one that copies ACLs alone has nothing to be compared
-                    true => link.topics.includes_anything(),
-                    false => has_one(link),
-                });
-                Ok(links)
-            }
-            Some(name) => {
-                let names: Vec<String> = links.iter().map(|link| link.name.to_string()).collect();
-                Err(Failure::Failed(format!(
-                    "link {} does not mirror topic {name}: mirror.topics does not match it",
-                    names.join(", ")
-                )))
-            }
-        }
-    }
-
-    /// The links that are meant.
-    pub fn links(&self) -> Result<Vec<LinkOptions>, Failure> {
-        let config = config::load(&self.config).map_err(Failure::Misused)?;
-        let named =
-            |link: &LinkOptions| self.link.as_ref().is_none_or(|name| *name == *link.name.0);
-        let links: Vec<LinkOptions> = config.audits().into_iter().filter(named).collect();
-        match (links.is_empty(), &self.link) {
-            (true, Some(name)) => Err(Failure::Failed(format!("there is no link {name}"))),
-            (true, None) => Err(Failure::Failed(
-                "the config file has no [link.NAME] section: there is nothing to read here. Links \
-                 that were created by order are in the journal: isolog lag shows how far they are"
-                    .to_owned(),
-            )),
-            _ => Ok(links),
-        }
-    }
 }
 
 /// Compares every link that is meant.
@@ -176,7 +96,7 @@ fn draw(report: &Report, all: bool) -> String {
     for one in report.partitions.iter().filter(|one| all || !is_quiet(one)) {
         let number = |number: Option<i64>| number.map_or("?".to_owned(), |n| n.to_string());
         grid.row([
-            plain(&one.topic),
+            both_names(&one.topic, one.mirror_topic.as_deref()),
             one.partition.to_string(),
             number(one.from),
             number(one.to),
@@ -202,6 +122,14 @@ fn draw(report: &Report, all: bool) -> String {
         }
     }
     text + &summary(report)
+}
+
+/// A topic by its names at the source and at the destination, where they differ.
+pub fn both_names(topic: &str, mirror: Option<&str>) -> String {
+    match mirror {
+        Some(mirror) => format!("{} → {}", plain(topic), plain(mirror)),
+        None => plain(topic),
+    }
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -277,39 +205,5 @@ pub fn line(progress: &Progress) -> bar::Line {
         bytes: progress.bytes.load(Relaxed),
         partitions: (progress.partitions_done.load(Relaxed), progress.partitions_all.load(Relaxed)),
         differences: progress.differences.load(Relaxed),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_that_mirrors_none_of_the_topics_is_not_meant() {
-        let dir = std::env::temp_dir().join(format!("isolog-which-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("isolog.toml");
-        let links = ["west", "east"].map(|name| {
-            format!("[link.{name}]\nbootstrap.servers = '{name}:9092'\nmirror.topics = '{name}*'\n")
-        });
-        let text = format!("[destination]\nbootstrap.servers = 'here:9092'\n{}", links.concat());
-        std::fs::write(&file, text).unwrap();
-        let meant = |topics: &[&str]| {
-            let which = Which {
-                config: file.clone(),
-                link: None,
-                topic: topics.iter().map(|name| TopicName::new(name).unwrap()).collect(),
-                workers: 1,
-                fetch_bytes: 65_536,
-                json: false,
-            };
-            let links = which.links_with_topics()?;
-            Ok(links.iter().map(|link| link.name.to_string()).collect::<Vec<_>>())
-        };
-        let meant = |topics: &[&str]| meant(topics).map_err(|cause: Failure| format!("{cause:?}"));
-        assert_eq!(meant(&[]), Ok(vec!["east".to_owned(), "west".to_owned()]));
-        assert_eq!(meant(&["west-1"]), Ok(vec!["west".to_owned()]));
-        assert!(meant(&["west-1", "other"]).unwrap_err().contains("does not mirror topic other"));
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! It never finds a mistake: what arrives here is whole, and what leaves cannot be invalid.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::audit;
@@ -73,8 +74,11 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         name: link.name.clone(),
         source: link.source.clone(),
         destination: settings.destination.clone(),
+        ordered: BTreeSet::new(),
+        prefix: link.link.prefix.clone(),
         patterns: topics.includes().filter_map(audited_pattern).collect(),
         groups: link.link.groups.iter().flat_map(audited_groups).collect(),
+        group_prefix: link.link.groups.iter().map(|sync| sync.prefix.as_str()).collect(),
         instances: settings.group.as_ref().map(|group| group.group.clone()),
         topics,
         acls: Some(link.link.acls.protection).filter(|_| link.link.acls.is_configured()),

@@ -115,7 +115,15 @@ fn what_does_not_fit_together_is_refused() {
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'\nmirror.topics = 'x,orders'",
         "[link.eu] mirror.topics: orders is mirrored by [link.dr] already, and a mirror topic has \
-         one source: leave it out of one of them by mirror.exclude.topics",
+         one source: leave it out of one of them by mirror.exclude.topics, or give one a \
+         cluster.link.prefix",
+    );
+    check(
+        "cluster.link.prefix = 'w.'\n[link.eu]\nbootstrap.servers = 'eu:1'\n\
+         mirror.topics = 'w.orders,x'",
+        "[link.eu] mirror.topics: w.orders is mirrored by [link.dr] already, and a mirror topic \
+         has one source: leave it out of one of them by mirror.exclude.topics, or give one a \
+         cluster.link.prefix",
     );
     check(
         "[link.eu]\nbootstrap.servers = 'eu:1'",

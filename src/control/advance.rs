@@ -134,7 +134,8 @@ impl Topic<'_> {
         let grown = self.has_grown();
         let owed = self.track.owed.as_ref().filter(|owed| **owed != self.row.owed);
         let at_stop = self.track.at_stop.as_ref().filter(|real| **real != self.row.at_stop);
-        if grown.is_none() && owed.is_none() && at_stop.is_none() {
+        let line = self.track.ancestors.as_ref().filter(|real| **real != self.row.ancestors);
+        if grown.is_none() && owed.is_none() && at_stop.is_none() && line.is_none() {
             return Rewrite::Keep;
         }
         self.put_same_stage(|row| {
@@ -144,6 +145,9 @@ impl Topic<'_> {
             }
             if let Some(at_stop) = at_stop {
                 row.at_stop.clone_from(at_stop);
+            }
+            if let Some(line) = line {
+                row.ancestors.clone_from(line);
             }
         })
     }

@@ -426,6 +426,7 @@ pub fn begin(
     Ok(MirrorRow {
         source_topic: begin.source.clone(),
         source_id: source.id,
+        ancestors: begin.facts.ancestors.clone(),
         mirror_id: None,
         partitions,
         generation,
@@ -534,6 +535,7 @@ mod tests {
         let facts = TopicFacts {
             source: there(3),
             mirror,
+            ancestors: Vec::new(),
             is_empty,
             starts: BTreeMap::new(),
             configs: BTreeMap::from([("c".into(), "source".into())]),

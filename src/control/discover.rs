@@ -116,6 +116,23 @@ pub fn mirror_name(settings: &LinkSettings, source: &TopicName) -> Result<TopicN
     })
 }
 
+/// Why a link must not go on: a mirror topic of it has another name than its settings give it.
+pub fn misnamed(settings: &LinkSettings, key: &MirrorKey, row: &MirrorRow) -> Option<Fault> {
+    let is_ours = !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo);
+    let (name, source) = (&key.1, &row.source_topic);
+    let is_so = mirror_name(settings, source).as_ref() == Ok(name);
+    (is_ours && !is_so).then(|| Fault {
+        code: "INVALID_CONFIG".to_owned(),
+        text: format!(
+            "cluster.link.prefix is \"{}\", and topic {source} is mirrored as {name} already: a \
+             prefix cannot be changed, nothing of the link is copied before it is as it was. For \
+             another prefix take another link, or delete its mirrors first (`isolog mirror \
+             delete`)",
+            settings.prefix
+        ),
+    })
+}
+
 /// Takes in what a look says of a mirror topic.
 pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Topics) {
     let at_source = topics.source.get(&row.source_topic).unwrap_or(&Metadata::Absent);
@@ -132,8 +149,13 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
     }
     track.source_partitions = at_source.seen().map(|seen| seen.partitions);
     track.surplus = surplus(row, at_source, at_mirror);
+    if let Some(all) = &topics.ancestors {
+        track.ancestors = Some(all.get(&row.source_topic).cloned().unwrap_or_default());
+    }
+    let back = || topics.loops.get(&row.source_topic);
     let stops = source_stop(track, row, key, at_source)
         .or_else(|| mirror_stop(track, row, key, at_mirror))
+        .or_else(|| back().map(|fault| Stop { fault: fault.clone(), halt: Halt::Loop }))
         .map(|stop| (stop.fault, Some(stop.halt)));
     // what is only not shown to us goes on as far as the brokers let it
     let hidden = || hidden(at_source).or_else(|| hidden(at_mirror)).map(|fault| (fault, None));
@@ -267,7 +289,7 @@ mod tests {
         let all = |rows: &[(&str, Metadata)]| {
             rows.iter().map(|(topic, found)| (name(topic), found.clone())).collect()
         };
-        Topics { source: all(source), mirror: all(mirror) }
+        Topics { source: all(source), mirror: all(mirror), ..Topics::default() }
     }
 
     fn there(id: u8, partitions: i32) -> Metadata {
@@ -304,6 +326,7 @@ mod tests {
         let row = MirrorRow {
             source_topic: name("payments"),
             source_id: TopicId([1; 16]),
+            ancestors: Vec::new(),
             mirror_id: Some(TopicId([2; 16])),
             partitions: 2,
             generation: 0,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::control::row::Changes;
 use crate::control::row::Sealed;
+use crate::control::row::lineage::Ancestor;
 use crate::control::start::StartSpec;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
@@ -100,6 +101,11 @@ pub struct Topics {
     pub source: BTreeMap<TopicName, Metadata>,
     /// At the destination.
     pub mirror: BTreeMap<TopicName, Metadata>,
+    /// What topics of the source are themselves mirrors of, nearest first; what is not among them
+    /// is none. `None` where the journal there cannot be read.
+    pub ancestors: Option<BTreeMap<TopicName, Vec<Ancestor>>>,
+    /// Topics of the source whose records come from a topic of this destination, and over what.
+    pub loops: BTreeMap<TopicName, Fault>,
 }
 
 /// What must be known to set a topic up.
@@ -109,6 +115,8 @@ pub struct TopicFacts {
     pub source: Metadata,
     /// What stands at the mirror's name.
     pub mirror: Metadata,
+    /// What the source topic is itself a mirror of, nearest first.
+    pub ancestors: Vec<Ancestor>,
     /// Nothing was ever written into what stands there.
     pub is_empty: bool,
     /// Where partitions begin that do not begin at 0.

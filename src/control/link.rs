@@ -87,6 +87,9 @@ pub struct LinkTrack {
     pub reach: Option<Reach>,
     /// Rows of the link that cannot be read stop it, by key.
     pub unreadable: BTreeMap<String, Unreadable>,
+    /// A mirror topic has another name than its settings would give it: they were changed, and
+    /// nothing goes on before they are as they were.
+    pub misnamed: Option<Fault>,
     /// When both clusters are looked at next.
     pub look_at: Option<TimestampMs>,
     /// A look at all topics is under way.
@@ -139,6 +142,9 @@ impl LinkTrack {
         if let Some(unreadable) = self.unreadable.values().next() {
             let code = "JOURNAL_ROW_UNREADABLE".to_owned();
             return Some(Fault { code, text: unreadable.to_string() });
+        }
+        if let Some(fault) = &self.misnamed {
+            return Some(fault.clone());
         }
         if let Some(Reach::Failed(fault)) = &self.reach {
             return Some(fault.clone());

@@ -270,6 +270,7 @@ impl Control {
             track.settings = settings;
             track.look_at = Some(now);
             track.refused.clear();
+            self.judge_names(link);
             self.touch_link(link);
         }
         self.look_through(now);
@@ -438,6 +439,7 @@ impl Control {
             }
         }
         self.mirrors.insert(key.clone(), row);
+        self.judge_name(&key);
         self.dirty.insert(key);
     }
 
@@ -452,6 +454,7 @@ impl Control {
                 self.owners.remove(&key.1);
             }
         }
+        self.judge_name(key);
         self.dirty.insert(key.clone());
         self.dirty_links.insert(key.0.clone());
     }

@@ -17,6 +17,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::acls::AclRow;
+use crate::control::row::lineage::ANCESTORS_MAX;
+use crate::control::row::lineage::Ancestor;
+use crate::control::row::lineage::AncestorText;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
@@ -27,6 +30,7 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 
+pub mod lineage;
 pub mod old;
 
 /// The version of rows that this isolog writes.
@@ -141,6 +145,13 @@ pub struct LinkRow {
     pub is_taking_over: bool,
 }
 
+impl LinkRow {
+    /// Its settings are here, and in no file.
+    pub fn is_commanded(&self) -> bool {
+        self.origin == Origin::Commanded
+    }
+}
+
 /// How a mirror topic came to be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -183,6 +194,8 @@ pub struct MirrorRow {
     pub source_topic: TopicName,
     /// The id that the source topic had when it was first mirrored.
     pub source_id: TopicId,
+    /// What the source topic is itself a mirror of, nearest first; as far as that is known.
+    pub ancestors: Vec<Ancestor>,
     /// The mirror topic's own id, once it is there.
     pub mirror_id: Option<TopicId>,
     /// How many partitions are mirrored.
@@ -363,6 +376,8 @@ struct MirrorText {
     v: u32,
     source_topic: String,
     source_id: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ancestors: Vec<AncestorText>,
     mirror_id: Option<String>,
     partitions: i32,
     generation: u32,
@@ -400,6 +415,7 @@ impl From<&MirrorRow> for MirrorText {
             v: VERSION,
             source_topic: row.source_topic.to_string(),
             source_id: row.source_id.hex(),
+            ancestors: row.ancestors.iter().map(AncestorText::from).collect(),
             mirror_id: row.mirror_id.map(|id| id.hex()),
             partitions: row.partitions,
             generation: row.generation,
@@ -418,6 +434,13 @@ impl From<&MirrorRow> for MirrorText {
             last_sync: row.last_sync.clone(),
             last_configs: row.last_configs.clone(),
         }
+    }
+}
+
+fn ancestors(all: Vec<AncestorText>) -> Result<Vec<Ancestor>, String> {
+    match all.len() <= ANCESTORS_MAX {
+        true => all.into_iter().map(Ancestor::try_from).collect(),
+        false => Err(format!("{} ancestors: up to {ANCESTORS_MAX} are read", all.len())),
     }
 }
 
@@ -446,6 +469,7 @@ impl TryFrom<MirrorText> for MirrorRow {
         Ok(MirrorRow {
             source_topic: source_topic.ok_or("its source topic is no topic name")?,
             source_id: id(text.source_id)?,
+            ancestors: ancestors(text.ancestors)?,
             mirror_id: text.mirror_id.map(id).transpose()?,
             partitions: text.partitions,
             generation: text.generation,
@@ -482,6 +506,11 @@ mod tests {
         MirrorRow {
             source_topic: name("orders"),
             source_id: TopicId([1; 16]),
+            ancestors: vec![Ancestor {
+                cluster: ClusterId("far".into()),
+                topic: name("o"),
+                id: TopicId([3; 16]),
+            }],
             mirror_id: Some(TopicId([2; 16])),
             partitions: 3,
             generation: 1,

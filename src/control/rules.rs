@@ -120,6 +120,7 @@ mod tests {
         let facts = |owed: &[(&str, &str)]| TopicFacts {
             source: Metadata::Absent,
             mirror: Metadata::Absent,
+            ancestors: Vec::new(),
             is_empty: true,
             starts: BTreeMap::new(),
             configs: map(&[(CLEANUP, "delete")]),

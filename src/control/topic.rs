@@ -30,6 +30,7 @@ use crate::control::order::Ticket;
 use crate::control::row::Changes;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
+use crate::control::row::lineage::Ancestor;
 use crate::control::task::last::LastSync;
 use crate::ids::Incarnation;
 use crate::ids::Offset;
@@ -225,6 +226,8 @@ pub struct Track {
     pub owed: Option<Changes>,
     /// What it is to get when it stops, where the row is to say so.
     pub at_stop: Option<Changes>,
+    /// What its source is itself a mirror of, as the last look said that could tell.
+    pub ancestors: Option<Vec<Ancestor>>,
     /// Owed configs that have been set since it was sealed.
     pub given: Changes,
     /// What its link held back of others' rights has been given, or told as not given.

@@ -27,7 +27,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
-use crate::control::filter::TopicFilter;
 use crate::control::machine::Control;
 use crate::control::machine::ROWS_MAX;
 use crate::control::machine::Write;
@@ -370,7 +369,7 @@ impl Hands {
 
     fn ctx(&self, link: &LinkName, file: Told) -> Ctx {
         let shown = lock(&self.shown.links).get(link).cloned();
-        let new = || Link::new(link.clone(), &TopicFilter::default(), self.world.wall);
+        let new = || Link::new(link.clone(), BTreeMap::new(), self.world.wall);
         Ctx {
             name: link.clone(),
             destination: self.destination.clone(),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::control::filter::TopicFilter;
 use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::ids::ClusterId;
@@ -154,8 +153,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that has not looked at anything yet: what its filter names is all that is known.
-    pub fn new(name: LinkName, filter: &TopicFilter, wall: Wall) -> Link {
+    /// A link that has not looked at anything yet: the topics that it names, and what their mirrors
+    /// are called, is all that is known.
+    pub fn new(name: LinkName, named: BTreeMap<TopicName, TopicName>, wall: Wall) -> Link {
+        let unseen = |(source, mirror)| (source, Wanted::unseen(mirror));
         let status = LinkStatus {
             state: LinkState::Connecting,
             since: wall.now(),
@@ -167,7 +168,7 @@ impl Link {
             standing: Vec::new(),
             groups: None,
             away: None,
-            wanted: same_names(filter.literals().cloned()),
+            wanted: named.into_iter().map(unseen).collect(),
         };
         let status = Arc::new(Mutex::new(status));
         Link { name, status, board: Arc::new(Board::default()), wall }
@@ -337,11 +338,6 @@ impl Link {
     }
 }
 
-/// Topics whose mirrors have their names.
-fn same_names(all: impl IntoIterator<Item = TopicName>) -> BTreeMap<TopicName, Wanted> {
-    all.into_iter().map(|name| (name.clone(), Wanted::unseen(name))).collect()
-}
-
 /// What is known of the partitions of a topic that nobody holds.
 fn without_holder(link: &LinkState, wanted: &Wanted, trouble: Option<&Trouble>) -> Snapshot {
     match (wanted.rests, trouble) {
@@ -375,7 +371,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_so_has_a_time_since_when() {
         let wall = Wall::new(TimestampMs(1_000));
-        let link = Link::new(LinkName("dr".into()), &TopicFilter::default(), wall);
+        let link = Link::new(LinkName("dr".into()), BTreeMap::new(), wall);
         let pass = async || tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         let topic = TopicName::new("orders").unwrap();
         assert_eq!(link.status().since.0, 1_000);
@@ -399,8 +395,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_partition_of_what_nobody_holds_is_shown_with_why() {
-        let link =
-            Link::new(LinkName("dr".into()), &TopicFilter::default(), Wall::new(TimestampMs(0)));
+        let link = Link::new(LinkName("dr".into()), BTreeMap::new(), Wall::new(TimestampMs(0)));
         let name = |text: &str| TopicName::new(text).unwrap();
         let wanted = |partitions, rests| Wanted { mirror: name("m"), partitions, rests };
         let all = [

@@ -101,6 +101,8 @@ pub enum Halt {
         /// The destination's count.
         destination: usize,
     },
+    /// The source topic is itself mirrored from the mirror's cluster, maybe over others.
+    Loop,
     /// Somebody else wrote into the mirror partition.
     UnexpectedWriter {
         /// Where our batch should have gone.
@@ -209,6 +211,7 @@ impl Halt {
             Halt::Deleted { side: Side::Source } => "SOURCE_TOPIC_DELETED",
             Halt::Deleted { side: Side::Destination } => "DESTINATION_TOPIC_DELETED",
             Halt::PartitionsDecreased { .. } => "SOURCE_PARTITIONS_DECREASED",
+            Halt::Loop => "LOOP",
             Halt::UnexpectedWriter { .. } => "UNEXPECTED_WRITER",
             Halt::DestinationAhead { .. } => "DESTINATION_AHEAD",
             Halt::DestinationBehind { .. } => "DESTINATION_BEHIND",
@@ -323,6 +326,10 @@ impl Halt {
                  {destination}: the source topic was created anew; begin the copy anew \
                  (docs/OPERATING.md)"
             ),
+            Halt::Loop => f.write_str(
+                "the source topic is itself mirrored from this cluster, maybe over others: its \
+                 records would come back",
+            ),
             Halt::Config { key, is, needs } => {
                 write!(f, "the destination topic has {key}={is}, the copy needs {key}={needs}")
             }
@@ -370,6 +377,7 @@ impl Halt {
             Halt::Recreated { side: Side::Destination, .. } => {
                 "see who made it, then begin the copy anew (docs/OPERATING.md)"
             }
+            Halt::Loop => "delete one of the mirrors, isolog goes on by itself",
             Halt::Config { .. } => "set it so, isolog goes on by itself",
             Halt::ClusterIdChanged { .. } => {
                 "correct bootstrap.servers (or the brokers' advertised.listeners), or give the new \

@@ -281,11 +281,43 @@ pub struct Copied {
     pub filler_bytes: u64,
     /// Offsets of declared holes: records that retention took before they were copied.
     pub overtaken: u64,
+    /// How old the records were by then.
+    pub ages: Ages,
+}
+
+/// The ages that are told apart, in ms: each is the greatest of its class.
+pub const AGES_MS: [u64; 13] =
+    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 600_000, 3_600_000];
+
+/// How old records were when the destination confirmed them, by the greatest timestamp of their
+/// batch; those without one are not counted.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ages {
+    /// Records by class, and at last those older than all classes.
+    pub counts: [u64; AGES_MS.len() + 1],
+    /// Their ages together, in ms.
+    pub sum_ms: u64,
+}
+
+impl Ages {
+    fn count(&mut self, (records, age_ms): (u64, u64)) {
+        self.counts[AGES_MS.partition_point(|greatest| *greatest < age_ms)] += records;
+        self.sum_ms = self.sum_ms.saturating_add(age_ms.saturating_mul(records));
+    }
+
+    /// Those of two partitions together.
+    pub fn and(mut self, other: Ages) -> Ages {
+        for (ours, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *ours += theirs;
+        }
+        self.sum_ms = self.sum_ms.saturating_add(other.sum_ms);
+        self
+    }
 }
 
 impl Copied {
-    /// Counts a batch that has landed.
-    pub fn count(&mut self, unit: &Unit) {
+    /// Counts a batch that has landed by wall time `now`.
+    pub fn count(&mut self, now: TimestampMs, unit: &Unit) {
         let offsets = unit.base.distance_to(unit.next);
         match unit.made {
             Made::Filler(why) => {
@@ -297,6 +329,10 @@ impl Copied {
                 self.batches += 1;
                 self.records += offsets;
                 self.bytes += unit.bytes as u64;
+                if unit.timestamp.0 >= 0 {
+                    let age_ms = now.0.saturating_sub(unit.timestamp.0).max(0).unsigned_abs();
+                    self.ages.count((offsets, age_ms));
+                }
                 self.reencoded += u64::from(unit.made == Made::Reencoded);
                 if let Made::Merged(batches) = unit.made {
                     self.merged += u64::from(batches);
@@ -464,6 +500,31 @@ mod tests {
         // a destination ahead of what the source shows is not a negative lag
         lag.destination_hwm = at(11);
         assert_eq!(lag.records(), Some(0));
+    }
+
+    #[test]
+    fn records_are_counted_by_their_age() {
+        let unit = |base: i64, records: i64, timestamp: i64, made: Made| Unit {
+            base: Offset::new(base).unwrap(),
+            next: Offset::new(base + records).unwrap(),
+            bytes: 7,
+            timestamp: TimestampMs(timestamp),
+            epoch: crate::ids::LeaderEpoch(0),
+            made,
+            repeats: None,
+        };
+        let mut copied = Copied::default();
+        let now = TimestampMs(10_000_000);
+        copied.count(now, &unit(0, 3, now.0 - 10, Made::AtSource));
+        copied.count(now, &unit(3, 1, now.0 - 11, Made::Reencoded));
+        copied.count(now, &unit(4, 2, now.0 + 90, Made::AtSource)); // the source's clock is ahead
+        copied.count(now, &unit(6, 5, -1, Made::AtSource));
+        copied.count(now, &unit(11, 9, now.0 - 10, Made::Filler(Why::Overtaken)));
+        copied.count(now, &unit(20, 4, now.0 - 3_600_001, Made::Merged(2)));
+        let mut want = Ages { sum_ms: 3 * 10 + 11 + 4 * 3_600_001, ..Ages::default() };
+        (want.counts[0], want.counts[1], want.counts[AGES_MS.len()]) = (5, 1, 4);
+        assert_eq!(copied.ages, want);
+        assert_eq!(want.and(want).counts[0], 10);
     }
 
     fn told(end: i64, held: u64, time: i64) -> SourceEnd {

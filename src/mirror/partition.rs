@@ -310,7 +310,7 @@ impl PartitionMirror {
         self.confirmed = self.confirmed.max(front.next);
         self.lag.see_destination(now, self.confirmed);
         self.allow(Doing::Appending);
-        self.copied.count(&front);
+        self.copied.count(now, &front);
         self.settle();
         self.leave_if_level();
     }

@@ -14,6 +14,8 @@ use crate::meters;
 use crate::meters::Kind;
 use crate::meters::METERS;
 use crate::meters::Meter;
+use crate::mirror::lag::AGES_MS;
+use crate::mirror::lag::Ages;
 
 use super::folded;
 use super::folded::Folded;
@@ -41,6 +43,7 @@ fn install() -> PrometheusHandle {
         match meter.kind {
             Kind::Counter => metrics::describe_counter!(meter.name, meter.help),
             Kind::Gauge => metrics::describe_gauge!(meter.name, meter.help),
+            Kind::Histogram => metrics::describe_histogram!(meter.name, meter.help),
         }
     }
     handle
@@ -87,6 +90,10 @@ fn folded(out: &mut String, partitions: &[PartitionView]) {
     ];
     let links = folded::by(partitions, |view| [view.link.as_str()]);
     columns(out, &of_link, &links);
+    head(out, &meters::LINK_RECORD_AGE_MS);
+    for ([link], sum) in &links {
+        histogram(out, &meters::LINK_RECORD_AGE_MS, link, &sum.ages);
+    }
     let topics = folded::by(partitions, |view| [view.link.as_str(), view.topic.as_str()]);
     columns(out, &of_topic, &topics);
 }
@@ -99,6 +106,20 @@ fn columns<const N: usize>(out: &mut String, columns: &[Sum], rows: &BTreeMap<[&
                 line(out, meter, labels, value);
             }
         }
+    }
+}
+
+/// Each class with all below it, as Prometheus counts.
+fn histogram(out: &mut String, meter: &Meter, link: &str, ages: &Ages) {
+    let bounds = AGES_MS.iter().map(u64::to_string).chain(["+Inf".to_owned()]);
+    let mut below = 0;
+    for (bound, count) in bounds.zip(ages.counts) {
+        below += count;
+        let name = format!("{}_bucket", meter.name);
+        sample(out, (&name, &["link", "le"]), &[link, &bound], below);
+    }
+    for (suffix, value) in [("sum", ages.sum_ms), ("count", below)] {
+        sample(out, (&format!("{}_{suffix}", meter.name), meter.labels), &[link], value);
     }
 }
 
@@ -273,9 +294,13 @@ fn head(out: &mut String, meter: &Meter) {
 }
 
 /// One sample; labels without values are left out by the caller's giving fewer values.
-fn line(out: &mut String, meter: &Meter, values: &[&str], sample: u64) {
-    out.push_str(meter.name);
-    for (at, (label, value)) in meter.labels.iter().zip(values).enumerate() {
+fn line(out: &mut String, meter: &Meter, values: &[&str], value: u64) {
+    sample(out, (meter.name, meter.labels), values, value);
+}
+
+fn sample(out: &mut String, (name, labels): (&str, &[&str]), values: &[&str], sample: u64) {
+    out.push_str(name);
+    for (at, (label, value)) in labels.iter().zip(values).enumerate() {
         let before = if at == 0 { '{' } else { ',' };
         write!(out, "{before}{label}=\"").expect("a String takes any text");
         escape(out, value);
@@ -316,6 +341,7 @@ mod tests {
                 lag_records: Some(7),
                 rpo_ms: Some(9),
                 append_bytes: 5,
+                ages: Ages { counts: [4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2], sum_ms: 90 },
                 ..PartitionView::default()
             };
             vec![known.clone(), PartitionView { partition: 4, lag_records: None, ..known }]
@@ -343,6 +369,13 @@ mod tests {
         holds("isolog_link_mirror_topic_count{link=\"dr\",status=\"FAILED\"} 1");
         holds("isolog_link_mirror_topic_bytes_total{link=\"dr\",topic=\"orders\"} 10");
         holds("isolog_link_rpo_ms{link=\"dr\"} 9");
+        holds("# TYPE isolog_link_record_age_ms histogram");
+        for (bound, count) in [("10", 8), ("25", 8), ("50", 10), ("3600000", 10), ("+Inf", 14)] {
+            let bucket = format!("{{link=\"dr\",le=\"{bound}\"}} {count}");
+            holds(&format!("isolog_link_record_age_ms_bucket{bucket}"));
+        }
+        holds("isolog_link_record_age_ms_sum{link=\"dr\"} 180");
+        holds("isolog_link_record_age_ms_count{link=\"dr\"} 14");
         let gone = "\nisolog_link_offset_lag{";
         assert!(!text.contains(gone), "the lag of one of them is unknown: {text}");
         holds("isolog_partition_lag_records{link=\"dr\",topic=\"orders\",partition=\"3\"} 7");

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::mirror::lag::Ages;
+
 use super::view::PartitionView;
 
 /// Which partitions have series of their own: `metrics.partition.series`.
@@ -58,6 +60,8 @@ pub struct Folded {
     pub append_records: u64,
     /// Bytes that were acknowledged.
     pub append_bytes: u64,
+    /// How old the records were by then.
+    pub ages: Ages,
 }
 
 impl Folded {
@@ -68,6 +72,7 @@ impl Folded {
             rpo_ms: view.rpo_ms,
             append_records: view.append_records,
             append_bytes: view.append_bytes,
+            ages: view.ages,
         }
     }
 
@@ -79,6 +84,7 @@ impl Folded {
             rpo_ms: greatest(self.rpo_ms, other.rpo_ms),
             append_records: self.append_records.saturating_add(other.append_records),
             append_bytes: self.append_bytes.saturating_add(other.append_bytes),
+            ages: self.ages.and(other.ages),
         }
     }
 }

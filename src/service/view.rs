@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ids::MirrorPartition;
 use crate::ids::Offset;
+use crate::mirror::lag::Ages;
 use crate::mirror::lag::PAUSED;
 use crate::mirror::lag::Snapshot;
 
@@ -56,6 +57,9 @@ pub struct PartitionView {
     pub append_records: u64,
     /// Bytes acknowledged since then.
     pub append_bytes: u64,
+    /// How old their records were; for `/metrics` alone.
+    #[serde(skip)]
+    pub ages: Ages,
     /// Of those batches, the ones whose records were encoded anew.
     #[serde(default)]
     pub reencoded_batches: u64,
@@ -117,6 +121,7 @@ impl PartitionView {
             append_batches: snapshot.copied.batches,
             append_records: snapshot.copied.records,
             append_bytes: snapshot.copied.bytes,
+            ages: snapshot.copied.ages,
             reencoded_batches: snapshot.copied.reencoded,
             merged_batches: snapshot.copied.merged,
             filled_offsets: snapshot.copied.filled,

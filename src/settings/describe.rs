@@ -351,6 +351,6 @@ mod tests {
             assert_eq!((entry.value.as_deref(), entry.source), (value, source), "{name}");
             assert_eq!(entry.is_default, source == DEFAULT, "{name}");
         }
-        assert!(all.iter().all(|one| one.name != "cluster.link.prefix"));
+        assert!(all.iter().all(|one| one.name != "link.mode"));
     }
 }

@@ -19,6 +19,7 @@ use crate::control::task::groups::GroupSync;
 use crate::flow;
 use crate::ids::LinkName;
 use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::mirror::facts::Policy;
 use crate::secure::is_sealed;
 
@@ -185,6 +186,14 @@ impl LinkSettings {
             Some(settings) if problems.is_empty() => Ok((settings, notes(&section))),
             _ => Err(problems),
         }
+    }
+
+    /// The topics that it names, and what their mirrors are called.
+    pub fn named(&self) -> BTreeMap<TopicName, TopicName> {
+        let prefix = &self.link.prefix;
+        let mirror = |source: &TopicName| TopicName::new(&format!("{prefix}{source}"));
+        let named = self.link.topics.literals();
+        named.filter_map(|source| Some((source.clone(), mirror(source)?))).collect()
     }
 
     /// What the machine of links and mirror topics must know of them.

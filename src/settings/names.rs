@@ -291,9 +291,9 @@ mod tests {
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
         check(Scope::Link, "producer.acks", Stranger::Prefixed);
-        check(Scope::Link, "consumer.group.prefix.enable", Stranger::Later);
+        check(Scope::Link, "link.mode", Stranger::Later);
         check(Scope::Destination, "colour", Stranger::Unknown);
-        check(Scope::Link, "cluster.link.prefix", Stranger::Later);
+        check(Scope::Link, "connection.mode", Stranger::Later);
         check(Scope::Commanded, "local.sasl.jaas.config", Stranger::Later);
         check(Scope::Commanded, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Commanded, "consumer.offset.sink.ms", Stranger::Prefixed);

@@ -2,6 +2,8 @@
 //!
 //! It never judges a value alone; a property that was wrong already is passed over.
 
+use std::collections::BTreeSet;
+
 use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
 use crate::control::task::groups::GroupFilter;
@@ -294,6 +296,20 @@ fn granted(link: &Checked) -> Option<Problem> {
     })
 }
 
+/// A mirror topic that two links would both write: under one prefix by what they may match, under
+/// two by their names alone, since what a pattern matches is not known.
+fn shared(links: [(&Checked, &TopicFilter); 2]) -> Option<String> {
+    let prefix = |link: &Checked| link.text("cluster.link.prefix").unwrap_or_default().to_owned();
+    let [(one, ours), (other, its)] = links;
+    if prefix(one) == prefix(other) {
+        return ours.overlap(its).map(|shared| format!("{}{shared}", prefix(one)));
+    }
+    let mirrors = |link: &Checked, filter: &TopicFilter| -> BTreeSet<String> {
+        filter.literals().map(|name| format!("{}{name}", prefix(link))).collect()
+    };
+    mirrors(one, ours).intersection(&mirrors(other, its)).next().cloned()
+}
+
 /// A mirror topic has one source: two links that mirror the same one would both write it. A paused
 /// link writes nothing.
 fn topics_twice<'a>(links: impl Iterator<Item = &'a Checked>) -> Vec<Problem> {
@@ -302,11 +318,13 @@ fn topics_twice<'a>(links: impl Iterator<Item = &'a Checked>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for link in links.filter(runs) {
         let Some(filter) = topics(link) else { continue };
-        let other = known.iter().find_map(|(other, its)| Some((other, its.overlap(&filter)?)));
+        let other = known
+            .iter()
+            .find_map(|(other, its)| Some((other, shared([(other, its), (link, &filter)])?)));
         if let Some((other, shared)) = other {
             let text = format!(
                 "{shared} is mirrored by [{}] already, and a mirror topic has one source: leave it \
-                 out of one of them by mirror.exclude.topics",
+                 out of one of them by mirror.exclude.topics, or give one a cluster.link.prefix",
                 other.name
             );
             problems.push(Problem::at(link.place(), Some("mirror.topics"), text));

@@ -57,6 +57,7 @@ pub async fn all(
     Ok(Topics {
         source: side(source, &known.sources).await?,
         mirror: side(destination, &known.mirrors).await?,
+        ..Topics::default()
     })
 }
 
@@ -159,6 +160,7 @@ async fn of_one(
 ) -> Result<TopicFacts, ClusterError> {
     let mut facts = TopicFacts {
         source: at_source,
+        ancestors: Vec::new(),
         is_empty,
         starts: BTreeMap::new(),
         configs: found.map(|found| configs::for_new(found, false)).unwrap_or_default(),

@@ -14,7 +14,9 @@ use isolog::control::facts::Observed;
 use isolog::control::facts::Seen;
 use isolog::control::facts::TopicFacts;
 use isolog::control::facts::Topics;
+use isolog::control::row::lineage::Ancestor;
 use isolog::control::topic::Fault;
+use isolog::ids::ClusterId;
 use isolog::ids::TopicId;
 use isolog::ids::TopicName;
 
@@ -27,6 +29,36 @@ pub struct SimTopic {
     pub is_foreign: bool,
     /// Its configs are those that it was owed.
     pub is_given_back: bool,
+    /// What it is itself a mirror of.
+    pub ancestors: Vec<Ancestor>,
+}
+
+/// The cluster that is mirrored to.
+const HERE: &str = "destination";
+
+impl SimTopic {
+    /// Whether its records come from here.
+    pub fn is_loop(&self) -> bool {
+        self.ancestors.iter().any(|one| &*one.cluster.0 == HERE)
+    }
+
+    /// It becomes a mirror of another cluster's, then of one of ours, then of none.
+    fn change_line(&mut self, name: &TopicName) {
+        let of = |cluster: &str| Ancestor {
+            cluster: ClusterId(cluster.into()),
+            topic: name.clone(),
+            id: TopicId([9; 16]),
+        };
+        self.ancestors = match self.ancestors.len() {
+            0 => vec![of("far")],
+            1 => vec![of("far"), of(HERE)],
+            _ => Vec::new(),
+        };
+    }
+}
+
+fn a_loop() -> Fault {
+    Fault { code: "LOOP".into(), text: "it comes from here".into() }
 }
 
 /// Both.
@@ -42,7 +74,8 @@ impl Clusters {
         self.ids += 1;
         let mut id = [1; 16];
         id[..8].copy_from_slice(&self.ids.to_be_bytes());
-        SimTopic { id: TopicId(id), partitions, is_foreign, is_given_back: false }
+        let ancestors = Vec::new();
+        SimTopic { id: TopicId(id), partitions, is_foreign, is_given_back: false, ancestors }
     }
 
     pub fn create_source(&mut self, name: &TopicName, partitions: i32) {
@@ -55,13 +88,14 @@ impl Clusters {
         self.mirror.insert(name.clone(), topic);
     }
 
-    /// Created, grown, deleted, or made anew.
+    /// Created, grown, deleted, made anew, or a mirror of another one by now.
     pub fn change_source(&mut self, name: &TopicName, how: u64) {
         match (self.source.get_mut(name), how) {
             (None, _) => self.create_source(name, 1 + how as i32 % 3),
             (Some(topic), 0..=2) if topic.partitions < 6 => topic.partitions += 1,
             (Some(_), 3) => drop(self.source.remove(name)),
             (Some(_), 4) => self.create_source(name, 2),
+            (Some(topic), 5) => topic.change_line(name),
             _ => {}
         }
     }
@@ -74,15 +108,23 @@ impl Clusters {
         };
         let Asked::Topics(wanted) = &look.what else {
             let (source, mirror) = (all(&self.source), all(&self.mirror));
-            return Observed::All(Topics { source, mirror });
+            let line =
+                |(name, topic): (&TopicName, &SimTopic)| (name.clone(), topic.ancestors.clone());
+            let ancestors = Some(self.source.iter().map(line).collect());
+            let loops = self.source.iter().filter(|(_, topic)| topic.is_loop());
+            let loops = loops.map(|(name, _)| (name.clone(), a_loop())).collect();
+            return Observed::All(Topics { source, mirror, ancestors, loops });
         };
         let facts = wanted.iter().map(|wanted| {
             let at = |topics: &BTreeMap<TopicName, SimTopic>, name: &TopicName| {
                 topics.get(name).map_or(Metadata::Absent, seen)
             };
             let mirror = self.mirror.get(&wanted.mirror);
+            let source = self.source.get(&wanted.source);
+            let back = source.filter(|topic| topic.is_loop()).map(|_| Metadata::Hidden(a_loop()));
             let facts = TopicFacts {
-                source: at(&self.source, &wanted.source),
+                source: back.unwrap_or_else(|| at(&self.source, &wanted.source)),
+                ancestors: source.map(|topic| topic.ancestors.clone()).unwrap_or_default(),
                 mirror: at(&self.mirror, &wanted.mirror),
                 is_empty: mirror.is_none_or(|topic| !topic.is_foreign),
                 starts: BTreeMap::new(),

@@ -2,6 +2,9 @@
 //!
 //! It never asks the machine what is right: what the clusters hold says it.
 
+use isolog::control::facts::MirrorKey;
+use isolog::control::facts::TopicSpec;
+use isolog::control::row::MirrorRow;
 use isolog::control::topic::Stage;
 
 use super::World;
@@ -30,5 +33,19 @@ impl World<'_> {
                 assert!(is_told || !is_due, "untold: {link:?} {mirror:?}: {track:#?}");
             }
         }
+    }
+
+    /// A mirror's row says what its source is itself a mirror of; what leads back here stands.
+    pub(super) fn its_line_is_known(
+        &self,
+        key: &MirrorKey,
+        row: &MirrorRow,
+        spec: Option<&TopicSpec>,
+    ) {
+        let source = self.clusters.source.get(&row.source_topic);
+        let Some(source) = source.filter(|_| row.stage == Stage::Mirroring) else { return };
+        assert_eq!(row.ancestors, source.ancestors, "{key:?}: its line is known");
+        let stands = spec.is_none_or(|spec| spec.halt.is_some());
+        assert!(stands || !source.is_loop(), "{key:?} is a loop");
     }
 }

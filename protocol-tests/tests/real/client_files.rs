@@ -173,7 +173,7 @@ const FILES: &[Case] = &[
     case(
         "cluster-linking",
         lines!["cluster.link.prefix=west."],
-        Refused("cluster.link.prefix", "comes with a later release"),
+        Taken,
         "a link's property: Kafka's client does not know it",
     ),
     case(

@@ -24,6 +24,7 @@ mod journal;
 mod kafka;
 mod operated;
 mod paced;
+mod prefixed;
 mod promoted;
 mod proxy;
 mod schemas;

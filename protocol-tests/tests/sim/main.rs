@@ -17,6 +17,7 @@ mod halted;
 mod journal;
 mod lasts;
 mod log;
+mod loops;
 mod manager;
 mod mirror_ops;
 mod operated;

@@ -15,7 +15,6 @@ use isolog::control::topic::Status;
 use isolog::flow::Wall;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
-use isolog::ids::TopicName;
 use isolog::link::driver::Driver;
 use isolog::link::log;
 use isolog::link::log::Log;
@@ -25,7 +24,6 @@ use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
 use protocol_tests::instance::Instance;
 use protocol_tests::net_dial::NetDial;
-use protocol_tests::orders::exact_link;
 use protocol_tests::world::instance::options;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -252,46 +250,5 @@ async fn what_is_refused_for_good_writes_nothing_more() {
     // sixty looks; asked again after pauses that grow
     let rows = journal(&lab) - before;
     assert!(rows <= 14, "{rows} rows");
-    lab.end().await;
-}
-
-/// A to B and back: by a name it is refused, by a filter it is left out, and what is B's own comes.
-#[tokio::test(start_paused = true)]
-async fn a_mirror_of_a_mirror_does_not_lead_back() {
-    let lab = Lab::start(&[]).await;
-    lab.source.create_topic("orders", 1, &[]);
-    lab.create_link("ab", &[("cluster.link.prefix", "w.")]).await;
-    lab.obeyed("ab", mirror("orders")).await;
-    lab.append("orders", 0);
-    lab.copied("orders", "w.orders", 0).await;
-    lab.destination.create_topic("own", 1, &[]);
-    // another isolog, whose destination is the first one's source
-    let (back, stop, task) = begin(&lab.destination, &lab.source, &[], 55);
-    let hosts = lab.destination.bootstrap();
-    let hosts: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-    let new = |more: &[(&str, &str)]| exact_link(&hosts.join(","), more);
-    let order = async |verb: Verb| {
-        let order = Order { link: link("ba"), verb, is_dry: false };
-        back.registry.order(order).await.remove(0).result
-    };
-    let named = [("mirror.topics", "w.orders"), ("cluster.link.prefix", "e.")];
-    lab.wait("it knows its destination", |_| back.cluster.borrow().clone()).await;
-    let refused = back.probe(&link("ba"), &new(&named).configs).await.unwrap_err();
-    assert!(refused.text.contains("it would be a loop"), "{refused:?}");
-    let all = new(&[("mirror.topics", "*"), ("cluster.link.prefix", "e.")]);
-    assert!(back.probe(&link("ba"), &all.configs).await.is_ok());
-    order(Verb::CreateLink(all)).await.unwrap();
-    let key = |topic: &str| (link("ba"), TopicName::new(topic).unwrap());
-    lab.wait("what is its own comes", |_| {
-        let status = back.registry.seen().mirrors.get(&key("e.own"))?.status;
-        (status == Status::Active).then_some(())
-    })
-    .await;
-    sleep(SECOND * 30).await;
-    assert!(!back.registry.seen().mirrors.contains_key(&key("e.w.orders")));
-    let told = order(mirror("w.orders")).await.unwrap_err();
-    assert!(told.text.contains("a mirror of topic orders of this destination"), "{told:?}");
-    stop.cancel();
-    task.await.unwrap();
     lab.end().await;
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,8 +51,11 @@ pub(crate) fn audited_of(
         source: options(Side::Source, source),
         destination: options(Side::Destination, destination),
         topics: filter(&[topic]),
+        ordered: BTreeSet::new(),
+        prefix: String::new(),
         patterns: Vec::new(),
         groups: Vec::new(),
+        group_prefix: String::new(),
         instances: None,
         replicas: None,
         new_configs: |_, _| BTreeMap::new(),

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::audit::LinkOptions;
 use crate::audit::check::TopicReport;
 use crate::audit::judge::Fillers;
 use crate::audit::judge::Finding;
@@ -90,11 +91,11 @@ pub fn rests(rows: &BTreeMap<String, String>, link: &LinkName) -> BTreeMap<Topic
 pub fn apart(
     topics: Vec<Arc<Topic>>,
     rests: &BTreeMap<TopicName, Rest>,
-    link: &LinkName,
+    link: &LinkOptions,
 ) -> (Vec<Arc<Topic>>, Vec<TopicReport>) {
     let (mut copied, mut resting) = (Vec::new(), Vec::new());
     for topic in topics {
-        match rests.get(&topic.name).filter(|rest| !rest.may_go_on()) {
+        match rests.get(&link.mirror_of(&topic.name)).filter(|rest| !rest.may_go_on()) {
             Some(rest) => resting.push(report(&topic, rest, link)),
             None => copied.push(topic),
         }
@@ -102,14 +103,15 @@ pub fn apart(
     (copied, resting)
 }
 
-fn report(topic: &Topic, rest: &Rest, link: &LinkName) -> TopicReport {
-    let text = rest.text(&topic.name, link);
+fn report(topic: &Topic, rest: &Rest, link: &LinkOptions) -> TopicReport {
+    let text = rest.text(&link.mirror_of(&topic.name), &link.name);
     let (level, finding) = match rest {
         Rest::Other(_) => (Level::Impossible, Finding::impossible(text)),
         _ => (Level::NotCopied, Finding::note(text)),
     };
     TopicReport {
         topic: topic.name.to_string(),
+        mirror_topic: link.other_name(&topic.name),
         partitions: topic.partitions.len(),
         level,
         offsets: 0,
@@ -119,9 +121,10 @@ fn report(topic: &Topic, rest: &Rest, link: &LinkName) -> TopicReport {
 }
 
 /// A topic that was mirrored and of which one side has nothing any more.
-pub fn gone(name: &TopicName, fate: Fate) -> TopicReport {
+pub fn gone(link: &LinkOptions, name: &TopicName, fate: Fate) -> TopicReport {
     TopicReport {
         topic: name.to_string(),
+        mirror_topic: link.other_name(name),
         partitions: 0,
         level: Level::Impossible,
         offsets: 0,

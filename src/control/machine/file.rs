@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::discover;
+use crate::control::facts::MirrorKey;
 use crate::control::machine::Control;
 use crate::control::machine::Intent;
 use crate::control::order::NewLink;
@@ -14,6 +16,7 @@ use crate::control::order::Verb;
 use crate::control::row::Origin;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
+use crate::ids::TopicName;
 
 impl Control {
     /// What the config file declares now.
@@ -38,6 +41,30 @@ impl Control {
     pub(super) fn acts_on(&self, link: &LinkName) -> bool {
         let is_declared = self.links.get(link).is_some_and(|row| row.origin == Origin::Declared);
         !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
+    }
+
+    /// Whether all mirror topics of a link have the names that its settings give them.
+    pub(super) fn judge_names(&mut self, link: &LinkName) {
+        let Some(track) = self.link_tracks.get_mut(link) else { return };
+        let first = (link.clone(), TopicName::new("-").expect("a legal name"));
+        let own = self.mirrors.range(first..).take_while(|((of, _), _)| of == link);
+        track.misnamed = track.settings.as_ref().and_then(|settings| {
+            own.into_iter().find_map(|(key, row)| discover::misnamed(settings, key, row))
+        });
+    }
+
+    /// The same after one row has changed.
+    pub(super) fn judge_name(&mut self, key: &MirrorKey) {
+        let Some(track) = self.link_tracks.get_mut(&key.0) else { return };
+        if track.misnamed.is_some() {
+            self.judge_names(&key.0);
+            return self.touch_link(&key.0);
+        }
+        let wrong = track.settings.as_ref().zip(self.mirrors.get(key));
+        track.misnamed = wrong.and_then(|(settings, row)| discover::misnamed(settings, key, row));
+        if track.misnamed.is_some() {
+            self.touch_link(&key.0);
+        }
     }
 
     /// Answers what was ordered of a link that is somebody else's, or not taken over yet; what is
@@ -73,22 +100,28 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::control::acls::AclSync;
     use crate::control::facts::Mode;
     use crate::control::facts::Reach;
+    use crate::control::filter::TopicFilter;
     use crate::control::journal::Stamp;
     use crate::control::journal::TailBatch;
     use crate::control::journal::TailRecord;
     use crate::control::journal::WriterTag;
+    use crate::control::link::LinkSettings;
     use crate::control::link::LinkState;
     use crate::control::machine::ROWS_MAX;
     use crate::control::order::MirrorVerb;
     use crate::control::order::Ticket;
     use crate::control::row::LinkMode;
+    use crate::control::start::StartSpec;
+    use crate::control::task::configs::ConfigSync;
     use crate::control::topic::Status;
     use crate::ids::ClusterId;
     use crate::ids::Offset;
-    use crate::ids::TopicName;
 
     const NOW: TimestampMs = TimestampMs(1_000);
     const LINK: &str = r#"{"v":1,"id":"AAAAAAAAQACAAAAAAAAAAA","mode":"DESTINATION",
@@ -199,5 +232,51 @@ mod tests {
         let (_, _, status) = control.mirrors().next().unwrap();
         assert_eq!(status, Status::PendingStopped);
         assert_eq!(control.poll_write(NOW), None);
+    }
+
+    /// The mirrors would be others under another prefix: nothing is copied twice, or under a name
+    /// that nobody wants any more.
+    #[test]
+    fn a_prefix_that_is_another_one_stops_the_link_until_it_is_as_it_was() {
+        let mut control = started(r#""mirroring""#);
+        control.handle_declared(NOW, file(&[west()]));
+        control.handle_reach(NOW, &west(), Reach::Available(ClusterId("blue".into())));
+        let settings = |prefix: &str| LinkSettings {
+            prefix: prefix.to_owned(),
+            topics: TopicFilter::default(),
+            named: TopicFilter::default(),
+            start: StartSpec::Earliest,
+            replicas: None,
+            look_every_ms: 1_000,
+            groups: None,
+            is_paused: false,
+            tasks: BTreeSet::new(),
+            configs: ConfigSync::default(),
+            acls: AclSync::default(),
+        };
+        let state = |control: &Control| control.links().next().map(|(_, _, state)| state);
+        control.handle_settings(NOW, &west(), Some(settings("")));
+        assert_eq!(
+            (wanted(&control), state(&control)),
+            (vec![Mode::Mirror], Some(LinkState::Active))
+        );
+        control.handle_settings(NOW, &west(), Some(settings("w.")));
+        let Some(LinkState::Failed(fault)) = state(&control) else {
+            panic!("{:?}", state(&control))
+        };
+        assert_eq!((wanted(&control), &*fault.code), (vec![], "INVALID_CONFIG"));
+        assert!(fault.text.contains("topic orders is mirrored as orders already"), "{fault:?}");
+        control.handle_settings(NOW, &west(), Some(settings("")));
+        assert_eq!(
+            (wanted(&control), state(&control)),
+            (vec![Mode::Mirror], Some(LinkState::Active))
+        );
+        // or without the mirror
+        control.handle_settings(NOW, &west(), Some(settings("w.")));
+        let (base, next) = (Offset::new(2).unwrap(), Offset::new(3).unwrap());
+        let stamp = Some(Stamp { at: base, writer: WriterTag(9), number: 2 });
+        let gone = TailRecord { key: Some("mirror/west/orders".into()), value: None, stamp };
+        control.handle_batch(NOW, TailBatch { base, next, records: vec![gone] });
+        assert_eq!(state(&control), Some(LinkState::Active));
     }
 }

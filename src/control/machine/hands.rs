@@ -106,6 +106,9 @@ impl Track {
         if !is_copied || self.at_stop.as_ref() == Some(&row.at_stop) {
             self.at_stop = None;
         }
+        if !is_copied || self.ancestors.as_ref() == Some(&row.ancestors) {
+            self.ancestors = None;
+        }
     }
 }
 

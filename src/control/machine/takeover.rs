@@ -290,7 +290,7 @@ mod tests {
                 let there = Metadata::There(Seen { id, partitions: 2 });
                 self.topics.iter().map(|topic| (topic.clone(), there.clone())).collect()
             };
-            let topics = Topics { source: of(A), mirror: of(B) };
+            let topics = Topics { source: of(A), mirror: of(B), ..Topics::default() };
             self.control.handle_observed(NOW, id, Ok(Observed::All(topics)));
         }
 
@@ -464,6 +464,7 @@ mod tests {
             let mut facts = TopicFacts {
                 source: there(source),
                 mirror,
+                ancestors: Vec::new(),
                 is_empty,
                 starts: BTreeMap::new(),
                 configs: BTreeMap::new(),

@@ -367,7 +367,7 @@ mod tests {
         let name = TopicName::new("a-1").unwrap();
         let there = Metadata::There(Seen { id: TopicId([1; 16]), partitions: 1 });
         let source = [(name.clone(), there)].into();
-        let all = Topics { source, mirror: BTreeMap::new() };
+        let all = Topics { source, ..Topics::default() };
         control.handle_observed(NOW, id, Ok(Observed::All(all)));
         assert_eq!(control.rowless(&dr()), [(name.clone(), name)].into());
     }

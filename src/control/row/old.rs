@@ -206,6 +206,7 @@ impl OldMirror {
         MirrorRow {
             source_topic: name.clone(),
             source_id: self.ids.0,
+            ancestors: Vec::new(),
             mirror_id: Some(self.ids.1),
             partitions,
             // its writer id is the one that it had
@@ -335,7 +336,7 @@ mod tests {
 
     fn topics(topic: &str, source: Metadata, mirror: Metadata) -> Topics {
         let of = |metadata| BTreeMap::from([(name(topic), metadata)]);
-        Topics { source: of(source), mirror: of(mirror) }
+        Topics { source: of(source), mirror: of(mirror), ..Topics::default() }
     }
 
     fn offsets(all: &[(i32, i64)]) -> Starts {
@@ -357,6 +358,7 @@ mod tests {
         let row = MirrorRow {
             source_topic: name("orders"),
             source_id: A,
+            ancestors: Vec::new(),
             mirror_id: Some(B),
             partitions: 3,
             generation: 0,

@@ -85,7 +85,8 @@ async fn all(ctx: &Ctx, session: &Session) -> Result<Observed, ClusterError> {
     let there = loops::known(ctx).await;
     let mut topics = observe::all(&session.source, &ctx.destination, &known).await?;
     // a filter takes no topic that is a mirror at the source; who names it does
-    topics.source.retain(|name, _| !there.contains_key(name) || known.sources.contains(name));
+    topics.source.retain(|name, _| !there.has(name) || known.sources.contains(name));
+    (topics.ancestors, topics.loops) = (there.lines(), there.loops(&ctx.destination));
     Ok(Observed::All(topics))
 }
 
@@ -104,6 +105,7 @@ async fn topics(
         if let Some(fault) = back {
             facts.source = Metadata::Hidden(fault);
         }
+        facts.ancestors = source.map(|one| there.line(one)).unwrap_or_default();
         if let Some(link) = ctx.claims.declared(mirror).filter(|link| *link != ctx.name) {
             let text = format!(
                 "topic {mirror} is mirrored by link {link} of the config file: give this link a \

@@ -1,8 +1,8 @@
 //! Which topics of a link's source are mirrors there themselves, by the rows of the journal there:
 //! a mirror that leads back here would be a loop, and a filter takes no topic that is a mirror.
 //!
-//! It never writes there. It sees one step: what leads back over a third cluster it does not know.
-//! Where the journal there may not be read it is blind, and says so.
+//! It never writes there. What leads back over other clusters it knows as far as their journals
+//! said it to each other; where the one at the source may not be read it is blind, and says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::control::journal::Fold;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::row::lineage;
+use crate::control::row::lineage::Ancestor;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::flow::Wall;
@@ -26,6 +28,7 @@ use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
+use crate::mirror::halt::Halt;
 
 /// How often the journal there is read.
 const READ_PAUSE: Duration = Duration::from_secs(60);
@@ -36,17 +39,48 @@ const FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What a mirror topic of the source is a mirror of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::link) struct Lineage {
+struct Lineage {
     /// The link there.
     link: LinkName,
-    /// Its source cluster.
-    cluster: Option<ClusterId>,
-    /// The topic there, and its id.
-    topic: (TopicName, TopicId),
+    /// The topics that its records come over, nearest first.
+    line: Vec<Ancestor>,
 }
 
 /// The mirror topics of a cluster, by name.
-pub(in crate::link) type Mirrors = BTreeMap<TopicName, Lineage>;
+#[derive(Debug, Default)]
+pub(in crate::link) struct Mirrors {
+    all: BTreeMap<TopicName, Lineage>,
+    /// The journal there was read once.
+    is_read: bool,
+}
+
+impl Mirrors {
+    /// Whether a topic is a mirror there.
+    pub fn has(&self, topic: &TopicName) -> bool {
+        self.all.contains_key(topic)
+    }
+
+    /// What a topic there is a mirror of; of nothing, as far as is known.
+    pub fn line(&self, topic: &TopicName) -> Vec<Ancestor> {
+        self.all.get(topic).map(|one| one.line.clone()).unwrap_or_default()
+    }
+
+    /// The same of all of them; `None` where the journal could never be read.
+    pub fn lines(&self) -> Option<BTreeMap<TopicName, Vec<Ancestor>>> {
+        let all = self.all.iter().map(|(topic, one)| (topic.clone(), one.line.clone()));
+        self.is_read.then(|| all.collect())
+    }
+
+    /// Topics there whose records come from a topic of ours, with the reason.
+    pub fn loops(&self, destination: &Cluster) -> BTreeMap<TopicName, Fault> {
+        let back = |name: &TopicName| {
+            let mut fault = leads_back(self, name, destination)?;
+            fault.code = Halt::Loop.label().to_owned();
+            Some((name.clone(), fault))
+        };
+        self.all.keys().filter_map(back).collect()
+    }
+}
 
 /// Reads again and again which topics of the source are mirrors, until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
@@ -92,7 +126,7 @@ pub(super) async fn read(cluster: Arc<Cluster>, wall: Wall) -> Result<Mirrors, S
     let found = timeout(SILENCE_MAX, Log::find(cluster, wall)).await;
     let found = found.map_err(|_| "it does not answer".to_owned())?;
     let Some(mut log) = found.map_err(|error| error.to_string())? else {
-        return Ok(Mirrors::new());
+        return Ok(Mirrors { is_read: true, ..Mirrors::default() });
     };
     let (mut fold, mut trouble) = (Fold::default(), None);
     loop {
@@ -119,16 +153,14 @@ fn mirrors(fold: &Fold) -> Mirrors {
                 Some(Row::Link(link)) => link.source,
                 _ => None,
             };
-            let lineage = Lineage {
-                link: link.clone(),
-                cluster,
-                topic: (of.source_topic.clone(), of.source_id),
-            };
-            Some((topic.clone(), lineage))
+            let (source, id) = (of.source_topic.clone(), of.source_id);
+            let nearest = cluster.map(|cluster| Ancestor { cluster, topic: source, id });
+            let line = lineage::line(nearest, &of.ancestors);
+            Some((topic.clone(), Lineage { link: link.clone(), line }))
         }
         _ => None,
     });
-    all.collect()
+    Mirrors { all: all.collect(), is_read: true }
 }
 
 /// Why a topic of the source must not be mirrored here: it is a mirror of a topic of ours.
@@ -137,20 +169,28 @@ pub(super) fn leads_back(
     source: &TopicName,
     destination: &Cluster,
 ) -> Option<Fault> {
-    let lineage = mirrors.get(source)?;
-    let (topic, id) = &lineage.topic;
+    let lineage = mirrors.all.get(source)?;
+    let here = destination.id();
     // one that was made anew since is another one by that name
-    let is_other = |seen: TopicId| seen != *id && seen != TopicId::NIL;
-    let is_ours = lineage.cluster.as_ref() == Some(&destination.id())
-        && !destination.topic(topic).is_some_and(|seen| is_other(seen.id));
-    is_ours.then(|| a_loop(source, lineage))
+    let is_other = |one: &Ancestor| {
+        let seen = destination.topic(&one.topic);
+        seen.is_some_and(|seen| seen.id != one.id && seen.id != TopicId::NIL)
+    };
+    let at = lineage.line.iter().position(|one| one.cluster == here && !is_other(one))?;
+    Some(a_loop(source, lineage, at))
 }
 
-fn a_loop(source: &TopicName, lineage: &Lineage) -> Fault {
+fn a_loop(source: &TopicName, lineage: &Lineage, at: usize) -> Fault {
+    let over: Vec<String> =
+        lineage.line[..at].iter().map(|one| format!("{} of {}", one.topic, one.cluster)).collect();
+    let over = match over.is_empty() {
+        true => String::new(),
+        false => format!(", over {}", over.join(", ")),
+    };
     let text = format!(
         "topic {source} of the source is itself a mirror of topic {} of this destination (link {} \
-         there): mirrored back it would be a loop",
-        lineage.topic.0, lineage.link
+         there{over}): mirrored back it would be a loop",
+        lineage.line[at].topic, lineage.link
     );
     Fault { code: "INVALID_REQUEST_ERROR".to_owned(), text }
 }
@@ -171,8 +211,9 @@ pub(super) async fn check(
         }
     };
     let back = |name: &TopicName| {
-        let lineage = mirrors.get(name).filter(|one| one.cluster.as_ref() == Some(here))?;
-        Some(a_loop(name, lineage))
+        let lineage = mirrors.all.get(name)?;
+        let at = lineage.line.iter().position(|one| one.cluster == *here)?;
+        Some(a_loop(name, lineage, at))
     };
     named.iter().find_map(back).map_or(Ok(()), Err)
 }

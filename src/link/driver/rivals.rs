@@ -92,9 +92,16 @@ pub(super) fn namesake(link: &LinkName) -> String {
     )
 }
 
-/// What each declared link takes; their mirrors have the names of their sources.
+/// What each declared link takes, and how the names of its mirrors begin.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(Arc<Mutex<Vec<(LinkName, TopicFilter)>>>);
+pub struct Claims(Arc<Mutex<Vec<Claim>>>);
+
+#[derive(Clone, Debug)]
+struct Claim {
+    link: LinkName,
+    prefix: String,
+    topics: TopicFilter,
+}
 
 impl Claims {
     /// The filters of the links of the config file.
@@ -106,14 +113,21 @@ impl Claims {
 
     /// The file was read again.
     pub fn take(&self, file: &[LinkSettings]) {
-        let of = |one: &LinkSettings| (one.name.clone(), one.link.topics.clone());
+        let of = |one: &LinkSettings| Claim {
+            link: one.name.clone(),
+            prefix: one.link.prefix.clone(),
+            topics: one.link.topics.clone(),
+        };
         *lock(&self.0) = file.iter().map(of).collect();
     }
 
     /// The declared link that mirrors, or would mirror, into a topic of that name.
     pub fn declared(&self, mirror: &TopicName) -> Option<LinkName> {
         let claims = lock(&self.0);
-        let one = claims.iter().find(|(_, filter)| filter.matches(mirror))?;
-        Some(one.0.clone())
+        let takes = |one: &&Claim| {
+            let source = mirror.as_str().strip_prefix(&one.prefix).and_then(TopicName::new);
+            source.is_some_and(|source| one.topics.matches(&source))
+        };
+        claims.iter().find(takes).map(|one| one.link.clone())
     }
 }

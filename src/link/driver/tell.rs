@@ -65,7 +65,7 @@ impl Shown {
     pub fn add(&self, file: &[LinkSettings], wall: Wall) {
         let mut links = lock(&self.links);
         for one in file {
-            let new = || Link::new(one.name.clone(), &one.link.topics, wall);
+            let new = || Link::new(one.name.clone(), one.named(), wall);
             links.entry(one.name.clone()).or_insert_with(new);
         }
     }
@@ -141,9 +141,9 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
 fn named(ctx: &Ctx, seen: &Seen) -> BTreeMap<TopicName, TopicName> {
     let file = ctx.file.borrow();
     let Some(file) = &*file else { return BTreeMap::new() };
-    let has_row = |name: &TopicName| seen.mirrors.contains_key(&(ctx.name.clone(), name.clone()));
-    let names = file.link.topics.literals().filter(|name| !has_row(name));
-    names.map(|name| (name.clone(), name.clone())).collect()
+    let mut named = file.named();
+    named.retain(|_, mirror| !seen.mirrors.contains_key(&(ctx.name.clone(), mirror.clone())));
+    named
 }
 
 /// A link of the file that has no row, so that nothing is known of it but what the journal does.
@@ -252,6 +252,7 @@ fn told(subject: String, fault: &Fault) -> Trouble {
         "SOURCE_TOPIC_MAY_BE_DELETED" => Kind::Halted("SOURCE_TOPIC_DELETED"),
         "DESTINATION_TOPIC_DELETED" => Kind::Halted("DESTINATION_TOPIC_DELETED"),
         "SOURCE_PARTITIONS_DECREASED" => Kind::Halted("SOURCE_PARTITIONS_DECREASED"),
+        "LOOP" => Kind::Halted("LOOP"),
         "DIVERGED" => Kind::Halted("DIVERGED"),
         "DESTINATION_AHEAD" => Kind::Halted("DESTINATION_AHEAD"),
         "SEALED" => Kind::Halted("SEALED"),

@@ -24,8 +24,8 @@ const fn row(
     Property { name, scopes: &[Scope::Commanded], kind, default, effect, sensitive: false, doc }
 }
 
-/// What links have that are created over REST and by `isolog link create`; in the file they come
-/// with a later release.
+/// What only links have that are created over REST and by `isolog link create`; in the file it
+/// comes with a later release.
 pub const ONLY_COMMANDED: &[Property] = &[
     row(
         "link.mode",
@@ -42,20 +42,5 @@ pub const ONLY_COMMANDED: &[Property] = &[
         Kind::WordBut(&["OUTBOUND"], &[("INBOUND", DIALS_BOTH)]),
         Default::Is("OUTBOUND"),
         "Who opens connections: always isolog, to both clusters.",
-    ),
-    row(
-        "cluster.link.prefix",
-        Effect::Never,
-        Kind::Prefix(12),
-        Default::None,
-        "What stands before the source topic's name in the name of its mirror topic.",
-    ),
-    row(
-        "consumer.group.prefix.enable",
-        Effect::Task,
-        Kind::Bool,
-        Default::Is("false"),
-        "Whether groups get the prefix of cluster.link.prefix at the destination; not with \
-         link.mode=BIDIRECTIONAL.",
     ),
 ];

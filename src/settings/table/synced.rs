@@ -1,5 +1,5 @@
-//! The rows of the table about what links take over beside records: offsets of consumer groups,
-//! configs of topics and ACLs, by the names of Cluster Linking.
+//! The rows of the table about what links call their copies and what they take over beside records:
+//! offsets of consumer groups, configs of topics and ACLs, by the names of Cluster Linking.
 //!
 //! It never reads a value.
 
@@ -28,6 +28,24 @@ const INCLUDED: &[&str] = &{
 
 /// What every link has.
 pub const SYNCED: &[Property] = &[
+    plain(
+        "cluster.link.prefix",
+        LINK,
+        Effect::Never,
+        Kind::Prefix(12),
+        Default::None,
+        "What stands before the source topic's name in the name of its mirror topic. It cannot be \
+         changed while the link has mirror topics.",
+    ),
+    plain(
+        "consumer.group.prefix.enable",
+        LINK,
+        Effect::Task,
+        Kind::Bool,
+        Default::Is("false"),
+        "Whether groups get the prefix of cluster.link.prefix at the destination; not with \
+         link.mode=BIDIRECTIONAL.",
+    ),
     plain(
         "consumer.offset.sync.enable",
         LINK,

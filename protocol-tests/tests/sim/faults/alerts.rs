@@ -174,6 +174,10 @@ async fn the_names_are_what_prometheus_expects() {
     {
         assert!(text.contains(&format!("\n{name}{{")), "{name} is missing in {text}");
     }
+    let counted = text.lines().find_map(|line| {
+        line.strip_prefix("isolog_link_record_age_ms_count{link=\"dr\"} ")?.parse::<u64>().ok()
+    });
+    assert!(counted.is_some_and(|count| count > 0), "no age was counted: {text}");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("names.prom");
     std::fs::write(&path, text).unwrap();
     let file = std::fs::File::open(&path).unwrap();
