@@ -5,6 +5,7 @@
 mod acls;
 mod bad_peers;
 mod cases;
+mod chained;
 mod chaos;
 mod check;
 mod choices;

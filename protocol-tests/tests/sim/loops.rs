@@ -1,7 +1,7 @@
 //! Chains of clusters that mirror on, and what would lead back: refused when it is ordered, halted
 //! when nobody could know it then.
 //!
-//! It never waits for real time; the same on real Kafka is in `real/chained`.
+//! It never waits for real time; a chain of real brokers is in `real/chained`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
