@@ -168,8 +168,9 @@ impl Driver {
         }
         let named: Vec<TopicName> = settings.link.topics.literals().cloned().collect();
         if let Some(here) = here.filter(|_| !named.is_empty()) {
-            loops::check(source, self.world.wall, &here, &named).await?;
+            loops::check(source.clone(), self.world.wall, &here, &named).await?;
         }
+        reach::rights(&source, &named).await?;
         Ok(id)
     }
 

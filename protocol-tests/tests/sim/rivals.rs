@@ -24,6 +24,7 @@ use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
 use protocol_tests::instance::Instance;
 use protocol_tests::net_dial::NetDial;
+use protocol_tests::orders::exact_link;
 use protocol_tests::world::instance::options;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -250,5 +251,28 @@ async fn what_is_refused_for_good_writes_nothing_more() {
     // sixty looks; asked again after pauses that grow
     let rows = journal(&lab) - before;
     assert!(rows <= 14, "{rows} rows");
+    lab.end().await;
+}
+
+/// A link that names what its account may not read is refused with the line that grants it.
+#[tokio::test(start_paused = true)]
+async fn a_new_link_is_told_which_rights_it_lacks() {
+    let lab = Lab::start(&[]).await;
+    for topic in ["orders", "users"] {
+        lab.source.create_topic(topic, 1, &[]);
+    }
+    lab.wait("it knows its destination", |lab| lab.driver.cluster.borrow().clone()).await;
+    let hosts = lab.source.bootstrap();
+    let hosts: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+    let named = exact_link(&hosts.join(","), &[("mirror.topics", "orders,users,gone")]);
+    let probe = async || lab.driver.probe(&link("new"), &named.configs).await;
+    assert!(probe().await.is_ok());
+    lab.source.deny("orders", Right::Read);
+    let refused = probe().await.unwrap_err();
+    assert_eq!(refused.code, "TOPIC_AUTHORIZATION_FAILED");
+    let line = "--add --allow-principal 'User:ANONYMOUS' --operation Read --topic 'orders'";
+    assert!(refused.text.ends_with(line), "{refused:?}");
+    lab.source.grant("orders", Right::Read);
+    assert!(probe().await.is_ok());
     lab.end().await;
 }

@@ -14,6 +14,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::audit;
+use crate::audit::rights;
+use crate::audit::rights::Grantee;
 use crate::cluster;
 use crate::cluster::Cluster;
 use crate::cluster::Wanted;
@@ -27,6 +30,7 @@ use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
 use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::link::LinkSettings;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
@@ -52,6 +56,32 @@ const ADDRESSES_MAX: usize = 3;
 
 /// For how long a check waits for an answer, however often it is asked.
 const CHECK_WAIT_MIN: Duration = Duration::from_secs(3);
+
+/// Of so many topics that a new link names the rights are asked.
+const RIGHTS_MAX: usize = 100;
+/// For how long.
+const RIGHTS_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Whether the source lets us copy the topics that a new link names; the lines that grant what is
+/// missing are in the fault.
+pub(super) async fn rights(source: &Cluster, named: &[TopicName]) -> Result<(), Fault> {
+    let some = &named[..named.len().min(RIGHTS_MAX)];
+    if some.is_empty() {
+        return Ok(());
+    }
+    let asked = timeout(RIGHTS_WAIT_MAX, rights::ask(source, some, &[], false)).await;
+    let told = asked.map_err(|_| too_late(source.options(), RIGHTS_WAIT_MAX))?;
+    let told = told.map_err(|error| fault_of(&error))?;
+    let (host, port) = &source.options().bootstrap[0];
+    let principal = audit::principal(source.options());
+    let grantee = Grantee { bootstrap: format!("{host}:{port}"), principal };
+    let lines = rights::grants(&told, &[], &grantee);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let text = format!("the source does not let us copy what the link names: {}", lines.join("; "));
+    Err(Fault { code: "TOPIC_AUTHORIZATION_FAILED".to_owned(), text })
+}
 
 /// Who says something of a link.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
