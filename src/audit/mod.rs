@@ -31,6 +31,7 @@ use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
 use crate::control::acls::Protection;
+use crate::control::filter;
 use crate::control::filter::TopicFilter;
 use crate::ids::LinkName;
 use crate::ids::Side;
@@ -102,7 +103,20 @@ pub struct LinkOptions {
 impl LinkOptions {
     /// Whether a topic of the source is to be mirrored.
     pub fn takes(&self, source: &TopicName) -> bool {
-        self.topics.matches(source) || self.ordered.contains(source)
+        let is_chosen = self.topics.matches(source) || self.ordered.contains(source);
+        is_chosen && self.unnamable(source).is_none()
+    }
+
+    /// Why nothing may be a mirror of a topic, by the name that it would have.
+    fn unnamable(&self, source: &TopicName) -> Option<String> {
+        let name = format!("{}{source}", self.prefix);
+        match filter::owner(&name) {
+            Some(whose) => Some(format!("{name} is {whose}")),
+            None if TopicName::new(&name).is_none() => {
+                Some(format!("{name} is no topic name: shorten cluster.link.prefix"))
+            }
+            None => None,
+        }
     }
 
     /// What its mirror is called; a name that would be too long is nobody's, and stays as it is.
@@ -171,7 +185,15 @@ impl LinkOptions {
                 by_reason.entry(why.to_string()).or_default().push(&topic.name);
             }
         }
-        by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect()
+        let mut findings: Vec<judge::Finding> =
+            by_reason.into_iter().map(|(why, names)| left_out(&why, names)).collect();
+        let chosen = topics.iter().filter(|topic| self.topics.matches(&topic.name));
+        findings.extend(chosen.filter_map(|topic| {
+            let why = self.unnamable(&topic.name)?;
+            let name = &topic.name;
+            Some(judge::Finding::impossible(format!("topic {name} is never mirrored: {why}")))
+        }));
+        findings
     }
 }
 

@@ -21,7 +21,6 @@ use crate::control::row::Row;
 use crate::control::row::old::OldRows;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
-use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -58,7 +57,7 @@ pub async fn read(
         key.starts_with(&own) || is_mirror || parsed.is_some_and(|key| *key.link() == link.name)
     };
     match log.read(is_told).await {
-        Ok(rows) => Ok(remembered(&rows, &link.name, &source.id())
+        Ok(rows) => Ok(remembered(&rows, link, &source.id())
             .map(|past| Known { past, rests: rests(&rows, &link.name) })),
         Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
@@ -73,10 +72,10 @@ pub fn journal() -> TopicName {
 /// until it is taken over.
 fn remembered(
     rows: &BTreeMap<String, String>,
-    link: &LinkName,
+    link: &LinkOptions,
     source: &ClusterId,
 ) -> Result<Past, String> {
-    let key = Key::Link(link.clone());
+    let key = Key::Link(link.name.clone());
     let row = rows.get(&key.to_string()).map(|text| Row::parse(&key, text)).transpose();
     let (was, is_taken_over) = match row.map_err(|error| error.to_string())? {
         Some(Row::Link(row)) => (row.source, !row.is_taking_over),
@@ -85,7 +84,7 @@ fn remembered(
     let mut past = Past::new();
     let mut sources: Vec<ClusterId> = was.into_iter().collect();
     if !is_taken_over {
-        let old = OldRows::of(rows, link);
+        let old = OldRows::of(rows, &link.name);
         if let Some(unreadable) = old.unreadable.values().next() {
             return Err(unreadable.to_string());
         }
@@ -99,21 +98,35 @@ fn remembered(
         ));
     }
     for (text, value) in rows {
-        let Some(key) = Key::parse(text).filter(|key| key.link() == link) else { continue };
+        let Some(key) = Key::parse(text).filter(|key| *key.link() == link.name) else { continue };
         if let Row::Mirror(row) = Row::parse(&key, value).map_err(|error| error.to_string())? {
-            take_in(&mut past, row);
+            let Key::Mirror(_, name) = &key else { continue };
+            let is_mirrored = take_in(&mut past, &row);
+            if is_mirrored && link.mirror_of(&row.source_topic) != *name {
+                return Err(format!(
+                    "topic {} is mirrored as {name}, and cluster.link.prefix is \"{}\" now: a \
+                     prefix cannot be changed, isolog run stops the link (INVALID_CONFIG) until \
+                     it is as it was",
+                    row.source_topic, link.prefix
+                ));
+            }
         }
     }
     Ok(past)
 }
 
-/// What is set up is not mirrored yet, and what has stopped is not any more.
-fn take_in(past: &mut Past, row: MirrorRow) {
-    match (row.stage, row.mirror_id) {
-        (Stage::Mirroring | Stage::Stopping | Stage::Sealing(_), Some(mirror_id)) => {
-            past.insert(row.source_topic, (row.source_id, mirror_id));
+/// What is set up is not mirrored yet, and what has stopped is not any more; whether it is.
+fn take_in(past: &mut Past, row: &MirrorRow) -> bool {
+    let is_mirrored = matches!(row.stage, Stage::Mirroring | Stage::Stopping | Stage::Sealing(_));
+    match row.mirror_id.filter(|_| is_mirrored) {
+        Some(mirror_id) => {
+            past.insert(row.source_topic.clone(), (row.source_id, mirror_id));
+            true
         }
-        _ => drop(past.remove(&row.source_topic)),
+        None => {
+            past.remove(&row.source_topic);
+            false
+        }
     }
 }
 

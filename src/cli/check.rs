@@ -19,6 +19,7 @@ use super::Failure;
 use super::grid::Grid;
 use super::plain;
 use super::say;
+use super::verify::Meant;
 use super::verify::Which;
 use super::verify::both_names;
 
@@ -34,7 +35,10 @@ pub struct Arguments {
 
 /// Checks every link that is meant.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let links = arguments.which.links()?;
+    let Meant { links, is_whole } = match arguments.which.topic.is_empty() {
+        true => arguments.which.links()?,
+        false => arguments.which.links_with_topics()?,
+    };
     let ask = Ask {
         topics: arguments.which.topic.clone(),
         is_deep: arguments.deep,
@@ -61,6 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match reports.iter().map(|report| report.level).max() {
         Some(Level::Impossible) => Err(Failure::No),
         Some(Level::Unknown) => Err(Failure::Unknown),
+        _ if !is_whole => Err(Failure::Unknown),
         Some(Level::ExactWithFillers) => Err(Failure::Fillers),
         _ => Ok(()),
     }

@@ -70,11 +70,11 @@ fn parse_side(text: &str) -> Result<Side, String> {
 
 /// Digests one link.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let links = arguments.which.links_with_topics()?;
+    let links = arguments.which.links_with_topics()?.links;
     let [link] = links.as_slice() else {
         return Err(Failure::Failed("digests are of one link: add --link NAME".to_owned()));
     };
-    let against = arguments.against.as_deref().map(read).transpose()?;
+    let (of, against) = arguments.against.as_deref().map(read).transpose()?.unzip();
     let ask = Ask {
         side: arguments.side,
         range: arguments.range,
@@ -84,6 +84,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         against,
     };
     let report = super::wait(async |stop| digests(link, &ask, stop).await)?;
+    if let Some(head) = of.filter(|head| head.cluster == report.cluster) {
+        return Err(Failure::Failed(format!(
+            "the file of --against was made of this very cluster ({}, side {}): digests of the \
+             other side prove something, so make it there, or read the other side here",
+            plain(&head.cluster),
+            plain(&head.side)
+        )));
+    }
     for failed in &report.failed {
         complain(&plain(failed));
     }
@@ -129,13 +137,13 @@ fn lines(link: &LinkOptions, ask: &Ask, report: &Report) -> String {
     format!("{head}\n{}", rows.collect::<String>())
 }
 
-fn read(path: &Path) -> Result<Vec<Row>, Failure> {
+fn read(path: &Path) -> Result<(Head, Vec<Row>), Failure> {
     let failed = |why: String| Failure::Failed(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     parse(&text).map_err(failed)
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, String> {
+fn parse(text: &str) -> Result<(Head, Vec<Row>), String> {
     let mut lines = text.lines();
     let head: Head = serde_json::from_str(lines.next().unwrap_or_default())
         .map_err(|error| format!("no digests: {error}"))?;
@@ -149,7 +157,7 @@ fn parse(text: &str) -> Result<Vec<Row>, String> {
     if rows.is_empty() {
         return Err("it holds no range: there is nothing to compare with".to_owned());
     }
-    Ok(rows)
+    Ok((head, rows))
 }
 
 /// Says which ranges differ; whether there are any.
@@ -175,10 +183,11 @@ mod tests {
             r#"{"isolog_digest":1,"algorithm":"blake3","link":"l","side":"s","cluster":"c"}"#;
         let row =
             r#"{"topic":"a","partition":0,"from":0,"to":9,"records":3,"bytes":7,"digest":""}"#;
-        assert_eq!(parse(&format!("{head}\n{row}\n")).unwrap()[0].to, 9);
-        assert!(parse(&head.replace(":1", ":2")).unwrap_err().contains("form 2"));
-        assert!(parse(&format!("{head}\n{{")).unwrap_err().starts_with("line 2"));
-        assert!(parse("").unwrap_err().starts_with("no digests"));
-        assert!(parse(head).unwrap_err().contains("no range"));
+        assert_eq!(parse(&format!("{head}\n{row}\n")).unwrap().1[0].to, 9);
+        let wrong = |text: &str| parse(text).map(|(_, rows)| rows).unwrap_err();
+        assert!(wrong(&head.replace(":1", ":2")).contains("form 2"));
+        assert!(wrong(&format!("{head}\n{{")).starts_with("line 2"));
+        assert!(wrong("").starts_with("no digests"));
+        assert!(wrong(head).contains("no range"));
     }
 }

@@ -28,6 +28,7 @@ use super::bar;
 use super::grid::Grid;
 use super::plain;
 use super::say;
+pub use which::Meant;
 pub use which::Which;
 
 /// What `isolog verify` can be told.
@@ -45,7 +46,7 @@ pub struct Arguments {
 
 /// Compares every link that is meant.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let links = arguments.which.links_with_topics()?;
+    let Meant { links, is_whole } = arguments.which.links_with_topics()?;
     if arguments.state.is_some() && links.len() > 1 {
         return Err(Failure::Failed("a state file is for one link: add --link NAME".to_owned()));
     }
@@ -63,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match reports.iter().map(|report| report.verdict).max() {
         Some(Verdict::Different) => Err(Failure::No),
         Some(Verdict::Unknown) => Err(Failure::Unknown),
+        _ if !is_whole => Err(Failure::Unknown),
         _ => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use isolog::link::driver::Driver;
 use isolog::link::registry::MirrorSeen;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::rights::Right;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::check::assert_copied;
 use protocol_tests::net::Net;
@@ -189,8 +190,32 @@ async fn a_chain_does_not_lead_back_over_a_third_cluster() {
     }
 }
 
+/// Two that are ordered at both ends at the same moment: what is written into one of them then is
+/// never appended there a second time.
+#[tokio::test(start_paused = true)]
+async fn of_two_mirrors_of_each_other_one_is_refused_at_least() {
+    let [a, b, _] = clusters();
+    let ab = Hop::start("ab", (&a, &b), &[]).await;
+    let ba = Hop::start("ba", (&b, &a), &[]).await;
+    for round in 0..10 {
+        let topic = format!("twin{round}");
+        for cluster in [&a, &b] {
+            cluster.create_topic(&topic, 1, &[]);
+        }
+        let both = tokio::join!(ab.order(mirror(&topic)), ba.order(mirror(&topic)));
+        append(&a, &topic);
+        sleep(SECOND * 5).await;
+        let refused = [both.0, both.1].map(|one| one.result.err());
+        let told = refused.into_iter().flatten().next().expect("one is refused");
+        assert!(told.text.contains("it would be a loop"), "{told:?}");
+        assert_eq!(a.dump(&topic, 0).end, 5, "each record is there once");
+    }
+    ab.end().await;
+    ba.end().await;
+}
+
 /// What nobody could know when it was ordered: B's own topic is mirrored on to C and A, and becomes
-/// a mirror of A's then, in the minute in which the isolog beside B has not read A's journal again.
+/// a mirror of A's then, while the isolog beside B may not read A's journal.
 #[tokio::test(start_paused = true)]
 async fn a_loop_that_closes_later_halts_until_it_is_open() {
     let [a, b, c] = clusters();
@@ -200,13 +225,15 @@ async fn a_loop_that_closes_later_halts_until_it_is_open() {
     bc.order(mirror("x")).await.result.unwrap();
     bc.wait_status("x", Status::Active).await;
     sleep(SECOND * 61).await;
-    // its journal at A is read for the first time here
     let ab = Hop::start("ab", (&a, &b), &[]).await;
     sleep(SECOND * 2).await;
     ca.order(mirror("x")).await.result.unwrap();
     ca.wait_status("x", Status::Active).await;
     assert_eq!(ca.line("x"), ["west/x"]);
+    a.deny("__isolog", Right::Read);
     ab.order(mirror("x")).await.result.unwrap();
+    ab.wait_status("x", Status::Active).await;
+    a.grant("__isolog", Right::Read);
     let failed = ab.wait_status("x", Status::Failed).await;
     let fault = failed.reason.unwrap();
     assert_eq!(fault.code, "LOOP");

@@ -58,18 +58,28 @@ fn parse_topic(text: &str) -> Result<TopicName, String> {
     TopicName::new(text).ok_or_else(|| "no topic has such a name".to_owned())
 }
 
+/// What an audit is about.
+#[derive(Debug)]
+pub struct Meant {
+    /// The links.
+    pub links: Vec<LinkOptions>,
+    /// There are no others; where one had to be left out it is told on standard error.
+    pub is_whole: bool,
+}
+
 /// The rows of the journal that count, by key; or why they could not be read.
 type Rows = Result<BTreeMap<String, String>, String>;
 
 impl Which {
     /// The links that are meant: where topics are named those that mirror one of them. Each topic
     /// must be one that they mirror, by either name.
-    pub fn links_with_topics(&self) -> Result<Vec<LinkOptions>, Failure> {
-        with_topics(self.links()?, &self.topic)
+    pub fn links_with_topics(&self) -> Result<Meant, Failure> {
+        let Meant { links, is_whole } = self.links()?;
+        Ok(Meant { links: with_topics(links, &self.topic)?, is_whole })
     }
 
     /// The links that are meant.
-    pub fn links(&self) -> Result<Vec<LinkOptions>, Failure> {
+    pub fn links(&self) -> Result<Meant, Failure> {
         let config = config::load(&self.config).map_err(Failure::Misused)?;
         let rows = wait(async |stop| {
             tokio::select! {
@@ -102,27 +112,42 @@ fn with_topics(
             names.join(", ")
         )));
     }
+    if let ([link], true) = (links.as_slice(), topics.is_empty())
+        && !has_any(link)
+    {
+        let text = format!("link {} mirrors nothing yet: `isolog mirror create`", link.name);
+        return Err(Failure::Failed(text));
+    }
     links.retain(|link| match topics.is_empty() {
         // one that copies ACLs alone has nothing to be compared
-        true => link.topics.includes_anything() || !link.ordered.is_empty(),
+        true => has_any(link),
         false => topics.iter().any(|name| has(link, name)),
     });
     Ok(links)
 }
 
+fn has_any(link: &LinkOptions) -> bool {
+    link.topics.includes_anything() || !link.ordered.is_empty()
+}
+
 /// The links of the file, with what orders added to them, then those that orders created.
-fn choose(config: &Config, rows: &Rows, only: Option<&str>) -> Result<Vec<LinkOptions>, Failure> {
+fn choose(config: &Config, rows: &Rows, only: Option<&str>) -> Result<Meant, Failure> {
     let is_meant = |name: &LinkName| only.is_none_or(|only| *only == *name.0);
     let known = rows.as_ref().map(journal).unwrap_or_default();
     let mut links: Vec<LinkOptions> = config.audits();
+    let mut is_whole = rows.is_ok();
     let of_file: BTreeSet<LinkName> = links.iter().map(|link| link.name.clone()).collect();
     links.retain(|link| is_meant(&link.name));
     let by_order = known.configs.iter().filter(|(name, _)| is_meant(name));
     for (name, configs) in by_order.filter(|(name, _)| !of_file.contains(name)) {
         match config.commanded(name, configs) {
             Ok(link) => links.push(link),
-            Err(problems) if only.is_some() => return Err(Failure::Misused(problems)),
+            Err(problems) if only.is_some() => {
+                complain(&plain(&format!("link {name}, as the journal has it:")));
+                return Err(Failure::Misused(problems));
+            }
             Err(problems) => {
+                is_whole = false;
                 let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
                 complain(&plain(&format!("link {name} is left out: {}", told.join("; "))));
             }
@@ -142,6 +167,10 @@ fn choose(config: &Config, rows: &Rows, only: Option<&str>) -> Result<Vec<LinkOp
         _ => {}
     }
     match (links.is_empty(), only) {
+        (true, Some(name)) if known.declared.contains(name) => {
+            let text = "is one of a config file, and this one does not have it: give that file";
+            Err(Failure::Failed(format!("link {name} {text}")))
+        }
         (true, Some(name)) => {
             let text = "neither in the file nor in the journal of its destination";
             Err(Failure::Failed(format!("there is no link {name}, {text}: `isolog link list`")))
@@ -151,7 +180,7 @@ fn choose(config: &Config, rows: &Rows, only: Option<&str>) -> Result<Vec<LinkOp
              order"
                 .to_owned(),
         )),
-        _ => Ok(links),
+        _ => Ok(Meant { links, is_whole }),
     }
 }
 
@@ -160,6 +189,8 @@ fn choose(config: &Config, rows: &Rows, only: Option<&str>) -> Result<Vec<LinkOp
 struct Known {
     /// The properties of those that orders created.
     configs: BTreeMap<LinkName, BTreeMap<String, String>>,
+    /// Those of the file of some isolog.
+    declared: BTreeSet<String>,
     /// The sources of the mirror topics of each.
     topics: BTreeMap<LinkName, BTreeSet<TopicName>>,
 }
@@ -172,6 +203,9 @@ fn journal(rows: &BTreeMap<String, String>) -> Known {
         match Row::parse(&key, value) {
             Ok(Row::Link(row)) if row.is_commanded() && !row.is_leaving => {
                 known.configs.insert(key.link().clone(), row.configs);
+            }
+            Ok(Row::Link(row)) if !row.is_commanded() => {
+                known.declared.insert(key.link().to_string());
             }
             Ok(Row::Mirror(row)) if !matches!(row.stage, Stage::Leaving { .. } | Stage::LetGo) => {
                 known.topics.entry(key.link().clone()).or_default().insert(row.source_topic);
@@ -238,7 +272,7 @@ mod tests {
         let config = config("topics");
         let meant = |topics: &[&str]| {
             let topics: Vec<TopicName> = topics.iter().map(|text| name(text)).collect();
-            let links = choose(&config, &Ok(rows()), None).unwrap();
+            let links = choose(&config, &Ok(rows()), None).unwrap().links;
             let links = with_topics(links, &topics);
             links.map(|links| names(&links)).map_err(|cause| format!("{cause:?}"))
         };
@@ -258,7 +292,7 @@ mod tests {
         let config = config("journal");
         let of =
             |rows: &Rows, only| choose(&config, rows, only).map_err(|cause| format!("{cause:?}"));
-        let far = of(&Ok(rows()), Some("far")).unwrap().remove(0);
+        let far = of(&Ok(rows()), Some("far")).unwrap().links.remove(0);
         assert_eq!(far.mirror_of(&name("orders")), name("far.orders"));
         assert_eq!(far.source_of(&name("far.orders")), Some(name("orders")));
         assert_eq!(far.source_of(&name("orders")), None);
@@ -266,8 +300,14 @@ mod tests {
         assert!(of(&Ok(rows()), Some("wrong")).unwrap_err().contains("bootstrap.servers"));
         assert!(of(&Ok(rows()), Some("none")).unwrap_err().contains("there is no link none"));
         let unread: Rows = Err("nobody answers".to_owned());
-        assert_eq!(names(&of(&unread, None).unwrap()), ["east", "west"]);
-        assert_eq!(names(&of(&unread, Some("west")).unwrap()), ["west"]);
+        let file = of(&unread, None).unwrap();
+        assert_eq!(
+            (names(&file.links), file.is_whole),
+            (vec!["east".into(), "west".into()], false)
+        );
+        assert_eq!(names(&of(&unread, Some("west")).unwrap().links), ["west"]);
+        assert!(!of(&Ok(rows()), None).unwrap().is_whole, "one is left out");
+        assert!(of(&Ok(BTreeMap::new()), None).unwrap().is_whole);
         let told = of(&unread, Some("far")).unwrap_err();
         assert!(told.contains("no link far") && told.contains("nobody answers"), "{told}");
     }

@@ -20,6 +20,7 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::compare;
 use crate::link::driver::ctx::Ctx;
+use crate::link::driver::loops;
 use crate::link::registry::Event;
 use crate::sync::apply;
 use crate::sync::apply::Each;
@@ -47,7 +48,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut is_old = false;
     let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
     loop {
-        let sorted = sort(ctx.dos.take().await);
+        let sorted = not_back(&ctx, sort(ctx.dos.take().await)).await;
         let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
         if !new.is_empty() {
             let names = new.iter().map(|topic| topic.name.clone()).collect();
@@ -75,6 +76,26 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
             });
         }
     }
+}
+
+/// Leaves out, and says so, what would become a mirror of a mirror of its own.
+async fn not_back(ctx: &Ctx, mut sorted: Sorted) -> Sorted {
+    let new = sorted.new.iter().map(|(_, topic)| topic.name.clone());
+    let compared = sorted.compared.iter().map(|(_, pair)| pair.mirror.0.clone());
+    let begun: Vec<TopicName> = new.chain(compared).collect();
+    let back = loops::again(ctx, &begun).await;
+    if back.is_empty() {
+        return sorted;
+    }
+    let new = sorted.new.extract_if(.., |(_, topic)| back.contains_key(&topic.name));
+    let mut refused: Vec<(DoId, TopicName)> = new.map(|(id, topic)| (id, topic.name)).collect();
+    let compared = sorted.compared.extract_if(.., |(_, pair)| back.contains_key(&pair.mirror.0));
+    refused.extend(compared.map(|(id, pair)| (id, pair.mirror.0)));
+    for (id, name) in refused {
+        let fault = back[&name].clone();
+        ctx.tell(Event::Done(id, Err(Failed { fault, is_final: true }))).await;
+    }
+    sorted
 }
 
 fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {

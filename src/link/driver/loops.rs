@@ -26,6 +26,7 @@ use crate::ids::LinkName;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
+use crate::link::driver::looks;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
 use crate::mirror::halt::Halt;
@@ -119,6 +120,25 @@ pub(super) async fn known(ctx: &Ctx) -> Arc<Mirrors> {
     let mut there = ctx.mirrors_there.subscribe();
     let first = timeout(FIRST_WAIT_MAX, there.wait_for(Option::is_some)).await;
     first.ok().and_then(|known| known.ok()?.clone()).unwrap_or_default()
+}
+
+/// Which of these mirrors would lead back, by the journal at the source as it is now. It is asked
+/// when their own rows are written: of two that are ordered at both ends at the same time at least
+/// one finds the other's row. Nothing is found where the journal cannot be read.
+pub(super) async fn again(ctx: &Ctx, mirrors: &[TopicName]) -> BTreeMap<TopicName, Fault> {
+    let session = if mirrors.is_empty() { None } else { looks::session(ctx).await.ok() };
+    let Some(session) = session else { return BTreeMap::new() };
+    let Ok(there) = read(session.source.clone(), ctx.world.wall).await else {
+        return BTreeMap::new();
+    };
+    let prefix = &session.settings.link.prefix;
+    let back = |mirror: &TopicName| {
+        let source = TopicName::new(mirror.as_str().strip_prefix(prefix)?)?;
+        Some((mirror.clone(), leads_back(&there, &source, &ctx.destination)?))
+    };
+    let found = mirrors.iter().filter_map(back).collect();
+    ctx.mirrors_there.send_replace(Some(Arc::new(there)));
+    found
 }
 
 /// The mirror topics of a cluster by its journal; none where it has none.
