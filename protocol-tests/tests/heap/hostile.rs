@@ -21,8 +21,8 @@ use protocol_tests::samples::Dice;
 use super::HEAP;
 use super::alone;
 
-/// Mutations of each seed.
-const MUTATIONS: usize = 400;
+/// Mutations of each seed, every day; the soak's fuzzers make millions.
+const MUTATIONS: usize = 200;
 /// What a decoder may take from the heap per byte of its input, and besides. The most that honest
 /// answers need is 14: a Vec of 192-byte partitions, 37 bytes each on the wire, that just doubled.
 const HEAP_PER_BYTE_MAX: usize = 16;
