@@ -48,7 +48,13 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut is_old = false;
     let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
     loop {
-        let sorted = not_back(&ctx, sort(ctx.dos.take().await)).await;
+        let mut sorted = sort(ctx.dos.take().await);
+        // of a topic that was stopped: it waits for no source, which may be gone
+        for (id, one) in std::mem::take(&mut sorted.ones) {
+            let done = do_one(&ctx, one).await;
+            ctx.tell(Event::Done(id, done)).await;
+        }
+        let sorted = not_back(&ctx, sorted).await;
         let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
         if !new.is_empty() {
             let names = new.iter().map(|topic| topic.name.clone()).collect();
@@ -60,10 +66,6 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
             let names = grown.iter().map(|(name, _)| name.clone()).collect();
             let grown = apply::grow(&ctx.destination, grown).await;
             tell_each(&ctx, ids, names, grown, Done::Grown).await;
-        }
-        for (id, one) in sorted.ones {
-            let done = do_one(&ctx, one).await;
-            ctx.tell(Event::Done(id, done)).await;
         }
         // a comparison may take hours, and nothing else waits for it
         while comparing.try_join_next().is_some() {}
