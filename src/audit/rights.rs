@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::audit::LinkOptions;
 use crate::audit::Pattern;
+use crate::cluster;
 use crate::cluster::Cluster;
 use crate::cluster::NewTopic;
 use crate::cluster::error::ClusterError;
@@ -258,6 +259,15 @@ pub struct Grantee {
     pub bootstrap: String,
     /// As an authorizer knows us: `User:name`.
     pub principal: String,
+}
+
+impl Grantee {
+    /// We, at a cluster that is reached so.
+    pub fn of(options: &cluster::Options) -> Grantee {
+        let (host, port) = &options.bootstrap[0];
+        let principal = crate::audit::principal(options);
+        Grantee { bootstrap: format!("{host}:{port}"), principal }
+    }
 }
 
 /// The `kafka-acls` lines that grant what is missing, a line for each topic or prefix.

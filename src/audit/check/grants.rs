@@ -62,12 +62,7 @@ impl Check<'_> {
             [(0, self.source, (&names, &[][..])), (1, self.destination, (&mirrors, &journal[..]))];
         for (at, cluster, (names, journal)) in sides {
             let told = rights::ask(cluster, names, journal, self.link.acls.is_some()).await?;
-            let options = cluster.options();
-            let (host, port) = &options.bootstrap[0];
-            let grantee = Grantee {
-                bootstrap: format!("{host}:{port}"),
-                principal: crate::audit::principal(options),
-            };
+            let grantee = Grantee::of(cluster.options());
             let side = &mut report.clusters[at];
             side.grants = rights::grants(&told, &self.link.patterns_at(cluster.side()), &grantee);
             side.excess = rights::excess(&told);

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
-use crate::audit;
 use crate::audit::rights;
 use crate::audit::rights::Grantee;
 use crate::cluster;
@@ -72,10 +71,7 @@ pub(super) async fn rights(source: &Cluster, named: &[TopicName]) -> Result<(), 
     let asked = timeout(RIGHTS_WAIT_MAX, rights::ask(source, some, &[], false)).await;
     let told = asked.map_err(|_| too_late(source.options(), RIGHTS_WAIT_MAX))?;
     let told = told.map_err(|error| fault_of(&error))?;
-    let (host, port) = &source.options().bootstrap[0];
-    let principal = audit::principal(source.options());
-    let grantee = Grantee { bootstrap: format!("{host}:{port}"), principal };
-    let lines = rights::grants(&told, &[], &grantee);
+    let lines = rights::grants(&told, &[], &Grantee::of(source.options()));
     if lines.is_empty() {
         return Ok(());
     }
