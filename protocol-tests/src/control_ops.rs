@@ -9,6 +9,7 @@ mod flow;
 mod instance;
 mod remembered;
 mod told;
+mod truth;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,7 +19,6 @@ use isolog::control::facts::Reach;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
 use isolog::control::filter::TopicFilter;
-use isolog::control::journal::Fold;
 use isolog::control::journal::Stamp;
 use isolog::control::journal::TailBatch;
 use isolog::control::journal::TailRecord;
@@ -31,6 +31,7 @@ use isolog::control::order::NewMirror;
 use isolog::control::order::Order;
 use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
+use isolog::control::rename::Rename;
 use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
 use isolog::control::task::TaskName;
@@ -47,6 +48,7 @@ use isolog::ids::TopicName;
 use crate::mirror_ops::Dice;
 use clusters::Clusters;
 use instance::Instance;
+use truth::Truth;
 
 /// How often a link looks at all topics.
 const LOOK_EVERY_MS: i64 = 10_000;
@@ -83,7 +85,7 @@ pub struct World<'a> {
     /// The journal's log, batch by batch.
     log: Vec<TailBatch>,
     /// What the log says, by a model of ten lines.
-    truth: BTreeMap<String, String>,
+    truth: Truth,
     clusters: Clusters,
     instances: Vec<Instance>,
     /// Tickets that have not been answered, and what they asked for.
@@ -137,7 +139,7 @@ impl<'a> World<'a> {
             dice,
             clock: 1_700_000_000_000,
             log,
-            truth: BTreeMap::new(),
+            truth: Truth::default(),
             clusters,
             instances: Vec::new(),
             open: BTreeMap::new(),
@@ -236,8 +238,9 @@ impl<'a> World<'a> {
         let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
         let link = self.any_link();
         // who reaches a link's source first says which cluster it is
-        let row = self.truth.get(&format!("link/{link}"));
-        let is_known = row.is_some_and(|row| row.contains(r#""source_cluster":"source""#));
+        let row = self.truth.link(&link);
+        let known = row.and_then(|row| row.source.as_ref());
+        let is_known = known.is_some_and(|id| &*id.0 == "source");
         let reach = match self.dice.roll(16) {
             0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
             1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
@@ -266,9 +269,9 @@ impl<'a> World<'a> {
 
     fn order(&mut self, nth: usize) {
         let link = self.any_link();
-        let prefix = settings(&link).prefix;
+        let rename = settings(&link).rename;
         let mirrors = |topics: Vec<TopicName>| -> Vec<TopicName> {
-            topics.iter().map(|name| topic(&format!("{prefix}{name}"))).collect()
+            topics.iter().map(|name| topic(&rename.text(name.as_str()))).collect()
         };
         let topics = mirrors(self.any_topics());
         let verb = match self.dice.roll(16) {
@@ -329,15 +332,16 @@ impl<'a> World<'a> {
         let instance = &mut self.instances[nth];
         if let Some(batch) = self.log.get(instance.read) {
             instance.read += 1;
-            checks::apply(&mut instance.truth, batch);
+            instance.truth.apply(batch);
             instance.machine.handle_batch(now, batch.clone());
+            self.check_fold(nth);
         }
+        let instance = &mut self.instances[nth];
         if !instance.is_level && instance.read >= instance.level_at {
             instance.is_level = true;
             instance.machine.handle_level(now);
         }
         self.settle_settings(nth);
-        self.check_fold(nth);
     }
 
     /// The driver types the settings of links that it sees in the journal, and of its own file's.
@@ -345,7 +349,7 @@ impl<'a> World<'a> {
         let now = self.now();
         for link in all_links() {
             let instance = &mut self.instances[nth];
-            let is_there = instance.truth.contains_key(&format!("link/{link}"));
+            let is_there = instance.truth.link(&link).is_some();
             let is_its = checks::acts_on(&instance.truth, nth, &link);
             let is_wanted = file(nth).contains(&link) || is_there && is_its;
             let is_known = instance.machine.link_track(&link);
@@ -386,18 +390,18 @@ impl<'a> World<'a> {
         let offset = |raw| Offset::new(raw).expect("not negative");
         let records = write.rows.iter().map(record).collect();
         let batch = TailBatch { base: offset(base), next: offset(next), records };
-        let before = self.truth.clone();
-        match checks::apply(&mut self.truth, &batch) {
+        let (counts, changes) = self.truth.apply_told(&batch);
+        match counts {
             true => self.tally.counted += 1,
             false => self.tally.skipped += 1,
         }
-        checks::transitions(&before, &self.truth);
+        checks::transitions(&self.truth, &changes);
         self.log.push(batch);
     }
 
     /// Somebody writes into the journal with a console producer.
     fn intrude(&mut self) {
-        let keys: Vec<String> = self.truth.keys().cloned().collect();
+        let keys: Vec<String> = self.truth.texts().keys().cloned().collect();
         let key = match keys.len() {
             0 => "link/x".to_owned(),
             count => keys[self.dice.roll(count as u64) as usize].clone(),
@@ -463,7 +467,7 @@ fn settings(link: &LinkName) -> LinkSettings {
     let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
     let topics = TopicFilter::new(rules.collect());
     LinkSettings {
-        prefix: prefix.to_owned(),
+        rename: Rename::prefixed(prefix),
         named: topics.clone(),
         topics,
         start: StartSpec::Earliest,
@@ -477,16 +481,7 @@ fn settings(link: &LinkName) -> LinkSettings {
     }
 }
 
-/// The fold of a whole log, by the product's own hand.
-fn fold_of(log: &[TailBatch]) -> Fold {
-    let mut fold = Fold::default();
-    for batch in log {
-        fold.apply(batch.clone());
-    }
-    fold
-}
-
-/// One run with `seed`; panics where a rule is broken.
+/// One run; panics where a rule is broken.
 pub fn run_seed(seed: u64, steps: u64) -> Tally {
     World::new(Dice::seeded(seed)).run(steps)
 }

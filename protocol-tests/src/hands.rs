@@ -29,6 +29,7 @@ use isolog::control::machine::Control;
 use isolog::control::machine::ROWS_MAX;
 use isolog::control::machine::Write;
 use isolog::control::order::NewLink;
+use isolog::control::rename::Rename;
 use isolog::control::row::Key;
 use isolog::control::row::LinkRow;
 use isolog::control::row::Row;
@@ -170,7 +171,7 @@ impl Hands {
         for name in names {
             let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
             let settings = settings(&configs.iter().map(own).collect());
-            self.tell(Event::Settings(LinkName((*name).into()), Some(settings))).await;
+            self.tell(Event::Settings(LinkName((*name).into()), Some(Box::new(settings)))).await;
         }
     }
 
@@ -348,7 +349,8 @@ impl State {
                 continue;
             };
             if row.origin == isolog::control::row::Origin::Commanded {
-                events.push(Event::Settings(link.clone(), Some(settings(&row.configs))));
+                let settings = Box::new(settings(&row.configs));
+                events.push(Event::Settings(link.clone(), Some(settings)));
             }
             let source = row.source.clone().unwrap_or(ClusterId(SOURCE.into()));
             events.push(Event::Reach(link.clone(), Reach::Available(source)));
@@ -395,7 +397,7 @@ fn settings(configs: &BTreeMap<String, String>) -> LinkSettings {
     let rules = names.map(|name| Rule::include(Pattern::parse(name).expect("a pattern")));
     let named = TopicFilter::new(rules.collect());
     LinkSettings {
-        prefix: configs.get("cluster.link.prefix").cloned().unwrap_or_default(),
+        rename: Rename::prefixed(configs.get("cluster.link.prefix").map_or("", String::as_str)),
         topics: named.clone(),
         named,
         start: StartSpec::Earliest,

@@ -33,6 +33,7 @@ use crate::cluster::metadata::Topic;
 use crate::control::acls::Protection;
 use crate::control::filter;
 use crate::control::filter::TopicFilter;
+use crate::control::rename::Rename;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
@@ -74,8 +75,8 @@ pub struct LinkOptions {
     pub topics: TopicFilter,
     /// Topics of the source that orders made mirrors of, beside those.
     pub ordered: BTreeSet<TopicName>,
-    /// `cluster.link.prefix`: how the names of mirrors begin, before their sources' own.
-    pub prefix: String,
+    /// `cluster.link.prefix` or `topic.rename.format`: what mirrors are called after their sources.
+    pub rename: Rename,
     /// How it chooses them.
     pub patterns: Vec<Pattern>,
     /// The consumer groups that it follows; none where it follows none.
@@ -109,11 +110,11 @@ impl LinkOptions {
 
     /// Why nothing may be a mirror of a topic, by the name that it would have.
     fn unnamable(&self, source: &TopicName) -> Option<String> {
-        let name = format!("{}{source}", self.prefix);
+        let name = self.rename.text(source.as_str());
         match filter::owner(&name) {
             Some(whose) => Some(format!("{name} is {whose}")),
             None if TopicName::new(&name).is_none() => {
-                Some(format!("{name} is no topic name: shorten cluster.link.prefix"))
+                Some(format!("{name} is no topic name: shorten {}", self.rename.property()))
             }
             None => None,
         }
@@ -121,13 +122,12 @@ impl LinkOptions {
 
     /// What its mirror is called; a name that would be too long is nobody's, and stays as it is.
     pub fn mirror_of(&self, source: &TopicName) -> TopicName {
-        let name = TopicName::new(&format!("{}{source}", self.prefix));
-        name.unwrap_or_else(|| source.clone())
+        self.rename.mirror_of(source).unwrap_or_else(|| source.clone())
     }
 
     /// What its source is called; `None` where it can be no mirror of this link.
     pub fn source_of(&self, mirror: &TopicName) -> Option<TopicName> {
-        TopicName::new(mirror.as_str().strip_prefix(&self.prefix)?)
+        self.rename.source_of(mirror)
     }
 
     /// A topic of the source, or a mirror of the destination, by the source's name.
@@ -157,14 +157,14 @@ impl LinkOptions {
 
     /// The mirror's name, where it is another one.
     pub fn other_name(&self, source: &TopicName) -> Option<String> {
-        (!self.prefix.is_empty()).then(|| self.mirror_of(source).to_string())
+        (!self.rename.is_none()).then(|| self.mirror_of(source).to_string())
     }
 
     /// The consumer groups that it follows, by their names at that side.
     fn groups_at(&self, side: Side) -> Vec<Pattern> {
         match side {
             Side::Source => self.groups.clone(),
-            Side::Destination => behind(&self.group_prefix, &self.groups),
+            Side::Destination => renamed(&Rename::prefixed(&self.group_prefix), &self.groups),
         }
     }
 
@@ -172,7 +172,7 @@ impl LinkOptions {
     fn patterns_at(&self, side: Side) -> Vec<Pattern> {
         match side {
             Side::Source => self.patterns.clone(),
-            Side::Destination => behind(&self.prefix, &self.patterns),
+            Side::Destination => renamed(&self.rename, &self.patterns),
         }
     }
 
@@ -197,10 +197,13 @@ impl LinkOptions {
     }
 }
 
-/// The same patterns behind a prefix.
-fn behind(prefix: &str, patterns: &[Pattern]) -> Vec<Pattern> {
+/// The same patterns for what was renamed: of names that begin alike only how they begin is known.
+fn renamed(rename: &Rename, patterns: &[Pattern]) -> Vec<Pattern> {
     let one = |pattern: &Pattern| Pattern {
-        text: format!("{prefix}{}", pattern.text),
+        text: match pattern.is_prefix {
+            true => format!("{}{}", rename.before(), pattern.text),
+            false => rename.text(&pattern.text),
+        },
         is_prefix: pattern.is_prefix,
     };
     patterns.iter().map(one).collect()

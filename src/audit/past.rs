@@ -104,10 +104,11 @@ fn remembered(
             let is_mirrored = take_in(&mut past, &row);
             if is_mirrored && link.mirror_of(&row.source_topic) != *name {
                 return Err(format!(
-                    "topic {} is mirrored as {name}, and cluster.link.prefix is \"{}\" now: a \
-                     prefix cannot be changed, isolog run stops the link (INVALID_CONFIG) until \
-                     it is as it was",
-                    row.source_topic, link.prefix
+                    "topic {} is mirrored as {name}, and {} is \"{}\" now: names of mirrors cannot \
+                     be changed, isolog run stops the link (INVALID_CONFIG) until it is as it was",
+                    row.source_topic,
+                    link.rename.property(),
+                    link.rename
                 ));
             }
         }

@@ -75,7 +75,7 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         source: link.source.clone(),
         destination: settings.destination.clone(),
         ordered: BTreeSet::new(),
-        prefix: link.link.prefix.clone(),
+        rename: link.link.rename.clone(),
         patterns: topics.includes().filter_map(audited_pattern).collect(),
         groups: link.link.groups.iter().flat_map(audited_groups).collect(),
         group_prefix: link.link.groups.iter().map(|sync| sync.prefix.as_str()).collect(),

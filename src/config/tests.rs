@@ -126,6 +126,13 @@ fn what_does_not_fit_together_is_refused() {
          cluster.link.prefix",
     );
     check(
+        "topic.rename.format = 'w.${topic}'\n[link.eu]\nbootstrap.servers = 'eu:1'\n\
+         mirror.topics = 'orders,x'\ncluster.link.prefix = 'w.'",
+        "[link.eu] mirror.topics: w.orders is mirrored by [link.dr] already, and a mirror topic \
+         has one source: leave it out of one of them by mirror.exclude.topics, or give one a \
+         cluster.link.prefix",
+    );
+    check(
         "[link.eu]\nbootstrap.servers = 'eu:1'",
         "[link.eu] mirror.topics: the link mirrors nothing: name topics here, or prefixes ending \
          in *, or write mirror.pattern; or let it copy ACLs alone (acl.sync.enable)",

@@ -91,8 +91,8 @@ fn idle(
     let all: BTreeSet<TopicName> = there.map(|(name, _)| name.clone()).collect();
     let matched: BTreeSet<TopicName> =
         all.iter().filter(|name| settings.topics.matches(name)).cloned().collect();
-    let of_known = known.iter().filter_map(|name| name.as_str().strip_prefix(&settings.prefix));
-    let mirrored: BTreeSet<TopicName> = of_known.filter_map(TopicName::new).collect();
+    let of_known = known.iter().filter_map(|name| settings.rename.source_of(name));
+    let mirrored: BTreeSet<TopicName> = of_known.collect();
     let is_idle = |pattern: &&Pattern| {
         let is_named = matches!(pattern, Pattern::Literal(_));
         !is_named && !is_met(pattern, &matched) && !is_met(pattern, &mirrored)
@@ -104,14 +104,16 @@ fn idle(
     settings.topics.includes().filter(is_idle).map(trouble).collect()
 }
 
-/// The mirror's name: the link's prefix and the source's name.
+/// The mirror's name: the source's, renamed as the link says.
 pub fn mirror_name(settings: &LinkSettings, source: &TopicName) -> Result<TopicName, Fault> {
-    let name = format!("{}{source}", settings.prefix);
-    TopicName::new(&name).ok_or_else(|| Fault {
+    let rename = &settings.rename;
+    rename.mirror_of(source).ok_or_else(|| Fault {
         code: "INVALID_TOPIC".to_owned(),
         text: format!(
-            "{name} is no topic name (249 letters of a-z, A-Z, 0-9, '.', '_' and '-' at most): \
-             shorten cluster.link.prefix"
+            "{} is no topic name (249 letters of a-z, A-Z, 0-9, '.', '_' and '-' at most): \
+             shorten {}",
+            rename.text(source.as_str()),
+            rename.property()
         ),
     })
 }
@@ -121,14 +123,14 @@ pub fn misnamed(settings: &LinkSettings, key: &MirrorKey, row: &MirrorRow) -> Op
     let is_ours = !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo);
     let (name, source) = (&key.1, &row.source_topic);
     let is_so = mirror_name(settings, source).as_ref() == Ok(name);
+    let rename = &settings.rename;
     (is_ours && !is_so).then(|| Fault {
         code: "INVALID_CONFIG".to_owned(),
         text: format!(
-            "cluster.link.prefix is \"{}\", and topic {source} is mirrored as {name} already: a \
-             prefix cannot be changed, nothing of the link is copied before it is as it was. For \
-             another prefix take another link, or delete its mirrors first (`isolog mirror \
-             delete`)",
-            settings.prefix
+            "{} is \"{rename}\", and topic {source} is mirrored as {name} already: names of \
+             mirrors cannot be changed, nothing of the link is copied before it is as it was. For \
+             other names take another link, or delete its mirrors first (`isolog mirror delete`)",
+            rename.property()
         ),
     })
 }
@@ -274,6 +276,7 @@ mod tests {
     use crate::control::filter::Pattern;
     use crate::control::filter::Rule;
     use crate::control::filter::TopicFilter;
+    use crate::control::rename::Rename;
     use crate::control::row::Before;
     use crate::control::start::StartSpec;
     use crate::control::task::configs::ConfigSync;
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn a_name_that_the_source_does_not_have_is_a_trouble_asked_for_or_not() {
         let settings = LinkSettings {
-            prefix: String::new(),
+            rename: Rename::default(),
             topics: TopicFilter::new(vec![Rule::include(Pattern::parse("foo").unwrap())]),
             named: TopicFilter::default(),
             start: StartSpec::Earliest,

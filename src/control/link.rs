@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use crate::control::acls::AclSync;
 use crate::control::facts::Reach;
 use crate::control::filter::TopicFilter;
+use crate::control::rename::Rename;
 use crate::control::row::LinkRow;
 use crate::control::row::Origin;
 use crate::control::row::Unreadable;
@@ -54,8 +55,8 @@ impl LinkState {
 /// What the machine must know of a link's settings, typed and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
-    /// `cluster.link.prefix`; may be empty.
-    pub prefix: String,
+    /// `cluster.link.prefix` or `topic.rename.format`.
+    pub rename: Rename,
     /// `mirror.topics` and `auto.create.mirror.topics.filters`.
     pub topics: TopicFilter,
     /// What of them `mirror.topics` and `mirror.pattern` take.

@@ -25,6 +25,7 @@ pub mod journal;
 pub mod link;
 pub mod machine;
 pub mod order;
+pub mod rename;
 pub mod row;
 pub mod rules;
 pub mod schemas;

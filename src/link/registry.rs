@@ -87,7 +87,7 @@ pub enum Event {
     /// What the config file declares.
     Declared(BTreeMap<LinkName, NewLink>),
     /// A link's settings, typed; `None` where it has none, or wrong ones.
-    Settings(LinkName, Option<LinkSettings>),
+    Settings(LinkName, Option<Box<LinkSettings>>),
     /// What a look found, or why it found nothing.
     Observed(LookId, Result<Observed, Fault>),
     /// What came of a thing to do.
@@ -328,7 +328,9 @@ impl Keeper {
                 control.handle_lost(now, fault);
             }
             Event::Declared(links) => control.handle_declared(now, links),
-            Event::Settings(link, settings) => control.handle_settings(now, &link, settings),
+            Event::Settings(link, settings) => {
+                control.handle_settings(now, &link, settings.map(|boxed| *boxed));
+            }
             Event::Observed(id, observed) => control.handle_observed(now, id, observed),
             Event::Done(id, result) => control.handle_done(now, id, result),
             Event::Progress(id, text) => control.handle_progress(id, text),

@@ -311,6 +311,7 @@ mod tests {
     use crate::control::acls::AclSync;
     use crate::control::filter::TopicFilter;
     use crate::control::link::LinkSettings;
+    use crate::control::rename::Rename;
     use crate::control::row::Key;
     use crate::control::row::Row;
     use crate::control::start::StartSpec;
@@ -364,7 +365,7 @@ mod tests {
         let filter = GroupFilter::default();
         let groups = GroupSync { every_ms: 30_000, filter, prefix: String::new() };
         let settings = LinkSettings {
-            prefix: String::new(),
+            rename: Rename::default(),
             topics: TopicFilter::default(),
             named: TopicFilter::default(),
             start: StartSpec::Earliest,

@@ -95,7 +95,7 @@ fn options(section: &Checked) -> Option<Options> {
             Some("BIDIRECTIONAL") => LinkMode::Bidirectional,
             _ => LinkMode::Destination,
         },
-        prefix,
+        rename: relations::rename(section)?,
         start: StartSpec::parse(section.text("mirror.start.offset.spec")?)?,
         topics: relations::topics(section)?,
         named: relations::named(section)?,

@@ -11,6 +11,7 @@ use crate::cluster;
 use crate::control;
 use crate::control::acls::AclSync;
 use crate::control::filter::TopicFilter;
+use crate::control::rename::Rename;
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
 use crate::control::task::TaskName;
@@ -50,8 +51,8 @@ use super::value::Value;
 pub struct Options {
     /// `link.mode`.
     pub mode: LinkMode,
-    /// `cluster.link.prefix`; may be empty.
-    pub prefix: String,
+    /// `cluster.link.prefix` or `topic.rename.format`.
+    pub rename: Rename,
     /// `mirror.topics` and `auto.create.mirror.topics.filters`: which topics of the source.
     pub topics: TopicFilter,
     /// What of them `mirror.topics` and `mirror.pattern` take.
@@ -190,8 +191,7 @@ impl LinkSettings {
 
     /// The topics that it names, and what their mirrors are called.
     pub fn named(&self) -> BTreeMap<TopicName, TopicName> {
-        let prefix = &self.link.prefix;
-        let mirror = |source: &TopicName| TopicName::new(&format!("{prefix}{source}"));
+        let mirror = |source: &TopicName| self.link.rename.mirror_of(source);
         let named = self.link.topics.literals();
         named.filter_map(|source| Some((source.clone(), mirror(source)?))).collect()
     }
@@ -200,7 +200,7 @@ impl LinkSettings {
     pub fn for_control(&self) -> control::link::LinkSettings {
         let age = self.source.metadata_age_max.as_millis();
         control::link::LinkSettings {
-            prefix: self.link.prefix.clone(),
+            rename: self.link.rename.clone(),
             topics: self.link.topics.clone(),
             named: self.link.named.clone(),
             start: self.link.start,
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(notes, [""; 0]);
         assert_eq!((&*dr.name.0, dr.source.side), ("dr", Side::Source));
         assert_eq!(dr.source.bootstrap, [("west".to_owned(), 9092)]);
-        assert_eq!((dr.link.mode, dr.link.prefix.as_str()), (LinkMode::Destination, ""));
+        assert_eq!((dr.link.mode, dr.link.rename.is_none()), (LinkMode::Destination, true));
         assert!(!dr.link.topics.includes_anything(), "mirror topics come by order");
         let control = dr.for_control();
         assert_eq!((control.replicas, control.look_every_ms), (None, 30_000));
@@ -361,7 +361,7 @@ mod tests {
         ]);
         assert_eq!(with.link.mode, LinkMode::Bidirectional);
         let control = with.for_control();
-        assert_eq!((control.prefix.as_str(), control.replicas), ("west.", Some(3)));
+        assert_eq!((control.rename, control.replicas), (Rename::prefixed("west."), Some(3)));
         assert_eq!((control.look_every_ms, control.is_paused), (100, true));
     }
 
@@ -449,7 +449,7 @@ mod tests {
         let matches =
             |name: &str| dr.link.topics.matches(&crate::ids::TopicName::new(name).unwrap());
         assert!(matches("a") && matches("c1") && !matches("cx") && !matches("d"));
-        assert_eq!(dr.link.prefix, "w.");
+        assert_eq!(dr.link.rename, Rename::prefixed("w."));
         assert!(notes.contains(&"topic.regex: is taken as mirror.pattern".to_owned()));
         check(
             &[("mirror.topics", "a"), ("topic.whitelist", "b")],
@@ -458,6 +458,35 @@ mod tests {
         let sent = BTreeMap::from([("topic.regex".to_owned(), "c.*".to_owned())]);
         let kept = defaults().kept(&sent).unwrap();
         assert_eq!(kept, BTreeMap::from([("mirror.pattern".into(), "c.*".into())]));
+    }
+
+    #[test]
+    fn mirrors_are_renamed_by_a_prefix_or_a_format() {
+        let format = ("topic.rename.format", "${topic}.replica");
+        let rename = settings(&[format]).for_control().rename;
+        let orders = crate::ids::TopicName::new("orders").unwrap();
+        assert_eq!(rename.mirror_of(&orders).unwrap().as_str(), "orders.replica");
+        let as_prefix = settings(&[("topic.rename.format", "w.${topic}")]).link.rename;
+        assert_eq!(as_prefix, settings(&[("cluster.link.prefix", "w.")]).link.rename);
+        check(
+            &[format, ("cluster.link.prefix", "w.")],
+            "topic.rename.format: cannot be given beside cluster.link.prefix: write the prefix \
+             into the format, as in west.${topic}",
+        );
+        check(
+            &[("topic.rename.format", "replica")],
+            "topic.rename.format = \"replica\": must be ${topic} once, with 1 to 32 of a-z, A-Z, \
+             0-9, '.', '_' and '-' around it",
+        );
+        let (enable, filters) = (
+            ("consumer.offset.sync.enable", "true"),
+            ("consumer.offset.group.filters", ALL_GROUPS),
+        );
+        check(
+            &[enable, filters, format, ("consumer.group.prefix.enable", "true")],
+            "consumer.group.prefix.enable: needs cluster.link.prefix, and the link has a \
+             topic.rename.format instead",
+        );
     }
 
     #[test]
@@ -472,6 +501,9 @@ mod tests {
         assert_eq!((with.every_ms, with.protection), (5_000, Protection::Rights));
         let said = parse(&[on[0], on[1], ("cluster.link.prefix", "w.")]).unwrap_err();
         assert!(said[0].starts_with("acl.sync.enable: cannot be true with a cluster.link.prefix"));
+        let format = ("topic.rename.format", "${topic}.x");
+        let said = parse(&[on[0], on[1], format]).unwrap_err();
+        assert!(said[0].starts_with("acl.sync.enable: cannot be true with a topic.rename.format"));
         check(&[on[0]], "acl.filters: is missing, and acl.sync.enable is true");
         let off = settings(&[on[1]]).for_control().acls;
         assert!(!off.is_configured());
@@ -756,6 +788,7 @@ mod tests {
         };
         match row.kind {
             Kind::Text(_) | Kind::Prefix(_) | Kind::Secret(_) => Some("x".into()),
+            Kind::TopicFormat => Some("${topic}.x".into()),
             Kind::Words([]) | Kind::Topics | Kind::Addresses => Some("x".into()),
             Kind::Count(least, most) | Kind::Millis(least, most) | Kind::Bytes(least, most) => {
                 let other = [least.max(1), most].into_iter().find(|n| n.to_string() != default);

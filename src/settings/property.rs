@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::control::rename::LETTERS_MAX;
+
 /// The parts of a config file, and what has no part in it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -56,6 +58,8 @@ pub enum Kind {
     WordBut(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// Up to so many letters that topics' names may begin with.
     Prefix(usize),
+    /// `${topic}` and letters of topic names around it.
+    TopicFormat,
     /// `host:port`, separated by commas or as an array.
     Hosts,
     /// Topic names and prefixes ending in `*`, separated by commas or as an array.
@@ -115,6 +119,11 @@ impl fmt::Display for Kind {
             Kind::Prefix(most) => {
                 write!(f, "1 to {most} of a-z, A-Z, 0-9, '.', '_' and '-'")
             }
+            Kind::TopicFormat => write!(
+                f,
+                "${{topic}} once, with 1 to {LETTERS_MAX} of a-z, A-Z, 0-9, '.', '_' and '-' \
+                 around it"
+            ),
             Kind::Start => f.write_str(
                 "earliest, latest, or a time with its zone as text, such as 2026-11-21T09:30:00Z",
             ),

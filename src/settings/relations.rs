@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
+use crate::control::rename::Rename;
 use crate::control::task::groups::GroupFilter;
 use crate::ids::TopicName;
 
@@ -70,6 +71,7 @@ pub fn of_link(
     problems.extend(fetching(link));
     problems.extend(mirrored(link));
     problems.extend(followed(link));
+    problems.extend(renamed_twice(link));
     problems.extend(granted(link));
     problems
 }
@@ -128,6 +130,10 @@ fn followed(link: &Checked) -> Vec<Problem> {
         problems.push(Problem::at(link.place(), Some(GROUP_FILTERS), text));
     }
     let renames = "consumer.group.prefix.enable";
+    if link.is_true(renames) && link.text("topic.rename.format").is_some() {
+        let text = "needs cluster.link.prefix, and the link has a topic.rename.format instead";
+        problems.push(Problem::at(link.place(), Some(renames), text));
+    }
     if link.is_true(renames) && link.text("link.mode") == Some("BIDIRECTIONAL") {
         let text = "cannot be true where link.mode is BIDIRECTIONAL: groups have one name on both \
                     sides there";
@@ -279,6 +285,24 @@ fn mirrored(link: &Checked) -> Vec<Problem> {
     problems
 }
 
+/// What mirrors are called; `None` where the format is wrong, which is told.
+pub(super) fn rename(link: &Checked) -> Option<Rename> {
+    match link.value("topic.rename.format")? {
+        Value::Text(format) => Rename::parse(format),
+        _ => Some(Rename::prefixed(link.text("cluster.link.prefix").unwrap_or_default())),
+    }
+}
+
+/// Both say what mirrors are called.
+fn renamed_twice(link: &Checked) -> Option<Problem> {
+    let has = |name: &str| link.text(name).is_some();
+    (has("topic.rename.format") && has("cluster.link.prefix")).then(|| {
+        let text = "cannot be given beside cluster.link.prefix: write the prefix into the format, \
+                    as in west.${topic}";
+        Problem::at(link.place(), Some("topic.rename.format"), text)
+    })
+}
+
 /// A binding names topics as the source does, and what is copied must be named.
 fn granted(link: &Checked) -> Option<Problem> {
     if link.value("acl.sync.enable") != Some(&Value::Bool(true)) {
@@ -288,26 +312,27 @@ fn granted(link: &Checked) -> Option<Problem> {
         let text = "is missing, and acl.sync.enable is true";
         return Some(Problem::at(link.place(), Some("acl.filters"), text));
     }
-    let has_prefix = link.text("cluster.link.prefix").is_some_and(|prefix| !prefix.is_empty());
-    has_prefix.then(|| {
-        let text = "cannot be true with a cluster.link.prefix: bindings name topics as the source \
-                    does. Create a second link without prefix and without mirror topics for ACLs";
-        Problem::at(link.place(), Some("acl.sync.enable"), text)
-    })
+    let rename = rename(link).filter(|rename| !rename.is_none())?;
+    let text = format!(
+        "cannot be true with a {}: bindings name topics as the source does. Create a second link \
+         without it and without mirror topics for ACLs",
+        rename.property()
+    );
+    Some(Problem::at(link.place(), Some("acl.sync.enable"), text))
 }
 
 /// A mirror topic that two links would both write: under one prefix by what they may match, under
 /// two by their names alone, since what a pattern matches is not known.
 fn shared(links: [(&Checked, &TopicFilter); 2]) -> Option<String> {
-    let prefix = |link: &Checked| link.text("cluster.link.prefix").unwrap_or_default().to_owned();
     let [(one, ours), (other, its)] = links;
-    if prefix(one) == prefix(other) {
-        return ours.overlap(its).map(|shared| format!("{}{shared}", prefix(one)));
+    let (one, other) = (rename(one)?, rename(other)?);
+    if one == other {
+        return ours.overlap(its).map(|shared| one.text(&shared));
     }
-    let mirrors = |link: &Checked, filter: &TopicFilter| -> BTreeSet<String> {
-        filter.literals().map(|name| format!("{}{name}", prefix(link))).collect()
+    let mirrors = |rename: &Rename, filter: &TopicFilter| -> BTreeSet<String> {
+        filter.literals().map(|name| rename.text(name.as_str())).collect()
     };
-    mirrors(one, ours).intersection(&mirrors(other, its)).next().cloned()
+    mirrors(&one, ours).intersection(&mirrors(&other, its)).next().cloned()
 }
 
 /// A mirror topic has one source: two links that mirror the same one would both write it. A paused

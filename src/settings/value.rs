@@ -19,6 +19,7 @@ use crate::control::filter::Expression;
 use crate::control::filter::Pattern;
 use crate::control::filter::Rule;
 use crate::control::filter::Verdict;
+use crate::control::rename::Rename;
 use crate::control::start::StartSpec;
 use crate::control::task::groups;
 use crate::ids::GroupName;
@@ -142,6 +143,10 @@ impl Value {
                 None => one_of(raw, words).ok_or_else(must),
             },
             Kind::Prefix(most) => prefix(raw, most).ok_or_else(must),
+            Kind::TopicFormat => {
+                let text = raw.text().filter(|text| Rename::parse(text).is_some());
+                text.map(Value::Text).ok_or_else(must)
+            }
             Kind::Hosts => hosts(raw),
             Kind::Topics => topics(raw),
             Kind::Expression(most) => expression(raw, most),

@@ -9,6 +9,7 @@ use isolog::control::facts::Do;
 use isolog::control::facts::MirrorKey;
 use isolog::control::facts::Mode;
 use isolog::control::facts::TopicSpec;
+use isolog::control::journal::Fold;
 use isolog::control::journal::TailBatch;
 use isolog::control::journal::WriterTag;
 use isolog::control::machine::Control;
@@ -22,7 +23,6 @@ use isolog::control::row::Key;
 use isolog::control::row::LinkRow;
 use isolog::control::row::MirrorRow;
 use isolog::control::row::Origin;
-use isolog::control::row::Row;
 use isolog::control::topic::How;
 use isolog::control::topic::Stage;
 use isolog::control::topic::Status;
@@ -35,68 +35,25 @@ use super::ROWS_MAX;
 use super::World;
 use super::all_links;
 use super::file;
-use super::fold_of;
 use super::instance::CONFIG_READ;
 use super::instance::groups_of;
 use super::link_names;
 use super::topic;
-
-type Truth = BTreeMap<String, String>;
-
-/// The ten lines: a batch counts where it was decided. Says whether it does.
-pub fn apply(truth: &mut Truth, batch: &TailBatch) -> bool {
-    let stamps: Vec<_> = batch.records.iter().map(|record| record.stamp).collect();
-    let counts = stamps
-        .iter()
-        .all(|stamp| stamp.is_some_and(|stamp| stamp.at == batch.base) && *stamp == stamps[0]);
-    for record in batch.records.iter().filter(|_| counts) {
-        let key = record.key.clone().expect("each has one");
-        match &record.value {
-            Some(value) => drop(truth.insert(key, value.clone())),
-            None => drop(truth.remove(&key)),
-        }
-    }
-    counts
-}
-
-fn mirror(truth: &Truth, (link, name): &MirrorKey) -> Option<MirrorRow> {
-    let key = Key::Mirror(link.clone(), name.clone());
-    match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
-        Row::Mirror(row) => Some(row),
-        Row::Link(_) | Row::Acl(_) => None,
-    }
-}
-
-fn link(truth: &Truth, link: &LinkName) -> Option<LinkRow> {
-    let key = Key::Link(link.clone());
-    match Row::parse(&key, truth.get(&key.to_string())?).expect("it is ours") {
-        Row::Link(row) => Some(row),
-        Row::Mirror(_) | Row::Acl(_) => None,
-    }
-}
+use super::truth::Change;
+use super::truth::Truth;
 
 /// Every transition stands in the table.
-pub fn transitions(before: &Truth, after: &Truth) {
-    let stage = |truth: &Truth, key: &MirrorKey| mirror(truth, key).map(|row| row.stage);
-    let keys = before.keys().chain(after.keys()).filter_map(|text| Key::parse(text));
-    for key in keys {
-        let Key::Mirror(link, name) = key else { continue };
-        let key = (link, name);
-        let text = Key::Mirror(key.0.clone(), key.1.clone()).to_string();
-        if before.get(&text) == after.get(&text) {
-            continue;
-        }
-        let (was, is) = (stage(before, &key), stage(after, &key));
-        let may = super::remembered::may_follow(self::link(before, &key.0), (was, is));
-        assert!(may, "{key:?}: {was:?} became {is:?}");
-        if let (Some(was), Some(is)) = (mirror(before, &key), mirror(after, &key)) {
-            last_turns(&key, &was, &is);
+pub fn transitions(after: &Truth, changes: &[Change]) {
+    for Change { key, link, was, is } in changes {
+        let stages = (was.as_ref().map(|row| row.stage), is.as_ref().map(|row| row.stage));
+        let may = super::remembered::may_follow(link.as_ref(), stages);
+        assert!(may, "{key:?}: {stages:?}");
+        if let (Some(was), Some(is)) = (was, is) {
+            last_turns(key, was, is);
         }
     }
-    for key in after.keys().filter_map(|text| Key::parse(text)) {
-        let owner = Key::Link(key.link().clone()).to_string();
-        assert!(after.contains_key(&owner), "{key} is an orphan: its link has no row");
-    }
+    let orphan = after.orphan();
+    assert!(orphan.is_none(), "{orphan:?} is an orphan: its link has no row");
 }
 
 /// What the source has when a promote is through is here: its configs as they were read after the
@@ -121,7 +78,7 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
 
 /// Whether a link is for the instance with the `nth` file to act on, by its row.
 pub fn acts_on(truth: &Truth, nth: usize, name: &LinkName) -> bool {
-    let is_declared = link(truth, name).is_some_and(|row| row.origin == Origin::Declared);
+    let is_declared = truth.link(name).is_some_and(|row| row.origin == Origin::Declared);
     !is_declared || file(nth).contains(name)
 }
 
@@ -131,14 +88,14 @@ pub fn own_rows(truth: &Truth, nth: usize, write: &Write) {
     for (text, value) in &write.rows {
         let Some(key) = Key::parse(text) else { continue };
         let is_own = acts_on(truth, nth, key.link());
-        assert!(is_own || truth.get(text) == value.as_ref(), "{text} is another file's");
+        assert!(is_own || truth.texts().get(text) == value.as_ref(), "{text} is another file's");
     }
 }
 
 /// Nothing is wanted that is not written, and nothing sealed is wanted to be copied.
 pub fn spec(truth: &Truth, key: &MirrorKey, spec: Option<&TopicSpec>) {
     let Some(spec) = spec else { return };
-    let row = mirror(truth, key).unwrap_or_else(|| panic!("{key:?} is wanted and has no row"));
+    let row = truth.mirror(key).unwrap_or_else(|| panic!("{key:?} is wanted and has no row"));
     let fits = match spec.mode {
         Mode::Mirror => row.stage == Stage::Mirroring && !row.is_paused,
         Mode::Drain => row.stage == Stage::Stopping,
@@ -156,7 +113,7 @@ pub fn spec(truth: &Truth, key: &MirrorKey, spec: Option<&TopicSpec>) {
 /// Nothing is done before its row is read back.
 pub fn action(truth: &Truth, action: &Do) {
     let key = action.mirror();
-    let row = mirror(truth, key).unwrap_or_else(|| panic!("{action:?} without a row"));
+    let row = truth.mirror(key).unwrap_or_else(|| panic!("{action:?} without a row"));
     let fits = match action {
         Do::Create { .. } | Do::Compare { .. } => row.stage == Stage::Setup,
         Do::Grow { .. } => matches!(row.stage, Stage::Mirroring | Stage::Stopping),
@@ -182,23 +139,23 @@ pub fn answer(truth: &Truth, order: &Order, outcomes: &[Outcome]) -> u64 {
             Verb::Mirrors(_, verb) => {
                 if let Some(name) = &outcome.topic {
                     let key = (order.link.clone(), name.clone());
-                    mirror_answer(mirror(truth, &key).as_ref(), *verb, outcome);
+                    mirror_answer(truth.mirror(&key), *verb, outcome);
                 }
             }
             Verb::CreateMirror(_) if outcome.result.is_ok() => {
                 let name = outcome.topic.clone().expect("it is about a topic");
-                let row = mirror(truth, &(order.link.clone(), name));
+                let row = truth.mirror(&(order.link.clone(), name));
                 assert!(row.is_some_and(|row| row.stage != Stage::Setup), "{order:?}");
             }
             Verb::CreateLink(_) if outcome.result.is_ok() => {
-                assert!(link(truth, &order.link).is_some(), "{order:?}");
+                assert!(truth.link(&order.link).is_some(), "{order:?}");
             }
             Verb::PauseLink(is_paused) if outcome.result.is_ok() => {
-                let row = link(truth, &order.link);
+                let row = truth.link(&order.link);
                 assert!(row.is_some_and(|row| row.is_paused == *is_paused), "{order:?}");
             }
             Verb::DeleteLink { .. } if outcome.result.is_ok() => {
-                let row = link(truth, &order.link);
+                let row = truth.link(&order.link);
                 assert!(row.is_none_or(|row| row.is_leaving), "{order:?}");
             }
             _ => {}
@@ -233,7 +190,7 @@ impl World<'_> {
     /// The machine's fold is the model's, and its rows are the fold's.
     pub(super) fn check_fold(&self, nth: usize) {
         let instance = &self.instances[nth];
-        assert_eq!(instance.machine.fold().rows(), &instance.truth);
+        assert_eq!(instance.machine.fold().rows(), instance.truth.texts());
     }
 
     /// Faults stop, one instance has the role, and everything that is on its way arrives.
@@ -279,7 +236,7 @@ impl World<'_> {
             if !acts_on(&self.truth, 0, &link) {
                 continue;
             }
-            let row = self::link(&self.truth, &link);
+            let row = self.truth.link(&link);
             if row.is_some_and(|row| row.is_paused && !row.is_leaving) && self.open.is_empty() {
                 let verb = Verb::PauseLink(false);
                 self.give_order(0, Order { link, verb, is_dry: false });
@@ -311,26 +268,18 @@ impl World<'_> {
 
     /// What is still to come.
     fn busy(&self) -> usize {
-        let pending = |text: &String| {
-            Key::parse(text).is_some_and(|key| match key {
-                Key::Mirror(link, name) => {
-                    let key = (link, name);
-                    let row = mirror(&self.truth, &key).expect("it is there");
-                    // a promote waits for its source as long as that is away, and says so
-                    let machine = &self.instances[0].machine;
-                    let waits = machine.track(&key).is_some_and(|track| track.fault.is_some());
-                    let is_waiting = row.stage == Stage::Stopping && waits;
-                    // what is of the other one's file is not begun, nor ended, by this one
-                    let is_own = acts_on(&self.truth, 0, &key.0);
-                    row.stage.is_pending() && is_own && !is_waiting
-                }
-                Key::Link(name) => {
-                    let is_leaving = link(&self.truth, &name).expect("it is there").is_leaving;
-                    is_leaving && acts_on(&self.truth, 0, &name)
-                }
-                Key::Acl(..) => false,
-            })
+        let is_pending = |(key, row): &(&MirrorKey, &MirrorRow)| {
+            // a promote waits for its source as long as that is away, and says so
+            let machine = &self.instances[0].machine;
+            let waits = || machine.track(key).is_some_and(|track| track.fault.is_some());
+            // what is of the other one's file is not begun, nor ended, by this one
+            let is_own = || acts_on(&self.truth, 0, &key.0);
+            row.stage.is_pending() && is_own() && !(row.stage == Stage::Stopping && waits())
         };
+        let is_leaving =
+            |(name, row): &(&LinkName, &LinkRow)| row.is_leaving && acts_on(&self.truth, 0, name);
+        let pending = self.truth.mirrors().filter(is_pending).count()
+            + self.truth.links().filter(is_leaving).count();
         let on_the_way: usize = (0..self.instances.len())
             .map(|nth| {
                 let one = &self.instances[nth];
@@ -338,11 +287,11 @@ impl World<'_> {
                 unread + one.writes.len() + one.dos.len() + self.leaving(nth)
             })
             .sum();
-        on_the_way + self.open.len() + self.truth.keys().filter(|text| pending(text)).count()
+        on_the_way + self.open.len() + pending
     }
 
     fn told(&self) -> String {
-        let rows = self.truth.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>();
+        let rows = self.truth.texts().iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>();
         let tracks = self.instances[0].machine.mirrors().map(|(key, _, status)| {
             format!("{key:?} {status:?} {:?}", self.instances[0].machine.track(key))
         });
@@ -380,12 +329,12 @@ impl World<'_> {
         };
         assert_eq!(wanted(&anew), [], "it has no role");
         let declared = file(0).map(|link| {
-            let row = self::link(&self.truth, &link);
-            (link, super::remembered::declared(row))
+            let row = super::remembered::declared(self.truth.link(&link));
+            (link, row)
         });
         anew.handle_declared(now, declared.into());
         for link in all_links() {
-            let is_there = self.truth.contains_key(&format!("link/{link}"));
+            let is_there = self.truth.link(&link).is_some();
             let is_its = is_there && acts_on(&self.truth, 0, &link);
             let settings = is_its.then(|| super::settings(&link));
             anew.handle_settings(now, &link, settings);
@@ -409,7 +358,7 @@ impl World<'_> {
             left
         });
         let cleaned: Vec<TailBatch> = cleaned.filter(|batch| !batch.records.is_empty()).collect();
-        assert_eq!(fold_of(&cleaned).rows(), &self.truth, "a cleaner loses nothing");
+        assert_eq!(fold_of(&cleaned).rows(), self.truth.texts(), "a cleaner loses nothing");
     }
 
     /// Each topic that is mirrored has an owner, and nothing is held that is not.
@@ -497,4 +446,13 @@ impl World<'_> {
             self.open.remove(&ticket);
         }
     }
+}
+
+/// The fold of a whole log, by the product's own hand.
+fn fold_of(log: &[TailBatch]) -> Fold {
+    let mut fold = Fold::default();
+    for batch in log {
+        fold.apply(batch.clone());
+    }
+    fold
 }

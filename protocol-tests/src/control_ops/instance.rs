@@ -2,7 +2,6 @@
 //!
 //! It never decides what happens next; the world's dice do.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
@@ -27,6 +26,7 @@ use super::World;
 use super::checks;
 use super::clusters;
 use super::flow::Flow;
+use super::truth::Truth;
 
 /// A config of sources, whose value is the time when it was read.
 pub const CONFIG_READ: &str = "max.message.bytes";
@@ -43,7 +43,7 @@ pub struct Instance {
     pub machine: Control,
     /// How many batches of the log it has read, and what they say.
     pub read: usize,
-    pub truth: BTreeMap<String, String>,
+    pub truth: Truth,
     /// Where the log ended when it began to read.
     pub level_at: usize,
     pub is_level: bool,
@@ -60,7 +60,7 @@ impl Instance {
         Instance {
             machine: Control::new(tag, ROWS_MAX),
             read: 0,
-            truth: BTreeMap::new(),
+            truth: Truth::default(),
             level_at,
             is_level: false,
             is_holder: false,

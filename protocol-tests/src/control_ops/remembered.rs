@@ -48,14 +48,18 @@ pub(super) fn log(dice: &mut Dice<'_>, clusters: &mut Clusters) -> Vec<TailBatch
 
 /// Whether a mirror topic's row may change so, while its link's row is this one: what was
 /// remembered is copied at once.
-pub(super) fn may_follow(link: Option<LinkRow>, (was, is): (Option<Stage>, Option<Stage>)) -> bool {
+pub(super) fn may_follow(
+    link: Option<&LinkRow>,
+    (was, is): (Option<Stage>, Option<Stage>),
+) -> bool {
     let takes_over = link.is_some_and(|link| link.is_taking_over);
     Stage::may_follow(was, is) || takes_over && (was, is) == (None, Some(Stage::Mirroring))
 }
 
 /// What the file says of a link, once faults have stopped for long enough.
-pub(super) fn declared(link: Option<LinkRow>) -> NewLink {
-    let LinkRow { id, mode, is_taking_over, .. } = link.expect("whose file has it writes it");
+pub(super) fn declared(link: Option<&LinkRow>) -> NewLink {
+    let row = link.expect("whose file has it writes it");
+    let LinkRow { id, mode, is_taking_over, .. } = row.clone();
     assert!(!is_taking_over, "all that was remembered is written");
     NewLink { id, mode, source: None, configs: BTreeMap::new(), is_declared: true }
 }

@@ -9,7 +9,6 @@ use isolog::control::topic::Stage;
 
 use super::World;
 use super::all_links;
-use super::topic;
 
 impl World<'_> {
     /// What a filter takes and was refused for good is told until it has been decided again.
@@ -19,8 +18,7 @@ impl World<'_> {
             let Some(track) = machine.link_track(&link) else { continue };
             let Some(settings) = &track.settings else { continue };
             for (mirror, refused) in &track.refused {
-                let source = mirror.as_str().strip_prefix(&settings.prefix).expect("its prefix");
-                let source = topic(source);
+                let source = settings.rename.source_of(mirror).expect("its prefix");
                 let is_same =
                     self.clusters.source.get(&source).map(|t| t.id) == Some(refused.ids.0);
                 let row = machine.mirror(&(link.clone(), mirror.clone())).map(|(row, ..)| row);

@@ -208,7 +208,7 @@ impl Hand {
     }
 
     /// Whether the brokers know of no such topic.
-    fn is_absent(&self, topic: &str) -> bool {
+    pub fn is_absent(&self, topic: &str) -> bool {
         let told = self.metadata(topic);
         told.is_ok_and(|told| told.topics.iter().all(|one| one.error_code == 3))
     }

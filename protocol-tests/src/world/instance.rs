@@ -9,6 +9,7 @@ use isolog::cluster;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule as TopicRule;
 use isolog::control::filter::TopicFilter;
+use isolog::control::rename::Rename;
 use isolog::control::row::LinkMode;
 use isolog::control::start::StartSpec;
 use isolog::flow;
@@ -182,7 +183,7 @@ pub fn settings(source: &TestCluster) -> link::LinkSettings {
         source: options(Side::Source, source),
         link: link::Options {
             mode: LinkMode::Destination,
-            prefix: String::new(),
+            rename: Rename::default(),
             policy: faithful(),
             named: TopicFilter::new(vec![TopicRule::include(every.clone())]),
             topics: TopicFilter::new(vec![TopicRule::include(every)]),

@@ -1,5 +1,5 @@
-//! Many sources in one destination: links whose mirrors have a prefix, of the file and by order,
-//! and what the audits say of them, by both names.
+//! Many sources in one destination: links of the file whose mirrors have a prefix, one by order
+//! that renames them by a format, and what the audits say of them, by both names.
 //!
 //! It never takes isolog's word for a copy: batches are compared by a hand of its own.
 
@@ -20,6 +20,11 @@ use serde_json::json;
 /// For how long anything may take.
 const WAIT_SECONDS: u64 = 120;
 const TOPIC: &str = "p-orders";
+
+/// What the mirror is called of each link: the last is by order, of a format.
+fn mirror_of(link: &str) -> String {
+    if link == "far" { format!("{TOPIC}.far") } else { format!("{link}.{TOPIC}") }
+}
 
 struct Stage {
     /// Two sources, and the destination of both.
@@ -69,14 +74,14 @@ fn create_by_order(isolog: &Isolog, source: &str) {
     let config = |name: &str, value: &str| json!({"name": name, "value": value});
     let configs = [
         config("bootstrap.servers", source),
-        config("cluster.link.prefix", "far."),
+        config("topic.rename.format", "${topic}.far"),
         config("batch.merge", "never"),
     ];
     let new = json!({ "configs": configs });
     let (status, said) =
         isolog.order("POST", &format!("{links}?link_name=far"), Some(&new)).unwrap();
     assert!(status < 300, "{status}: {said}");
-    let new = json!({"source_topic_name": TOPIC, "mirror_topic_name": format!("far.{TOPIC}")});
+    let new = json!({"source_topic_name": TOPIC, "mirror_topic_name": mirror_of("far")});
     let (status, said) = isolog.order("POST", &format!("{links}/far/mirrors"), Some(&new)).unwrap();
     assert!(status < 300, "{status}: {said}");
 }
@@ -91,7 +96,7 @@ fn audits_know_both_names(stage: &Stage) {
     let reports = told.as_array().unwrap();
     for (report, link) in reports.iter().zip(["east", "west", "far"]) {
         assert_eq!(report["link"], link);
-        let right = vec![(json!(TOPIC), json!(format!("{link}.{TOPIC}")))];
+        let right = vec![(json!(TOPIC), json!(mirror_of(link)))];
         assert_eq!(names(report, "partitions"), right, "{report}");
         assert_eq!(report["partitions"][0]["tally"]["records"], 30, "{report}");
     }
@@ -99,7 +104,7 @@ fn audits_know_both_names(stage: &Stage) {
     let (code, told) = stage.audit(&["check", "--json"]);
     assert_eq!(code, 0, "{told}");
     for (report, link) in told.as_array().unwrap().iter().zip(["east", "west", "far"]) {
-        let right = vec![(json!(TOPIC), json!(format!("{link}.{TOPIC}")))];
+        let right = vec![(json!(TOPIC), json!(mirror_of(link)))];
         assert_eq!(names(report, "topics"), right, "{report}");
     }
     let digest = |side: &str, topic: &str| {
@@ -109,12 +114,12 @@ fn audits_know_both_names(stage: &Stage) {
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().skip(1).map(str::to_owned).collect::<Vec<String>>()
     };
-    let (ours, theirs) = (digest("source", TOPIC), digest("destination", &format!("far.{TOPIC}")));
+    let (ours, theirs) = (digest("source", TOPIC), digest("destination", &mirror_of("far")));
     assert!(!ours.is_empty() && ours == theirs, "{ours:?} {theirs:?}");
 }
 
 fn a_foreign_record_is_found_by_either_name(stage: &Stage) {
-    let mirror = format!("far.{TOPIC}");
+    let mirror = mirror_of("far");
     stage.write(2, &mirror, 1);
     for topic in [TOPIC, &mirror] {
         let (code, told) = stage.audit(&["verify", "--json", "--link", "far", "--topic", topic]);
@@ -182,7 +187,7 @@ fn many_sources_are_mirrored_into_one_destination() {
     stage.wait_copied(0, "east.p-orders");
     stage.wait_copied(1, "west.p-orders");
     create_by_order(&stage.isolog, east.bootstrap());
-    stage.wait_copied(0, "far.p-orders");
+    stage.wait_copied(0, &mirror_of("far"));
     audits_know_both_names(&stage);
     a_foreign_record_is_found_by_either_name(&stage);
     a_prefix_that_is_changed_stops_its_link(&mut stage);

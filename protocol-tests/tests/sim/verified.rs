@@ -16,6 +16,7 @@ use isolog::audit::survey::PartitionReport;
 use isolog::audit::survey::Verdict;
 use isolog::audit::verify;
 use isolog::audit::verify::Ask;
+use isolog::control::rename::Rename;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::ids::Side;
@@ -52,7 +53,7 @@ pub(crate) fn audited_of(
         destination: options(Side::Destination, destination),
         topics: filter(&[topic]),
         ordered: BTreeSet::new(),
-        prefix: String::new(),
+        rename: Rename::default(),
         patterns: Vec::new(),
         groups: Vec::new(),
         group_prefix: String::new(),

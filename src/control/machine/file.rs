@@ -116,6 +116,7 @@ mod tests {
     use crate::control::machine::ROWS_MAX;
     use crate::control::order::MirrorVerb;
     use crate::control::order::Ticket;
+    use crate::control::rename::Rename;
     use crate::control::row::LinkMode;
     use crate::control::start::StartSpec;
     use crate::control::task::configs::ConfigSync;
@@ -242,7 +243,7 @@ mod tests {
         control.handle_declared(NOW, file(&[west()]));
         control.handle_reach(NOW, &west(), Reach::Available(ClusterId("blue".into())));
         let settings = |prefix: &str| LinkSettings {
-            prefix: prefix.to_owned(),
+            rename: Rename::prefixed(prefix),
             topics: TopicFilter::default(),
             named: TopicFilter::default(),
             start: StartSpec::Earliest,

@@ -83,6 +83,7 @@ pub(super) mod tests {
     use crate::control::link::LinkSettings;
     use crate::control::link::LinkState;
     use crate::control::machine::Write;
+    use crate::control::rename::Rename;
     use crate::control::start::StartSpec;
     use crate::control::task::configs::ConfigSync;
     use crate::control::topic::Status;
@@ -229,7 +230,7 @@ pub(super) mod tests {
 
     pub(in crate::control::machine) fn settings(acls: AclSync) -> LinkSettings {
         LinkSettings {
-            prefix: String::new(),
+            rename: Rename::default(),
             topics: TopicFilter::default(),
             named: TopicFilter::default(),
             start: StartSpec::Earliest,

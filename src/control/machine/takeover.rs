@@ -166,6 +166,7 @@ mod tests {
     use crate::control::machine::Write;
     use crate::control::order::MirrorVerb;
     use crate::control::order::Ticket;
+    use crate::control::rename::Rename;
     use crate::control::row::LinkMode;
     use crate::control::start::StartSpec;
     use crate::control::task::configs::ConfigSync;
@@ -203,7 +204,7 @@ mod tests {
     fn settings() -> LinkSettings {
         let every = vec![Rule::include(Pattern::parse("*").unwrap())];
         LinkSettings {
-            prefix: String::new(),
+            rename: Rename::default(),
             topics: TopicFilter::new(every.clone()),
             named: TopicFilter::new(every),
             start: StartSpec::Latest,

@@ -139,8 +139,8 @@ impl OldRows {
         topics: &Topics,
         now: TimestampMs,
     ) -> BTreeMap<TopicName, MirrorRow> {
-        // isolog 0.1 knew no prefix: with one, the mirrors are other topics
-        let has_names = settings.prefix.is_empty();
+        // isolog 0.1 renamed nothing: where that is done, the mirrors are other topics
+        let has_names = settings.rename.is_none();
         let taken =
             self.mirrors.iter().filter(|(name, _)| has_names && settings.topics.matches(name));
         let rows = taken.filter_map(|(name, mirror)| {
@@ -280,6 +280,7 @@ mod tests {
     use crate::control::filter::Pattern;
     use crate::control::filter::Rule;
     use crate::control::filter::TopicFilter;
+    use crate::control::rename::Rename;
     use crate::control::task::configs::ConfigSync;
     use crate::control::topic::Fault;
 
@@ -316,7 +317,7 @@ mod tests {
     fn settings(prefix: &str, start: StartSpec, topics: &[&str]) -> LinkSettings {
         let include = |one: &&str| Rule::include(Pattern::parse(one).unwrap());
         LinkSettings {
-            prefix: prefix.to_owned(),
+            rename: Rename::prefixed(prefix),
             topics: TopicFilter::new(topics.iter().map(include).collect()),
             named: TopicFilter::new(topics.iter().map(include).collect()),
             start,

@@ -131,9 +131,9 @@ pub(super) async fn again(ctx: &Ctx, mirrors: &[TopicName]) -> BTreeMap<TopicNam
     let Ok(there) = read(session.source.clone(), ctx.world.wall).await else {
         return BTreeMap::new();
     };
-    let prefix = &session.settings.link.prefix;
+    let rename = &session.settings.link.rename;
     let back = |mirror: &TopicName| {
-        let source = TopicName::new(mirror.as_str().strip_prefix(prefix)?)?;
+        let source = rename.source_of(mirror)?;
         Some((mirror.clone(), leads_back(&there, &source, &ctx.destination)?))
     };
     let found = mirrors.iter().filter_map(back).collect();

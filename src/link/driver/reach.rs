@@ -174,7 +174,7 @@ async fn tell_settings(ctx: &Ctx, settings: Option<&LinkSettings>) {
         ctx.set_wrong(None);
     }
     let settings = settings.map(LinkSettings::for_control);
-    ctx.tell(Event::Settings(ctx.name.clone(), settings)).await;
+    ctx.tell(Event::Settings(ctx.name.clone(), settings.map(Box::new))).await;
 }
 
 /// Until the settings are others, such that what runs must begin anew.

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use crate::control::filter::TopicFilter;
 use crate::control::journal::WriterTag;
+use crate::control::rename::Rename;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
@@ -92,14 +93,14 @@ pub(super) fn namesake(link: &LinkName) -> String {
     )
 }
 
-/// What each declared link takes, and how the names of its mirrors begin.
+/// What each declared link takes, and what its mirrors are called.
 #[derive(Clone, Debug, Default)]
 pub struct Claims(Arc<Mutex<Vec<Claim>>>);
 
 #[derive(Clone, Debug)]
 struct Claim {
     link: LinkName,
-    prefix: String,
+    rename: Rename,
     topics: TopicFilter,
 }
 
@@ -115,7 +116,7 @@ impl Claims {
     pub fn take(&self, file: &[LinkSettings]) {
         let of = |one: &LinkSettings| Claim {
             link: one.name.clone(),
-            prefix: one.link.prefix.clone(),
+            rename: one.link.rename.clone(),
             topics: one.link.topics.clone(),
         };
         *lock(&self.0) = file.iter().map(of).collect();
@@ -125,7 +126,7 @@ impl Claims {
     pub fn declared(&self, mirror: &TopicName) -> Option<LinkName> {
         let claims = lock(&self.0);
         let takes = |one: &&Claim| {
-            let source = mirror.as_str().strip_prefix(&one.prefix).and_then(TopicName::new);
+            let source = one.rename.source_of(mirror);
             source.is_some_and(|source| one.topics.matches(&source))
         };
         claims.iter().find(takes).map(|one| one.link.clone())

@@ -38,6 +38,16 @@ pub const SYNCED: &[Property] = &[
          changed while the link has mirror topics.",
     ),
     plain(
+        "topic.rename.format",
+        LINK,
+        Effect::Never,
+        Kind::TopicFormat,
+        Default::None,
+        "What a mirror topic is called, with ${topic} for its source topic's name, such as \
+         ${topic}.replica; not beside cluster.link.prefix. It cannot be changed while the link has \
+         mirror topics.",
+    ),
+    plain(
         "consumer.group.prefix.enable",
         LINK,
         Effect::Task,
@@ -106,8 +116,8 @@ pub const SYNCED: &[Property] = &[
         Default::Is("false"),
         "Whether ACLs of the source are copied, those that acl.filters takes. Bindings that would \
          let others change a mirror topic are held back until its promote \
-         (mirror.write.protection). Not with cluster.link.prefix: a binding names topics as the \
-         source does.",
+         (mirror.write.protection). Not with cluster.link.prefix or topic.rename.format: a \
+         binding names topics as the source does.",
     ),
     plain(
         "acl.sync.ms",

@@ -116,7 +116,8 @@ async fn an_open_transaction_holds_back_what_follows_and_says_so() {
     let build = lab.batch(3);
     lab.source().append_txn(BAD.0, BAD.1, (77, 0, 0), build);
     lab.append(BAD, 5);
-    sleep(Duration::from_secs(3_600)).await;
+    // longer than any transaction may be open (transaction.max.timeout.ms)
+    sleep(Duration::from_secs(1_200)).await;
     let seen = lab.seen(BAD).unwrap();
     assert_eq!((seen.state, seen.lag_records, seen.lag_bytes()), ("Mirroring", Some(0), Some(0)));
     assert_eq!(seen.held_records, Some(8));
