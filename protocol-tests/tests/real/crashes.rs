@@ -25,9 +25,9 @@ use crate::operated::Stage;
 use crate::operated::until;
 
 const JOURNAL: &str = "__isolog";
-/// Rows of the order after which it is killed, and so long after them.
-const MOMENTS: [(i64, u64); 5] = [(1, 0), (1, 15), (2, 0), (2, 15), (3, 0)];
-/// An order that writes fewer rows is killed so long after it was given.
+/// Moments of each kind that are tried.
+const MOMENTS: usize = 5;
+/// An order that writes fewer rows than are waited for is killed so long after it was given.
 const KILLED_WITHIN: Duration = Duration::from_secs(4);
 /// Rows that are written without any order come seldom: a moment without one is waited for.
 const QUIET: Duration = Duration::from_millis(500);
@@ -46,6 +46,15 @@ const KINDS: [Kind; 5] = [Kind::Create, Kind::Adopt, Kind::Pause, Kind::Delete, 
 impl Kind {
     fn topic(self, n: usize) -> String {
         format!("{self:?}-{n}").to_lowercase()
+    }
+
+    /// Rows of the order after which it is killed, and so many ms after them.
+    fn moments(self) -> [(i64, u64); MOMENTS] {
+        match self {
+            Kind::Create | Kind::Adopt => [(1, 0), (1, 15), (2, 0), (2, 15), (3, 0)],
+            Kind::Pause | Kind::Delete => [(1, 0), (1, 5), (1, 15), (2, 0), (2, 15)],
+            Kind::Config => [(1, 0), (1, 5), (1, 15), (1, 40), (1, 100)],
+        }
     }
 
     /// What must be there before the order.
@@ -261,8 +270,8 @@ fn an_order_that_is_killed_ends_as_one_that_is_not() {
     program.order("POST", "?link_name=dr", Some(&json!({ "configs": configs })));
     let mut kills = 0;
     for (place, kind) in KINDS.into_iter().enumerate() {
-        let (right, _) = run(kind, MOMENTS.len(), None, (&stage, &mut program));
-        for (n, moment) in MOMENTS.into_iter().enumerate() {
+        let (right, _) = run(kind, MOMENTS, None, (&stage, &mut program));
+        for (n, moment) in kind.moments().into_iter().enumerate() {
             if !is_full && n != place {
                 continue;
             }
