@@ -18,7 +18,12 @@ pub fn told(name: &str) -> Option<u64> {
 
 /// The seeds that are wanted: one, or as many as are told, or 200.
 pub fn wanted() -> Range<u64> {
-    let all = || 0..told("ISOLOG_SEEDS").unwrap_or(SEEDS);
+    wanted_of(SEEDS)
+}
+
+/// The same with another number of every day, where a seed costs more than most.
+pub fn wanted_of(every_day: u64) -> Range<u64> {
+    let all = || 0..told("ISOLOG_SEEDS").unwrap_or(every_day);
     told("ISOLOG_SEED").map_or_else(all, |seed| seed..seed + 1)
 }
 

@@ -144,6 +144,9 @@ impl Rounds {
                 );
                 sleep(Duration::from_millis(100));
             }
+            let Call { method, path, body } = call;
+            let log = || self.program.isolog.log();
+            assert!(Instant::now() < deadline, "{method} {path} {body:?}: {answer:?}\n{}", log());
             self.repeats += 1;
             sleep(Duration::from_millis(200));
         }
@@ -184,8 +187,17 @@ impl Rounds {
         self.obey(&call, |now| now.has_link(name));
     }
 
+    /// What is there; `Some(None)` where isolog knows that there is nothing.
+    fn look(&self, path: &str) -> Option<Option<Value>> {
+        match self.program.isolog.order("GET", &self.full(path), None)? {
+            (200, told) => Some(Some(told)),
+            (404, _) => Some(None),
+            _ => None,
+        }
+    }
+
     fn has_link(&self, name: &str) -> Option<bool> {
-        Some(self.get(&format!("/links/{name}"))?["link_name"] == name)
+        Some(self.look(&format!("/links/{name}"))?.is_some())
     }
 
     fn create_mirror(&mut self, topic: &Topic) {
@@ -200,8 +212,9 @@ impl Rounds {
 
     /// Its word; empty where it is no mirror.
     fn status(&self, topic: &Topic) -> Option<String> {
-        let told = self.get(&format!("/links/{}/mirrors/{}", topic.link, topic.mirror))?;
-        Some(told["mirror_status"].as_str().unwrap_or_default().to_owned())
+        let told = self.look(&format!("/links/{}/mirrors/{}", topic.link, topic.mirror))?;
+        let word = |told: Value| told["mirror_status"].as_str().unwrap_or_default().to_owned();
+        Some(told.map(word).unwrap_or_default())
     }
 
     /// Some topics of a link, at least one.
