@@ -71,7 +71,7 @@ pub struct NewLink {
 pub struct NewMirror {
     /// The topic at the source.
     pub source: TopicName,
-    /// Its name here; `None` is the link's prefix and the source's name.
+    /// Its name here; `None` is what the link makes of the source's name.
     pub mirror: Option<TopicName>,
     /// Where it begins; `None` as the link has it.
     pub start: Option<StartSpec>,

@@ -60,6 +60,14 @@ impl Rename {
         TopicName::new(rest.strip_suffix(&self.behind)?)
     }
 
+    /// How a mirror gets its name, in words.
+    pub fn rule(&self) -> &'static str {
+        match self.behind.is_empty() {
+            true => "the link's prefix and the source topic's name",
+            false => "the source topic's name in the link's topic.rename.format",
+        }
+    }
+
     /// The property that says so, for people to read.
     pub fn property(&self) -> &'static str {
         if self.behind.is_empty() { "cluster.link.prefix" } else { "topic.rename.format" }
@@ -133,6 +141,7 @@ mod tests {
         };
         check(Rename::prefixed("w."), "cluster.link.prefix", "w.");
         let replica = Rename::parse("${topic}.replica").unwrap();
+        assert!(replica.rule().ends_with("in the link's topic.rename.format"));
         check(replica, "topic.rename.format", "${topic}.replica");
     }
 }

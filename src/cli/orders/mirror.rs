@@ -124,7 +124,7 @@ enum Asked {
 
 #[derive(clap::Args)]
 struct Create {
-    /// The mirror topic: the link's prefix and the source topic's name
+    /// The mirror topic: the source topic's name, behind the link's prefix or in its format
     #[arg(value_name = "TOPIC")]
     topic: String,
     /// The link

@@ -325,9 +325,9 @@ impl Control {
         rules::check_names(&new.source, &name)?;
         match &new.mirror {
             Some(mirror) if *mirror != name => Err(Refusal::bad(format!(
-                "The mirror topic of '{}' on cluster link '{link}' must be called '{name}': the \
-                 link's prefix and the source topic's name.",
-                new.source
+                "The mirror topic of '{}' on cluster link '{link}' must be called '{name}': {}.",
+                new.source,
+                settings.rename.rule()
             ))),
             _ => Ok(((link.clone(), name), new.start.unwrap_or(settings.start))),
         }
