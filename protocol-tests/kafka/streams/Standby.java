@@ -29,6 +29,7 @@ import org.apache.kafka.streams.state.Stores;
 
 public final class Standby {
     private static final String STORE = "counts";
+    private static final long COUNTED_WITHIN_MS = 120_000;
 
     public static void main(String[] words) throws Exception {
         StreamsBuilder builder = new StreamsBuilder();
@@ -44,7 +45,13 @@ public final class Standby {
         streams.start();
         try (BufferedReader lines = new BufferedReader(new InputStreamReader(System.in))) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-                System.out.println(counted(streams, Long.parseLong(line.trim())));
+                String counts = counted(streams, Long.parseLong(line.trim()));
+                if (counts == null) {
+                    // whoever waits for the line must not wait for ever, nor the threads hold the JVM
+                    System.err.println("Standby: not counted in time, " + streams.state());
+                    Runtime.getRuntime().halt(1);
+                }
+                System.out.println(counts);
                 System.out.flush();
             }
         }
@@ -64,11 +71,12 @@ public final class Standby {
         return settings;
     }
 
-    /** Waits until so many are counted, as often as the store moves or is not there yet. */
+    /** Waits until so many are counted, as often as the store moves; null: not in time. */
     private static String counted(KafkaStreams streams, long wanted) throws InterruptedException {
-        while (true) {
+        long deadline = System.currentTimeMillis() + COUNTED_WITHIN_MS;
+        while (System.currentTimeMillis() < deadline) {
             if (streams.state().hasStartedOrFinishedShuttingDown()) {
-                throw new IllegalStateException("the application is " + streams.state());
+                return null;
             }
             Map<String, Long> counts = new TreeMap<>();
             try (var all = streams.store(StoreQueryParameters.fromNameAndType(
@@ -85,5 +93,6 @@ public final class Standby {
             }
             Thread.sleep(50);
         }
+        return null;
     }
 }

@@ -426,6 +426,18 @@ impl Program {
         mirror["mirror_status"].as_str().map(str::to_owned)
     }
 
+    /// The journal's rows that count, by key, as `isolog journal list` reads them.
+    pub(crate) fn rows(&self) -> BTreeMap<String, Value> {
+        let told = self.isolog.command(&["journal", "list", "-o", "json"]).unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let row = |one: &Value| {
+            let value = one["value"].as_str().unwrap();
+            (one["key"].as_str().unwrap().to_owned(), serde_json::from_str(value).unwrap())
+        };
+        told.as_array().unwrap().iter().map(row).collect()
+    }
+
     fn is_ready(&self) -> bool {
         self.isolog.get("/health/ready").is_some_and(|ready| ready["ready"] == true)
     }

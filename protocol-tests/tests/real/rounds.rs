@@ -355,28 +355,15 @@ fn compare_records(rounds: &Rounds) -> u64 {
     };
     let (sources, mirrors) =
         rounds.topics.iter().map(|topic| (topic.source.clone(), topic.mirror.clone())).unzip();
-    let ours = of(&rounds.stage.clusters.0, sources);
+    let mut ours = of(&rounds.stage.clusters.0, sources);
     let mut copies = of(&rounds.stage.clusters.1, mirrors);
     for copy in &mut copies {
         copy.topic = copy.topic.trim_start_matches("w.").to_owned();
     }
-    let mut ours = ours;
     ours.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     copies.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     protocol_tests::real::assert_equal(&ours, &copies);
     ours.iter().map(|one| one.records).sum()
-}
-
-/// The rows that count, by key, as `isolog journal list` reads them.
-fn rows(rounds: &Rounds) -> BTreeMap<String, Value> {
-    let told = rounds.program.isolog.command(&["journal", "list", "-o", "json"]).unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    let row = |one: &Value| {
-        let value = one["value"].as_str().unwrap();
-        (one["key"].as_str().unwrap().to_owned(), serde_json::from_str(value).unwrap())
-    };
-    told.as_array().unwrap().iter().map(row).collect()
 }
 
 /// Every topic has its owner, and every row its topic.
@@ -425,7 +412,7 @@ fn what_was_ordered_holds_whatever_is_killed() {
     let written: u64 = loads.into_iter().map(|load| load.stop().unwrap().records).sum();
     let batches = compare(&rounds);
     let records = compare_records(&rounds);
-    let before = rows(&rounds);
+    let before = rounds.program.rows();
     check_rows(&rounds, &before);
     rounds.program.isolog.kill();
     rounds.program.isolog.start_again().unwrap();
@@ -435,7 +422,7 @@ fn what_was_ordered_holds_whatever_is_killed() {
         let count = rounds.topics.len() * PARTITIONS as usize;
         (all.len() == count && all.iter().all(|p| is_well(&p.state))).then_some(())
     });
-    assert_eq!(rows(&rounds), before, "a start changes nothing");
+    assert_eq!(rounds.program.rows(), before, "a start changes nothing");
     let log = rounds.program.isolog.log();
     assert!(!log.contains("panicked"), "a panic:\n{log}");
     println!(
