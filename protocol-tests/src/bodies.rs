@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 23] = [
+const GUARDED: [ApiKey; 25] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -303,6 +303,8 @@ const GUARDED: [ApiKey; 23] = [
     ApiKey::SyncGroup,
     ApiKey::Heartbeat,
     ApiKey::LeaveGroup,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::DescribeUserScramCredentials,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -350,6 +352,12 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::Heartbeat => one::<messages::HeartbeatResponse>(body, version),
         ApiKey::LeaveGroup => one::<messages::LeaveGroupResponse>(body, version),
         ApiKey::DescribeQuorum => one::<messages::DescribeQuorumResponse>(body, version),
+        ApiKey::DescribeClientQuotas => {
+            one::<messages::DescribeClientQuotasResponse>(body, version)
+        }
+        ApiKey::DescribeUserScramCredentials => {
+            one::<messages::DescribeUserScramCredentialsResponse>(body, version)
+        }
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),
     }

@@ -112,9 +112,11 @@ fn needs(side: Side, api: ApiKey) -> bool {
         Side::Source => {
             matches!(api, Fetch | ListOffsets | Metadata | OffsetForLeaderEpoch | DescribeConfigs)
         }
-        // rights are asked for where a link copies them
+        // rights are asked for where a link copies them, quotas and users where a stop is ordered
         Side::Destination => {
-            !matches!(api, DescribeQuorum | DescribeAcls | CreateAcls | DeleteAcls)
+            let of_rights = matches!(api, DescribeAcls | CreateAcls | DeleteAcls);
+            let of_clients = matches!(api, DescribeClientQuotas | DescribeUserScramCredentials);
+            !(api == DescribeQuorum || of_rights || of_clients)
         }
     }
 }

@@ -35,7 +35,11 @@ const SHOWN_CHARS_MAX: usize = 200;
 /// and what to try.
 pub async fn get(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
     let answer = send(address, "GET", path, None, access).await?;
-    body(answer).map_err(|cause| failed(address, &cause))
+    let own = said(&answer);
+    body(answer).map_err(|cause| match own {
+        Some(text) => format!("isolog at {address} says: {text}"),
+        None => failed(address, &cause),
+    })
 }
 
 /// Sends a request and gives whatever is answered; a body is JSON.
@@ -130,6 +134,13 @@ fn body(answer: Answer) -> Result<Bytes, String> {
     Err(format!("it answered {}: {text}", answer.status))
 }
 
+/// What isolog itself says of a request that it refuses.
+fn said(answer: &Answer) -> Option<String> {
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let text = told.get("message")?.as_str()?;
+    Some(plain(text))
+}
+
 /// A peer's text without what a terminal would obey.
 fn plain(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(SHOWN_CHARS_MAX).collect()
@@ -185,7 +196,7 @@ mod tests {
         let views: Vec<PartitionView> = serde_json::from_slice(&answer).unwrap();
         assert_eq!((views.len(), views[0].topic.as_str()), (1, "orders"));
         let said = get(&address, "/v1/partitions?topik=orders", &open).await.unwrap_err();
-        assert!(said.contains("400") && said.contains("topic=NAME"), "{said}");
+        assert!(said.contains(" says: ") && said.contains("topic=NAME"), "{said}");
         shutdown.cancel();
         serving.await.unwrap();
         let said = get(&address, "/v1/partitions", &open).await.unwrap_err();

@@ -39,6 +39,8 @@ pub use crate::cluster::admin::acls::ACLS_PER_REQUEST_MAX;
 pub use crate::cluster::admin::acls::AclEntry;
 pub use crate::cluster::admin::acls::Described;
 pub use crate::cluster::admin::acls::EachEntry;
+pub use crate::cluster::admin::clients::ClientQuotas;
+pub use crate::cluster::admin::clients::ScramUsers;
 pub use crate::cluster::configs::ConfigEntries;
 pub use crate::cluster::configs::ConfigEntry;
 pub use crate::cluster::ends::Each;

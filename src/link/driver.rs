@@ -19,12 +19,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::control::machine::Control;
@@ -34,8 +32,8 @@ use crate::control::row::Origin;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
-use crate::ids::TopicName;
 use crate::link::LinkSettings;
+use crate::link::clients::Clients;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Tray;
 use crate::link::driver::ctx::lock;
@@ -78,9 +76,6 @@ mod tell;
 
 /// How many writes wait at most: the machine hands out one, and another one when that is refused.
 const WRITES_MAX: usize = 8;
-
-/// For how long a source may be reached for before there is a link.
-const PROBE_MAX: Duration = Duration::from_secs(20);
 
 /// All links, for those who give orders and for those who show them.
 #[derive(Clone)]
@@ -152,26 +147,13 @@ impl Driver {
         link: &LinkName,
         configs: &BTreeMap<String, String>,
     ) -> Result<ClusterId, Fault> {
-        let parsed = LinkSettings::parse(link, configs, &self.defaults);
-        let (settings, _) = parsed.map_err(|problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Fault { code: "INVALID_CONFIG".to_owned(), text: texts.join("; ") }
-        })?;
-        let (to, dial) = (settings.source, self.world.dial.source.clone());
-        let connecting = Cluster::connect(to.clone(), dial, self.world.seed);
-        let source = timeout(PROBE_MAX, connecting).await;
-        let source = source.map_err(|_| reach::too_late(&to, PROBE_MAX))?;
-        let source = source.map_err(|error| reach::fault_of(&error))?;
-        let (id, here) = (source.id(), self.cluster.borrow().clone());
-        if here.as_ref() == Some(&id) {
-            return Err(reach::same_cluster(link, &id));
-        }
-        let named: Vec<TopicName> = settings.link.topics.literals().cloned().collect();
-        if let Some(here) = here.filter(|_| !named.is_empty()) {
-            loops::check(source.clone(), self.world.wall, &here, &named).await?;
-        }
-        reach::rights(&source, &named).await?;
-        Ok(id)
+        let here = self.cluster.borrow().clone();
+        reach::probe((&self.world, &self.defaults), (link, configs), here).await
+    }
+
+    /// What both clusters of a link hold of their clients now; each is asked once.
+    pub async fn clients(&self, link: &LinkName) -> Clients {
+        self.shown.reachable.clients(link).await
     }
 
     /// A task of it has ended and nobody asked for it.
@@ -363,6 +345,7 @@ impl Hands {
         let file = self.file.told(link);
         let ctx = Arc::new(self.ctx(link, file));
         lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
+        self.shown.reachable.add(&ctx);
         tasks.spawn(drive(ctx.clone()));
         self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
         ctx

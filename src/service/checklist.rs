@@ -4,6 +4,8 @@
 //! It never asks a cluster and never decides: no line keeps an order from being given. Each number
 //! is as old as the line says.
 
+mod around;
+
 use serde::Serialize;
 
 use crate::control::link::LinkState;
@@ -17,6 +19,8 @@ use crate::link::registry::MirrorSeen;
 use crate::link::registry::TaskSeen;
 use crate::service::view::GroupView;
 use crate::service::view::PartitionView;
+
+pub use self::around::Around;
 
 /// How many things of one kind are named; of the others only the count is told.
 const NAMED_MAX: usize = 5;
@@ -50,6 +54,8 @@ pub struct Sights<'a> {
     pub partitions: &'a [PartitionView],
     /// The groups that its link follows.
     pub groups: &'a [GroupView],
+    /// What is the same for all topics of the link.
+    pub around: &'a [Line],
     /// The time.
     pub now: TimestampMs,
 }
@@ -61,6 +67,7 @@ pub fn of(sights: &Sights<'_>) -> Vec<Line> {
     if sights.knows_groups() {
         lines.extend([sights.groups_active(), sights.groups_synced()]);
     }
+    lines.extend_from_slice(sights.around);
     lines
 }
 
@@ -138,7 +145,9 @@ impl Sights<'_> {
             return no(check, format!("not known of {count} partitions"), cure);
         }
         let records: u64 = self.partitions.iter().filter_map(|one| one.lag_records).sum();
-        let text = format!("{records} records behind{age}");
+        let late = self.partitions.iter().filter_map(|one| one.rpo_ms).max().filter(|ms| *ms > 0);
+        let late = late.map_or(String::new(), |ms| format!(", those of the last {ms} ms"));
+        let text = format!("{records} records behind{late}{age}");
         if records == 0 { yes(check, text) } else { no(check, text, cure) }
     }
 
@@ -429,6 +438,7 @@ mod tests {
                 topic: "orders",
                 partitions: std::slice::from_ref(&self.partition),
                 groups: std::slice::from_ref(&self.group),
+                around: &[],
                 now: NOW,
             })
         }
@@ -496,6 +506,11 @@ mod tests {
             "at 4",
         );
         check(|case| case.partition.lag_records = Some(3), "lag is 0", "3 records behind, as");
+        check(
+            |case| (case.partition.lag_records, case.partition.rpo_ms) = (Some(3), Some(4_200)),
+            "lag is 0",
+            "3 records behind, those of the last 4200 ms, as the source was 7 s ago",
+        );
         check(|case| case.partition.lag_records = None, "lag is 0", "not known of 1 part");
         check(|case| case.mirror.row.partitions = 3, "lag is 0", "not known of 2 part");
         check(

@@ -12,6 +12,7 @@ use crate::ids::LinkName;
 use crate::link::driver::Driver;
 use crate::settings::link::Defaults;
 
+use super::rest::Comparing;
 use super::rest::Declared;
 use super::rest::Orders;
 use super::rest::Probe;
@@ -41,5 +42,10 @@ impl Probe for Prober {
             let reached = driver.probe(&link, &configs).await;
             reached.map_err(|fault| Refusal::bad(fault.text))
         })
+    }
+
+    fn clients(&self, link: &LinkName) -> Comparing {
+        let (driver, link) = (self.0.clone(), link.clone());
+        Box::pin(async move { driver.clients(&link).await })
     }
 }

@@ -186,6 +186,21 @@ shape!(QUORUM_PARTITION {
 });
 shape!(QUORUM_REPLICA { 0..ALL => Fixed(12), 1..ALL => Fixed(16) });
 
+shape!(CLIENT_QUOTAS {
+    0..ALL => Fixed(6), 0..ALL => TextOrNull, 0..ALL => EachOrNull(&QUOTA_ENTRY),
+});
+shape!(QUOTA_ENTRY { 0..ALL => Each(&QUOTA_ENTITY), 0..ALL => Each(&QUOTA_VALUE) });
+shape!(QUOTA_ENTITY { 0..ALL => Text, 0..ALL => TextOrNull });
+shape!(QUOTA_VALUE { 0..ALL => Text, 0..ALL => Fixed(8) });
+
+shape!(SCRAM_CREDENTIALS {
+    0..ALL => Fixed(6), 0..ALL => TextOrNull, 0..ALL => Each(&SCRAM_USER),
+});
+shape!(SCRAM_USER {
+    0..ALL => Text, 0..ALL => Fixed(2), 0..ALL => TextOrNull, 0..ALL => Each(&SCRAM_CREDENTIAL),
+});
+shape!(SCRAM_CREDENTIAL { 0..ALL => Fixed(5) });
+
 shape!(OFFSET_COMMIT { 0..ALL => Fixed(4), 0..ALL => Each(&COMMIT_TOPIC) });
 shape!(COMMIT_TOPIC { 0..ALL => Text, 0..ALL => Each(&COMMIT_PARTITION) });
 shape!(COMMIT_PARTITION { 0..ALL => Fixed(6) });
@@ -252,6 +267,8 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteAcls => Some(&DELETE_ACLS),
         ApiKey::DescribeConfigs => Some(&DESCRIBE_CONFIGS),
         ApiKey::IncrementalAlterConfigs => Some(&ALTER_CONFIGS),
+        ApiKey::DescribeClientQuotas => Some(&CLIENT_QUOTAS),
+        ApiKey::DescribeUserScramCredentials => Some(&SCRAM_CREDENTIALS),
         ApiKey::DeleteRecords => Some(&DELETE_RECORDS),
         ApiKey::DescribeQuorum => Some(&QUORUM),
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),

@@ -78,6 +78,10 @@ pub enum ApiKey {
     CreatePartitions,
     /// Change configs key by key.
     IncrementalAlterConfigs,
+    /// Read quotas of clients.
+    DescribeClientQuotas,
+    /// Who has a SCRAM password.
+    DescribeUserScramCredentials,
     /// The controllers, and how far each has read.
     DescribeQuorum,
     /// The brokers, for administrators.
@@ -114,10 +118,15 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::SaslAuthenticate, 36, "SaslAuthenticate", Range { min: 2, max: 2 }),
     (ApiKey::CreatePartitions, 37, "CreatePartitions", Range { min: 2, max: 3 }),
     (ApiKey::IncrementalAlterConfigs, 44, "IncrementalAlterConfigs", Range { min: 1, max: 1 }),
+    (ApiKey::DescribeClientQuotas, 48, "DescribeClientQuotas", Range { min: 1, max: 1 }),
+    (ApiKey::DescribeUserScramCredentials, 50, SCRAM_CREDENTIALS, Range { min: 0, max: 0 }),
     (ApiKey::DescribeQuorum, 55, "DescribeQuorum", Range { min: 1, max: 1 }),
     (ApiKey::DescribeCluster, 60, "DescribeCluster", Range { min: 0, max: 2 }),
     (ApiKey::DescribeProducers, 61, "DescribeProducers", Range { min: 0, max: 0 }),
 ];
+
+/// Kafka's name of an API, which is long.
+const SCRAM_CREDENTIALS: &str = "DescribeUserScramCredentials";
 
 /// Versions from `min` to `max`, both included.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

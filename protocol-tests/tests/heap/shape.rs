@@ -19,6 +19,7 @@ use kafka_protocol::messages::delete_acls_response::*;
 use kafka_protocol::messages::delete_records_response::*;
 use kafka_protocol::messages::delete_topics_response::*;
 use kafka_protocol::messages::describe_acls_response::*;
+use kafka_protocol::messages::describe_client_quotas_response::*;
 use kafka_protocol::messages::describe_cluster_response::*;
 use kafka_protocol::messages::describe_configs_response::*;
 use kafka_protocol::messages::describe_producers_response::*;
@@ -471,6 +472,52 @@ fn delete_acls(m: &mut Maker) -> DeleteAclsResponse {
         .with_unknown_tagged_fields(m.tags())
 }
 
+fn client_quotas(m: &mut Maker) -> DescribeClientQuotasResponse {
+    let entries = m.each(|m| {
+        EntryData::default()
+            .with_entity(m.each(|m| {
+                EntityData::default()
+                    .with_entity_type(m.text())
+                    .with_entity_name(m.some_text())
+                    .with_unknown_tagged_fields(m.tags())
+            }))
+            .with_values(m.each(|m| {
+                ValueData::default()
+                    .with_key(m.text())
+                    .with_value(f64::from(m.i32()))
+                    .with_unknown_tagged_fields(m.tags())
+            }))
+            .with_unknown_tagged_fields(m.tags())
+    });
+    DescribeClientQuotasResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_error_message(m.some_text())
+        .with_entries((!entries.is_empty()).then_some(entries))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn scram_credentials(m: &mut Maker) -> DescribeUserScramCredentialsResponse {
+    DescribeUserScramCredentialsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_error_message(m.some_text())
+        .with_results(m.each(|m| {
+            DescribeUserScramCredentialsResult::default()
+                .with_user(m.text())
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
+                .with_credential_infos(m.each(|m| {
+                    CredentialInfo::default()
+                        .with_mechanism(m.i8())
+                        .with_iterations(m.i32())
+                        .with_unknown_tagged_fields(m.tags())
+                }))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 /// One message: the walker ends at its last byte, and so does the library, in bounds.
 fn accepted<R: Decodable + Encodable + PartialEq + std::fmt::Debug>(
     api: ApiKey,
@@ -741,6 +788,8 @@ mod walker_and_library_agree_on {
         describe_acls: DescribeAcls;
         create_acls: CreateAcls;
         delete_acls: DeleteAcls;
+        client_quotas: DescribeClientQuotas;
+        scram_credentials: DescribeUserScramCredentials;
     }
 }
 
@@ -765,6 +814,7 @@ fn no_struct_is_larger_than_the_walker_counts() {
         OffsetFetchResponseTopic OffsetFetchResponsePartition
         DescribeAclsResource AclDescription AclCreationResult
         DeleteAclsFilterResult DeleteAclsMatchingAcl
+        EntryData EntityData ValueData DescribeUserScramCredentialsResult CredentialInfo
     };
     for (name, bytes) in sizes {
         assert!(bytes <= shape::STRUCT_BYTES_MAX, "{name} takes {bytes}");

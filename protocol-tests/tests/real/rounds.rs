@@ -8,10 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::process::Command;
-use std::thread;
-use std::thread::sleep;
-use std::time::Duration;
 use std::time::Instant;
 
 use protocol_tests::broker::batch::Build;
@@ -26,10 +22,12 @@ use protocol_tests::real::RealSpec;
 use protocol_tests::real::dump;
 use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
-use protocol_tests::rng::Rng;
 use serde_json::Value;
-use serde_json::json;
 
+use crate::obeyed::Call;
+use crate::obeyed::Obeyed;
+use crate::obeyed::Topic;
+use crate::obeyed::put;
 use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
@@ -38,10 +36,6 @@ const PARTITIONS: i32 = 2;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// The link without a prefix, and the one with.
 const LINKS: [(&str, &str); 2] = [("dr", ""), ("west", "w.")];
-/// An order is killed so long after it went out, at most.
-const KILL_MS_MAX: u64 = 400;
-/// For how long an order is given again until it holds.
-const OBEYED_WITHIN: Duration = Duration::from_secs(180);
 /// A setting of each effect, and two values for it: reconnect, replan, reseat, task, link.
 const SETTINGS: [(&str, [&str; 2]); 5] = [
     ("client.id", ["one", "two"]),
@@ -74,203 +68,60 @@ fn seed() -> u64 {
     std::env::var("ISOLOG_ROUNDS_SEED").map_or(20_261_129, |text| text.parse().unwrap())
 }
 
-/// A topic of the source and who mirrors it.
-#[derive(Clone)]
-struct Topic {
-    source: String,
-    mirror: String,
-    link: &'static str,
-}
-
-fn topics_of(kind: &str, count: usize, (link, prefix): (&'static str, &str)) -> Vec<Topic> {
-    let one = |n: usize| {
-        let source = format!("{kind}-{n}");
-        Topic { mirror: format!("{prefix}{source}"), source, link }
-    };
-    (0..count).map(one).collect()
-}
-
 /// Everything that is ordered, and who orders it.
 struct Rounds {
     stage: Stage,
-    program: Program,
+    to: Obeyed,
     topics: Vec<Topic>,
-    rng: Rng,
-    /// The next order is killed on its way.
-    kill_next: bool,
-    /// Orders that had to be given again.
-    repeats: u32,
-}
-
-/// One call of the REST; its path begins behind the cluster's id.
-struct Call<'a> {
-    method: &'a str,
-    path: String,
-    body: Option<Value>,
-}
-
-fn put(path: String, value: &str) -> Call<'static> {
-    Call { method: "PUT", path, body: Some(json!({ "value": value })) }
 }
 
 impl Rounds {
-    fn full(&self, path: &str) -> String {
-        format!("{}{path}", self.program.links.trim_end_matches("/links"))
-    }
-
-    fn get(&self, path: &str) -> Option<Value> {
-        self.program.isolog.get(&self.full(path))
-    }
-
-    /// Gives an order until it holds, and waits until it is seen to: what is answered well must
-    /// hold after any crash, what is refused or not answered is given again.
-    fn obey(&mut self, call: &Call, holds: impl Fn(&Rounds) -> Option<bool>) {
-        let deadline = Instant::now() + OBEYED_WITHIN;
-        loop {
-            let answer = self.give(call);
-            let is_well = matches!(answer, Some((200..300, _)));
-            loop {
-                match holds(self) {
-                    Some(true) => return,
-                    Some(false) if !is_well => break,
-                    // a promise, or nobody who could be asked
-                    _ => {}
-                }
-                let Call { method, path, body } = call;
-                assert!(
-                    Instant::now() < deadline,
-                    "{method} {path} {body:?} does not hold, {answer:?}:\n{}",
-                    self.program.isolog.log()
-                );
-                sleep(Duration::from_millis(100));
-            }
-            let Call { method, path, body } = call;
-            let log = || self.program.isolog.log();
-            assert!(Instant::now() < deadline, "{method} {path} {body:?}: {answer:?}\n{}", log());
-            self.repeats += 1;
-            sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// One order, and where it is its turn a kill amid it.
-    fn give(&mut self, call: &Call) -> Option<(u16, Value)> {
-        assert!(self.program.isolog.is_running(), "{}", self.program.isolog.log());
-        let path = self.full(&call.path);
-        if !std::mem::take(&mut self.kill_next) {
-            return self.program.isolog.order(call.method, &path, call.body.as_ref());
-        }
-        let pid = self.program.isolog.pid().unwrap().to_string();
-        let after = Duration::from_millis(self.rng.between(0, KILL_MS_MAX));
-        let killer = thread::spawn(move || {
-            sleep(after);
-            Command::new("kill").args(["-KILL", &pid]).status().unwrap()
-        });
-        let answer = self.program.isolog.order(call.method, &path, call.body.as_ref());
-        assert!(killer.join().unwrap().success());
-        self.program.isolog.kill();
-        self.program.isolog.start_again().unwrap();
-        answer
-    }
-
-    fn create_link(&mut self, (name, prefix): (&str, &str)) {
-        let config = |name: &str, value: &str| json!({ "name": name, "value": value });
-        let configs = [
-            config("bootstrap.servers", self.stage.clusters.0.bootstrap()),
-            config("metadata.max.age.ms", "1000"),
-            config("availability.check.ms", "1000"),
-            config("batch.merge", "never"),
-            config("cluster.link.prefix", prefix),
-        ];
-        let configs = &configs[..if prefix.is_empty() { 4 } else { 5 }];
-        let body = Some(json!({ "configs": configs }));
-        let call = Call { method: "POST", path: format!("/links?link_name={name}"), body };
-        self.obey(&call, |now| now.has_link(name));
-    }
-
-    /// What is there; `Some(None)` where isolog knows that there is nothing.
-    fn look(&self, path: &str) -> Option<Option<Value>> {
-        match self.program.isolog.order("GET", &self.full(path), None)? {
-            (200, told) => Some(Some(told)),
-            (404, _) => Some(None),
-            _ => None,
-        }
-    }
-
-    fn has_link(&self, name: &str) -> Option<bool> {
-        Some(self.look(&format!("/links/{name}"))?.is_some())
-    }
-
-    fn create_mirror(&mut self, topic: &Topic) {
-        let body = json!({
-            "source_topic_name": topic.source, "mirror_topic_name": topic.mirror
-        });
-        let path = format!("/links/{}/mirrors", topic.link);
-        self.obey(&Call { method: "POST", path, body: Some(body) }, |now| {
-            now.status(topic).map(|status| status == "ACTIVE")
-        });
-    }
-
-    /// Its word; empty where it is no mirror.
-    fn status(&self, topic: &Topic) -> Option<String> {
-        let told = self.look(&format!("/links/{}/mirrors/{}", topic.link, topic.mirror))?;
-        let word = |told: Value| told["mirror_status"].as_str().unwrap_or_default().to_owned();
-        Some(told.map(word).unwrap_or_default())
-    }
-
     /// Some topics of a link, at least one.
     fn some_of(&mut self, link: &str) -> Vec<Topic> {
         let mut some: Vec<Topic> =
             self.topics.iter().filter(|topic| topic.link == link).cloned().collect();
-        let count = self.rng.between(1, some.len() as u64) as usize;
-        let turn = self.rng.between(0, some.len() as u64 - 1) as usize;
+        let count = self.to.rng.between(1, some.len() as u64) as usize;
+        let turn = self.to.rng.between(0, some.len() as u64 - 1) as usize;
         some.rotate_left(turn);
         some.truncate(count);
         some
     }
 
-    fn mirrors(&mut self, topics: &[Topic], verb: &str, status: &str) {
-        let names: Vec<&str> = topics.iter().map(|topic| topic.mirror.as_str()).collect();
-        let path = format!("/links/{}/mirrors:{verb}", topics[0].link);
-        let body = Some(json!({ "mirror_topic_names": names }));
-        self.obey(&Call { method: "POST", path, body }, |now| {
-            let all: Option<Vec<String>> = topics.iter().map(|topic| now.status(topic)).collect();
-            Some(all?.iter().all(|one| one == status))
-        });
-    }
-
     fn change(&mut self, link: &str, (name, values): (&str, [&str; 2])) {
         for value in values {
             let path = format!("/links/{link}/configs/{name}");
-            self.obey(&put(path.clone(), value), |now| Some(now.get(&path)?["value"] == value));
+            self.to.obey(&put(path.clone(), value), |now| Some(now.get(&path)?["value"] == value));
         }
     }
 
     fn delete_and_create(&mut self, topic: &Topic) {
-        let path = format!("/topics/{}", topic.mirror);
-        let call = Call { method: "DELETE", path, body: None };
-        self.obey(&call, |now| now.status(topic).map(|status| status.is_empty()));
+        self.to.delete_topic(topic);
         let there = &self.stage.destination;
         until("its topic is gone", || there.is_absent(&topic.mirror).then_some(()));
-        self.create_mirror(topic);
+        self.to.create_mirror(topic);
+    }
+
+    fn create_link(&mut self, link: (&str, &str)) {
+        self.to.create_link(link, self.stage.clusters.0.bootstrap());
     }
 
     fn delete_link_and_create(&mut self, link: (&str, &str)) {
         let path = format!("/links/{}?force=true", link.0);
         let call = Call { method: "DELETE", path, body: None };
-        self.obey(&call, |now| now.has_link(link.0).map(|is_there| !is_there));
+        self.to.obey(&call, |now| now.has_link(link.0).map(|is_there| !is_there));
         self.create_link(link);
         for topic in self.topics.clone().iter().filter(|topic| topic.link == link.0) {
-            self.create_mirror(topic);
+            self.to.create_mirror(topic);
         }
     }
 
     fn round(&mut self, number: u32) {
-        let link = LINKS[self.rng.between(0, 1) as usize];
+        let link = LINKS[self.to.rng.between(0, 1) as usize];
         match number % 5 {
             0 => {
                 let some = self.some_of(link.0);
-                self.mirrors(&some, "pause", "PAUSED");
-                self.mirrors(&some, "resume", "ACTIVE");
+                self.to.mirrors(&some, "pause", "PAUSED");
+                self.to.mirrors(&some, "resume", "ACTIVE");
             }
             1 | 2 => {
                 let setting = SETTINGS[(number / 5) as usize % SETTINGS.len()];
@@ -297,7 +148,7 @@ fn loads(source: &RealCluster, hand: &Hand, size: &Size) -> (Vec<Topic>, Vec<Loa
         ("above", 1, &[]),
     ];
     for (kind, link, more) in kinds {
-        let topics = topics_of(kind, size.topics_per_kind, LINKS[link]);
+        let topics = Topic::of(kind, size.topics_per_kind, LINKS[link]);
         let configs: &[_] = if kind == "compact" { &[("cleanup.policy", "compact")] } else { &[] };
         for topic in &topics {
             hand.create(&topic.source, PARTITIONS, i16::from(size.brokers), configs).unwrap();
@@ -375,7 +226,7 @@ fn check_rows(rounds: &Rounds, rows: &BTreeMap<String, Value>) {
         rounds.topics.iter().map(|one| format!("mirror/{}/{}", one.link, one.mirror)).collect();
     assert_eq!(found("mirror/"), mirrors.iter().map(String::as_str).collect());
     assert_eq!(found("link/"), BTreeSet::from(["link/dr", "link/west"]));
-    let held = rounds.program.isolog.partitions();
+    let held = rounds.to.program.isolog.partitions();
     let held: BTreeMap<(&str, i64), &str> =
         held.iter().map(|p| ((p.topic.as_str(), p.partition), p.state.as_str())).collect();
     assert_eq!(held.len(), rounds.topics.len() * PARTITIONS as usize, "{held:?}");
@@ -392,15 +243,14 @@ fn what_was_ordered_holds_whatever_is_killed() {
     let stage = Stage::on(RealCluster::both(spec(), spec()).unwrap());
     let (topics, loads) = loads(&stage.clusters.0, &stage.source, &size);
     let program = Program::start(&stage.clusters.1);
-    let rng = Rng::new(seed());
-    let mut rounds = Rounds { stage, program, topics, rng, kill_next: false, repeats: 0 };
+    let mut rounds = Rounds { stage, to: Obeyed::new(program, seed()), topics };
     LINKS.into_iter().for_each(|link| rounds.create_link(link));
-    rounds.topics.clone().iter().for_each(|topic| rounds.create_mirror(topic));
+    rounds.topics.clone().iter().for_each(|topic| rounds.to.create_mirror(topic));
     let began = Instant::now();
     let mut kills = 0;
     for number in 0..size.rounds {
         if kills < (number + 1) * size.kills / size.rounds {
-            (rounds.kill_next, kills) = (true, kills + 1);
+            (rounds.to.kill_next, kills) = (true, kills + 1);
         }
         let dead = dying(&rounds, number, &size);
         rounds.round(number);
@@ -412,18 +262,18 @@ fn what_was_ordered_holds_whatever_is_killed() {
     let written: u64 = loads.into_iter().map(|load| load.stop().unwrap().records).sum();
     let batches = compare(&rounds);
     let records = compare_records(&rounds);
-    let before = rounds.program.rows();
+    let before = rounds.to.program.rows();
     check_rows(&rounds, &before);
-    rounds.program.isolog.kill();
-    rounds.program.isolog.start_again().unwrap();
-    rounds.program.isolog.wait_for("all rows are back", 90, |isolog| {
+    rounds.to.program.isolog.kill();
+    rounds.to.program.isolog.start_again().unwrap();
+    rounds.to.program.isolog.wait_for("all rows are back", 90, |isolog| {
         let all = isolog.partitions();
         let is_well = |state: &str| state == "Mirroring";
         let count = rounds.topics.len() * PARTITIONS as usize;
         (all.len() == count && all.iter().all(|p| is_well(&p.state))).then_some(())
     });
-    assert_eq!(rounds.program.rows(), before, "a start changes nothing");
-    let log = rounds.program.isolog.log();
+    assert_eq!(rounds.to.program.rows(), before, "a start changes nothing");
+    let log = rounds.to.program.isolog.log();
     assert!(!log.contains("panicked"), "a panic:\n{log}");
     println!(
         "rounds, seed {}: {} rounds over {} topics within {:.0} s, {kills} kills of isolog, {} \
@@ -433,7 +283,7 @@ fn what_was_ordered_holds_whatever_is_killed() {
         size.rounds,
         rounds.topics.len(),
         took.as_secs_f64(),
-        rounds.repeats,
+        rounds.to.repeats,
     );
 }
 

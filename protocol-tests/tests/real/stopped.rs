@@ -10,6 +10,10 @@ use std::process::Output;
 use std::thread::sleep;
 use std::time::Duration;
 
+use bytes::Bytes;
+use kafka_protocol::messages::AlterUserScramCredentialsRequest;
+use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
+use kafka_protocol::protocol::StrBytes;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Header;
 use protocol_tests::check::batches_equal;
@@ -43,6 +47,8 @@ const COMPACTED: [(&str, &str); 2] =
     [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "86400000")];
 /// What each producer writes to the former mirrors.
 const RECORDS: u64 = 1_000;
+/// Kafka's number of a mechanism.
+const SCRAM_SHA_512: i8 = 2;
 /// What isolog says when the topics are not STOPPED in time.
 const NOT_YET: i32 = 6;
 
@@ -177,6 +183,7 @@ fn a_promote_under_load_loses_nothing_and_clients_go_on() {
     slow(&on, Some(2_000.0));
     let dry = on.obeyed(&["promote", "--all", "--dry-run"]);
     assert_eq!(dry.as_array().map(Vec::len), Some(6), "{dry}");
+    clients_are_compared(&on);
     on.wait_status(PLAIN, "ACTIVE");
     // as long as it is written to it waits, and goes back when its time is over
     let late = on.cli(&["promote", PLAIN, "--wait", "--timeout", "8"]);
@@ -227,6 +234,34 @@ fn a_promote_under_load_loses_nothing_and_clients_go_on() {
     let again = on.cli(&["promote", PLAIN]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("already stopped its mirror"));
     assert!(!on.program.isolog.log().contains("panicked"));
+}
+
+/// Users with passwords and quotas that only one side has are told before a promote.
+fn clients_are_compared(on: &Mirrored) {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let (salt, hash) = (Bytes::from_static(b"salt"), Bytes::from_static(&[7; 64]));
+    let alice = ScramCredentialUpsertion::default()
+        .with_name(text("alice"))
+        .with_mechanism(SCRAM_SHA_512)
+        .with_iterations(4096)
+        .with_salt(salt)
+        .with_salted_password(hash);
+    let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![alice]);
+    let told = on.stage.source.ask_any(0, &request).unwrap();
+    assert!(told.results.iter().all(|one| one.error_code == 0), "{told:?}");
+    let line = |check: &str| {
+        let path = format!("{}/dr/mirrors:promote?validate_only=true", on.program.links);
+        let names = json!({ "mirror_topic_names": [PLAIN] });
+        let (_, told) = on.program.isolog.order("POST", &path, Some(&names)).unwrap();
+        let checks = told["data"][0]["checks"].as_array().unwrap().clone();
+        let line = checks.into_iter().find(|line| line["check"] == check);
+        line.map(|line| (line["ok"] == true, line["text"].as_str().unwrap().to_owned()))
+    };
+    // any broker may be a moment behind its controller
+    let missing = Some((false, "not here: alice (SCRAM-SHA-512)".to_owned()));
+    until("a user is missing", || (line("SCRAM users") == missing).then_some(()));
+    let other = "client-id=isolog: producer_byte_rate is none at the source, 2000 here";
+    assert_eq!(line("quotas"), Some((false, other.to_owned())));
 }
 
 /// What the source gets behind a stop is on no side that is read: it is found by config file and

@@ -300,24 +300,41 @@ impl Stop {
     }
 }
 
-/// The list of what should be known before, of each topic; of many topics what is not well alone.
+/// The list of what should be known before, of each topic; of many topics what is not well alone,
+/// and what is so of all of them once.
 fn checks(answer: &Value) -> String {
     let topics = items(answer);
+    let alike = alike(&topics);
     let (mut rows, mut fine) = (Rows::new(CHECKS), 0);
-    for topic in &topics {
-        for check in field(topic, "checks").as_array().into_iter().flatten() {
-            let is_ok = field(check, "ok") == json!(true);
-            fine += usize::from(is_ok);
-            if !is_ok || topics.len() <= NAMED_MAX {
-                let word = if is_ok { "yes" } else { "NO" };
-                let cells = ["check", "text", "cure"].map(|name| field(check, name));
-                let [name, text, cure] = cells;
-                rows.push(vec![field(topic, "mirror_topic_name"), name, json!(word), text, cure]);
-            }
+    let mut add = |name: Value, line: &Value| {
+        let is_ok = field(line, "ok") == json!(true);
+        fine += usize::from(is_ok);
+        if !is_ok || topics.len() <= NAMED_MAX {
+            let word = if is_ok { "yes" } else { "NO" };
+            let [check, text, cure] = ["check", "text", "cure"].map(|name| field(line, name));
+            rows.push(vec![name, check, json!(word), text, cure]);
         }
+    };
+    for topic in &topics {
+        let own = lines(topic).into_iter().filter(|line| !alike.contains(line));
+        own.for_each(|line| add(field(topic, "mirror_topic_name"), &line));
     }
+    alike.iter().for_each(|line| add(json!(format!("all {}", topics.len())), line));
     let table = rows.draw(Format::Human);
     if topics.len() <= NAMED_MAX { table } else { format!("{table}{fine} others are well.\n") }
+}
+
+/// The lines of a topic's list.
+fn lines(topic: &Value) -> Vec<Value> {
+    field(topic, "checks").as_array().cloned().unwrap_or_default()
+}
+
+/// Lines that each of several topics has.
+fn alike(topics: &[Value]) -> Vec<Value> {
+    let [first, others @ ..] = topics else { return Vec::new() };
+    let others: Vec<Vec<Value>> = others.iter().map(lines).collect();
+    let is_of_all = |line: &Value| others.iter().all(|lines| lines.contains(line));
+    lines(first).into_iter().filter(|line| !others.is_empty() && is_of_all(line)).collect()
 }
 
 /// An order that was given.
@@ -431,17 +448,22 @@ mod tests {
     #[test]
     fn of_many_topics_only_what_is_not_well_is_listed() {
         let answer = |topics: usize| {
-            let checks = json!([
-                {"check": "lag is 0", "ok": true, "text": "0 records", "cure": ""},
-                {"check": "rights", "ok": false, "text": "one is missing", "cure": "grant it"},
-            ]);
-            let one = |n: usize| json!({"mirror_topic_name": format!("t{n}"), "checks": checks});
+            let checks = |n: usize| {
+                json!([
+                    {"check": "lag is 0", "ok": true, "text": format!("{n} s ago"), "cure": ""},
+                    {"check": "rights", "ok": false, "text": format!("{n} miss"), "cure": "grant"},
+                    {"check": "quotas", "ok": false, "text": "they differ", "cure": "set them"},
+                ])
+            };
+            let one = |n: usize| json!({"mirror_topic_name": format!("t{n}"), "checks": checks(n)});
             json!({"data": (0..topics).map(one).collect::<Vec<_>>()})
         };
         let few = checks(&answer(2));
-        assert!(few.contains("yes") && few.contains("one is missing") && few.contains("grant it"));
+        assert!(few.contains("yes") && few.contains("1 miss") && few.contains("grant"), "{few}");
+        assert_eq!(few.lines().filter(|line| line.starts_with(" all 2")).count(), 1, "{few}");
         let many = checks(&answer(NAMED_MAX + 1));
         assert!(!many.contains("yes") && many.ends_with("11 others are well.\n"), "{many}");
-        assert_eq!(many.matches("NO").count(), NAMED_MAX + 1, "{many}");
+        assert_eq!(many.matches("NO").count(), NAMED_MAX + 2, "{many}");
+        assert_eq!(many.matches("they differ").count(), 1, "{many}");
     }
 }

@@ -4,6 +4,7 @@
 //! back what is there.
 
 pub mod acls;
+pub mod clients;
 
 use std::collections::BTreeMap;
 

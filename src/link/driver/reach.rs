@@ -4,6 +4,7 @@
 //! It never copies: it hands a session to those who do, and takes it away when its settings are
 //! others.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::pin;
@@ -35,6 +36,7 @@ use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::driver::ctx::lock;
 use crate::link::driver::file::Told;
+use crate::link::driver::loops;
 use crate::link::driver::rivals;
 use crate::link::driver::tell;
 use crate::link::driver::tell::Shown;
@@ -44,6 +46,7 @@ use crate::link::status::LinkState;
 use crate::link::world::RECONNECT_MAX;
 use crate::link::world::RECONNECT_MIN;
 use crate::link::world::World;
+use crate::settings::link::Defaults;
 use crate::settings::link::diff;
 use crate::settings::property::Effect;
 
@@ -56,14 +59,46 @@ const ADDRESSES_MAX: usize = 3;
 /// For how long a check waits for an answer, however often it is asked.
 const CHECK_WAIT_MIN: Duration = Duration::from_secs(3);
 
+/// For how long a source may be reached for before there is a link.
+const PROBE_MAX: Duration = Duration::from_secs(20);
+
 /// Of so many topics that a new link names the rights are asked.
 const RIGHTS_MAX: usize = 100;
 /// For how long.
 const RIGHTS_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Whether a link with these configs would reach its source: the id of the cluster that answers.
+/// Tried once, for a while; nothing is remembered.
+pub(super) async fn probe(
+    (world, defaults): (&World, &Defaults),
+    (link, configs): (&LinkName, &BTreeMap<String, String>),
+    here: Option<ClusterId>,
+) -> Result<ClusterId, Fault> {
+    let parsed = LinkSettings::parse(link, configs, defaults);
+    let (settings, _) = parsed.map_err(|problems| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Fault { code: "INVALID_CONFIG".to_owned(), text: texts.join("; ") }
+    })?;
+    let (to, dial) = (settings.source, world.dial.source.clone());
+    let connecting = Cluster::connect(to.clone(), dial, world.seed);
+    let source = timeout(PROBE_MAX, connecting).await;
+    let source = source.map_err(|_| too_late(&to, PROBE_MAX))?;
+    let source = source.map_err(|error| fault_of(&error))?;
+    let id = source.id();
+    if here.as_ref() == Some(&id) {
+        return Err(same_cluster(link, &id));
+    }
+    let named: Vec<TopicName> = settings.link.topics.literals().cloned().collect();
+    if let Some(here) = here.filter(|_| !named.is_empty()) {
+        loops::check(source.clone(), world.wall, &here, &named).await?;
+    }
+    rights(&source, &named).await?;
+    Ok(id)
+}
+
 /// Whether the source lets us copy the topics that a new link names; the lines that grant what is
 /// missing are in the fault.
-pub(super) async fn rights(source: &Cluster, named: &[TopicName]) -> Result<(), Fault> {
+async fn rights(source: &Cluster, named: &[TopicName]) -> Result<(), Fault> {
     let some = &named[..named.len().min(RIGHTS_MAX)];
     if some.is_empty() {
         return Ok(());
@@ -242,7 +277,7 @@ async fn serve(ctx: &Ctx, row: &LinkRow, (number, settings): (u64, &LinkSettings
 }
 
 /// A cluster cannot mirror itself.
-pub(super) fn same_cluster(link: &LinkName, id: &ClusterId) -> Fault {
+fn same_cluster(link: &LinkName, id: &ClusterId) -> Fault {
     let text = format!(
         "source and destination are the same cluster ({id}): correct bootstrap.servers of link \
          {link}"
@@ -366,7 +401,7 @@ fn other_cluster(error: &ClusterError) -> Option<Reach> {
 }
 
 /// Nobody answered in time.
-pub(super) fn too_late(source: &cluster::Options, within: Duration) -> Fault {
+fn too_late(source: &cluster::Options, within: Duration) -> Fault {
     let all = source.bootstrap.iter().take(ADDRESSES_MAX);
     let all: Vec<String> = all.map(|(host, port)| format!("{host}:{port}")).collect();
     let (at, seconds) = (all.join(", "), within.as_secs());
@@ -375,7 +410,7 @@ pub(super) fn too_late(source: &cluster::Options, within: Duration) -> Fault {
 }
 
 /// Cluster Linking's word for why a source cannot be reached (`link_error`), and ours.
-pub(super) fn fault_of(error: &ClusterError) -> Fault {
+fn fault_of(error: &ClusterError) -> Fault {
     let text = format!("the source cannot be reached: {error}");
     Fault { code: word(error).to_owned(), text }
 }

@@ -20,6 +20,7 @@ use crate::flow::Wall;
 use crate::ids::LinkName;
 use crate::ids::TopicName;
 use crate::link::LinkSettings;
+use crate::link::clients::Reachable;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::lock;
 use crate::link::log;
@@ -49,6 +50,8 @@ pub(super) struct Shown {
     pub troubles: Arc<Mutex<BTreeMap<&'static str, Fault>>>,
     /// What keeps the journal's rows, once it has been opened.
     pub health: Arc<Mutex<Option<watch::Receiver<log::Health>>>>,
+    /// Whose clusters can be asked.
+    pub reachable: Reachable,
     /// One of them is another one.
     pub news: Arc<Notify>,
 }

@@ -161,14 +161,22 @@ pub(super) async fn alter(
         MirrorVerb::Stop { how, .. } if is_dry => Some(how),
         _ => None,
     };
+    let clients = match (checked, &api.orders.probe) {
+        (Some(_), Some(probe)) => Some(probe.clients(&link).await),
+        _ => None,
+    };
     let text = api.aside(move |api| {
         let all = api.everything();
         let groups = checked.map_or_else(Vec::new, |_| api.sight.groups(None));
         let groups: Vec<_> = groups.into_iter().filter(|one| *one.link == *link.0).collect();
+        let around = match checked {
+            Some(_) => all.around(&link, clients, api.sight.exporters()),
+            None => Vec::new(),
+        };
         let now = TimestampMs(i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX));
         let shown = results.into_iter().map(|(name, result)| {
             let mirror = match checked {
-                Some(how) => all.checked((&link.0, &name), how, &groups, now),
+                Some(how) => all.checked((&link.0, &name), how, (&groups, &around), now),
                 None => all.mirror(&link.0, &name),
             };
             (name, result, mirror)

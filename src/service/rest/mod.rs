@@ -44,6 +44,7 @@ use crate::control::order::Refusal;
 use crate::control::order::Verb;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::link::clients::Clients;
 use crate::link::registry::Registry;
 use crate::service::auth::Principal;
 use crate::service::auth::Right;
@@ -75,10 +76,16 @@ const HOST_LETTERS_MAX: usize = 255;
 /// What comes back from the source that a link's properties lead to.
 pub type Reaching = Pin<Box<dyn Future<Output = Result<ClusterId, Refusal>> + Send>>;
 
-/// Reaches a source before there is a link to it: `validate_link`.
+/// What comes back from the clusters of a link.
+pub type Comparing = Pin<Box<dyn Future<Output = Clients> + Send>>;
+
+/// Asks clusters while a request is answered; bounded in time.
 pub trait Probe: Send + Sync + 'static {
-    /// The id of the cluster that answers, or why none does; bounded in time.
+    /// Before there is a link to a source (`validate_link`): the id of the cluster that answers,
+    /// or why none does.
     fn reach(&self, link: &LinkName, configs: &BTreeMap<String, String>) -> Reaching;
+    /// What both clusters of a link hold of their clients, for the list of a dry stop.
+    fn clients(&self, link: &LinkName) -> Comparing;
 }
 
 /// Links of the config file, and the configs of each as they are listed.
@@ -95,7 +102,7 @@ pub struct Orders {
     pub declared: watch::Receiver<Arc<Declared>>,
     /// What a link gets that its own properties do not say.
     pub defaults: Arc<Defaults>,
-    /// Reaches sources.
+    /// Asks clusters.
     pub probe: Option<Arc<dyn Probe>>,
 }
 

@@ -20,17 +20,20 @@ use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
+use crate::link::clients::Clients;
 use crate::link::registry::Counts;
 use crate::link::registry::LinkSeen;
 use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
 use crate::service::checklist;
+use crate::service::checklist::Around;
 use crate::service::checklist::Line;
 use crate::service::checklist::Sights;
 use crate::service::links::declared_status;
 use crate::service::rest::Declared;
 use crate::service::rest::blockers;
+use crate::service::view::ExporterView;
 use crate::service::view::GroupView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
@@ -184,7 +187,7 @@ impl Everything {
         &self,
         (link, topic): (&str, &str),
         how: How,
-        groups: &[GroupView],
+        (groups, around): (&[GroupView], &[Line]),
         now: TimestampMs,
     ) -> Option<MirrorShown> {
         let mut shown = self.mirror(link, topic)?;
@@ -193,10 +196,29 @@ impl Everything {
             (self.seen.links.get(&key.0), self.seen.mirrors.get(&key))
         {
             let partitions = self.of_topic(&key.0.0, topic);
-            let sights = Sights { how, link, mirror, topic, partitions, groups, now };
+            let sights = Sights { how, link, mirror, topic, partitions, groups, around, now };
             shown.checks = checklist::of(&sights);
         }
         Some(shown)
+    }
+
+    /// What should be known around all mirror topics of a link before one is stopped.
+    pub fn around(
+        &self,
+        link: &LinkName,
+        clients: Option<Clients>,
+        exporters: Vec<ExporterView>,
+    ) -> Vec<Line> {
+        let ledger = self.seen.ledgers.get(link);
+        let ledger = ledger.iter().flat_map(|ledger| ledger.iter());
+        let synced = ledger.filter(|(_, kind)| kind.is_of_source());
+        let principals = synced.map(|(binding, _)| {
+            let who = &binding.principal;
+            who.strip_prefix("User:").unwrap_or(who).to_owned()
+        });
+        let sources = self.seen.mirrors_of(link).map(|(_, mirror)| &mirror.row.source_topic);
+        let sources = sources.map(ToString::to_string).collect();
+        Around { clients, principals: principals.collect(), sources, exporters }.lines()
     }
 
     fn commanded(&self, name: &LinkName, link: &LinkSeen) -> LinkShown {

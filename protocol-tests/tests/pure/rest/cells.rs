@@ -285,8 +285,8 @@ async fn what_a_stop_waits_for_is_named() {
         let path = format!("/links/dr/mirrors:{verb}?validate_only=true");
         let told = rig.must("POST", &path, names).await.json();
         let checks = told["data"][0]["checks"].as_array().expect("a list").clone();
-        // no line is of groups that nobody follows
-        assert_eq!(checks.len(), 7, "{told}");
+        // no line is of groups that nobody follows, and of clusters that nobody can ask
+        assert_eq!(checks.len(), 8, "{told}");
         let lag = checks.iter().find(|line| line["check"] == "lag is 0").expect("the lag");
         assert_eq!(lag["ok"], false, "{lag}");
         assert_eq!(lag["text"], "not known of 2 partitions");

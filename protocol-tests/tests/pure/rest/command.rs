@@ -182,6 +182,13 @@ async fn a_stop_that_is_ordered_again_is_through() {
     assert!(told.code == Some(1) && told.out.contains("already stopped its mirror"));
     let told = isolog(&rig, &[&["mirror", "failover"][..], &all].concat()).await;
     assert!(told.code == Some(1) && told.err.contains("is STOPPED already"), "{}", told.err);
+    // what has come since is taken, and what is through is not asked for again
+    rig.hands.create_source("t2", 1);
+    obeyed(&rig, &["mirror", "create", "t2", "--link", "l1"]).await;
+    let pattern = ["--pattern", "t.*", "--link", "l1", "-o", "json"];
+    let ends = obeyed(&rig, &[&["mirror", "failover"][..], &pattern].concat()).await.json();
+    let ends = ends.as_array().expect("a list");
+    assert!(ends.len() == 1 && ends[0]["mirror_topic_name"] == "t2", "{ends:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
