@@ -242,6 +242,18 @@ async fn obey(
             request::check_type(&parts.headers)?;
         }
     }
+    // what comes to be known meanwhile is not in the answer
+    let is_read = api.orders.registry.seen().is_level;
+    let done = call(api, (route, asked), place, noted).await;
+    if is_read { done } else { unread(route, done) }
+}
+
+async fn call(
+    api: &Api,
+    (route, asked): (&'static Route, Asked),
+    place: Place,
+    noted: &mut Noted,
+) -> Result<Reply, Problem> {
     match route.call {
         Call::CreateLink => links::create(api, &asked).await,
         Call::DeleteLink => links::delete(api, &asked).await,
@@ -257,6 +269,19 @@ async fn obey(
         Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,
     }
+}
+
+/// An answer from before the journal was read: what is not in it may be there all the same.
+fn unread(route: &Route, done: Result<Reply, Problem>) -> Result<Reply, Problem> {
+    let is_list = matches!(route.call, Call::ListLinks | Call::ListMirrors | Call::ListAllMirrors);
+    let is_absent = |problem: &Problem| matches!(problem.kind, Kind::Unknown | Kind::UnknownTopic);
+    if !is_list && !done.as_ref().is_err_and(is_absent) {
+        return done;
+    }
+    let text = "Which links and mirror topics there are is not known yet: the journal (topic \
+                __isolog at the destination) is being read. Try again in a moment; GET \
+                /health/ready says what it waits for.";
+    Err(Problem::new(Kind::Unavailable, text))
 }
 
 /// A link is paused by one of its configs, which takes the right to pause.

@@ -137,6 +137,11 @@ impl Rig {
     }
 
     async fn start_with(token: Option<&str>) -> Rig {
+        Rig::start_on(Hands::start().await, token).await
+    }
+
+    /// A service over a registry that may know nothing yet.
+    async fn start_on(hands: Hands, token: Option<&str>) -> Rig {
         let secret = |token: &str| Secret::new(token.to_owned());
         // where there is a token, there are the lesser ones as well
         let lesser = [(Right::Read, "may-only-look-at-it"), (Right::Operate, "may-pause-things")];
@@ -152,7 +157,6 @@ impl Rig {
             series: Default::default(),
         };
         let counter = Counter::open(&options).await.expect("a free port");
-        let hands = Hands::start().await;
         let (_known, cluster) = watch::channel(Some(ClusterId(CLUSTER.into())));
         let orders = Orders {
             registry: hands.registry.clone(),

@@ -2,6 +2,10 @@
 //!
 //! It never changes a request but for the port in its Host line.
 
+use isolog::control::machine::ROWS_MAX;
+use isolog::link::registry::Event;
+use protocol_tests::hands::Hands;
+
 use super::Answer;
 use super::LINK;
 use super::Rig;
@@ -203,4 +207,33 @@ async fn a_declared_link_obeys_its_file_and_its_mirror_topics_obey_orders() {
     rig.must("PUT", "/links/from-file/configs/cluster.link.paused", r#"{"value":"true"}"#).await;
     let link = rig.must("GET", "/links/from-file", "").await.json();
     assert_eq!(link["link_state"], "PAUSED");
+}
+
+/// After a start a link is not "unknown" because nobody has read the journal yet: whoever asks
+/// would take it for deleted.
+#[tokio::test]
+async fn what_is_not_found_before_the_journal_is_read_is_not_known_to_be_absent() {
+    let rig = Rig::start_on(Hands::start_apart(ROWS_MAX), None).await;
+    let asked = [
+        ("GET", "/links/dr", ""),
+        ("GET", "/links", ""),
+        ("GET", "/links/-/mirrors", ""),
+        ("GET", "/links/dr/mirrors/t1", ""),
+        ("DELETE", "/links/dr", ""),
+        ("POST", "/links/dr/mirrors:pause", r#"{"mirror_topic_names":["t1"]}"#),
+        ("GET", "/topics/t1", ""),
+    ];
+    for (method, path, body) in asked {
+        let answer = rig.ask(method, path, body).await;
+        let (code, text) = answer.error();
+        assert_eq!((answer.status, code), (503, 50003), "{method} {path}: {answer:?}");
+        assert!(text.contains("__isolog"), "{text}");
+    }
+    // what the file declares is known before
+    rig.must("GET", "/links/from-file", "").await;
+    rig.hands.tell(Event::Level).await;
+    rig.hands.until("level", |seen| seen.is_level).await;
+    let answer = rig.ask("GET", "/links/dr", "").await;
+    assert_eq!(answer.status, 404, "{answer:?}");
+    rig.must("GET", "/links", "").await;
 }
