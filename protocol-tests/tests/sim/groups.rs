@@ -116,18 +116,20 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     follows(&lab, "billing", 13).await;
     follows(&lab, "fresh", 0).await;
     let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
-    let [view] = &sight.groups(Some("billing"))[..] else { panic!("{:?}", sight.groups(None)) };
+    let [view] = &sight.groups(Some("billing"), true)[..] else {
+        panic!("{:?}", sight.groups(None, false))
+    };
     assert_eq!((view.link.as_str(), view.partitions, view.behind), ("dr", 1, 0), "{view:?}");
     let [one] = &view.offsets[..] else { panic!("{view:?}") };
     assert_eq!(
         (one.source_offset, one.mirror_offset, one.state.as_str()),
         (13, Some(13), "synced")
     );
-    assert!(sight.groups(None).iter().all(|one| one.offsets.is_empty()));
-    assert!(sight.groups(None).iter().all(|one| !one.is_active_at_source));
+    assert!(sight.groups(None, false).iter().all(|one| one.offsets.is_empty()));
+    assert!(sight.groups(None, false).iter().all(|one| !one.is_active_at_source));
     lab.source.join_group("billing", "one");
     let active = |_: &Lab| {
-        let all = sight.groups(None).into_iter().filter(|one| one.is_active_at_source);
+        let all = sight.groups(None, false).into_iter().filter(|one| one.is_active_at_source);
         (all.map(|one| one.group).collect::<Vec<_>>() == ["billing"]).then_some(())
     };
     lab.wait("billing is active at the source", active).await;

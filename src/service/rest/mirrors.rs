@@ -163,7 +163,7 @@ pub(super) async fn alter(
     };
     let text = api.aside(move |api| {
         let all = api.everything();
-        let groups = checked.map_or_else(Vec::new, |_| api.sight.groups(None));
+        let groups = checked.map_or_else(Vec::new, |_| api.sight.groups(None, false));
         let groups: Vec<_> = groups.into_iter().filter(|one| *one.link == *link.0).collect();
         let now = TimestampMs(i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX));
         let shown = results.into_iter().map(|(name, result)| {
