@@ -127,12 +127,28 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     );
     assert!(sight.groups(None, false).iter().all(|one| one.offsets.is_empty()));
     assert!(sight.groups(None, false).iter().all(|one| !one.is_active_at_source));
+    let verdict = |word: &str, text: &str| {
+        let (sight, word, text) = (&sight, word.to_owned(), text.to_owned());
+        move |_: &Lab| {
+            let one = sight.groups(Some("billing"), true).pop()?;
+            let is_so = one.verdict == word && one.against.join("; ").contains(&text);
+            is_so.then_some(one)
+        }
+    };
+    lab.wait("billing stands still", verdict("MOVES", "")).await;
+    lab.source.commit_as_member("billing", ("orders", 0), 15);
+    lab.wait("it has moved", verdict("NOT_YET", "a whole interval")).await;
+    let moves = lab.wait("billing stands still again", verdict("MOVES", "")).await;
+    let offset = &moves.offsets[0];
+    assert_eq!((offset.source_offset, offset.mirror_end), (15, Some(20)), "{moves:?}");
+    assert_eq!((moves.mirror_lag, moves.consumer_lag), (Some(0), Some(5)), "{moves:?}");
     lab.source.join_group("billing", "one");
     let active = |_: &Lab| {
         let all = sight.groups(None, false).into_iter().filter(|one| one.is_active_at_source);
         (all.map(|one| one.group).collect::<Vec<_>>() == ["billing"]).then_some(())
     };
     lab.wait("billing is active at the source", active).await;
+    lab.wait("it has members", verdict("NOT_YET", "it has members at the source")).await;
     lab.source.leave_group("billing", "one");
     let put = lab.destination.committed("billing", ("orders", 0)).unwrap();
     assert_eq!(put.leader_epoch, -1, "another cluster's epochs mean nothing here");
@@ -145,6 +161,7 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     follows(&lab, "billing", 20).await;
     let clamped = |lab: &Lab| shown(lab).filter(|shown| shown.clamped == 1);
     assert_eq!(lab.wait("clamped", clamped).await.followed, 2);
+    lab.wait("it is ahead", verdict("NOT_YET", "orders-0 is committed at 900")).await;
     for _ in 0..50 {
         sleep(SECOND / 10).await;
         assert_eq!(committed(&lab.destination, "billing"), Some(20));

@@ -1,7 +1,7 @@
 //! What has happened since this isolog started: the last events, each with a number, for those who
 //! follow them.
 //!
-//! It never keeps more than [`KEPT_MAX`], and never tells less than happened without saying so: who
+//! It never keeps more than [`KEPT_MAX`] or [`KEPT_BYTES_MAX`], and never tells less than happened without saying so: who
 //! asks for what is gone, or comes with a cursor of another start, is told `lost` first.
 
 pub mod changes;
@@ -29,10 +29,14 @@ pub(super) use self::route::router;
 
 /// How many events are kept; the oldest goes for a new one.
 pub const KEPT_MAX: usize = 10_000;
+/// How many bytes of text they hold together; orders may name many topics.
+pub const KEPT_BYTES_MAX: usize = 16 << 20;
 /// How many events one answer has at most; who asks again gets the next ones.
 pub const ANSWERED_MAX: usize = 1_000;
 /// For how long an answer waits for an event at most.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// What an event takes beside its longer texts, in bytes, at most about.
+const EVENT_BYTES: usize = 512;
 /// The most letters of an event's reason.
 const REASON_LETTERS_MAX: usize = 1_000;
 /// What changes is looked at so often at most.
@@ -148,7 +152,29 @@ pub struct Events {
 #[derive(Debug, Default)]
 struct Kept {
     events: VecDeque<Arc<Event>>,
+    bytes: usize,
     last: u64,
+}
+
+impl Kept {
+    fn push(&mut self, event: Event) {
+        self.bytes += event.bytes();
+        self.events.push_back(Arc::new(event));
+        while self.events.len() > KEPT_MAX || self.bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.bytes -= oldest.bytes();
+        }
+    }
+}
+
+impl Event {
+    fn bytes(&self) -> usize {
+        let order = self.order.as_ref().map_or(0, |order| {
+            let topics: usize = order.topics.iter().map(|topic| topic.len() + 24).sum();
+            order.subject.len() + order.pattern.len() + topics
+        });
+        EVENT_BYTES + self.reason.len() + order
+    }
 }
 
 impl Default for Events {
@@ -173,10 +199,7 @@ impl Events {
         };
         let cursor = self.cursor(kept.last);
         let event = Event { cursor, seq: kept.last, time_ms: now_ms(), reason, ..event };
-        if kept.events.len() >= KEPT_MAX {
-            kept.events.pop_front();
-        }
-        kept.events.push_back(Arc::new(event));
+        kept.push(event);
         // while the lock is held, so that the number never goes back
         self.newest.send_replace(kept.last);
     }
@@ -201,14 +224,11 @@ impl Events {
             return Err(NoCursor);
         }
         let oldest = kept.last + 1 - kept.events.len() as u64;
-        let lost = match (is_ours, seq + 1 < oldest) {
-            (false, _) => Some(self.restarted(oldest)),
-            (true, true) => Some(self.overflown(seq, oldest)),
-            (true, false) => None,
-        };
+        let restarted = (!is_ours).then(|| self.restarted(oldest));
+        let overflown = (seq + 1 < oldest).then(|| self.overflown(seq, oldest));
         let skipped = usize::try_from((seq + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
         let mut page = Page { cursor: self.cursor(kept.last), events: Vec::new() };
-        page.events.extend(lost);
+        page.events.extend(restarted.into_iter().chain(overflown));
         for event in kept.events.iter().skip(skipped) {
             if page.events.len() >= ANSWERED_MAX {
                 page.cursor = self.cursor(event.seq - 1);
@@ -249,8 +269,8 @@ impl Events {
 
     fn overflown(&self, seq: u64, oldest: u64) -> Event {
         let reason = format!(
-            "{} events are not told: of more than {KEPT_MAX} the oldest go. Look at the mirror \
-             topics themselves (isolog mirror list), and ask more often",
+            "{} events are not told: {KEPT_MAX} are kept at most, and the oldest go. Look at the \
+             mirror topics themselves (isolog mirror list), and ask more often",
             oldest - 1 - seq
         );
         self.lost(oldest, "TOO_MANY", reason)
@@ -339,6 +359,27 @@ mod tests {
         assert_eq!(events.page(Some("b.5"), None).unwrap().events[0].seq, 6);
         // who never asked is told as well
         assert_eq!(events.page(None, None).unwrap().events[0].code, "TOO_MANY");
+        let codes: Vec<String> = events.page(Some("old.9"), None).unwrap().events[..2]
+            .iter()
+            .map(|one| one.code.clone())
+            .collect();
+        assert_eq!(codes, ["RESTARTED", "TOO_MANY"]);
+    }
+
+    #[test]
+    fn orders_of_many_topics_are_bounded_by_their_bytes() {
+        let events = Events::of("b".into());
+        let topics = vec!["x".repeat(249); 50];
+        let many = || Event {
+            kind: Kind::Order,
+            order: Some(Ordered { topics: topics.clone(), ..Ordered::default() }),
+            ..Event::default()
+        };
+        let room = KEPT_BYTES_MAX / many().bytes();
+        (0..=room).for_each(|_| events.tell(many()));
+        let kept = events.lock();
+        assert!(room < KEPT_MAX && kept.events.len() == room, "{} of {room}", kept.events.len());
+        assert_eq!(kept.bytes, room * many().bytes());
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::table::Route;
 /// So many topics stand in one line and one event; an order that names more has more of them.
 const TOPICS_MAX: usize = 50;
 
+/// The most letters of what a path names: of a link and a topic or a config.
+const SUBJECT_LETTERS_MAX: usize = 512;
+
 /// A topic's name, and why the order is not obeyed for it.
 type Topic = (String, Option<String>);
 
@@ -57,7 +60,7 @@ impl Noted {
         let order = Ordered {
             who: who.map_or("nobody", |who| &who.name).to_owned(),
             name: route.name.to_owned(),
-            subject: subject.to_owned(),
+            subject: subject.chars().take(SUBJECT_LETTERS_MAX).collect(),
             pattern: self.pattern.as_deref().map(shown).unwrap_or_default(),
             dry: is_dry,
             status,
