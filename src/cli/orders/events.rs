@@ -1,6 +1,7 @@
 //! `isolog events`: what happens at a running isolog, a line each.
 //!
-//! It never asks a broker, and never leaves out what it was not told of without a line that says so.
+//! It never asks a broker, and never leaves out what it was not told of without a line that says
+//! so.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! It never says that a group moves while something that it rests on is not known.
 //!
-//! A group moves where, for all its partitions, the mirror has come to what the group committed (its
-//! lag is 0, or less than the group's own), that offset is committed at the destination too, it has
-//! no members at the source, and nothing it has committed has changed for a whole interval.
+//! A group moves where, for all its partitions, the mirror has come to what the group committed
+//! (its lag is 0, or less than the group's own), that offset is committed at the destination too,
+//! it has no members at the source, and nothing it has committed has changed for a whole interval.
 
 use std::collections::BTreeMap;
 
@@ -168,8 +168,8 @@ fn before_it_begins(known: &Known<'_>) -> Against {
     let (tp, stand, more) = first(known, is_before)?;
     let begins = begins(stand).unwrap_or(stand.source);
     let text = format!(
-        "{tp} is committed at {} and its mirror begins at {begins}: let its consumers read to there \
-         at the source first, or what lies between is skipped{more}",
+        "{tp} is committed at {} and its mirror begins at {begins}: let its consumers read to \
+         there at the source first, or what lies between is skipped{more}",
         stand.source
     );
     Some((Word::NotYet, text))

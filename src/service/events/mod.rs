@@ -1,8 +1,9 @@
 //! What has happened since this isolog started: the last events, each with a number, for those who
 //! follow them.
 //!
-//! It never keeps more than [`KEPT_MAX`] or [`KEPT_BYTES_MAX`], and never tells less than happened without saying so: who
-//! asks for what is gone, or comes with a cursor of another start, is told `lost` first.
+//! It never keeps more than [`KEPT_MAX`] or [`KEPT_BYTES_MAX`], and never tells less than happened
+//! without saying so: who asks for what is gone, or comes with a cursor of another start, is told
+//! `lost` first.
 
 pub mod changes;
 mod route;

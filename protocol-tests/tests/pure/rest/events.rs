@@ -1,4 +1,5 @@
-//! What happens, as `GET /v1/events` and `isolog events` tell it: states, orders, cursors, who waits.
+//! What happens, as `GET /v1/events` and `isolog events` tell it: states, orders, cursors, and who
+//! waits.
 //!
 //! It never restarts the service; `real` does.
 
