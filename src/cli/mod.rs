@@ -47,6 +47,8 @@ const UNKNOWN: u8 = 4;
 /// An audit says no: a difference, or a copy that is impossible.
 const NO: u8 = 5;
 const NOT_YET: u8 = 6;
+/// A consumer group does not move without duplicates.
+const STAYS: u8 = 7;
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ enum Failure {
     No,
     /// Exit code 6, with what is waited for.
     NotYet(String),
+    /// Exit code 7; the output says which, and why.
+    Stays,
     /// The reader of our output has gone: nobody is left to be told, and nothing is wrong.
     Deaf,
 }
@@ -80,7 +84,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or wrong c
 check: 0 exact, 3 exact with fillers, 4 cannot tell, 5 impossible.
 verify, digest: 0 equal, 4 cannot tell, 5 different.
 mirror promote, mirror failover: 0 ordered or, with --wait, all STOPPED; 6 not STOPPED in time.
-mirror tail: 0 all is known, 4 cannot tell.";
+mirror tail: 0 all is known, 4 cannot tell.
+group diff: 0 all move without duplicates, 4 cannot tell, 6 not in time, 7 some do not.";
 
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]
@@ -113,6 +118,8 @@ enum Command {
     Mirror(orders::MirrorArguments),
     /// Show the consumer groups that links of a running isolog follow
     Group(orders::GroupArguments),
+    /// Show what happens at a running isolog: states, halts, orders; a line each, for scripts
+    Events(orders::EventsArguments),
     /// Say before anything is written whether a link can be copied exactly, and what is missing
     Check(check::Arguments),
     /// Print digests of one side's records, or compare them with the other side's
@@ -174,6 +181,7 @@ fn obey() -> Result<(), Failure> {
         Command::Link(arguments) => orders::link(&arguments),
         Command::Mirror(arguments) => orders::mirror(&arguments),
         Command::Group(arguments) => orders::group(&arguments),
+        Command::Events(arguments) => orders::events(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
@@ -215,6 +223,7 @@ fn tell(failure: &Failure) -> u8 {
         Failure::Fillers => FILLERS,
         Failure::Unknown => UNKNOWN,
         Failure::No => NO,
+        Failure::Stays => STAYS,
         Failure::Failed(text) => {
             complain(text);
             FAILED

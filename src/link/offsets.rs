@@ -11,7 +11,6 @@ use crate::cluster::Cluster;
 use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
 use crate::flow::Wall;
-use crate::link::status::GroupsSeen;
 use crate::link::status::Link;
 use crate::sync::groups;
 use crate::sync::groups::Follower;
@@ -56,18 +55,25 @@ impl Following {
         topics: &[MirrorTopic],
     ) -> Vec<(String, Fault)> {
         self.forget_others(sync);
+        // first the time, so that from turn to turn it is never less than the interval
+        let began = self.wall.now();
         self.last = Some((Instant::now(), sync.clone()));
-        let turn = match self.follower.turn(both, sync, topics, self.wall.now()).await {
+        let mut turn = match self.follower.turn(both, sync, topics, began).await {
             Ok(turn) => turn,
             Err(error) => return vec![(self.link.name.to_string(), groups::fault_of(&error))],
         };
         let now = self.wall.now();
         self.link.set(|status| {
             let seen = status.groups.get_or_insert_default();
-            let GroupsSeen { followed, clamped, committed, at, told } = seen;
-            (*followed, *clamped) = (turn.groups, turn.clamped);
-            *committed += turn.commits;
-            (*at, *told) = (Some(now), Arc::new(turn.told));
+            for (name, told) in &mut turn.told {
+                if let Some(before) = seen.told.get(name) {
+                    told.go_on_from(before);
+                }
+            }
+            (seen.followed, seen.clamped) = (turn.groups, turn.clamped);
+            seen.committed += turn.commits;
+            (seen.began, seen.at, seen.every_ms) = (Some(began), Some(now), sync.every_ms);
+            seen.told = Arc::new(turn.told);
         });
         turn.errors
     }

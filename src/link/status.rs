@@ -25,6 +25,7 @@ use crate::mirror::lag::MIRRORING;
 use crate::mirror::lag::PAUSED;
 use crate::mirror::lag::Snapshot;
 pub use crate::sync::groups::GroupTold;
+pub use crate::sync::groups::UNFOLLOWED_MAX;
 use crate::sync::trouble::Kind;
 pub use crate::sync::trouble::Kind as TroubleKind;
 pub use crate::sync::trouble::Trouble;
@@ -62,6 +63,10 @@ pub struct GroupsSeen {
     pub committed: u64,
     /// When the last turn that came to something ended.
     pub at: Option<TimestampMs>,
+    /// When it began.
+    pub began: Option<TimestampMs>,
+    /// How often there is to be one, in ms.
+    pub every_ms: i64,
     /// How each group stood then, by its name at the destination.
     pub told: Arc<BTreeMap<GroupName, GroupTold>>,
 }

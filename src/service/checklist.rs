@@ -65,7 +65,7 @@ pub fn of(sights: &Sights<'_>) -> Vec<Line> {
     let mut lines = vec![sights.source(), sights.copied(), sights.lag(), sights.transactions()];
     lines.extend([sights.configs(), sights.rights(), sights.groups_age()]);
     if sights.knows_groups() {
-        lines.extend([sights.groups_active(), sights.groups_synced()]);
+        lines.extend([sights.groups_active(), sights.groups_synced(), sights.groups_beside()]);
     }
     lines.extend_from_slice(sights.around);
     lines
@@ -287,6 +287,25 @@ impl Sights<'_> {
         }
     }
 
+    /// Topics that the same consumers read and that do not come along.
+    fn groups_beside(&self) -> Line {
+        let check = "groups read no topic beside";
+        let beside = self.own_groups().filter(|group| !group.not_mirrored.is_empty());
+        let each = beside.map(|group| {
+            let topics = named(group.not_mirrored.iter().map(String::as_str));
+            format!("{} reads {topics}", group.group)
+        });
+        let each: Vec<String> = each.collect();
+        match each.is_empty() {
+            true => yes(check, "all that they have committed for is mirrored"),
+            false => {
+                let cure = "the link does not mirror those: mirror them first, or its consumers \
+                            find nothing of them here";
+                no(check, named(each.iter().map(String::as_str)), cure)
+            }
+        }
+    }
+
     fn groups_synced(&self) -> Line {
         let check = "groups are synced";
         let wrong: Vec<&GroupView> =
@@ -481,7 +500,7 @@ mod tests {
     #[test]
     fn where_all_is_well_each_line_says_yes_and_how_old_it_is() {
         let lines = Case::new().lines();
-        assert!(lines.len() == 9 && lines.iter().all(|line| line.ok), "{lines:?}");
+        assert!(lines.len() == 10 && lines.iter().all(|line| line.ok), "{lines:?}");
         assert!(lines.iter().all(|line| !line.text.is_empty() && line.cure.is_empty()));
         let lag = lines.iter().find(|line| line.check == "lag is 0").unwrap();
         assert_eq!(lag.text, "0 records behind, as the source was 7 s ago");
@@ -542,6 +561,11 @@ mod tests {
         );
         let active = "no group is active at the source";
         check(|case| case.group.is_active_at_source = true, active, "billing");
+        check(
+            |case| case.group.not_mirrored = vec!["raw".into(), "dim".into()],
+            "groups read no topic beside",
+            "billing reads raw, dim",
+        );
         check(|case| case.group.clamped = 1, "groups are synced", "billing: beyond");
         check(
             |case| {

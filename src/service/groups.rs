@@ -3,49 +3,111 @@
 //! It never asks a coordinator: it copies what the last turn read and wrote.
 
 use crate::control::task::offsets::Stand;
+use crate::control::task::verdict::Known;
+use crate::control::task::verdict::Word;
+use crate::control::task::verdict::verdict;
 use crate::ids::GroupName;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::status::GroupTold;
+use crate::link::status::GroupsSeen;
 use crate::link::status::Link;
+use crate::link::status::LinkStatus;
+use crate::link::status::UNFOLLOWED_MAX;
 use crate::service::view::GroupView;
 use crate::service::view::OffsetView;
 
-/// Those of one link; with a name those that have it on either side, and then with their offsets.
-pub fn of(link: &Link, name: Option<&str>) -> Vec<GroupView> {
-    let Some(seen) = link.status().groups else { return Vec::new() };
-    let age_ms = link.groups_age_ms(&seen);
+/// Those of one link; with a name those that have it on either side.
+pub fn of(link: &Link, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
+    let status = link.status();
+    let Some(seen) = &status.groups else { return Vec::new() };
+    let age_ms = link.groups_age_ms(seen);
     let is_asked = |(there, told): &(&GroupName, &GroupTold)| {
         name.is_none_or(|name| there.as_str() == name || told.source.as_str() == name)
     };
-    let asked = seen.told.iter().filter(is_asked);
-    asked.map(|(there, told)| view((link, age_ms), (there, told), name.is_some())).collect()
+    let one = |(there, told): (&GroupName, &GroupTold)| {
+        let followed = Followed { link: &link.name.0, status: &status, seen, age_ms, told };
+        followed.view(there, is_whole)
+    };
+    seen.told.iter().filter(is_asked).map(one).collect()
 }
 
-fn view(
-    (link, age_ms): (&Link, Option<u64>),
-    (there, told): (&GroupName, &GroupTold),
-    is_whole: bool,
-) -> GroupView {
-    let count = |word: &str| told.stands.values().filter(|one| one.word() == word).count() as u64;
-    let fault = told.fault.clone();
-    let (error_code, reason) = fault.map(|fault| (fault.code, fault.text)).unwrap_or_default();
-    GroupView {
-        link: link.name.to_string(),
-        group: told.source.to_string(),
-        mirror_group: there.to_string(),
-        partitions: told.stands.len() as u64,
-        clamped: count("clamped"),
-        behind: count("behind"),
-        age_ms,
-        error_code,
-        reason,
-        is_active_at_source: told.is_active_at_source,
-        topics: told.stands.keys().map(|tp| tp.topic.to_string()).collect(),
-        offsets: match is_whole {
-            true => told.stands.iter().map(offset).collect(),
-            false => Vec::new(),
-        },
+/// A group, and all that is known of its link beside.
+struct Followed<'a> {
+    link: &'a str,
+    status: &'a LinkStatus,
+    seen: &'a GroupsSeen,
+    age_ms: Option<u64>,
+    told: &'a GroupTold,
+}
+
+impl Followed<'_> {
+    fn view(&self, there: &GroupName, is_whole: bool) -> GroupView {
+        let told = self.told;
+        let stands = || told.stands.values();
+        let count = |word: &str| stands().filter(|one| one.word() == word).count() as u64;
+        let fault = told.fault.clone();
+        let (error_code, reason) = fault.map(|fault| (fault.code, fault.text)).unwrap_or_default();
+        let (word, against) = self.verdict();
+        GroupView {
+            link: self.link.to_owned(),
+            group: told.source.to_string(),
+            mirror_group: there.to_string(),
+            partitions: told.stands.len() as u64,
+            clamped: count("clamped"),
+            behind: count("behind"),
+            age_ms: self.age_ms,
+            error_code,
+            reason,
+            is_active_at_source: told.is_active_at_source == Some(true),
+            is_listed_at_source: told.is_active_at_source.is_some(),
+            mirror_lag: sum(stands().map(Stand::mirror_lag)),
+            consumer_lag: sum(stands().map(Stand::consumer_lag)),
+            unchanged_ms: self.unchanged_ms().and_then(|ms| u64::try_from(ms).ok()),
+            interval_ms: u64::try_from(self.seen.every_ms).unwrap_or(0),
+            verdict: word.word().to_owned(),
+            against,
+            not_mirrored: self.unfollowed(false).map(str::to_owned).collect(),
+            topics: told.stands.keys().map(|tp| tp.topic.to_string()).collect(),
+            offsets: match is_whole {
+                true => told.stands.iter().map(offset).collect(),
+                false => Vec::new(),
+            },
+        }
     }
+
+    /// By the turns of this process, from the beginning of one to that of another.
+    fn unchanged_ms(&self) -> Option<i64> {
+        Some(self.seen.began?.0.saturating_sub(self.told.unchanged_since.0))
+    }
+
+    /// Topics with partitions that are not followed: those that the link is to mirror, or others.
+    fn unfollowed(&self, is_wanted: bool) -> impl Iterator<Item = &str> {
+        let all = self.told.unfollowed.iter();
+        let is_so = move |topic: &&TopicName| self.status.wanted.contains_key(topic) == is_wanted;
+        all.filter(is_so).map(TopicName::as_str)
+    }
+
+    fn verdict(&self) -> (Word, Vec<String>) {
+        let left_out: Vec<&str> = self.unfollowed(true).collect();
+        verdict(&Known {
+            link: self.link,
+            stands: &self.told.stands,
+            fault: self.told.fault.as_ref(),
+            is_active_at_source: self.told.is_active_at_source,
+            unchanged_ms: self.unchanged_ms(),
+            age_ms: self.age_ms.and_then(|ms| i64::try_from(ms).ok()),
+            every_ms: self.seen.every_ms,
+            left_out: &left_out,
+            is_cut: self.told.unfollowed.len() >= UNFOLLOWED_MAX,
+        })
+    }
+}
+
+/// `None` where one of them is not known, or there is none.
+fn sum(mut all: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    let first = all.next()??;
+    all.try_fold(first, |sum, one| Some(sum.saturating_add(one?)))
 }
 
 fn offset((tp, stand): (&TopicPartition, &Stand)) -> OffsetView {
@@ -55,5 +117,22 @@ fn offset((tp, stand): (&TopicPartition, &Stand)) -> OffsetView {
         source_offset: stand.source.get(),
         mirror_offset: stand.there.map(|there| there.get()),
         state: stand.word().to_owned(),
+        source_end: stand.source_end.map(|end| end.get()),
+        mirror_end: Some(stand.end.get()),
+        mirror_lag: stand.mirror_lag(),
+        consumer_lag: stand.consumer_lag(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_not_known_where_one_part_is_not() {
+        assert_eq!(sum([Some(2), Some(3)].into_iter()), Some(5));
+        assert_eq!(sum([Some(2), None].into_iter()), None);
+        assert_eq!(sum([None, Some(2)].into_iter()), None);
+        assert_eq!(sum([].into_iter()), None);
     }
 }

@@ -74,8 +74,8 @@ impl Sight for All {
         self.driver.work.stands_by()
     }
 
-    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
-        self.driver.links().iter().flat_map(|link| groups::of(link, name)).collect()
+    fn groups(&self, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
+        self.driver.links().iter().flat_map(|link| groups::of(link, name, is_whole)).collect()
     }
 
     fn journal(&self) -> Option<JournalView> {

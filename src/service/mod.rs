@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod checklist;
+pub mod events;
 mod export;
 mod exporters;
 mod folded;
@@ -38,6 +39,7 @@ use crate::settings::link::Defaults;
 
 use self::auth::Guard;
 use self::auth::Right;
+use self::events::Events;
 pub use self::folded::Series;
 use self::links::All;
 use self::rest::Orders;
@@ -126,6 +128,7 @@ pub struct Counter {
     access: Access,
     series: Series,
     orders: Option<Orders>,
+    events: Events,
 }
 
 impl Counter {
@@ -137,7 +140,8 @@ impl Counter {
         let refused = |cause| Error::Listen { address, cause };
         let access = options.listen.access().clone();
         let door = Door::open(address, access.tls.clone()).await.map_err(refused)?;
-        Ok(Counter { door, access, series: options.series, orders: None })
+        let (series, events) = (options.series, Events::default());
+        Ok(Counter { door, access, series, orders: None, events })
     }
 
     /// The same, which takes orders by REST as well.
@@ -155,10 +159,17 @@ impl Counter {
         let is_local = self.address().ip().is_loopback();
         let Access { tls, token, tokens, clients_are_known } = self.access;
         let guard = Guard { token, tokens, is_local, clients_are_known };
+        let following = self.orders.as_ref().map(|orders| orders.registry.clone());
         let orders = self.orders.map(|orders| (orders, tls.is_some()));
         let rendering = (export::recorder(), self.series);
-        let router = routes::router(sight, rendering, guard, orders);
-        self.door.serve(router, shutdown).await;
+        let told = (self.events.clone(), shutdown.clone());
+        let router = routes::router(sight, rendering, guard, (orders, told));
+        let following = async {
+            if let Some(registry) = following {
+                events::follow(registry, self.events, shutdown.clone()).await;
+            }
+        };
+        tokio::join!(self.door.serve(router, shutdown.clone()), following);
     }
 }
 

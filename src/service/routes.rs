@@ -25,11 +25,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::http::sliced::With;
 
 use super::auth::Denied;
 use super::auth::Guard;
+use super::events;
+use super::events::Events;
 use super::export;
 use super::exporters;
 use super::folded::Series;
@@ -67,12 +70,13 @@ struct Counter {
     partitions: Kept<Arc<Vec<PartitionView>>>,
 }
 
-/// All routes over one view of the links; with `orders`, where there is somebody to obey them.
+/// All routes over one view of the links and the events; with `orders`, where there is somebody to
+/// obey them. Who waits for events does not beyond the token.
 pub fn router(
     sight: Arc<dyn Sight>,
     recorder: Recorder,
     guard: Guard,
-    orders: Option<(Orders, bool)>,
+    (orders, (told, stop)): (Option<(Orders, bool)>, (Events, CancellationToken)),
 ) -> Router {
     let counter = Counter {
         sight,
@@ -97,18 +101,21 @@ pub fn router(
         .layer(middleware::from_fn(within_time))
         .with_state(counter.clone());
     let exporters = exporters::router(counter.sight.clone()).layer(beside.clone());
-    let rest = orders.map(|orders| rest::router(counter.api(orders)).layer(beside));
+    // who waits for an event waits longer than an answer may take
+    let events = events::router(told.clone(), counter.sight.clone(), stop).layer(beside.clone());
+    let rest = orders.map(|orders| rest::router(counter.api(orders, told)).layer(beside));
     pages
         .merge(rest.unwrap_or_default())
         .merge(exporters)
+        .merge(events)
         .layer(middleware::from_fn_with_state(Arc::new(guard), only_the_known))
         .layer(middleware::from_fn(with_host))
 }
 
 impl Counter {
-    fn api(self, (orders, is_tls): (Orders, bool)) -> rest::Api {
+    fn api(self, (orders, is_tls): (Orders, bool), events: Events) -> rest::Api {
         let Counter { sight, partitions, large: turn, .. } = self;
-        rest::Api { orders, sight, partitions, turn, is_tls }
+        rest::Api { orders, sight, partitions, turn, events, is_tls }
     }
 }
 
@@ -137,7 +144,7 @@ async fn metrics(State(counter): State<Counter>) -> Result<Response, Refusal> {
 }
 
 /// An answer that was made to JSON aside.
-fn json(text: Result<Vec<u8>, serde_json::Error>) -> Result<Response, Refusal> {
+pub(super) fn json(text: Result<Vec<u8>, serde_json::Error>) -> Result<Response, Refusal> {
     let failed = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed");
     Ok(([(header::CONTENT_TYPE, JSON_TYPE)], text.map_err(failed)?).into_response())
 }
@@ -181,18 +188,22 @@ async fn links(State(counter): State<Counter>) -> Result<Response, Refusal> {
 struct WhichGroups {
     link: Option<String>,
     group: Option<String>,
+    /// With their offsets, by partition; those of one that is named always.
+    #[serde(default)]
+    offsets: bool,
 }
 
 async fn groups(
     State(counter): State<Counter>,
     which: Result<Query<WhichGroups>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let bad = "the query takes link=NAME and group=NAME";
+    let bad = "the query takes link=NAME, group=NAME and offsets=true";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let sight = counter.sight;
     has_work(&*sight)?;
     let all = move || {
-        let mut groups = sight.groups(which.group.as_deref());
+        let is_whole = which.offsets || which.group.is_some();
+        let mut groups = sight.groups(which.group.as_deref(), is_whole);
         groups.retain(|one| which.link.as_ref().is_none_or(|link| *link == one.link));
         groups.sort_by(|a, b| (&a.link, &a.group).cmp(&(&b.link, &b.group)));
         serde_json::to_vec(&groups)
@@ -228,7 +239,7 @@ async fn partitions(
 }
 
 /// Another instance knows what this one does not.
-fn has_work(sight: &dyn Sight) -> Result<(), Refusal> {
+pub(super) fn has_work(sight: &dyn Sight) -> Result<(), Refusal> {
     let why = "this isolog stands by, and another instance knows: /v1/links says which";
     let refused = sight.stands_by().map(|_| Refusal(StatusCode::SERVICE_UNAVAILABLE, why));
     refused.map_or(Ok(()), Err)
@@ -248,7 +259,7 @@ fn chosen<'a>(all: &'a [PartitionView], which: &Which) -> Vec<&'a PartitionView>
 }
 
 /// An answer that is not what was asked for, in the shape of Confluent's REST errors.
-struct Refusal(StatusCode, &'static str);
+pub(super) struct Refusal(pub StatusCode, pub &'static str);
 
 #[derive(Serialize)]
 struct RefusalBody {
@@ -280,7 +291,7 @@ impl IntoResponse for Refusal {
 
 async fn nothing_here() -> Refusal {
     let paths = "there are /metrics, /health/live, /health/ready, /v1/links, /v1/partitions, \
-                 /v1/groups and /exporters";
+                 /v1/groups, /v1/events and /exporters";
     Refusal(StatusCode::NOT_FOUND, paths)
 }
 

@@ -37,11 +37,11 @@ impl Sight for Three {
         vec![LinkView { name: "dr".into(), ..LinkView::default() }]
     }
 
-    fn groups(&self, name: Option<&str>) -> Vec<GroupView> {
+    fn groups(&self, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
         let view = |link: &str, group: &str| GroupView {
             link: link.into(),
             group: group.into(),
-            offsets: name.map(|_| OffsetView::default()).into_iter().collect(),
+            offsets: is_whole.then(OffsetView::default).into_iter().collect(),
             ..GroupView::default()
         };
         let all = [view("dr", "b"), view("dr", "a"), view("west", "a")];
@@ -154,6 +154,7 @@ async fn groups_are_sorted_chosen_and_told_by_partition_where_one_is_named() {
     let row = |link: &str, group: &str, offsets| (link.to_owned(), group.to_owned(), offsets);
     assert_eq!(groups("").await, [row("dr", "a", 0), row("dr", "b", 0), row("west", "a", 0)]);
     assert_eq!(groups("?group=a&link=west").await, [row("west", "a", 1)]);
+    assert_eq!(groups("?link=west&offsets=true").await, [row("west", "a", 1)]);
     assert_eq!(groups("?group=%22").await, []);
     let (status, body) = running.get("/v1/groups?name=a").await;
     assert!(status == 400 && body.contains("group=NAME"), "{body}");

@@ -267,6 +267,33 @@ pub struct GroupView {
     /// It had members at the source then.
     #[serde(default)]
     pub is_active_at_source: bool,
+    /// Somebody at the source listed it: else nobody knows whether it had any.
+    #[serde(default)]
+    pub is_listed_at_source: bool,
+    /// Offsets that the source had and the mirror had not, of all its partitions; `null` where that
+    /// is not known of one of them.
+    #[serde(default)]
+    pub mirror_lag: Option<u64>,
+    /// Offsets that the source had and the group had not read there; `null` as above.
+    #[serde(default)]
+    pub consumer_lag: Option<u64>,
+    /// For how long nothing that it has committed at the source had changed when it was read last,
+    /// in ms, as far as this isolog has seen it.
+    #[serde(default)]
+    pub unchanged_ms: Option<u64>,
+    /// How often it is read, in ms.
+    #[serde(default)]
+    pub interval_ms: u64,
+    /// `MOVES` without duplicates, `NOT_YET`, or `UNKNOWN`.
+    #[serde(default)]
+    pub verdict: String,
+    /// What stands against `MOVES`, and what to do.
+    #[serde(default)]
+    pub against: Vec<String>,
+    /// Topics of the source of which it has committed partitions, and that the link does not
+    /// mirror: of those nothing is said.
+    #[serde(default)]
+    pub not_mirrored: Vec<String>,
     /// The mirror topics of its offsets.
     #[serde(skip)]
     pub topics: BTreeSet<String>,
@@ -288,6 +315,18 @@ pub struct OffsetView {
     pub mirror_offset: Option<i64>,
     /// `synced`, `clamped`, `behind`, `ahead`, or `waiting` where the mirror has not come so far.
     pub state: String,
+    /// Where the source ended.
+    #[serde(default)]
+    pub source_end: Option<i64>,
+    /// Where the mirror ended, a moment before.
+    #[serde(default)]
+    pub mirror_end: Option<i64>,
+    /// Offsets that the source had and the mirror had not.
+    #[serde(default)]
+    pub mirror_lag: Option<u64>,
+    /// Offsets that the source had and the group had not read there.
+    #[serde(default)]
+    pub consumer_lag: Option<u64>,
 }
 
 /// What is wrong with a topic or a pattern, as JSON shows it.
@@ -346,8 +385,8 @@ pub trait Sight: Send + Sync + 'static {
     /// All links, in any order.
     fn links(&self) -> Vec<LinkView>;
     /// The consumer groups that are followed, in any order; with a name those that have it on
-    /// either side, and then with their offsets.
-    fn groups(&self, _name: Option<&str>) -> Vec<GroupView> {
+    /// either side. With their offsets where `is_whole`.
+    fn groups(&self, _name: Option<&str>, _is_whole: bool) -> Vec<GroupView> {
         Vec::new()
     }
     /// Why this instance has no work, where another one of its group has it: then that one knows

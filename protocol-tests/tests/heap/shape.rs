@@ -27,6 +27,7 @@ use kafka_protocol::messages::describe_quorum_response::DescribeQuorumResponse;
 use kafka_protocol::messages::describe_quorum_response::PartitionData;
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::describe_quorum_response::TopicData;
+use kafka_protocol::messages::describe_user_scram_credentials_response::*;
 use kafka_protocol::messages::find_coordinator_response::*;
 use kafka_protocol::messages::heartbeat_response::HeartbeatResponse;
 use kafka_protocol::messages::incremental_alter_configs_response::*;

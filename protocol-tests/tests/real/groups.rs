@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
@@ -24,10 +25,13 @@ use protocol_tests::real::IsologSpec;
 use protocol_tests::real::LITERAL;
 use protocol_tests::real::Operation;
 use protocol_tests::real::RealCluster;
+use protocol_tests::real::isolog_binary;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use protocol_tests::real::tool;
 use protocol_tests::secure::ways::Safe;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::check::ALICE;
 use crate::check::check;
@@ -354,6 +358,16 @@ fn a_promote_takes_over_what_groups_committed_last() {
     assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
 }
 
+/// `isolog group diff`, as a script asks, and its exit code.
+fn diff(isolog: &Isolog, words: &[&str], code: i32) -> Value {
+    let mut command = Command::new(isolog_binary().unwrap());
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    command.args(["group", "diff", "-o", "json", "--url", &url]).args(words);
+    let told = command.output().unwrap();
+    assert_eq!(told.status.code(), Some(code), "{words:?}: {told:?}");
+    serde_json::from_slice(&told.stdout).unwrap()
+}
+
 /// With exactly the rights that `check` prints groups are followed, and a right that is taken away
 /// is named until it is there again.
 #[test]
@@ -394,6 +408,14 @@ fn the_printed_rights_are_enough_for_groups() {
         });
     };
     follows(7);
+    // nothing changes and nobody is a member: after an interval it may move
+    let told = diff(&isolog, &["billing", "--wait", "--timeout", "60"], 0);
+    assert_eq!((&told[0]["verdict"], &told[0]["mirror_lag"]), (&json!("MOVES"), &json!(0)));
+    let offset = &told[0]["offsets"][0];
+    assert_eq!([&offset["source_offset"], &offset["mirror_offset"]], [7, 7], "{told}");
+    assert_eq!([&offset["source_end"], &offset["mirror_end"]], [10, 10], "{told}");
+    diff(&isolog, &["--all", "--link", "dr"], 0);
+    diff(&isolog, &["billing", "nobody"], 4);
     let every = (GROUP, "*", LITERAL);
     hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();
     let mut offset = 8;
@@ -407,6 +429,9 @@ fn the_printed_rights_are_enough_for_groups() {
         let told: Vec<String> = told.map(|one| one["reason"].to_string()).collect();
         told.iter().any(|one| one.contains("GROUP_AUTHORIZATION_FAILED (30)")).then_some(())
     });
+    let told = diff(&isolog, &["billing"], 7);
+    assert!(told[0]["against"].to_string().contains("GROUP_AUTHORIZATION_FAILED"), "{told}");
+    diff(&isolog, &["billing", "--wait", "--timeout", "2"], 6);
     let held = committed(&hands[1], "billing", 0).0;
     commit(&hands[0], "billing", 0, 10);
     sleep(Duration::from_secs(3));

@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::fs;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::thread::sleep;
@@ -124,6 +128,46 @@ impl Mirrored {
         let differences = batches_equal(source, &copy, source.start, source.end);
         assert_eq!(differences, Vec::<String>::new(), "{topic}-{partition}");
         self.seal(topic, partition, source.end);
+    }
+}
+
+/// `isolog events --follow`, as a script reads it: over every kill of isolog.
+struct Follower {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Follower {
+    fn start(on: &Mirrored) -> Follower {
+        let file = on.program.isolog.config().with_file_name("events.jsonl");
+        let url = format!("http://127.0.0.1:{}", on.program.isolog.port());
+        let mut command = Command::new(isolog_binary().unwrap());
+        command.args(["events", "--follow", "--link", "dr", "-o", "json", "--url", &url]);
+        let child = command.stdout(File::create(&file).unwrap()).spawn().unwrap();
+        let follower = Follower { child, file };
+        follower.wait("it mirrors", |one| one["kind"] == "mirror" && one["to"] == "ACTIVE");
+        follower
+    }
+
+    fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        until(&format!("an event: {what}"), || {
+            let text = fs::read_to_string(&self.file).unwrap();
+            // the last line may be half written
+            let mut all = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            all.any(|line| is(&serde_json::from_str(line).unwrap())).then_some(())
+        });
+    }
+
+    /// Ctrl-C is how it ends, and no failure.
+    fn end(mut self) {
+        run(Command::new("kill").arg("-INT").arg(self.child.id().to_string())).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
     }
 }
 
@@ -318,6 +362,7 @@ fn a_failover_needs_no_source_and_is_finished_after_a_kill() {
     for (topic, log) in topics.into_iter().zip(&logs) {
         until("copied", || (on.stage.destination.ends(topic, 0).ok()?.1 == log.end).then_some(()));
     }
+    let follower = Follower::start(&on);
     on.stage.clusters.0.kill(1).unwrap();
     // SIGKILL after each of these pauses behind the order
     for (topic, pause_ms) in topics.into_iter().zip([0, 40, 400]) {
@@ -327,6 +372,15 @@ fn a_failover_needs_no_source_and_is_finished_after_a_kill() {
         on.program.isolog.start_again().unwrap();
         on.wait_status(topic, "STOPPED");
     }
+    for topic in topics {
+        let stopped = |one: &Value| one["topic"] == topic && one["code"] == "FAILED_OVER";
+        follower.wait(topic, |one| stopped(one) && one["to"] == "STOPPED");
+    }
+    let ordered = "UpdateKafkaMirrorTopicsFailover";
+    follower
+        .wait("an order", |one| one["order"]["name"] == ordered && !one["order"]["who"].is_null());
+    follower.wait("the restart", |one| one["kind"] == "lost" && one["code"] == "RESTARTED");
+    follower.end();
     // the broker looks every second for writers to be forgotten
     sleep(Duration::from_secs(4));
     for (topic, log) in topics.into_iter().zip(&logs) {

@@ -22,6 +22,7 @@ use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::link::registry::TaskSeen;
 use isolog::service::links::All;
+use isolog::service::view::GroupView;
 use isolog::service::view::GroupsView;
 use isolog::service::view::Sight;
 use kafka_protocol::messages::ApiKey;
@@ -99,6 +100,14 @@ async fn is_well(lab: &Lab) {
     lab.wait("the task is well", is).await;
 }
 
+/// Waits until billing has that verdict, with a text among what stands against it.
+async fn verdict(lab: &Lab, word: &str, text: &str) -> GroupView {
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let is_so = |one: &GroupView| one.verdict == word && one.against.join("; ").contains(text);
+    let is = |_: &Lab| sight.groups(Some("billing"), true).pop().filter(is_so);
+    lab.wait(&format!("billing: {word} {text}"), is).await
+}
+
 fn shown(lab: &Lab) -> Option<GroupsView> {
     let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     sight.links().pop()?.groups
@@ -116,21 +125,31 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     follows(&lab, "billing", 13).await;
     follows(&lab, "fresh", 0).await;
     let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
-    let [view] = &sight.groups(Some("billing"))[..] else { panic!("{:?}", sight.groups(None)) };
+    let [view] = &sight.groups(Some("billing"), true)[..] else {
+        panic!("{:?}", sight.groups(None, false))
+    };
     assert_eq!((view.link.as_str(), view.partitions, view.behind), ("dr", 1, 0), "{view:?}");
     let [one] = &view.offsets[..] else { panic!("{view:?}") };
     assert_eq!(
         (one.source_offset, one.mirror_offset, one.state.as_str()),
         (13, Some(13), "synced")
     );
-    assert!(sight.groups(None).iter().all(|one| one.offsets.is_empty()));
-    assert!(sight.groups(None).iter().all(|one| !one.is_active_at_source));
+    assert!(sight.groups(None, false).iter().all(|one| one.offsets.is_empty()));
+    assert!(sight.groups(None, false).iter().all(|one| !one.is_active_at_source));
+    verdict(&lab, "MOVES", "").await;
+    lab.source.commit_as_member("billing", ("orders", 0), 15);
+    verdict(&lab, "NOT_YET", "a whole interval").await;
+    let moves = verdict(&lab, "MOVES", "").await;
+    let offset = &moves.offsets[0];
+    assert_eq!((offset.source_offset, offset.mirror_end), (15, Some(20)), "{moves:?}");
+    assert_eq!((moves.mirror_lag, moves.consumer_lag), (Some(0), Some(5)), "{moves:?}");
     lab.source.join_group("billing", "one");
     let active = |_: &Lab| {
-        let all = sight.groups(None).into_iter().filter(|one| one.is_active_at_source);
+        let all = sight.groups(None, false).into_iter().filter(|one| one.is_active_at_source);
         (all.map(|one| one.group).collect::<Vec<_>>() == ["billing"]).then_some(())
     };
     lab.wait("billing is active at the source", active).await;
+    verdict(&lab, "NOT_YET", "it has members at the source").await;
     lab.source.leave_group("billing", "one");
     let put = lab.destination.committed("billing", ("orders", 0)).unwrap();
     assert_eq!(put.leader_epoch, -1, "another cluster's epochs mean nothing here");
@@ -143,6 +162,7 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     follows(&lab, "billing", 20).await;
     let clamped = |lab: &Lab| shown(lab).filter(|shown| shown.clamped == 1);
     assert_eq!(lab.wait("clamped", clamped).await.followed, 2);
+    verdict(&lab, "NOT_YET", "orders-0 is committed at 900").await;
     for _ in 0..50 {
         sleep(SECOND / 10).await;
         assert_eq!(committed(&lab.destination, "billing"), Some(20));

@@ -9,6 +9,7 @@ use super::Failure;
 use super::Output;
 use super::Remote;
 use super::Service;
+use super::diff::Diff;
 use super::output::Column;
 use super::output::Rows;
 use crate::cli::say;
@@ -57,6 +58,9 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Say of groups whether they can move to the destination now and read no record twice; exit
+    /// code 7 where one can not, and 4 where that is not known
+    Diff(Diff),
 }
 
 #[derive(clap::Args)]
@@ -75,9 +79,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (which, group) = match &arguments.command {
         Command::List { which } => (which, None),
         Command::Describe { group, which } => (which, Some(group.as_str())),
+        Command::Diff(diff) => return super::run(diff.run()),
     };
     let remote = which.service.reached()?;
-    let found = super::run(ask(&remote, which.link.as_deref(), group))?;
+    let found = super::run(ask(&remote, which.link.as_deref(), group, false))?;
     let rows = match group {
         None => list(&found),
         Some(group) if found.is_empty() => {
@@ -92,14 +97,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     say(&rows.draw(which.output.format))
 }
 
-async fn ask(
+/// The groups that are followed; one that is named has its offsets always.
+pub(super) async fn ask(
     remote: &Remote,
     link: Option<&str>,
     group: Option<&str>,
+    is_whole: bool,
 ) -> Result<Vec<Value>, Failure> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(link.map(|link| ("link", link)));
     query.extend_pairs(group.map(|group| ("group", group)));
+    query.extend_pairs(is_whole.then_some(("offsets", "true")));
     let answer = remote.send("GET", &format!("/v1/groups?{}", query.finish()), None).await?;
     let next = "start an isolog of this version there";
     match remote.read(&answer, next)? {
@@ -108,7 +116,7 @@ async fn ask(
     }
 }
 
-fn field(value: &Value, name: &str) -> Value {
+pub(super) fn field(value: &Value, name: &str) -> Value {
     value.get(name).cloned().unwrap_or(Value::Null)
 }
 

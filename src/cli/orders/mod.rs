@@ -1,8 +1,10 @@
-//! `isolog link`, `isolog mirror` and `isolog group`: orders to a running isolog, and questions.
+//! `isolog link`, `mirror`, `group` and `events`: orders to a running isolog, and questions.
 //!
 //! It never asks a broker and decides nothing: the service does.
 
 mod configs;
+mod diff;
+mod events;
 mod exporter;
 mod group;
 mod link;
@@ -31,6 +33,8 @@ use super::Failure;
 use super::ask;
 use super::plain;
 
+pub use self::events::Arguments as EventsArguments;
+pub use self::events::run as events;
 pub use self::exporter::Command as ExporterCommand;
 pub use self::exporter::run as exporter;
 pub use self::group::Arguments as GroupArguments;
@@ -276,6 +280,11 @@ fn text(value: &Value, field: &str) -> String {
         None | Some(Value::Null) => String::new(),
         Some(other) => other.to_string(),
     }
+}
+
+/// The items of an array; none where it is none.
+fn items_of(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The items of a list.

@@ -6,6 +6,7 @@ pub mod configs;
 pub mod groups;
 pub mod last;
 pub mod offsets;
+pub mod verdict;
 
 use crate::control::topic::Fault;
 use crate::ids::TimestampMs;

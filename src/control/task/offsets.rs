@@ -48,6 +48,8 @@ pub struct Part {
     pub start: Offset,
     /// Its high watermark at the destination.
     pub end: Offset,
+    /// Its high watermark at the source, read after that; `None` where it is not told.
+    pub source_end: Option<Offset>,
 }
 
 /// What an offset of the source becomes.
@@ -105,9 +107,23 @@ pub struct Stand {
     pub there: Option<Offset>,
     /// What is to be there; `None` while the mirror has not come to where it begins.
     pub target: Option<Target>,
+    /// Where the mirror ends.
+    pub end: Offset,
+    /// Where the source ended then; `None` where it did not tell.
+    pub source_end: Option<Offset>,
 }
 
 impl Stand {
+    /// Offsets that the source had and the mirror had not.
+    pub fn mirror_lag(&self) -> Option<u64> {
+        Some(self.end.distance_to(self.source_end?))
+    }
+
+    /// Offsets that the source had and the group had not read there.
+    pub fn consumer_lag(&self) -> Option<u64> {
+        Some(self.source.distance_to(self.source_end?))
+    }
+
     /// The word that people see.
     pub fn word(&self) -> &'static str {
         match (self.target, self.there) {
@@ -157,7 +173,9 @@ pub fn plan(group: Group<'_>, puts: &Puts, asked: Asked<'_>) -> Plan {
         let mirror = &part.mirror;
         let there = group.there.get(mirror);
         let target = part.target(commit.offset);
-        let stand = Stand { source: commit.offset, there: there.map(|one| one.offset), target };
+        let (end, source_end) = (part.end, part.source_end);
+        let (source, there_now) = (commit.offset, there.map(|one| one.offset));
+        let stand = Stand { source, there: there_now, target, end, source_end };
         plan.stands.insert(mirror.clone(), stand);
         let Some(target) = target else { continue };
         let wanted = Wanted { target: target.offset, metadata: &commit.metadata };
@@ -293,6 +311,7 @@ mod tests {
                 source_start: at(self.source_start),
                 start: at(start),
                 end: at(end),
+                source_end: Some(at(1_000)),
             };
             let parts = BTreeMap::from([(source(), part)]);
             let source = self.source.clone().map(|one| (source(), one)).into_iter().collect();
@@ -355,7 +374,8 @@ mod tests {
         let early = Case { part: filling, source: Some(commit(500, 7)), ..Case::default() };
         early.check(None);
         let stand = early.plan().stands.remove(&mirror()).unwrap();
-        assert_eq!(stand, Stand { source: at(500), there: None, target: None });
+        assert_eq!((stand.source, stand.there, stand.target), (at(500), None, None));
+        assert_eq!((stand.end, stand.source_end), (at(499), Some(at(1_000))));
     }
 
     #[test]
@@ -442,7 +462,8 @@ mod tests {
         let word = |target: Option<(i64, bool)>, there: Option<i64>| {
             let target =
                 target.map(|(offset, is_clamped)| Target { offset: at(offset), is_clamped });
-            Stand { source: at(50), there: there.map(at), target }.word()
+            let (end, source_end) = (at(100), None);
+            Stand { source: at(50), there: there.map(at), target, end, source_end }.word()
         };
         assert_eq!(word(None, Some(5)), "waiting");
         assert_eq!(word(Some((50, false)), Some(50)), "synced");
@@ -539,6 +560,7 @@ mod tests {
                 source_start: at(self.source_start),
                 start: at(self.start),
                 end: at(self.end),
+                source_end: None,
             };
             let parts = BTreeMap::from([(source(), part)]);
             let source = self.source.clone().map(|one| (source(), one)).into_iter().collect();

@@ -21,6 +21,7 @@ use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::link::registry::Seen;
+use crate::service::view::GroupView;
 
 use super::Api;
 use super::Reply;
@@ -33,6 +34,7 @@ use super::request::AlterMirrors;
 use super::request::Asked;
 use super::request::CreateMirror;
 use super::request::shown;
+use super::shown::Everything;
 use super::table::Call;
 use super::table::Route;
 use super::text_of;
@@ -167,8 +169,10 @@ pub(super) async fn alter(
     };
     let text = api.aside(move |api| {
         let all = api.everything();
-        let groups = checked.map_or_else(Vec::new, |_| api.sight.groups(None));
-        let groups: Vec<_> = groups.into_iter().filter(|one| *one.link == *link.0).collect();
+        let groups = match checked {
+            Some(_) => groups(api, &all, &link),
+            None => Vec::new(),
+        };
         let around = match checked {
             Some(_) => all.around(&link, clients, api.sight.exporters()),
             None => Vec::new(),
@@ -184,6 +188,16 @@ pub(super) async fn alter(
         text_of(&place.altered(&link.0, word, &shown.collect::<Vec<_>>()))
     });
     text.await?.map(Reply::Json)
+}
+
+/// The groups that a link follows; what one of its mirror topics was made of is none that they
+/// read beside, whatever has become of it.
+fn groups(api: &Api, all: &Everything, link: &LinkName) -> Vec<GroupView> {
+    let sources = all.sources(link);
+    let own = api.sight.groups(None, false).into_iter().filter(|one| *one.link == *link.0);
+    let mut groups: Vec<GroupView> = own.collect();
+    groups.iter_mut().for_each(|group| group.not_mirrored.retain(|one| !sources.contains(one)));
+    groups
 }
 
 /// What came of each of the topics that an order names.

@@ -48,6 +48,7 @@ use crate::link::clients::Clients;
 use crate::link::registry::Registry;
 use crate::service::auth::Principal;
 use crate::service::auth::Right;
+use crate::service::events::Events;
 use crate::service::kept::Kept;
 use crate::service::kept::Turn;
 use crate::service::view::PartitionView;
@@ -124,6 +125,8 @@ pub struct Api {
     pub partitions: Kept<Arc<Vec<PartitionView>>>,
     /// Large answers are prepared one after the other.
     pub turn: Turn,
+    /// Where orders are told.
+    pub events: Events,
     /// The port speaks TLS.
     pub is_tls: bool,
 }
@@ -180,10 +183,12 @@ async fn serve(State(served): State<Served>, request: Request) -> Response {
             let (subject, query) = (subject.join("/"), request.uri().query().map(str::to_owned));
             let asked = Asked::new(route, params, query.as_deref());
             let is_dry = asked.as_ref().is_ok_and(|asked| asked.flag("validate_only", false));
-            let mut noted = Noted::default();
+            let link = asked.as_ref().ok().and_then(link_of);
+            let mut noted = Noted { link, ..Noted::default() };
             let given = (who.as_ref(), request);
             let done = obey(&served.api, route, asked, given, &mut noted).await;
-            noted.log(route, (who.as_ref(), &subject), is_dry, &done);
+            let orders = noted.orders(route, (who.as_ref(), &subject), is_dry, &done);
+            orders.into_iter().for_each(|order| noted::tell(order, &served.api.events));
             done.map_or_else(Problem::into_response, Reply::into_response)
         }
         Led::Methods(methods) => {
@@ -282,6 +287,13 @@ fn unread(route: &Route, done: Result<Reply, Problem>) -> Result<Reply, Problem>
                 __isolog at the destination) is being read. Try again in a moment; GET \
                 /health/ready says what it waits for.";
     Err(Problem::new(Kind::Unavailable, text))
+}
+
+/// The link that an order names, in its path or its query.
+fn link_of(asked: &Asked) -> Option<String> {
+    let in_query = asked.word("link_name").or(asked.word("link"));
+    let in_path = Some(asked.param("link_name")).filter(|name| !name.is_empty());
+    in_path.or(in_query).map(str::to_owned)
 }
 
 /// A link is paused by one of its configs, which takes the right to pause.

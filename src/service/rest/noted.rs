@@ -1,18 +1,25 @@
-//! What the log says of an order: who gave it, what it names, dry or not, and what came of it for
-//! each topic that it was refused for.
+//! What the log and events say of an order: who gave it, what it names, dry or not, and what came
+//! of it for each topic that it was refused for.
 //!
 //! It never says anything of an order's values: they may be secrets.
 
 use crate::service::auth::Principal;
 use crate::service::auth::Right;
+use crate::service::events::Event;
+use crate::service::events::Events;
+use crate::service::events::Kind;
+use crate::service::events::Ordered;
 
 use super::Reply;
 use super::error::Problem;
 use super::request::shown;
 use super::table::Route;
 
-/// So many topics stand in one line; an order that names more has more lines.
+/// So many topics stand in one line and one event; an order that names more has more of them.
 const TOPICS_MAX: usize = 50;
+
+/// The most letters of what a path names: of a link and a topic or a config.
+const SUBJECT_LETTERS_MAX: usize = 512;
 
 /// A topic's name, and why the order is not obeyed for it.
 type Topic = (String, Option<String>);
@@ -20,6 +27,8 @@ type Topic = (String, Option<String>);
 /// The mirror topics that an order is about.
 #[derive(Debug, Default)]
 pub struct Noted {
+    /// The link, as it was sent.
+    pub link: Option<String>,
     /// Their names as they were sent, or as the pattern found them, with what each was refused for.
     pub topics: Vec<Topic>,
     /// The pattern.
@@ -32,42 +41,65 @@ impl Noted {
         self.topics = names.into_iter().map(|name| (name.to_owned(), None)).collect();
     }
 
-    /// Writes the line, or the lines: every topic of an order stands in one.
-    pub fn log(
+    /// The order as it is told, in several where it names many topics: each stands in one.
+    pub fn orders(
         &self,
         route: &Route,
         (who, subject): (Option<&Principal>, &str),
         is_dry: bool,
         done: &Result<Reply, Problem>,
-    ) {
+    ) -> Vec<Event> {
         if route.right == Right::Read {
-            return;
+            return Vec::new();
         }
-        let who = who.map_or("nobody", |who| &who.name);
         let (status, whole) = match done {
             Ok(Reply::Json(_)) => (200, ""),
             Ok(Reply::Nothing(status)) => (*status, ""),
             Err(problem) => (problem.status(), problem.text.as_str()),
         };
-        let pattern = self.pattern.as_deref().map(shown).unwrap_or_default();
-        // one that names no topic has a line too
+        let order = Ordered {
+            who: who.map_or("nobody", |who| &who.name).to_owned(),
+            name: route.name.to_owned(),
+            subject: subject.chars().take(SUBJECT_LETTERS_MAX).collect(),
+            pattern: self.pattern.as_deref().map(shown).unwrap_or_default(),
+            dry: is_dry,
+            status,
+            ..Ordered::default()
+        };
+        // one that names no topic is told too
         let is_bare = self.topics.is_empty();
-        let mut lines: Vec<&[Topic]> = self.topics.chunks(TOPICS_MAX).collect();
-        lines.extend(is_bare.then_some(&[] as &[Topic]));
-        for some in lines {
-            let topics: Vec<String> = some.iter().map(|(name, _)| plain(name)).collect();
-            let topics = topics.join(",");
-            let refusals = some.iter().filter_map(|(_, why)| why.as_deref());
-            let refused = refusals.clone().count();
-            let text: Vec<&str> = Some(whole).into_iter().chain(refusals).collect();
-            let text = text.join(" ");
-            let text = text.trim_start();
-            let (order, dry) = (route.name, is_dry);
-            tracing::info!(
-                who, order, subject, topics, pattern, dry, status, refused, text, "an order"
-            );
-        }
+        let mut parts: Vec<&[Topic]> = self.topics.chunks(TOPICS_MAX).collect();
+        parts.extend(is_bare.then_some(&[] as &[Topic]));
+        parts.into_iter().map(|some| self.part(&order, some, whole)).collect()
     }
+
+    fn part(&self, order: &Ordered, some: &[Topic], whole: &str) -> Event {
+        let refusals = some.iter().filter_map(|(_, why)| why.as_deref());
+        let order = Ordered {
+            topics: some.iter().map(|(name, _)| plain(name)).collect(),
+            refused: refusals.clone().count() as u64,
+            ..order.clone()
+        };
+        let text: Vec<&str> = Some(whole).into_iter().chain(refusals).collect();
+        let reason = text.join(" ").trim_start().to_owned();
+        let link = self.link.as_deref().map(plain);
+        let topic = order.topics.first().filter(|_| some.len() == 1).cloned();
+        let order = Some(order);
+        Event { kind: Kind::Order, link, topic, reason, order, ..Event::default() }
+    }
+}
+
+/// Writes the line, and tells it to those who follow events.
+pub fn tell(event: Event, events: &Events) {
+    if let Some(Ordered { who, name, subject, topics, pattern, dry, status, refused }) =
+        &event.order
+    {
+        let (order, topics, text) = (name, topics.join(","), &event.reason);
+        tracing::info!(
+            who, order, subject, topics, pattern, dry, status, refused, text, "an order"
+        );
+    }
+    events.tell(event);
 }
 
 /// A name as it is, where it could be a topic's.

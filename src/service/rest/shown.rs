@@ -4,6 +4,7 @@
 //! It never decides anything, and never shows a value of a config.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -202,6 +203,12 @@ impl Everything {
         Some(shown)
     }
 
+    /// What all mirror topics of a link are called at the source, STOPPED ones too.
+    pub fn sources(&self, link: &LinkName) -> BTreeSet<String> {
+        let own = self.seen.mirrors_of(link);
+        own.map(|(_, mirror)| mirror.row.source_topic.to_string()).collect()
+    }
+
     /// What should be known around all mirror topics of a link before one is stopped.
     pub fn around(
         &self,
@@ -216,8 +223,7 @@ impl Everything {
             let who = &binding.principal;
             who.strip_prefix("User:").unwrap_or(who).to_owned()
         });
-        let sources = self.seen.mirrors_of(link).map(|(_, mirror)| &mirror.row.source_topic);
-        let sources = sources.map(ToString::to_string).collect();
+        let sources = self.sources(link);
         Around { clients, principals: principals.collect(), sources, exporters }.lines()
     }
 

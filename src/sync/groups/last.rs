@@ -95,13 +95,14 @@ mod tests {
     /// Committed at the source and here, where the mirror ends at 100.
     fn stand(source: i64, there: Option<i64>) -> Stand {
         let target = Target { offset: at(source.min(100)), is_clamped: source > 100 };
-        Stand { source: at(source), there: there.map(at), target: Some(target) }
+        let (end, target) = (at(100), Some(target));
+        Stand { source: at(source), there: there.map(at), target, end, source_end: None }
     }
 
     fn told(rows: &[(TopicPartition, Stand)], fault: Option<&str>) -> GroupTold {
         let fault = fault.map(|code| Fault { code: code.into(), text: "why".into() });
         let stands = rows.iter().cloned().collect();
-        GroupTold { source: GroupName::new("x"), stands, fault, is_active_at_source: false }
+        GroupTold { stands, fault, ..GroupTold::of(GroupName::new("x"), TimestampMs(1)) }
     }
 
     fn topic() -> MirrorTopic {

@@ -32,7 +32,6 @@ use crate::control::task::offsets::Commit;
 use crate::control::task::offsets::Part;
 use crate::control::task::offsets::Plan;
 use crate::control::task::offsets::Puts;
-use crate::control::task::offsets::Stand;
 use crate::control::topic::Fault;
 use crate::ids::BrokerId;
 use crate::ids::GroupName;
@@ -47,12 +46,17 @@ use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::Listed;
 use crate::sync::groups::parts::Mirrored;
 use crate::sync::groups::put::Job;
+use crate::sync::groups::told::leave;
 
 mod ask;
 pub mod last;
 mod parts;
 mod put;
 mod raise;
+mod told;
+
+pub use self::told::GroupTold;
+pub use self::told::UNFOLLOWED_MAX;
 
 /// How many groups of one link are followed.
 pub const GROUPS_MAX: usize = 20_000;
@@ -107,26 +111,15 @@ pub struct Turn {
     pub unplaced: BTreeMap<TopicPartition, Fault>,
 }
 
-/// How a group stands after a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupTold {
-    /// Its name at the source.
-    pub source: GroupName,
-    /// Its offsets, by the mirror's partition.
-    pub stands: BTreeMap<TopicPartition, Stand>,
-    /// Why some of them, or all, are not what they are to be.
-    pub fault: Option<Fault>,
-    /// It has members at the source.
-    pub is_active_at_source: bool,
-}
-
 /// Follows the groups of one link; what it remembers is gone with the process.
 #[derive(Debug, Default)]
 pub struct Follower {
     /// What our turns have left, by the group's name at the source.
     puts: BTreeMap<GroupName, Puts>,
-    /// Groups that had members at the source when they were listed last.
-    active: BTreeSet<GroupName>,
+    /// Groups of the source, and whether they had members, when they were listed last.
+    listed: BTreeMap<GroupName, bool>,
+    /// Topics of which groups have committed what was not followed in the last turn.
+    unfollowed: BTreeMap<GroupName, BTreeSet<TopicName>>,
     /// What groups had committed beyond the mirror when they were read last, by the source's names,
     /// with the ids that both topics had then: all that a failover can know of it.
     beyond: BTreeMap<GroupName, BTreeMap<TopicPartition, (Commit, Ids)>>,
@@ -226,7 +219,9 @@ impl Follower {
         for job in done {
             worked.insert(job.name.clone());
             self.note_beyond(&job, &shared.parts, &ids);
-            self.take_in(job, sync, turn);
+            let unplaced = job.source.keys().filter(|tp| !shared.parts.contains_key(tp));
+            leave(&mut self.unfollowed, &job.name, unplaced);
+            self.take_in(job, sync, (now, turn));
         }
         turn.errors = bounded(std::mem::take(&mut turn.errors));
         worked
@@ -251,8 +246,9 @@ impl Follower {
             let fault = too_many("groups", groups.len(), GROUPS_MAX);
             turn.errors.push((FILTERS.to_owned(), fault));
         }
-        let active = groups.iter().filter(|(_, (_, one))| one.is_active);
-        self.active = active.map(|(name, _)| name.clone()).collect();
+        let listed = groups.iter().map(|(name, (_, one))| (name.clone(), one.is_active));
+        self.listed = listed.collect();
+        self.unfollowed.clear();
         let listed = groups.into_iter().take(GROUPS_MAX);
         let mut coordinators: BTreeMap<GroupName, BrokerId> =
             listed.map(|(name, (broker, _))| (name, broker)).collect();
@@ -267,6 +263,8 @@ impl Follower {
         let (mut commits, mut count) = (Commits::new(), 0);
         for (name, committed) in read.found {
             let (known, unread) = put::parted(committed);
+            let others = known.keys().filter(|tp| !begins.contains_key(tp));
+            leave(&mut self.unfollowed, &name, others.chain(unread.keys()));
             for (tp, code) in unread.into_iter().filter(|(tp, _)| begins.contains_key(tp)) {
                 let text = format!("the source does not tell the offset of {tp}");
                 turn.errors.push((name.to_string(), refused(code, &text)));
@@ -316,7 +314,7 @@ impl Follower {
         ms
     }
 
-    fn take_in(&mut self, job: Job, sync: &GroupSync, turn: &mut Turn) {
+    fn take_in(&mut self, job: Job, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
         let Job { name, puts, plan, commits, refused: left, failure, .. } = job;
         let Plan { mut stands, is_in_use, puts: planned, .. } = plan;
         let there = sync.renamed(&name);
@@ -339,8 +337,13 @@ impl Follower {
         );
         let first = faults.first().cloned();
         turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
-        let is_active_at_source = self.active.contains(&name);
-        let told = GroupTold { source: name.clone(), stands, fault: first, is_active_at_source };
+        let told = GroupTold {
+            stands,
+            fault: first,
+            is_active_at_source: self.listed.get(&name).copied(),
+            unfollowed: self.unfollowed.remove(&name).unwrap_or_default(),
+            ..GroupTold::of(name.clone(), now)
+        };
         turn.told.insert(there, told);
         self.puts.insert(name, if is_planned { planned } else { puts });
     }

@@ -108,7 +108,9 @@ pub async fn of_seals(
         let start = (*starts.get(mirror)?).min(*end);
         let (mirror, begins, end) = (mirror.clone(), *begins, *end);
         // it was placed when it was read last: the source's log had begun below the mirror's end
-        Some(((*tp).clone(), Part { mirror, begins, source_start: begins, start, end }))
+        let (source_start, source_end) = (begins, None);
+        let part = Part { mirror, begins, source_start, start, end, source_end };
+        Some(((*tp).clone(), part))
     };
     wanted.iter().filter_map(part).collect()
 }
@@ -126,10 +128,12 @@ pub async fn ends(
     let asked: Vec<&TopicPartition> = ours().map(|one| &one.mirror).collect();
     let flowing = ours().filter(|one| one.sealed.is_none());
     let flowing: Vec<&TopicPartition> = flowing.map(|one| &one.mirror).collect();
-    let theirs: Vec<&TopicPartition> = wanted.iter().copied().collect();
-    let theirs = trim::list(source, &theirs, EndKind::Start).await;
+    let at_source: Vec<&TopicPartition> = wanted.iter().copied().collect();
+    let theirs = trim::list(source, &at_source, EndKind::Start).await;
     let starts = trim::list(destination, &asked, EndKind::Start).await;
     let ends = trim::list(destination, &flowing, EndKind::HighWatermark).await;
+    // behind the destination's: a lag is never told smaller than it was
+    let source_ends = trim::list(source, &at_source, EndKind::HighWatermark).await;
     let mut parts = BTreeMap::new();
     for tp in wanted {
         let Some(Mirrored { mirror, begins, sealed }) = begins.get(tp) else { continue };
@@ -145,7 +149,9 @@ pub async fn ends(
                 };
                 let source_start = if sealed.is_some() { (*theirs).min(end) } else { *theirs };
                 let (mirror, begins) = (mirror.clone(), *begins);
-                parts.insert(tp.clone(), Part { mirror, begins, source_start, start, end });
+                let source_end = source_ends.get(tp).copied();
+                let part = Part { mirror, begins, source_start, start, end, source_end };
+                parts.insert(tp.clone(), part);
                 continue;
             }
             (None, _) => Side::Source,

@@ -19,10 +19,10 @@ use tokio::process::Command;
 use super::Rig;
 
 #[derive(Debug)]
-struct Told {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Told {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Told {
@@ -32,7 +32,7 @@ impl Told {
 }
 
 /// Runs the binary with these words, and its service's URL in the environment.
-async fn isolog(rig: &Rig, words: &[&str]) -> Told {
+pub(super) async fn isolog(rig: &Rig, words: &[&str]) -> Told {
     isolog_at(&rig.address, words).await
 }
 

@@ -5,7 +5,9 @@
 mod bad_input;
 mod cells;
 mod command;
+mod diff;
 mod document;
+mod events;
 mod logged;
 mod recorded;
 
@@ -24,7 +26,9 @@ use isolog::service::auth::Right;
 use isolog::service::rest::Declared;
 use isolog::service::rest::Orders;
 use isolog::service::view::Check;
+use isolog::service::view::GroupView;
 use isolog::service::view::LinkView;
+use isolog::service::view::OffsetView;
 use isolog::service::view::PartitionView;
 use isolog::service::view::Sight;
 use isolog::settings::describe::ConfigEntry;
@@ -89,6 +93,25 @@ impl Sight for Shown {
             partitions: 1,
             ..LinkView::default()
         }]
+    }
+
+    fn groups(&self, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
+        let view = |group: &str, verdict: &str, against: &[&str]| GroupView {
+            link: DECLARED.to_owned(),
+            group: group.to_owned(),
+            mirror_group: group.to_owned(),
+            verdict: verdict.to_owned(),
+            against: against.iter().map(|one| (*one).to_owned()).collect(),
+            mirror_lag: Some(0),
+            offsets: is_whole.then(OffsetView::default).into_iter().collect(),
+            ..GroupView::default()
+        };
+        let all = [
+            view("billing", "MOVES", &[]),
+            view("ledger", "NOT_YET", &["it has members", "it lags"]),
+            view("unread", "UNKNOWN", &["it was not read"]),
+        ];
+        all.into_iter().filter(|one| name.is_none_or(|name| name == one.group)).collect()
     }
 
     fn readiness(&self) -> Vec<Check> {

@@ -1,0 +1,356 @@
+//! Whether a consumer group can move to the destination and read no record twice, and if not, why.
+//!
+//! It never says that a group moves while something that it rests on is not known.
+//!
+//! A group moves where, for all its partitions, the mirror has come to what the group committed
+//! (its lag is 0, or less than the group's own), that offset is committed at the destination too,
+//! it has no members at the source, and nothing it has committed has changed for a whole interval.
+
+use std::collections::BTreeMap;
+
+use crate::control::task::offsets::Stand;
+use crate::control::topic::Fault;
+use crate::ids::TopicPartition;
+
+/// A group of which the last turn began so many intervals ago is not known any more.
+const INTERVALS_MAX: i64 = 2;
+/// For how long a turn may take beside.
+const TURN_MS_MAX: i64 = 10_000;
+/// How many topics are named.
+const NAMED_MAX: usize = 5;
+
+/// What is known of a group.
+#[derive(Copy, Clone, Debug)]
+pub struct Known<'a> {
+    /// Its link's name.
+    pub link: &'a str,
+    /// Its offsets, by the mirror's partition.
+    pub stands: &'a BTreeMap<TopicPartition, Stand>,
+    /// What the last turn could not do for it.
+    pub fault: Option<&'a Fault>,
+    /// It has members at the source.
+    pub is_active_at_source: Option<bool>,
+    /// For how long nothing that it has committed there had changed when it was read last, in ms.
+    pub unchanged_ms: Option<i64>,
+    /// How long ago that was.
+    pub age_ms: Option<i64>,
+    /// The interval of turns.
+    pub every_ms: i64,
+    /// Topics that the link mirrors, of which it has committed partitions that are not followed.
+    pub left_out: &'a [&'a str],
+    /// There may be more of those.
+    pub is_cut: bool,
+}
+
+/// What comes of it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Word {
+    /// It moves without duplicates.
+    Moves,
+    /// Something that it rests on is not known.
+    Unknown,
+    /// It does not.
+    NotYet,
+}
+
+impl Word {
+    /// The word that REST and CLI show.
+    pub fn word(self) -> &'static str {
+        match self {
+            Word::Moves => "MOVES",
+            Word::Unknown => "UNKNOWN",
+            Word::NotYet => "NOT_YET",
+        }
+    }
+}
+
+/// The verdict, and what stands against it, with what to do.
+pub fn verdict(known: &Known<'_>) -> (Word, Vec<String>) {
+    let checks = [
+        read(known),
+        known.fault.map(|fault| (Word::NotYet, fault.text.clone())),
+        members(known),
+        nowhere(known),
+        waiting(known),
+        unlike(known, "behind", |_, _| {
+            "is not committed at the destination yet: the next turn does".to_owned()
+        }),
+        unlike(known, "clamped", |_, stand| {
+            let (source, end) = (stand.source, stand.end);
+            format!("is committed at {source} and mirrored to {end} only: wait for the mirror")
+        }),
+        unlike(known, "ahead", |_, stand| {
+            let there = stand.there.map(|there| there.to_string()).unwrap_or_default();
+            format!(
+                "is committed at {} at the source and at {there} at the destination, by somebody \
+                 else: what lies between would be skipped; set the offset there by \
+                 kafka-consumer-groups --reset-offsets",
+                stand.source
+            )
+        }),
+        before_it_begins(known),
+        lag(known),
+        changed(known),
+        left_out(known),
+    ];
+    let found: Vec<(Word, String)> = checks.into_iter().flatten().collect();
+    let word = found.iter().map(|(word, _)| *word).max().unwrap_or(Word::Moves);
+    (word, found.into_iter().map(|(_, text)| text).collect())
+}
+
+type Against = Option<(Word, String)>;
+
+fn read(known: &Known<'_>) -> Against {
+    let cure = format!("`isolog link task list {}` says why", known.link);
+    let Some(age) = known.age_ms else {
+        return Some((Word::Unknown, format!("it was not read on both sides yet: {cure}")));
+    };
+    let is_young = age <= known.every_ms.saturating_mul(INTERVALS_MAX).saturating_add(TURN_MS_MAX);
+    let (age, every) = (age / 1_000, known.every_ms / 1_000);
+    let text = format!("it was read {age} s ago, and should be every {every} s: {cure}");
+    (!is_young).then_some((Word::Unknown, text))
+}
+
+fn members(known: &Known<'_>) -> Against {
+    match known.is_active_at_source {
+        Some(false) => None,
+        Some(true) => {
+            let text = "it has members at the source: stop its consumers there";
+            Some((Word::NotYet, text.to_owned()))
+        }
+        None => {
+            let text = "its coordinator at the source did not list it, so whether it has members \
+                        is not known: the next turn asks again";
+            Some((Word::Unknown, text.to_owned()))
+        }
+    }
+}
+
+fn nowhere(known: &Known<'_>) -> Against {
+    let text = "nothing is known of its offsets".to_owned();
+    (known.stands.is_empty() && known.fault.is_none()).then_some((Word::Unknown, text))
+}
+
+/// The first partition that is so, and how many more are.
+fn first<'a>(
+    known: &Known<'a>,
+    is: impl Fn(&Stand) -> bool,
+) -> Option<(&'a TopicPartition, &'a Stand, String)> {
+    let mut all = known.stands.iter().filter(|(_, stand)| is(stand));
+    let (tp, stand) = all.next()?;
+    let more = match all.count() {
+        0 => String::new(),
+        1 => " (and so is 1 more partition)".to_owned(),
+        more => format!(" (and so are {more} more partitions)"),
+    };
+    Some((tp, stand, more))
+}
+
+fn unlike(
+    known: &Known<'_>,
+    word: &str,
+    text: impl Fn(&TopicPartition, &Stand) -> String,
+) -> Against {
+    let (tp, stand, more) = first(known, |stand| stand.word() == word)?;
+    Some((Word::NotYet, format!("{tp} {}{more}", text(tp, stand))))
+}
+
+fn waiting(known: &Known<'_>) -> Against {
+    unlike(known, "waiting", |_, stand| {
+        format!("is mirrored to {} only, and not to where its mirror begins: wait", stand.end)
+    })
+}
+
+/// What lies between is not at the destination.
+fn before_it_begins(known: &Known<'_>) -> Against {
+    let begins = |stand: &Stand| stand.target.map(|target| target.offset);
+    let is_before = |stand: &Stand| begins(stand).is_some_and(|begins| begins > stand.source);
+    let (tp, stand, more) = first(known, is_before)?;
+    let begins = begins(stand).unwrap_or(stand.source);
+    let text = format!(
+        "{tp} is committed at {} and its mirror begins at {begins}: let its consumers read to \
+         there at the source first, or what lies between is skipped{more}",
+        stand.source
+    );
+    Some((Word::NotYet, text))
+}
+
+fn lag(known: &Known<'_>) -> Against {
+    if let Some((tp, _, more)) = first(known, |stand| stand.source_end.is_none()) {
+        let text = "the source did not tell where it ends, so the lag is not known";
+        return Some((Word::Unknown, format!("{tp}: {text}{more}")));
+    }
+    let lags = |stand: &Stand| Some((stand.mirror_lag()?, stand.consumer_lag()?));
+    let is_behind = |stand: &Stand| {
+        lags(stand).is_some_and(|(mirror, consumer)| mirror > 0 && mirror >= consumer)
+    };
+    let (tp, stand, more) = first(known, is_behind)?;
+    let (mirror, consumer) = lags(stand)?;
+    let text = format!(
+        "{tp}: the mirror is {mirror} records behind the source, and the group {consumer}: wait \
+         until the mirror's lag is 0, or less than the group's{more}"
+    );
+    Some((Word::NotYet, text))
+}
+
+fn changed(known: &Known<'_>) -> Against {
+    let Some(unchanged) = known.unchanged_ms else {
+        let text = "since when it has committed nothing more is not known".to_owned();
+        return Some((Word::Unknown, text));
+    };
+    let text = format!(
+        "nothing that it has committed at the source is known to have changed for {} s, and it \
+         takes a whole interval of {} s: stop its consumers there, and wait",
+        unchanged / 1_000,
+        known.every_ms / 1_000
+    );
+    (unchanged < known.every_ms).then_some((Word::NotYet, text))
+}
+
+fn left_out(known: &Known<'_>) -> Against {
+    if known.is_cut {
+        let text = "it has committed for more topics than are looked at".to_owned();
+        return Some((Word::Unknown, text));
+    }
+    let named: Vec<&str> = known.left_out.iter().copied().take(NAMED_MAX).collect();
+    let more = match known.left_out.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!(
+        "it has committed for partitions of {}{more} that are not followed now, halted or not \
+         mirrored yet: `isolog mirror list --link {}` says which",
+        named.join(", "),
+        known.link
+    );
+    (!named.is_empty()).then_some((Word::NotYet, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::task::offsets::Target;
+    use crate::ids::Offset;
+    use crate::ids::PartitionId;
+    use crate::ids::TopicName;
+
+    fn at(raw: i64) -> Offset {
+        Offset::new(raw).unwrap()
+    }
+
+    /// Committed at the source and at the destination, and where mirror and source end.
+    fn stand(source: i64, there: i64, end: i64, source_end: i64) -> Stand {
+        Stand {
+            source: at(source),
+            there: Some(at(there)),
+            target: Some(Target { offset: at(source.min(end)), is_clamped: source > end }),
+            end: at(end),
+            source_end: Some(at(source_end)),
+        }
+    }
+
+    fn stands(all: &[Stand]) -> BTreeMap<TopicPartition, Stand> {
+        let topic = TopicName::new("orders").unwrap();
+        let tp = |at: usize| PartitionId(i32::try_from(at).unwrap());
+        let tp = |at| TopicPartition { topic: topic.clone(), partition: tp(at) };
+        all.iter().enumerate().map(|(number, one)| (tp(number), one.clone())).collect()
+    }
+
+    /// One that moves but for what a case changes.
+    fn known(stands: &BTreeMap<TopicPartition, Stand>) -> Known<'_> {
+        Known {
+            link: "dr",
+            stands,
+            fault: None,
+            is_active_at_source: Some(false),
+            unchanged_ms: Some(30_000),
+            age_ms: Some(70_000),
+            every_ms: 30_000,
+            left_out: &[],
+            is_cut: false,
+        }
+    }
+
+    #[track_caller]
+    fn check(all: &[Stand], change: impl FnOnce(&mut Known<'_>), want: Word, text: &str) {
+        let stands = stands(all);
+        let mut known = known(&stands);
+        change(&mut known);
+        let (word, reasons) = verdict(&known);
+        assert_eq!(word, want, "{reasons:?}");
+        assert_eq!(reasons.is_empty(), word == Word::Moves, "{reasons:?}");
+        assert!(reasons.join("; ").contains(text), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_group_moves_whose_mirror_is_level_or_nearer_than_itself() {
+        let moves = |one: Stand| check(&[one], |_| {}, Word::Moves, "");
+        moves(stand(100, 100, 100, 100));
+        moves(stand(40, 40, 100, 100));
+        moves(stand(40, 40, 100, 150));
+        moves(stand(0, 0, 0, 0));
+    }
+
+    #[test]
+    fn the_offsets_of_all_partitions_count() {
+        let level = stand(100, 100, 100, 100);
+        let not = |one: Stand, text: &str| {
+            check(&[level.clone(), one.clone()], |_| {}, Word::NotYet, text);
+            check(&[one.clone(), one], |_| {}, Word::NotYet, "1 more partition");
+        };
+        not(
+            stand(100, 100, 100, 105),
+            "orders-1: the mirror is 5 records behind the source, and \
+                                        the group 5",
+        );
+        not(stand(120, 100, 100, 120), "orders-1 is committed at 120 and mirrored to 100 only");
+        not(stand(100, 90, 100, 100), "orders-1 is not committed at the destination yet");
+        not(stand(90, 100, 100, 100), "at 90 at the source and at 100 at the destination");
+        let late = Target { offset: at(50), is_clamped: false };
+        let late = Stand { target: Some(late), ..stand(10, 50, 100, 100) };
+        not(late, "committed at 10 and its mirror begins at 50");
+        let waits = Stand { target: None, there: None, ..stand(100, 0, 20, 100) };
+        not(waits, "orders-1 is mirrored to 20 only");
+    }
+
+    #[test]
+    fn what_is_not_known_is_never_taken_for_well() {
+        let level = stand(100, 100, 100, 100);
+        let unknown = |change: fn(&mut Known<'_>), text: &str| {
+            check(std::slice::from_ref(&level), change, Word::Unknown, text);
+        };
+        unknown(|known| known.age_ms = None, "not read on both sides yet");
+        unknown(|known| known.age_ms = Some(70_001), "read 70 s ago, and should be every 30 s");
+        unknown(|known| known.is_active_at_source = None, "did not list it");
+        unknown(|known| known.unchanged_ms = None, "not known");
+        unknown(|known| known.is_cut = true, "more topics than are looked at");
+        check(&[], |_| {}, Word::Unknown, "nothing is known of its offsets");
+        let endless = Stand { source_end: None, ..level.clone() };
+        check(&[endless], |_| {}, Word::Unknown, "the lag is not known");
+        // what is known to stand against it is the answer all the same
+        let both = |known: &mut Known<'_>| {
+            (known.age_ms, known.is_active_at_source) = (None, Some(true));
+        };
+        check(&[level], both, Word::NotYet, "stop its consumers");
+    }
+
+    #[test]
+    fn members_changes_faults_and_what_is_left_out_stand_against_it() {
+        let level = [stand(100, 100, 100, 100)];
+        check(
+            &level,
+            |known| known.is_active_at_source = Some(true),
+            Word::NotYet,
+            "it has members at the source: stop its consumers there",
+        );
+        let early = "changed for 29 s, and it takes a whole interval of 30 s";
+        check(&level, |known| known.unchanged_ms = Some(29_999), Word::NotYet, early);
+        let fault = Fault { code: "X".into(), text: "it is refused".into() };
+        let (stands, topics) = (stands(&level), ["a", "b", "c", "d", "e", "f"]);
+        let refused = Known { fault: Some(&fault), ..known(&stands) };
+        assert_eq!(verdict(&refused), (Word::NotYet, vec!["it is refused".to_owned()]));
+        let left = verdict(&Known { left_out: &topics, ..known(&stands) });
+        assert_eq!(left.0, Word::NotYet);
+        assert!(left.1[0].contains("partitions of a, b, c, d, e and 1 more that"), "{left:?}");
+    }
+}
