@@ -275,7 +275,7 @@ impl Switched {
         }
     }
 
-    /// All of them at the end: Java's producers and both readers, and nothing of ours behind a seal.
+    /// All of them at the end: Java's producers, both readers, and nothing of ours behind a seal.
     fn end(&mut self) -> u64 {
         for (link, _) in LINKS {
             let own: Vec<Topic> =
