@@ -1,8 +1,12 @@
-//! `isolog link`, `isolog mirror` and `isolog group`: orders to a running isolog, and questions.
+//! `isolog link`, `isolog mirror`, `isolog group`, `isolog drill`: orders to a running isolog, and
+//! questions.
 //!
 //! It never asks a broker and decides nothing: the service does.
 
+mod clearing;
 mod configs;
+mod course;
+mod drill;
 mod exporter;
 mod group;
 mod link;
@@ -31,6 +35,8 @@ use super::Failure;
 use super::ask;
 use super::plain;
 
+pub use self::drill::Arguments as DrillArguments;
+pub use self::drill::run as drill;
 pub use self::exporter::Command as ExporterCommand;
 pub use self::exporter::run as exporter;
 pub use self::group::Arguments as GroupArguments;
