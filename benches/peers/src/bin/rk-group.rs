@@ -38,7 +38,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const POLL_MAX: Duration = Duration::from_millis(100);
 
-/// Commits what was taken before partitions go to another member, which then takes none of it again.
+/// Commits what was taken before partitions go to another member, which takes none of it again.
 struct Handing;
 
 impl ClientContext for Handing {}
