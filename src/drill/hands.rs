@@ -62,6 +62,11 @@ impl Hands {
         }
     }
 
+    /// The destination's cluster id.
+    pub fn destination_id(&self) -> String {
+        self.destination.id().to_string()
+    }
+
     /// `host:port` of a broker there.
     pub fn bootstrap(&self, side: Side) -> String {
         Grantee::of(self.cluster(side).options()).bootstrap

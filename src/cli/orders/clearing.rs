@@ -20,12 +20,16 @@ use crate::drill::hands::Hands;
 use crate::ids::Side;
 
 /// For how long it may take to remove everything.
-pub(super) const CLEAR_WAIT_MAX: Duration = Duration::from_secs(45);
+const CLEAR_WAIT_MAX: Duration = Duration::from_secs(45);
+/// All of that together, with some time to say what is left.
+pub(super) const ALL_WAIT_MAX: Duration = Duration::from_secs(75);
 /// The pause before what was not removed is tried again.
 const TRY_PAUSE: Duration = Duration::from_millis(500);
 /// A link that takes the canary by its filters may have seen it at the source a moment before it
 /// was deleted there, and make it a mirror once more: so all is looked at again after this.
 const AGAIN_PAUSE: Duration = Duration::from_secs(3);
+/// For how long that may take.
+const AGAIN_WAIT_MAX: Duration = Duration::from_secs(20);
 /// The service knows no such mirror topic, or no such link.
 const NOT_FOUND: u16 = 404;
 
@@ -62,11 +66,11 @@ impl Clearing<'_> {
         let until = Instant::now() + CLEAR_WAIT_MAX;
         let is_taken = self.link.takes(&self.hands.canary.source) || self.others(until).await;
         let left = self.round(until).await;
-        if !is_taken && !is_cut_short {
+        if !left.is_empty() || !(is_taken || is_cut_short) {
             return left;
         }
         sleep(AGAIN_PAUSE).await;
-        self.round(until).await
+        self.round(Instant::now() + AGAIN_WAIT_MAX).await
     }
 
     /// Whether other links have taken the canary.

@@ -18,7 +18,7 @@ use super::Output;
 use super::Question;
 use super::Remote;
 use super::Service;
-use super::clearing::CLEAR_WAIT_MAX;
+use super::clearing::ALL_WAIT_MAX;
 use super::clearing::Clearing;
 use super::clearing::Left;
 use super::course::Course;
@@ -38,9 +38,6 @@ use crate::drill::PARTITIONS_MAX;
 use crate::drill::RECORDS_MAX;
 use crate::drill::hands::Hands;
 use crate::ids::Side;
-
-/// After a signal: everything is removed, and what is left is told.
-const STOP_WAIT_MAX: Duration = CLEAR_WAIT_MAX.saturating_add(Duration::from_secs(15));
 
 const FIGURES: &[Column] = &[
     ("Link Name", "link_name"),
@@ -113,13 +110,20 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = config::load(&arguments.config).map_err(Failure::Misused)?;
     let remote = arguments.service().reached()?;
-    wait_within(STOP_WAIT_MAX, async |stop| {
+    wait_within(ALL_WAIT_MAX, async |stop| {
         let ready = async {
             let link = named(&config, &arguments.link).await?;
             known(&remote, &arguments.link).await?;
             let canary = arguments.canary(&link)?;
             let hands = Hands::reach(&link, canary).await;
             let hands = hands.map_err(|error| Failure::Failed(plain(&error.to_string())))?;
+            let (here, there) = (remote.cluster().await?, hands.destination_id());
+            if here != there {
+                return Err(Failure::Failed(format!(
+                    "the isolog that is asked writes to cluster {here}, and the config file's \
+                     destination is {there}: give its own file, or another --url"
+                )));
+            }
             Ok::<_, Failure>((link, hands))
         };
         let (link, hands) = tokio::select! {
@@ -236,7 +240,8 @@ impl Arguments {
         let (hands, link) = (on.hands, &on.link.name);
         let (source, mirror) = (&hands.canary.source, &hands.canary.mirror);
         let (partitions, records) = (self.partitions, self.records_each());
-        let would = match hands.try_make(self.replication_factor).await {
+        let tried = hands.try_make(self.replication_factor).await;
+        let would = match &tried {
             Ok(()) => "the source would take it".to_owned(),
             Err(error) => plain(&error.to_string()),
         };
@@ -261,9 +266,9 @@ impl Arguments {
             rows.push(vec![json!(step), json!(what)]);
         }
         say(&rows.draw(self.output.format))?;
-        match self.output.format {
-            Format::Human => say("Nothing was done.\n"),
-            _ => Ok(()),
+        if self.output.format == Format::Human {
+            say("Nothing was done.\n")?;
         }
+        tried.map_err(|_| Failure::Failed("the source would not take the canary".to_owned()))
     }
 }
