@@ -3,6 +3,8 @@
 //!
 //! It brings no cluster: it is a part of who has one (`operated`).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::process::Child;
 use std::process::Command;
 use std::process::Output;
@@ -56,7 +58,7 @@ fn takes_canaries_by_itself(stage: &Stage, program: &Program) {
 
 /// By Ctrl-C, while it is mirrored by its own link and by another one.
 fn what_is_interrupted_leaves_nothing(stage: &Stage, program: &Program) {
-    let child = spawn(program, &["--link", "dr", "--partitions", "1", "--records", "100000"]);
+    let child = spawn(program, &["--link", "dr", "--partitions", "1", "--seconds", "600"]);
     for link in ["/dr/w.", "/auto/"] {
         until(&format!("a canary is mirrored: {link}"), || {
             let start = format!("mirror{link}{CANARY}");

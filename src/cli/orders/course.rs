@@ -26,10 +26,8 @@ use crate::drill::hands::Writing;
 use crate::drill::ledger::Ledger;
 use crate::drill::ledger::Lost;
 
-/// How many records each partition gets in one batch while the canary is mirrored, and the pause
-/// between two of them.
-const ROUND_RECORDS: u64 = 5;
-const ROUND_PAUSE: Duration = Duration::from_millis(10);
+/// How often a second each partition gets some records while the canary is mirrored.
+const ROUNDS_PER_SECOND: u64 = 20;
 /// How often it is asked whether the mirror is level, or STOPPED.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// The answer to an order that is not obeyed yet, and not taken back.
@@ -66,6 +64,8 @@ pub(super) struct Course<'a> {
     pub link: &'a LinkOptions,
     /// Records of each partition.
     pub records: u64,
+    /// For so long the later half of them is written.
+    pub seconds: u64,
     pub replicas: Option<i16>,
     /// For each state that is waited for.
     pub timeout: Duration,
@@ -121,10 +121,13 @@ impl Course<'_> {
 
     /// The rest of the records, a few at a time, as an application would.
     async fn write_on(&self, writing: &mut Writing) -> Result<(), Failure> {
+        let left = self.records - writing.ledger.end(0);
+        let rounds = left.min(self.seconds.saturating_mul(ROUNDS_PER_SECOND)).max(1);
+        let pause = Duration::from_millis(self.seconds.saturating_mul(1_000) / rounds);
         while writing.ledger.end(0) < self.records {
             let left = self.records - writing.ledger.end(0);
-            writing.write(left.min(ROUND_RECORDS)).await.map_err(failed)?;
-            sleep(ROUND_PAUSE).await;
+            writing.write(left.min(self.records.div_ceil(2 * rounds))).await.map_err(failed)?;
+            sleep(pause).await;
         }
         Ok(())
     }

@@ -80,6 +80,9 @@ pub struct Arguments {
     /// mirrored, the others until the failover is ordered
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = records())]
     records: u32,
+    /// For so long the later half of them is written
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = seconds())]
+    seconds: u64,
     /// Replicas of the canary on both sides; else the source's default, and what the link says
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
@@ -143,7 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             played = course.play() => played,
             () = stop.cancelled() => Err(Failure::Failed("it was stopped".to_owned())),
         };
-        complain("what was made is removed");
+        complain("removing what was made");
         let left = clearing.clear(played.is_err()).await;
         arguments.end(&clearing, played, &left)
     })
@@ -185,6 +188,7 @@ impl Arguments {
             remote: on.remote,
             link: on.link,
             records: self.records_each(),
+            seconds: self.seconds,
             replicas: self.replication_factor,
             timeout: Duration::from_secs(self.timeout),
         }
@@ -199,6 +203,9 @@ impl Arguments {
     ) -> Result<(), Failure> {
         for one in left {
             complain(&format!("left behind: {}\nNext: {}", plain(&one.what), one.command));
+        }
+        if left.is_empty() {
+            complain("nothing is left behind");
         }
         let told = played?;
         say(&self.figures(on, &told, left).draw_one(self.output.format))?;
