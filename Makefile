@@ -1,8 +1,9 @@
 # Names only. What each does is written where it is done.
-.PHONY: demo test check sim soak mutants fuzz bench audit doc dist
+.PHONY: demo drill test check sim soak mutants fuzz bench audit doc dist
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 demo:  ; protocol-tests/kafka/demo
+drill: ; protocol-tests/kafka/drill
 test:  ; .ci/test
 check: ; cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
 sim:   ; cargo test --locked -p protocol-tests --test sim -- world_random:: mirror_ops::

@@ -21,6 +21,7 @@ pub mod settings;
 pub mod sync;
 // floor 4: the link, and who audits it
 pub mod audit;
+pub mod drill;
 pub mod link;
 pub mod tail;
 // floor 5: the counter

@@ -192,6 +192,11 @@ public final class Dump {
         return text.toString();
     }
 
+    /** What `--lines` shows of a record beside its offset. */
+    static String digest(ConsumerRecord<byte[], byte[]> record) {
+        return hex(sha256().digest(canonical(record, false)));
+    }
+
     /** offset, timestamp, its type, key, value, headers: lengths before bytes, big-endian. */
     private static byte[] canonical(ConsumerRecord<byte[], byte[]> record, boolean typeless) {
         int size = 8 + 8 + 1 + sized(record.key()) + sized(record.value()) + 4;

@@ -7,7 +7,7 @@
 //        [--records N] [--until-stdin] [--rate RECORDS/S] [--size BYTES] [--plain] [--lossy]
 //        [--keys N] [--tombstone-percent P] [--age MS]
 //        [--txn RECORDS] [--txn-id PREFIX] [--abort-percent P] [--seed N] [--linger MS] [--batch BYTES]
-//        [--acks all] [--idempotent true] [--prop k=v]…
+//        [--acks all] [--idempotent true] [--acked FILE] [--prop k=v]…
 //
 // --records: in all; without it, it writes until stdin closes (which --until-stdin also asks for).
 // --plain: no key, no header, a value of exactly --size bytes (half of them random, as the
@@ -17,10 +17,14 @@
 //   by --tombstone-percent. --age: timestamps lie so far back.
 // --headerless: no headers, which old message formats do not know.
 // --txn: every so many records of a topic are one transaction, --abort-percent of them aborted.
+// --acked: a line for each record that was acknowledged, as it comes: topic, partition, offset,
+//   milliseconds since 1970. It is with the kernel at once, so that a kill loses none.
 // --lossy: goes on after a record that could not be delivered, and counts it. For tests that kill
 //   brokers: an idempotent producer whose first batch was lost with its leader can be refused for
 //   ever, because the next leader takes the second batch for the beginning.
 
+import java.io.FileOutputStream;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -37,6 +41,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.errors.InvalidTxnStateException;
 import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.TopicExistsException;
@@ -56,6 +61,7 @@ public final class Load {
     private final List<Lane> lanes = new ArrayList<>();
     private final AtomicReference<Exception> firstError = new AtomicReference<>();
     private final AtomicLong errors = new AtomicLong();
+    private FileOutputStream ackLog; // no buffer: a record's line is out before its callback ends
     private volatile boolean stopped;
 
     /** One topic with its own producer, so that its codec is its own. */
@@ -79,7 +85,7 @@ public final class Load {
     public static void main(String[] argv) throws Exception {
         new Load(new Args(argv,
             Set.of("bootstrap", "topics", "create", "topic-config", "records", "rate", "size",
-                "keys", "tombstone-percent", "age", "txn", "txn-id", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "prop"),
+                "keys", "tombstone-percent", "age", "txn", "txn-id", "abort-percent", "seed", "linger", "batch", "acks", "idempotent", "acked", "prop"),
             Set.of("until-stdin", "plain", "headerless", "lossy"))).run();
     }
 
@@ -95,6 +101,7 @@ public final class Load {
     private void run() throws Exception {
         create();
         open();
+        if (args.has("acked")) ackLog = new FileOutputStream(args.text("acked", null), true);
         long records = args.number("records", Long.MAX_VALUE);
         if (args.has("until-stdin") || !args.has("records")) watchStdin();
         long start = System.nanoTime();
@@ -163,7 +170,7 @@ public final class Load {
         Thread watcher = new Thread(() -> {
             try {
                 while (System.in.read() >= 0) { }
-            } catch (java.io.IOException e) {
+            } catch (IOException e) {
                 // A broken stdin is a closed one.
             }
             stopped = true;
@@ -213,6 +220,7 @@ public final class Load {
             if (error == null) {
                 lane.acked.incrementAndGet();
                 lane.bytes.addAndGet(bytes);
+                logAck(metadata);
             } else if (!(error instanceof TransactionAbortedException
                 || error instanceof InvalidTxnStateException
                 || error instanceof ProducerFencedException)) {
@@ -221,6 +229,19 @@ public final class Load {
             }
         });
         end(lane, args.number("txn", 0));
+    }
+
+    /** One write of a whole line: those of several producers do not mix. */
+    private void logAck(RecordMetadata record) {
+        if (ackLog == null) return;
+        String line = record.topic() + ' ' + record.partition() + ' ' + record.offset() + ' '
+            + System.currentTimeMillis() + '\n';
+        try {
+            ackLog.write(utf8(line));
+        } catch (IOException e) {
+            errors.incrementAndGet();
+            firstError.compareAndSet(null, e);
+        }
     }
 
     private void begin(Lane lane) {

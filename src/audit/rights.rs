@@ -80,6 +80,8 @@ const EVERYTHING_ON_CLUSTER: [Operation; 5] =
 /// What the copy needs (broker facts A11).
 const AT_SOURCE: &[Operation] = &[Read, DescribeConfigs];
 const AT_DESTINATION: &[Operation] = &[Read, Write, Create, Delete, Alter, AlterConfigs];
+/// What a drill needs of its canary at the source, whose mirror isolog makes as any other.
+const DRILL_AT_SOURCE: &[Operation] = &[Read, Write, Create, Delete, Describe, DescribeConfigs];
 /// What the journal needs; its `min.compaction.lag.ms` is a day at least.
 const IN_JOURNAL: &[Operation] = &[Read, Write, Create, DescribeConfigs, AlterConfigs];
 /// What following consumer groups needs of them.
@@ -310,6 +312,16 @@ pub fn of_groups(
     });
     let instances = instances.filter(|_| side == Side::Destination).into_iter();
     said.chain(instances.filter_map(|group| of_instances(group, rights, grantee))).collect()
+}
+
+/// What a drill needs of topics whose names begin so, with the line that grants it.
+pub fn of_drill(side: Side, start: &str, grantee: &Grantee) -> String {
+    let needed = match side {
+        Side::Source => DRILL_AT_SOURCE,
+        Side::Destination => AT_DESTINATION,
+    };
+    let pattern = Pattern { text: start.to_owned(), is_prefix: true };
+    grant("topic", &pattern, &needed.iter().copied().collect(), grantee)
 }
 
 /// What being one of several instances needs at the destination, with the line that grants it.

@@ -21,6 +21,7 @@ mod verify;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::Parser;
@@ -85,7 +86,9 @@ check: 0 exact, 3 exact with fillers, 4 cannot tell, 5 impossible.
 verify, digest: 0 equal, 4 cannot tell, 5 different.
 mirror promote, mirror failover: 0 ordered or, with --wait, all STOPPED; 6 not STOPPED in time.
 mirror tail: 0 all is known, 4 cannot tell.
-group diff: 0 all move without duplicates, 4 cannot tell, 6 not in time, 7 some do not.";
+group diff: 0 all move without duplicates, 4 cannot tell, 6 not in time, 7 some do not.
+drill: 0 the copy is equal and all is removed, 5 it differs, 6 not ACTIVE, level or STOPPED in time;
+1 with anything else, also where something is left behind: standard error says what.";
 
 /// An offset-exact copy of Kafka topics in a second, stock Kafka cluster.
 #[derive(Parser)]
@@ -116,6 +119,8 @@ enum Command {
     Link(orders::LinkArguments),
     /// Create, show, pause, promote, fail over and delete mirror topics of a running isolog
     Mirror(orders::MirrorArguments),
+    /// Rehearse the loss of a link's source on a topic made up for it, and remove that again
+    Drill(orders::DrillArguments),
     /// Show the consumer groups that links of a running isolog follow
     Group(orders::GroupArguments),
     /// Show what happens at a running isolog: states, halts, orders; a line each, for scripts
@@ -180,6 +185,7 @@ fn obey() -> Result<(), Failure> {
         Command::Lag(arguments) => lag::run(&arguments),
         Command::Link(arguments) => orders::link(&arguments),
         Command::Mirror(arguments) => orders::mirror(&arguments),
+        Command::Drill(arguments) => orders::drill(&arguments),
         Command::Group(arguments) => orders::group(&arguments),
         Command::Events(arguments) => orders::events(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -255,9 +261,17 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
 
 /// Runs `work` to its end on a runtime of its own; a signal asks it to end soon.
 fn wait<T>(work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>) -> Result<T, Failure> {
+    wait_within(stop::STOP_WAIT_MAX, work)
+}
+
+/// The same for work that may take so long to end after a signal.
+fn wait_within<T>(
+    within: Duration,
+    work: impl AsyncFnOnce(&CancellationToken) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
     // cut short, there is no report
-    let stop = stop::Stop::hear(FAILED)?;
+    let stop = stop::Stop::hear_within(within, FAILED)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
     let done = runtime.block_on(work(&stop.token));

@@ -37,6 +37,11 @@ impl Stop {
     /// Hears signals from now on. `late` is the exit code of an end that was not in good order,
     /// because it took too long.
     pub fn hear(late: u8) -> Result<Stop, Failure> {
+        Stop::hear_within(STOP_WAIT_MAX, late)
+    }
+
+    /// The same with another deadline, for a command that has to remove what it made.
+    pub fn hear_within(within: Duration, late: u8) -> Result<Stop, Failure> {
         let failed = |cause| Failure::Failed(format!("cannot listen for signals: {cause}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let signals = {
@@ -45,7 +50,7 @@ impl Stop {
         };
         let stop = Stop { token: CancellationToken::new(), signal: Arc::default() };
         let (token, signal) = (stop.token.clone(), stop.signal.clone());
-        let watch = move || watch(&runtime, signals, &token, &signal, late);
+        let watch = move || watch(&runtime, signals, (&token, &signal), (within, late));
         thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
         Ok(stop)
     }
@@ -60,17 +65,16 @@ impl Stop {
 fn watch(
     runtime: &Runtime,
     mut signals: Signals,
-    token: &CancellationToken,
-    signal: &OnceLock<&'static str>,
-    late: u8,
+    (token, signal): (&CancellationToken, &OnceLock<&'static str>),
+    (within, late): (Duration, u8),
 ) {
     runtime.block_on(async {
         // only this thread sets it
         let _ = signal.set(signals.next().await);
         token.cancel();
         tokio::select! {
-            () = tokio::time::sleep(STOP_WAIT_MAX) => {
-                let seconds = STOP_WAIT_MAX.as_secs();
+            () = tokio::time::sleep(within) => {
+                let seconds = within.as_secs();
                 leave(format!("what was not done within {seconds} s is given up"), late)
             }
             name = signals.next() => leave(format!("ended at once by {name}"), FAILED),

@@ -30,6 +30,7 @@ use super::plain;
 use super::say;
 pub use which::Meant;
 pub use which::Which;
+pub use which::named;
 
 /// What `isolog verify` can be told.
 #[derive(clap::Args)]

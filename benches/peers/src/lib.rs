@@ -1,7 +1,12 @@
-//! What the peers share: a command line of `--name value`, and a process's CPU time.
+//! What the peers share: a command line of `--name value`, a process's CPU time, and the bytes of a
+//! record that are digested.
 //!
 //! It never uses a line of isolog: these programs are the second opinion and the yardstick.
 
+use rdkafka::Message;
+use rdkafka::Timestamp;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::message::Headers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process;
@@ -82,4 +87,34 @@ pub fn rss_bytes_max() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// offset, timestamp, its type, key, value, headers: lengths before bytes, big-endian. The same
+/// bytes as `protocol-tests/kafka/Dump.java` has for the same record.
+pub fn canonical(record: &BorrowedMessage<'_>, typeless: bool) -> Vec<u8> {
+    let (timestamp, kind) = match record.timestamp() {
+        Timestamp::NotAvailable => (-1, -1i8),
+        Timestamp::CreateTime(ms) => (ms, 0),
+        Timestamp::LogAppendTime(ms) => (ms, 1),
+    };
+    let mut to = Vec::with_capacity(64 + record.payload_len() + record.key_len());
+    to.extend(record.offset().to_be_bytes());
+    to.extend(timestamp.to_be_bytes());
+    to.extend(if typeless { 0i8 } else { kind }.to_be_bytes());
+    put(&mut to, record.key());
+    put(&mut to, record.payload());
+    let headers = record.headers();
+    let count = headers.map_or(0, |headers| headers.count());
+    to.extend(u32::try_from(count).expect("few headers").to_be_bytes());
+    for header in headers.iter().flat_map(|headers| headers.iter()) {
+        put(&mut to, Some(header.key.as_bytes()));
+        put(&mut to, header.value);
+    }
+    to
+}
+
+fn put(to: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    let length = bytes.map_or(-1, |b| i32::try_from(b.len()).expect("a record is below 2 GiB"));
+    to.extend(length.to_be_bytes());
+    to.extend(bytes.unwrap_or_default());
 }

@@ -207,6 +207,14 @@ impl Hand {
         Err(last)
     }
 
+    /// The names of all topics that the cluster shows.
+    pub fn topics(&self) -> Result<Vec<String>, RealError> {
+        let request = MetadataRequest::default().with_topics(None);
+        let told = self.ask(9, &request)?;
+        let names = told.topics.iter().filter_map(|topic| topic.name.as_ref());
+        Ok(names.map(|name| name.to_string()).collect())
+    }
+
     /// Whether the brokers know of no such topic.
     pub fn is_absent(&self, topic: &str) -> bool {
         let told = self.metadata(topic);

@@ -2,6 +2,7 @@
 //!
 //! It never simulates a broker; whoever counts the heap goes to `heap`.
 
+mod account;
 mod conn;
 mod golden;
 mod reframe;

@@ -14,6 +14,7 @@ mod cluster;
 mod compacted;
 mod corrupt;
 mod crashes;
+mod drilled;
 mod followed;
 mod front;
 mod gallery;

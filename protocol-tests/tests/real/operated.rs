@@ -40,6 +40,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::drilled::drilled;
+
 /// Records of one batch.
 const BATCH: i64 = 10;
 /// For how long what must come is waited for.
@@ -485,6 +487,7 @@ fn a_service_without_a_link_is_ordered_by_rest_and_goes_on_after_a_kill() {
     program.order("POST", "/dr/mirrors:resume", Some(&names));
     stage.write("r-one", 1);
     stage.copied("r-one", "w.r-one", 1);
+    drilled(&stage, &program);
     program.order("DELETE", "/dr?force=true", None);
     program.isolog.wait_for("the link is gone", 60, |isolog| {
         let links = isolog.get("/v1/links")?;

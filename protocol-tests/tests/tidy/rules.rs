@@ -50,7 +50,8 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tail", &["ids", "wire", "control", "cluster", "flow", "audit"]),
-    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit", "tail"]),
+    ("drill", &["ids", "wire", "cluster", "audit"]),
+    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit", "tail", "drill"]),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
 ];

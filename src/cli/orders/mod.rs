@@ -1,9 +1,13 @@
-//! `isolog link`, `mirror`, `group` and `events`: orders to a running isolog, and questions.
+//! `isolog link`, `mirror`, `drill`, `group` and `events`: orders to a running isolog, and
+//! questions.
 //!
 //! It never asks a broker and decides nothing: the service does.
 
+mod clearing;
 mod configs;
+mod course;
 mod diff;
+mod drill;
 mod events;
 mod exporter;
 mod group;
@@ -33,6 +37,8 @@ use super::Failure;
 use super::ask;
 use super::plain;
 
+pub use self::drill::Arguments as DrillArguments;
+pub use self::drill::run as drill;
 pub use self::events::Arguments as EventsArguments;
 pub use self::events::run as events;
 pub use self::exporter::Command as ExporterCommand;

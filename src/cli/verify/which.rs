@@ -87,12 +87,22 @@ impl Which {
                 () = stop.cancelled() => Err(Failure::Failed("it was stopped".to_owned())),
             }
         })?;
-        let rows = match rows {
-            Ok(journal) => Ok(journal.rows().clone()),
-            Err(EditError::None) => Ok(BTreeMap::new()),
-            Err(error) => Err(error.to_string()),
-        };
-        choose(&config, &rows, self.link.as_deref())
+        choose(&config, &told(rows), self.link.as_deref())
+    }
+}
+
+/// The link of that name: one of the file, or one that an order created.
+pub async fn named(config: &Config, name: &str) -> Result<LinkOptions, Failure> {
+    let rows = told(Editor::read(&config.links).await);
+    let link = choose(config, &rows, Some(name))?.links.into_iter().next();
+    link.ok_or_else(|| Failure::Failed(format!("there is no link {name}: `isolog link list`")))
+}
+
+fn told(read: Result<Editor, EditError>) -> Rows {
+    match read {
+        Ok(journal) => Ok(journal.rows().clone()),
+        Err(EditError::None) => Ok(BTreeMap::new()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -8,16 +8,15 @@
 //!           [--quiet-seconds 60] [--typeless]
 
 use peers::Args;
+use peers::canonical;
 use rdkafka::Message;
 use rdkafka::Offset;
-use rdkafka::Timestamp;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::message::Headers;
 use sha2::Digest;
 use sha2::Sha256;
 use std::collections::BTreeMap;
@@ -167,35 +166,6 @@ impl Seen {
         self.records += 1;
         self.done = self.done || self.last + 1 == self.end;
     }
-}
-
-/// offset, timestamp, its type, key, value, headers: lengths before bytes, big-endian.
-fn canonical(record: &BorrowedMessage<'_>, typeless: bool) -> Vec<u8> {
-    let (timestamp, kind) = match record.timestamp() {
-        Timestamp::NotAvailable => (-1, -1i8),
-        Timestamp::CreateTime(ms) => (ms, 0),
-        Timestamp::LogAppendTime(ms) => (ms, 1),
-    };
-    let mut to = Vec::with_capacity(64 + record.payload_len() + record.key_len());
-    to.extend(record.offset().to_be_bytes());
-    to.extend(timestamp.to_be_bytes());
-    to.extend(if typeless { 0i8 } else { kind }.to_be_bytes());
-    put(&mut to, record.key());
-    put(&mut to, record.payload());
-    let headers = record.headers();
-    let count = headers.map_or(0, |headers| headers.count());
-    to.extend(u32::try_from(count).expect("few headers").to_be_bytes());
-    for header in headers.iter().flat_map(|headers| headers.iter()) {
-        put(&mut to, Some(header.key.as_bytes()));
-        put(&mut to, header.value);
-    }
-    to
-}
-
-fn put(to: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    let length = bytes.map_or(-1, |b| i32::try_from(b.len()).expect("a record is below 2 GiB"));
-    to.extend(length.to_be_bytes());
-    to.extend(bytes.unwrap_or_default());
 }
 
 fn print(topic: &str, partition: i32, seen: Seen) {
