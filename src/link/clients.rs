@@ -50,9 +50,11 @@ pub struct Clients {
 pub(super) struct Reachable(Arc<Mutex<BTreeMap<LinkName, Weak<Ctx>>>>);
 
 impl Reachable {
-    /// One more.
+    /// One more; those of links that are gone go.
     pub fn add(&self, ctx: &Arc<Ctx>) {
-        lock(&self.0).insert(ctx.name.clone(), Arc::downgrade(ctx));
+        let mut links = lock(&self.0);
+        links.retain(|_, one| one.strong_count() > 0);
+        links.insert(ctx.name.clone(), Arc::downgrade(ctx));
     }
 
     /// What both clusters of a link hold of their clients now.

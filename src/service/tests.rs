@@ -277,7 +277,7 @@ impl Sight for Many {
             reason: "long ".repeat(10_000),
             ..Three.partitions()[0].clone()
         };
-        (0..300).map(view).collect()
+        (0..120).map(view).collect()
     }
 
     fn links(&self) -> Vec<LinkView> {

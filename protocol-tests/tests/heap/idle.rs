@@ -1,5 +1,5 @@
 //! A quiet time: 200 partitions without records cost no growing memory and few requests.
-//! `ISOLOG_QUIET_MINUTES` is how long it is: 20 every day, an hour in the soak.
+//! `ISOLOG_QUIET_MINUTES` is how long it is: 10 every day, an hour in the soak.
 //!
 //! It never runs beside another test: the heap is counted for the whole process.
 
@@ -36,7 +36,7 @@ async fn heap_bytes() -> usize {
 
 fn minutes() -> u32 {
     let told = std::env::var("ISOLOG_QUIET_MINUTES").ok();
-    told.map_or(20, |text| text.parse().expect("ISOLOG_QUIET_MINUTES is a number"))
+    told.map_or(10, |text| text.parse().expect("ISOLOG_QUIET_MINUTES is a number"))
 }
 
 #[test]

@@ -9,8 +9,8 @@ use protocol_tests::world::Outcome;
 use protocol_tests::world::run_seed;
 
 const STEPS: u64 = 60;
-/// Worlds of every day; the soak has twenty times as many.
-const WORLDS: u64 = 100;
+/// Worlds of every day; the soak has thirty times as many.
+const WORLDS: u64 = 60;
 /// What found something beyond the seeds of every day: a replica that was not cleaned leads, and a
 /// topic that is found again after a start and has no row.
 const FOUND: [u64; 2] = [1795, 1946];
