@@ -55,7 +55,7 @@ struct Size {
 }
 
 const CI: Size = Size { rounds: 10, kills: 4, topics_per_kind: 1, brokers: 1, rate: 200 };
-const FULL: Size = Size { rounds: 200, kills: 30, topics_per_kind: 5, brokers: 3, rate: 400 };
+const FULL: Size = Size { rounds: 200, kills: 30, topics_per_kind: 5, brokers: 3, rate: 120 };
 
 fn size() -> Size {
     match std::env::var("ISOLOG_ROUNDS").as_deref() {
