@@ -16,6 +16,7 @@ use crate::audit::rights::Grantee;
 use crate::cluster::ClientQuotas;
 use crate::cluster::Cluster;
 use crate::cluster::ScramUsers;
+use crate::cluster::Wanted;
 use crate::cluster::error::Result;
 use crate::ids::LinkName;
 use crate::link::driver::ctx::Ctx;
@@ -38,6 +39,8 @@ pub enum Compared {
 /// What both clusters hold of their clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
+    /// Why the source does not answer, where it was asked now and did not.
+    pub away: Option<String>,
     /// Users of the source with a SCRAM password who have none at the destination, each as
     /// `name (mechanism)`; isolog's own login at the source is none of them.
     pub users: Compared,
@@ -62,8 +65,9 @@ impl Reachable {
         let ctx = lock(&self.0).get(link).and_then(Weak::upgrade);
         let source = ctx.as_ref().and_then(|ctx| ctx.session.borrow().clone());
         let (Some(ctx), Some(session)) = (ctx, source) else {
-            let away = Compared::Unknown("the source has not been reached".to_owned());
-            return Clients { users: away.clone(), quotas: away };
+            let why = "the source has not been reached".to_owned();
+            let unknown = Compared::Unknown(why.clone());
+            return Clients { away: Some(why), users: unknown.clone(), quotas: unknown };
         };
         ask(&session.source, &ctx.destination).await
     }
@@ -75,11 +79,25 @@ async fn ask(source: &Cluster, destination: &Cluster) -> Clients {
     let own = own.strip_prefix("User:").unwrap_or_default();
     let users = async { both(source.scram_users(), destination.scram_users()).await };
     let quotas = async { both(source.client_quotas(), destination.client_quotas()).await };
-    let (users, quotas) = tokio::join!(users, quotas);
+    let (users, quotas, away) = tokio::join!(users, quotas, away(source));
     Clients {
+        away,
         users: users.map_or_else(Compared::Unknown, |(from, to)| missing(&from, &to, own)),
         quotas: quotas.map_or_else(Compared::Unknown, |(from, to)| other(&from, &to)),
     }
+}
+
+/// Why the source does not answer a question that everybody may ask.
+async fn away(source: &Cluster) -> Option<String> {
+    match timeout(ASK_MAX, source.refresh(Wanted::Topics(&[]))).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(late()),
+    }
+}
+
+fn late() -> String {
+    format!("no answer within {} s", ASK_MAX.as_secs())
 }
 
 /// What both answer, or why it is not known.
@@ -88,8 +106,7 @@ async fn both<T>(
     destination: impl Future<Output = Result<T>>,
 ) -> std::result::Result<(T, T), String> {
     let asked = timeout(ASK_MAX, async { tokio::join!(source, destination) }).await;
-    let late = |_| format!("no answer within {} s", ASK_MAX.as_secs());
-    let (source, destination) = asked.map_err(late)?;
+    let (source, destination) = asked.map_err(|_| late())?;
     let said = |error: crate::cluster::error::ClusterError| error.to_string();
     Ok((source.map_err(said)?, destination.map_err(said)?))
 }

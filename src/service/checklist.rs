@@ -27,6 +27,9 @@ const NAMED_MAX: usize = 5;
 /// So many intervals old the last turn over consumer groups may be.
 const INTERVALS_MAX: i64 = 2;
 
+/// The state of a partition that a rule stopped.
+const HALTED: &str = "Halted";
+
 /// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
@@ -56,19 +59,47 @@ pub struct Sights<'a> {
     pub groups: &'a [GroupView],
     /// What is the same for all topics of the link.
     pub around: &'a [Line],
+    /// Why the source does not answer, where it was asked for this list and did not.
+    pub away: Option<&'a str>,
     /// The time.
     pub now: TimestampMs,
 }
 
-/// The whole list.
+/// What is known of the source alone: as it was when that answered last.
+const OF_SOURCE: [&str; 7] =
+    [COPIED, LAG, TRANSACTIONS, CONFIGS, GROUPS_ACTIVE, GROUPS_SYNCED, GROUPS_BESIDE];
+const COPIED: &str = "mirror is copied";
+const LAG: &str = "lag is 0";
+const TRANSACTIONS: &str = "no open transaction";
+const CONFIGS: &str = "configs";
+const GROUPS_ACTIVE: &str = "no group is active at the source";
+const GROUPS_SYNCED: &str = "groups are synced";
+const GROUPS_BESIDE: &str = "groups read no topic beside";
+
+/// The whole list; of a topic that is STOPPED only what is left to know.
 pub fn of(sights: &Sights<'_>) -> Vec<Line> {
-    let mut lines = vec![sights.source(), sights.copied(), sights.lag(), sights.transactions()];
-    lines.extend([sights.configs(), sights.rights(), sights.groups_age()]);
-    if sights.knows_groups() {
-        lines.extend([sights.groups_active(), sights.groups_synced(), sights.groups_beside()]);
+    let mut lines = vec![sights.source(), sights.copied()];
+    if sights.mirror.status != Status::Stopped {
+        lines.extend([sights.lag(), sights.transactions()]);
+        lines.extend([sights.configs(), sights.rights(), sights.groups_age()]);
+        if sights.knows_groups() {
+            lines.extend([sights.groups_active(), sights.groups_synced(), sights.groups_beside()]);
+        }
+    }
+    if !lines[0].ok && sights.mirror.status != Status::Stopped {
+        lines.iter_mut().for_each(grow_old);
     }
     lines.extend_from_slice(sights.around);
     lines
+}
+
+/// What was well when the source was last heard of is not known to be so now.
+fn grow_old(line: &mut Line) {
+    if line.ok && OF_SOURCE.contains(&line.check) {
+        line.ok = false;
+        line.text.push_str(", when the source was last heard of");
+        line.cure = "a promote waits for the source; a failover goes on with what is known".into();
+    }
 }
 
 fn yes(check: &'static str, text: impl Into<String>) -> Line {
@@ -97,7 +128,13 @@ impl Sights<'_> {
     fn source(&self) -> Line {
         let check = "source answers";
         match &self.link.state {
-            LinkState::Active => yes(check, "the link is ACTIVE"),
+            LinkState::Active => match self.away {
+                None => yes(check, "the link is ACTIVE"),
+                Some(why) => {
+                    let cure = "a promote waits for it; a failover goes on without it";
+                    no(check, format!("not now: {why}"), cure)
+                }
+            },
             LinkState::Paused => {
                 no(check, "the link is paused", "resume it: isolog link resume, or fail over")
             }
@@ -110,7 +147,7 @@ impl Sights<'_> {
     }
 
     fn copied(&self) -> Line {
-        let (check, mirror) = ("mirror is copied", self.mirror);
+        let (check, mirror) = (COPIED, self.mirror);
         let why = mirror.reason.as_ref().map_or_else(String::new, |fault| fault.text.clone());
         match mirror.status {
             Status::Active if mirror.halted.is_empty() => yes(check, "ACTIVE, no partition halted"),
@@ -129,7 +166,7 @@ impl Sights<'_> {
 
     /// How far it is behind, and how old that is: a source that has just died looks level.
     fn lag(&self) -> Line {
-        let check = "lag is 0";
+        let check = LAG;
         let unknown = self.partitions.iter().filter(|one| one.lag_records.is_none()).count();
         let running = i32::try_from(self.partitions.len()).unwrap_or(i32::MAX);
         let missing = self.mirror.row.partitions.saturating_sub(running);
@@ -152,11 +189,15 @@ impl Sights<'_> {
     }
 
     fn transactions(&self) -> Line {
-        let check = "no open transaction";
+        let check = TRANSACTIONS;
         let held = self.partitions.iter().filter(|one| one.held_records.is_some_and(|n| n > 0));
         let held: Vec<&PartitionView> = held.collect();
         let records: u64 = held.iter().filter_map(|one| one.held_records).sum();
-        let unknown = self.partitions.iter().filter(|one| one.held_records.is_none()).count();
+        // what a partition that stands still or does not run is held by nobody asks
+        let is_known = |one: &&PartitionView| one.held_records.is_some() && one.state != HALTED;
+        let known = self.partitions.iter().filter(is_known).count();
+        let all = usize::try_from(self.mirror.row.partitions).unwrap_or(0);
+        let unknown = all.saturating_sub(known);
         if held.is_empty() && unknown > 0 {
             let cure = "what the source held back when it last answered is not copied either";
             return no(check, format!("not known of {unknown} partitions"), cure);
@@ -182,7 +223,7 @@ impl Sights<'_> {
     }
 
     fn configs(&self) -> Line {
-        let (check, name) = ("configs", TaskName::TopicConfigsSync);
+        let (check, name) = (CONFIGS, TaskName::TopicConfigsSync);
         if let Some((_, fault)) = self.errors(|task| task.name == name).next() {
             let cure = "what is refused now is not there afterwards: mend it, or set it there";
             return no(check, fault.text.clone(), cure);
@@ -274,7 +315,7 @@ impl Sights<'_> {
     }
 
     fn groups_active(&self) -> Line {
-        let check = "no group is active at the source";
+        let check = GROUPS_ACTIVE;
         let active = self.own_groups().filter(|group| group.is_active_at_source);
         let active = named(active.map(|group| group.group.as_str()));
         match active.is_empty() {
@@ -289,7 +330,7 @@ impl Sights<'_> {
 
     /// Topics that the same consumers read and that do not come along.
     fn groups_beside(&self) -> Line {
-        let check = "groups read no topic beside";
+        let check = GROUPS_BESIDE;
         let beside = self.own_groups().filter(|group| !group.not_mirrored.is_empty());
         let each = beside.map(|group| {
             let topics = named(group.not_mirrored.iter().map(String::as_str));
@@ -307,7 +348,7 @@ impl Sights<'_> {
     }
 
     fn groups_synced(&self) -> Line {
-        let check = "groups are synced";
+        let check = GROUPS_SYNCED;
         let wrong: Vec<&GroupView> =
             self.own_groups().filter(|group| !group.error_code.is_empty()).collect();
         if let Some(first) = wrong.first() {
@@ -441,12 +482,13 @@ mod tests {
         mirror: MirrorSeen,
         partition: PartitionView,
         group: GroupView,
+        away: Option<&'static str>,
     }
 
     impl Case {
         fn new() -> Case {
             let (link, mirror, partition) = (link(), mirror(), partition());
-            Case { how: How::Promote, link, mirror, partition, group: group() }
+            Case { how: How::Promote, link, mirror, partition, group: group(), away: None }
         }
 
         fn lines(&self) -> Vec<Line> {
@@ -458,6 +500,7 @@ mod tests {
                 partitions: std::slice::from_ref(&self.partition),
                 groups: std::slice::from_ref(&self.group),
                 around: &[],
+                away: self.away,
                 now: NOW,
             })
         }
@@ -466,14 +509,20 @@ mod tests {
     /// What one change makes of the list: one line says no, with these words and a cure.
     #[track_caller]
     fn check(change: impl Fn(&mut Case), name: &str, words: &str) {
+        check_all(change, &[name], words);
+    }
+
+    /// The same of several lines, of which the first one has these words.
+    #[track_caller]
+    fn check_all(change: impl Fn(&mut Case), names: &[&str], words: &str) {
         for how in [How::Promote, How::Failover] {
             let mut case = Case { how, ..Case::new() };
             change(&mut case);
             let lines = case.lines();
             let not: Vec<&Line> = lines.iter().filter(|line| !line.ok).collect();
-            let [line] = not[..] else { panic!("{name}: {lines:?}") };
-            assert_eq!(line.check, name);
-            assert!(line.text.contains(words) && !line.cure.is_empty(), "{line:?}");
+            assert_eq!(not.iter().map(|line| line.check).collect::<Vec<_>>(), names, "{lines:?}");
+            assert!(not[0].text.contains(words), "{not:?}");
+            assert!(not.iter().all(|line| !line.text.is_empty() && !line.cure.is_empty()));
         }
     }
 
@@ -512,7 +561,9 @@ mod tests {
     fn each_line_says_no_by_itself_and_what_to_do() {
         let away = Fault { code: "TIMEOUT_ERROR".into(), text: "no answer".into() };
         let state = LinkState::Unavailable(away);
-        check(|case| case.link.state = state.clone(), "source answers", "no answer");
+        let of_source = [&["source answers"], &OF_SOURCE[..]].concat();
+        check_all(|case| case.link.state = state.clone(), &of_source, "no answer");
+        check_all(|case| case.away = Some("refused"), &of_source, "not now: refused");
         check(|case| case.mirror.status = Status::Paused, "mirror is copied", "PAUSED");
         let halt = Fault { code: "DIVERGED".into(), text: "at 4".into() };
         check(
@@ -531,7 +582,9 @@ mod tests {
             "3 records behind, those of the last 4200 ms, as the source was 7 s ago",
         );
         check(|case| case.partition.lag_records = None, "lag is 0", "not known of 1 part");
-        check(|case| case.mirror.row.partitions = 3, "lag is 0", "not known of 2 part");
+        let both = [LAG, TRANSACTIONS];
+        check_all(|case| case.mirror.row.partitions = 3, &both, "not known of 2 part");
+        check(|case| case.partition.state = HALTED.into(), TRANSACTIONS, "not known of 1 part");
         check(
             |case| {
                 let by = HeldView { producer_id: 77, ..HeldView::default() };

@@ -2,6 +2,8 @@
 //!
 //! It never asks a coordinator: it copies what the last turn read and wrote.
 
+use std::collections::BTreeSet;
+
 use crate::control::task::offsets::Stand;
 use crate::control::task::verdict::Known;
 use crate::control::task::verdict::Word;
@@ -17,8 +19,16 @@ use crate::link::status::UNFOLLOWED_MAX;
 use crate::service::view::GroupView;
 use crate::service::view::OffsetView;
 
+/// Topics of a link's source that are mirrored, or were: by this link or by another one.
+pub type Mirrored<'a> = BTreeSet<&'a TopicName>;
+
 /// Those of one link; with a name those that have it on either side.
-pub fn of(link: &Link, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
+pub fn of(
+    link: &Link,
+    mirrored: &Mirrored<'_>,
+    name: Option<&str>,
+    is_whole: bool,
+) -> Vec<GroupView> {
     let status = link.status();
     let Some(seen) = &status.groups else { return Vec::new() };
     let age_ms = link.groups_age_ms(seen);
@@ -26,16 +36,32 @@ pub fn of(link: &Link, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
         name.is_none_or(|name| there.as_str() == name || told.source.as_str() == name)
     };
     let one = |(there, told): (&GroupName, &GroupTold)| {
-        let followed = Followed { link: &link.name.0, status: &status, seen, age_ms, told };
-        followed.view(there, is_whole)
+        let followed =
+            Followed { link: &link.name.0, status: &status, mirrored, seen, age_ms, told };
+        // of a group that reads other topics alone nothing is said, unless it is asked for
+        let is_ours = !told.stands.is_empty() || told.fault.is_some() || name.is_some();
+        let is_shown = is_ours || followed.unfollowed(Place::Here).next().is_some();
+        is_shown.then(|| followed.view(there, is_whole))
     };
-    seen.told.iter().filter(is_asked).map(one).collect()
+    seen.told.iter().filter(is_asked).filter_map(one).collect()
+}
+
+/// Where a topic of which a group has committed partitions that are not followed is mirrored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// The link is to mirror it.
+    Here,
+    /// The link did, and it is STOPPED, or another link does.
+    Elsewhere,
+    /// Nowhere.
+    Nowhere,
 }
 
 /// A group, and all that is known of its link beside.
 struct Followed<'a> {
     link: &'a str,
     status: &'a LinkStatus,
+    mirrored: &'a Mirrored<'a>,
     seen: &'a GroupsSeen,
     age_ms: Option<u64>,
     told: &'a GroupTold,
@@ -67,7 +93,7 @@ impl Followed<'_> {
             interval_ms: u64::try_from(self.seen.every_ms).unwrap_or(0),
             verdict: word.word().to_owned(),
             against,
-            not_mirrored: self.unfollowed(false).map(str::to_owned).collect(),
+            not_mirrored: self.unfollowed(Place::Nowhere).map(str::to_owned).collect(),
             topics: told.stands.keys().map(|tp| tp.topic.to_string()).collect(),
             offsets: match is_whole {
                 true => told.stands.iter().map(offset).collect(),
@@ -81,15 +107,20 @@ impl Followed<'_> {
         Some(self.seen.began?.0.saturating_sub(self.told.unchanged_since.0))
     }
 
-    /// Topics with partitions that are not followed: those that the link is to mirror, or others.
-    fn unfollowed(&self, is_wanted: bool) -> impl Iterator<Item = &str> {
+    /// Topics with partitions that are not followed, by where they are mirrored.
+    fn unfollowed(&self, wanted: Place) -> impl Iterator<Item = &str> {
+        let place = |topic: &TopicName| match self.status.wanted.contains_key(topic) {
+            true => Place::Here,
+            false if self.mirrored.contains(topic) => Place::Elsewhere,
+            false => Place::Nowhere,
+        };
         let all = self.told.unfollowed.iter();
-        let is_so = move |topic: &&TopicName| self.status.wanted.contains_key(topic) == is_wanted;
-        all.filter(is_so).map(TopicName::as_str)
+        all.filter(move |topic| place(topic) == wanted).map(TopicName::as_str)
     }
 
     fn verdict(&self) -> (Word, Vec<String>) {
-        let left_out: Vec<&str> = self.unfollowed(true).collect();
+        let left_out: Vec<&str> = self.unfollowed(Place::Here).collect();
+        let elsewhere: Vec<&str> = self.unfollowed(Place::Elsewhere).collect();
         verdict(&Known {
             link: self.link,
             stands: &self.told.stands,
@@ -99,6 +130,7 @@ impl Followed<'_> {
             age_ms: self.age_ms.and_then(|ms| i64::try_from(ms).ok()),
             every_ms: self.seen.every_ms,
             left_out: &left_out,
+            elsewhere: &elsewhere,
             is_cut: self.told.unfollowed.len() >= UNFOLLOWED_MAX,
         })
     }

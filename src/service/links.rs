@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use crate::control::topic::Status;
+use crate::ids::LinkName;
 use crate::link::driver::Driver;
+use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
 use crate::link::status::Link;
 use crate::link::status::LinkState;
@@ -17,6 +19,7 @@ use crate::mirror::lag::Snapshot;
 use crate::schemas::exporter::Exporter;
 use crate::service::exporters;
 use crate::service::groups;
+use crate::service::groups::Mirrored;
 use crate::service::view::Check;
 use crate::service::view::ExporterView;
 use crate::service::view::GroupView;
@@ -50,6 +53,16 @@ impl All {
     }
 }
 
+/// Topics of the cluster that a link mirrors of which there are mirrors, STOPPED ones too, whatever
+/// link they are of.
+fn mirrored<'a>(seen: &'a Seen, link: &LinkName) -> Mirrored<'a> {
+    let source = |name: &LinkName| seen.links.get(name).and_then(|link| link.row.source.as_ref());
+    let own = source(link);
+    let is_of_it = |name: &LinkName| name == link || (own.is_some() && source(name) == own);
+    let all = seen.mirrors.iter().filter(|((name, _), _)| is_of_it(name));
+    all.map(|(_, mirror)| &mirror.row.source_topic).collect()
+}
+
 impl Sight for All {
     fn partitions(&self) -> Vec<PartitionView> {
         if self.stands_by().is_some() {
@@ -75,7 +88,10 @@ impl Sight for All {
     }
 
     fn groups(&self, name: Option<&str>, is_whole: bool) -> Vec<GroupView> {
-        self.driver.links().iter().flat_map(|link| groups::of(link, name, is_whole)).collect()
+        let seen = self.driver.registry.seen();
+        let links = self.driver.links();
+        let of = |link: &Link| groups::of(link, &mirrored(&seen, &link.name), name, is_whole);
+        links.iter().flat_map(of).collect()
     }
 
     fn journal(&self) -> Option<JournalView> {

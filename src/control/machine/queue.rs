@@ -325,7 +325,9 @@ impl Control {
         rules::check_names(&new.source, &name)?;
         match &new.mirror {
             Some(mirror) if *mirror != name => Err(Refusal::bad(format!(
-                "The mirror topic of '{}' on cluster link '{link}' must be called '{name}': {}.",
+                "The mirror topic of '{}' on cluster link '{link}' must be called '{name}': {}. \
+                 Where another topic of the source is meant, name it: source_topic_name, or \
+                 --source-topic.",
                 new.source,
                 settings.rename.rule()
             ))),

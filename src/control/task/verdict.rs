@@ -15,7 +15,7 @@ use crate::ids::TopicPartition;
 /// A group of which the last turn began so many intervals ago is not known any more.
 const INTERVALS_MAX: i64 = 2;
 /// For how long a turn may take beside.
-const TURN_MS_MAX: i64 = 10_000;
+const TURN_MS_MAX: i64 = 1_000;
 /// How many topics are named.
 const NAMED_MAX: usize = 5;
 
@@ -38,6 +38,8 @@ pub struct Known<'a> {
     pub every_ms: i64,
     /// Topics that the link mirrors, of which it has committed partitions that are not followed.
     pub left_out: &'a [&'a str],
+    /// The same of topics that the link mirrored and that are STOPPED, or that another link mirrors.
+    pub elsewhere: &'a [&'a str],
     /// There may be more of those.
     pub is_cut: bool,
 }
@@ -92,6 +94,7 @@ pub fn verdict(known: &Known<'_>) -> (Word, Vec<String>) {
         lag(known),
         changed(known),
         left_out(known),
+        elsewhere(known),
     ];
     let found: Vec<(Word, String)> = checks.into_iter().flatten().collect();
     let word = found.iter().map(|(word, _)| *word).max().unwrap_or(Word::Moves);
@@ -212,18 +215,33 @@ fn left_out(known: &Known<'_>) -> Against {
         let text = "it has committed for more topics than are looked at".to_owned();
         return Some((Word::Unknown, text));
     }
-    let named: Vec<&str> = known.left_out.iter().copied().take(NAMED_MAX).collect();
-    let more = match known.left_out.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let named = named(known.left_out);
     let text = format!(
-        "it has committed for partitions of {}{more} that are not followed now, halted or not \
+        "it has committed for partitions of {named} that are not followed now, halted or not \
          mirrored yet: `isolog mirror list --link {}` says which",
-        named.join(", "),
         known.link
     );
     (!named.is_empty()).then_some((Word::NotYet, text))
+}
+
+/// What is at the destination and is not followed by this link: its offsets there are not known.
+fn elsewhere(known: &Known<'_>) -> Against {
+    let named = named(known.elsewhere);
+    let text = format!(
+        "it has committed for {named}, whose mirror topics are STOPPED or another link's: where it \
+         stands in them at the destination is not known here; compare it yourself \
+         (kafka-consumer-groups --describe on both sides), or ask for the other link"
+    );
+    (!named.is_empty()).then_some((Word::Unknown, text))
+}
+
+/// The first few, and how many more.
+fn named(all: &[&str]) -> String {
+    let first = all.iter().copied().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -264,9 +282,10 @@ mod tests {
             fault: None,
             is_active_at_source: Some(false),
             unchanged_ms: Some(30_000),
-            age_ms: Some(70_000),
+            age_ms: Some(60_000),
             every_ms: 30_000,
             left_out: &[],
+            elsewhere: &[],
             is_cut: false,
         }
     }
@@ -320,7 +339,7 @@ mod tests {
             check(std::slice::from_ref(&level), change, Word::Unknown, text);
         };
         unknown(|known| known.age_ms = None, "not read on both sides yet");
-        unknown(|known| known.age_ms = Some(70_001), "read 70 s ago, and should be every 30 s");
+        unknown(|known| known.age_ms = Some(61_001), "read 61 s ago, and should be every 30 s");
         unknown(|known| known.is_active_at_source = None, "did not list it");
         unknown(|known| known.unchanged_ms = None, "not known");
         unknown(|known| known.is_cut = true, "more topics than are looked at");

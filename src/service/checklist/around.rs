@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn around(users: Compared, quotas: Compared) -> Around {
-        Around { clients: Some(Clients { users, quotas }), ..Around::default() }
+        Around { clients: Some(Clients { away: None, users, quotas }), ..Around::default() }
     }
 
     #[track_caller]

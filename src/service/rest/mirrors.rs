@@ -173,6 +173,7 @@ pub(super) async fn alter(
             Some(_) => groups(api, &all, &link),
             None => Vec::new(),
         };
+        let away = clients.as_ref().and_then(|clients| clients.away.clone());
         let around = match checked {
             Some(_) => all.around(&link, clients, api.sight.exporters()),
             None => Vec::new(),
@@ -180,7 +181,9 @@ pub(super) async fn alter(
         let now = TimestampMs(i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX));
         let shown = results.into_iter().map(|(name, result)| {
             let mirror = match checked {
-                Some(how) => all.checked((&link.0, &name), how, (&groups, &around), now),
+                Some(how) => {
+                    all.checked((&link.0, &name), how, (&groups, &around), (away.as_deref(), now))
+                }
                 None => all.mirror(&link.0, &name),
             };
             (name, result, mirror)

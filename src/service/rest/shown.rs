@@ -189,7 +189,7 @@ impl Everything {
         (link, topic): (&str, &str),
         how: How,
         (groups, around): (&[GroupView], &[Line]),
-        now: TimestampMs,
+        (away, now): (Option<&str>, TimestampMs),
     ) -> Option<MirrorShown> {
         let mut shown = self.mirror(link, topic)?;
         let key = (LinkName(link.into()), TopicName::new(topic)?);
@@ -197,7 +197,7 @@ impl Everything {
             (self.seen.links.get(&key.0), self.seen.mirrors.get(&key))
         {
             let partitions = self.of_topic(&key.0.0, topic);
-            let sights = Sights { how, link, mirror, topic, partitions, groups, around, now };
+            let sights = Sights { how, link, mirror, topic, partitions, groups, around, away, now };
             shown.checks = checklist::of(&sights);
         }
         Some(shown)

@@ -223,6 +223,7 @@ impl Follower {
             leave(&mut self.unfollowed, &job.name, unplaced);
             self.take_in(job, sync, (now, turn));
         }
+        self.tell_unfollowed(sync, (now, turn));
         turn.errors = bounded(std::mem::take(&mut turn.errors));
         worked
     }
@@ -312,6 +313,19 @@ impl Follower {
         let ms = minutes.saturating_mul(60_000) / RETENTION_SHARE;
         self.repeat = Some((Instant::now(), ms));
         ms
+    }
+
+    /// Groups of which nothing was followed: who asks whether all groups can move must not be told
+    /// of the others alone.
+    fn tell_unfollowed(&self, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
+        for (name, topics) in &self.unfollowed {
+            let told = || GroupTold {
+                is_active_at_source: self.listed.get(name).copied(),
+                unfollowed: topics.clone(),
+                ..GroupTold::of(name.clone(), now)
+            };
+            turn.told.entry(sync.renamed(name)).or_insert_with(told);
+        }
     }
 
     fn take_in(&mut self, job: Job, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
