@@ -558,12 +558,16 @@ mod tests {
     }
 
     #[test]
-    fn each_line_says_no_by_itself_and_what_to_do() {
+    fn nothing_that_the_source_alone_knows_is_well_while_it_does_not_answer() {
         let away = Fault { code: "TIMEOUT_ERROR".into(), text: "no answer".into() };
         let state = LinkState::Unavailable(away);
         let of_source = [&["source answers"], &OF_SOURCE[..]].concat();
         check_all(|case| case.link.state = state.clone(), &of_source, "no answer");
         check_all(|case| case.away = Some("refused"), &of_source, "not now: refused");
+    }
+
+    #[test]
+    fn each_line_says_no_by_itself_and_what_to_do() {
         check(|case| case.mirror.status = Status::Paused, "mirror is copied", "PAUSED");
         let halt = Fault { code: "DIVERGED".into(), text: "at 4".into() };
         check(

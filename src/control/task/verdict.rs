@@ -38,7 +38,7 @@ pub struct Known<'a> {
     pub every_ms: i64,
     /// Topics that the link mirrors, of which it has committed partitions that are not followed.
     pub left_out: &'a [&'a str],
-    /// The same of topics that the link mirrored and that are STOPPED, or that another link mirrors.
+    /// The same of topics that it mirrored and that are STOPPED, or that another link mirrors.
     pub elsewhere: &'a [&'a str],
     /// There may be more of those.
     pub is_cut: bool,
