@@ -18,16 +18,16 @@ use crate::drill::DrillError;
 use crate::drill::ledger::Record;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
-use crate::ids::ProducerId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
+use crate::wire::record::NO_SEQUENCE;
+use crate::wire::record::NO_WRITER;
 use crate::wire::record::NewRecord;
 use crate::wire::record::plain_batch;
-use crate::wire::rewrite::Writer;
 
 /// The largest answer to a write, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -35,9 +35,6 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const TRIES_MAX: u32 = 40;
 /// The pause between two tries.
 const TRY_PAUSE: Duration = Duration::from_millis(100);
-/// A producer without an id, as Kafka's own are with `enable.idempotence=false`.
-const NOBODY: Writer = Writer { id: ProducerId(-1), epoch: -1 };
-const NO_SEQUENCE: i32 = -1;
 
 /// One partition, with a connection to its leader.
 pub struct Pen {
@@ -55,7 +52,7 @@ impl Pen {
 
     /// Writes one batch; the offset of its first record, once all replicas in sync have it.
     pub async fn write(&mut self, records: &[Record]) -> Result<Offset, DrillError> {
-        let Some(batch) = plain_batch(NOBODY, NO_SEQUENCE, records.iter().map(lent).collect())
+        let Some(batch) = plain_batch(NO_WRITER, NO_SEQUENCE, records.iter().map(lent).collect())
         else {
             return Ok(Offset::ZERO);
         };

@@ -20,6 +20,7 @@ use super::group::field;
 use super::items_of;
 use super::output::Column;
 use super::output::Rows;
+use super::stop::seconds;
 use super::text;
 use crate::cli::say;
 
@@ -87,11 +88,6 @@ pub(super) struct Diff {
     service: Service,
     #[command(flatten)]
     output: Output,
-}
-
-/// A second to thirty days.
-fn seconds() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..=2_592_000)
 }
 
 impl Diff {

@@ -90,7 +90,7 @@ pub(super) struct Stop {
 }
 
 /// A second to thirty days.
-fn seconds() -> clap::builder::RangedU64ValueParser {
+pub(super) fn seconds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=2_592_000)
 }
 

@@ -16,8 +16,6 @@ use super::yes;
 
 /// How the topics end that a Streams application makes for itself.
 const STREAMS_ENDS: [&str; 2] = ["-changelog", "-repartition"];
-/// What is said of more than one thing is told apart by this.
-const NEXT: &str = "; ";
 
 /// What stands around the mirror topics of one link.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +54,7 @@ impl Around {
                     names.intersection(&self.principals).map(String::as_str).collect();
                 let rights = match known.is_empty() {
                     true => String::new(),
-                    false => format!("{NEXT}ACLs were copied for {}", named(known.into_iter())),
+                    false => format!("; ACLs were copied for {}", named(known.into_iter())),
                 };
                 let text = format!("not here: {}{rights}", named(texts(missing)));
                 let cure = "passwords cannot be copied: kafka-configs.sh --alter --entity-type \

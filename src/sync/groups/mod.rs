@@ -317,14 +317,12 @@ impl Follower {
 
     /// Groups of which nothing was followed: who asks whether all groups can move must not be told
     /// of the others alone.
-    fn tell_unfollowed(&self, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
-        for (name, topics) in &self.unfollowed {
-            let told = || GroupTold {
-                is_active_at_source: self.listed.get(name).copied(),
-                unfollowed: topics.clone(),
-                ..GroupTold::of(name.clone(), now)
-            };
-            turn.told.entry(sync.renamed(name)).or_insert_with(told);
+    fn tell_unfollowed(&mut self, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
+        for (name, unfollowed) in std::mem::take(&mut self.unfollowed) {
+            let is_active_at_source = self.listed.get(&name).copied();
+            let there = sync.renamed(&name);
+            let told = GroupTold { is_active_at_source, unfollowed, ..GroupTold::of(name, now) };
+            turn.told.entry(there).or_insert(told);
         }
     }
 
