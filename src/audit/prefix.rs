@@ -14,6 +14,7 @@ use crate::audit::compare::Step;
 use crate::audit::compare::What;
 use crate::audit::log::cursor::Cursor;
 use crate::audit::log::cursor::Place;
+use crate::audit::log::cursor::Portion;
 use crate::audit::log::cursor::Unreadable;
 use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
@@ -30,7 +31,9 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::fetch::Isolation;
+use crate::wire::filler::is_front;
 use crate::wire::filler::seal::is_seal;
+use crate::wire::split::Piece;
 
 /// What one fetch asks for, in bytes; three such answers of each side are alive at most.
 const FETCH_BYTES: i32 = 1 << 20;
@@ -256,20 +259,25 @@ fn word(what: What) -> &'static str {
     }
 }
 
-/// Where the seal stands in which the mirror's log ends, if it does.
-async fn seal_of(
+/// The first answer about the mirror's log from an offset on.
+async fn seen_from(
     lines: &mut Lines<'_>,
     pair: &Pair,
-    (partition, end): (PartitionId, Offset),
-) -> Result<Option<Offset>, NotPrefix> {
-    let Some(from) = end.get().checked_sub(1).and_then(Offset::new) else { return Ok(None) };
+    (partition, from, end): (PartitionId, Offset, Offset),
+) -> Result<Option<Portion>, NotPrefix> {
     let (topic, id) = pair.mirror.clone();
     let tp = TopicPartition { topic, partition };
     let isolation = Isolation::ReadUncommitted;
     let mut reader = lines.read(Range { tp, topic: id, isolation, from, end });
     let seen = reader.next().await?;
     reader.finish().await?;
-    Ok(seen.and_then(|mut seen| seen.cut_before(is_seal)))
+    Ok(seen)
+}
+
+/// Whether its first batch is of the part below the source's log start.
+fn is_front_first(seen: Option<&Portion>) -> bool {
+    let first = seen.and_then(|seen| seen.pieces.first());
+    first.is_some_and(|piece| matches!(piece, Piece::Batch(batch) if is_front(batch)))
 }
 
 /// What each partition of the mirror has in common with the source's.
@@ -294,8 +302,18 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
         if start == end {
             continue; // it holds nothing
         }
-        if let Some(at) = seal_of(&mut lines, pair, (partition, end)).await? {
+        let before_end = Offset::new(end.get() - 1).unwrap_or(start);
+        let last = seen_from(&mut lines, pair, (partition, before_end, end)).await?;
+        if let Some(at) = last.as_ref().and_then(|seen| seen.first_such(is_seal)) {
             return Err(NotPrefix::Sealed { partition, at });
+        }
+        // Where the last batch is of the front and the first one too, there is nothing else, as
+        // where a mirror was let go before its first record.
+        if is_front_first(last.as_ref()) {
+            let first = seen_from(&mut lines, pair, (partition, start, end)).await?;
+            if is_front_first(first.as_ref()) {
+                continue; // it holds nobody's records
+            }
         }
         let (source_start, source_end) = (of(&starts.0), of(&highs.0));
         if end > source_end {

@@ -10,6 +10,7 @@ use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
 use isolog::control::topic::Status;
+use isolog::wire::rewrite::WRITER_ID_MIN;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::orders::new_mirror;
 use protocol_tests::real::long_room;
@@ -114,6 +115,20 @@ fn configs_follow_on_3_9_1() {
     configs_follow("3.9.1");
 }
 
+/// What another link has filled below the source's log start, and no record behind it.
+fn a_front_is_gone_on_with(stage: &Stage, isolog: &Operated) {
+    for hand in [&stage.source, &stage.destination] {
+        hand.create("a-front", 1, 1, &[]).unwrap();
+    }
+    (0..6).for_each(|_| stage.write("a-front", 0));
+    let end = stage.source.ends("a-front", 0).unwrap().1;
+    stage.source.delete_records("a-front", 0, end - 1).unwrap();
+    let front = Build::fillers(-1, 1, None).producer(WRITER_ID_MIN + 7, 0, 0);
+    stage.destination.produce("a-front", 0, &front).unwrap();
+    isolog.create_mirror("two", "a-front");
+    stage.copied("a-front", "a-front", 0);
+}
+
 #[test]
 fn a_copy_is_adopted_and_what_is_none_is_refused_with_its_offset() {
     let _room = room(2);
@@ -135,6 +150,7 @@ fn a_copy_is_adopted_and_what_is_none_is_refused_with_its_offset() {
     isolog.create_mirror("two", "a-copy");
     stage.copied("a-copy", "a-copy", 0);
     stage.copied("a-copy", "a-copy", 1);
+    a_front_is_gone_on_with(&stage, &isolog);
     // the last batches are equal, the first records are not
     for hand in [&stage.source, &stage.destination] {
         hand.create("a-other", 1, 1, &[]).unwrap();

@@ -13,6 +13,7 @@ use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
 use isolog::control::topic::Status;
 use isolog::link::registry::TaskSeen;
+use isolog::wire::rewrite::WRITER_ID_MIN;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
 use tokio::time::sleep;
@@ -203,6 +204,31 @@ async fn a_topic_that_is_a_copy_is_adopted_and_gone_on_with() {
     lab.kill_and_start().await;
     lab.append("orders", 0);
     lab.copied("orders", "orders", 0).await;
+    lab.end().await;
+}
+
+/// A mirror that was let go before its first record has left the part below the source's log start
+/// behind: whoever wrote that, there is no record in it, so it is gone on with.
+#[tokio::test(start_paused = true)]
+async fn a_front_without_a_record_is_gone_on_with_and_no_more_than_that() {
+    let lab = Lab::start(&[]).await;
+    let now = lab.source.look(|state| state.now_ms());
+    let front = || Build::fillers(-1, 20, None).producer(WRITER_ID_MIN + 7, 0, 0);
+    for topic in ["front", "foreign"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.destination.create_topic(topic, 1, &[]);
+        (0..6).for_each(|_| _ = lab.source.append(topic, 0, &Build::plain(now, "a", 5)));
+        lab.source.delete_records(topic, 0, 22);
+    }
+    lab.destination.append("front", 0, &front());
+    (0..4).for_each(|_| _ = lab.destination.append("foreign", 0, &Build::plain(now, "b", 5)));
+    lab.create_link("dr", &[]).await;
+    lab.obeyed("dr", mirror("front")).await;
+    lab.copied("front", "front", 0).await;
+    lab.append("front", 0);
+    lab.copied("front", "front", 0).await;
+    let words = "ends at 20 at the destination, and the source begins at 22";
+    lab.refused("dr", mirror("foreign"), words).await;
     lab.end().await;
 }
 

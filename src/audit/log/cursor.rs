@@ -44,6 +44,12 @@ pub struct Portion {
 }
 
 impl Portion {
+    /// The base offset of the first such batch.
+    pub fn first_such(&self, is_such: impl Fn(&BatchView) -> bool) -> Option<Offset> {
+        let is_found = |piece: &&Piece| matches!(piece, Piece::Batch(batch) if is_such(batch));
+        self.pieces.iter().find(is_found).and_then(base_of)
+    }
+
     /// Takes everything away from the first such batch on, whose base offset comes back.
     pub fn cut_before(&mut self, is_such: impl Fn(&BatchView) -> bool) -> Option<Offset> {
         let is_found = |piece: &Piece| matches!(piece, Piece::Batch(batch) if is_such(batch));

@@ -27,9 +27,8 @@ use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::fetch::FetchedPartition;
 use crate::wire::fetch::Isolation;
-use crate::wire::filler::Kind;
 use crate::wire::filler::NO_TIMESTAMP;
-use crate::wire::filler::kind_of;
+use crate::wire::filler::is_front;
 use crate::wire::filler::seal::Whose;
 use crate::wire::filler::seal::whose;
 use crate::wire::split::Piece;
@@ -121,8 +120,8 @@ pub async fn compare(
             found.is_prefix = is_prefix;
         }
         if last < source.start {
-            // Nothing can vouch for what somebody else wrote there.
-            if copy.producer_id() != writer {
+            // Nothing can vouch for the records of somebody else there; fillers have none.
+            if copy.producer_id() != writer && !is_prefix {
                 differs = Some(copy.base_offset());
             }
             break;
@@ -144,13 +143,6 @@ pub async fn compare(
     }
     found.tail = differs.map_or(found.tail, Tail::Differs);
     Ok(found)
-}
-
-/// The part below the source's log start has fillers without a time; behind the first record they
-/// carry its time.
-fn is_front(batch: &BatchView) -> bool {
-    let is_hidden = kind_of(batch).is_some_and(|kind| kind != Kind::Visible);
-    is_hidden && batch.max_timestamp() == NO_TIMESTAMP
 }
 
 /// One answer of a look.

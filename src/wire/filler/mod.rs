@@ -137,6 +137,13 @@ pub fn is_filler(kind: Kind, batch: &BatchView) -> bool {
     }
 }
 
+/// Whether it is of the part below the source's log start: those fillers have no time, while behind
+/// the first record they carry its time.
+pub fn is_front(batch: &BatchView) -> bool {
+    let is_hidden = kind_of(batch).is_some_and(|kind| kind != Kind::Visible);
+    is_hidden && batch.max_timestamp() == NO_TIMESTAMP
+}
+
 /// The first record of a visible filler stands for all: its header tells it from the source's.
 pub fn is_visible(record: &RecordView<'_>) -> bool {
     let (name, what) = VISIBLE_HEADER;
