@@ -4,6 +4,7 @@
 //! It never writes, and never takes what was not compared for equal.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -26,13 +27,17 @@ use crate::cluster::EndKind;
 use crate::cluster::error::ClusterError;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::ProducerId;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
+use crate::wire::batch::BatchView;
 use crate::wire::fetch::Isolation;
 use crate::wire::filler::is_front;
+use crate::wire::filler::seal::Whose;
 use crate::wire::filler::seal::is_seal;
+use crate::wire::filler::seal::whose;
 use crate::wire::split::Piece;
 
 /// What one fetch asks for, in bytes; three such answers of each side are alive at most.
@@ -183,6 +188,20 @@ pub struct Part {
     pub from: Offset,
     /// Behind the last one.
     pub end: Offset,
+    /// The seal in which the mirror's log ends.
+    pub sealed: Option<Offset>,
+}
+
+impl Part {
+    /// Where the source has a record at the seal's offset, that it was stopped is what counts.
+    fn sealed_or(&self, error: NotPrefix) -> NotPrefix {
+        match (error, self.sealed) {
+            (NotPrefix::Differs { partition, offset, .. }, Some(at)) if offset == at.get() => {
+                NotPrefix::Sealed { partition, at }
+            }
+            (error, _) => error,
+        }
+    }
 }
 
 /// Whether a part of one partition is the same in both topics, as far as both hold it.
@@ -193,7 +212,7 @@ pub async fn is_same(both: Ends<'_>, pair: &Pair, part: &Part) -> Result<(), Not
         Lines::for_looks(both.destination, FETCH_BYTES),
     );
     let mut compare = begin(both, part, compaction);
-    let driven = Drive { both, pair, part, goes_on: &|| true };
+    let driven = Drive { both, pair, part, goes_on: &|| true, see: &|_| {} };
     driven.run(&mut compare, (&mut lines.0, &mut lines.1), &|_| {}).await?;
     compare.finish();
     judge(&compare, part.partition)
@@ -205,14 +224,18 @@ fn begin(both: Ends<'_>, part: &Part, compaction: Compaction) -> Compare {
 }
 
 /// Compares everything that both topics hold, partition by partition, as their metadata were read
-/// last; gives up where `goes_on` says so.
+/// last; gives up where `goes_on` says so. Whether a seal of `writer` stands there. One that ends
+/// a log is refused but where `takes_sealed`: then the source must have no record at its offset.
 pub async fn prefix(
     both: Ends<'_>,
     pair: &Pair,
+    (writer, takes_sealed): (ProducerId, bool),
     progress: &Progress,
     goes_on: &(dyn Fn() -> bool + Sync),
-) -> Result<(), NotPrefix> {
-    let parts = parts(both, pair).await?;
+) -> Result<bool, NotPrefix> {
+    let is_fence = |batch: &BatchView| whose(batch, writer) == Whose::Seal;
+    let fenced = AtomicBool::new(false);
+    let parts = parts(both, pair, takes_sealed).await?;
     let offsets = |part: &Part| u64::try_from(part.end.get() - part.from.get()).unwrap_or(0);
     progress.all.store(parts.iter().map(offsets).sum(), Relaxed);
     let compaction = compaction(both, pair).await?;
@@ -221,17 +244,21 @@ pub async fn prefix(
     for part in parts {
         let done = progress.done.load(Relaxed);
         let mut compare = begin(both, &part, compaction);
-        let driven = Drive { both, pair, part: &part, goes_on };
+        let see = |portion: &Portion| {
+            fenced.fetch_or(portion.first_such(is_fence).is_some(), Relaxed);
+        };
+        let driven = Drive { both, pair, part: &part, goes_on, see: &see };
         let tell = |position: Offset| {
             let gained = u64::try_from(position.get() - part.from.get()).unwrap_or(0);
             progress.done.store(done + gained, Relaxed);
         };
-        driven.run(&mut compare, (&mut source, &mut mirror), &tell).await?;
+        let driven = driven.run(&mut compare, (&mut source, &mut mirror), &tell).await;
+        driven.map_err(|error| part.sealed_or(error))?;
         tell(part.end);
         compare.finish();
-        judge(&compare, part.partition)?;
+        judge(&compare, part.partition).map_err(|error| part.sealed_or(error))?;
     }
-    Ok(())
+    Ok(fenced.into_inner())
 }
 
 fn judge(compare: &Compare, partition: PartitionId) -> Result<(), NotPrefix> {
@@ -281,7 +308,7 @@ fn is_front_first(seen: Option<&Portion>) -> bool {
 }
 
 /// What each partition of the mirror has in common with the source's.
-async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
+async fn parts(both: Ends<'_>, pair: &Pair, takes_sealed: bool) -> Result<Vec<Part>, NotPrefix> {
     let topic = both.destination.topic(&pair.mirror.0);
     let all: Vec<PartitionId> =
         topic.map(|topic| topic.partitions.keys().copied().collect()).unwrap_or_default();
@@ -304,7 +331,9 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
         }
         let before_end = Offset::new(end.get() - 1).unwrap_or(start);
         let last = seen_from(&mut lines, pair, (partition, before_end, end)).await?;
-        if let Some(at) = last.as_ref().and_then(|seen| seen.first_such(is_seal)) {
+        let (source_start, source_end) = (of(&starts.0), of(&highs.0));
+        let sealed = last.as_ref().and_then(|seen| seen.first_such(is_seal));
+        if let Some(at) = sealed.filter(|_| !takes_sealed || end > source_end) {
             return Err(NotPrefix::Sealed { partition, at });
         }
         // Where the last batch is of the front and the first one too, there is nothing else, as
@@ -315,7 +344,6 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
                 continue; // it holds nobody's records
             }
         }
-        let (source_start, source_end) = (of(&starts.0), of(&highs.0));
         if end > source_end {
             return Err(NotPrefix::Ahead { partition, source_end, mirror: end });
         }
@@ -329,7 +357,7 @@ async fn parts(both: Ends<'_>, pair: &Pair) -> Result<Vec<Part>, NotPrefix> {
         if from >= end {
             return Err(NotPrefix::Apart { partition, source_start, mirror: end });
         }
-        parts.push(Part { partition, from, end });
+        parts.push(Part { partition, from, end, sealed });
     }
     Ok(parts)
 }
@@ -373,6 +401,8 @@ struct Drive<'a> {
     pair: &'a Pair,
     part: &'a Part,
     goes_on: &'a (dyn Fn() -> bool + Sync),
+    /// Is shown what the mirror has.
+    see: &'a (dyn Fn(&Portion) + Sync),
 }
 
 impl Drive<'_> {
@@ -396,6 +426,9 @@ impl Drive<'_> {
             let Step::Need(side) = step else { break };
             let portion = next_of(side, &mut ours, &mut theirs).await?;
             let Some(portion) = portion else { break };
+            if side == Side::Destination {
+                (self.see)(&portion);
+            }
             compare.feed(side, portion);
         }
         ours.finish().await?;

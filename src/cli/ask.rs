@@ -186,6 +186,7 @@ mod tests {
             log_json: false,
             log_level: "info".into(),
             series: Default::default(),
+            events_topic: None,
         };
         let counter = Counter::open(&options).await.unwrap();
         let open = Access::default();

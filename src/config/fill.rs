@@ -13,6 +13,7 @@ use crate::control::task::groups;
 use crate::control::task::groups::GroupSync;
 use crate::ids::LinkName;
 use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::link;
 use crate::secure::Sealer;
 use crate::service;
@@ -120,5 +121,6 @@ fn service_options(section: &Checked, safe: &Safe) -> Option<service::Options> {
         log_json: section.text("log.format")? == "json",
         log_level: section.text("log.level")?.to_owned(),
         series: service::Series::of(section.text("metrics.partition.series")?),
+        events_topic: section.text("events.topic").and_then(TopicName::new),
     })
 }

@@ -178,6 +178,7 @@ impl Topic<'_> {
             Some(id) => self.put(now, |row| {
                 row.stage = Stage::Mirroring;
                 row.mirror_id = Some(id);
+                row.generation = self.track.generation.unwrap_or(row.generation);
             }),
             None if failed => Rewrite::Delete,
             None => Rewrite::Keep,
@@ -359,7 +360,9 @@ impl Topic<'_> {
             },
             Before::Adopted(mirror_id) => {
                 let source = (self.row.source_topic.clone(), self.row.source_id);
-                Do::Compare { mirror, mirror_id, source }
+                let generation = self.row.generation;
+                let takes_sealed = self.row.made_by == MadeBy::Order;
+                Do::Compare { mirror, mirror_id, source, generation, takes_sealed }
             }
         }
     }

@@ -159,6 +159,10 @@ pub enum Do {
         mirror_id: TopicId,
         /// The source topic.
         source: (TopicName, TopicId),
+        /// The generation of the writer that is to go on with it.
+        generation: u32,
+        /// It may be one that was promoted or failed over: somebody named it in an order.
+        takes_sealed: bool,
     },
     /// Give the mirror topic as many partitions as the source has.
     Grow {
@@ -204,7 +208,10 @@ pub enum Done {
     /// The mirror topic is there now and empty, with this id and as many partitions as asked.
     Created(TopicId),
     /// The mirror's log is a prefix of the source's.
-    IsPrefix,
+    IsPrefix {
+        /// Its writer of that generation is dead behind a seal.
+        is_fenced: bool,
+    },
     /// It has so many partitions now.
     Grown(i32),
     /// It has these configs.

@@ -220,6 +220,8 @@ pub struct Track {
     pub seals: BTreeMap<PartitionId, Sealed>,
     /// The mirror topic is there, with this id.
     pub made: Option<TopicId>,
+    /// The generation with which it begins, where that of its row is dead behind a seal.
+    pub generation: Option<u32>,
     /// The mirror topic has so many partitions now.
     pub grown: Option<i32>,
     /// What it is owed now, where the row is to say so.

@@ -213,6 +213,14 @@ impl Board {
         halted.collect()
     }
 
+    /// Whether a partition was looked at and is copied.
+    pub fn is_mirroring(&self, name: &MirrorPartition) -> bool {
+        let cell = self.cell(name);
+        cell.is_some_and(|cell| {
+            lock(&cell.snapshot).as_ref().is_some_and(|seen| seen.state == MIRRORING)
+        })
+    }
+
     /// The partitions of whose log at that side nothing was heard since `since`.
     pub fn silent(&self, side: Side, since: TimestampMs) -> Vec<(MirrorPartition, Arc<Cell>)> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);

@@ -32,7 +32,9 @@ use crate::control::row::Origin;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::TopicName;
 use crate::link::LinkSettings;
+use crate::link::announce::Announcer;
 use crate::link::clients::Clients;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Tray;
@@ -84,6 +86,7 @@ pub struct Driver {
     pub registry: Registry,
     /// The destination's id, once it has been reached.
     pub cluster: watch::Receiver<Option<ClusterId>>,
+    destination: watch::Receiver<Option<Arc<Cluster>>>,
     /// Whether this instance has the work of its destination.
     pub work: WorkShare,
     shown: Shown,
@@ -156,6 +159,11 @@ impl Driver {
         self.shown.reachable.clients(link).await
     }
 
+    /// Who writes what happens here into a topic of the destination.
+    pub fn announcer(&self, topic: TopicName) -> Announcer {
+        Announcer::new(topic, self.destination.clone(), self.registry.clone())
+    }
+
     /// A task of it has ended and nobody asked for it.
     pub fn tell_ended(&self, text: String) {
         lock(&self.shown.links).values().for_each(|link| link.tell_ended(text.clone()));
@@ -178,6 +186,7 @@ pub fn start(
     let (registry, keeping) = registry::start(control, heard, wanted, world.wall, stop);
     let shown = Shown::of(&options.links, world.wall);
     let (reached, cluster) = watch::channel(None);
+    let (shared, destination) = watch::channel(None);
     let (file, reread) = watch::channel(options.links.clone());
     let (tell, told) = watch::channel(member::untold());
     let is_shared = options.group.is_some();
@@ -185,6 +194,7 @@ pub fn start(
     let driver = Driver {
         registry: registry.clone(),
         cluster,
+        destination,
         work: WorkShare::of(is_shared.then_some(told)),
         shown: shown.clone(),
         world: world.clone(),
@@ -200,6 +210,7 @@ pub fn start(
         tokio::select! {
             destination = reach::destination(&options.destination, &world, &shown) => {
                 reached.send_replace(Some(destination.id()));
+                shared.send_replace(Some(destination.clone()));
                 let file = File::new(options.links);
                 let _ended = events.send(file.declared()).await;
                 let member = InGroup::begin(group, &destination, &world, &events);
@@ -218,8 +229,9 @@ pub fn start(
 /// One link.
 struct Running {
     ctx: Arc<Ctx>,
-    /// Its row has been seen: when that is no more, the link is gone.
-    is_seen: bool,
+    /// Which link of its name has been seen: when that is no more, it is gone, although there may
+    /// be another one already.
+    life: Option<u64>,
 }
 
 /// The task.
@@ -347,7 +359,7 @@ impl Hands {
         lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         self.shown.reachable.add(&ctx);
         tasks.spawn(drive(ctx.clone()));
-        self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
+        self.links.insert(link.clone(), Running { ctx: ctx.clone(), life: None });
         ctx
     }
 
@@ -393,7 +405,7 @@ impl Hands {
             }
             let ctx = self.of(name, tasks);
             if let Some(running) = self.links.get_mut(name) {
-                running.is_seen = true;
+                running.life = Some(link.life);
             }
             let news = |row: &mut Option<_>| {
                 let is_news = row.as_ref() != Some(&link.row);
@@ -411,7 +423,8 @@ impl Hands {
     fn end_gone(&mut self, seen: &Seen) {
         let shown = &self.shown.links;
         self.links.retain(|name, running| {
-            let is_gone = running.is_seen && !seen.links.contains_key(name);
+            let life = seen.links.get(name).map(|link| link.life);
+            let is_gone = running.life.is_some() && running.life != life;
             if is_gone {
                 running.ctx.stop.cancel();
                 lock(shown).remove(name);

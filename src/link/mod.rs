@@ -2,6 +2,7 @@
 //!
 //! It never speaks to people; `service` does.
 
+pub mod announce;
 pub mod clients;
 mod copying;
 pub mod driver;

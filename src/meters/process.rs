@@ -26,6 +26,14 @@ pub const RESIDENT_BYTES_MAX: Meter = gauge(
     &[],
     "The most memory of the process that ever was resident.",
 );
+/// Events for events.topic.
+pub const EVENTS_WAITING: Meter = gauge(
+    "isolog_events_waiting",
+    "events",
+    &[],
+    "Events that are not written to events.topic yet, at most 1000; no series where that is not \
+     set.",
+);
 /// Replicas of the journal.
 pub const JOURNAL_REPLICAS: Meter = gauge(
     "isolog_journal_replicas",

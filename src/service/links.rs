@@ -83,6 +83,15 @@ impl Sight for All {
         links.iter().map(|link| view(link, self.driver.statuses(&link.name))).collect()
     }
 
+    fn away(&self) -> BTreeMap<LinkName, String> {
+        let links = self.driver.links();
+        let away = links.iter().filter_map(|link| match link.status().state {
+            LinkState::Unavailable(why) => Some((link.name.clone(), why)),
+            _ => None,
+        });
+        away.collect()
+    }
+
     fn stands_by(&self) -> Option<String> {
         self.driver.work.stands_by()
     }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::server::Door;
+use crate::ids::TopicName;
 use crate::link;
 use crate::link::LinkSettings;
 use crate::link::driver;
@@ -106,6 +107,8 @@ pub struct Options {
     pub log_level: String,
     /// `metrics.partition.series`.
     pub series: Series,
+    /// `events.topic`.
+    pub events_topic: Option<TopicName>,
 }
 
 /// Why the whole cannot run.
@@ -163,10 +166,10 @@ impl Counter {
         let orders = self.orders.map(|orders| (orders, tls.is_some()));
         let rendering = (export::recorder(), self.series);
         let told = (self.events.clone(), shutdown.clone());
-        let router = routes::router(sight, rendering, guard, (orders, told));
+        let router = routes::router(sight.clone(), rendering, guard, (orders, told));
         let following = async {
             if let Some(registry) = following {
-                events::follow(registry, self.events, shutdown.clone()).await;
+                events::follow(registry, sight, self.events, shutdown.clone()).await;
             }
         };
         tokio::join!(self.door.serve(router, shutdown.clone()), following);
@@ -216,6 +219,14 @@ pub async fn run(
         }
     });
     let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
+    if let Some(topic) = options.events_topic {
+        let events = counter.events.clone();
+        running.spawn(events::announce::announce(
+            driver.announcer(topic),
+            events,
+            shutdown.clone(),
+        ));
+    }
     counter.serve(Arc::new(All { driver, exporters }), shutdown).await;
     running.close();
     running.wait().await;

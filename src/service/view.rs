@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ids::LinkName;
 use crate::ids::MirrorPartition;
 use crate::ids::Offset;
 use crate::mirror::lag::Ages;
@@ -194,6 +195,9 @@ pub struct LinkView {
     pub reason: String,
 }
 
+/// A link of which a cluster answers nobody, by Cluster Linking's word, and the code of that.
+pub(super) const UNAVAILABLE: &str = "UNAVAILABLE";
+pub(super) const AWAY_CODE: &str = "TIMEOUT_ERROR";
 /// The state of links that another instance of the group has.
 pub(super) const STANDBY: &str = "Standby";
 
@@ -388,6 +392,11 @@ pub trait Sight: Send + Sync + 'static {
     /// either side. With their offsets where `is_whole`.
     fn groups(&self, _name: Option<&str>, _is_whole: bool) -> Vec<GroupView> {
         Vec::new()
+    }
+    /// The links of which a cluster answers nobody now, by what is read and written, and what came
+    /// instead.
+    fn away(&self) -> BTreeMap<LinkName, String> {
+        BTreeMap::new()
     }
     /// Why this instance has no work, where another one of its group has it: then that one knows
     /// how links and partitions are.

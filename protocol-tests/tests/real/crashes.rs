@@ -20,9 +20,9 @@ use protocol_tests::real::now_ms;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const JOURNAL: &str = "__isolog";
 /// Moments of each kind that are tried.

@@ -14,9 +14,9 @@ use protocol_tests::real::isolog_binary;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 /// How the names of canaries begin.
 const CANARY: &str = "isolog-drill-";

@@ -151,7 +151,7 @@ fn a_front_is_filled_and_what_stands_behind_it_is_copied() {
     let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
     ours.create(TOPIC, 1, 1, &[("compression.type", "producer")]).unwrap();
     let ceiling = ceiling(&source, TOPIC, Kind::Hidden, batches);
-    ours.produce(TOPIC, 0, &Build::plain(1_790_000_000_000, "first", 10)).unwrap();
+    ours.produce(TOPIC, 0, &Build::plain(now_ms(), "first", 10)).unwrap();
     ours.delete_records(TOPIC, 0, front).unwrap();
 
     let began = Instant::now();

@@ -35,6 +35,7 @@ mod rounds;
 mod schemas;
 mod sdk;
 mod secure;
+mod served;
 mod starts;
 mod status;
 mod stopped;

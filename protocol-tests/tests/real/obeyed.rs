@@ -15,7 +15,7 @@ use protocol_tests::rng::Rng;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::operated::Program;
+use crate::served::Program;
 
 /// An order is killed so long after it went out, at most.
 const KILL_MS_MAX: u64 = 400;

@@ -30,17 +30,16 @@ use protocol_tests::orders::exact_link;
 use protocol_tests::orders::new_mirror;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
-use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
-use serde_json::Value;
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::drilled::drilled;
+use crate::served::Program;
 
 /// Records of one batch.
 const BATCH: i64 = 10;
@@ -398,51 +397,6 @@ fn links_and_mirrors_are_operated_while_isolog_runs() {
     deleted_and_created_again(&stage, &isolog);
     filters_create_mirrors(&stage, &isolog);
     links_are_deleted(&stage, &isolog);
-}
-
-/// The program itself, by REST: the path of the link's mirrors.
-pub(crate) struct Program {
-    pub(crate) isolog: Isolog,
-    pub(crate) links: String,
-}
-
-impl Program {
-    pub(crate) fn start(destination: &RealCluster) -> Program {
-        let isolog = Isolog::start(&IsologSpec::new("", destination.bootstrap(), &[])).unwrap();
-        let id = isolog.wait_for("the cluster's id", 60, |isolog| {
-            let clusters = isolog.get("/kafka/v3/clusters")?;
-            clusters["data"][0]["cluster_id"].as_str().map(str::to_owned)
-        });
-        Program { isolog, links: format!("/kafka/v3/clusters/{id}/links") }
-    }
-
-    /// Obeyed, or panics with what was answered.
-    pub(crate) fn order(&self, method: &str, path: &str, body: Option<&Value>) {
-        let path = format!("{}{path}", self.links);
-        let answer = self.isolog.order(method, &path, body).unwrap();
-        assert!((200..300).contains(&answer.0), "{method} {path}: {answer:?}");
-    }
-
-    pub(crate) fn status(&self, topic: &str) -> Option<String> {
-        let mirror = self.isolog.get(&format!("{}/dr/mirrors/{topic}", self.links))?;
-        mirror["mirror_status"].as_str().map(str::to_owned)
-    }
-
-    /// The journal's rows that count, by key, as `isolog journal list` reads them.
-    pub(crate) fn rows(&self) -> BTreeMap<String, Value> {
-        let told = self.isolog.command(&["journal", "list", "-o", "json"]).unwrap();
-        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-        let row = |one: &Value| {
-            let value = one["value"].as_str().unwrap();
-            (one["key"].as_str().unwrap().to_owned(), serde_json::from_str(value).unwrap())
-        };
-        told.as_array().unwrap().iter().map(row).collect()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.isolog.get("/health/ready").is_some_and(|ready| ready["ready"] == true)
-    }
 }
 
 /// `isolog run` without a link in its file, ordered by REST, killed with SIGKILL and started again.

@@ -15,9 +15,9 @@ use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use serde_json::json;
 
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const LIMIT: &str = "link.max.bytes.per.second";
 /// 10 MB/s.

@@ -28,9 +28,9 @@ use crate::obeyed::Call;
 use crate::obeyed::Obeyed;
 use crate::obeyed::Topic;
 use crate::obeyed::put;
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const PARTITIONS: i32 = 2;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];

@@ -37,9 +37,9 @@ use protocol_tests::real::run;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const DAY_MS: i64 = 86_400_000;
 const PLAIN: &str = "s-plain";
@@ -53,6 +53,9 @@ const COMPACTED: [(&str, &str); 2] =
 const RECORDS: u64 = 1_000;
 /// Kafka's number of a mechanism.
 const SCRAM_SHA_512: i8 = 2;
+/// Where events become records.
+const EVENTS: &str = "s-events";
+const EVENTS_LINE: &str = "events.topic = \"s-events\"\n";
 /// What isolog says when the topics are not STOPPED in time.
 const NOT_YET: i32 = 6;
 
@@ -65,7 +68,7 @@ struct Mirrored {
 impl Mirrored {
     fn start(specs: (RealSpec, RealSpec)) -> Mirrored {
         let stage = Stage::on(RealCluster::both(specs.0, specs.1).unwrap());
-        let program = Program::start(&stage.clusters.1);
+        let program = Program::with(&stage.clusters.1, EVENTS_LINE);
         let config = |name: &str, value: &str| json!({ "name": name, "value": value });
         let configs = [
             config("bootstrap.servers", stage.clusters.0.bootstrap()),
@@ -158,10 +161,28 @@ impl Follower {
         });
     }
 
-    /// Ctrl-C is how it ends, and no failure.
-    fn end(mut self) {
+    /// Ctrl-C is how it ends, and no failure; what it printed since the last start of isolog is a
+    /// record too: one that is killed may leave its last events to the next start.
+    fn end(mut self, on: &Mirrored) {
         run(Command::new("kill").arg("-INT").arg(self.child.id().to_string())).unwrap();
         assert!(self.child.wait().unwrap().success());
+        let text = fs::read_to_string(&self.file).unwrap();
+        let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let cursor = |one: &Value| one["cursor"].as_str().unwrap().to_owned();
+        let printed: Vec<String> =
+            all.filter(|one| one["kind"] != "lost").map(|one| cursor(&one)).collect();
+        let start = |one: &String| one.rsplit_once('.').unwrap().0.to_owned();
+        let last = printed.last().map(start);
+        let printed: Vec<String> =
+            printed.into_iter().filter(|one| Some(start(one)) == last).collect();
+        until("all events are records", || {
+            let written: Vec<String> = events_written(on).iter().map(cursor).collect();
+            // what was answered to nobody may stand there twice
+            let mut places = printed.iter().map(|one| written.iter().position(|it| it == one));
+            let found: Vec<usize> = places.by_ref().collect::<Option<_>>()?;
+            assert!(found.is_sorted(), "{printed:?} {written:?}");
+            Some(())
+        });
     }
 }
 
@@ -169,6 +190,13 @@ impl Drop for Follower {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
     }
+}
+
+/// The values of the records of `events.topic`.
+fn events_written(on: &Mirrored) -> Vec<Value> {
+    let log = on.stage.destination.read(EVENTS, 0).unwrap();
+    let records = log.batches.into_iter().flat_map(|batch| batch.records.unwrap());
+    records.map(|one| serde_json::from_slice(&one.value.unwrap()).unwrap()).collect()
 }
 
 fn load(topics: &[(&str, &str)], rate: Option<u64>, more: &[&str]) -> LoadSpec {
@@ -380,7 +408,7 @@ fn a_failover_needs_no_source_and_is_finished_after_a_kill() {
     follower
         .wait("an order", |one| one["order"]["name"] == ordered && !one["order"]["who"].is_null());
     follower.wait("the restart", |one| one["kind"] == "lost" && one["code"] == "RESTARTED");
-    follower.end();
+    follower.end(&on);
     // the broker looks every second for writers to be forgotten
     sleep(Duration::from_secs(4));
     for (topic, log) in topics.into_iter().zip(&logs) {

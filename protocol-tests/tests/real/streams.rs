@@ -25,9 +25,9 @@ use protocol_tests::real::room;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const INPUT: &str = "payments";
 const CHANGELOG: &str = "totals-counts-changelog";

@@ -25,9 +25,9 @@ use protocol_tests::real::now_ms;
 
 use crate::obeyed::Obeyed;
 use crate::obeyed::Topic;
-use crate::operated::Program;
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::served::Program;
 
 const PARTITIONS: i32 = 2;
 const DAY_MS: i64 = 86_400_000;

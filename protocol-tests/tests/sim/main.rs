@@ -19,6 +19,7 @@ mod lasts;
 mod log;
 mod loops;
 mod manager;
+mod many;
 mod mirror_ops;
 mod operated;
 mod paced;

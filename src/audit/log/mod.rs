@@ -3,6 +3,7 @@
 //! It never compares two of them.
 
 pub mod cursor;
+pub mod fence;
 pub mod reader;
 #[cfg(test)]
 pub(super) mod samples;

@@ -72,7 +72,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut reading = Reading { arguments, remote, after: arguments.after.clone() };
     if !arguments.follow {
         return super::run(async {
-            while reading.turn(0).await.map_err(Untold::into_failure)? > 0 {}
+            let mut told = 0;
+            loop {
+                match reading.turn(0).await.map_err(Untold::into_failure)? {
+                    0 => break,
+                    more => told += more,
+                }
+            }
+            reading.hint(told);
             Ok(())
         });
     }
@@ -99,7 +106,8 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Until it fails for good: what does not answer at all the first time is not waited for.
     async fn follow(&mut self) -> Result<(), Failure> {
-        self.turn(0).await.map_err(Untold::into_failure)?;
+        let told = self.turn(0).await.map_err(Untold::into_failure)?;
+        self.hint(told);
         let (mut is_away, mut pause) = (false, AGAIN_PAUSE);
         loop {
             match self.turn(if is_away { 0 } else { WAIT_MS }).await {
@@ -123,6 +131,17 @@ impl Reading<'_> {
                     pause = (pause * 2).min(AGAIN_PAUSE_MAX);
                 }
             }
+        }
+    }
+
+    /// Nothing of a link may mean that there is none of that name.
+    fn hint(&self, told: usize) {
+        let all = self.arguments.after.is_none();
+        if let Some(link) = self.arguments.link.as_ref().filter(|_| all && told == 0) {
+            complain(&format!(
+                "nothing has happened to a link {link} since isolog started: `isolog link list` \
+                 names those that there are"
+            ));
         }
     }
 

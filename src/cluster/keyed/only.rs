@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
 use crate::cluster::NewTopic;
+use crate::cluster::Use;
 use crate::cluster::Wanted;
 use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
@@ -31,12 +32,18 @@ use crate::wire::produce;
 use crate::wire::produce::AppendAnswer;
 use crate::wire::produce::AppendAsk;
 use crate::wire::produce::AppendEntry;
+use crate::wire::record::NO_SEQUENCE;
+use crate::wire::record::NO_WRITER;
+pub use crate::wire::record::NewRecord;
+use crate::wire::record::plain_batch;
 use crate::wire::rewrite::Sendable;
 use crate::wire::topic::TopicRef;
 use crate::wire::versions::ApiKey;
 
 /// How often the leader of a topic that was just made is looked for.
 const LEADER_TRIES_MAX: u32 = 20;
+/// The largest answer to a write, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The pause between two such looks.
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
 /// TOPIC_ALREADY_EXISTS: somebody else was faster.
@@ -196,6 +203,19 @@ impl OnlyPartition {
         Ok(one.map_or(Appended { code: KafkaCode::UNKNOWN, base: None, message: None }, |one| {
             Appended { code: one.code, base: one.base_offset, message: one.message }
         }))
+    }
+
+    /// Writes records as any producer would, without an id of isolog's, by a connection of its own.
+    pub async fn write(&self, topic: TopicId, records: Vec<NewRecord<'_>>) -> Result<Appended> {
+        let Some(batch) = plain_batch(NO_WRITER, NO_SEQUENCE, records) else {
+            return Ok(Appended { code: KafkaCode::NONE, base: None, message: None });
+        };
+        let (leader, _) = self.leader().await?;
+        let purpose = Use::Look { frame_bytes_max: ANSWER_BYTES_MAX };
+        let mut conn = self.cluster.open(leader, purpose).await?;
+        let told = self.append(&mut conn, topic, &batch).await?;
+        conn.close();
+        Ok(told)
     }
 
     fn topic_ref(&self, topic: TopicId, version: i16) -> TopicRef {

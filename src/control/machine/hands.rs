@@ -20,6 +20,7 @@ use crate::control::facts::MirrorKey;
 use crate::control::facts::Observed;
 use crate::control::facts::Reach;
 use crate::control::facts::TopicFacts;
+use crate::control::facts::TopicSpec;
 use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
 use crate::control::link::Refused;
@@ -45,6 +46,7 @@ use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
+use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
@@ -110,6 +112,12 @@ impl Track {
             self.ancestors = None;
         }
     }
+}
+
+/// A generation that no mirror of that name had before, also where its row is long gone: seconds
+/// since 1970.
+fn new_generation(now: TimestampMs, before: u32) -> u32 {
+    u32::try_from(now.0 / 1_000).unwrap_or(0).max(before.saturating_add(1))
 }
 
 impl Control {
@@ -284,7 +292,7 @@ impl Control {
     /// What came of something that was to be done.
     pub fn handle_done(&mut self, now: TimestampMs, id: DoId, result: Result<Done, Failed>) {
         let Some(key) = self.doing.remove(&id) else { return };
-        let adopted = self.mirrors.get(&key).map(|row| row.before);
+        let adopted = self.mirrors.get(&key).map(|row| (row.before, row.generation));
         let setting_up = self.mirrors.get(&key).filter(|row| row.stage == Stage::Setup);
         let found = setting_up.filter(|row| row.made_by != MadeBy::Order).cloned();
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
@@ -296,9 +304,10 @@ impl Control {
         }
         match result {
             Ok(Done::Created(topic)) => track.made = Some(topic),
-            Ok(Done::IsPrefix) => {
-                if let Some(Before::Adopted(topic)) = adopted {
+            Ok(Done::IsPrefix { is_fenced }) => {
+                if let Some((Before::Adopted(topic), generation)) = adopted {
                     track.made = Some(topic);
+                    track.generation = is_fenced.then(|| new_generation(now, generation));
                 }
             }
             Ok(Done::Grown(count)) => track.grown = Some(count),
@@ -331,6 +340,7 @@ impl Control {
     /// What has become of a partition. A fact under an older number is late, and nothing more.
     pub fn handle_flow(&mut self, now: TimestampMs, fact: FlowFact) {
         let FlowFact { mirror, partition, incarnation, what } = fact;
+        let is_doubted = what == Flowed::Released && self.is_doubted(&mirror, partition);
         let Some(track) = self.tracks.get_mut(&mirror) else { return };
         let held = &mut track.held;
         if held.incarnation != incarnation || !held.partitions.contains(&partition) {
@@ -339,7 +349,9 @@ impl Control {
         match what {
             Flowed::Released | Flowed::IsSealed(_) => {
                 held.partitions.remove(&partition);
-                track.halted.remove(&partition);
+                if !is_doubted {
+                    track.halted.remove(&partition);
+                }
                 track.level.remove(&partition);
                 track.leaderless.remove(&partition);
                 if let Flowed::IsSealed(sealed) = what {
@@ -358,6 +370,15 @@ impl Control {
         }
         self.dirty.insert(mirror);
         self.look_through(now);
+    }
+
+    /// Whether a halted partition comes back to be copied: what stopped it is told until it is
+    /// heard of again.
+    fn is_doubted(&self, mirror: &MirrorKey, partition: PartitionId) -> bool {
+        let is_halted = |track: &Track| track.halted.contains_key(&partition);
+        let comes_back = |spec: TopicSpec| spec.partitions.contains_key(&partition);
+        self.tracks.get(mirror).is_some_and(is_halted)
+            && self.topic(mirror).and_then(|topic| topic.spec()).is_some_and(comes_back)
     }
 
     /// What a mirror topic is owed from now on, to be written down: before its configs change for

@@ -215,11 +215,17 @@ impl Control {
         // of what is told next flow may be told only later things
         let is_doubted = self.tracks.get(key).is_some_and(|track| track.held.is_told_halted);
         match (self.specs.get(key), desired) {
-            (None, None) => {}
+            (None, None) => {
+                if let Some(track) = self.tracks.get_mut(key) {
+                    // nobody would ever say that these go on
+                    track.halted.retain(|one, _| track.held.partitions.contains(one));
+                }
+            }
             (None, Some(spec)) => {
                 let number = Incarnation(self.number());
                 let Some(track) = self.tracks.get_mut(key) else { return };
                 if track.held.partitions.is_empty() {
+                    track.halted.retain(|one, _| spec.partitions.contains_key(one));
                     (track.held.incarnation, track.held.is_told_halted) = (number, false);
                     self.hold(key, TopicSpec { incarnation: number, ..spec });
                 }

@@ -18,6 +18,7 @@ use crate::wire::reframe::ReframeError;
 use crate::wire::reframe::See;
 use crate::wire::reframe::UNPACKED_BYTES_MAX;
 use crate::wire::reframe::see;
+use crate::wire::rewrite::WRITER_ID_MIN;
 
 /// How a batch is unpacked to be compared: some producers pack all of it as one block of snappy.
 const BOUNDS: Bounds = Bounds {
@@ -70,7 +71,10 @@ pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdi
     {
         return Verdict::Equal;
     }
-    let absent = if is_ours { Verdict::Incomparable } else { Verdict::Unlike };
+    // no reader sees what another link has hidden, such as its seal
+    let is_hidden = kind_of(copy).is_some_and(|kind| kind != Kind::Visible);
+    let is_harmless = is_hidden && copy.producer_id().0 >= WRITER_ID_MIN;
+    let absent = if is_ours || is_harmless { Verdict::Incomparable } else { Verdict::Unlike };
     let Some(ours) = Opened::new(copy) else { return absent };
     if kind_of(copy).is_some() || ours.is_repeats() {
         return judge_filler(original, copy, absent);
@@ -330,5 +334,9 @@ mod tests {
         // and nobody but us writes them
         let theirs = filler(Kind::Hidden, offset(10), 3, TimestampMs(5));
         assert_eq!(judged(&[], &stored(&theirs, 10, 10, ProducerId(5))), Verdict::Unlike);
+        // but another link, under an id of its own, where the source has nothing either
+        let others = stored(&theirs, 10, 10, ProducerId(WRITER_ID_MIN + 5));
+        assert_eq!(judged(&[], &others), Verdict::Incomparable);
+        assert_eq!(judged(&[&marker, &source(12, &["a"])], &others), Verdict::Unlike);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 
+use crate::audit::log::fence::is_fenced;
 use crate::audit::prefix::Ends;
 use crate::audit::prefix::NotPrefix;
 pub(super) use crate::audit::prefix::Pair;
@@ -21,6 +22,7 @@ use crate::control::facts::DoId;
 use crate::control::facts::Failed;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
+use crate::flow::producer_id;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
@@ -33,16 +35,36 @@ const SEEN_AGE_MAX: Duration = Duration::from_secs(1);
 /// How often it is told how far a comparison is.
 const TELL_PAUSE: Duration = Duration::from_secs(5);
 
-/// Says nothing where it may; the fault is final where it may not.
-pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Failed> {
+/// What is to go on with it.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Terms {
+    /// The generation of its writer.
+    pub generation: u32,
+    /// It may be one that was promoted or failed over.
+    pub takes_sealed: bool,
+}
+
+/// Whether its writer is dead behind a seal, where it may be gone on with; the fault is final where
+/// it may not.
+pub(super) async fn compare(
+    ctx: &Ctx,
+    id: DoId,
+    (pair, terms): (Pair, Terms),
+) -> Result<bool, Failed> {
     let session = looks::session(ctx).await;
     let session = session.map_err(|fault| Failed { fault, is_final: false })?;
     same(&session.source, &pair.source).await?;
     same(&ctx.destination, &pair.mirror).await?;
     let name = &pair.mirror.0;
+    let ids = (session.source.id(), ctx.destination.id());
+    let writer = producer_id::of_generation(&ids.0, &ids.1, &ctx.name, terms.generation).id;
+    let fenced = async || {
+        let told = is_fenced(&ctx.destination, name, writer).await;
+        told.map_err(|error| refused(name, &error.into()))
+    };
     if apply::is_empty(&ctx.destination, name).await? {
         tracing::info!(link = %ctx.name, topic = %name, "is there and empty: it is taken over");
-        return Ok(());
+        return fenced().await;
     }
     let both = Ends {
         source: &session.source,
@@ -51,7 +73,8 @@ pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Faile
     };
     let (progress, began) = (Progress::default(), Instant::now());
     let goes_on = || is_wanted(ctx, name, began);
-    let mut comparing = pin!(prefix(both, &pair, &progress, &goes_on));
+    let mut comparing =
+        pin!(prefix(both, &pair, (writer, terms.takes_sealed), &progress, &goes_on));
     let mut tick = interval(TELL_PAUSE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let compared = loop {
@@ -61,11 +84,11 @@ pub(super) async fn compare(ctx: &Ctx, id: DoId, pair: Pair) -> Result<(), Faile
             _ = tick.tick() => tell(ctx, id, name, &progress).await,
         }
     };
-    compared.map_err(|error| refused(name, &error))?;
+    let has_seal = compared.map_err(|error| refused(name, &error))?;
     let offsets = progress.all.load(Relaxed);
     let text = "is adopted: all that both topics hold is equal";
     tracing::info!(link = %ctx.name, topic = %name, offsets, "{text}");
-    Ok(())
+    Ok(has_seal || fenced().await?)
 }
 
 /// Whether it is still to become a mirror: an order may have let it go meanwhile.

@@ -40,7 +40,7 @@ struct Sorted {
     new: Vec<(DoId, NewTopic)>,
     grown: Vec<(DoId, (TopicName, i32))>,
     ones: Vec<(DoId, One)>,
-    compared: Vec<(DoId, compare::Pair)>,
+    compared: Vec<(DoId, (compare::Pair, compare::Terms))>,
 }
 
 /// Until it is dropped.
@@ -69,12 +69,13 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         }
         // a comparison may take hours, and nothing else waits for it
         while comparing.try_join_next().is_some() {}
-        for (id, pair) in sorted.compared {
+        for (id, asked) in sorted.compared {
             let (ctx, room) = (ctx.clone(), room.clone());
             comparing.spawn(async move {
                 let _turn = room.acquire_owned().await;
-                let compared = compare::compare(&ctx, id, pair).await;
-                ctx.tell(Event::Done(id, compared.map(|()| Done::IsPrefix))).await;
+                let compared = compare::compare(&ctx, id, asked).await;
+                let done = compared.map(|is_fenced| Done::IsPrefix { is_fenced });
+                ctx.tell(Event::Done(id, done)).await;
             });
         }
     }
@@ -83,7 +84,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
 /// Leaves out, and says so, what would become a mirror of a mirror of its own.
 async fn not_back(ctx: &Ctx, mut sorted: Sorted) -> Sorted {
     let new = sorted.new.iter().map(|(_, topic)| topic.name.clone());
-    let compared = sorted.compared.iter().map(|(_, pair)| pair.mirror.0.clone());
+    let compared = sorted.compared.iter().map(|(_, (pair, _))| pair.mirror.0.clone());
     let begun: Vec<TopicName> = new.chain(compared).collect();
     let back = loops::again(ctx, &begun).await;
     if back.is_empty() {
@@ -91,8 +92,9 @@ async fn not_back(ctx: &Ctx, mut sorted: Sorted) -> Sorted {
     }
     let new = sorted.new.extract_if(.., |(_, topic)| back.contains_key(&topic.name));
     let mut refused: Vec<(DoId, TopicName)> = new.map(|(id, topic)| (id, topic.name)).collect();
-    let compared = sorted.compared.extract_if(.., |(_, pair)| back.contains_key(&pair.mirror.0));
-    refused.extend(compared.map(|(id, pair)| (id, pair.mirror.0)));
+    let is_back = |(pair, _): &(compare::Pair, compare::Terms)| back.contains_key(&pair.mirror.0);
+    let compared = sorted.compared.extract_if(.., |(_, asked)| is_back(asked));
+    refused.extend(compared.map(|(id, (pair, _))| (id, pair.mirror.0)));
     for (id, name) in refused {
         let fault = back[&name].clone();
         ctx.tell(Event::Done(id, Err(Failed { fault, is_final: true }))).await;
@@ -115,9 +117,10 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
             Do::Delete { mirror, mirror_id } => {
                 sorted.ones.push((id, One::Delete(mirror.1, mirror_id)));
             }
-            Do::Compare { mirror, mirror_id, source } => {
+            Do::Compare { mirror, mirror_id, source, generation, takes_sealed } => {
                 let pair = compare::Pair { source, mirror: (mirror.1, mirror_id) };
-                sorted.compared.push((id, pair));
+                let terms = compare::Terms { generation, takes_sealed };
+                sorted.compared.push((id, (pair, terms)));
             }
         }
     }

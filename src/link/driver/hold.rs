@@ -64,8 +64,9 @@ struct Holder {
     describing: JoinSet<Told>,
     /// What the manager was told of and has not let go, under which number.
     given: BTreeMap<Place, Incarnation>,
-    /// Of those, what was told to be halted.
-    halted: BTreeMap<Place, Fault>,
+    /// What was told to be halted, under which number. One that was let go stays until it is seen
+    /// to be copied again.
+    halted: BTreeMap<Place, (Incarnation, Fault)>,
     copying: Option<(Arc<Session>, Copying)>,
     facts: Option<mpsc::Receiver<Fact>>,
     /// The manager is to be told what is wanted.
@@ -326,7 +327,6 @@ impl Holder {
             return;
         }
         self.given.remove(&place);
-        let was_halted = self.halted.remove(&place).is_some();
         let end = fact.end.map(|end| end.get());
         tracing::info!(link = %self.ctx.name, partition = %fact.name, end, "let go");
         if let Some(next) = fact.last_source_offset {
@@ -342,14 +342,12 @@ impl Holder {
                 self.is_stale = true;
                 let (topic, number) = ((&place.0, place.1), fact.incarnation);
                 self.ctx.tell_flow(topic, number, Flowed::Level(false)).await;
-                if was_halted {
-                    self.ctx.tell_flow(topic, number, Flowed::Going).await;
-                }
             }
             Some(spec) => {
                 let known = fact.end.zip(fact.last_source_offset);
                 let known = known.map(|(end, source_next)| Known { end, source_next });
                 // why it was halted does not matter any more
+                self.halted.remove(&place);
                 let (topic, number) = ((&place.0, place.1), fact.incarnation);
                 self.ctx.tell_flow(topic, number, Flowed::Going).await;
                 self.seals.add(place, spec, known);
@@ -418,29 +416,48 @@ impl Holder {
         }
     }
 
-    /// Tells what is halted by now, and what is no more.
+    /// Tells what is halted by now, and what is copied again.
     async fn tell_halts(&mut self) {
         let mut halted = BTreeMap::new();
         for (name, (code, text)) in self.ctx.link.board.halted() {
             let place = (name.mirror_topic, name.partition);
-            if self.given.contains_key(&place) {
-                halted.insert(place, Fault { code: code.to_owned(), text });
+            if let Some(incarnation) = self.given.get(&place) {
+                let fault = Fault { code: code.to_owned(), text };
+                halted.insert(place, (*incarnation, fault));
             }
         }
-        let mut news: Vec<(&Place, Flowed)> = Vec::new();
-        for (place, fault) in &halted {
-            if self.halted.get(place) != Some(fault) {
-                news.push((place, Flowed::Halted(fault.clone())));
+        let mut news: Vec<(Place, Incarnation, Flowed)> = Vec::new();
+        for (place, told) in &halted {
+            if self.halted.get(place) != Some(told) {
+                news.push((place.clone(), told.0, Flowed::Halted(told.1.clone())));
             }
         }
-        let over = self.halted.keys().filter(|place| !halted.contains_key(*place));
-        news.extend(over.map(|place| (place, Flowed::Going)));
-        for (place, what) in news {
-            if let Some(incarnation) = self.given.get(place) {
-                self.ctx.tell_flow((&place.0, place.1), *incarnation, what).await;
+        for (place, before) in std::mem::take(&mut self.halted) {
+            if halted.contains_key(&place) || self.is_forgotten(&place) {
+                continue;
+            }
+            match self.going(&place) {
+                Some(incarnation) => news.push((place, incarnation, Flowed::Going)),
+                None => drop(halted.insert(place, before)),
             }
         }
         self.halted = halted;
+        for (place, incarnation, what) in news {
+            self.ctx.tell_flow((&place.0, place.1), incarnation, what).await;
+        }
+    }
+
+    /// Under which number it is seen to be copied.
+    fn going(&self, (topic, partition): &Place) -> Option<Incarnation> {
+        let (spec, given) = (self.specs.get(topic)?, self.given.get(&(topic.clone(), *partition))?);
+        let name = name(&self.ctx.name, topic, spec, *partition);
+        self.ctx.link.board.is_mirroring(&name).then_some(*given)
+    }
+
+    /// It is of no mirror any more.
+    fn is_forgotten(&self, (topic, _): &Place) -> bool {
+        let key = (self.ctx.name.clone(), topic.clone());
+        !self.specs.contains_key(topic) && !self.ctx.registry.seen().mirrors.contains_key(&key)
     }
 }
 

@@ -20,6 +20,9 @@ use crate::link::registry::MirrorSeen;
 use crate::link::registry::Seen;
 use crate::link::registry::TaskSeen;
 
+use crate::service::view::AWAY_CODE;
+use crate::service::view::UNAVAILABLE;
+
 use super::Event;
 use super::Kind;
 
@@ -63,9 +66,13 @@ struct MirrorTold {
     halted: BTreeMap<PartitionId, Fault>,
 }
 
-/// What `seen` says beyond `told`, in order; it is told then. While the journal is not read to its
-/// end, or another instance has the work, nothing is: what is seen may be old.
-pub fn changes(told: &mut Told, seen: &Seen) -> Vec<Event> {
+/// Links of which a cluster answers nobody, and what came instead.
+pub type Away = BTreeMap<LinkName, String>;
+
+/// What `seen` says beyond `told`, in order; it is told then. A link that goes on by its row and
+/// whose clusters answer nobody is away, as lists say it. While the journal is not read to its end,
+/// or another instance has the work, nothing is: what is seen may be old.
+pub fn changes(told: &mut Told, seen: &Seen, away: &Away) -> Vec<Event> {
     let mut events = Vec::new();
     let has_work = seen.is_level && seen.is_holder;
     if told.has_work.unwrap_or(false) != has_work {
@@ -76,7 +83,7 @@ pub fn changes(told: &mut Told, seen: &Seen) -> Vec<Event> {
         told.has_work = Some(has_work);
     }
     if has_work {
-        links(told, seen, &mut events);
+        links(told, (seen, away), &mut events);
         mirrors(told, seen, &mut events);
     }
     events
@@ -88,9 +95,10 @@ fn role(has_work: bool) -> (&'static str, &'static str) {
     if has_work { (HAS_WORK, has) } else { (STANDS_BY, has_not) }
 }
 
-fn links(told: &mut Told, seen: &Seen, events: &mut Vec<Event>) {
+fn links(told: &mut Told, (seen, away): (&Seen, &Away), events: &mut Vec<Event>) {
     for (name, link) in &seen.links {
-        link_news(told.links.entry(name.clone()).or_default(), name, link, events);
+        let of_link = told.links.entry(name.clone()).or_default();
+        link_news(of_link, name, (link, away.get(name)), events);
     }
     told.links.retain(|name, link| {
         let is_there = seen.links.contains_key(name);
@@ -106,9 +114,17 @@ fn of_link(name: &LinkName) -> Event {
     Event { kind: Kind::Link, link: Some(name.to_string()), ..Event::default() }
 }
 
-fn link_news(told: &mut LinkTold, name: &LinkName, link: &LinkSeen, events: &mut Vec<Event>) {
-    let fault = link.fault();
-    let now = (link.state.word(), fault.map(|fault| fault.code.clone()).unwrap_or_default());
+fn link_news(
+    told: &mut LinkTold,
+    name: &LinkName,
+    (link, away): (&LinkSeen, Option<&String>),
+    events: &mut Vec<Event>,
+) {
+    let away = away.filter(|_| link.state == LinkState::Active);
+    let away = away.map(|text| Fault { code: AWAY_CODE.to_owned(), text: text.clone() });
+    let fault = away.as_ref().or(link.fault());
+    let word = if away.is_some() { UNAVAILABLE } else { link.state.word() };
+    let now = (word, fault.map(|fault| fault.code.clone()).unwrap_or_default());
     // nobody has asked it yet: what was told stays so until somebody has
     if link.state != LinkState::Unknown && told.state.as_ref() != Some(&now) {
         let reason = fault.map(|fault| fault.text.clone()).unwrap_or_default();
@@ -274,6 +290,7 @@ mod tests {
             tasks: Vec::new(),
             has_looked: true,
             rowless: BTreeMap::new(),
+            life: 0,
             let_go: Default::default(),
         }
     }
@@ -325,13 +342,17 @@ mod tests {
 
     /// What is told, a line each: kind, partition, states, code.
     fn told_of(told: &mut Told, seen: &Seen) -> Vec<String> {
+        told_while(told, seen, &Away::new())
+    }
+
+    fn told_while(told: &mut Told, seen: &Seen, away: &Away) -> Vec<String> {
         let line = |one: Event| {
             let state = |word: Option<String>| word.unwrap_or_else(|| "-".into());
             let place = one.partition.map(|number| format!("-{number}")).unwrap_or_default();
             let line = format!("{:?}{place} {}>{}", one.kind, state(one.from), state(one.to));
             format!("{line} {}", one.code).trim_end().to_owned()
         };
-        changes(told, seen).into_iter().map(line).collect()
+        changes(told, seen, away).into_iter().map(line).collect()
     }
 
     #[test]
@@ -366,7 +387,8 @@ mod tests {
     fn an_event_names_its_topic_by_both_names_and_says_why() {
         let failed =
             MirrorSeen { reason: Some(fault("LOOP")), ..mirror(Status::Failed, "\"mirroring\"") };
-        let events = changes(&mut Told::default(), &seen(LinkState::Active, Some(failed)));
+        let events =
+            changes(&mut Told::default(), &seen(LinkState::Active, Some(failed)), &Away::new());
         let one = events.into_iter().find(|one| one.kind == Kind::Mirror).unwrap();
         let names = [one.link, one.topic, one.source_topic].map(Option::unwrap);
         assert_eq!(names, ["dr", "ours", "theirs"]);
@@ -394,6 +416,22 @@ mod tests {
         check(LinkState::Active, Status::Active, &["Link PAUSED>ACTIVE", "Mirror FAILED>ACTIVE"]);
         let gone = Seen { links: BTreeMap::new(), ..seen(LinkState::Active, None) };
         assert_eq!(told_of(&mut told, &gone), ["Link ACTIVE>-", "Mirror ACTIVE>-"]);
+    }
+
+    /// Who reads and writes knows it before the source is asked the next time.
+    #[test]
+    fn a_link_whose_source_answers_nobody_is_away_before_it_was_asked_again() {
+        let mut told = Told::default();
+        let now = seen(LinkState::Active, Some(active()));
+        told_of(&mut told, &now);
+        let away = Away::from([(dr(), "the source does not answer".to_owned())]);
+        let gone = told_while(&mut told, &now, &away);
+        assert_eq!(gone, ["Link ACTIVE>UNAVAILABLE TIMEOUT_ERROR"]);
+        assert!(told_while(&mut told, &now, &away).is_empty(), "it is told once");
+        // a link that does not go on by its row is told as that
+        let paused = seen(LinkState::Paused, Some(active()));
+        assert_eq!(told_while(&mut told, &paused, &away), ["Link UNAVAILABLE>PAUSED"]);
+        assert_eq!(told_of(&mut told, &now), ["Link PAUSED>ACTIVE"]);
     }
 
     #[test]

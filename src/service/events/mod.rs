@@ -5,6 +5,7 @@
 //! without saying so: who asks for what is gone, or comes with a cursor of another start, is told
 //! `lost` first.
 
+pub mod announce;
 pub mod changes;
 mod route;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::driver;
 use crate::link::registry::Registry;
+use crate::service::view::Sight;
 
 use self::changes::Told;
 
@@ -42,6 +44,8 @@ const EVENT_BYTES: usize = 512;
 const REASON_LETTERS_MAX: usize = 1_000;
 /// What changes is looked at so often at most.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// So often it is looked whether clusters answer: no row of the journal says that.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
 /// The cursor of who wants to know only of what is yet to come.
 const NOW: &str = "now";
 
@@ -296,13 +300,20 @@ impl Events {
 }
 
 /// Tells what changes in what is seen, until `stop`, or until nobody sees anything any more.
-pub(super) async fn follow(mut registry: Registry, events: Events, stop: CancellationToken) {
+pub(super) async fn follow(
+    mut registry: Registry,
+    sight: Arc<dyn Sight>,
+    events: Events,
+    stop: CancellationToken,
+) {
     let mut told = Told::default();
     loop {
-        changes::changes(&mut told, &registry.seen()).into_iter().for_each(|one| events.tell(one));
-        let changed = stop.run_until_cancelled(registry.changed()).await;
-        if changed != Some(true) {
-            return;
+        let news = changes::changes(&mut told, &registry.seen(), &sight.away());
+        news.into_iter().for_each(|one| events.tell(one));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            is_seen = registry.changed() => if !is_seen { return },
+            () = tokio::time::sleep(AWAY_PAUSE) => continue,
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }

@@ -34,13 +34,13 @@ use crate::service::checklist::Sights;
 use crate::service::links::declared_status;
 use crate::service::rest::Declared;
 use crate::service::rest::blockers;
+use crate::service::view::AWAY_CODE;
 use crate::service::view::ExporterView;
 use crate::service::view::GroupView;
 use crate::service::view::LinkView;
 use crate::service::view::PartitionView;
+use crate::service::view::UNAVAILABLE;
 
-/// Cluster Linking's word for a link whose clusters do not answer.
-const UNAVAILABLE: &str = "UNAVAILABLE";
 /// What an offset or a lag is that nobody knows.
 const UNKNOWN: i64 = -1;
 
@@ -152,7 +152,7 @@ impl Everything {
     fn away(&self, name: &str) -> Option<(String, String)> {
         let link = self.links.iter().find(|link| link.name == name)?;
         let is_away = link.state == "Unavailable";
-        is_away.then(|| ("TIMEOUT_ERROR".to_owned(), link.reason.clone()))
+        is_away.then(|| (AWAY_CODE.to_owned(), link.reason.clone()))
     }
 
     /// The mirror topics of one link, or of all, by link and name.
@@ -255,9 +255,8 @@ impl Everything {
         let row = &mirror.row;
         let reason = mirror.reason.as_ref().map(|fault| (fault.code.clone(), fault.text.clone()));
         let away = self.away(link).filter(|_| mirror.status == Status::Active);
-        // it cannot go on, whichever side is away
         let status = match &away {
-            Some(_) => Status::LinkFailed.word_v3(),
+            Some(_) => Status::SourceUnavailable.word_v3(),
             None => mirror.status.word_v3(),
         };
         let blockers = match mirror.status {
@@ -285,7 +284,7 @@ impl Everything {
         let own = self.of_link(&link.name);
         let topics = own.chunk_by(|left, right| left.topic == right.topic);
         let state = link_word(&link.state);
-        let fault = matches!(state, "UNAVAILABLE" | "FAILED")
+        let fault = matches!(state, UNAVAILABLE | "FAILED")
             .then(|| ("UNKNOWN".to_owned(), link.reason.clone()));
         let (halted, all) = (link.halted, link.partitions);
         let counts = match state {
@@ -413,7 +412,7 @@ fn link_word(state: &str) -> &'static str {
     match state {
         "Active" => "ACTIVE",
         "Paused" => "PAUSED",
-        "Unavailable" => "UNAVAILABLE",
+        "Unavailable" => UNAVAILABLE,
         "Halted" => "FAILED",
         _ => "UNKNOWN",
     }

@@ -465,6 +465,18 @@ const SERVICE: &[Property] = &[
          not known to be), or none. What is told of topics and links is there in every setting; \
          so are all partitions in /v1/partitions.",
     ),
+    plain(
+        "events.topic",
+        ON_SERVICE,
+        Effect::Never,
+        Kind::Text(249),
+        Default::None,
+        "A topic at the destination that gets every event of `isolog events` as a record: its key \
+         says what it is about, its value is the JSON. It is made if it is not there. Each event \
+         is written once or, where an answer was lost, twice, with the same cursor; an isolog that \
+         is killed may leave its last ones out, and its next start tells how everything is. It \
+         takes the right to Write it, and to Create it where it is not there.",
+    ),
 ];
 
 /// The property of that name in that part of the file.

@@ -178,6 +178,7 @@ impl Rig {
             log_json: false,
             log_level: "info".into(),
             series: Default::default(),
+            events_topic: None,
         };
         let counter = Counter::open(&options).await.expect("a free port");
         let (_known, cluster) = watch::channel(Some(ClusterId(CLUSTER.into())));

@@ -62,8 +62,13 @@ async fn start(authority: &Authority, clients: ClientAuth, token: Option<&str>) 
     let token = token.map(|token| Secret::new(token.to_owned()));
     let access = Access { tls: Some(tls), token, clients_are_known, ..Access::default() };
     let listen = Listen::new("0.0.0.0:0".parse().unwrap(), access).unwrap();
-    let options =
-        Options { listen, log_json: false, log_level: "info".into(), series: Default::default() };
+    let options = Options {
+        listen,
+        log_json: false,
+        log_level: "info".into(),
+        series: Default::default(),
+        events_topic: None,
+    };
     let counter = Counter::open(&options).await.unwrap();
     let (address, shutdown) = (counter.address(), CancellationToken::new());
     tokio::spawn(counter.serve(Arc::new(Nothing), shutdown.clone()));
