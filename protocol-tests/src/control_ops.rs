@@ -289,13 +289,14 @@ impl<'a> World<'a> {
             2 => Verb::PauseLink(true),
             3 | 4 => Verb::PauseLink(false),
             5 => Verb::DeleteLink { is_forced: self.dice.roll(2) == 0 },
-            6 | 7 => Verb::CreateMirror(NewMirror {
-                source: topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]),
-                mirror: None,
-                start: None,
-                replicas: None,
-                configs: BTreeMap::new(),
-            }),
+            6 | 7 => {
+                let source = topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]);
+                let here = rename.text(source.as_str());
+                let restore = self.clusters.any_restore(&here, self.tickets);
+                let (mirror, start, replicas) = (None, None, None);
+                let configs = BTreeMap::new();
+                Verb::CreateMirror(NewMirror { source, mirror, start, replicas, configs, restore })
+            }
             8 | 9 => Verb::Mirrors(topics, MirrorVerb::Pause),
             10 | 11 => Verb::Mirrors(topics, MirrorVerb::Resume),
             12 => {

@@ -40,5 +40,6 @@ pub fn new_mirror(source: &str) -> NewMirror {
         start: None,
         replicas: None,
         configs: BTreeMap::new(),
+        restore: None,
     }
 }

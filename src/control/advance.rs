@@ -352,7 +352,10 @@ impl Topic<'_> {
 
     fn make(&self, mirror: MirrorKey) -> Do {
         match self.row.before {
-            Before::Absent => Do::Create {
+            Before::Replaced(mirror_id) if !self.track.is_replaced => {
+                Do::Replace { mirror, mirror_id, ends: self.row.replaced.clone() }
+            }
+            Before::Absent | Before::Replaced(_) => Do::Create {
                 mirror,
                 partitions: self.row.partitions,
                 replicas: self.row.replicas,

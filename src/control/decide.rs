@@ -4,18 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::facts::Metadata;
 use crate::control::facts::MirrorKey;
-use crate::control::facts::TopicFacts;
 use crate::control::order::MirrorVerb;
 use crate::control::order::NewLink;
 use crate::control::order::Refusal;
 use crate::control::order::Verb;
-use crate::control::row::Before;
-use crate::control::row::Changes;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
-use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::row::Origin;
 use crate::control::row::Row;
@@ -25,6 +20,11 @@ use crate::control::topic::Stage;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
+
+mod begin;
+
+pub use self::begin::Begin;
+pub use self::begin::begin;
 
 /// The rows of one write, on their way.
 pub type Rows = BTreeMap<Key, Option<Row>>;
@@ -360,144 +360,16 @@ fn stop(
     }
 }
 
-/// A topic that is to become a mirror, and what the look at both clusters found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Begin {
-    /// At the source.
-    pub source: TopicName,
-    /// Who wants it.
-    pub made_by: MadeBy,
-    /// `replication.factor`.
-    pub replicas: Option<i16>,
-    /// Over what the source has.
-    pub configs: BTreeMap<String, String>,
-    /// What was found.
-    pub facts: TopicFacts,
-}
-
-/// What was let go is not taken again but by an order.
-fn may_begin_again(row: &MirrorRow, begin: &Begin) -> bool {
-    row.stage == Stage::LetGo && begin.made_by == MadeBy::Order
-}
-
-/// The first row of a topic that becomes a mirror.
-pub fn begin(
-    view: View<'_>,
-    key: &MirrorKey,
-    begin: &Begin,
-    now: TimestampMs,
-) -> Result<MirrorRow, Refusal> {
-    let (link, mirror) = key;
-    let link_row = view.link(link).ok_or_else(|| no_link(link))?;
-    rules::check_names(&begin.source, mirror)?;
-    if link_row.is_leaving {
-        return Err(leaving(link));
-    }
-    let before = view.mirror(key);
-    if let Some(row) = before.filter(|row| !may_begin_again(row, begin)) {
-        return Err(match row.stage {
-            Stage::Stopped(_) => has_stopped(key),
-            _ => Refusal::conflict(format!(
-                "Topic '{mirror}' is a mirror topic of cluster link '{link}' already."
-            )),
-        });
-    }
-    if let Some(other) = view.other_owner(key) {
-        return Err(Refusal::conflict(format!(
-            "Topic '{mirror}' is a mirror topic of cluster link '{other}' already: give this link \
-             a cluster.link.prefix, take the topic out of one of them, or, where no isolog has \
-             '{other}' any more, forget that (`isolog journal delete link/{other} --with-mirrors`; \
-             its topics stay)."
-        )));
-    }
-    let source = match &begin.facts.source {
-        Metadata::There(seen) => seen,
-        Metadata::Absent => {
-            let text = format!("Topic '{}' does not exist at the source cluster.", begin.source);
-            return Err(Refusal::unknown(text));
-        }
-        Metadata::Hidden(fault) => return Err(Refusal::bad(fault.text.clone())),
-    };
-    let generation = before.map_or(0, |row| row.generation + u32::from(!row.sealed.is_empty()));
-    let is_declared = link_row.origin == Origin::Declared;
-    let (before, partitions) = standing(mirror, begin, (is_declared, source.partitions))?;
-    rules::check_configs(&begin.configs, &begin.facts)?;
-    let (configs, owed) = configs(begin);
-    Ok(MirrorRow {
-        source_topic: begin.source.clone(),
-        source_id: source.id,
-        ancestors: begin.facts.ancestors.clone(),
-        mirror_id: None,
-        partitions,
-        generation,
-        stage: Stage::Setup,
-        since: now,
-        is_paused: false,
-        made_by: begin.made_by,
-        before,
-        starts: begin.facts.starts.clone(),
-        owed,
-        at_stop: Changes::new(),
-        configs,
-        replicas: begin.replicas,
-        sealed: BTreeMap::new(),
-        deadline: None,
-        last_sync: None,
-        last_configs: None,
-    })
-}
-
-/// What it gets at once, and what when it is set up: a config that is another one meanwhile waits.
-fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
-    let (mut configs, mut owed) = (begin.facts.configs.clone(), begin.facts.owed.clone());
-    for (key, value) in &begin.configs {
-        match owed.get_mut(key) {
-            Some(later) => *later = Some(value.clone()),
-            None => drop(configs.insert(key.clone(), value.clone())),
-        }
-    }
-    (configs, owed)
-}
-
-/// What a link of the file is said to mirror may be there already, with more partitions too; what a
-/// filter happens to take may be anybody's.
-fn standing(
-    mirror: &TopicName,
-    begin: &Begin,
-    (is_declared, partitions): (bool, i32),
-) -> Result<(Before, i32), Refusal> {
-    let adopts = match begin.made_by {
-        MadeBy::Order | MadeBy::Name => true,
-        MadeBy::Pattern => is_declared,
-        MadeBy::Filter => false,
-    };
-    let may_have_more = adopts && is_declared && begin.made_by != MadeBy::Order;
-    match &begin.facts.mirror {
-        Metadata::Absent => Ok((Before::Absent, partitions)),
-        Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
-        Metadata::There(_) if !adopts && !begin.facts.is_empty => Err(Refusal::conflict(format!(
-            "Topic '{mirror}' exists at the destination already, and a filter adopts no topic \
-                 that holds records: name it in mirror.topics, or leave it out of the filter, give \
-                 the link a cluster.link.prefix, or delete the topic there."
-        ))),
-        Metadata::There(seen) if may_have_more => {
-            Ok((Before::Adopted(seen.id), seen.partitions.min(partitions)))
-        }
-        Metadata::There(seen) if seen.partitions > partitions => Err(Refusal::conflict(format!(
-            "Topic '{mirror}' has {} partitions at the destination and {partitions} at the \
-             source: a topic cannot lose partitions, so delete it there, or give the source as \
-             many.",
-            seen.partitions
-        ))),
-        Metadata::There(seen) => Ok((Before::Adopted(seen.id), seen.partitions)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::facts::Metadata;
     use crate::control::facts::Seen;
+    use crate::control::facts::TopicFacts;
+    use crate::control::order::Restore;
+    use crate::control::row::Before;
     use crate::control::row::LinkMode;
+    use crate::control::row::MadeBy;
     use crate::control::row::Sealed;
     use crate::ids::Offset;
     use crate::ids::PartitionId;
@@ -546,6 +418,7 @@ mod tests {
             made_by: MadeBy::Order,
             replicas: None,
             configs: BTreeMap::from([("c".into(), "ordered".into())]),
+            restore: None,
             facts,
         }
     }
@@ -814,5 +687,39 @@ mod tests {
         let stopped = MirrorRow { stage: Stage::Stopped(How::Promote), ..row };
         rows.over.insert(Key::Mirror(link("dr"), name("orders")), Some(Row::Mirror(stopped)));
         assert!(told(&rows).is_ok());
+    }
+
+    /// A stopped mirror, or a topic that was none, becomes one of what was its mirror.
+    #[test]
+    fn what_is_restored_is_the_topic_that_was_looked_at() {
+        let id = TopicId([3; 16]);
+        let ends = BTreeMap::from([(PartitionId(0), Offset::ZERO)]);
+        let with = |id, ends: &BTreeMap<_, _>| Begin {
+            restore: Some(Restore { id, ends: ends.clone() }),
+            ..facts(there(3), false)
+        };
+        let begun_with = |sealed: i32, stage, wanted: &Begin| {
+            let mut book = Book::new(stage, false);
+            let seal = Sealed { end: Offset::ZERO, source_next: None, source_end: None };
+            for row in book.mirrors.values_mut() {
+                row.sealed = (0..sealed).map(|one| (PartitionId(one), seal)).collect();
+            }
+            begin(book.view(), &key(), wanted, NOW)
+        };
+        let begun = |stage, wanted: &Begin| begun_with(3, stage, wanted);
+        let stopped = Some(Stage::Stopped(How::Failover));
+        for stage in [None, stopped] {
+            let row = begun(stage, &with(id, &ends)).unwrap();
+            assert_eq!((row.before, &row.replaced), (Before::Replaced(id), &ends));
+            let row = begun(stage, &with(id, &BTreeMap::new())).unwrap();
+            assert_eq!((row.before, row.replaced.len()), (Before::Adopted(id), 0));
+            let other = begun(stage, &with(TopicId([7; 16]), &ends)).unwrap_err();
+            assert!(other.text.contains("made anew"), "{}", other.text);
+        }
+        assert_eq!(begun(stopped, &facts(there(3), false)).unwrap_err().status, 400);
+        let unsealed = begun_with(2, stopped, &with(id, &ends));
+        assert_eq!(unsealed.unwrap_err().status, 400, "a seal is yet to come");
+        let busy = begun(Some(Stage::Mirroring), &with(id, &ends)).unwrap_err();
+        assert_eq!(busy.status, 409);
     }
 }

@@ -347,6 +347,7 @@ mod tests {
             deadline: None,
             last_sync: None,
             last_configs: None,
+            replaced: BTreeMap::new(),
         };
         let key = (LinkName("west".into()), name("w.payments"));
         let check =

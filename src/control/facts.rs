@@ -164,6 +164,16 @@ pub enum Do {
         /// It may be one that was promoted or failed over: somebody named it in an order.
         takes_sealed: bool,
     },
+    /// Delete the topic that stands at the mirror's name, by its id, unless it has come to have
+    /// more than this.
+    Replace {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// The topic's id.
+        mirror_id: TopicId,
+        /// Where its partitions end.
+        ends: BTreeMap<PartitionId, Offset>,
+    },
     /// Give the mirror topic as many partitions as the source has.
     Grow {
         /// Which mirror.
@@ -195,6 +205,7 @@ impl Do {
         match self {
             Do::Create { mirror, .. }
             | Do::Compare { mirror, .. }
+            | Do::Replace { mirror, .. }
             | Do::Grow { mirror, .. }
             | Do::GiveBack { mirror, .. }
             | Do::Delete { mirror, .. } => mirror,
@@ -212,6 +223,8 @@ pub enum Done {
         /// Its writer of that generation is dead behind a seal.
         is_fenced: bool,
     },
+    /// The topic that stood there is gone, or another one has its name.
+    Replaced,
     /// It has so many partitions now.
     Grown(i32),
     /// It has these configs.

@@ -86,8 +86,6 @@ pub struct LinkTrack {
     pub settings: Option<LinkSettings>,
     /// How the source answers; `None` until it has been asked.
     pub reach: Option<Reach>,
-    /// Another one since a link of that name was deleted: the next one has nothing of it.
-    pub life: u64,
     /// Rows of the link that cannot be read stop it, by key.
     pub unreadable: BTreeMap<String, Unreadable>,
     /// A mirror topic has another name than its settings would give it: they were changed, and

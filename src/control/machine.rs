@@ -38,6 +38,7 @@ use crate::control::journal::WriterTag;
 use crate::control::link::LinkSettings;
 use crate::control::link::LinkState;
 use crate::control::link::LinkTrack;
+use crate::control::machine::hands::begins_again;
 use crate::control::order::NewLink;
 use crate::control::order::NewMirror;
 use crate::control::order::Order;
@@ -428,7 +429,7 @@ impl Control {
         if !self.mirrors.contains_key(&key) {
             track.failure = None; // of an earlier topic of that name
         }
-        if row.stage == Stage::LetGo {
+        if row.stage == Stage::LetGo || begins_again(self.mirrors.get(&key), &row) {
             track.forget_topic();
         }
         track.take_over(&row);

@@ -9,6 +9,9 @@ use crate::control::start::StartSpec;
 use crate::control::topic::How;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
+use crate::ids::TopicId;
 use crate::ids::TopicName;
 
 /// Numbers orders; who gave one waits for its answer.
@@ -79,6 +82,18 @@ pub struct NewMirror {
     pub replicas: Option<i16>,
     /// Over what the source has.
     pub configs: BTreeMap<String, String>,
+    /// The topic is there, and what is now the source was once its mirror.
+    pub restore: Option<Restore>,
+}
+
+/// A topic that becomes a mirror of what was its own mirror (`truncate-and-restore`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// The topic as it was looked at.
+    pub id: TopicId,
+    /// Where it ends where it has more than its former mirror has of it, which is lost; nothing
+    /// where it has no more.
+    pub ends: BTreeMap<PartitionId, Offset>,
 }
 
 /// What is ordered of mirror topics that are there.

@@ -17,9 +17,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::control::acls::AclRow;
-use crate::control::row::lineage::ANCESTORS_MAX;
 use crate::control::row::lineage::Ancestor;
-use crate::control::row::lineage::AncestorText;
+use crate::control::row::mirror::MirrorText;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
@@ -29,6 +28,8 @@ use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+
+mod mirror;
 
 pub mod lineage;
 pub mod old;
@@ -93,6 +94,7 @@ impl fmt::Display for Key {
 
 /// A row's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all rows are of mirror topics")]
 pub enum Row {
     /// Of a link.
     Link(LinkRow),
@@ -173,6 +175,9 @@ pub enum Before {
     Absent,
     /// This topic, whose log must be a prefix of the source's.
     Adopted(TopicId),
+    /// This topic, whose log parts from the source's: it is deleted first, unless it has more by
+    /// then than `MirrorRow::replaced` says.
+    Replaced(TopicId),
 }
 
 /// Where a sealed partition ends.
@@ -212,6 +217,9 @@ pub struct MirrorRow {
     pub made_by: MadeBy,
     /// What stood there before.
     pub before: Before,
+    /// Where the partitions of a topic end that is to be replaced: nobody was told of what comes
+    /// behind.
+    pub replaced: BTreeMap<PartitionId, Offset>,
     /// Where partitions begin that do not begin at 0.
     pub starts: BTreeMap<PartitionId, Offset>,
     /// Configs that are to be set when the topic is given back, or its prefix is gone.
@@ -363,134 +371,6 @@ impl From<LinkText> for LinkRow {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct SealedText {
-    end: i64,
-    source_next: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source_end: Option<i64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct MirrorText {
-    v: u32,
-    source_topic: String,
-    source_id: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ancestors: Vec<AncestorText>,
-    mirror_id: Option<String>,
-    partitions: i32,
-    generation: u32,
-    stage: Stage,
-    since_ms: i64,
-    paused: bool,
-    made_by: MadeBy,
-    adopted: Option<String>,
-    starts: BTreeMap<i32, i64>,
-    owed: Changes,
-    #[serde(default)]
-    at_stop: Changes,
-    configs: BTreeMap<String, String>,
-    replicas: Option<i16>,
-    sealed: BTreeMap<i32, SealedText>,
-    deadline_ms: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_sync: Option<Box<LastSync>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_configs: Option<String>,
-}
-
-impl From<&MirrorRow> for MirrorText {
-    fn from(row: &MirrorRow) -> MirrorText {
-        let adopted = match row.before {
-            Before::Absent => None,
-            Before::Adopted(id) => Some(id.hex()),
-        };
-        let sealed = row.sealed.iter().map(|(partition, sealed)| {
-            let source_next = sealed.source_next.map(Offset::get);
-            let source_end = sealed.source_end.map(Offset::get);
-            (partition.0, SealedText { end: sealed.end.get(), source_next, source_end })
-        });
-        MirrorText {
-            v: VERSION,
-            source_topic: row.source_topic.to_string(),
-            source_id: row.source_id.hex(),
-            ancestors: row.ancestors.iter().map(AncestorText::from).collect(),
-            mirror_id: row.mirror_id.map(|id| id.hex()),
-            partitions: row.partitions,
-            generation: row.generation,
-            stage: row.stage,
-            since_ms: row.since.0,
-            paused: row.is_paused,
-            made_by: row.made_by,
-            adopted,
-            starts: row.starts.iter().map(|(at, start)| (at.0, start.get())).collect(),
-            owed: row.owed.clone(),
-            at_stop: row.at_stop.clone(),
-            configs: row.configs.clone(),
-            replicas: row.replicas,
-            sealed: sealed.collect(),
-            deadline_ms: row.deadline.map(|at| at.0),
-            last_sync: row.last_sync.clone(),
-            last_configs: row.last_configs.clone(),
-        }
-    }
-}
-
-fn ancestors(all: Vec<AncestorText>) -> Result<Vec<Ancestor>, String> {
-    match all.len() <= ANCESTORS_MAX {
-        true => all.into_iter().map(Ancestor::try_from).collect(),
-        false => Err(format!("{} ancestors: up to {ANCESTORS_MAX} are read", all.len())),
-    }
-}
-
-impl TryFrom<MirrorText> for MirrorRow {
-    type Error = String;
-
-    fn try_from(text: MirrorText) -> Result<MirrorRow, String> {
-        let id = |text: String| TopicId::parse(&text).ok_or(format!("{text:?} is no topic id"));
-        let offset = |raw: i64| Offset::new(raw).ok_or(format!("{raw} is no offset"));
-        let mut starts = BTreeMap::new();
-        for (partition, start) in text.starts {
-            starts.insert(PartitionId(partition), offset(start)?);
-        }
-        let mut sealed = BTreeMap::new();
-        for (partition, one) in text.sealed {
-            let source_next = one.source_next.map(offset).transpose()?;
-            let source_end = one.source_end.map(offset).transpose()?;
-            let one = Sealed { end: offset(one.end)?, source_next, source_end };
-            sealed.insert(PartitionId(partition), one);
-        }
-        let source_topic = TopicName::new(&text.source_topic);
-        if !(1..=PARTITIONS_MAX).contains(&text.partitions) {
-            let count = text.partitions;
-            return Err(format!("no topic has {count} partitions: 1 to {PARTITIONS_MAX} are read"));
-        }
-        Ok(MirrorRow {
-            source_topic: source_topic.ok_or("its source topic is no topic name")?,
-            source_id: id(text.source_id)?,
-            ancestors: ancestors(text.ancestors)?,
-            mirror_id: text.mirror_id.map(id).transpose()?,
-            partitions: text.partitions,
-            generation: text.generation,
-            stage: text.stage,
-            since: TimestampMs(text.since_ms),
-            is_paused: text.paused,
-            made_by: text.made_by,
-            before: text.adopted.map(id).transpose()?.map_or(Before::Absent, Before::Adopted),
-            starts,
-            owed: text.owed,
-            at_stop: text.at_stop,
-            configs: text.configs,
-            replicas: text.replicas,
-            sealed,
-            deadline: text.deadline_ms.map(TimestampMs),
-            last_sync: text.last_sync,
-            last_configs: text.last_configs,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,6 +399,7 @@ mod tests {
             is_paused: true,
             made_by: MadeBy::Filter,
             before: Before::Adopted(TopicId([2; 16])),
+            replaced: BTreeMap::new(),
             starts: BTreeMap::from([(PartitionId(2), offset(40))]),
             owed: Changes::from([("retention.ms".into(), None)]),
             at_stop: Changes::from([("max.message.bytes".into(), Some("5".into()))]),

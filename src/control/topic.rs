@@ -87,7 +87,7 @@ impl Stage {
             (Some(Sealing(How::Failover)), Some(Sealing(How::Failover))) => true,
             (Some(Sealing(How::Failover)), Some(Stopped(How::Failover))) => true,
             (Some(Stopped(a)), Some(Stopped(b))) => a == b,
-            (Some(Stopped(_)), None) => true,
+            (Some(Stopped(_)), None | Some(Setup)) => true,
             (Some(Leaving { .. }), None) => true,
             (Some(Leaving { topic: false }), Some(LetGo)) => true,
             (Some(LetGo), None | Some(LetGo | Setup)) => true,
@@ -220,6 +220,8 @@ pub struct Track {
     pub seals: BTreeMap<PartitionId, Sealed>,
     /// The mirror topic is there, with this id.
     pub made: Option<TopicId>,
+    /// The topic that stood at its name is gone.
+    pub is_replaced: bool,
     /// The generation with which it begins, where that of its row is dead behind a seal.
     pub generation: Option<u32>,
     /// The mirror topic has so many partitions now.
@@ -340,8 +342,8 @@ mod tests {
             "..xxxx..xx.",
             "....xxxxxx.",
             ".....x.xxx.",
-            "x.....x.xx.",
-            "x......xxx.",
+            "xx....x.xx.",
+            "xx.....xxx.",
             "x.......xxx",
             "x.......xx.",
             "xx......xxx",

@@ -60,9 +60,14 @@ impl Reachable {
         links.insert(ctx.name.clone(), Arc::downgrade(ctx));
     }
 
+    /// What a link runs with, while it does.
+    pub fn ctx(&self, link: &LinkName) -> Option<Arc<Ctx>> {
+        lock(&self.0).get(link).and_then(Weak::upgrade)
+    }
+
     /// What both clusters of a link hold of their clients now.
     pub async fn clients(&self, link: &LinkName) -> Clients {
-        let ctx = lock(&self.0).get(link).and_then(Weak::upgrade);
+        let ctx = self.ctx(link);
         let source = ctx.as_ref().and_then(|ctx| ctx.session.borrow().clone());
         let (Some(ctx), Some(session)) = (ctx, source) else {
             let why = "the source has not been reached".to_owned();

@@ -55,6 +55,7 @@ use crate::link::registry::Registry;
 use crate::link::registry::Seen;
 use crate::link::registry::WORK_MAX;
 use crate::link::registry::Work;
+use crate::link::restore;
 use crate::link::status::Link;
 use crate::link::tasks;
 use crate::link::watch as standing;
@@ -68,7 +69,7 @@ mod file;
 mod hold;
 mod journal;
 mod looks;
-mod loops;
+pub(super) mod loops;
 mod offsets;
 mod reach;
 mod rivals;
@@ -159,6 +160,11 @@ impl Driver {
         self.shown.reachable.clients(link).await
     }
 
+    /// The topics here of which the source of a link has former mirrors, and where they part.
+    pub async fn parted(&self, link: &LinkName) -> Result<restore::AllParted, String> {
+        restore::of(self.shown.reachable.ctx(link)).await
+    }
+
     /// Who writes what happens here into a topic of the destination.
     pub fn announcer(&self, topic: TopicName) -> Announcer {
         Announcer::new(topic, self.destination.clone(), self.registry.clone())
@@ -229,9 +235,8 @@ pub fn start(
 /// One link.
 struct Running {
     ctx: Arc<Ctx>,
-    /// Which link of its name has been seen: when that is no more, it is gone, although there may
-    /// be another one already.
-    life: Option<u64>,
+    /// Its row has been seen: when that is no more, the link is gone.
+    is_seen: bool,
 }
 
 /// The task.
@@ -359,7 +364,7 @@ impl Hands {
         lock(&self.shown.links).insert(link.clone(), ctx.link.clone());
         self.shown.reachable.add(&ctx);
         tasks.spawn(drive(ctx.clone()));
-        self.links.insert(link.clone(), Running { ctx: ctx.clone(), life: None });
+        self.links.insert(link.clone(), Running { ctx: ctx.clone(), is_seen: false });
         ctx
     }
 
@@ -405,7 +410,7 @@ impl Hands {
             }
             let ctx = self.of(name, tasks);
             if let Some(running) = self.links.get_mut(name) {
-                running.life = Some(link.life);
+                running.is_seen = true;
             }
             let news = |row: &mut Option<_>| {
                 let is_news = row.as_ref() != Some(&link.row);
@@ -423,8 +428,7 @@ impl Hands {
     fn end_gone(&mut self, seen: &Seen) {
         let shown = &self.shown.links;
         self.links.retain(|name, running| {
-            let life = seen.links.get(name).map(|link| link.life);
-            let is_gone = running.life.is_some() && running.life != life;
+            let is_gone = running.is_seen && !seen.links.contains_key(name);
             if is_gone {
                 running.ctx.stop.cancel();
                 lock(shown).remove(name);

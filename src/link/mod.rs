@@ -10,6 +10,7 @@ pub mod log;
 pub mod member;
 mod offsets;
 pub mod registry;
+pub mod restore;
 mod seals;
 mod seen;
 pub mod status;

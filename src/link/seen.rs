@@ -54,8 +54,6 @@ pub struct Seen {
 pub struct LinkSeen {
     /// Its row.
     pub row: LinkRow,
-    /// Another one where a link of that name was deleted since, however soon there was a new one.
-    pub life: u64,
     /// What people see of it.
     pub state: LinkState,
     /// Its settings, typed; `None` where it has none, or wrong ones.
@@ -239,9 +237,8 @@ impl LinkSeen {
         let settings = track.and_then(|track| track.settings.clone());
         let tasks = TaskName::ALL.map(|name| task(name, &state, track)).into();
         let has_looked = track.is_some_and(|track| track.has_looked);
-        let life = track.map_or(0, |track| track.life);
         let (rowless, let_go) = (control.rowless(name), control.let_go(name));
-        LinkSeen { row: row.clone(), life, state, settings, tasks, has_looked, rowless, let_go }
+        LinkSeen { row: row.clone(), state, settings, tasks, has_looked, rowless, let_go }
     }
 
     /// Why it does not go on, where it does not.

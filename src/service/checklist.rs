@@ -458,7 +458,6 @@ mod tests {
             tasks,
             has_looked: true,
             rowless: BTreeMap::new(),
-            life: 0,
             let_go: BTreeSet::new(),
         }
     }

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::control::order::Refusal;
 use crate::ids::LinkName;
@@ -15,8 +17,12 @@ use crate::settings::link::Defaults;
 use super::rest::Comparing;
 use super::rest::Declared;
 use super::rest::Orders;
+use super::rest::Parting;
 use super::rest::Probe;
 use super::rest::Reaching;
+
+/// For how long both clusters are asked where topics part; a person waits.
+const PARTED_MAX: Duration = Duration::from_secs(20);
 
 /// What REST needs of a driver, beside the links of the config file.
 pub fn taken(
@@ -47,5 +53,15 @@ impl Probe for Prober {
     fn clients(&self, link: &LinkName) -> Comparing {
         let (driver, link) = (self.0.clone(), link.clone());
         Box::pin(async move { driver.clients(&link).await })
+    }
+
+    fn parted(&self, link: &LinkName) -> Parting {
+        let (driver, link) = (self.0.clone(), link.clone());
+        Box::pin(async move {
+            match timeout(PARTED_MAX, driver.parted(&link)).await {
+                Ok(told) => told,
+                Err(_) => Err(format!("no answer within {} s", PARTED_MAX.as_secs())),
+            }
+        })
     }
 }

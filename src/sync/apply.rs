@@ -20,6 +20,7 @@ use crate::control::facts::Seen;
 use crate::control::row::Changes;
 use crate::control::topic::Fault;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::sync::configs;
@@ -291,6 +292,36 @@ pub async fn give_back(
             })
         }
     }
+}
+
+/// Deletes a topic by its id where it still ends as it was told to people: whether it was there.
+pub async fn delete_as_it_was(
+    destination: &Cluster,
+    name: &TopicName,
+    id: TopicId,
+    ends: &BTreeMap<PartitionId, Offset>,
+) -> Result<bool, Failed> {
+    if id_of(destination, name).await? != Some(id) {
+        return Ok(false);
+    }
+    let all = partitions(destination, name);
+    let found = trim::list(destination, &all.iter().collect::<Vec<_>>(), EndKind::LogEnd).await;
+    if all.is_empty() || found.len() < all.len() {
+        return Err(not_yet(format!("topic {name} does not tell its ends yet")));
+    }
+    let more = found.iter().find(|(tp, end)| ends.get(&tp.partition) != Some(*end));
+    if let Some((tp, end)) = more {
+        let told = ends.get(&tp.partition).map_or(-1, |end| end.get());
+        let text = format!(
+            "{tp} ends at {end} by now, and at {told} when the order was given: somebody writes \
+             into it. Nothing was deleted: stop its producers, save what is there (`isolog mirror \
+             tail`), and give the order again"
+        );
+        let fault = Fault { code: "INVALID_REQUEST_ERROR".to_owned(), text };
+        return Err(Failed { fault, is_final: true });
+    }
+    delete(destination, name, id).await?;
+    Ok(true)
 }
 
 /// Deletes a mirror topic by its id, and waits a while until brokers do not show it any more.

@@ -19,6 +19,7 @@ use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
+use isolog::control::row::Before;
 use isolog::control::row::Key;
 use isolog::control::row::LinkRow;
 use isolog::control::row::MirrorRow;
@@ -116,6 +117,9 @@ pub fn action(truth: &Truth, action: &Do) {
     let row = truth.mirror(key).unwrap_or_else(|| panic!("{action:?} without a row"));
     let fits = match action {
         Do::Create { .. } | Do::Compare { .. } => row.stage == Stage::Setup,
+        Do::Replace { mirror_id, .. } => {
+            row.stage == Stage::Setup && row.before == Before::Replaced(*mirror_id)
+        }
         Do::Grow { .. } => matches!(row.stage, Stage::Mirroring | Stage::Stopping),
         Do::GiveBack { owed, .. } => match row.stage {
             Stage::Sealing(_) => true,

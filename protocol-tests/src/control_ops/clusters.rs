@@ -14,9 +14,12 @@ use isolog::control::facts::Observed;
 use isolog::control::facts::Seen;
 use isolog::control::facts::TopicFacts;
 use isolog::control::facts::Topics;
+use isolog::control::order::Restore;
 use isolog::control::row::lineage::Ancestor;
 use isolog::control::topic::Fault;
 use isolog::ids::ClusterId;
+use isolog::ids::Offset;
+use isolog::ids::PartitionId;
 use isolog::ids::TopicId;
 use isolog::ids::TopicName;
 
@@ -136,6 +139,14 @@ impl Clusters {
         Observed::Topics(facts.collect())
     }
 
+    /// What stands at that name is to be gone on with, or made anew.
+    pub fn any_restore(&self, here: &str, dice: u64) -> Option<Restore> {
+        let here = TopicName::new(here).expect("a legal name");
+        let id = self.mirror.get(&here).filter(|_| dice.is_multiple_of(3))?.id;
+        let ends = if dice.is_multiple_of(2) { None } else { Some((PartitionId(0), Offset::ZERO)) };
+        Some(Restore { id, ends: ends.into_iter().collect() })
+    }
+
     pub fn act(&mut self, action: &Do) -> Result<Done, Failed> {
         match action {
             Do::Create { mirror, partitions, .. } => match self.mirror.get(&mirror.1) {
@@ -155,6 +166,12 @@ impl Clusters {
                 }
                 _ => Err(failed("DIVERGED", true)),
             },
+            Do::Replace { mirror, mirror_id, .. } => {
+                if self.mirror.get(&mirror.1).is_some_and(|topic| topic.id == *mirror_id) {
+                    self.mirror.remove(&mirror.1);
+                }
+                Ok(Done::Replaced)
+            }
             Do::Grow { mirror, partitions } => match self.mirror.get_mut(&mirror.1) {
                 Some(topic) => {
                     topic.partitions = topic.partitions.max(*partitions);

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process;
@@ -182,6 +183,17 @@ impl RealCluster {
         self.term(1)?;
         let dir = self.data_dir(1).join(format!("{topic}-0"));
         part(&dir, to).map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
+        self.restart(1)
+    }
+
+    /// Gives node 1 another value of a broker property, and starts it again with that.
+    pub fn restart_with(&self, name: &str, value: &str) -> Result<(), RealError> {
+        self.term(1)?;
+        let path = self.dir.join("node1/server.properties");
+        let file = fs::OpenOptions::new().append(true).open(&path);
+        // the last line of a name counts
+        let written = file.and_then(|mut file| writeln!(file, "\n{name}={value}"));
+        written.map_err(|e| RealError::new(format!("{}: {e}", path.display())))?;
         self.restart(1)
     }
 

@@ -35,17 +35,17 @@ use super::operated::Operated;
 use super::operated::until;
 
 /// A binding in Kafka's numbers: resource, pattern, name, principal, host, operation, permission.
-type Acl = (i8, i8, String, String, String, i8, i8);
+pub(crate) type Acl = (i8, i8, String, String, String, i8, i8);
 
-const TOPIC: i8 = 2;
+pub(crate) const TOPIC: i8 = 2;
 const GROUP: i8 = 3;
 const CLUSTER: i8 = 4;
 const USER: i8 = 7;
-const LITERAL: i8 = 3;
+pub(crate) const LITERAL: i8 = 3;
 const PREFIXED: i8 = 4;
-const ALL: i8 = 2;
-const READ: i8 = 3;
-const WRITE: i8 = 4;
+pub(crate) const ALL: i8 = 2;
+pub(crate) const READ: i8 = 3;
+pub(crate) const WRITE: i8 = 4;
 const CREATE: i8 = 5;
 const DELETE: i8 = 6;
 const ALTER: i8 = 7;
@@ -54,17 +54,17 @@ const CLUSTER_ACTION: i8 = 9;
 const DESCRIBE_CONFIGS: i8 = 10;
 const ALTER_CONFIGS: i8 = 11;
 const TWO_PHASE_COMMIT: i8 = 15;
-const DENY: i8 = 2;
-const ALLOW: i8 = 3;
+pub(crate) const DENY: i8 = 2;
+pub(crate) const ALLOW: i8 = 3;
 const ANY: i8 = 1;
 
 /// Whom the plaintext listener takes everybody for: the application, the administrator and the
 /// broker itself.
-const APP: &str = "User:ANONYMOUS";
+pub(crate) const APP: &str = "User:ANONYMOUS";
 /// isolog, which logs in.
-const ISOLOG: &str = "User:alice";
+pub(crate) const ISOLOG: &str = "User:alice";
 /// As everybody writes them who has none.
-const EVERYTHING: &str = r#"{"aclFilters":[{
+pub(crate) const EVERYTHING: &str = r#"{"aclFilters":[{
     "resourceFilter":{"resourceType":"any","patternType":"any"},
     "accessFilter":{"operation":"any","permissionType":"any"}}]}"#;
 
@@ -72,12 +72,12 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn acl(what: (i8, i8, &str), principal: &str, operation: i8, permission: i8) -> Acl {
+pub(crate) fn acl(what: (i8, i8, &str), principal: &str, operation: i8, permission: i8) -> Acl {
     let (resource, pattern, name) = what;
     (resource, pattern, name.into(), principal.into(), "*".into(), operation, permission)
 }
 
-fn grant(hand: &Hand, acls: &[Acl]) {
+pub(crate) fn grant(hand: &Hand, acls: &[Acl]) {
     let creation = |(resource, pattern, name, principal, host, operation, permission): &Acl| {
         AclCreation::default()
             .with_resource_type(*resource)
@@ -111,7 +111,7 @@ fn revoke(hand: &Hand, acls: &[Acl]) {
     assert!(answer.filter_results.iter().all(|one| one.matching_acls.len() == 1), "{answer:?}");
 }
 
-fn all(hand: &Hand) -> BTreeSet<Acl> {
+pub(crate) fn all(hand: &Hand) -> BTreeSet<Acl> {
     let request = DescribeAclsRequest::default()
         .with_resource_type_filter(ANY)
         .with_resource_name_filter(None)
@@ -164,10 +164,10 @@ fn errors(isolog: &Operated, of: &str) -> Option<Vec<(String, Fault)>> {
 }
 
 /// Two clusters with rights, of which everybody has all where nobody has one.
-struct Stage {
-    source: Hand,
-    destination: Hand,
-    clusters: (RealCluster, RealCluster),
+pub(crate) struct Stage {
+    pub(crate) source: Hand,
+    pub(crate) destination: Hand,
+    pub(crate) clusters: (RealCluster, RealCluster),
 }
 
 fn version() -> String {
@@ -175,7 +175,7 @@ fn version() -> String {
 }
 
 impl Stage {
-    fn start(safe: &Safe) -> Stage {
+    pub(crate) fn start(safe: &Safe) -> Stage {
         let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
         let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(&version(), 1) };
         let spec = spec
@@ -188,12 +188,12 @@ impl Stage {
         Stage { source, destination, clusters }
     }
 
-    fn write(&self, hand: &Hand, topic: &str) -> Result<(), String> {
+    pub(crate) fn write(&self, hand: &Hand, topic: &str) -> Result<(), String> {
         let batch = Build::plain(now_ms(), &format!("{topic}-{}", now_ms()), 10);
         hand.produce(topic, 0, &batch).map(drop).map_err(|error| error.to_string())
     }
 
-    fn copied(&self, topic: &str) {
+    pub(crate) fn copied(&self, topic: &str) {
         let want = self.source.ends(topic, 0).unwrap();
         until(&format!("{topic} ends at {want:?}"), || {
             (self.destination.ends(topic, 0).ok()? == want).then_some(())
@@ -201,7 +201,7 @@ impl Stage {
     }
 
     /// The application may not write into a topic of the destination.
-    fn refused(&self, topic: &str) {
+    pub(crate) fn refused(&self, topic: &str) {
         let refused = self.write(&self.destination, topic).unwrap_err();
         assert!(refused.contains("Kafka error 29"), "{topic}: {refused}");
     }
@@ -210,7 +210,7 @@ impl Stage {
 const ON_CLUSTER: (i8, i8, &str) = (CLUSTER, LITERAL, "kafka-cluster");
 
 /// What the broker, the application and isolog need of the clusters themselves.
-fn grant_clusters(stage: &Stage) -> Vec<Acl> {
+pub(crate) fn grant_clusters(stage: &Stage) -> Vec<Acl> {
     let ours = [CLUSTER_ACTION, ALTER, CREATE, DESCRIBE, ALTER_CONFIGS, DESCRIBE_CONFIGS];
     let ours = ours.map(|operation| acl(ON_CLUSTER, APP, operation, ALLOW));
     // the first one takes what everybody had

@@ -69,14 +69,20 @@ impl Mirrored {
     fn start(specs: (RealSpec, RealSpec)) -> Mirrored {
         let stage = Stage::on(RealCluster::both(specs.0, specs.1).unwrap());
         let program = Program::with(&stage.clusters.1, EVENTS_LINE);
+        let mirrored = Mirrored { stage, program };
+        mirrored.link("dr");
+        mirrored
+    }
+
+    fn link(&self, name: &str) {
         let config = |name: &str, value: &str| json!({ "name": name, "value": value });
         let configs = [
-            config("bootstrap.servers", stage.clusters.0.bootstrap()),
+            config("bootstrap.servers", self.stage.clusters.0.bootstrap()),
             config("metadata.max.age.ms", "1000"),
             config("batch.merge", "never"),
         ];
-        program.order("POST", "?link_name=dr", Some(&json!({ "configs": configs })));
-        Mirrored { stage, program }
+        let body = json!({ "configs": configs });
+        self.program.order("POST", &format!("?link_name={name}"), Some(&body));
     }
 
     fn mirror(&self, topic: &str) {
@@ -427,4 +433,59 @@ fn a_failover_needs_no_source_and_is_finished_after_a_kill() {
         assert_eq!(next.unwrap(), log.end + 1, "{topic}");
     }
     assert!(!on.program.isolog.log().contains("panicked"));
+}
+
+/// A transaction of one record that is aborted: of what the source has then nothing is a record.
+fn abort_one(on: &Mirrored, topic: &str) {
+    let more = ["--txn", "1", "--abort-percent", "100"].map(str::to_owned).to_vec();
+    let topics = vec![(topic.to_owned(), "none".to_owned())];
+    let spec = LoadSpec { topics, create: None, records: Some(1), rate: None, more };
+    Load::start(on.stage.clusters.0.bootstrap(), &spec).unwrap().wait().unwrap();
+}
+
+/// Must show: a topic is sealed, adopted by another link and sealed again, three times round; the
+/// first link is deleted and made again under its name.
+#[test]
+fn a_topic_is_sealed_and_a_mirror_again_three_times_round() {
+    let _room = room(2);
+    let spec = || RealSpec::new("4.3.1", 1);
+    let on = Mirrored::start((spec(), spec()));
+    let topic = "s-round";
+    on.stage.source.create(topic, 1, 1, &[]).unwrap();
+    let mut writers: Vec<i64> = Vec::new();
+    for (round, link) in ["dr", "other", "dr"].into_iter().enumerate() {
+        if round > 0 {
+            abort_one(&on, topic);
+            on.link(link);
+        }
+        let names = json!({ "source_topic_name": topic });
+        on.program.order("POST", &format!("/{link}/mirrors"), Some(&names));
+        on.stage.write(topic, 0);
+        let ends = on.stage.source.ends(topic, 0).unwrap();
+        until("it is copied", || (on.stage.destination.ends(topic, 0).ok()? == ends).then_some(()));
+        let path = format!("/{link}/mirrors:promote");
+        on.program.order("POST", &path, Some(&json!({ "mirror_topic_names": [topic] })));
+        let shown = format!("{}/{link}/mirrors/{topic}", on.program.links);
+        on.program.isolog.wait_for("it is STOPPED", 90, |isolog| {
+            (isolog.get(&shown)?["mirror_status"] == "STOPPED").then_some(())
+        });
+        let (source, copy) =
+            (on.stage.source.read(topic, 0).unwrap(), on.stage.destination.log(topic, 0).unwrap());
+        let differences = batches_equal(&source, &copy, source.start, source.end);
+        assert_eq!(differences, Vec::<String>::new(), "{link}, round {round}");
+        writers.push(on.seal(topic, 0, source.end).producer_id);
+        for writer in &writers {
+            let late = Build::plain(now_ms(), "late", 1).producer(*writer, 0, source.end as i32);
+            let answer = on.stage.destination.produce(topic, 0, &late);
+            let told = format!("{:?}", answer.as_ref().err());
+            assert!(told.contains("47") || told.contains("45"), "{link}: {answer:?}");
+        }
+        on.program.order("DELETE", &format!("/{link}?force=true"), None);
+        let gone = format!("{}/{link}", on.program.links);
+        on.program.isolog.wait_for("the link is gone", 60, |isolog| {
+            (isolog.order("GET", &gone, None)?.0 == 404).then_some(())
+        });
+    }
+    let distinct: std::collections::BTreeSet<_> = writers.iter().collect();
+    assert_eq!(distinct.len(), writers.len(), "{writers:?}");
 }

@@ -33,17 +33,17 @@ use crate::operated::name;
 use crate::operated::of_mirror;
 
 /// An isolog beside its destination, with one link.
-struct Hop {
+pub(crate) struct Hop {
     of: &'static str,
-    source: TestCluster,
-    destination: TestCluster,
-    driver: Driver,
+    pub(crate) source: TestCluster,
+    pub(crate) destination: TestCluster,
+    pub(crate) driver: Driver,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Hop {
-    async fn start(
+    pub(crate) async fn start(
         of: &'static str,
         (source, destination): (&TestCluster, &TestCluster),
         more: &[(&str, &str)],
@@ -69,12 +69,12 @@ impl Hop {
         hosts.join(",")
     }
 
-    async fn order(&self, verb: Verb) -> Outcome {
+    pub(crate) async fn order(&self, verb: Verb) -> Outcome {
         let order = Order { link: link(self.of), verb, is_dry: false };
         self.driver.registry.order(order).await.remove(0)
     }
 
-    async fn wait<T>(&self, what: &str, look: impl Fn(&Hop) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&self, what: &str, look: impl Fn(&Hop) -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             if let Some(found) = look(self) {
@@ -86,18 +86,18 @@ impl Hop {
         }
     }
 
-    fn seen(&self, topic: &str) -> Option<MirrorSeen> {
+    pub(crate) fn seen(&self, topic: &str) -> Option<MirrorSeen> {
         let seen = self.driver.registry.seen();
         seen.mirrors.get(&(link(self.of), name(topic))).map(|one| MirrorSeen::clone(one))
     }
 
-    async fn wait_status(&self, topic: &str, status: Status) -> MirrorSeen {
+    pub(crate) async fn wait_status(&self, topic: &str, status: Status) -> MirrorSeen {
         let is = |hop: &Hop| hop.seen(topic).filter(|one| one.status == status);
         self.wait(&format!("{topic} {status:?}"), is).await
     }
 
     /// Everything of the source's topic is in the mirror, and nothing else.
-    async fn copied(&self, topic: &str, mirror: &str) {
+    pub(crate) async fn copied(&self, topic: &str, mirror: &str) {
         self.wait(&format!("{mirror} level"), |hop| {
             let end = hop.source.dump(topic, 0).end;
             (hop.destination.dump(mirror, 0).end == end).then_some(())
@@ -113,19 +113,19 @@ impl Hop {
         row.ancestors.iter().map(|one| format!("{}/{}", one.cluster, one.topic)).collect()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.task.await.expect("the driver ends without a panic");
     }
 }
 
-fn clusters() -> [TestCluster; 3] {
+pub(crate) fn clusters() -> [TestCluster; 3] {
     let net = Net::new(7);
     [("east", 1), ("west", 2), ("north", 3)]
         .map(|(id, node)| TestCluster::start(&net, Spec::single(id, node)))
 }
 
-fn append(cluster: &TestCluster, topic: &str) {
+pub(crate) fn append(cluster: &TestCluster, topic: &str) {
     let now = cluster.look(|state| state.now_ms());
     cluster.append(topic, 0, &Build::plain(now, "x", 5));
 }

@@ -26,6 +26,7 @@ mod paced;
 mod process;
 mod registry;
 mod reread;
+mod restored;
 mod rivals;
 mod simulation;
 mod stopped;

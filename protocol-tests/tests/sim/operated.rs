@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub(crate) struct Lab {
     /// Links of the config file.
     pub(crate) run: Vec<LinkSettings>,
     seed: u64,
+    /// How many links were created.
+    links: Cell<u32>,
     pub(crate) driver: Driver,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -92,7 +95,8 @@ impl Lab {
         let run: Vec<LinkSettings> =
             declared.iter().map(|(of, topics)| of_file(&source, of, &[topics])).collect();
         let (driver, stop, task) = begin(&source, &destination, &run, 1);
-        Lab { source, destination, run, seed: 1, driver, stop, task }
+        let links = Cell::new(0);
+        Lab { source, destination, run, seed: 1, links, driver, stop, task }
     }
 
     /// Nothing more is sent by the old one; a new one begins.
@@ -149,7 +153,10 @@ impl Lab {
         let hosts = self.source.bootstrap();
         let hosts: Vec<String> =
             hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        let new = exact_link(&hosts.join(","), more);
+        let mut new = exact_link(&hosts.join(","), more);
+        // each link that is created has an id of its own
+        self.links.set(self.links.get() + 1);
+        new.id = format!("{:0>22}", self.links.get());
         self.obeyed(of, Verb::CreateLink(new)).await;
         self.wait("its settings", |lab| {
             lab.driver.registry.seen().links.get(&link(of))?.settings.clone()

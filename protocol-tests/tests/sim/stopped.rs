@@ -16,6 +16,7 @@ use isolog::flow::producer_id;
 use isolog::ids::ClusterId;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
+use isolog::tail;
 use kafka_protocol::error::ResponseError;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Header;
@@ -35,6 +36,8 @@ use crate::operated::SECOND;
 use crate::operated::link;
 use crate::operated::mirror;
 use crate::operated::of_mirror;
+use crate::tails::held;
+use crate::tails::told;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -150,6 +153,25 @@ async fn a_promote_waits_until_the_source_rests_and_loses_nothing() {
     lab.append("orders", 0);
     sleep(SECOND * 60).await;
     assert_eq!(lab.destination.dump("orders", 0).end, end + 6);
+    lab.end().await;
+}
+
+/// A record that comes between the last look at the source and the seal is on no side that is read:
+/// it is told, at once and later.
+#[tokio::test(start_paused = true)]
+async fn what_comes_between_the_last_look_and_the_seal_is_told() {
+    let lab = Lab::copying(1).await;
+    lab.stop(How::Promote).await;
+    let (key, leader) = (lab.destination.key("orders", 0), lab.destination.leader("orders", 0));
+    // the seal stands, and its answer is on its way
+    let has_seal = move |state: &State| state.replica(key, leader).log.end() == 6;
+    lab.destination.wait_for(has_seal).await;
+    lab.append("orders", 0);
+    lab.stopped().await;
+    let sealed = lab.sealed(0).unwrap();
+    assert_eq!((sealed.source_next, sealed.source_end), (Some(at(5)), Some(at(10))));
+    let held = held(&lab, None).await;
+    assert_eq!(told(&held), [(tail::list::State::Tail, Some(5), Some(0))], "{held:?}");
     lab.end().await;
 }
 

@@ -40,7 +40,7 @@ use crate::verified::audited;
 use crate::verified::dials;
 
 /// What is found of the stopped topic, whose row says that its source had that id.
-async fn held(lab: &Lab, source_id: Option<TopicId>) -> Vec<Held> {
+pub(crate) async fn held(lab: &Lab, source_id: Option<TopicId>) -> Vec<Held> {
     let (link_options, dials) = (audited(lab), dials(lab));
     let source = dials.connect(&link_options, Side::Source).await.unwrap();
     let destination = dials.connect(&link_options, Side::Destination).await.unwrap();
@@ -52,7 +52,7 @@ async fn held(lab: &Lab, source_id: Option<TopicId>) -> Vec<Held> {
 }
 
 /// State, offsets, and those behind an open transaction.
-fn told(all: &[Held]) -> Vec<(State, Option<u64>, Option<u64>)> {
+pub(crate) fn told(all: &[Held]) -> Vec<(State, Option<u64>, Option<u64>)> {
     all.iter().map(|one| (one.state, one.offsets, one.open_offsets)).collect()
 }
 

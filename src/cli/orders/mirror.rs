@@ -54,6 +54,18 @@ const ALTERED: &[Column] = &[
     ("Error Message", "error_message"),
     ("Error Code", "error_code"),
 ];
+/// Beside them what should be known before a stop, for programs: at the first row of each topic.
+const CHECKED: &[Column] =
+    &[ALTERED[0], ALTERED[1], ALTERED[2], ALTERED[3], ALTERED[4], ALTERED[5], ("Checks", "checks")];
+
+const RESTORED: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Partition", "partition"),
+    ("Messages Truncated", "messages_truncated"),
+    ("Offset Truncated To", "offset_truncated_to"),
+    ("Error Message", "error_message"),
+    ("Error Code", "error_code"),
+];
 
 /// A lag that nobody knows, as the service and Cluster Linking's own command line have it.
 const UNKNOWN: i64 = -1;
@@ -109,6 +121,17 @@ enum Asked {
     Promote(Box<Stop>),
     /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
     Failover(Box<Stop>),
+    /// Make topics that were failed over mirrors of what was their mirror: the way back
+    ///
+    /// A topic that has no more than its former mirror got is compared and gone on with. One that
+    /// has more cannot be cut: with --discard-tail it is deleted and copied anew.
+    TruncateAndRestore {
+        #[command(flatten)]
+        some: Several,
+        /// What a topic has beyond its former mirror is lost
+        #[arg(long)]
+        discard_tail: bool,
+    },
     /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
     Delete {
         #[command(flatten)]
@@ -197,6 +220,7 @@ async fn ask(asked: &Asked) -> Result<(), Failure> {
         Asked::Resume(some) => alter(some, "mirrors:resume").await,
         Asked::Promote(stop) => stop.run("mirrors:promote").await,
         Asked::Failover(stop) => stop.run("mirrors:failover").await,
+        Asked::TruncateAndRestore { some, discard_tail } => restore(some, *discard_tail).await,
         Asked::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
     }
 }
@@ -372,33 +396,72 @@ async fn alter(some: &Several, verb: &str) -> Result<(), Failure> {
         body: Some(json!({"mirror_topic_names": some.names})),
         next: &next,
     };
-    let (rows, refused) = altered(&remote.ask(question).await?);
+    let (rows, refused) = altered(&remote.ask(question).await?, false);
     say(&rows.draw(some.output.format))?;
-    match refused {
-        0 => Ok(()),
-        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
-    }
+    super::all_obeyed(refused, &next)
 }
 
-/// What came of an order, partition by partition, and of how many topics it was refused.
-pub(super) fn altered(answer: &Value) -> (Rows, usize) {
-    let mut rows = Rows::new(ALTERED);
+/// What came of an order, partition by partition, and of how many topics it was refused; with what
+/// should be known before, where that is wanted.
+pub(super) fn altered(answer: &Value, is_checked: bool) -> (Rows, usize) {
+    let mut rows = Rows::new(if is_checked { CHECKED } else { ALTERED });
     let mut refused = 0;
     for topic in items(answer) {
         let name = field(&topic, "mirror_topic_name");
         let (code, why) = (field(&topic, "error_code"), field(&topic, "error_message"));
+        let mut checks = is_checked.then(|| field(&topic, "checks"));
         if !code.is_null() {
             refused += 1;
-            rows.push(vec![name, json!(-1), json!(-1), json!(-1), why, code]);
+            let row = vec![name, json!(-1), json!(-1), json!(-1), why, code];
+            rows.push(row.into_iter().chain(checks).collect());
             continue;
         }
         for lag in field(&topic, "mirror_lags").as_array().into_iter().flatten() {
             let (number, behind) = (field(lag, "partition"), field(lag, "lag"));
             let last = field(lag, "last_source_fetch_offset");
-            rows.push(vec![name.clone(), number, behind, last, Value::Null, Value::Null]);
+            let row = vec![name.clone(), number, behind, last, Value::Null, Value::Null];
+            rows.push(row.into_iter().chain(checks.as_mut().map(Value::take)).collect());
         }
     }
     (rows, refused)
+}
+
+async fn restore(some: &Several, discards_tail: bool) -> Result<(), Failure> {
+    let Some(link) = &some.link else {
+        let text = "Name the link that is to mirror them by --link.\nNext: isolog link list";
+        return Err(Failure::Failed(text.to_owned()));
+    };
+    let next = "isolog mirror tail list, or isolog mirror truncate-and-restore --help";
+    let mut query = flag("validate_only", some.dry_run);
+    query.extend(flag("include_partition_level_truncation_data", true));
+    query.extend(flag("discard_tail", discards_tail));
+    let question = Question {
+        method: "POST",
+        path: &["links", link, "mirrors:truncate-and-restore"],
+        query,
+        body: Some(json!({"mirror_topic_names": some.names})),
+        next,
+    };
+    let answer = some.service.reached()?.ask(question).await?;
+    let (mut rows, mut refused) = (Rows::new(RESTORED), 0);
+    for topic in items(&answer) {
+        let [name, code, why] =
+            ["mirror_topic_name", "error_code", "error_message"].map(|name| field(&topic, name));
+        refused += usize::from(!code.is_null());
+        let each = field(&topic, "partition_level_truncation_data");
+        let each = each.as_array().cloned().unwrap_or_default();
+        if each.is_empty() {
+            rows.push(vec![name, json!(-1), json!(-1), json!(-1), why, code]);
+            continue;
+        }
+        for one in each {
+            let [id, lost, to] = ["partition_id", "messages_truncated", "offset_truncated_to"]
+                .map(|name| field(&one, name));
+            rows.push(vec![name.clone(), id, lost, to, why.clone(), code.clone()]);
+        }
+    }
+    say(&rows.draw(some.output.format))?;
+    super::all_obeyed(refused, next)
 }
 
 async fn delete(one: &One, and_topic: bool, dry_run: bool) -> Result<(), Failure> {

@@ -279,6 +279,13 @@ fn flag(name: &'static str, is_set: bool) -> Vec<(&'static str, String)> {
     if is_set { vec![(name, "true".to_owned())] } else { Vec::new() }
 }
 
+fn all_obeyed(others: usize, next: &str) -> Result<(), Failure> {
+    match others {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
+    }
+}
+
 /// A field of an answer as text; empty where it is null.
 fn text(value: &Value, field: &str) -> String {
     match value.get(field) {

@@ -19,6 +19,7 @@ use super::Output;
 use super::Question;
 use super::Remote;
 use super::Service;
+use super::all_obeyed;
 use super::flag;
 use super::items;
 use super::mirror::PARTITIONS;
@@ -144,7 +145,8 @@ impl Stop {
         chosen: &[String],
     ) -> Result<(), Failure> {
         let next = format!("isolog mirror list --link {}", on.link);
-        let (rows, refused) = altered(answer);
+        let is_checked = self.dry_run && self.output.format != Format::Human;
+        let (rows, refused) = altered(answer, is_checked);
         let is_taken = |topic: &Value| field(topic, "error_code").is_null();
         let (taken, mut others): (Vec<Value>, Vec<Value>) =
             items(answer).into_iter().partition(is_taken);
@@ -398,13 +400,6 @@ async fn bounded<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Op
     match until {
         Some(until) => timeout_at(until, work).await.ok(),
         None => Some(work.await),
-    }
-}
-
-fn all_obeyed(others: usize, next: &str) -> Result<(), Failure> {
-    match others {
-        0 => Ok(()),
-        count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
     }
 }
 

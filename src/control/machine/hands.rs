@@ -94,6 +94,7 @@ impl Track {
             self.synced = None;
         }
         if row.stage != Stage::Setup {
+            (self.is_replaced, self.generation) = (false, None);
             self.made = None;
             self.failure = None;
             (self.failures, self.retry_at) = (0, None);
@@ -112,6 +113,11 @@ impl Track {
             self.ancestors = None;
         }
     }
+}
+
+/// Whether a topic that was stopped or let go is set up once more: what was known of it is past.
+pub(super) fn begins_again(before: Option<&MirrorRow>, row: &MirrorRow) -> bool {
+    row.stage == Stage::Setup && before.is_some_and(|before| before.stage != Stage::Setup)
 }
 
 /// A generation that no mirror of that name had before, also where its row is long gone: seconds
@@ -228,7 +234,8 @@ impl Control {
             }
             let (source, configs) = (wanted.source.clone(), BTreeMap::new());
             takeover::owe_staged(&mut facts, staged.get(&source));
-            let begin = Begin { source, made_by: *made_by, replicas, configs, facts };
+            let (made_by, restore) = (*made_by, None);
+            let begin = Begin { source, made_by, replicas, configs, restore, facts };
             self.intents.push_back(Intent::Begin((link.clone(), mirror), Box::new(begin), None));
         }
     }
@@ -252,7 +259,7 @@ impl Control {
     /// What a filter or a name wants and cannot have; its row goes, and says nothing more.
     fn note_refused(&mut self, now: TimestampMs, key: &MirrorKey, row: &MirrorRow, fault: Fault) {
         let mirror = match row.before {
-            Before::Adopted(id) => Some(id),
+            Before::Adopted(id) | Before::Replaced(id) => Some(id),
             Before::Absent => None,
         };
         if let Some(track) = self.link_tracks.get_mut(&key.0) {
@@ -283,6 +290,7 @@ impl Control {
             made_by: MadeBy::Order,
             replicas: new.replicas,
             configs: new.configs,
+            restore: new.restore,
             facts,
         };
         let by = Some((ticket, order.is_dry));
@@ -310,6 +318,7 @@ impl Control {
                     track.generation = is_fenced.then(|| new_generation(now, generation));
                 }
             }
+            Ok(Done::Replaced) => track.is_replaced = true,
             Ok(Done::Grown(count)) => track.grown = Some(count),
             Ok(Done::GivenBack(configs)) => track.given.extend(configs),
             Ok(Done::Deleted) => track.is_deleted = true,

@@ -56,13 +56,11 @@ impl Control {
     pub(super) fn note_link(&mut self, link: &LinkName) {
         let old = self.is_taking_over(link).then(|| OldRows::of(self.fold.unstamped(), link));
         let unreadable = old.map(|old| old.unreadable).unwrap_or_default();
-        let life = self.number();
         let track = self.link_tracks.entry(link.clone()).or_default();
         track.unreadable.retain(|_, why| !matches!(why, Unreadable::Old { .. }));
         track.unreadable.extend(unreadable);
         if !self.links.contains_key(link) {
             track.reach = None; // the next one by that name may have another source
-            track.life = life;
         }
         // what was read of them before is decided again
         if self.remembered.remove(link).is_some() {

@@ -225,6 +225,7 @@ impl OldMirror {
             deadline: None,
             last_sync: None,
             last_configs: None,
+            replaced: BTreeMap::new(),
         }
     }
 }
@@ -377,6 +378,7 @@ mod tests {
             deadline: None,
             last_sync: None,
             last_configs: None,
+            replaced: BTreeMap::new(),
         };
         assert_eq!(rows, BTreeMap::from([(name("orders"), row)]));
     }

@@ -16,6 +16,8 @@ use crate::control::facts::DoId;
 use crate::control::facts::Done;
 use crate::control::facts::Failed;
 use crate::control::row::Changes;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::compare;
@@ -32,6 +34,7 @@ const COMPARED_MAX: usize = 4;
 enum One {
     GiveBack(TopicName, TopicId, Changes),
     Delete(TopicName, TopicId),
+    Replace(TopicName, TopicId, BTreeMap<PartitionId, Offset>),
 }
 
 /// What was handed out, by kind.
@@ -117,6 +120,9 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
             Do::Delete { mirror, mirror_id } => {
                 sorted.ones.push((id, One::Delete(mirror.1, mirror_id)));
             }
+            Do::Replace { mirror, mirror_id, ends } => {
+                sorted.ones.push((id, One::Replace(mirror.1, mirror_id, ends)));
+            }
             Do::Compare { mirror, mirror_id, source, generation, takes_sealed } => {
                 let pair = compare::Pair { source, mirror: (mirror.1, mirror_id) };
                 let terms = compare::Terms { generation, takes_sealed };
@@ -152,6 +158,13 @@ async fn do_one(ctx: &Ctx, one: One) -> Result<Done, Failed> {
             apply::delete(destination, &name, id).await?;
             tracing::info!(link = %ctx.name, topic = %name, "deleted at the destination by order");
             Ok(Done::Deleted)
+        }
+        One::Replace(name, id, ends) => {
+            if apply::delete_as_it_was(destination, &name, id, &ends).await? {
+                let text = "deleted at the destination by an order to restore it";
+                tracing::warn!(link = %ctx.name, topic = %name, %id, "{text}");
+            }
+            Ok(Done::Replaced)
         }
     }
 }

@@ -143,16 +143,24 @@ pub(super) async fn again(ctx: &Ctx, mirrors: &[TopicName]) -> BTreeMap<TopicNam
 
 /// The mirror topics of a cluster by its journal; none where it has none.
 pub(super) async fn read(cluster: Arc<Cluster>, wall: Wall) -> Result<Mirrors, String> {
+    let fold = fold(cluster, wall).await?;
+    let none = Mirrors { is_read: true, ..Mirrors::default() };
+    Ok(fold.map_or(none, |fold| mirrors(&fold)))
+}
+
+/// The journal of a cluster as it is now; nothing where it has none.
+pub(in crate::link) async fn fold(
+    cluster: Arc<Cluster>,
+    wall: Wall,
+) -> Result<Option<Fold>, String> {
     let found = timeout(SILENCE_MAX, Log::find(cluster, wall)).await;
     let found = found.map_err(|_| "it does not answer".to_owned())?;
-    let Some(mut log) = found.map_err(|error| error.to_string())? else {
-        return Ok(Mirrors { is_read: true, ..Mirrors::default() });
-    };
+    let Some(mut log) = found.map_err(|error| error.to_string())? else { return Ok(None) };
     let (mut fold, mut trouble) = (Fold::default(), None);
     loop {
         match timeout(SILENCE_MAX, log.next()).await {
             Ok(FromLog::Batch(batch)) => drop(fold.apply(batch)),
-            Ok(FromLog::Level) => return Ok(mirrors(&fold)),
+            Ok(FromLog::Level) => return Ok(Some(fold)),
             Ok(FromLog::Lost(lost)) => return Err(lost.fault.text),
             Ok(FromLog::Trouble(fault)) => trouble = Some(fault.text),
             Ok(FromLog::Well) => trouble = None,

@@ -290,7 +290,6 @@ mod tests {
             tasks: Vec::new(),
             has_looked: true,
             rowless: BTreeMap::new(),
-            life: 0,
             let_go: Default::default(),
         }
     }

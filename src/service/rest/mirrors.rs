@@ -1,6 +1,6 @@
 //! Mirror topics by REST: created, paused, resumed, promoted, failed over, forgotten, deleted.
 //!
-//! It never swaps the roles of two clusters: this version of isolog cannot, and says so.
+//! It never swaps the roles of two clusters at once: this version of isolog cannot, and says so.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,10 +9,13 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use regex::RegexBuilder;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::control::order::MirrorVerb;
 use crate::control::order::NewMirror;
 use crate::control::order::Outcome;
+use crate::control::order::Restore;
 use crate::control::order::Verb;
 use crate::control::start::StartSpec;
 use crate::control::topic::How;
@@ -21,6 +24,7 @@ use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::link::registry::Seen;
+use crate::link::restore::Parted;
 use crate::service::view::GroupView;
 
 use super::Api;
@@ -78,6 +82,7 @@ pub(super) async fn create(api: &Api, asked: &Asked, noted: &mut Noted) -> Resul
         start: start.transpose()?,
         replicas: body.replication_factor,
         configs: given,
+        restore: None,
     };
     let is_dry = asked.flag("validate_only", false);
     whole(api.outcomes(link, Verb::CreateMirror(new), is_dry).await)?;
@@ -250,6 +255,131 @@ fn deadline_ms(asked: &Asked) -> Result<Option<i64>, Problem> {
 
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Topics here become mirrors of what was their own mirror. What each loses by that is told before
+/// anything is deleted.
+pub(super) async fn restore(
+    api: &Api,
+    asked: &Asked,
+    (route, place): (&Route, Place),
+    noted: &mut Noted,
+) -> Result<Reply, Problem> {
+    let body: AlterMirrors = asked.json()?;
+    noted.pattern.clone_from(&body.mirror_topic_name_pattern);
+    noted.name(body.mirror_topic_names.iter().flatten().map(String::as_str));
+    let link = api.known_link(asked)?;
+    chosen(&body, &api.orders.registry.seen(), &link)?;
+    let Some(probe) = &api.orders.probe else { return later(api, asked, route).await };
+    let parted = probe.parted(&link).await;
+    let parted = parted.map_err(|why| {
+        let text = format!(
+            "Where the topics and their former mirrors part is not known ({why}): nothing was done."
+        );
+        Problem::new(Kind::Unavailable, text)
+    })?;
+    let mut results = Vec::new();
+    for name in restored(&body, &parted)? {
+        let result = match TopicName::new(&name).and_then(|topic| parted.get_key_value(&topic)) {
+            Some((topic, of)) => restore_one(api, asked, (&link, topic), of).await,
+            None => Err(no_former_mirror(&link, &name)),
+        };
+        results.push((name, result));
+    }
+    noted.topics = results.iter().map(|(name, result)| (name.clone(), refusal(result))).collect();
+    let is_whole = asked.flag("include_partition_level_truncation_data", false);
+    let text = api.aside(move |api| {
+        let all = api.everything();
+        let shown: Vec<_> = results
+            .into_iter()
+            .map(|(name, result)| {
+                let mirror = all.mirror(&link.0, &name);
+                (name, result, mirror)
+            })
+            .collect();
+        let mut value = place.altered(&link.0, "truncate-and-restore", &shown);
+        let each = value.get_mut("data").and_then(Value::as_array_mut);
+        for (one, (name, ..)) in each.into_iter().flatten().zip(&shown) {
+            let of = TopicName::new(name).and_then(|topic| parted.get(&topic));
+            of.into_iter().for_each(|of| tell_truncated(one, of, is_whole));
+        }
+        text_of(&value)
+    });
+    text.await?.map(Reply::Json)
+}
+
+/// What the order names; a pattern finds topics of which there is a former mirror.
+fn restored(
+    body: &AlterMirrors,
+    parted: &BTreeMap<TopicName, Parted>,
+) -> Result<Vec<String>, Problem> {
+    let Some(pattern) = &body.mirror_topic_name_pattern else {
+        let mut known = BTreeSet::new();
+        let names = body.mirror_topic_names.iter().flatten();
+        return Ok(names.filter(|name| known.insert(*name)).cloned().collect());
+    };
+    let fits = whole_names(pattern)?;
+    let names = parted.keys().filter(|name| fits.is_match(name.as_str()));
+    Ok(names.map(TopicName::to_string).collect())
+}
+
+async fn restore_one(
+    api: &Api,
+    asked: &Asked,
+    (link, topic): (&LinkName, &TopicName),
+    of: &Parted,
+) -> Result<(), Problem> {
+    if !of.blockers.is_empty() {
+        let text = format!("Topic '{topic}' is not restored: {}.", of.blockers.join("; "));
+        return Err(Problem::new(Kind::Conflict, text));
+    }
+    let beyond = of.all_beyond();
+    if beyond > 0 && !asked.flag("discard_tail", false) {
+        let text = format!(
+            "Topic '{topic}' has {beyond} offsets that its former mirror never got, and no client \
+             can cut a log: it would be deleted and copied anew, and they would be lost. Save them \
+             (`isolog mirror tail export`), then give the order with discard_tail=true."
+        );
+        return Err(Problem::new(Kind::Conflict, text));
+    }
+    let ends = of.partitions.iter().map(|(partition, one)| (*partition, one.end));
+    let ends = if beyond > 0 { ends.collect() } else { BTreeMap::new() };
+    let new = NewMirror {
+        source: of.source.clone(),
+        mirror: Some(topic.clone()),
+        start: None,
+        replicas: None,
+        configs: BTreeMap::new(),
+        restore: Some(Restore { id: of.id, ends }),
+    };
+    let is_dry = asked.flag("validate_only", false);
+    whole(api.outcomes(link.clone(), Verb::CreateMirror(new), is_dry).await)
+}
+
+fn no_former_mirror(link: &LinkName, topic: &str) -> Problem {
+    let text = format!(
+        "The journal at the source of cluster link '{link}' knows of no promote or failover of a \
+         mirror of topic {}, or the topic was made anew since: nothing tells where the two part. \
+         Delete the topic here, then create its mirror.",
+        shown(topic)
+    );
+    Problem::new(Kind::UnknownTopic, text)
+}
+
+/// Cluster Linking's fields: how much is lost, and where each partition parts.
+fn tell_truncated(one: &mut Value, of: &Parted, is_whole: bool) {
+    let each = of.partitions.iter().map(|(partition, parting)| {
+        json!({
+            "partition_id": partition.0,
+            "offset_truncated_to": parting.next.get(),
+            "messages_truncated": Parted::beyond(parting),
+        })
+    });
+    let each: Vec<Value> = if is_whole { each.collect() } else { Vec::new() };
+    if let Some(object) = one.as_object_mut() {
+        object.insert("messages_truncated".to_owned(), json!(of.all_beyond()));
+        object.insert("partition_level_truncation_data".to_owned(), json!(each));
+    }
 }
 
 /// What this version cannot do is refused whole, after all that is wrong with the request.

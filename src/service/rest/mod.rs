@@ -44,8 +44,10 @@ use crate::control::order::Refusal;
 use crate::control::order::Verb;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::TopicName;
 use crate::link::clients::Clients;
 use crate::link::registry::Registry;
+use crate::link::restore::Parted;
 use crate::service::auth::Principal;
 use crate::service::auth::Right;
 use crate::service::events::Events;
@@ -80,6 +82,10 @@ pub type Reaching = Pin<Box<dyn Future<Output = Result<ClusterId, Refusal>> + Se
 /// What comes back from the clusters of a link.
 pub type Comparing = Pin<Box<dyn Future<Output = Clients> + Send>>;
 
+/// What comes back of topics that were mirrored from here: by name, where each parts.
+pub type Parting =
+    Pin<Box<dyn Future<Output = Result<BTreeMap<TopicName, Parted>, String>> + Send>>;
+
 /// Asks clusters while a request is answered; bounded in time.
 pub trait Probe: Send + Sync + 'static {
     /// Before there is a link to a source (`validate_link`): the id of the cluster that answers,
@@ -87,6 +93,8 @@ pub trait Probe: Send + Sync + 'static {
     fn reach(&self, link: &LinkName, configs: &BTreeMap<String, String>) -> Reaching;
     /// What both clusters of a link hold of their clients, for the list of a dry stop.
     fn clients(&self, link: &LinkName) -> Comparing;
+    /// The topics here of which the link's source has former mirrors.
+    fn parted(&self, link: &LinkName) -> Parting;
 }
 
 /// Links of the config file, and the configs of each as they are listed.
@@ -271,6 +279,7 @@ async fn call(
         Call::Pause | Call::Resume | Call::Promote | Call::Failover => {
             mirrors::alter(api, &asked, (route.call, place), noted).await
         }
+        Call::Restore => mirrors::restore(api, &asked, (route, place), noted).await,
         Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,
     }

@@ -48,6 +48,8 @@ pub enum Call {
     Promote,
     /// The same without the source.
     Failover,
+    /// Topics that become mirrors of what was their own mirror.
+    Restore,
     /// What comes with a later release.
     Later,
     /// A mirror topic as a topic.
@@ -98,6 +100,11 @@ const fn flag(name: &'static str, doc: &'static str) -> Word {
 
 const DRY: Word = flag("validate_only", "Nothing is written and nothing is done.");
 const EACH: Word = flag("include_partition_level_truncation_data", "Tell it of each partition.");
+const DISCARD: Word = flag(
+    "discard_tail",
+    "A topic that has more than its former mirror got is deleted and copied anew: what it had \
+     beyond is lost. An addition of isolog.",
+);
 const TIMEOUT: Word = Word {
     name: "timeout_ms",
     is_flag: false,
@@ -355,11 +362,17 @@ pub const ROUTES: &[Route] = &[
         "UpdateKafkaMirrorTopicsReverseAndPauseMirror",
         "Swap roles and pause: not yet.",
     ),
-    later(
-        RESTORE,
-        "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror",
-        "Make a former source a mirror: not yet.",
-    ),
+    Route {
+        right: Right::Administer,
+        query: &[DRY, EACH, DISCARD],
+        ..moves(
+            RESTORE,
+            Call::Restore,
+            "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror",
+            "Make topics mirrors of what was their own mirror: gone on with where they are a \
+             prefix of it; else, with discard_tail, deleted and made anew.",
+        )
+    },
     reads(TOPIC, Call::GetTopic, "GetKafkaTopic", "A mirror topic as a topic.", "KafkaTopic"),
     Route {
         query: &[OF_LINK],
