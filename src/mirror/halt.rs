@@ -482,6 +482,15 @@ fn refused_time(
 mod tests {
     use super::*;
 
+    /// Of what stands still for another reason it is known how much is copied.
+    #[test]
+    fn what_is_no_copy_has_no_lag() {
+        let at = |raw| Offset::new(raw).unwrap();
+        let ahead = Halt::DestinationAhead { destination_end: at(9), source_end: at(3) };
+        assert!(ahead.denies_copy() && Halt::Diverged { at: at(3) }.denies_copy());
+        assert!(!Halt::Deleted { side: Side::Source }.denies_copy());
+    }
+
     /// What happened alone helps nobody: each says what to do.
     #[test]
     fn a_reason_says_what_to_do() {
