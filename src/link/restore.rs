@@ -79,6 +79,9 @@ pub(super) async fn parted(ctx: &Ctx) -> Result<AllParted, String> {
     let here: Vec<TopicName> = former.iter().map(|(_, row)| row.source_topic.clone()).collect();
     let said = |error: ClusterError| format!("the destination: {error}");
     ctx.destination.refresh(Wanted::Topics(&here)).await.map_err(said)?;
+    let there: Vec<TopicName> = former.iter().map(|(source, _)| source.clone()).collect();
+    let read = session.source.refresh(Wanted::Topics(&there)).await;
+    read.map_err(|error| format!("the source: {error}"))?;
     let mut all = BTreeMap::new();
     for (source, row) in &former {
         let name = &row.source_topic;
@@ -88,6 +91,11 @@ pub(super) async fn parted(ctx: &Ctx) -> Result<AllParted, String> {
         }
         let seen = ctx.destination.topic(name).filter(|seen| seen.error.is_none());
         let Some(seen) = seen.filter(|seen| seen.id == row.source_id) else { continue };
+        // one that was made anew since has nothing of what was mirrored
+        let mirror = session.source.topic(source).filter(|seen| seen.error.is_none());
+        if mirror.is_none_or(|seen| Some(seen.id) != row.mirror_id) {
+            continue;
+        }
         let partitions = partings(row);
         if partitions.len() < seen.partitions.len() {
             continue;

@@ -124,6 +124,17 @@ async fn what_is_in_the_way_is_named() {
     ba.end().await;
 }
 
+/// What has only the name of the former mirror is none, whatever the journal there still says.
+#[tokio::test(start_paused = true)]
+async fn a_former_mirror_that_was_made_anew_is_none() {
+    let ([_, b], ab, ba) = failed_over().await;
+    ab.end().await;
+    assert_eq!(ba.driver.parted(&link("ba")).await.unwrap().len(), 1);
+    b.recreate_topic("orders");
+    assert!(ba.driver.parted(&link("ba")).await.unwrap().is_empty());
+    ba.end().await;
+}
+
 /// A stopped mirror of the way back is restored again: there and back as often as one likes.
 #[tokio::test(start_paused = true)]
 async fn there_and_back_again() {
