@@ -240,8 +240,7 @@ impl Control {
     /// what is decided is decided on what is.
     pub fn handle_level(&mut self, now: TimestampMs) {
         self.is_level = true;
-        self.dirty_links.extend(self.links.keys().cloned());
-        self.dirty.extend(self.mirrors.keys().cloned());
+        self.touch_all();
         self.look_through(now);
     }
 
@@ -254,8 +253,7 @@ impl Control {
         if !is_holder {
             self.drop_work();
         }
-        self.dirty_links.extend(self.links.keys().cloned());
-        self.dirty.extend(self.mirrors.keys().cloned());
+        self.touch_all();
         self.look_through(now);
     }
 

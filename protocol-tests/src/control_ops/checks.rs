@@ -333,7 +333,9 @@ impl World<'_> {
         };
         assert_eq!(wanted(&anew), [], "it has no role");
         let declared = file(0).map(|link| {
-            let row = super::remembered::declared(self.truth.link(&link));
+            let row = self.truth.link(&link);
+            assert!(row.is_some(), "whose file has {link} writes it:\n{}", self.told());
+            let row = super::remembered::declared(row);
             (link, row)
         });
         anew.handle_declared(now, declared.into());

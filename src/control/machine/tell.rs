@@ -123,6 +123,13 @@ impl Control {
         self.pending.is_some()
     }
 
+    /// Everything must be looked through, links that are declared and not written yet as well.
+    pub(super) fn touch_all(&mut self) {
+        let declared = self.declared.iter().flat_map(|file| file.keys());
+        self.dirty_links.extend(self.links.keys().chain(declared).cloned());
+        self.dirty.extend(self.mirrors.keys().cloned());
+    }
+
     /// Everything of a link must be looked through.
     pub(super) fn touch_link(&mut self, link: &LinkName) {
         self.dirty_links.insert(link.clone());
