@@ -2,6 +2,8 @@
 //!
 //! It never writes: what it sends changes nothing, whatever the answer.
 
+mod acls;
+mod follows;
 mod grants;
 
 use std::collections::BTreeMap;
@@ -103,6 +105,9 @@ pub struct Report {
     pub clusters: Vec<ClusterReport>,
     /// What concerns the whole link.
     pub findings: Vec<Finding>,
+    /// What it would change of the destination's ACLs, as lines of `kafka-acls`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acl_changes: Vec<String>,
     /// Its topics.
     pub topics: Vec<TopicReport>,
 }
@@ -114,6 +119,7 @@ pub async fn run(link: &LinkOptions, dials: &Dials, ask: &Ask) -> Report {
         level: Level::Exact,
         clusters: Vec::new(),
         findings: Vec::new(),
+        acl_changes: Vec::new(),
         topics: Vec::new(),
     };
     let mut clusters = Vec::new();
@@ -159,6 +165,12 @@ impl Check<'_> {
         let topics = survey::topics(self.source, wanted).await?;
         self.destination.refresh(Wanted::All).await?;
         self.rights(&topics, report).await?;
+        if let Some(sync) = &self.link.acls {
+            let lines = self.acl_lines(sync, &topics).await?;
+            report.acl_changes = lines.changes;
+            let trouble = |text| Finding::unknown(format!("ACLs: {text}"));
+            report.findings.extend(lines.troubles.into_iter().map(trouble));
+        }
         self.patterns(&topics, report);
         report.findings.extend(self.link.left_out(&self.source.topics()));
         let (mut fates, rests) = self.fates(&wanted, report).await?;
@@ -179,6 +191,7 @@ impl Check<'_> {
             judged.findings.extend(failures.map(|(_, text)| Finding::unknown(text)));
             let refused = self.refused(topic, known).await?;
             judged.findings.extend(refused);
+            judged.findings.extend(follows::finding(&self.link.configs, known));
             let fate = fates.remove(&topic.name);
             judged.findings.extend(fate.map(|fate| Finding::impossible(fate.text)));
             let mirror = self.link.mirror_of(&topic.name);

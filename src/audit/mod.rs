@@ -30,10 +30,11 @@ use crate::cluster::dial::Dial;
 use crate::cluster::dial::TcpDial;
 use crate::cluster::error::ClusterError;
 use crate::cluster::metadata::Topic;
-use crate::control::acls::Protection;
+use crate::control::acls::AclSync;
 use crate::control::filter;
 use crate::control::filter::TopicFilter;
 use crate::control::rename::Rename;
+use crate::control::task::configs::ConfigSync;
 use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicName;
@@ -87,7 +88,7 @@ pub struct LinkOptions {
     pub instances: Option<String>,
     /// How it keeps others from changing mirror topics while it copies ACLs; `None` where it does
     /// nothing with ACLs.
-    pub acls: Option<Protection>,
+    pub acls: Option<AclSync>,
     /// `replication.factor` of the topics it makes; `None` for the destination's own default.
     pub replicas: Option<i16>,
     /// The configs with which it makes a topic, from those of its source; the flag is for a
@@ -95,6 +96,8 @@ pub struct LinkOptions {
     pub new_configs: fn(&ConfigEntries, bool) -> BTreeMap<String, String>,
     /// The keys which that reads at the source.
     pub source_keys: &'static [&'static str],
+    /// How it keeps the configs of mirror topics as their sources have them.
+    pub configs: ConfigSync,
     /// What it does with gaps, and with what it cannot copy as it is.
     pub policy: Policy,
     /// `isolation.level`: only committed records are mirrored.

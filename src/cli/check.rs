@@ -108,6 +108,10 @@ fn draw(report: &Report, paint: Paint) -> String {
         let start = format!("{}: ", plain(&topic.topic));
         text.extend(topic.findings.iter().map(|finding| said(&start, finding)));
     }
+    if !report.acl_changes.is_empty() {
+        text.push_str("\nACLs that the link changes at the destination, as it would now:\n");
+        text.extend(report.acl_changes.iter().map(|line| format!("{}\n", plain(line))));
+    }
     text.push_str(&grants(report));
     text
 }
@@ -210,7 +214,9 @@ mod tests {
         };
         let (clusters, topics) = (vec![side], vec![topic]);
         let findings = vec![Finding::impossible("no \x1b[2J")];
-        Report { link: "dr".into(), level: Level::Impossible, clusters, findings, topics }
+        let acl_changes = vec!["kafka-acls.sh --remove".into()];
+        let (link, level) = ("dr".into(), Level::Impossible);
+        Report { link, level, clusters, findings, acl_changes, topics }
     }
 
     #[test]
@@ -224,6 +230,7 @@ mod tests {
             "impossible: no  [2J\n",
             "note: orders: x\n",
             "missing rights at the source:\nkafka-acls.sh --add\n",
+            "at the destination, as it would now:\nkafka-acls.sh --remove\n",
         ] {
             assert!(drawn.contains(part), "{part:?} is missing in\n{drawn}");
         }

@@ -56,9 +56,20 @@ impl Cluster {
         topics: &[TopicName],
         keys: Option<&[&str]>,
     ) -> Result<EachTopic<ConfigEntries>> {
+        self.describe_topic_configs_at(Target::Any, topics, keys).await
+    }
+
+    /// The same as one broker has them. Each applies a change when it hears of it: what the leader
+    /// of a partition does not show yet is not in force there.
+    pub async fn describe_topic_configs_at(
+        &self,
+        target: Target,
+        topics: &[TopicName],
+        keys: Option<&[&str]>,
+    ) -> Result<EachTopic<ConfigEntries>> {
         let resources = topics.iter().map(|name| resource(TOPIC, name.as_str(), keys)).collect();
         let request = DescribeConfigsRequest::default().with_resources(resources);
-        let response = self.ask(Target::Any, &request).await?;
+        let response = self.ask(target, &request).await?;
         Ok(each_topic(response.results.iter().map(|one| {
             (one.resource_name.as_str(), one.error_code, &one.error_message, entries(one))
         })))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::audit;
 use crate::cluster;
+use crate::control::acls::AclSync;
 use crate::control::filter;
 use crate::control::task::groups;
 use crate::control::task::groups::GroupSync;
@@ -82,10 +83,11 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         group_prefix: link.link.groups.iter().map(|sync| sync.prefix.as_str()).collect(),
         instances: settings.group.as_ref().map(|group| group.group.clone()),
         topics,
-        acls: Some(link.link.acls.protection).filter(|_| link.link.acls.is_configured()),
+        acls: Some(link.link.acls.clone()).filter(AclSync::is_configured),
         replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
         new_configs: configs::for_new,
         source_keys: configs::keys_at_source(),
+        configs: link.configs(),
         committed_only: link.link.committed_only,
         policy: link.link.policy,
     }

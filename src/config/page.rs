@@ -63,7 +63,7 @@ It takes the client properties of `[destination]` and those of `[link.NAME]`, bu
 must be said. It may hold no reference and name no file of this machine: what comes over REST is not
 trusted as the file is. A secret is taken where `secrets.key.file` of `[service]` names a key: then
 it is sealed before it is written to the journal. Names of Cluster Linking and of Kafka's clients
-that mean nothing here are taken with a note that says what governs instead. It has also:
+that mean nothing here are taken with a note that says what governs instead.
 ";
 
 const SCOPES: [Scope; 6] = [
@@ -101,7 +101,7 @@ pub fn page() -> String {
 fn rows(scope: Scope) -> impl Iterator<Item = &'static Property> {
     let told = move |property: &&Property| match scope {
         Scope::Link => !property.scopes.contains(&Scope::Destination),
-        Scope::Commanded => property.is_only_commanded(),
+        Scope::Commanded => false,
         _ => true,
     };
     of(scope).filter(told)

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::secure::ServerTls;
+use crate::secure::subject;
 
 use super::seats::Limits;
 use super::seats::Seat;
@@ -127,6 +128,10 @@ async fn shake(
     }
 }
 
+/// Whom a connection's certificate names; with each of its requests, where TLS asked for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client(pub Arc<str>);
+
 /// What every connection is served with.
 struct Host {
     router: Router,
@@ -143,10 +148,13 @@ impl Host {
         shutdown: CancellationToken,
     ) {
         match tls {
-            None => self.converse(stream, seat, shutdown).await,
+            None => self.converse(stream, None, seat, shutdown).await,
             Some(tls) => {
                 if let Some(stream) = shake(stream, &tls, &shutdown).await {
-                    self.converse(stream, seat, shutdown).await;
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let own = certificates.and_then(|all| all.first());
+                    let client = own.and_then(subject).map(|name| Client(name.into()));
+                    self.converse(stream, client, seat, shutdown).await;
                 }
             }
         }
@@ -156,6 +164,7 @@ impl Host {
     async fn converse(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        client: Option<Client>,
         seat: &Arc<Seat>,
         shutdown: CancellationToken,
     ) {
@@ -165,7 +174,7 @@ impl Host {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(
                 TokioIo::new(Watched::new(stream, seat.clone())),
-                service_fn(|request| self.answer(request, seat.clone())),
+                service_fn(|request| self.answer(request, client.clone(), seat.clone())),
             );
         tokio::pin!(talk);
         let ended = tokio::select! {
@@ -187,10 +196,14 @@ impl Host {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
+        client: Option<Client>,
         seat: Arc<Seat>,
     ) -> Result<Response<Sliced<Body>>, std::convert::Infallible> {
         seat.ask();
+        if let Some(client) = client {
+            request.extensions_mut().insert(client);
+        }
         let answer = TowerToHyperService::new(self.router.clone()).call(request).await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         seat.answer(!refused.contains(&answer.status()));

@@ -30,6 +30,10 @@ impl Url {
 
     /// Reads a URL to which nothing secret goes.
     pub fn parse_open(url: &str) -> Result<Url, &'static str> {
+        // what stands behind it goes nowhere; in a password it would cut the host off
+        if url.contains('#') {
+            return Err("must have no fragment: write # as %23");
+        }
         let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
         let named = uri.host().filter(|host| !host.is_empty());
         let named = named.ok_or("must name a host: https://idp/token")?;
@@ -94,6 +98,8 @@ mod tests {
             "idp",
             "",
             "https://u:hunter2@idp/",
+            "https://idp:12#hunter2@idp/",
+            "http://127.0.0.1/t#",
             "/token",
         ] {
             let said = Url::parse(bad).unwrap_err();

@@ -39,6 +39,7 @@ pub use self::secret::Secret;
 pub use self::server::ClientAuth;
 pub use self::server::ServerOptions;
 pub use self::server::ServerTls;
+pub use self::server::subject;
 pub use self::store::KeyPlace;
 pub use self::store::KeyStore;
 pub use self::store::Place;

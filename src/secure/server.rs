@@ -9,6 +9,8 @@ use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::client::VERSION_1;
 use super::client::only;
@@ -35,6 +37,18 @@ pub struct ServerOptions {
     pub identity: KeyStore,
     /// Who may come.
     pub clients: ClientAuth,
+}
+
+/// How many letters of a certificate's subject are told.
+const SUBJECT_LETTERS_MAX: usize = 256;
+
+/// The subject of a certificate that was verified, as RFC 4514 writes it (`CN=ops,O=Example`);
+/// `None` where it has none that can be read.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let parsed = Certificate::from_der(certificate.as_ref()).ok()?;
+    let told = parsed.tbs_certificate().subject().to_string();
+    let is_plain = !told.is_empty() && !told.contains(char::is_control);
+    is_plain.then(|| told.chars().take(SUBJECT_LETTERS_MAX).collect())
 }
 
 /// Ready to be served with.

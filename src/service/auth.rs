@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::http::server::Client;
 use crate::secure::Secret;
 
 /// What somebody may do; each holds those before it.
@@ -75,7 +76,7 @@ pub struct Guard {
     pub tokens: Vec<(Right, Secret)>,
     /// The port is on loopback: requests must name it so.
     pub is_local: bool,
-    /// TLS let in only clients with a certificate.
+    /// TLS let in only clients with a certificate: its subject is who they are.
     pub clients_are_known: bool,
 }
 
@@ -85,7 +86,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 impl Guard {
     /// A web page that had its own name point at loopback must not ask this port, nor one of
     /// another place, nor anybody without the token, where there is one.
-    pub fn admit(&self, headers: &HeaderMap) -> Result<Principal, Denied> {
+    pub fn admit(&self, headers: &HeaderMap, client: Option<&Client>) -> Result<Principal, Denied> {
         let head = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let host = head(header::HOST);
         if self.is_local && !host.is_none_or(is_local) {
@@ -98,8 +99,12 @@ impl Guard {
             return Err(Denied::Origin);
         }
         if self.token.is_none() && self.tokens.is_empty() {
-            let name = if self.clients_are_known { "client certificate" } else { "loopback" };
-            return Ok(Principal { name: name.to_owned(), right: Right::Administer });
+            let name = match client.filter(|_| self.clients_are_known) {
+                Some(Client(subject)) => subject.to_string(),
+                None if self.clients_are_known => "client certificate".to_owned(),
+                None => "loopback".to_owned(),
+            };
+            return Ok(Principal { name, right: Right::Administer });
         }
         let sent = head(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
         let (scheme, sent) = sent.ok_or(Denied::Token)?;
@@ -156,7 +161,7 @@ mod tests {
             let name: HeaderName = name.parse().unwrap();
             headers.insert(name, value.parse().unwrap());
         }
-        guard.admit(&headers).map(|principal| principal.name)
+        guard.admit(&headers, None).map(|principal| principal.name)
     }
 
     #[test]
@@ -188,13 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_with_a_certificate_is_named_by_its_subject() {
+        let client = Client("CN=ops,O=Example".into());
+        let known = Guard { clients_are_known: true, ..guard(None) };
+        let name = |guard: &Guard, client| guard.admit(&HeaderMap::new(), client).unwrap().name;
+        assert_eq!(name(&known, Some(&client)), "CN=ops,O=Example");
+        assert_eq!(name(&known, None), "client certificate");
+        assert_eq!(name(&guard(None), Some(&client)), "loopback");
+    }
+
+    #[test]
     fn a_lesser_token_has_its_own_right() {
         let secret = |text: &str| Secret::new(text.to_owned());
         let tokens = vec![(Right::Read, secret("reads")), (Right::Operate, secret("operates"))];
         let right = |guard: &Guard, token: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-            guard.admit(&headers).map(|principal| principal.right)
+            guard.admit(&headers, None).map(|principal| principal.right)
         };
         let all = Guard { tokens, ..guard(Some("administers")) };
         assert_eq!(right(&all, "reads"), Ok(Right::Read));
@@ -204,7 +219,7 @@ mod tests {
         // with a lesser token alone nobody is let in without one
         let one = Guard { token: None, ..all };
         assert_eq!(right(&one, "administers"), Err(Denied::Token));
-        assert_eq!(one.admit(&HeaderMap::new()), Err(Denied::Token));
+        assert_eq!(one.admit(&HeaderMap::new(), None), Err(Denied::Token));
     }
 
     /// Without a token the port trusts its machine: a page in a browser there is not trusted.

@@ -27,6 +27,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::server::Client;
 use crate::http::sliced::With;
 
 use super::auth::Denied;
@@ -253,8 +254,11 @@ fn sorted(sight: &dyn Sight) -> Vec<PartitionView> {
 
 fn chosen<'a>(all: &'a [PartitionView], which: &Which) -> Vec<&'a PartitionView> {
     let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-    let fits =
-        |view: &&PartitionView| fits(&which.link, &view.link) && fits(&which.topic, &view.topic);
+    // where a prefix makes two names of one topic, either will do
+    let fits = |view: &&PartitionView| {
+        let is_named = fits(&which.topic, &view.topic) || fits(&which.topic, &view.source_topic);
+        fits(&which.link, &view.link) && is_named
+    };
     all.iter().filter(fits).collect()
 }
 
@@ -337,7 +341,8 @@ async fn only_the_known(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let status = match guard.admit(request.headers()) {
+    let client = request.extensions().get::<Client>();
+    let status = match guard.admit(request.headers(), client) {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             return next.run(request).await;

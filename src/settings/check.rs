@@ -27,9 +27,6 @@ pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const KEYSTORE: &str = "ssl.keystore.location";
 const KEY_FILE: &str = "secrets.key.file";
 
-/// What to say of a name, or a word, that is not taken yet.
-pub const LATER: &str = "comes with a later release";
-
 /// One property as written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -293,10 +290,12 @@ impl<'a> Desk<'a> {
             Stranger::Unused => "is a property of Kafka clients that isolog has no use for: leave \
                                  it out (in a properties.file it may stay)"
                 .into(),
+            Stranger::Local => "says how a cluster that dials out logs in at itself: isolog dials \
+                                both clusters, its own one as [destination] says; leave it out"
+                .into(),
             Stranger::Prefixed => "is read by Connect and MirrorMaker 2: write it without the \
                                    prefix where it shall hold"
                 .into(),
-            Stranger::Later => LATER.into(),
             Stranger::Elsewhere(scopes) => {
                 let headings: Vec<_> = scopes.iter().map(|scope| scope.heading()).collect();
                 format!("belongs in {}", headings.join(" or "))

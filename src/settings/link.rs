@@ -225,7 +225,7 @@ impl LinkSettings {
     }
 
     /// `topic.config.sync.*`; a list that names nothing is no list.
-    fn configs(&self) -> ConfigSync {
+    pub fn configs(&self) -> ConfigSync {
         let mut sync = ConfigSync::default();
         if let Some(Value::Int(every)) = self.values.0.get("topic.config.sync.ms") {
             sync.every_ms = *every;
@@ -387,7 +387,8 @@ mod tests {
              and '-'",
             "consumer.offset.sync.ms = \"999\": must be a whole number of ms, 1000 to 604800000",
             "listen: belongs in [service]",
-            "local.security.protocol: comes with a later release",
+            "local.security.protocol: says how a cluster that dials out logs in at itself: isolog \
+             dials both clusters, its own one as [destination] says; leave it out",
             "sasl.mechanism = \"GSSAPI\": comes with a later release; this one takes PLAIN or \
              SCRAM-SHA-256 or SCRAM-SHA-512 or OAUTHBEARER only",
             "bootstrap.servers: east:9092 is an address of [destination] too: a cluster cannot \

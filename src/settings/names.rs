@@ -1,16 +1,15 @@
-//! Names that are no property of this release: what a later one takes, what Kafka clients have
+//! Names that are no property: what Kafka clients and Cluster Linking have
 //! and isolog does not need, and the nearest right name of a wrong one.
 //!
 //! It never looks at values.
 
-use super::property::Property;
 use super::property::Scope;
 use super::table;
 use super::table::of;
 
-/// Names, or beginnings ending in a dot, that later releases take; in the file also those that only
-/// links have which are created over REST.
-const LATER: &[&str] = &["local."];
+/// What a cluster that dials out logs in at itself with (Cluster Linking's source-initiated links):
+/// refused, since it may hold a password that nobody would use.
+const LOCAL: &str = "local.";
 
 /// Names that other tools have for a property of ours (Replicator's, Cluster Linking's older one),
 /// and those that TOML cannot have beside `mirror.topics`, which is no table there.
@@ -172,8 +171,8 @@ const NAME_BYTES_MAX: usize = 100;
 /// What is known of a name that is no property of a section.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stranger {
-    /// A later release takes it.
-    Later,
+    /// It says how a cluster reaches itself.
+    Local,
     /// Kafka's clients have it, isolog has no use for it.
     Unused,
     /// Cluster Linking has it, and this governs instead.
@@ -192,11 +191,11 @@ pub enum Stranger {
 pub fn explain(scope: Scope, name: &str) -> Stranger {
     let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
     let known = table::all().find(|property| property.name == name);
-    if LATER.iter().any(named) || known.is_some_and(Property::is_only_commanded) {
-        return Stranger::Later;
-    }
     let is_unused = UNUSED.iter().any(named);
     let idle = IDLE.iter().find(|(idle, _)| *idle == name).map(|(_, governs)| *governs);
+    if name.starts_with(LOCAL) {
+        return Stranger::Local;
+    }
     let may_idle = scope == Scope::Commanded || (scope == Scope::Link && !is_unused);
     if let Some(governs) = idle.filter(|_| may_idle) {
         return Stranger::Idle(governs);
@@ -229,7 +228,7 @@ pub fn is_passed_over(scope: Scope, name: &str) -> bool {
         Stranger::Elsewhere(_) => CLIENTS_TOO.contains(&name),
         Stranger::Near(_) if librdkafka(name).is_some() => false,
         Stranger::Near(right) => edits(&plain(name), right) > MISSPELT_LETTERS_MAX,
-        Stranger::Later | Stranger::Idle(_) => false,
+        Stranger::Local | Stranger::Idle(_) => false,
     }
 }
 
@@ -291,10 +290,10 @@ mod tests {
         check(Scope::Link, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Destination, "group.id", Stranger::Unused);
         check(Scope::Link, "producer.acks", Stranger::Prefixed);
-        check(Scope::Link, "link.mode", Stranger::Later);
         check(Scope::Destination, "colour", Stranger::Unknown);
-        check(Scope::Link, "connection.mode", Stranger::Later);
-        check(Scope::Commanded, "local.sasl.jaas.config", Stranger::Later);
+        for scope in [Scope::Link, Scope::Commanded] {
+            check(scope, "local.sasl.jaas.config", Stranger::Local);
+        }
         check(Scope::Commanded, "listen", Stranger::Elsewhere(&[Scope::Service]));
         check(Scope::Commanded, "consumer.offset.sink.ms", Stranger::Prefixed);
         check(Scope::Commanded, "cluster.link.prefx", Stranger::Near("cluster.link.prefix"));
@@ -353,7 +352,7 @@ mod tests {
             assert_eq!(canonical(name), name);
             let named = |row: &&str| *row == name || (row.ends_with('.') && name.starts_with(*row));
             let idle = IDLE.iter().map(|(idle, _)| idle);
-            assert!(!LATER.iter().chain(UNUSED).chain(idle).any(named), "{name}");
+            assert!(!UNUSED.iter().chain(idle).any(named), "{name}");
         }
     }
 }

@@ -206,9 +206,4 @@ impl Property {
     pub fn is_read_only(&self) -> bool {
         self.effect == Effect::Never
     }
-
-    /// Whether only links have it that are created over REST.
-    pub fn is_only_commanded(&self) -> bool {
-        self.scopes == [Scope::Commanded]
-    }
 }

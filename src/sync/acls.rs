@@ -9,6 +9,7 @@ use crate::cluster::ACLS_PER_REQUEST_MAX;
 use crate::cluster::AclEntry;
 use crate::cluster::Cluster;
 use crate::cluster::EachEntry;
+use crate::cluster::Options;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::cluster::error::Refusal;
@@ -30,6 +31,18 @@ pub struct Found {
     /// So many are of a kind that this isolog does not know, or have names that cannot be
     /// repeated safely; they are left alone.
     pub strange: usize,
+}
+
+/// As whom a destination knows us, where that is said or follows from how we connect.
+pub fn own_principal(options: &Options, said: Option<&str>) -> Option<String> {
+    let security = &options.security;
+    let known = match (&security.login, &security.tls) {
+        (Some(login), _) => login.user().map(|user| format!("User:{user}")),
+        // a certificate's name is mapped by rules that only the brokers know
+        (None, Some(_)) => None,
+        (None, None) => Some("User:ANONYMOUS".to_owned()),
+    };
+    said.map(str::to_owned).or(known)
 }
 
 /// All bindings of a cluster.

@@ -41,7 +41,7 @@ impl State {
         entry: &Bytes,
         acks: i16,
     ) -> Result<Appended, ResponseError> {
-        let config = self.topic_config(led.key.0);
+        let config = self.topic_config_at(broker, led.key.0);
         if acks == -1 && led.isr.len() < config.min_insync {
             return Err(ResponseError::NotEnoughReplicas);
         }

@@ -134,6 +134,8 @@ pub struct State {
     pub controls: Controls,
     /// Cluster-wide dynamic broker configs.
     pub configs: Configs,
+    /// What a broker still obeys and shows of a topic whose configs were changed.
+    pub behind: BTreeMap<(i32, String), Configs>,
     /// Rights that everybody lacks, by topic name.
     pub denied: BTreeSet<(String, Right)>,
     /// Consumer groups, by name.
@@ -225,6 +227,7 @@ impl State {
             early: Vec::new(),
             controls: Controls::default(),
             configs: Configs::new(),
+            behind: BTreeMap::new(),
             denied: BTreeSet::new(),
             groups: BTreeMap::new(),
             locked: BTreeSet::new(),
@@ -266,6 +269,17 @@ impl State {
         let mut broker = self.spec.configs.clone();
         broker.extend(self.configs.clone());
         TopicConfig::new(&own, &broker, self.spec.version)
+    }
+
+    /// The same at one broker, which may not have heard of the last change.
+    pub fn topic_config_at(&self, broker: i32, id: Uuid) -> TopicConfig {
+        let name = self.meta.by_id(id).map(|(name, _)| name.to_owned());
+        let Some(own) = name.and_then(|name| self.behind.get(&(broker, name))) else {
+            return self.topic_config(id);
+        };
+        let mut defaults = self.spec.configs.clone();
+        defaults.extend(self.configs.clone());
+        TopicConfig::new(own, &defaults, self.spec.version)
     }
 
     /// A fresh topic id.

@@ -9,6 +9,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use isolog::audit::Dials;
+use isolog::audit::check;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
@@ -326,6 +328,21 @@ struct OfFile {
     file: String,
     reads: Acl,
     writes: Acl,
+    /// What `isolog check` said beforehand that the link would change of ACLs.
+    planned: Vec<String>,
+}
+
+/// What `isolog check` says that the first link of the file would change of ACLs.
+fn planned(at: &str, file: &str) -> Vec<String> {
+    let text = format!("[destination]\nbootstrap.servers = \"{at}\"\n{file}");
+    let config = isolog::config::load_text(&text, std::path::Path::new(".")).unwrap();
+    let link = config.audits().into_iter().find(|link| &*link.name.0 == "dr").unwrap();
+    let (topics, tell) = (Vec::new(), |_: &str| {});
+    let ask = check::Ask { topics, is_deep: false, workers: 1, fetch_bytes: 1 << 20, tell };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let report = runtime.block_on(check::run(&link, &Dials::real(&link), &ask));
+    assert!(!report.findings.iter().any(|one| one.text.starts_with("ACLs:")), "{report:?}");
+    report.acl_changes
 }
 
 impl OfFile {
@@ -346,6 +363,7 @@ impl OfFile {
         let source = format!("bootstrap.servers = '{}'\n", stage.clusters.0.bootstrap());
         let more = more(&source);
         let file = format!("{lines}\n[link.dr]\n{source}mirror.topics = 'orders'\n{more}");
+        let planned = planned(&at, &file);
         let isolog = Operated::start_at(&at, &file);
         stage.copied("orders");
         // what is written before that would be a foreign record
@@ -356,7 +374,7 @@ impl OfFile {
             (there.contains(&reads) && is_guarded).then_some(())
         });
         stage.refused("orders");
-        (OfFile { stage, _safe: safe, at, file, reads, writes }, isolog)
+        (OfFile { stage, _safe: safe, at, file, reads, writes, planned }, isolog)
     }
 
     fn may_write(&self) -> Option<()> {
@@ -379,6 +397,17 @@ fn rights_follow_links_of_the_file() {
         errors(&isolog, "dr")?.is_empty().then_some(())
     });
     let before = all(&stage.destination);
+    // said beforehand, and nothing of it is left to do
+    for words in ["--add --allow-principal 'User:bob' --allow-host '*' --operation Read", "--deny-"]
+    {
+        assert!(lab.planned.iter().any(|line| line.contains(words)), "{:?}", lab.planned);
+    }
+    assert!(
+        lab.planned
+            .iter()
+            .all(|line| !line.contains("'User:bob' --allow-host '*' --operation Write"))
+    );
+    assert_eq!(planned(at, file), Vec::<String>::new());
     drop(isolog);
     stage.clusters.0.kill(1).unwrap();
     let isolog = Operated::start_at(at, file);

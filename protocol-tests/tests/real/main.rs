@@ -17,6 +17,7 @@ mod corrupt;
 mod crashes;
 mod drilled;
 mod failback;
+mod flips;
 mod followed;
 mod front;
 mod gallery;

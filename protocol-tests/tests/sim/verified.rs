@@ -17,6 +17,7 @@ use isolog::audit::survey::Verdict;
 use isolog::audit::verify;
 use isolog::audit::verify::Ask;
 use isolog::control::rename::Rename;
+use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::ids::Side;
@@ -61,6 +62,7 @@ pub(crate) fn audited_of(
         replicas: None,
         new_configs: |_, _| BTreeMap::new(),
         source_keys: &[],
+        configs: ConfigSync::default(),
         policy: faithful(),
         committed_only: true,
     }

@@ -30,7 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sync", &["ids", "meters", "mirror", "control", "cluster"]),
     ("schemas", &["secure", "http", "control"]),
     ("settings", &["ids", "secure", "http", "mirror", "control", "cluster", "flow", "schemas"]),
-    ("audit", &["ids", "meters", "wire", "mirror", "control", "cluster"]),
+    ("audit", &["ids", "meters", "wire", "mirror", "control", "cluster", "sync"]),
     (
         "link",
         &["ids", "meters", "mirror", "control", "cluster", "flow", "sync", "settings", "audit"],

@@ -46,7 +46,7 @@ impl Check<'_> {
                 names.push(name);
             }
         }
-        let protection = self.link.acls.map(rights::of_protection);
+        let protection = self.link.acls.as_ref().map(|acls| rights::of_protection(acls.protection));
         report.findings.extend(protection.map(Finding::note));
         if names.is_empty() && self.link.topics.includes_anything() {
             let text =

@@ -13,6 +13,8 @@ use crate::control::order::Order;
 use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Verb;
+use crate::control::row::LinkMode;
+use crate::control::row::LinkRow;
 use crate::control::row::Origin;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
@@ -41,6 +43,13 @@ impl Control {
     pub(super) fn acts_on(&self, link: &LinkName) -> bool {
         let is_declared = self.links.get(link).is_some_and(|row| row.origin == Origin::Declared);
         !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
+    }
+
+    /// `link.mode` of a link: of a declared one the file says it.
+    pub(super) fn mode(&self, link: &LinkName, row: &LinkRow) -> LinkMode {
+        let declared = self.declared.as_ref().and_then(|file| file.get(link));
+        let declared = declared.filter(|_| row.origin == Origin::Declared);
+        declared.map_or(row.mode, |new| new.mode)
     }
 
     /// Whether all mirror topics of a link have the names that its settings give them.
@@ -117,7 +126,6 @@ mod tests {
     use crate::control::order::MirrorVerb;
     use crate::control::order::Ticket;
     use crate::control::rename::Rename;
-    use crate::control::row::LinkMode;
     use crate::control::start::StartSpec;
     use crate::control::task::configs::ConfigSync;
     use crate::control::topic::Status;
@@ -218,6 +226,22 @@ mod tests {
             assert_eq!(refusal.status, 409);
             assert!(refusal.text.contains("declare [link.west] in the file"), "{}", refusal.text);
         }
+    }
+
+    #[test]
+    fn the_file_says_the_mode_of_its_links() {
+        let mut control = started(r#""mirroring""#);
+        let mut links = file(&[west()]);
+        control.handle_declared(NOW, links.clone());
+        assert_eq!(control.poll_write(NOW), None, "it is so");
+        links.get_mut(&west()).unwrap().mode = LinkMode::Bidirectional;
+        control.handle_declared(NOW, links);
+        let rows = control.poll_write(NOW).unwrap().rows;
+        let [(key, Some(row))] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!(key, "link/west");
+        assert!(
+            row.contains(r#""mode":"BIDIRECTIONAL""#) && row.contains(r#""origin":"declared""#)
+        );
     }
 
     #[test]

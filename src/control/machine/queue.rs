@@ -403,9 +403,12 @@ impl Control {
                 Some(row) if row.is_taking_over => self.gather_remembered(link, row, rows),
                 Some(row) => {
                     let reach = self.link_tracks.get(link).and_then(|track| track.reach.clone());
-                    if let Some(Reach::Available(id)) = reach {
-                        let row = LinkRow { source: Some(id), ..row.clone() };
-                        rows.insert(key, Some(Row::Link(row)));
+                    let mut new = LinkRow { mode: self.mode(link, row), ..row.clone() };
+                    if let (None, Some(Reach::Available(id))) = (&new.source, reach) {
+                        new.source = Some(id);
+                    }
+                    if new != *row {
+                        rows.insert(key, Some(Row::Link(new)));
                     }
                 }
             }

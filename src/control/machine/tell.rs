@@ -156,7 +156,8 @@ impl Control {
         let is_reached = matches!(track.reach, Some(Reach::Available(_)));
         let is_found = row.source.is_none() && is_reached && !row.is_leaving;
         let is_empty = row.is_leaving && self.is_without_rows(link);
-        if is_found || is_empty || self.remembered.contains_key(link) {
+        let is_otherwise = self.mode(link, row) != row.mode;
+        if is_found || is_empty || is_otherwise || self.remembered.contains_key(link) {
             self.stale_links.insert(link.clone());
         }
         let looks = self.is_holder && self.is_level && track.may_copy(row) && !track.is_looking;

@@ -45,6 +45,7 @@ use crate::link::driver::specs::drains;
 use crate::link::driver::specs::is_copied;
 use crate::link::driver::specs::name;
 use crate::link::driver::takes;
+use crate::link::driver::takes::Due;
 use crate::link::driver::takes::Taken;
 use crate::link::driver::takes::Told;
 use crate::link::seals::Next;
@@ -394,8 +395,11 @@ impl Holder {
         let is_due =
             |topic: &TopicName| self.taken.get(topic).is_none_or(|one| one.is_due(now, age));
         let due = self.specs.iter().filter(|(topic, spec)| spec.halt.is_none() && is_due(topic));
-        let due = due.map(|(topic, spec)| (topic.clone(), spec.incarnation));
-        let due: BTreeMap<TopicName, Incarnation> = due.take(takes::ASKED_MAX).collect();
+        let due = due.map(|(topic, spec)| {
+            let was_exact = self.taken.get(topic).is_some_and(|one| one.halt.is_none());
+            (topic.clone(), Due { incarnation: spec.incarnation, was_exact })
+        });
+        let due: BTreeMap<TopicName, Due> = due.take(takes::ASKED_MAX).collect();
         if !due.is_empty() {
             self.describing.spawn(takes::ask(self.ctx.destination.clone(), due));
         }

@@ -4,6 +4,7 @@
 //! It never changes a config.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
+use crate::cluster::Target;
+use crate::cluster::Wanted;
 use crate::control::row::Changes;
+use crate::ids::BrokerId;
 use crate::ids::Incarnation;
 use crate::ids::TopicName;
 use crate::mirror::facts::Takes;
@@ -33,6 +37,15 @@ pub(super) struct Taken {
     /// What of its configs breaks exactness.
     pub halt: Option<Halt>,
     read_at: Instant,
+}
+
+/// What is due to be read of a topic.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Due {
+    /// Under which number it is held.
+    pub incarnation: Incarnation,
+    /// When it was read last, nothing broke exactness.
+    pub was_exact: bool,
 }
 
 /// What was told, of those topics that were asked about under a number.
@@ -61,7 +74,7 @@ impl Taken {
 }
 
 /// Reads the configs of topics; one of which nothing was told is left out.
-pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Incarnation>) -> Told {
+pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Due>) -> Told {
     let names: Vec<TopicName> = due.keys().cloned().collect();
     let keys = configs::keys_at_destination();
     let answers = match destination.describe_topic_configs(&names, Some(&keys)).await {
@@ -74,7 +87,7 @@ pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Inca
     };
     let (mut told, read_at) = (Told::new(), Instant::now());
     for (name, answer) in answers {
-        let Some(incarnation) = due.get(&name) else { continue };
+        let Some(Due { incarnation, .. }) = due.get(&name) else { continue };
         let (takes, halt) = match answer {
             Ok(found) => (configs::takes(&found), configs::broken(&found)),
             Err(refusal) if refusal.code.0 == NOT_ALLOWED => (Takes::default(), None),
@@ -85,8 +98,71 @@ pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Inca
         };
         told.insert(name, (*incarnation, Taken { takes, halt, read_at }));
     }
+    let is_new = |name: &TopicName| due.get(name).is_some_and(|due| !due.was_exact);
+    let doubted = told.iter().filter(|(name, (_, one))| one.halt.is_none() && is_new(name));
+    let doubted: Vec<TopicName> = doubted.map(|(name, _)| name.clone()).collect();
+    for (name, shown) in in_force(&destination, &doubted).await {
+        match (shown, told.get_mut(&name)) {
+            (Some(halt), Some((_, one))) => one.halt = halt,
+            _ => drop(told.remove(&name)),
+        }
+    }
     if told.len() < due.len() {
         sleep(TRY_PAUSE).await;
     }
     told
+}
+
+/// What breaks exactness as the leaders of each topic's partitions have its configs: an answered
+/// change is not in force where it is not shown yet, and a leader would stamp what it is sent with
+/// its own time. `None` where one of them does not tell.
+async fn in_force(
+    destination: &Cluster,
+    names: &[TopicName],
+) -> BTreeMap<TopicName, Option<Option<Halt>>> {
+    let mut shown: BTreeMap<TopicName, Option<Option<Halt>>> = BTreeMap::new();
+    if names.is_empty() {
+        return shown;
+    }
+    if let Err(error) = destination.refresh(Wanted::Topics(names)).await {
+        tracing::info!(%error, "who leads mirror topics is not known");
+        return names.iter().map(|name| (name.clone(), None)).collect();
+    }
+    let mut led: BTreeMap<BrokerId, Vec<TopicName>> = BTreeMap::new();
+    for name in names {
+        let topic = destination.topic(name);
+        let partitions = topic.iter().flat_map(|topic| topic.partitions.values());
+        // one without a leader takes no append
+        let leaders: BTreeSet<BrokerId> = partitions.filter_map(|one| one.leader).collect();
+        leaders.into_iter().for_each(|leader| led.entry(leader).or_default().push(name.clone()));
+    }
+    let keys = configs::keys_at_destination();
+    for (leader, topics) in led {
+        let target = Target::Broker(leader);
+        let answers = destination.describe_topic_configs_at(target, &topics, Some(&keys)).await;
+        let mut answers: BTreeMap<TopicName, _> = match answers {
+            Ok(answers) => answers.into_iter().collect(),
+            Err(error) => {
+                tracing::info!(%leader, %error, "a leader does not tell the configs of its topics");
+                BTreeMap::new()
+            }
+        };
+        for name in topics {
+            let found = answers.remove(&name).and_then(|answer| answer.ok());
+            let halt = found.map(|found| configs::broken(&found));
+            shown.entry(name).and_modify(|all| *all = worse(all.take(), &halt)).or_insert(halt);
+        }
+    }
+    shown
+}
+
+/// What two leaders say together: what breaks exactness at one of them, and else nothing is known
+/// where one does not tell.
+fn worse(one: Option<Option<Halt>>, other: &Option<Option<Halt>>) -> Option<Option<Halt>> {
+    match (one, other) {
+        (Some(Some(halt)), _) => Some(Some(halt)),
+        (_, Some(Some(halt))) => Some(Some(halt.clone())),
+        (None, _) | (_, None) => None,
+        (Some(None), Some(None)) => Some(None),
+    }
 }

@@ -15,7 +15,6 @@ use tokio::time::sleep;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
-use crate::cluster;
 use crate::control::acls::AclSync;
 use crate::control::acls::Binding;
 use crate::control::acls::Facts;
@@ -186,7 +185,7 @@ impl Keeper {
     /// What was not done; a turn that failed as a whole has one error under the link's name.
     async fn work(&mut self, picture: &Picture) -> Vec<(String, Fault)> {
         let settings = picture.settings.clone().unwrap_or_default();
-        let Some(own) = own_principal(self.ctx.destination.options(), &settings) else {
+        let Some(own) = own(&self.ctx, &settings) else {
             let text = "isolog cannot know as whom the destination knows it, and must keep its \
                         own rights: set acl.sync.principal, such as User:CN=isolog"
                 .to_owned();
@@ -408,14 +407,6 @@ impl Keeper {
     }
 }
 
-/// As whom the destination knows us, where that is said or follows from how we connect.
-fn own_principal(options: &cluster::Options, settings: &AclSync) -> Option<String> {
-    let security = &options.security;
-    let known = match (&security.login, &security.tls) {
-        (Some(login), _) => login.user().map(|user| format!("User:{user}")),
-        // a certificate's name is mapped by rules that only the brokers know
-        (None, Some(_)) => None,
-        (None, None) => Some("User:ANONYMOUS".to_owned()),
-    };
-    settings.principal.clone().or(known)
+fn own(ctx: &Ctx, settings: &AclSync) -> Option<String> {
+    acls::own_principal(ctx.destination.options(), settings.principal.as_deref())
 }

@@ -2,7 +2,6 @@
 //!
 //! It never reads a value; a property that is not in this table does not exist.
 
-mod commanded;
 mod instances;
 mod schemas;
 mod security;
@@ -14,7 +13,6 @@ use crate::settings::property::Kind;
 use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
-use self::commanded::ONLY_COMMANDED;
 use self::instances::INSTANCES;
 use self::schemas::EXPORTERS;
 use self::security::SECURITY;
@@ -51,7 +49,7 @@ const fn plain(
 
 /// Every property there is, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Property> {
-    let links = [CONNECTIONS_AND_LINKS, SYNCED, ONLY_COMMANDED];
+    let links = [CONNECTIONS_AND_LINKS, SYNCED];
     let blocks = [INSTANCES, ADDRESSES, SECURITY].into_iter().chain(links);
     blocks.chain([EXPORTERS, SERVICE, SERVICE_SECURITY]).flatten()
 }

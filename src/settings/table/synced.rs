@@ -26,8 +26,31 @@ const INCLUDED: &[&str] = &{
     all
 };
 
+/// Why no cluster dials isolog.
+const DIALS_BOTH: &str = "isolog dials both clusters: run it where it reaches both, beside the \
+                          source if that is the only such place, with the cluster that is copied \
+                          to as its [destination]; its link is DESTINATION and OUTBOUND there";
+
 /// What every link has.
 pub const SYNCED: &[Property] = &[
+    plain(
+        "link.mode",
+        LINK,
+        Effect::Link,
+        Kind::WordBut(&["DESTINATION", "BIDIRECTIONAL"], &[("SOURCE", DIALS_BOTH)]),
+        Default::Is("DESTINATION"),
+        "DESTINATION: records come from the remote cluster to this one. BIDIRECTIONAL: both ways, \
+         topic by topic; it is taken and shown, what it orders besides comes with a later release. \
+         DESTINATION may be raised to BIDIRECTIONAL later, never taken back.",
+    ),
+    plain(
+        "connection.mode",
+        LINK,
+        Effect::Never,
+        Kind::WordBut(&["OUTBOUND"], &[("INBOUND", DIALS_BOTH)]),
+        Default::Is("OUTBOUND"),
+        "Who opens connections: always isolog, to both clusters.",
+    ),
     plain(
         "cluster.link.prefix",
         LINK,

@@ -42,7 +42,7 @@ pub fn describe_configs(
         let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match rows(state, asked) {
+        match rows(state, call.broker, asked) {
             Ok(rows) => {
                 let wanted = |row: &Row| match &asked.configuration_keys {
                     None => true,
@@ -66,20 +66,26 @@ fn config((name, value, source): Row) -> DescribeConfigsResourceResult {
         .with_config_source(source)
 }
 
-fn rows(state: &State, asked: &DescribeConfigsResource) -> Result<Vec<Row>, ResponseError> {
+fn rows(
+    state: &State,
+    broker: i32,
+    asked: &DescribeConfigsResource,
+) -> Result<Vec<Row>, ResponseError> {
     match asked.resource_type {
         TOPIC => {
             state.check(&asked.resource_name, Right::DescribeConfigs)?;
-            topic_rows(state, &asked.resource_name)
+            topic_rows(state, broker, &asked.resource_name)
         }
         BROKER => Ok(BROKER_DEFAULTS.iter().map(|row| broker_row(state, row.0)).collect()),
         _ => Err(ResponseError::InvalidRequest),
     }
 }
 
-fn topic_rows(state: &State, name: &str) -> Result<Vec<Row>, ResponseError> {
+fn topic_rows(state: &State, broker: i32, name: &str) -> Result<Vec<Row>, ResponseError> {
     let topic = state.meta.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
-    let row = |(name, default): (String, String)| match topic.configs.get(&name) {
+    let behind = state.behind.get(&(broker, name.to_owned()));
+    let own = behind.unwrap_or(&topic.configs);
+    let row = |(name, default): (String, String)| match own.get(&name) {
         Some(value) => (name, value.clone(), SOURCE_TOPIC),
         None => {
             let (_, value, source) = broker_row(state, configs::broker_name(&name));
@@ -188,7 +194,7 @@ fn edit_list(
     value: &str,
     append: bool,
 ) -> String {
-    let rows = topic_rows(state, &asked.resource_name).unwrap_or_default();
+    let rows = topic_rows(state, -1, &asked.resource_name).unwrap_or_default();
     let now = rows.into_iter().find(|row| row.0 == name).map(|row| row.1).unwrap_or_default();
     let mut list: Vec<&str> = now.split(',').filter(|one| !one.is_empty()).collect();
     for one in value.split(',') {

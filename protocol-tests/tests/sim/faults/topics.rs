@@ -222,6 +222,26 @@ async fn a_config_that_breaks_the_copy_halts_until_it_is_set_back() {
     }
 }
 
+/// Each broker applies a change when it hears of it: a leader that has not would stamp what comes.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_answered_counts_when_the_leader_shows_it() {
+    let mut lab = Lab::triple(Version::V4_3);
+    lab.begin().await;
+    let key = "message.timestamp.type";
+    lab.destination().configure(BAD.0, &[(key, Some("LogAppendTime"))]);
+    lab.halts(BAD, "DESTINATION_CONFIG", &["LogAppendTime"]).await;
+    lab.append(BAD, 3);
+    let leader = lab.destination().leader(BAD.0, BAD.1);
+    let own = lab.destination().look(|state| state.meta.topics[BAD.0].configs.clone());
+    lab.destination().change(|state| state.behind.insert((leader, BAD.0.to_owned()), own));
+    lab.destination().configure(BAD.0, &[(key, Some("CreateTime"))]);
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.copy(BAD).end, END, "nothing is sent to a leader that would stamp it");
+    assert!(lab.is_halted(BAD));
+    lab.destination().change(|state| state.behind.clear());
+    lab.level(BAD).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_cluster_under_the_same_address_halts_the_link() {
     for at_source in [true, false] {
