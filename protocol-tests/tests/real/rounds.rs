@@ -54,7 +54,7 @@ struct Size {
     rate: u64,
 }
 
-const CI: Size = Size { rounds: 10, kills: 4, topics_per_kind: 1, brokers: 1, rate: 200 };
+const CI: Size = Size { rounds: 12, kills: 4, topics_per_kind: 1, brokers: 1, rate: 200 };
 const FULL: Size = Size { rounds: 200, kills: 30, topics_per_kind: 5, brokers: 3, rate: 120 };
 
 fn size() -> Size {
@@ -124,7 +124,8 @@ impl Rounds {
                 self.to.mirrors(&some, "resume", "ACTIVE");
             }
             1 | 2 => {
-                let setting = SETTINGS[(number / 5) as usize % SETTINGS.len()];
+                let nth = number / 5 * 2 + number % 5 - 1;
+                let setting = SETTINGS[nth as usize % SETTINGS.len()];
                 self.change(link.0, setting);
             }
             3 => {
