@@ -14,8 +14,10 @@ use isolog::control::topic::Fault;
 use isolog::control::topic::Status;
 use isolog::link::registry::TaskSeen;
 use isolog::wire::rewrite::WRITER_ID_MIN;
+use protocol_tests::broker::TestCluster;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
+use protocol_tests::check::visible;
 use tokio::time::sleep;
 
 use crate::operated::Lab;
@@ -229,6 +231,39 @@ async fn a_front_without_a_record_is_gone_on_with_and_no_more_than_that() {
     lab.copied("front", "front", 0).await;
     let words = "ends at 20 at the destination, and the source begins at 22";
     lab.refused("dr", mirror("foreign"), words).await;
+    lab.end().await;
+}
+
+/// Both logs have transactions and markers of their own, of producers that have nothing to do with
+/// each other: what readers of committed records see is compared.
+#[tokio::test(start_paused = true)]
+async fn a_copy_with_transactions_of_its_own_is_adopted_and_one_that_ended_otherwise_is_not() {
+    let lab = Lab::start(&[]).await;
+    let now = lab.source.look(|state| state.now_ms());
+    let write = |cluster: &TestCluster, topic: &str, id: i64, second: bool| {
+        cluster.create_topic(topic, 1, &[]);
+        for (text, sequence, commit) in [("kept", 0, true), ("second", 3, second)] {
+            cluster.append_txn(topic, 0, (id, 0, sequence), Build::plain(now, text, 3));
+            cluster.end_txn(topic, 0, (id, 0), commit);
+        }
+        cluster.append(topic, 0, &Build::plain(now, "plain", 2));
+    };
+    for (topic, both) in [("aborted", (false, false)), ("other", (true, false))] {
+        write(&lab.source, topic, 7, both.0);
+        write(&lab.destination, topic, 8, both.1);
+    }
+    lab.create_link("dr", &[]).await;
+    lab.refused("dr", mirror("other"), "partition 0 differs at offset 4").await;
+    lab.obeyed("dr", mirror("aborted")).await;
+    lab.source.append("aborted", 0, &Build::plain(now, "behind", 4));
+    let level = |lab: &Lab| {
+        let ends = [&lab.source, &lab.destination].map(|one| one.dump("aborted", 0).end);
+        (ends == [14, 14]).then_some(())
+    };
+    lab.wait("what came since is copied", level).await;
+    let logs = [&lab.source, &lab.destination].map(|one| visible(&one.dump("aborted", 0), 14));
+    assert_eq!(logs[0], logs[1]);
+    assert_eq!(logs[0].len(), 3 + 2 + 4, "what was aborted is seen by nobody");
     lab.end().await;
 }
 
