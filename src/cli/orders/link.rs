@@ -30,6 +30,7 @@ const LINKS: &[Column] = &[
     ("Error Message", "error_message"),
 ];
 const CREATED: &[Column] = &[("Name", "link_name"), ("Created", "created")];
+const RESTED: &[Column] = &[("Name", "link_name"), ("Paused", "paused")];
 const LINK: &[Column] = &[
     ("Name", "link_name"),
     ("Link Id", "link_id"),
@@ -86,9 +87,9 @@ enum Command {
     /// Change configs of a link; the same as `configuration update`
     Update(Update),
     /// Copy nothing of a link until it is resumed
-    Pause(One),
+    Pause(Rest),
     /// Let a link go on
-    Resume(One),
+    Resume(Rest),
     /// Delete a link
     Delete {
         #[command(flatten)]
@@ -141,6 +142,17 @@ struct One {
 }
 
 #[derive(clap::Args)]
+struct Rest {
+    #[command(flatten)]
+    one: One,
+    /// Say only what would come of it
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
 struct Update {
     #[command(flatten)]
     one: One,
@@ -171,6 +183,10 @@ struct Create {
     /// Addresses of the other cluster, of a link with link.mode=BIDIRECTIONAL
     #[arg(long, value_name = "HOST:PORT,...", conflicts_with = "source_bootstrap_server")]
     remote_bootstrap_server: Option<String>,
+    #[command(flatten)]
+    key: configs::ApiKey,
+    #[command(flatten)]
+    own: configs::Own,
     /// A file of properties, or NAME=VALUE pairs separated by commas
     #[arg(long, value_name = "FILE|PAIRS", visible_alias = "config-file")]
     config: Vec<String>,
@@ -211,6 +227,9 @@ impl Create {
         if let Some(bootstrap) = bootstrap.or(self.remote_bootstrap_server.as_ref()) {
             given.insert("bootstrap.servers".to_owned(), bootstrap.clone());
         }
+        self.key.add_to(&mut given)?;
+        let remote = self.one.service.reached()?;
+        self.own.check(&remote).await?;
         let mut body = json!({"configs": configs::data(&given)});
         for (field, id) in [
             ("source_cluster_id", &self.source_cluster),
@@ -226,7 +245,7 @@ impl Create {
         query.push(("validate_link", (!self.no_validate).to_string()));
         let next = "isolog link list, or isolog link create --help";
         let question = Question { method: "POST", path: &["links"], query, body: Some(body), next };
-        self.one.service.reached()?.ask(question).await?;
+        remote.ask(question).await?;
         let text = match self.dry_run {
             true => format!("Link '{name}' could be created; nothing was done.\n"),
             false => {
@@ -347,17 +366,26 @@ async fn tasks(one: &One, output: &Output) -> Result<(), Failure> {
     say(&rows.draw(output.format))
 }
 
-async fn pause(one: &One, is_paused: bool) -> Result<(), Failure> {
-    let name = &one.link;
+async fn pause(rest: &Rest, is_paused: bool) -> Result<(), Failure> {
+    let name = &rest.one.link;
+    let one = json!({"name": "cluster.link.paused", "value": is_paused.to_string()});
     let question = Question {
         method: "PUT",
-        path: &["links", name, "configs", "cluster.link.paused"],
-        query: Vec::new(),
-        body: Some(json!({"value": is_paused.to_string()})),
+        path: &["links", name, "configs:alter"],
+        query: flag("validate_only", rest.dry_run),
+        body: Some(json!({"data": [one]})),
         next: LIST_LINKS,
     };
-    one.service.reached()?.ask(question).await?;
-    say(&format!("{} link '{name}'.\n", if is_paused { "Paused" } else { "Resumed" }))
+    rest.one.service.reached()?.ask(question).await?;
+    let word = if is_paused { "paused" } else { "resumed" };
+    let text = match (rest.dry_run, is_paused) {
+        (true, _) => format!("Link '{name}' could be {word}; nothing was done.\n"),
+        (false, true) => format!("Paused link '{name}'.\n"),
+        (false, false) => format!("Resumed link '{name}'.\n"),
+    };
+    let mut done = Rows::new(RESTED);
+    done.push(vec![json!(name), json!(is_paused && !rest.dry_run)]);
+    say(&done.draw_one_or(rest.output.format, &text))
 }
 
 async fn delete(one: &One, force: bool, dry_run: bool) -> Result<(), Failure> {

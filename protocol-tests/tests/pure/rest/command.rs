@@ -122,6 +122,37 @@ async fn a_link_and_its_mirror_topic_from_the_first_word_to_the_last() {
     rig.hands.until("gone", |seen| seen.links.is_empty()).await;
 }
 
+/// Scripts of Cluster Linking give a key and its secret, and what they know of the destination.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cluster_linkings_scripts_say_is_taken_or_refused_in_words() {
+    let rig = Rig::start().await;
+    let server = ["--source-bootstrap-server", "west:9092"];
+    let create = |more: &[&'static str]| [&["link", "create", "l1"][..], &server, more].concat();
+    let other = isolog(&rig, &create(&["--destination-cluster", "lkc-other"])).await;
+    assert!(other.err.contains("not to lkc-other\nNext: give the address"), "{}", other.err);
+    let half = isolog(&rig, &create(&["--source-api-key", "K"])).await;
+    assert!(half.err.contains("--source-api-secret"), "{}", half.err);
+    let keys = ["--source-api-key", "K", "--source-api-secret", "hunter2"];
+    // a secret that comes over REST wants a key to be sealed with, and is shown nowhere
+    let sealed = isolog(&rig, &create(&keys)).await;
+    assert!(sealed.err.contains("secrets.key.file"), "{}", sealed.err);
+    assert!(!sealed.err.contains("hunter2") && !sealed.out.contains("hunter2"));
+    let unused = ["--destination-api-key", "D", "--destination-api-secret", "hunter2"];
+    let told = obeyed(&rig, &create(&unused)).await;
+    assert!(told.err.contains("is not used") && !told.err.contains("hunter2"), "{}", told.err);
+
+    let dry = obeyed(&rig, &["link", "pause", "l1", "--dry-run"]).await;
+    assert!(dry.out.contains("could be paused; nothing was done"), "{}", dry.out);
+    let state = async || {
+        let link = obeyed(&rig, &["link", "describe", "l1", "-o", "json"]).await.json();
+        link["state"].clone()
+    };
+    assert_ne!(state().await, "PAUSED");
+    let told = obeyed(&rig, &["link", "pause", "l1", "-o", "json"]).await.json();
+    assert_eq!((&told["link_name"], &told["paused"]), (&"l1".into(), &true.into()));
+    assert_eq!(state().await, "PAUSED");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_says_what_it_waits_for_and_that_nothing_was_chosen() {
     let rig = Rig::start().await;
