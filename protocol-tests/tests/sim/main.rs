@@ -6,6 +6,7 @@
 mod cluster;
 mod connections;
 mod control_ops;
+mod crashes;
 mod declared;
 mod descriptors;
 mod dialled;
