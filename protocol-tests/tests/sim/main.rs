@@ -32,5 +32,6 @@ mod rivals;
 mod simulation;
 mod stopped;
 mod tails;
+mod unreadable;
 mod verified;
 mod world_random;
