@@ -5,8 +5,10 @@
 
 mod checks;
 pub(crate) mod clusters;
+pub mod crashes;
 mod flow;
 mod instance;
+mod kinds;
 mod remembered;
 mod told;
 mod truth;

@@ -141,8 +141,7 @@ impl LinkTrack {
     /// Why a person must act.
     pub fn failed(&self, row: &LinkRow) -> Option<Fault> {
         if let Some(unreadable) = self.unreadable.values().next() {
-            let code = "JOURNAL_ROW_UNREADABLE".to_owned();
-            return Some(Fault { code, text: unreadable.to_string() });
+            return Some(unreadable.fault());
         }
         if let Some(fault) = &self.misnamed {
             return Some(fault.clone());

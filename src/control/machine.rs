@@ -62,6 +62,7 @@ mod ledger;
 mod queue;
 mod takeover;
 mod tell;
+mod unread;
 
 /// How many rows one write has at most: far below a broker's default limit of a batch.
 pub const ROWS_MAX: usize = 200;
@@ -478,7 +479,8 @@ impl Control {
         self.settle_spec(key);
         self.answer_set_up(key);
         let Some(topic) = self.topic(key) else { return self.forget_track(key) };
-        if !self.is_holder || !self.is_level || !self.acts_on(&key.0) {
+        let is_idle = !self.is_holder || !self.is_level || !self.acts_on(&key.0);
+        if is_idle || self.unread_of(key).is_some() {
             return;
         }
         if topic.rewrite(now) != Rewrite::Keep {

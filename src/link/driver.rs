@@ -133,6 +133,7 @@ impl Driver {
         let all = troubles.into_iter().filter(|(who, fault)| is_wanted(who, fault));
         let mut all: Vec<String> = all.map(|(_, fault)| fault.text).collect();
         let seen = self.registry.seen();
+        all.extend(seen.unread.values().map(|fault| fault.text.clone()));
         match self.work.is_shared() {
             // who had the work before it wrote rows
             true => all.extend(self.work.trouble()),
@@ -421,7 +422,7 @@ impl Hands {
             tell::show(&ctx, &self.shown, seen, link);
         }
         let rowless = self.links.iter().filter(|(name, _)| !seen.links.contains_key(name));
-        rowless.for_each(|(_, one)| tell::show_rowless(&one.ctx.link, &self.shown));
+        rowless.for_each(|(_, one)| tell::show_rowless(&one.ctx, &self.shown, seen));
     }
 
     /// Nothing of them is held any more: a link's row goes last.

@@ -401,6 +401,7 @@ impl Keeper {
             (name.clone(), Arc::new(LinkSeen::of(control, (name, row), state)))
         });
         seen.links = links.collect();
+        seen.unread = control.unread_links();
         let ledgers = control.ledgers().map(|(link, ledger)| (link.clone(), ledger.clone()));
         seen.ledgers = ledgers.collect();
         self.shown.send_replace(Arc::new(seen));

@@ -43,6 +43,8 @@ pub struct Seen {
     pub rival: Option<(WriterTag, TimestampMs)>,
     /// The links that the journal has.
     pub links: BTreeMap<LinkName, Arc<LinkSeen>>,
+    /// Links without a row that can be read, and why.
+    pub unread: BTreeMap<LinkName, Fault>,
     /// What each of them has to do with ACLs at the destination.
     pub ledgers: BTreeMap<LinkName, Arc<Ledger>>,
     /// Their mirror topics.

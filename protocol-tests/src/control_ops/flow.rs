@@ -32,6 +32,10 @@ fn label(spec: &TopicSpec) -> Option<&'static str> {
     spec.halt.as_ref().map(isolog::mirror::halt::Halt::label)
 }
 
+fn sealed() -> Flowed {
+    Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next: None, source_end: None })
+}
+
 /// What one instance holds.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
@@ -42,6 +46,32 @@ impl Flow {
     /// Whether any partition of a topic is held, or on its way back.
     pub fn holds_any(&self, key: &MirrorKey) -> bool {
         self.held.keys().any(|(of, _)| of == key)
+    }
+
+    /// What each partition comes to when nothing goes wrong.
+    pub fn facts(&self) -> Vec<FlowFact> {
+        let told = |((mirror, partition), held): (&(MirrorKey, PartitionId), &HeldPartition)| {
+            let what = match (held.is_leaving, held.mode) {
+                (true, _) => Flowed::Released,
+                (_, Mode::Mirror) => Flowed::Going,
+                (_, Mode::Drain) => Flowed::Level(true),
+                (_, Mode::Seal) => sealed(),
+            };
+            let (mirror, partition) = (mirror.clone(), *partition);
+            FlowFact { mirror, partition, incarnation: held.incarnation, what }
+        };
+        self.held.iter().map(told).collect()
+    }
+
+    /// Nobody holds a partition any more.
+    pub fn let_go(&mut self, key: &MirrorKey, partition: PartitionId) {
+        self.held.remove(&(key.clone(), partition));
+    }
+
+    /// What is held, and to what end.
+    pub fn all(&self) -> impl Iterator<Item = (&MirrorKey, PartitionId, Mode)> {
+        let held = self.held.iter().filter(|(_, held)| !held.is_leaving);
+        held.map(|((key, partition), held)| (key, *partition, held.mode))
     }
 
     /// Obeys a change of what is wanted.
@@ -102,8 +132,7 @@ impl World<'_> {
             (_, Mode::Seal) if self.faults && self.dice.roll(3) == 0 => Flowed::Leaderless,
             (_, Mode::Seal) => {
                 self.tally.sealed += 1;
-                let (source_next, source_end) = (None, None);
-                Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next, source_end })
+                sealed()
             }
         };
         if matches!(what, Flowed::Released | Flowed::IsSealed(_)) {

@@ -15,7 +15,7 @@ use isolog::control::row::Row;
 use isolog::ids::LinkName;
 
 /// The rows that count.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
     texts: BTreeMap<String, String>,
     links: BTreeMap<LinkName, LinkRow>,

@@ -4,10 +4,19 @@
 
 use std::time::Duration;
 
+use isolog::control::order::Verb;
+use isolog::control::topic::Status;
+use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
+use protocol_tests::orders::exact_link;
 use protocol_tests::world::World;
 use tokio::time::Instant;
 use tokio::time::sleep;
+
+use crate::operated::Lab;
+use crate::operated::SECOND;
+use crate::operated::mirror;
 
 /// What a broker's `connections.max.idle.ms` could be.
 const IDLE: Duration = Duration::from_secs(30);
@@ -89,4 +98,77 @@ async fn what_something_between_has_forgotten_costs_one_timeout() {
     assert!(took >= REQUEST_TIMEOUT, "nothing was swallowed: {took:?}");
     assert!(took < REQUEST_TIMEOUT * 3 / 2, "more than one timeout: {took:?}");
     world.stop().await;
+}
+
+/// How many links one process has.
+const LINKS: usize = 50;
+/// Brokers of the destination; the topics have as many partitions.
+const BROKERS: i32 = 3;
+
+/// How many connections the brokers of the destination have once all is at rest: which of them is
+/// asked what any may be asked changes.
+async fn count(lab: &Lab) -> usize {
+    sleep(SECOND * 20).await;
+    let host = |broker| lab.destination.host(broker);
+    let net = lab.destination.net();
+    (1..=BROKERS).map(|broker| net.links("", &host(broker)).len()).sum()
+}
+
+async fn create(lab: &Lab, sources: &[TestCluster], nth: usize) {
+    let (host, port) = &sources[nth % sources.len()].bootstrap()[0];
+    let prefix = format!("p{nth}.");
+    let more = [("cluster.link.prefix", prefix.as_str())];
+    let mut new = exact_link(&format!("{host}:{port}"), &more);
+    new.id = format!("{nth:0>22}");
+    lab.obeyed(&format!("link{nth}"), Verb::CreateLink(new)).await;
+}
+
+/// What asks the destination and what writes the journal is shared by all links; what appends is
+/// each link's own: one connection from each broker of its source that has something for that one.
+#[tokio::test(start_paused = true)]
+async fn links_share_all_connections_to_the_destination_but_those_that_append() {
+    let three = Spec { brokers: BROKERS, ..Spec::single("destination", 2) };
+    let both = (Spec::single("source", 1), three);
+    let lab = Lab::start_on(both, &[]).await;
+    let net = lab.destination.net();
+    let start = |seed: u64| TestCluster::start(net, Spec::single(&format!("s{seed}"), seed));
+    let sources: Vec<TestCluster> = (10..15).map(start).collect();
+    for source in &sources {
+        source.create_topic("orders", BROKERS, &[]);
+        let now = source.look(|state| state.now_ms());
+        for at in 0..BROKERS {
+            source.append("orders", at, &Build::plain(now, "x", 5));
+        }
+    }
+    let begin = async |nth: usize| {
+        let of = format!("link{nth}");
+        lab.obeyed(&of, mirror("orders")).await;
+        let here = format!("p{nth}.orders");
+        lab.wait_status(&of, &here, Status::Active).await;
+        let level = |lab: &Lab| {
+            (0..BROKERS).all(|at| lab.destination.dump(&here, at).end == 5).then_some(())
+        };
+        lab.wait("it is level", level).await;
+    };
+    create(&lab, &sources, 0).await;
+    begin(0).await;
+    let one = count(&lab).await;
+    // to each broker and to any, to the journal's leader, and what appends
+    assert_eq!(one, (BROKERS + 1 + 2 + BROKERS) as usize);
+    for nth in 1..LINKS {
+        create(&lab, &sources, nth).await;
+    }
+    assert_eq!(count(&lab).await, one, "links that append nothing have none");
+    for nth in 1..LINKS {
+        begin(nth).await;
+    }
+    // of each link, one to each leader of its partitions: its source has one broker
+    let all = one + (LINKS - 1) * BROKERS as usize;
+    assert_eq!(count(&lab).await, all, "of one link: {one}");
+    for nth in 1..LINKS {
+        lab.obeyed(&format!("link{nth}"), Verb::DeleteLink { is_forced: true }).await;
+    }
+    assert_eq!(count(&lab).await, one, "a link that is gone has none");
+    println!("{one} connections to {BROKERS} brokers with one link, {all} with {LINKS}");
+    lab.end().await;
 }

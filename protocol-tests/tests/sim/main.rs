@@ -6,6 +6,7 @@
 mod cluster;
 mod connections;
 mod control_ops;
+mod crashes;
 mod declared;
 mod descriptors;
 mod dialled;
@@ -31,5 +32,6 @@ mod rivals;
 mod simulation;
 mod stopped;
 mod tails;
+mod unreadable;
 mod verified;
 mod world_random;

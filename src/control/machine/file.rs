@@ -86,6 +86,7 @@ impl Control {
             }
         };
         let refusal = match self.acts_on(link) {
+            _ if self.undecidable(&intent).is_some() => self.undecidable(&intent),
             _ if is_new => None,
             true => self.not_taken_over(&intent),
             false => Some(Refusal::conflict(format!(

@@ -10,6 +10,7 @@ use crate::control::acls::Kind;
 use crate::control::acls::Ledger;
 use crate::control::facts::MirrorKey;
 use crate::control::machine::Control;
+use crate::control::row::Key;
 use crate::control::row::Row;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
@@ -58,7 +59,9 @@ impl Control {
 
     pub(super) fn gather_ledgers(&mut self, rows: &mut Vec<(String, Option<String>)>) {
         let room = self.rows_max.saturating_sub(rows.len());
-        rows.extend(self.books.due(room));
+        let due = self.books.due(room);
+        let is_left = |text: &str| Key::parse(text).is_some_and(|key| self.unread(&key).is_some());
+        rows.extend(due.into_iter().filter(|(text, _)| !is_left(text)));
     }
 }
 

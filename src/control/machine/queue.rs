@@ -243,7 +243,10 @@ impl Control {
         let rest = topics.split_off(self.rows_max.min(topics.len()));
         for topic in topics {
             let key = (order.link.clone(), topic.clone());
-            let decided = decide::mirror_order(self.view(&gathered.rows), &key, verb, now);
+            let decided = match self.unread_of(&key) {
+                Some(why) => Err(Refusal::unavailable(why.to_string())),
+                None => decide::mirror_order(self.view(&gathered.rows), &key, verb, now),
+            };
             gathered.touched.insert(Key::Mirror(order.link.clone(), topic.clone()));
             let result = match decided {
                 Ok(_) if order.is_dry => Ok(()),
@@ -386,7 +389,8 @@ impl Control {
         let Gathered { rows, touched, .. } = gathered;
         for link in &self.stale_links {
             let key = Key::Link(link.clone());
-            if touched.contains(&key) || rows.len() >= self.rows_max {
+            let is_left = touched.contains(&key) || self.unread(&key).is_some();
+            if is_left || rows.len() >= self.rows_max {
                 continue;
             }
             match self.links.get(link) {

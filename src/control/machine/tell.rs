@@ -179,7 +179,8 @@ impl Control {
     pub(super) fn is_without_rows(&self, link: &LinkName) -> bool {
         let first = (link.clone(), TopicName::new("-").expect("a legal name"));
         let next = self.mirrors.range(first..).next();
-        next.is_none_or(|((of, _), _)| of != link) && self.books.is_empty(link)
+        let is_read = self.link_tracks.get(link).is_none_or(|track| track.unreadable.is_empty());
+        next.is_none_or(|((of, _), _)| of != link) && self.books.is_empty(link) && is_read
     }
 
     pub(super) fn look(&mut self, link: &LinkName, what: Asked, purpose: Looking) {
@@ -218,7 +219,8 @@ impl Control {
     /// Tells flow what it is to hold of a topic. What was held under other terms comes back first:
     /// two of one partition must never be there at once.
     pub(super) fn settle_spec(&mut self, key: &MirrorKey) {
-        let may_hold = self.is_holder && self.is_level && self.acts_on(&key.0);
+        let is_known = self.acts_on(&key.0) && self.unread_of(key).is_none();
+        let may_hold = self.is_holder && self.is_level && is_known;
         let desired = self.topic(key).filter(|_| may_hold).and_then(|topic| topic.spec());
         // of what is told next flow may be told only later things
         let is_doubted = self.tracks.get(key).is_some_and(|track| track.held.is_told_halted);

@@ -149,16 +149,20 @@ fn named(ctx: &Ctx, seen: &Seen) -> BTreeMap<TopicName, TopicName> {
     named
 }
 
-/// A link of the file that has no row, so that nothing is known of it but what the journal does.
-pub(super) fn show_rowless(link: &Link, shown: &Shown) {
-    let Some(fault) = shown.journal() else { return };
-    let text = fault.text.clone();
-    let (state, troubles) = match is_of_links(&fault) {
-        false => (LinkState::Unavailable(text), Vec::new()),
-        true => (LinkState::Halted(text), vec![of_journal(&fault)]),
+/// A link of the file that has no row, or none that can be read, so that nothing is known of it but
+/// what the journal does.
+pub(super) fn show_rowless(ctx: &Ctx, shown: &Shown, seen: &Seen) {
+    let unread = || seen.unread.get(&ctx.name).map(|fault| fault.text.clone());
+    let (state, troubles) = match (shown.journal(), unread()) {
+        (Some(fault), _) if is_of_links(&fault) => {
+            (LinkState::Halted(fault.text.clone()), vec![of_journal(&fault)])
+        }
+        (Some(fault), _) => (LinkState::Unavailable(fault.text), Vec::new()),
+        (None, Some(text)) => (LinkState::Halted(text), Vec::new()),
+        (None, None) => return,
     };
-    let wanted = link.status().wanted;
-    link.tell_looked(state, troubles, wanted);
+    let wanted = ctx.link.status().wanted;
+    ctx.link.tell_looked(state, troubles, wanted);
 }
 
 /// Whether it is more than that the destination does not answer, which links tell themselves.

@@ -1,0 +1,186 @@
+//! Rows of the journal that no isolog of this version can read: what they are about stands still,
+//! says why, and is not written over; everything else goes on.
+//!
+//! It never waits for real time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::sync::Arc;
+
+use isolog::cluster::Cluster;
+use isolog::control::journal::WriterTag;
+use isolog::control::link::LinkState;
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
+use isolog::control::topic::How;
+use isolog::flow::Wall;
+use isolog::ids::Side;
+use isolog::ids::TimestampMs;
+use isolog::link::log;
+use isolog::link::log::Log;
+use protocol_tests::instance::Instance;
+use protocol_tests::net_dial::NetDial;
+use protocol_tests::world::instance::options;
+
+use crate::operated::Lab;
+use crate::operated::SECOND;
+use crate::operated::link;
+use crate::operated::mirror;
+use crate::operated::of_mirror;
+
+/// What a later isolog may write, and what none does.
+const NEWER: &str = r#"{"v":2,"new":"words"}"#;
+const BROKEN: &str = r#"{"v":1,"#;
+
+/// Who writes rows besides: a person, by `isolog journal`, which isolog does not take for a rival.
+pub(crate) async fn other(lab: &Lab) -> Instance {
+    let to = &lab.destination;
+    let dial = NetDial { net: to.net().clone(), client: String::new(), timeout: SECOND * 5 };
+    let cluster = Cluster::connect(options(Side::Destination, to), Arc::new(dial), 9).await;
+    let now_ms = to.look(|state| state.now_ms());
+    let opened = log::Options { replicas: None, wall: Wall::new(TimestampMs(now_ms)) };
+    let log = Log::open(cluster.unwrap(), opened).await.unwrap();
+    let mut other = Instance::new(log, WriterTag::of_editor(9).0);
+    other.level().await;
+    other
+}
+
+async fn two_links() -> Lab {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    lab.append("orders", 0);
+    let prefixed: &[(&str, &str)] = &[("cluster.link.prefix", "w.")];
+    for (of, configs, here) in [("dr", &[][..], "orders"), ("west", prefixed, "w.orders")] {
+        lab.create_link(of, configs).await;
+        lab.obeyed(of, mirror("orders")).await;
+        lab.copied("orders", here, 0).await;
+    }
+    lab
+}
+
+/// A cleaner leaves nothing of what the rows were, and isolog starts again.
+async fn start_cleaned(lab: &mut Lab) {
+    lab.kill().await;
+    lab.destination.compact_keys("__isolog", 0, i64::MAX);
+    lab.start_again();
+}
+
+/// The other link goes on, and nothing of this one comes.
+async fn one_stands(lab: &Lab) {
+    let before = lab.destination.dump("orders", 0).end;
+    for _ in 0..5 {
+        lab.append("orders", 0);
+        lab.copied("orders", "w.orders", 0).await;
+    }
+    assert_eq!(lab.destination.dump("orders", 0).end, before);
+}
+
+fn failed(lab: &Lab) -> Option<String> {
+    match &lab.driver.registry.seen().links.get(&link("dr"))?.state {
+        LinkState::Failed(fault) if fault.code == "JOURNAL_ROW_UNREADABLE" => {
+            Some(fault.text.clone())
+        }
+        _ => None,
+    }
+}
+
+/// A mirror topic's row: whichever way it cannot be read, while isolog runs and after a start.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_topics_row_stops_its_link_alone_until_it_is_gone() {
+    for (value, cure) in [(NEWER, "start that one"), (BROKEN, "`isolog journal delete mirror/dr/")]
+    {
+        let mut lab = two_links().await;
+        let mut other = other(&lab).await;
+        let key = "mirror/dr/orders";
+        let was = other.fold.get(key).unwrap().to_owned();
+        other.write(&[(key, Some(value))]).await.unwrap();
+        for is_restarted in [false, true] {
+            if is_restarted {
+                start_cleaned(&mut lab).await;
+            }
+            let text = lab.wait("the link says so", failed).await;
+            assert!(text.contains(&format!("row {key} ")) && text.contains(cure), "{text}");
+            one_stands(&lab).await;
+            // no order is decided on what the row was
+            for verb in [
+                of_mirror("orders", MirrorVerb::Pause),
+                of_mirror("orders", MirrorVerb::Stop { how: How::Failover, deadline_ms: None }),
+                of_mirror("orders", MirrorVerb::Delete { topic: true }),
+                mirror("orders"),
+            ] {
+                lab.refused("dr", verb, key).await;
+            }
+            lab.obeyed("west", of_mirror("w.orders", MirrorVerb::Pause)).await;
+            lab.obeyed("west", of_mirror("w.orders", MirrorVerb::Resume)).await;
+        }
+        other.until(|one| one.fold.get(key) == Some(value)).await;
+        // what `isolog journal delete` writes
+        other.write(&[(key, None)]).await.unwrap();
+        let is_well = |lab: &Lab| failed(lab).is_none().then_some(());
+        lab.wait("the link goes on", is_well).await;
+        // what it forgot is taken up by an order, or put back from an export
+        match value == NEWER {
+            true => lab.obeyed("dr", mirror("orders")).await,
+            false => other.write(&[(key, Some(&was))]).await.unwrap(),
+        }
+        lab.copied("orders", "orders", 0).await;
+        lab.end().await;
+    }
+}
+
+/// The link's own row: after a start no row stands for it, and it is told all the same.
+#[tokio::test(start_paused = true)]
+async fn a_links_own_row_is_told_and_not_written_over() {
+    let mut lab = two_links().await;
+    let mut other = other(&lab).await;
+    let key = "link/dr";
+    let was = other.fold.get(key).unwrap().to_owned();
+    other.write(&[(key, Some(NEWER))]).await.unwrap();
+    lab.wait("the link says so", failed).await;
+    one_stands(&lab).await;
+    lab.refused("dr", Verb::PauseLink(true), key).await;
+    lab.refused("dr", Verb::DeleteLink { is_forced: true }, key).await;
+    start_cleaned(&mut lab).await;
+    let told = |lab: &Lab| lab.driver.trouble().filter(|text| text.contains("row link/dr "));
+    lab.wait("it is told", told).await;
+    one_stands(&lab).await;
+    let new = protocol_tests::orders::exact_link("source:9092", &[]);
+    lab.refused("dr", Verb::CreateLink(new), key).await;
+    lab.refused("dr", Verb::DeleteLink { is_forced: true }, key).await;
+    lab.refused("dr", of_mirror("orders", MirrorVerb::Pause), key).await;
+    other.until(|one| one.fold.get(key) == Some(NEWER)).await;
+    other.write(&[(key, Some(&was))]).await.unwrap();
+    lab.copied("orders", "orders", 0).await;
+    assert_eq!(lab.driver.trouble(), None);
+    lab.end().await;
+}
+
+/// A link of the file is shown before it has a row, and says why it gets none.
+#[tokio::test(start_paused = true)]
+async fn a_link_of_the_file_says_that_its_row_cannot_be_read() {
+    let mut lab = Lab::start(&[("dr", "orders"), ("west", "w*")]).await;
+    for topic in ["orders", "west"] {
+        lab.source.create_topic(topic, 1, &[]);
+        lab.append(topic, 0);
+        lab.copied(topic, topic, 0).await;
+    }
+    let mut other = other(&lab).await;
+    let was = other.fold.get("link/dr").unwrap().to_owned();
+    other.write(&[("link/dr", Some(BROKEN))]).await.unwrap();
+    start_cleaned(&mut lab).await;
+    let told = |lab: &Lab| {
+        let links = lab.driver.links();
+        let state = links.iter().find(|one| one.name == link("dr"))?.status().state;
+        format!("{state:?}").contains("row link/dr ").then_some(())
+    };
+    lab.wait("it is shown", told).await;
+    let end = lab.destination.dump("orders", 0).end;
+    lab.append("orders", 0);
+    lab.append("west", 0);
+    lab.copied("west", "west", 0).await;
+    assert_eq!(lab.destination.dump("orders", 0).end, end);
+    other.until(|one| one.fold.get("link/dr") == Some(BROKEN)).await;
+    other.write(&[("link/dr", Some(&was))]).await.unwrap();
+    lab.copied("orders", "orders", 0).await;
+    lab.end().await;
+}
