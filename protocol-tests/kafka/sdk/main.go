@@ -1,7 +1,9 @@
 // Drives every call for links and mirror topics of the published Go SDK of Kafka's REST v3, as it
 // is, against a running isolog, and prints what came of each in a line.
 //
-//	sdk URL CLUSTER SOURCE TOPIC
+//	sdk URL CLUSTER SOURCE TOPIC BACK
+//
+// BACK is a topic at the destination whose former mirror the source has.
 //
 // It never knows what is right: the test that runs it does.
 package main
@@ -35,7 +37,7 @@ func value(text string) rest.NullableString {
 }
 
 func main() {
-	url, cluster, source, topic := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
+	url, cluster, source, topic, back := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]
 	config := rest.NewConfiguration()
 	config.Servers = rest.ServerConfigurations{{URL: url}}
 	client := rest.NewAPIClient(config)
@@ -76,6 +78,17 @@ func main() {
 	said("GetKafkaLinkConfigs", answer, err, got.GetValue())
 	answer, err = links.DeleteKafkaLinkConfig(ctx, cluster, "sdk", checks).Execute()
 	said("DeleteKafkaLinkConfig", answer, err)
+	batch := rest.AlterConfigBatchRequestData{Data: []rest.AlterConfigBatchRequestDataData{
+		{Name: checks, Value: value("3000")},
+		{Name: "metadata.max.age.ms", Operation: value("DELETE")},
+	}}
+	for _, dry := range []bool{true, false} {
+		order := links.UpdateKafkaLinkConfigBatch(ctx, cluster, "sdk").ValidateOnly(dry)
+		answer, err = order.AlterConfigBatchRequestData(batch).Execute()
+		said("UpdateKafkaLinkConfigBatch", answer, err)
+		got, answer, err = links.GetKafkaLinkConfigs(ctx, cluster, "sdk", checks).Execute()
+		said("GetKafkaLinkConfigs, dry", answer, err, dry, got.GetValue())
+	}
 	list, answer, err := links.ListKafkaLinkConfigs(ctx, cluster, "sdk").Execute()
 	said("ListKafkaLinkConfigs", answer, err, len(list.Data) > 10)
 	answer, err = links.UpdateKafkaLinkConfig(ctx, cluster, "sdk", "cluster.link.prefix").UpdateLinkConfigRequestData(set("x.")).Execute()
@@ -140,6 +153,35 @@ func main() {
 			break
 		}
 	}
+
+	names = rest.AlterMirrorsRequestData{MirrorTopicNames: &[]string{back, "nobody"}}
+	until := func(status rest.MirrorTopicStatus) {
+		for until := time.Now().Add(wait); ; time.Sleep(100 * time.Millisecond) {
+			seen, answer, err := links.ReadKafkaMirrorTopic(ctx, cluster, "sdk", back).Execute()
+			if seen.MirrorStatus == status || time.Now().After(until) {
+				said("ReadKafkaMirrorTopic, back", answer, err, seen.MirrorStatus)
+				return
+			}
+		}
+	}
+	for _, dry := range []bool{true, false} {
+		order := links.UpdateKafkaMirrorTopicsTruncateAndRestoreMirror(ctx, cluster, "sdk").ValidateOnly(dry)
+		done, answer, err = order.IncludePartitionLevelTruncationData(true).AlterMirrorsRequestData(names).Execute()
+		one := done.Data[0]
+		said("UpdateKafkaMirrorTopicsTruncateAndRestoreMirror", answer, err,
+			append(shown(done), one.GetMessagesTruncated(), len(one.PartitionLevelTruncationData.Items))...)
+	}
+	until("ACTIVE")
+	done, answer, err = links.UpdateKafkaMirrorTopicsReverseAndStartMirror(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsReverseAndStartMirror", answer, err)
+	done, answer, err = links.UpdateKafkaMirrorTopicsReverseAndPauseMirror(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsReverseAndPauseMirror", answer, err)
+	done, answer, err = links.UpdateKafkaMirrorTopicsFailover(ctx, cluster, "sdk").ValidateOnly(true).AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsFailover, dry", answer, err, shown(done)...)
+	until("ACTIVE")
+	done, answer, err = links.UpdateKafkaMirrorTopicsFailover(ctx, cluster, "sdk").AlterMirrorsRequestData(names).Execute()
+	said("UpdateKafkaMirrorTopicsFailover, active", answer, err, shown(done)...)
+	until("STOPPED")
 	answer, err = links.DeleteKafkaLink(ctx, cluster, "sdk").Execute()
 	said("DeleteKafkaLink", answer, err)
 }

@@ -12,6 +12,7 @@ use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
+use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use serde_json::Value;
@@ -19,6 +20,9 @@ use serde_json::json;
 
 /// For how long anything may take.
 const WAIT_SECONDS: u64 = 120;
+
+/// For how long what journals say to each other may take to come around: each is read every minute.
+const LEARNT_SECONDS: u64 = 400;
 
 /// An isolog beside its destination, without a link.
 struct Hop {
@@ -48,9 +52,10 @@ impl Hop {
         let config = |name: &str, value: &str| json!({"name": name, "value": value});
         let mut configs = vec![
             config("bootstrap.servers", &self.source),
-            config("cluster.link.prefix", prefix),
             config("batch.merge", "never"),
+            config("metadata.max.age.ms", "1000"),
         ];
+        configs.extend((!prefix.is_empty()).then(|| config("cluster.link.prefix", prefix)));
         configs.extend(more.iter().map(|(name, value)| config(name, value)));
         let new = json!({ "configs": configs });
         let path = format!("{}?link_name={link}", self.links());
@@ -71,6 +76,18 @@ impl Hop {
         assert!(status < 300, "{status}: {said}");
         let (status, said) = self.create_mirror(link, (topic, &format!("{prefix}{topic}")));
         assert!(status < 300, "{status}: {said}");
+    }
+
+    fn get(&self, path: &str) -> Option<Value> {
+        let (status, told) = self.isolog.order("GET", &format!("{}{path}", self.links()), None)?;
+        (status == 200).then_some(told)
+    }
+
+    fn wait_status(&self, link: &str, topic: &str, status: &str) -> Value {
+        let path = format!("/{link}/mirrors/{topic}");
+        self.isolog.wait_for(&format!("{topic} of {link} is {status}"), LEARNT_SECONDS, |_| {
+            self.get(&path).filter(|told| told["mirror_status"] == status)
+        })
     }
 
     fn copied(&self, topic: &str, mirror: &str) {
@@ -116,6 +133,75 @@ fn a_chain_is_equal_and_does_not_lead_back() {
     let (status, said) = ba.create_link("ba", "a.", &[("mirror.topics", "b.orders")]);
     assert!(status == 400 && said.to_string().contains("it would be a loop"), "{status}: {said}");
     for hop in [&ab, &bc, &ca, &ba] {
+        assert!(!hop.isolog.log().contains("panicked"), "{}", hop.isolog.log());
+    }
+}
+
+/// A link that names what is no mirror yet: once it is one, it is not taken, and the link says so.
+fn what_becomes_a_mirror_later_is_not_taken(ab: &Hop, ba: &Hop) {
+    let (status, said) = ba.create_link("ba", "a.", &[("mirror.topics", "b.later, own")]);
+    assert!(status < 300, "{status}: {said}");
+    let hand = Hand::new(&ab.source);
+    hand.create("later", 1, 1, &[]).unwrap();
+    hand.produce("later", 0, &Build::plain(now_ms(), "later", 20)).unwrap();
+    ab.mirrors("ab", "b.", "later");
+    ab.copied("later", "b.later");
+    let told = ba.isolog.wait_for("it is refused live", LEARNT_SECONDS, |_| {
+        let told = ba.get("/ba?include_tasks=true")?.to_string();
+        told.contains("it would be a loop").then_some(told)
+    });
+    assert!(told.contains("b.later") && told.contains("topic later of this destination"), "{told}");
+    // what it names besides comes all the same
+    Hand::new(&ba.source).create("own", 1, 1, &[]).unwrap();
+    ba.wait_status("ba", "a.own", "ACTIVE");
+    assert!(Hand::new(&ba.destination).is_absent("a.b.later"));
+}
+
+/// B is mirrored to C; then B becomes a mirror of A, and A one of C, while the isolog beside C is
+/// frozen and tells nobody of the former.
+fn a_loop_that_nobody_could_know_halts(ab: &Hop, bc: &Hop, ca: &Hop) {
+    let hands = [&ab.source, &bc.source].map(|at| Hand::new(at));
+    hands.iter().for_each(|hand| hand.create("x", 1, 1, &[]).unwrap());
+    bc.mirrors("bc", "", "x");
+    bc.wait_status("bc", "x", "ACTIVE");
+    bc.isolog.freeze(true).unwrap();
+    ab.mirrors("round", "", "x");
+    ca.mirrors("ca", "", "x");
+    for (hop, link) in [(ab, "round"), (ca, "ca")] {
+        hop.wait_status(link, "x", "ACTIVE");
+    }
+    bc.isolog.freeze(false).unwrap();
+    for (hop, link) in [(ca, "ca"), (ab, "round"), (bc, "bc")] {
+        let told = hop.wait_status(link, "x", "FAILED");
+        let partition = hop.isolog.wait_halt("x", 0);
+        assert_eq!(partition.code, "LOOP", "{told} {partition:?}");
+    }
+    // opened at one place it goes on at the others, and each record is there once
+    let path = format!("{}/ca/mirrors/x", ca.links());
+    assert_eq!(ca.isolog.order("DELETE", &path, None).unwrap().0, 204);
+    for (hop, link) in [(ab, "round"), (bc, "bc")] {
+        hop.wait_status(link, "x", "ACTIVE");
+    }
+    hands[0].produce("x", 0, &Build::plain(now_ms(), "once", 20)).unwrap();
+    ab.copied("x", "x");
+    bc.copied("x", "x");
+    assert_eq!(hands[0].ends("x", 0).unwrap(), (0, 20));
+}
+
+/// Must show: a loop that comes to be while the links run is refused live too.
+#[test]
+fn a_loop_that_comes_to_be_is_refused_live() {
+    let _room = long_room(3);
+    let one = || RealSpec::new("4.3.1", 1);
+    let (a, b) = RealCluster::both(one(), one()).unwrap();
+    let c = RealCluster::start(one()).unwrap();
+    let (ab, bc, ca) = (Hop::start(&a, &b), Hop::start(&b, &c), Hop::start(&c, &a));
+    // the isolog beside A has a link from B as well
+    let ba = Hop { source: ab.destination.clone(), ..ca };
+    what_becomes_a_mirror_later_is_not_taken(&ab, &ba);
+    let ca = Hop { source: bc.destination.clone(), ..ba };
+    a_loop_that_nobody_could_know_halts(&ab, &bc, &ca);
+    for hop in [&ab, &bc, &ca] {
         assert!(!hop.isolog.log().contains("panicked"), "{}", hop.isolog.log());
     }
 }

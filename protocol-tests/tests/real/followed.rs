@@ -5,13 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
+use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::wire::rewrite::WRITER_ID_MIN;
 use protocol_tests::broker::batch::Build;
+use protocol_tests::broker::batch::Record;
 use protocol_tests::orders::new_mirror;
 use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
@@ -21,6 +26,10 @@ use crate::operated::Operated;
 use crate::operated::Stage;
 use crate::operated::link;
 use crate::operated::until;
+
+/// How often a source's config changes, and the pause between: a minute.
+const CHANGES: i64 = 100;
+const CHANGE_PAUSE: Duration = Duration::from_millis(600);
 
 fn error_of(isolog: &Operated, topic: &str) -> Option<Fault> {
     let seen = isolog.driver.registry.seen();
@@ -39,6 +48,49 @@ fn has(stage: &Stage, topic: &str, key: &str, value: &str) {
 fn is(stage: &Stage, topic: &str, key: &str, value: &str) {
     let is = stage.destination.config(topic, key).unwrap();
     assert_eq!(is.as_deref(), Some(value), "{key} of {topic}");
+}
+
+/// A hundred changes in a minute: what is set is only ever what the source had, each later than the
+/// one before, and the last one holds.
+fn many_changes(stage: &Stage) {
+    let value = |round: i64| (1_000_000_000 + round).to_string();
+    let mut newest = 0;
+    for round in 1..=CHANGES {
+        stage.source.alter("c-orders", "retention.ms", Some(&value(round))).unwrap();
+        sleep(CHANGE_PAUSE);
+        let has = stage.destination.config("c-orders", "retention.ms").unwrap().unwrap();
+        let Some(seen) = (1..=round).find(|round| value(*round) == has) else {
+            assert!(newest == 0 && has == "123456789", "{has} was never the source's");
+            continue;
+        };
+        assert!(seen >= newest, "{has} is older than {}", value(newest));
+        newest = seen;
+    }
+    has(stage, "c-orders", "retention.ms", &value(CHANGES));
+}
+
+/// A limit that was lowered at the source below a batch that it has halts nothing; the topic gets
+/// it when it is promoted, and what else was only meanwhile.
+fn what_was_meanwhile_is_given_back(stage: &Stage, isolog: &Operated) {
+    stage.source.create("c-large", 1, 1, &[("max.message.bytes", "3000000")]).unwrap();
+    let large = Record::new("large", &"x".repeat(2_000_000));
+    stage.source.produce("c-large", 0, &Build::new(now_ms(), vec![large])).unwrap();
+    stage.source.alter("c-large", "max.message.bytes", Some("100000")).unwrap();
+    isolog.create_mirror("dr", "c-large");
+    stage.copied("c-large", "c-large", 0);
+    is(stage, "c-large", "max.message.bytes", "52428800");
+    stage.write("c-large", 0);
+    stage.copied("c-large", "c-large", 0);
+    isolog.wait_status("dr", "c-large", Status::Active);
+    let stop = MirrorVerb::Stop { how: How::Promote, deadline_ms: None };
+    for (topic, limit, stamps) in
+        [("c-large", "100000", "CreateTime"), ("c-orders", "1000000", "LogAppendTime")]
+    {
+        isolog.mirrors("dr", topic, stop);
+        isolog.wait_status("dr", topic, Status::Stopped);
+        is(stage, topic, "max.message.bytes", limit);
+        is(stage, topic, "message.timestamp.type", stamps);
+    }
 }
 
 /// The three lists, an interim value that stays, an admin's own key, and a key that is refused.
@@ -80,12 +132,7 @@ fn configs_follow(version: &str) {
     assert!(fault.text.contains("min.compaction.lag.ms"), "{fault:?}");
     until("nothing is wrong with it", || error_of(&isolog, "c-orders").is_none().then_some(()));
     is(&stage, "c-refused", "max.compaction.lag.ms", "5000");
-    // many changes in a row: the last one holds
-    for round in 1..=40 {
-        let value = (1_000_000_000 + round).to_string();
-        stage.source.alter("c-orders", "retention.ms", Some(&value)).unwrap();
-    }
-    has(&stage, "c-orders", "retention.ms", "1000000040");
+    many_changes(&stage);
     // what exactness needs stays, and what the source has is kept for later
     stage.source.alter("c-orders", "message.timestamp.type", Some("LogAppendTime")).unwrap();
     until("what it gets when it stops", || {
@@ -101,6 +148,7 @@ fn configs_follow(version: &str) {
     until("nothing is refused any more", || error_of(&isolog, "c-refused").is_none().then_some(()));
     stage.write("c-refused", 0);
     stage.copied("c-refused", "c-refused", 0);
+    what_was_meanwhile_is_given_back(&stage, &isolog);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
+use kafka_protocol::messages::DescribeGroupsRequest;
 use kafka_protocol::messages::FindCoordinatorRequest;
+use kafka_protocol::messages::GroupId;
 use kafka_protocol::protocol::StrBytes;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::check::batches_equal;
@@ -107,6 +109,65 @@ fn wait_works(isolog: &Isolog, source: &Hand) {
     }
 }
 
+/// The instances that the coordinator counts as members.
+fn members(hand: &Hand) -> Vec<String> {
+    let group = GroupId(StrBytes::from_static_str("__isolog"));
+    let request = DescribeGroupsRequest::default().with_groups(vec![group]);
+    let told = hand.ask_any(4, &request).unwrap();
+    let each = told.groups.iter().flat_map(|group| &group.members);
+    each.filter_map(|one| Some(one.group_instance_id.as_ref()?.to_string())).collect()
+}
+
+/// How often it was given the work.
+fn takes(isolog: &Isolog) -> usize {
+    isolog.log().matches("this isolog has the work of its group").count()
+}
+
+/// Waits until this one has the work of one that is killed or frozen. The bound of that is made of
+/// what happens, not of a clock: as long as the coordinator counts the other one as a member, for
+/// a session at most, this one stands by, and the first share behind that gives it the work.
+fn wait_takes_over(pair: &Pair, (isolog, takes_before): (&Isolog, usize), gone: &str) {
+    let (source, there) =
+        (Hand::new(pair.source.bootstrap()), Hand::new(pair.destination.bootstrap()));
+    isolog.wait_for(&format!("it has the work of {gone}"), TAKEOVER_SECONDS_MAX, |one| {
+        // in this order: who is no member now does not come back by itself
+        let has_work = one.metric("isolog_instance_has_work", "") == 1.0;
+        let members = members(&there);
+        let is_counted = members.iter().any(|member| member == gone);
+        assert!(!(has_work && is_counted), "it has the work of a member: {members:?}");
+        has_work.then_some(())
+    });
+    wait_works(isolog, &source);
+    assert_eq!(takes(isolog), takes_before + 1, "{}", isolog.log());
+}
+
+/// What whoever has the work tells of links and mirror topics, but for what changes by itself,
+/// and the rows of the journal that count.
+fn told(isolog: &Isolog) -> Value {
+    let clusters = isolog.get("/kafka/v3/clusters").unwrap();
+    let id = clusters["data"][0]["cluster_id"].as_str().unwrap();
+    let links = format!("/kafka/v3/clusters/{id}/links");
+    let list = |path: &str| isolog.get(path).unwrap()["data"].as_array().unwrap().clone();
+    isolog.wait_for("all its mirror topics are ACTIVE", TAKEOVER_SECONDS_MAX, |one| {
+        let all = one.get(&format!("{links}/-/mirrors?mirror_status=ACTIVE"))?;
+        (all["data"].as_array()?.len() == TOPICS.len()).then_some(())
+    });
+    let mut all = [list(&links), list(&format!("{links}/-/mirrors"))].concat();
+    for one in &mut all {
+        // the port, how far the copy is, and since when this process knows of the state
+        for field in ["metadata", "mirror_lags", "state_time_ms"] {
+            one.as_object_mut().unwrap().remove(field);
+        }
+    }
+    let rows = isolog.command(&["journal", "list", "-o", "json"]).unwrap();
+    assert!(rows.status.success(), "{}", String::from_utf8_lossy(&rows.stderr));
+    let mut rows: Value = serde_json::from_slice(&rows.stdout).unwrap();
+    for row in rows.as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().retain(|field, _| field == "key" || field == "value");
+    }
+    json!({ "shown": all, "rows": rows })
+}
+
 /// Waits until this one stands by, and says who has the work.
 fn wait_stands_by(isolog: &Isolog, holder: &str) {
     let word = format!("instance {holder} has the work");
@@ -176,13 +237,18 @@ fn one_has_the_work_and_the_other_stands_by(version: &str) {
         let two = pair.isolog("two");
         wait_stands_by(&two, "one");
         says_that_it_stands_by(&two, "one");
+        let folded = told(&one);
+        let before = takes(&two);
         one.kill();
-        wait_works(&two, &source);
+        wait_takes_over(&pair, (&two, before), "one");
+        assert_eq!(told(&two), folded, "both fold to the same state");
         one.start_again().unwrap();
         wait_stands_by(&one, "two");
         // frozen for longer than its session lasts
+        let before = takes(&one);
         two.freeze(true).unwrap();
-        wait_works(&one, &source);
+        wait_takes_over(&pair, (&one, before), "two");
+        assert_eq!(told(&one), folded, "both fold to the same state");
         two.freeze(false).unwrap();
         wait_stands_by(&two, "one");
         // it had the work, and has it again as soon as it is back, whoever leads the group
@@ -193,6 +259,7 @@ fn one_has_the_work_and_the_other_stands_by(version: &str) {
         // who stops leaves, and nobody waits for it
         assert!(one.term(STOP_MAX).unwrap().success());
         wait_works(&two, &source);
+        assert_eq!(told(&two), folded, "who was frozen folds to the same state");
         stop.store(true, Ordering::Relaxed);
         writer.join().unwrap();
         wait_works(&two, &source);

@@ -5,6 +5,7 @@
 mod acls;
 mod bad_peers;
 mod cases;
+mod cells;
 mod chained;
 mod chaos;
 mod check;

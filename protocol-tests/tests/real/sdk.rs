@@ -11,10 +11,12 @@ use std::process::Command;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
-use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
+use serde_json::json;
+
+use crate::served::Program;
 
 /// What is to come of each call: its status, and what the program shows of its answer.
 const RIGHT: &[&str] = &[
@@ -28,6 +30,10 @@ const RIGHT: &[&str] = &[
     "UpdateKafkaLinkConfig 204",
     "GetKafkaLinkConfigs 200 2000",
     "DeleteKafkaLinkConfig 204",
+    "UpdateKafkaLinkConfigBatch 204",
+    "GetKafkaLinkConfigs, dry 200 true 10000",
+    "UpdateKafkaLinkConfigBatch 204",
+    "GetKafkaLinkConfigs, dry 200 false 3000",
     "ListKafkaLinkConfigs 200 true",
     "UpdateKafkaLinkConfig, immutable 400",
     "CreateKafkaMirrorTopic 204",
@@ -44,8 +50,35 @@ const RIGHT: &[&str] = &[
     "UpdateKafkaMirrorTopicsPromote, stopped 200 400 404",
     "DeleteKafkaTopic 204",
     "ReadKafkaMirrorTopic, deleted 404",
+    "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror 200 0 404 0 1",
+    "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror 200 0 404 0 1",
+    "ReadKafkaMirrorTopic, back 200 ACTIVE",
+    "UpdateKafkaMirrorTopicsReverseAndStartMirror 501",
+    "UpdateKafkaMirrorTopicsReverseAndPauseMirror 501",
+    "UpdateKafkaMirrorTopicsFailover, dry 200 0 404",
+    "ReadKafkaMirrorTopic, back 200 ACTIVE",
+    "UpdateKafkaMirrorTopicsFailover, active 200 0 404",
+    "ReadKafkaMirrorTopic, back 200 STOPPED",
     "DeleteKafkaLink 200",
 ];
+
+/// A topic of the destination, and its former mirror at the source.
+const BACK: &str = "sdk-back";
+
+/// Promoted at the source by an isolog beside that one.
+fn has_a_former_mirror(source: &RealCluster, destination: &RealCluster) {
+    let hand = Hand::new(destination.bootstrap());
+    hand.create(BACK, 1, 1, &[]).unwrap();
+    hand.produce(BACK, 0, &Build::plain(now_ms(), "back", 10)).unwrap();
+    let program = Program::start(source);
+    let bootstrap = json!({ "name": "bootstrap.servers", "value": destination.bootstrap() });
+    program.order("POST", "?link_name=dr", Some(&json!({ "configs": [bootstrap] })));
+    program.order("POST", "/dr/mirrors", Some(&json!({ "source_topic_name": BACK })));
+    let names = json!({ "mirror_topic_names": [BACK] });
+    program.order("POST", "/dr/mirrors:promote", Some(&names));
+    let is = |_: &Isolog| (program.status(BACK)? == "STOPPED").then_some(());
+    program.isolog.wait_for("it is STOPPED", 60, is);
+}
 
 #[test]
 fn the_published_sdk_drives_links_and_mirror_topics() {
@@ -57,14 +90,13 @@ fn the_published_sdk_drives_links_and_mirror_topics() {
         let batch = Build::plain(now_ms(), "sdk", 10);
         hand.produce("sdk-one", partition, &batch).unwrap();
     }
-    let isolog = Isolog::start(&IsologSpec::new("", destination.bootstrap(), &[])).unwrap();
-    let id = isolog.wait_for("the cluster's id", 60, |isolog| {
-        let clusters = isolog.get("/kafka/v3/clusters")?;
-        clusters["data"][0]["cluster_id"].as_str().map(str::to_owned)
-    });
+    has_a_former_mirror(&source, &destination);
+    let program = Program::start(&destination);
+    let isolog = &program.isolog;
+    let id = program.links.split('/').nth(4).unwrap();
     let url = format!("http://127.0.0.1:{}", isolog.port());
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/sdk/run");
-    let told = Command::new(run).args([&*url, &id, source.bootstrap(), "sdk-one"]).output();
+    let told = Command::new(run).args([&*url, id, source.bootstrap(), "sdk-one", BACK]).output();
     let told = told.unwrap();
     let (out, err) = (String::from_utf8(told.stdout), String::from_utf8(told.stderr));
     let (out, err) = (out.unwrap(), err.unwrap());

@@ -26,7 +26,11 @@ impl Program {
     pub(crate) fn with(destination: &RealCluster, service: &str) -> Program {
         let mut spec = IsologSpec::new("", destination.bootstrap(), &[]);
         spec.service_more = service.to_owned();
-        let isolog = Isolog::start(&spec).unwrap();
+        Program::of(Isolog::start(&spec).unwrap())
+    }
+
+    /// One that runs already.
+    pub(crate) fn of(isolog: Isolog) -> Program {
         let id = isolog.wait_for("the cluster's id", 60, |isolog| {
             let clusters = isolog.get("/kafka/v3/clusters")?;
             clusters["data"][0]["cluster_id"].as_str().map(str::to_owned)

@@ -29,6 +29,18 @@ fn alter(body: &str) -> Asked {
     asked("PUT", "/links/l1/configs:alter", body)
 }
 
+fn with_config(name: &str, value: &str) -> Asked {
+    let configs = format!(
+        "{{\"configs\":[{{\"name\":\"bootstrap.servers\",\"value\":\"a:1\"}},\
+         {{\"name\":{name:?},\"value\":{value:?}}}]}}"
+    );
+    create(&configs)
+}
+
+fn stop(verb: &str, body: &str) -> Asked {
+    asked("POST", &format!("/links/l1/mirrors:{verb}"), body)
+}
+
 fn pause(body: &str) -> Asked {
     asked("POST", "/links/l1/mirrors:pause", body)
 }
@@ -83,6 +95,66 @@ fn of_links() -> Vec<(Asked, Told)> {
     ]
 }
 
+/// Values of configs that cannot be, at create and later.
+fn of_configs() -> Vec<(Asked, Told)> {
+    const FILTERS: [&str; 3] =
+        ["auto.create.mirror.topics.filters", "consumer.offset.group.filters", "acl.filters"];
+    let mut all = vec![
+        (
+            with_config("cluster.link.prefix", "much.too.long"),
+            (400, 40002, "cluster.link.prefix = \"much.too.long\": must be 1 to 12 of"),
+        ),
+        (with_config("cluster.link.prefix", ""), (400, 40002, "cluster.link.prefix")),
+        (with_config("cluster.link.prefix", "a b"), (400, 40002, "must be 1 to 12 of")),
+    ];
+    for name in FILTERS {
+        for value in ["orders*", "{", "[]", "{\"topics\":[]}"] {
+            all.push((with_config(name, value), (400, 40002, name)));
+            let body = serde_json::json!({ "value": value }).to_string();
+            let put = asked("PUT", &format!("/links/l1/configs/{name}"), &body);
+            all.push((put, (400, 40002, name)));
+        }
+    }
+    all
+}
+
+/// Topics and patterns of orders that stop mirrors.
+fn of_stops() -> Vec<(Asked, Told)> {
+    let both = r#"{"mirror_topic_names":["t1"],"mirror_topic_name_pattern":"t.*"}"#;
+    let long = "x".repeat(300);
+    let of_long = format!("{{\"source_topic_name\":\"{long}\"}}");
+    let as_long = format!("{{\"source_topic_name\":\"t1\",\"mirror_topic_name\":\"{long}\"}}");
+    let mut all = vec![
+        (
+            mirror(&of_long),
+            (400, 400, "Field 'source_topic_name' of the body must be a topic name"),
+        ),
+        (
+            mirror(&as_long),
+            (400, 400, "Field 'mirror_topic_name' of the body must be a topic name"),
+        ),
+        (get(&format!("/links/l1/mirrors/{long}")), (404, 40403, "is not a mirror topic")),
+        (get(&format!("/topics/{long}")), (404, 40403, "is not a mirror topic")),
+        (asked("DELETE", &format!("/topics/{long}"), ""), (404, 40403, "is not a mirror topic")),
+        (
+            asked("DELETE", &format!("/links/l1/mirrors/{long}"), ""),
+            (404, 40403, "is not a mirror topic"),
+        ),
+    ];
+    for verb in ["promote", "failover", "truncate-and-restore"] {
+        all.extend([
+            (stop(verb, both), (400, 400, "Give either mirror_topic_names or")),
+            (stop(verb, "{}"), (400, 400, "Give either mirror_topic_names or")),
+            (stop(verb, "{\"mirror_topic_names\":[]}"), (400, 400, "must name a topic")),
+            (
+                stop(verb, "{\"mirror_topic_name_pattern\":\"(\"}"),
+                (400, 400, "Field 'mirror_topic_name_pattern' of the body is no regular"),
+            ),
+        ]);
+    }
+    all
+}
+
 fn of_paths() -> Vec<(Asked, Told)> {
     vec![
         (get("/links/l9"), (404, 404, "Cluster link 'l9' does not exist.")),
@@ -134,6 +206,7 @@ async fn malformed_requests_say_what_is_wrong() {
     let rig = Rig::start().await;
     rig.create_link("l1", &["t1"]).await;
     let cases = of_links().into_iter().chain(of_paths()).chain(of_mirror_topics());
+    let cases = cases.chain(of_configs()).chain(of_stops());
     for ((method, path, body), (status, code, text)) in cases {
         let answer = rig.ask(method, &path, &body).await;
         let (told_code, told) = answer.error();
@@ -151,6 +224,49 @@ async fn malformed_requests_say_what_is_wrong() {
         rig.must("GET", "/links", "").await.json()["data"].as_array().map(Vec::len),
         Some(2)
     );
+}
+
+/// What came of each topic of an order, by name: 0 where it was obeyed, and what was said.
+async fn each(rig: &Rig, verb: &str, body: &str) -> Vec<(String, u64, String)> {
+    let path = format!("/links/l1/mirrors:{verb}");
+    let told = rig.must("POST", &path, body).await.json();
+    let text = |of: &serde_json::Value| of.as_str().unwrap_or_default().to_owned();
+    let item = |one: &serde_json::Value| {
+        let code = one["error_code"].as_u64().unwrap_or_default();
+        (text(&one["mirror_topic_name"]), code, text(&one["error_message"]))
+    };
+    told["data"].as_array().expect("a list").iter().map(item).collect()
+}
+
+/// A pattern finds whole names of mirror topics that have not stopped: none, or each of them.
+#[tokio::test]
+async fn a_pattern_of_a_stop_finds_none_or_all() {
+    for verb in ["promote", "failover"] {
+        let rig = Rig::start().await;
+        rig.create_link("l1", &["t1", "t2"]).await;
+        for topic in ["t1", "t2"] {
+            rig.create_mirror("l1", topic).await;
+        }
+        let of = |pattern: &str| format!("{{\"mirror_topic_name_pattern\":{pattern:?}}}");
+        let batches = rig.hands.batches();
+        for nothing in ["t", "x.*", "", "t1t2"] {
+            assert_eq!(each(&rig, verb, &of(nothing)).await, [], "{verb} {nothing:?}");
+        }
+        let long = "x".repeat(300);
+        let told = each(&rig, verb, &format!("{{\"mirror_topic_names\":[\"{long}\"]}}")).await;
+        assert_eq!((told[0].1, told.len()), (404, 1), "{told:?}");
+        assert!(told[0].2.contains("is not a mirror topic") && told[0].2.len() < 600, "{told:?}");
+        assert_eq!(rig.hands.batches(), batches, "nothing was written");
+        let all = each(&rig, verb, &of(".*")).await;
+        let obeyed = |name: &str| (name.to_owned(), 0, String::new());
+        assert_eq!(all, [obeyed("t1"), obeyed("t2")], "{verb}");
+        let is_stopped = |seen: &isolog::link::registry::Seen| {
+            let status = isolog::control::topic::Status::Stopped;
+            seen.mirrors.values().all(|one| one.status == status)
+        };
+        rig.hands.until("all are stopped", is_stopped).await;
+        assert_eq!(each(&rig, verb, &of(".*")).await, [], "{verb}: nothing is left to stop");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use isolog::control::order::Verb;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::control::topic::Stage;
+use isolog::control::topic::Status;
 use isolog::ids::LinkName;
 use isolog::ids::TopicName;
 use protocol_tests::hands::Kind;
@@ -165,6 +166,18 @@ async fn mirror_in(state: &str) -> Rig {
             let names = r#"{"mirror_topic_names":["t1"]}"#;
             rig.must("POST", "/links/dr/mirrors:pause", names).await;
         }
+        "link paused" => {
+            let path = "/links/dr/configs/cluster.link.paused";
+            rig.must("PUT", path, "{\"value\":\"true\"}").await;
+        }
+        "failed" => {
+            let fault = Fault { code: "DIVERGED".to_owned(), text: "at 4".to_owned() };
+            rig.hands.halt("dr", "t1", 0, fault).await;
+            let is = |seen: &isolog::link::registry::Seen| {
+                seen.mirrors.values().all(|one| one.status == Status::Failed)
+            };
+            rig.hands.until("failed", is).await;
+        }
         "stopping" => {
             rig.hands.hold_back(Kind::Levels);
             stop(How::Promote).await;
@@ -196,11 +209,13 @@ async fn mirror_in(state: &str) -> Rig {
 const THERE: &str = "is a mirror topic of cluster link 'dr' already";
 const STOPS: &str = "is stopping its mirror from 'dr'";
 /// The states of a mirror topic: what each is called outside, and what refusals say in it.
-const MIRROR_STATES: [(&str, &str, &str); 9] = [
+const MIRROR_STATES: [(&str, &str, &str); 11] = [
     ("none", "", "not a mirror topic"),
     ("setup", "ACTIVE", THERE),
     ("mirroring", "ACTIVE", THERE),
     ("paused", "PAUSED", THERE),
+    ("link paused", "LINK_PAUSED", THERE),
+    ("failed", "FAILED", THERE),
     ("stopping", "PENDING_STOPPED", STOPS),
     ("promoting", "PENDING_STOPPED", STOPS),
     ("failing", "PENDING_STOPPED", STOPS),
@@ -214,18 +229,18 @@ const MIRROR_STATES: [(&str, &str, &str); 9] = [
 async fn every_cell_of_the_mirror_topics_table() {
     let names = r#"{"mirror_topic_names":["t1"]}"#;
     let mirror = r#"{"source_topic_name":"t1"}"#;
-    let later = "501 501 501 501 501 501 501 501 501";
+    let later = "501 501 501 501 501 501 501 501 501 501 501";
     let table: &[(&str, &str, &str, &str)] = &[
-        ("POST", "/links/dr/mirrors", mirror, "204 409 409 409 409 409 409 400 409"),
-        ("GET", "/links/dr/mirrors/t1", "", "404 200 200 200 200 200 200 200 200"),
-        ("POST", "/links/dr/mirrors:pause", names, "t404 ok ok ok t400 t400 t400 t400 t409"),
-        ("POST", "/links/dr/mirrors:resume", names, "t404 ok ok ok t400 t400 t400 t400 t409"),
-        ("DELETE", "/links/dr/mirrors/t1", "", "404 204 204 204 204 204 204 204 204"),
-        ("GET", "/topics/t1", "", "404 200 200 200 200 200 200 200 200"),
-        ("DELETE", "/topics/t1", "", "404 204 204 204 204 204 204 204 204"),
-        ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 200 200"),
-        ("POST", "/links/dr/mirrors:promote", names, "t404 t400 ok ok ok ok ok t400 t409"),
-        ("POST", "/links/dr/mirrors:failover", names, "t404 t400 ok ok ok ok ok t400 t409"),
+        ("POST", "/links/dr/mirrors", mirror, "204 409 409 409 409 409 409 409 409 400 409"),
+        ("GET", "/links/dr/mirrors/t1", "", "404 200 200 200 200 200 200 200 200 200 200"),
+        ("POST", "/links/dr/mirrors:pause", names, "t404 ok ok ok ok ok t400 t400 t400 t400 t409"),
+        ("POST", "/links/dr/mirrors:resume", names, "t404 ok ok ok ok ok t400 t400 t400 t400 t409"),
+        ("DELETE", "/links/dr/mirrors/t1", "", "404 204 204 204 204 204 204 204 204 204 204"),
+        ("GET", "/topics/t1", "", "404 200 200 200 200 200 200 200 200 200 200"),
+        ("DELETE", "/topics/t1", "", "404 204 204 204 204 204 204 204 204 204 204"),
+        ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 400 400 200 200"),
+        ("POST", "/links/dr/mirrors:promote", names, "t404 t400 ok ok ok ok ok ok ok t400 t409"),
+        ("POST", "/links/dr/mirrors:failover", names, "t404 t400 ok ok ok ok ok ok ok t400 t409"),
         ("POST", "/links/dr/mirrors:reverse-and-start-mirror", names, later),
         ("POST", "/links/dr/mirrors:reverse-and-pause-mirror", names, later),
         ("POST", "/links/dr/mirrors:truncate-and-restore", names, later),
@@ -247,6 +262,42 @@ async fn every_cell_of_the_mirror_topics_table() {
             };
             assert!(told.contains(text), "{method} {path}, {state}: {told}");
         }
+    }
+}
+
+/// Two who order at the same moment: of two promotes both are obeyed, and a failover overtakes a
+/// promote whoever comes first; where it has stopped by then, that is what the other one hears.
+#[tokio::test]
+async fn two_orders_at_the_same_moment_are_one_after_the_other() {
+    let names = r#"{"mirror_topic_names":["t1"]}"#;
+    let (promote, failover) = ("/links/dr/mirrors:promote", "/links/dr/mirrors:failover");
+    for (one, other, how) in [
+        (promote, promote, How::Promote),
+        (promote, failover, How::Failover),
+        (failover, promote, How::Failover),
+        (failover, failover, How::Failover),
+    ] {
+        let rig = mirror_in("mirroring").await;
+        // neither is through before the other one is decided
+        rig.hands.hold_back(Kind::Levels);
+        rig.hands.hold_back(Kind::Seals);
+        let both = tokio::join!(rig.ask("POST", one, names), rig.ask("POST", other, names));
+        for answer in [&both.0, &both.1] {
+            assert_eq!(answer.status, 200, "{one} {other}: {answer:?}");
+            assert_eq!(cell(answer), ("ok".to_owned(), String::new()), "{one} {other}");
+        }
+        let shown = rig.must("GET", "/links/dr/mirrors/t1", "").await.json();
+        assert_eq!(shown["mirror_status"], "PENDING_STOPPED", "{one} {other}");
+        rig.hands.let_go(Kind::Levels).await;
+        rig.hands.let_go(Kind::Seals).await;
+        let is = |seen: &isolog::link::registry::Seen| {
+            seen.mirrors.values().all(|one| one.row.stage == Stage::Stopped(how))
+        };
+        rig.hands.until("stopped by the one that counts", is).await;
+        // who comes behind both is told so
+        let (told, text) = cell(&rig.ask("POST", other, names).await);
+        assert_eq!(told, "t400", "{text}");
+        assert!(text.contains("Topic 't1' has already stopped its mirror from 'dr'."), "{text}");
     }
 }
 
@@ -306,7 +357,8 @@ async fn every_state_of_a_mirror_topic_has_its_word() {
         let rig = mirror_in(state).await;
         let shown = rig.must("GET", "/links/dr/mirrors/t1", "").await.json();
         assert_eq!(shown["mirror_status"], *word, "{state}: {shown}");
-        assert_eq!(shown["mirror_topic_error"], "NO_ERROR", "{state}");
+        let error = if *state == "failed" { "DIVERGED" } else { "NO_ERROR" };
+        assert_eq!(shown["mirror_topic_error"], error, "{state}");
         let list = rig.must("GET", &format!("/links/-/mirrors?mirror_status={word}"), "").await;
         let of_dr = |item: &&serde_json::Value| item["link_name"] == "dr";
         let list = list.json()["data"].as_array().expect("a list").clone();
