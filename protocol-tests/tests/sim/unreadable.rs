@@ -1,5 +1,6 @@
 //! Rows of the journal that no isolog of this version can read: what they are about stands still,
-//! says why, and is not written over; everything else goes on. And rows that a broker does not take.
+//! says why, and is not written over; everything else goes on. Rows that a broker does not take,
+//! and a source topic that lost partitions, stop as little.
 //!
 //! It never waits for real time.
 

@@ -88,9 +88,10 @@ async fn append(appender: &Appender, write: &Write, shown: &Shown) -> Result<(),
             done = &mut appended => break done,
             Ok(()) = stuck.changed() => {
                 let why = stuck.borrow_and_update().clone();
-                let text = |why: Fault| format!("the journal (__isolog) takes no row: {}", why.text);
-                let why = why.map(|why| Fault { code: why.code.clone(), text: text(why) });
-                shown.tell(WRITES, why);
+                shown.tell(WRITES, why.map(|Fault { code, text }| {
+                    let text = format!("the journal (__isolog) takes no row: {text}");
+                    Fault { code, text }
+                }));
             }
         }
     };
