@@ -12,6 +12,7 @@ mod descriptors;
 mod dialled;
 mod faults;
 mod followed;
+mod forgotten;
 mod group_ops;
 mod groups;
 mod halted;

@@ -1,5 +1,6 @@
 //! Rows of the journal that no isolog of this version can read: what they are about stands still,
-//! says why, and is not written over; everything else goes on.
+//! says why, and is not written over; everything else goes on. Rows that a broker does not take,
+//! and a source topic that lost partitions, stop as little.
 //!
 //! It never waits for real time.
 
@@ -13,11 +14,21 @@ use isolog::control::link::LinkState;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::topic::How;
+use isolog::control::topic::Status;
 use isolog::flow::Wall;
 use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::link::log;
 use isolog::link::log::Log;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::ProduceResponse;
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use kafka_protocol::messages::produce_response::TopicProduceResponse;
+use kafka_protocol::protocol::Decodable;
+use protocol_tests::broker::spec::Spec;
+use protocol_tests::broker::spec::Version;
+use protocol_tests::broker::takeover::Act;
 use protocol_tests::instance::Instance;
 use protocol_tests::net_dial::NetDial;
 use protocol_tests::world::instance::options;
@@ -182,5 +193,85 @@ async fn a_link_of_the_file_says_that_its_row_cannot_be_read() {
     other.until(|one| one.fold.get("link/dr") == Some(BROKEN)).await;
     other.write(&[("link/dr", Some(&was))]).await.unwrap();
     lab.copied("orders", "orders", 0).await;
+    lab.end().await;
+}
+
+/// KAFKA_STORAGE_ERROR to all that is appended to the journal, until the disk has room again.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_no_row_is_told_and_nothing_is_half_done() {
+    let lab = two_links().await;
+    let journal = lab.destination.key("__isolog", 0).0;
+    let full = lab.destination.control_key(ApiKey::Produce, move |call| {
+        let asked = ProduceRequest::decode(&mut call.body.clone(), call.version).unwrap();
+        let topic = asked.topic_data.first()?;
+        if topic.topic_id != journal && topic.name.as_str() != "__isolog" {
+            return None;
+        }
+        let part = PartitionProduceResponse::default().with_error_code(56).with_base_offset(-1);
+        let parts = TopicProduceResponse::default().with_name(topic.name.clone());
+        let parts = parts.with_topic_id(topic.topic_id).with_partition_responses(vec![part]);
+        Some(Act::answer(&ProduceResponse::default().with_responses(vec![parts]), call.version))
+    });
+    lab.source.create_topic("late", 1, &[]);
+    lab.append("late", 0);
+    let end = lab.destination.dump("__isolog", 0).end;
+    // ordered, and not answered as long as nobody can know
+    let outcomes = lab.order("dr", mirror("late")).await;
+    let refusal = outcomes[0].result.clone().unwrap_err();
+    assert_eq!(refusal.status, 504, "{refusal:?}");
+    let told = |lab: &Lab| lab.driver.trouble().filter(|text| text.contains("KAFKA_STORAGE_ERROR"));
+    let text = lab.wait("it is told", told).await;
+    assert!(text.contains("takes no row") && text.contains("free space there"), "{text}");
+    assert_eq!(lab.destination.dump("__isolog", 0).end, end);
+    assert!(!lab.has("late") && lab.seen("dr", "late").is_none(), "nothing is half done");
+    // what is copied already goes on
+    for _ in 0..5 {
+        lab.append("orders", 0);
+        lab.copied("orders", "orders", 0).await;
+    }
+    lab.destination.drop_control(full);
+    lab.copied("late", "late", 0).await;
+    lab.wait("nothing is told", |lab| lab.driver.trouble().is_none().then_some(())).await;
+    lab.end().await;
+}
+
+/// A source topic cannot lose partitions, but under an old broker's name there may be another one:
+/// its mirror stands still, says both numbers, and goes on when there are as many again.
+#[tokio::test(start_paused = true)]
+async fn a_source_topic_with_fewer_partitions_fails_its_mirror_alone() {
+    let old = Spec { version: Version::V2_8, ..Spec::single("source", 1) };
+    let lab = Lab::start_on((old, Spec::single("destination", 2)), &[("dr", "*")]).await;
+    for topic in ["fewer", "orders"] {
+        lab.source.create_topic(topic, 2, &[]);
+        for partition in 0..2 {
+            lab.append(topic, partition);
+            lab.copied(topic, topic, partition).await;
+        }
+    }
+    // its id is what no such broker tells
+    let gone = lab.source.change(|state| {
+        let topic = Arc::make_mut(state.meta.topics.get_mut("fewer").unwrap());
+        let gone = topic.partitions.pop().unwrap();
+        state.publish();
+        gone
+    });
+    lab.wait_status("dr", "fewer", Status::Failed).await;
+    let reason = lab.seen("dr", "fewer").unwrap().reason.unwrap();
+    assert_eq!(reason.code, "SOURCE_PARTITIONS_DECREASED");
+    assert!(reason.text.contains('1') && reason.text.contains('2'), "{}", reason.text);
+    let ends = [0, 1].map(|at| lab.destination.dump("fewer", at).end);
+    lab.append("fewer", 0);
+    for partition in 0..2 {
+        lab.append("orders", partition);
+        lab.copied("orders", "orders", partition).await;
+    }
+    assert_eq!([0, 1].map(|at| lab.destination.dump("fewer", at).end), ends);
+    lab.source.change(|state| {
+        let topic = Arc::make_mut(state.meta.topics.get_mut("fewer").unwrap());
+        topic.partitions.push(gone);
+        state.publish();
+    });
+    lab.wait_status("dr", "fewer", Status::Active).await;
+    lab.copied("fewer", "fewer", 0).await;
     lab.end().await;
 }

@@ -2,6 +2,7 @@
 //!
 //! It never says that a row counts: the tail does.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,11 +11,14 @@ use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 use crate::control::machine::Write;
+use crate::control::topic::Fault;
 use crate::link::driver::Driver;
 use crate::link::driver::ctx::lock;
 use crate::link::driver::tell::JOURNAL;
 use crate::link::driver::tell::Shown;
+use crate::link::driver::tell::WRITES;
 use crate::link::log;
+use crate::link::log::Appender;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
 use crate::link::registry::Event;
@@ -40,11 +44,11 @@ pub(super) async fn keep(
 ) {
     let mut log = open_journal((destination, replicas), &world, &shown).await;
     let appender = log.appender();
-    let refused = events.clone();
+    let (refused, told) = (events.clone(), shown.clone());
     let mut writing = JoinSet::new();
     writing.spawn(async move {
         while let Some(write) = writes.recv().await {
-            if let Err(fault) = appender.append(&write).await {
+            if let Err(fault) = append(&appender, &write, &told).await {
                 tracing::warn!(code = fault.code, "a row was not written: {}", fault.text);
                 let _ended = refused.send(Event::Refused(write.id, fault)).await;
             }
@@ -72,6 +76,27 @@ pub(super) async fn keep(
             return;
         }
     }
+}
+
+/// Appends a write; what keeps it from being known whether it was is told meanwhile.
+async fn append(appender: &Appender, write: &Write, shown: &Shown) -> Result<(), Fault> {
+    let mut stuck = appender.stuck();
+    let mut appended = pin!(appender.append(write));
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut appended => break done,
+            Ok(()) = stuck.changed() => {
+                let why = stuck.borrow_and_update().clone();
+                shown.tell(WRITES, why.map(|Fault { code, text }| {
+                    let text = format!("the journal (__isolog) takes no row: {text}");
+                    Fault { code, text }
+                }));
+            }
+        }
+    };
+    shown.tell(WRITES, None);
+    done
 }
 
 async fn open_journal(

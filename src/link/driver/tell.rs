@@ -39,6 +39,8 @@ use crate::sync::trouble::Trouble;
 
 /// Who says what is wrong with the journal.
 pub(super) const JOURNAL: &str = "journal";
+/// Who says that the journal takes no row.
+pub(super) const WRITES: &str = "journal's writer";
 /// Who says that the destination cannot be reached.
 pub(super) const DESTINATION: &str = "destination";
 

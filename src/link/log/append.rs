@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
@@ -37,6 +38,8 @@ const UNSENT_MAX: Duration = Duration::from_secs(30);
 const BROUGHT_MAX: Duration = Duration::from_secs(10);
 /// The first pause between two tries.
 const TRY_PAUSE: Duration = Duration::from_millis(250);
+/// After so many tries in a row it is told what the broker answers.
+const TOLD_AFTER: u32 = 3;
 /// The longest.
 const TRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many chains one write may begin.
@@ -63,8 +66,8 @@ enum Tried {
     Refused(Fault),
     /// Nothing was appended by this try.
     Unsent(Fault),
-    /// Nobody knows.
-    Unknown,
+    /// Nobody knows; with the broker's word, where it answered.
+    Unknown(Option<Fault>),
 }
 
 /// One write on its way.
@@ -105,11 +108,19 @@ impl Appender {
         }
         let (began, is_doubtful) = (Instant::now(), false);
         let mut sending = Sending { write, bytes, began, is_doubtful, failures: 0, chains: 0 };
-        while !self.has_passed(write) {
+        let mut done = Ok(());
+        while done.is_ok() && !self.has_passed(write) {
             let tried = self.try_append(&sending).await;
-            self.settle(&mut sending, tried).await?;
+            done = self.settle(&mut sending, tried).await;
         }
-        Ok(())
+        self.shared.stuck.send_if_modified(|stuck| stuck.take().is_some());
+        done
+    }
+
+    /// What the broker answers again and again to a write that may have been appended; `None` when
+    /// it is known what became of it.
+    pub fn stuck(&self) -> watch::Receiver<Option<Fault>> {
+        self.shared.stuck.subscribe()
     }
 
     fn has_passed(&self, write: &Write) -> bool {
@@ -136,8 +147,15 @@ impl Appender {
                 }
                 self.look_again(sending).await;
             }
-            Tried::Unknown => {
+            Tried::Unknown(why) => {
                 sending.is_doubtful = true;
+                if sending.failures >= TOLD_AFTER && why.is_some() {
+                    self.shared.stuck.send_if_modified(|stuck| {
+                        let is_news = *stuck != why;
+                        *stuck = why;
+                        is_news
+                    });
+                }
                 self.look_again(sending).await;
             }
         }
@@ -209,7 +227,7 @@ impl Appender {
                 *line = Some((leader, conn));
                 tried(&appended, sending.bytes)
             }
-            Err(error) if error.is_unknown() => Tried::Unknown,
+            Err(error) if error.is_unknown() => Tried::Unknown(None),
             Err(error) => Tried::Unsent(fault::unreachable(&error)),
         }
     }
@@ -256,7 +274,7 @@ fn tried(appended: &Appended, bytes: usize) -> Tried {
         (45 | 46 | 47 | 59, _) => Tried::OutOfOrder,
         // REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND: the leader has it, its followers
         // not yet; KAFKA_STORAGE_ERROR and UNKNOWN_SERVER_ERROR: perhaps
-        (7 | 20 | 56 | -1, _) => Tried::Unknown,
+        (7 | 20 | 56 | -1, _) => Tried::Unknown(Some(fault)),
         // NOT_ENOUGH_REPLICAS is answered before anything is appended
         (19, _) | (_, Remedy::Halt | Remedy::Reauth) => Tried::Refused(fault),
         _ => Tried::Unsent(fault),

@@ -118,6 +118,8 @@ struct Shared {
     wall: Wall,
     /// Up to where the tail has come.
     read: watch::Sender<Offset>,
+    /// What the broker answers again and again to a write that it may have taken.
+    stuck: watch::Sender<Option<Fault>>,
     /// What keeps its rows, as it was told last.
     health: watch::Sender<Health>,
     /// Where the chain of sequences begins that the newest batch of ours belongs to.
@@ -151,6 +153,7 @@ impl Log {
             topic: opened.topic,
             wall,
             read: watch::Sender::new(Offset::ZERO),
+            stuck: watch::Sender::new(None),
             health: watch::Sender::new(opened.health),
             chain: Mutex::default(),
         });

@@ -99,7 +99,15 @@ pub(super) async fn open(
     match standing {
         Standing::There(topic, health, trouble) => {
             tell_replicas(&only, replicas);
-            Ok(read_from(only, topic, (health, trouble), false).await?)
+            let opened = read_from(only, topic, (health, trouble), false).await?;
+            if opened.end == Offset::ZERO {
+                tracing::info!(
+                    topic = TOPIC,
+                    "the journal is empty: what was created by order before, if anything was, is \
+                     not known: create it again, or put it back with `isolog journal import`"
+                );
+            }
+            Ok(opened)
         }
         Standing::Wrong(fault) | Standing::Hidden(fault) => Err(OpenError::Refused(fault)),
         Standing::Nothing => Err(OpenError::Refused(fault::not_shown("it was just made"))),
