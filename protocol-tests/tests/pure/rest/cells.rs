@@ -126,6 +126,21 @@ async fn every_cell_of_the_links_table() {
     }
 }
 
+/// A mirror topic that is not copied, and that no order about it made so.
+async fn rest(rig: &Rig, state: &str) {
+    if state == "link paused" {
+        let path = "/links/dr/configs/cluster.link.paused";
+        rig.must("PUT", path, "{\"value\":\"true\"}").await;
+        return;
+    }
+    let fault = Fault { code: "DIVERGED".to_owned(), text: "at 4".to_owned() };
+    rig.hands.halt("dr", "t1", 0, fault).await;
+    let is = |seen: &isolog::link::registry::Seen| {
+        seen.mirrors.values().all(|one| one.status == Status::Failed)
+    };
+    rig.hands.until("failed", is).await;
+}
+
 async fn mirror_in(state: &str) -> Rig {
     let rig = Rig::start().await;
     rig.create_link("dr", &["t1"]).await;
@@ -166,18 +181,7 @@ async fn mirror_in(state: &str) -> Rig {
             let names = r#"{"mirror_topic_names":["t1"]}"#;
             rig.must("POST", "/links/dr/mirrors:pause", names).await;
         }
-        "link paused" => {
-            let path = "/links/dr/configs/cluster.link.paused";
-            rig.must("PUT", path, "{\"value\":\"true\"}").await;
-        }
-        "failed" => {
-            let fault = Fault { code: "DIVERGED".to_owned(), text: "at 4".to_owned() };
-            rig.hands.halt("dr", "t1", 0, fault).await;
-            let is = |seen: &isolog::link::registry::Seen| {
-                seen.mirrors.values().all(|one| one.status == Status::Failed)
-            };
-            rig.hands.until("failed", is).await;
-        }
+        "link paused" | "failed" => rest(&rig, state).await,
         "stopping" => {
             rig.hands.hold_back(Kind::Levels);
             stop(How::Promote).await;

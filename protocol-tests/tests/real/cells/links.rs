@@ -91,9 +91,9 @@ pub(super) fn all_states(on: &Cells) {
         }
     }
     for state in STATES.chars() {
-        for number in 0..TABLE.len() {
+        for (number, order) in TABLE.iter().enumerate() {
             let topic = format!("lm-{}", link_of(state, number));
-            if TABLE[number].body == MIRROR && state != 'd' {
+            if order.body == MIRROR && state != 'd' {
                 on.stage.source.create(&topic, 1, 1, &[]).unwrap();
             }
         }
