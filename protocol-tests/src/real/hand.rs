@@ -3,6 +3,7 @@
 //! It never uses isolog, keeps no connection, and never retries but while leaders are found.
 
 mod rights;
+mod writers;
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
@@ -45,6 +46,8 @@ const API_BYTES: usize = 2;
 const PIECE_BYTES: usize = 64 * 1024;
 /// How many pieces of a connection wait at most; then it is read no further.
 const PIECES_MAX: usize = 1_024;
+/// How often it is looked whether a connection is held still.
+const HELD_PAUSE: Duration = Duration::from_millis(10);
 /// For how long a broker may still answer whom nobody hears any more.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -57,6 +60,10 @@ struct Counts {
     pending: AtomicU64,
     /// Nothing more is kept.
     hurries: AtomicBool,
+    /// Of so many connections, the first ones, nothing is delivered.
+    held: AtomicU64,
+    /// How many of those have an append that is held.
+    held_lines: AtomicU64,
 }
 
 /// A port for each broker.
@@ -109,6 +116,22 @@ impl Proxy {
         self.counts.hurries.store(true, Ordering::Relaxed);
     }
 
+    /// Delivers nothing more of what the connections of now send, until `release`.
+    pub fn hold(&self) {
+        self.counts.held_lines.store(0, Ordering::Relaxed);
+        self.counts.held.store(self.connections(), Ordering::Relaxed);
+    }
+
+    /// How many of those have an append that is held.
+    pub fn held_lines(&self) -> u64 {
+        self.counts.held_lines.load(Ordering::Relaxed)
+    }
+
+    /// Ends a `hold`.
+    pub fn release(&self) {
+        self.counts.held.store(0, Ordering::Relaxed);
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
@@ -128,8 +151,23 @@ impl Proxy {
 async fn accept(listener: TcpListener, broker: u16, rng: Arc<Mutex<Rng>>, counts: Arc<Counts>) {
     while let Ok((client, _)) = listener.accept().await {
         let dice = rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
-        counts.connections.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(carry(client, broker, dice, Arc::clone(&counts)));
+        let number = counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let held = Held { number, counts: Arc::clone(&counts) };
+        tokio::spawn(carry(client, broker, dice, held));
+    }
+}
+
+/// A connection that may be held.
+#[derive(Clone)]
+struct Held {
+    /// Connections are numbered from 1.
+    number: u64,
+    counts: Arc<Counts>,
+}
+
+impl Held {
+    fn is_held(&self) -> bool {
+        self.number <= self.counts.held.load(Ordering::Relaxed)
     }
 }
 
@@ -174,9 +212,10 @@ impl Requests {
 struct Piece {
     due: Instant,
     bytes: Vec<u8>,
+    is_append: bool,
 }
 
-async fn carry(client: TcpStream, broker: u16, dice: Rng, counts: Arc<Counts>) {
+async fn carry(client: TcpStream, broker: u16, dice: Rng, held: Held) {
     let Ok(upstream) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
     let _best_effort = (client.set_nodelay(true), upstream.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
@@ -184,16 +223,15 @@ async fn carry(client: TcpStream, broker: u16, dice: Rng, counts: Arc<Counts>) {
     let is_dead = Arc::new(AtomicBool::new(false));
     let (send, wait) = mpsc::channel(PIECES_MAX);
     let answers = tokio::spawn(answers(from_broker, to_client, Arc::clone(&is_dead)));
-    let reading =
-        tokio::spawn(keep(from_client, send, dice, Arc::clone(&is_dead), Arc::clone(&counts)));
-    let mut to_broker = deliver(wait, to_broker, &is_dead, &counts).await;
+    let reading = tokio::spawn(keep(from_client, send, dice, Arc::clone(&is_dead), held.clone()));
+    let mut to_broker = deliver(wait, to_broker, &is_dead, &held).await;
     // only now, with everything delivered, may the broker hear of an end
     let _gone = timeout(LINGER, answers).await;
     let _best_effort = to_broker.shutdown().await;
     reading.abort();
     let _ended = reading.await;
     if is_dead.load(Ordering::Relaxed) {
-        counts.pending.fetch_sub(1, Ordering::Relaxed);
+        held.counts.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -203,19 +241,21 @@ async fn keep(
     send: Sender<Piece>,
     mut dice: Rng,
     is_dead: Arc<AtomicBool>,
-    counts: Arc<Counts>,
+    held: Held,
 ) {
+    let counts = &held.counts;
     let (mut latest, mut requests) = (Instant::now(), Requests::default());
     let mut buffer = vec![0; PIECE_BYTES];
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let long = dice.chance(LONG_PERMILLE);
         let passes = counts.hurries.load(Ordering::Relaxed);
-        let delay_ms = match requests.has_append(&buffer[..count]) && !passes {
+        let is_append = requests.has_append(&buffer[..count]);
+        let delay_ms = match is_append && !passes {
             false => 0,
             true => dice.between(0, if long { DELAY_MS_MAX } else { SHORT_MS_MAX }),
         };
         latest = latest.max(Instant::now() + Duration::from_millis(delay_ms));
-        let piece = Piece { due: latest, bytes: buffer[..count].to_vec() };
+        let piece = Piece { due: latest, bytes: buffer[..count].to_vec(), is_append };
         if send.send(piece).await.is_err() {
             return;
         }
@@ -228,15 +268,22 @@ async fn deliver(
     mut wait: Receiver<Piece>,
     mut broker: OwnedWriteHalf,
     is_dead: &AtomicBool,
-    counts: &Counts,
+    held: &Held,
 ) -> OwnedWriteHalf {
-    while let Some(Piece { due, bytes }) = wait.recv().await {
+    let mut is_counted = false;
+    while let Some(Piece { due, bytes, is_append }) = wait.recv().await {
         sleep_until(due).await;
+        while held.is_held() {
+            if is_append && !std::mem::replace(&mut is_counted, true) {
+                held.counts.held_lines.fetch_add(1, Ordering::Relaxed);
+            }
+            sleep(HELD_PAUSE).await;
+        }
         if broker.write_all(&bytes).await.is_err() {
             break;
         }
         if is_dead.load(Ordering::Relaxed) {
-            counts.late_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            held.counts.late_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
     }
     broker

@@ -51,7 +51,7 @@ pub(crate) const WRITE: i8 = 4;
 const CREATE: i8 = 5;
 const DELETE: i8 = 6;
 const ALTER: i8 = 7;
-const DESCRIBE: i8 = 8;
+pub(crate) const DESCRIBE: i8 = 8;
 const CLUSTER_ACTION: i8 = 9;
 const DESCRIBE_CONFIGS: i8 = 10;
 const ALTER_CONFIGS: i8 = 11;
@@ -79,6 +79,11 @@ pub(crate) fn acl(what: (i8, i8, &str), principal: &str, operation: i8, permissi
     (resource, pattern, name.into(), principal.into(), "*".into(), operation, permission)
 }
 
+/// The last version that knows no users is one that 2.8 has as well.
+fn version_for(acls: &[Acl]) -> i16 {
+    if acls.iter().any(|acl| acl.0 == USER) { 3 } else { 2 }
+}
+
 pub(crate) fn grant(hand: &Hand, acls: &[Acl]) {
     let creation = |(resource, pattern, name, principal, host, operation, permission): &Acl| {
         AclCreation::default()
@@ -91,13 +96,16 @@ pub(crate) fn grant(hand: &Hand, acls: &[Acl]) {
             .with_permission_type(*permission)
     };
     let creations = acls.iter().map(creation).collect();
-    let answer = hand.ask_any(3, &CreateAclsRequest::default().with_creations(creations)).unwrap();
+    // the last version that knows no users, which 2.8 has as well
+    let version = if acls.iter().any(|acl| acl.0 == USER) { 3 } else { 2 };
+    let answer =
+        hand.ask_any(version, &CreateAclsRequest::default().with_creations(creations)).unwrap();
     for (one, acl) in answer.results.iter().zip(acls) {
         assert_eq!(one.error_code, 0, "{acl:?}: {one:?}");
     }
 }
 
-fn revoke(hand: &Hand, acls: &[Acl]) {
+pub(crate) fn revoke(hand: &Hand, acls: &[Acl]) {
     let filter = |(resource, pattern, name, principal, host, operation, permission): &Acl| {
         DeleteAclsFilter::default()
             .with_resource_type_filter(*resource)
@@ -109,7 +117,9 @@ fn revoke(hand: &Hand, acls: &[Acl]) {
             .with_permission_type(*permission)
     };
     let filters = acls.iter().map(filter).collect();
-    let answer = hand.ask_any(3, &DeleteAclsRequest::default().with_filters(filters)).unwrap();
+    let answer = hand
+        .ask_any(version_for(acls), &DeleteAclsRequest::default().with_filters(filters))
+        .unwrap();
     assert!(answer.filter_results.iter().all(|one| one.matching_acls.len() == 1), "{answer:?}");
 }
 
@@ -178,12 +188,21 @@ fn version() -> String {
 
 impl Stage {
     pub(crate) fn start(safe: &Safe) -> Stage {
-        let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
-        let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(&version(), 1) };
+        Stage::of(&version(), safe, &[])
+    }
+
+    /// The same of a version, with more properties of the destination's broker.
+    pub(crate) fn of(version: &str, safe: &Safe, more: &[(&str, &str)]) -> Stage {
+        let authorizer = match version.starts_with("2.") {
+            true => "kafka.security.authorizer.AclAuthorizer",
+            false => "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        };
+        let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(version, 1) };
         let spec = spec
             .prop("authorizer.class.name", authorizer)
             .prop("allow.everyone.if.no.acl.found", "true");
-        let clusters = RealCluster::both(spec.clone(), spec).unwrap();
+        let there = more.iter().fold(spec.clone(), |spec, (name, value)| spec.prop(name, value));
+        let clusters = RealCluster::both(spec, there).unwrap();
         let (source, destination) =
             (Hand::new(clusters.0.bootstrap()), Hand::new(clusters.1.bootstrap()));
         make_account(&destination).unwrap();

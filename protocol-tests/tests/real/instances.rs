@@ -35,6 +35,8 @@ const WRITE_PAUSE: Duration = Duration::from_millis(40);
 const SESSION_MS: u64 = 20_000;
 /// For how long a takeover is waited for: a session, and what a loaded machine needs.
 const TAKEOVER_SECONDS_MAX: u64 = 120;
+/// What isolog may append while it is to fall behind, in bytes a second.
+const SLOW: f64 = 2_000.0;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 struct Pair {
@@ -279,6 +281,78 @@ fn they_take_turns_4_3_1() {
 #[test]
 fn they_take_turns_2_8_2() {
     one_has_the_work_and_the_other_stands_by("2.8.2");
+}
+
+/// The path of the link by REST.
+fn link_path(isolog: &Isolog) -> String {
+    let id = isolog.wait_for("the cluster's id", TAKEOVER_SECONDS_MAX, |one| {
+        let clusters = one.get("/kafka/v3/clusters")?;
+        clusters["data"][0]["cluster_id"].as_str().map(str::to_owned)
+    });
+    format!("/kafka/v3/clusters/{id}/links/dr")
+}
+
+/// Where a topic was sealed, once it is STOPPED.
+fn sealed_at(isolog: &Isolog, path: &str, topic: &str) -> i64 {
+    isolog.wait_for(&format!("{topic} is STOPPED"), TAKEOVER_SECONDS_MAX, |one| {
+        let told = one.get(&format!("{path}/mirrors/{topic}"))?;
+        let is_stopped = told["mirror_status"] == "STOPPED";
+        is_stopped.then(|| told["mirror_lags"][0]["last_source_fetch_offset"].as_i64().unwrap())
+    })
+}
+
+/// Must show: who has the work is frozen while it copies, the other one fails its topics over, and
+/// it is thawed: nothing of isolog's lands behind the seals.
+#[test]
+fn who_was_frozen_before_a_failover_appends_nothing_behind_it() {
+    let _room = room(2);
+    let pair = Pair::start("4.3.1");
+    let (source, there) =
+        (Hand::new(pair.source.bootstrap()), Hand::new(pair.destination.bootstrap()));
+    TOPICS.into_iter().for_each(|topic| source.create(topic, 1, 1, &[]).unwrap());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(pair.source.bootstrap(), &stop));
+        let _ends = Ends(&stop);
+        let one = pair.isolog("one");
+        wait_works(&one, &source);
+        let two = pair.isolog("two");
+        wait_stands_by(&two, "one");
+        // slower than what is written: it holds batches that it has not sent
+        there.quota("isolog", "producer_byte_rate", Some(SLOW)).unwrap();
+        for topic in TOPICS {
+            one.wait_for(&format!("{topic} falls behind"), TAKEOVER_SECONDS_MAX, |_| {
+                let (ours, theirs) = (source.ends(topic, 0).ok()?.1, there.ends(topic, 0).ok()?.1);
+                (ours > theirs + 20 * BATCH).then_some(())
+            });
+        }
+        one.freeze(true).unwrap();
+        two.wait_for("it has the work", TAKEOVER_SECONDS_MAX, |isolog| {
+            (isolog.link().0 == "Active").then_some(())
+        });
+        there.quota("isolog", "producer_byte_rate", None).unwrap();
+        let path = link_path(&two);
+        let body = json!({ "mirror_topic_names": TOPICS });
+        let answer = two.order("POST", &format!("{path}/mirrors:failover"), Some(&body)).unwrap();
+        assert!((200..300).contains(&answer.0), "{answer:?}");
+        let seals = TOPICS.map(|topic| (topic, sealed_at(&two, &path, topic)));
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        one.freeze(false).unwrap();
+        wait_stands_by(&one, "two");
+        for (topic, end) in seals {
+            let (log, copy) = (source.log(topic, 0).unwrap(), there.log(topic, 0).unwrap());
+            let differ = batches_equal(&log, &copy, log.start, end);
+            assert!(differ.is_empty(), "{topic}: {differ:#?}");
+            let last = copy.batches.last().unwrap();
+            let seal = last.header.unwrap();
+            assert_eq!((last.base, seal.producer_epoch), (end, 1), "{topic}: {last:?}");
+            assert!(end < log.end, "{topic}: it was copied to its end");
+        }
+        for isolog in [&one, &two] {
+            assert!(!isolog.log().contains("panicked"), "{}", isolog.log());
+        }
+    });
 }
 
 /// Lets the writer end where the test does not come to it.

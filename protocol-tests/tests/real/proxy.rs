@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::batch::Record;
+use protocol_tests::check::batches_equal;
 use protocol_tests::real::DumpSpec;
 use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
@@ -32,6 +33,7 @@ use protocol_tests::real::long_room;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use protocol_tests::rng::Rng;
+use serde_json::json;
 
 const PARTITIONS: i32 = 2;
 /// What each kind is called behind its prefix: how it is packed, whether it is compacted.
@@ -353,4 +355,134 @@ fn old_records_are_copied_exactly_or_the_partition_stands() {
     let read = same(&sets[1], &outcome, &source, &destination);
     assert!(proxy.late_bytes() > 0, "nothing was delivered late");
     tell("old records behind the proxy", &outcome, read, Some(&proxy), began);
+}
+
+/// Where each partition was sealed, by REST, once all topics of the link are STOPPED.
+fn seals(isolog: &Isolog, path: &str, set: &Set) -> Vec<(String, i32, i64)> {
+    let mut seals = Vec::new();
+    for (topic, _) in &set.topics {
+        let told = isolog.wait_for(&format!("{topic} is STOPPED"), LEVEL_SECONDS_MAX, |isolog| {
+            let told = isolog.get(&format!("{path}/mirrors/{topic}"))?;
+            (told["mirror_status"] == "STOPPED").then_some(told)
+        });
+        for partition in 0..PARTITIONS {
+            let one = &told["mirror_lags"][partition as usize];
+            let end = one["last_source_fetch_offset"].as_i64().unwrap();
+            seals.push((topic.clone(), partition, end));
+        }
+    }
+    seals
+}
+
+/// Fails all topics of the link over, and waits until they are sealed.
+fn fail_over(isolog: &Isolog, of: &str, set: &Set) -> Vec<(String, i32, i64)> {
+    let names: Vec<&str> = set.topics.iter().map(|(topic, _)| topic.as_str()).collect();
+    let body = json!({ "mirror_topic_names": names });
+    let path = isolog.wait_for("the failover is taken", LEVEL_SECONDS_MAX, |isolog| {
+        let clusters = isolog.get("/kafka/v3/clusters")?;
+        let id = clusters["data"][0]["cluster_id"].as_str()?;
+        let path = format!("/kafka/v3/clusters/{id}/links/{of}");
+        let (status, told) =
+            isolog.order("POST", &format!("{path}/mirrors:failover"), Some(&body))?;
+        let all = told["data"].as_array()?;
+        let is_taken = all.iter().all(|one| one["error_code"].is_null());
+        ((200..300).contains(&status) && is_taken).then_some(path)
+    });
+    seals(isolog, &path, set)
+}
+
+/// The seal is the last word of a log, and what is not compacted is the source's up to it.
+fn assert_sealed(set: &Set, (ours, theirs): (&Hand, &Hand), seals: &[(String, i32, i64)]) {
+    for (topic, partition, end) in seals {
+        let what = format!("{topic}-{partition} up to {end}");
+        let copy = theirs.log(topic, *partition).unwrap();
+        assert_eq!(copy.end, end + 1, "{what}: nothing comes behind the seal");
+        let last = copy.batches.last().unwrap();
+        let header = last.header.unwrap();
+        let is_seal = header.producer_epoch == 1 && header.base_sequence == 0;
+        assert!(is_seal && last.base == *end, "{what}: {header:?}");
+        let is_compacted = set.topics.iter().any(|(name, is_it)| name == topic && *is_it);
+        if !is_compacted {
+            let differ = batches_equal(&ours.read(topic, *partition).unwrap(), &copy, 0, *end);
+            assert!(differ.is_empty(), "{what}: {differ:#?}");
+        }
+    }
+}
+
+/// Every log of the destination has been looked through for writers to be forgotten, since each is
+/// every second: the writer of old records is, twice in a row.
+fn wait_forgotten(theirs: &Hand) {
+    theirs.create("canary", 1, 1, &[("retention.ms", "-1")]).unwrap();
+    for n in 0..2 {
+        let age_ms: i64 = AGE_MS.parse().unwrap();
+        let old = Build::plain(now_ms() - age_ms, "canary", 1).producer(4_711, 0, n);
+        theirs.produce("canary", 0, &old).unwrap();
+        let until = Instant::now() + PROGRESS_MAX;
+        while theirs.writers("canary", 0).unwrap().contains(&4_711) {
+            assert!(Instant::now() < until, "the writer of old records is not forgotten");
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// A link for new records and one for old ones, through the proxy.
+fn two_links(source: &str, destination: &str) -> Isolog {
+    let mut spec = IsologSpec::new(source, destination, &["now-*"]);
+    spec.link = "now".into();
+    let more = &spec.link_more;
+    spec.more_links = format!(
+        "[link.old]\nbootstrap.servers = \"{source}\"\n{more}mirror.topics = [\"old-*\"]\n"
+    );
+    Isolog::start(&spec).unwrap()
+}
+
+/// Must show: what isolog had sent before it was killed is delivered when its topics are failed
+/// over: nothing of it lands behind a seal, on data that the broker remembers no writer of too.
+#[test]
+fn late_bytes_behind_a_failover_are_refused() {
+    let _room = room(2);
+    let (began, mut rng) = (Instant::now(), Rng::new(seed()));
+    let source = source_cluster();
+    let forgetful = destination_spec().prop("producer.id.expiration.check.interval.ms", "1000");
+    let (destination, proxy) = behind(forgetful, rng.next_u64());
+    let (ours, theirs) = (Hand::new(source.bootstrap()), Hand::new(destination.bootstrap()));
+    let names = ["now", "old"];
+    let sets = names.map(|name| Set::create(name, &ours));
+    let ages = [Vec::new(), vec!["--age", AGE_MS]];
+    let loads: Vec<Vec<Load>> = names
+        .iter()
+        .zip(&ages)
+        .map(|(name, age)| Set::loads(name, source.bootstrap(), age))
+        .collect();
+    let mut isolog = two_links(source.bootstrap(), &through(&proxy));
+    for (topic, _) in sets.iter().flat_map(|set| &set.topics) {
+        let is_copied = |_: &Isolog| (theirs.ends(topic, 0).ok()?.1 > 0).then_some(());
+        isolog.wait_for(&format!("{topic} is copied"), LEVEL_SECONDS_MAX, is_copied);
+    }
+    proxy.hold();
+    isolog.wait_for("appends of both links are held", 90, |_| {
+        (proxy.held_lines() >= names.len() as u64).then_some(())
+    });
+    isolog.kill();
+    let late = proxy.late_bytes();
+    isolog.start_again().unwrap();
+    let sealed: Vec<_> =
+        names.iter().zip(&sets).map(|(name, set)| fail_over(&isolog, name, set)).collect();
+    assert_eq!(proxy.late_bytes(), late, "nothing was delivered before the seals");
+    loads.into_iter().for_each(stop);
+    wait_forgotten(&theirs);
+    proxy.release();
+    isolog.wait_for("the proxy keeps nothing", 60, |_| proxy.is_drained().then_some(()));
+    let late = proxy.late_bytes() - late;
+    assert!(late > 0, "nothing was delivered late");
+    for (set, seals) in sets.iter().zip(&sealed) {
+        assert_sealed(set, (&ours, &theirs), seals);
+    }
+    assert!(!isolog.log().contains("panicked"), "{}", isolog.log());
+    println!(
+        "failed over behind the proxy: {} partitions sealed, {late} bytes delivered behind the \
+         seals, {:.0} s",
+        sealed.iter().map(Vec::len).sum::<usize>(),
+        began.elapsed().as_secs_f64(),
+    );
 }

@@ -39,6 +39,7 @@ use serde_json::json;
 
 use crate::operated::Stage;
 use crate::operated::until;
+use crate::rescued::a_tail_is_saved;
 use crate::served::Program;
 
 const DAY_MS: i64 = 86_400_000;
@@ -308,7 +309,7 @@ fn a_promote_under_load_loses_nothing_and_clients_go_on() {
     let (java, librdkafka) =
         (read(Reader::Java, destination), read(Reader::Librdkafka, destination));
     assert_equal(&java, &librdkafka);
-    a_tail_is_listed(&on);
+    a_tail_is_saved(&on.stage, &on.program.isolog, (PLAIN, on.lag(PLAIN, 0).1), PARTITIONS * 3);
     let again = on.cli(&["promote", PLAIN]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("already stopped its mirror"));
     assert!(!on.program.isolog.log().contains("panicked"));
@@ -340,32 +341,6 @@ fn clients_are_compared(on: &Mirrored) {
     until("a user is missing", || (line("SCRAM users") == missing).then_some(()));
     let other = "client-id=isolog: producer_byte_rate is none at the source, 2000 here";
     assert_eq!(line("quotas"), Some((false, other.to_owned())));
-}
-
-/// What the source gets behind a stop is on no side that is read: it is found by config file and
-/// journal alone.
-fn a_tail_is_listed(on: &Mirrored) {
-    let end = on.lag(PLAIN, 0).1;
-    for n in 0..10 {
-        let records = Build::plain(now_ms(), &format!("tail{n}"), 100);
-        on.stage.source.produce(PLAIN, 0, &records).unwrap();
-    }
-    let told = |form: &str| {
-        let mut command = Command::new(isolog_binary().unwrap());
-        command.args(["mirror", "tail", "list", "--link", "dr", "-o", form]);
-        let output = command.arg("--config").arg(on.program.isolog.config()).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert_eq!(told("csv"), format!("{PLAIN},0,{end}\n"));
-    let rows: Value = serde_json::from_str(&told("json")).unwrap();
-    let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 6, "{rows:?}");
-    for row in rows {
-        let is_tail = row["mirror_topic_name"] == PLAIN && row["partition"] == 0;
-        let want = if is_tail { (json!("tail"), json!(1_000)) } else { (json!("none"), json!(0)) };
-        assert_eq!((&row["state"], &row["offsets"]), (&want.0, &want.1), "{row}");
-    }
 }
 
 /// Must show: a failover asks nothing of a source that is dead or frozen, is finished after a

@@ -35,6 +35,8 @@ const DAY_MS: i64 = 86_400_000;
 const LINKS: [(&str, &str); 2] = [("dr", ""), ("west", "w.")];
 /// Ids of isolog's own begin here.
 const OURS: i64 = 1 << 62;
+/// And of the producers that go on, here: each is this and the offset where it begins.
+const THEIRS: i64 = 4_711;
 /// Records of each batch that is written by hand.
 const RECORDS: i64 = 10;
 /// What Java's producers write at the end, each to all topics.
@@ -76,7 +78,8 @@ struct Size {
     brokers: u8,
 }
 
-const CI: Size = Size { rounds: 2, topics: 6, brokers: 1 };
+/// Each kind once under each link.
+const CI: Size = Size { rounds: 2, topics: 2 * KINDS.len(), brokers: 1 };
 const FULL: Size = Size { rounds: 80, topics: 20, brokers: 3 };
 
 fn size() -> Size {
@@ -90,13 +93,19 @@ fn seed() -> u64 {
     std::env::var("ISOLOG_SWITCHED_SEED").map_or(20_261_129, |text| text.parse().unwrap())
 }
 
-/// Makes them at the source with their first records; each link mirrors half of them.
+/// How much older than today what is written to a topic is.
+fn age(topic: &str) -> i64 {
+    let is = |(kind, _, first): &Kind| topic.starts_with(kind) && *first == First::Old;
+    if KINDS.iter().any(is) { 2 * DAY_MS } else { 0 }
+}
+
+/// Makes them at the source with their first records; each link mirrors half of each kind.
 fn topics(source: &RealCluster, hand: &Hand, size: &Size) -> Vec<Topic> {
     let mut all = Vec::new();
     let mut transactional = Vec::new();
     for n in 0..size.topics {
         let (kind, configs, first) = KINDS[n % KINDS.len()];
-        let (link, prefix) = LINKS[n / 3 % 2];
+        let (link, prefix) = LINKS[(n + n / KINDS.len()) % 2];
         let source = format!("{kind}-{n}");
         let topic = Topic { mirror: format!("{prefix}{source}"), source, link };
         hand.create(&topic.source, PARTITIONS, i16::from(size.brokers), configs).unwrap();
@@ -115,10 +124,10 @@ fn topics(source: &RealCluster, hand: &Hand, size: &Size) -> Vec<Topic> {
 }
 
 fn begin(hand: &Hand, topic: &str, first: First) {
-    let age = if first == First::Old { 2 * DAY_MS } else { 0 };
     for partition in 0..PARTITIONS {
         for n in 0..10 {
-            let batch = Build::plain(now_ms() - age, &format!("{topic}-{n}"), RECORDS as usize);
+            let batch =
+                Build::plain(now_ms() - age(topic), &format!("{topic}-{n}"), RECORDS as usize);
             hand.produce(topic, partition, &batch).unwrap();
         }
         if first == First::Trimmed {
@@ -200,7 +209,8 @@ impl Switched {
         }
         for (topic, partition) in each(topics) {
             let tag = format!("{}-{number}", topic.source);
-            let batch = Build::plain(now_ms(), &tag, RECORDS as usize);
+            let time = now_ms() - age(&topic.source);
+            let batch = Build::plain(time, &tag, RECORDS as usize);
             self.stage.source.produce(&topic.source, partition, &batch).unwrap();
         }
     }
@@ -253,6 +263,7 @@ impl Switched {
                 "{what}: {header:?}"
             );
             self.produce(topic, partition, end + 1);
+            self.late(topic, partition, end);
         }
         for key in CONFIGS {
             let of = |hand: &Hand, name: &str| hand.config(name, key).unwrap();
@@ -267,10 +278,53 @@ impl Switched {
     fn produce(&self, topic: &Topic, partition: i32, next: i64) {
         for n in 0..2 {
             let sequence = (n * RECORDS) as i32;
-            let batch = Build::plain(now_ms(), "mine", RECORDS as usize);
-            let batch = batch.producer(4_711 + next, 0, sequence);
+            let batch = Build::plain(now_ms() - age(&topic.source), "mine", RECORDS as usize);
+            let batch = batch.producer(THEIRS + next, 0, sequence);
             let at = self.stage.destination.produce(&topic.mirror, partition, &batch).unwrap();
             assert_eq!(at, next + n * RECORDS, "{}-{partition}", topic.mirror);
+        }
+    }
+
+    /// What isolog sent before the seal is refused behind it, whenever it comes. Where the data is
+    /// old the broker has looked for writers to be forgotten first: it knows the producer of old
+    /// records behind the seal no more.
+    fn late(&self, topic: &Topic, partition: i32, end: i64) {
+        let (mirror, there) = (&topic.mirror, &self.stage.destination);
+        let age = age(&topic.source);
+        if age > 0 {
+            until(&format!("{mirror}-{partition}: who wrote old records is forgotten"), || {
+                let known = there.writers(mirror, partition).unwrap();
+                (!known.contains(&(THEIRS + end + 1))).then_some(())
+            });
+        }
+        let before = there.log(mirror, partition).unwrap();
+        let seal = before.batches.iter().find(|batch| batch.base == end);
+        let writer = seal.unwrap().header.unwrap().producer_id;
+        for (epoch, sequence) in [(0, end), (0, end - RECORDS), (1, end + 5)] {
+            let late = Build::plain(now_ms() - age, "late", RECORDS as usize);
+            let late = late.producer(writer, epoch, sequence.max(0) as i32);
+            let answer = there.produce(mirror, partition, &late);
+            let told = format!("{:?}", answer.as_ref().err());
+            assert!(
+                told.contains("error 47") || told.contains("error 45"),
+                "{mirror}-{partition}, epoch {epoch}, sequence {sequence}: {answer:?}"
+            );
+        }
+        let after = there.ends(mirror, partition).unwrap();
+        assert_eq!(after, (before.start, before.end), "{mirror}-{partition}: nothing is appended");
+    }
+
+    /// Every broker of the destination is killed and started again: what comes late is refused as
+    /// before.
+    fn restart(&self) {
+        for node in 1..=self.size.brokers {
+            self.stage.clusters.1.kill(node).unwrap();
+            self.stage.clusters.1.restart(node).unwrap();
+        }
+        for topic in &self.topics {
+            for (partition, end) in (0..PARTITIONS).zip(self.ends(topic)) {
+                self.late(topic, partition, end);
+            }
         }
     }
 
@@ -280,7 +334,9 @@ impl Switched {
             let own: Vec<Topic> =
                 self.topics.iter().filter(|topic| topic.link == link).cloned().collect();
             self.to.mirrors(&own, "promote", "STOPPED");
+            own.iter().for_each(|topic| self.check(topic, true, self.size.rounds));
         }
+        self.restart();
         let names: Vec<String> = self.topics.iter().map(|topic| topic.mirror.clone()).collect();
         let to = self.stage.clusters.1.bootstrap().to_owned();
         let keyed = ["--keys", "50"];

@@ -113,6 +113,14 @@ impl Lab {
         self.source.look(|state| state.now_ms())
     }
 
+    /// Its hosts have no addresses any more, and what was connected to them is cut off.
+    fn unname_source(&self) {
+        for (host, _) in self.source.bootstrap() {
+            self.source.net().alias(&host, "nowhere");
+            self.source.net().cut(CLIENT, &host);
+        }
+    }
+
     /// Nothing comes back from the source any more.
     fn swallow_source(&self) {
         for (host, _) in self.source.bootstrap() {
@@ -200,11 +208,16 @@ async fn a_promote_counts_the_partitions_once_more() {
 /// What the dead cannot answer must not be waited for: the world's own time is measured.
 #[tokio::test(start_paused = true)]
 async fn a_failover_needs_no_source() {
-    for way in ["killed", "silent", "killed, isolog too"] {
+    let ways = ["killed", "stopped", "frozen", "silent", "without a name"];
+    let all = ways.into_iter().flat_map(|way| [way.to_owned(), format!("{way}, isolog too")]);
+    for way in all {
         let mut lab = Lab::copying(3).await;
-        match way {
-            "silent" => lab.swallow_source(),
-            _ => lab.source.kill(1),
+        match way.split(',').next() {
+            Some("killed") => lab.source.kill(1),
+            Some("stopped") => lab.source.stop(1),
+            Some("frozen") => lab.source.freeze(1),
+            Some("silent") => lab.swallow_source(),
+            _ => lab.unname_source(),
         }
         // whatever hangs is under way by then
         sleep(SECOND).await;

@@ -94,9 +94,14 @@ fn drains(
     let held = view.and_then(|view| view.held_records).filter(|held| *held > 0);
     let lag = view.and_then(|view| view.lag_records);
     Some(match (lag, held) {
-        (_, Some(held)) => format!(
-            "partition {number}: {held} records are held back by an open transaction at the source"
-        ),
+        (_, Some(held)) => {
+            let by = view.and_then(|view| view.held_by.as_ref());
+            let by = by.map_or(String::new(), |by| format!(" of producer id {}", by.producer_id));
+            format!(
+                "partition {number}: {held} records are held back by an open transaction{by} at \
+                 the source"
+            )
+        }
         (Some(0), None) => format!("partition {number}: the source must rest for a moment"),
         (Some(lag), None) => format!("partition {number} is {lag} records behind"),
         (None, None) => unknown(number, view),
@@ -135,6 +140,7 @@ mod tests {
     use crate::control::topic::Fault;
     use crate::control::topic::Status;
     use crate::ids::TimestampMs;
+    use crate::service::view::HeldView;
 
     /// A mirror topic of two partitions in that stage.
     fn mirror(stage: &str, fault: Option<(&str, &str)>) -> MirrorSeen {
@@ -200,6 +206,19 @@ mod tests {
         sealed.row.partitions = 0;
         let told = of(&sealed, &none).join("|");
         assert!(told.contains("the offsets of consumer groups"), "{told}");
+    }
+
+    #[test]
+    fn an_open_transaction_is_told_with_its_producer() {
+        let held = PartitionView { held_records: Some(5), ..PartitionView::default() };
+        let by = HeldView { producer_id: 7_007, ..HeldView::default() };
+        let known = PartitionView { held_by: Some(by), ..held.clone() };
+        let told = |view: &PartitionView| {
+            of(&mirror(r#""stopping""#, None), &[(0, view)].into()).join("|")
+        };
+        let said = "partition 0: 5 records are held back by an open transaction";
+        assert_eq!(told(&held), format!("{said} at the source"));
+        assert_eq!(told(&known), format!("{said} of producer id 7007 at the source"));
     }
 
     #[test]
