@@ -173,7 +173,8 @@ impl Check<'_> {
         }
         self.patterns(&topics, report);
         report.findings.extend(self.link.left_out(&self.source.topics()));
-        let (mut fates, rests) = self.fates(&wanted, report).await?;
+        let (mut fates, remembered) = self.fates(&wanted, report).await?;
+        let Known { past, made, rests } = remembered;
         let (topics, resting) = rests::apart(topics, &rests, self.link);
         report.topics.extend(resting);
         let mut facts = self.configs(&topics, report).await?;
@@ -191,7 +192,11 @@ impl Check<'_> {
             judged.findings.extend(failures.map(|(_, text)| Finding::unknown(text)));
             let refused = self.refused(topic, known).await?;
             judged.findings.extend(refused);
-            judged.findings.extend(follows::finding(&self.link.configs, known));
+            let is_made = made.contains(&topic.name);
+            judged.findings.extend(follows::finding(&self.link.configs, known, is_made));
+            if !past.contains_key(&topic.name) {
+                judged.findings.extend(self.not_adopted(&topic.name, known));
+            }
             let fate = fates.remove(&topic.name);
             judged.findings.extend(fate.map(|fate| Finding::impossible(fate.text)));
             let mirror = self.link.mirror_of(&topic.name);
@@ -220,20 +225,34 @@ impl Check<'_> {
         &self,
         wanted: &impl Fn(&TopicName) -> bool,
         report: &mut Report,
-    ) -> Result<(BTreeMap<TopicName, Fate>, BTreeMap<TopicName, Rest>), ClusterError> {
+    ) -> Result<(BTreeMap<TopicName, Fate>, Known), ClusterError> {
         match past::read(self.link, self.source, self.destination).await? {
-            Ok(Known { past, rests }) => {
+            Ok(known) => {
                 let (ours, theirs) = (self.source, self.destination);
-                let mut fates = past::fates(self.link, &past, wanted, ours, theirs).await?;
-                let rest_of = |name: &TopicName| rests.get(&self.link.mirror_of(name));
+                let mut fates = past::fates(self.link, &known.past, wanted, ours, theirs).await?;
+                let rest_of = |name: &TopicName| known.rests.get(&self.link.mirror_of(name));
                 fates.retain(|name, _| rest_of(name).is_none_or(Rest::may_go_on));
-                Ok((fates, rests))
+                Ok((fates, known))
             }
             Err(text) => {
                 report.findings.push(Finding::unknown(text));
                 Ok(Default::default())
             }
         }
+    }
+
+    /// A filter adopts no topic that holds records: who names it does.
+    fn not_adopted(&self, name: &TopicName, known: &TopicFacts) -> Option<Finding> {
+        let holds = |one: &PartitionFacts| one.destination.is_some_and(|(_, end)| end.get() > 0);
+        let is_named = self.link.named.matches(name) || self.link.ordered.contains(name);
+        let is_refused = !is_named && known.partitions.iter().any(holds);
+        let mirror = self.link.mirror_of(name);
+        is_refused.then(|| {
+            Finding::impossible(format!(
+                "topic {mirror} is there and holds records, and a filter adopts no such topic: if it \
+                 is a copy of this one, name it in mirror.topics, or by `isolog mirror create`"
+            ))
+        })
     }
 
     /// Configs of both sides, by topic.

@@ -228,7 +228,7 @@ fn ends(facts: &PartitionFacts, policy: Policy, findings: &mut Vec<Finding>) {
     }
     if let Some(at) = facts.differs_at {
         findings.push(Finding::impossible(format!(
-            "partition {id}: the destination holds something else from offset {at} on: \
+            "partition {id}: the destination holds something else at offset {at} already: \
              begin the copy anew (docs/OPERATING.md)"
         )));
     }
@@ -524,7 +524,7 @@ mod tests {
         says(&of((60, 100), (0, 50)), Level::Impossible, &["begins at 60"]);
         let mut foreign = of((0, 100), (0, 50));
         foreign.partitions[0].differs_at = Some(49);
-        says(&foreign, Level::Impossible, &["something else from offset 49 on"]);
+        says(&foreign, Level::Impossible, &["something else at offset 49 already"]);
         let mut wide = of((0, 100), (0, 50));
         wide.destination_partitions = Some(3);
         says(&wide, Level::Exact, &["3 partitions, the source 1: what both have is copied"]);

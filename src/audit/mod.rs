@@ -74,6 +74,8 @@ pub struct LinkOptions {
     pub destination: cluster::Options,
     /// What it mirrors.
     pub topics: TopicFilter,
+    /// What of that adopts a topic that is there and holds records.
+    pub named: TopicFilter,
     /// Topics of the source that orders made mirrors of, beside those.
     pub ordered: BTreeSet<TopicName>,
     /// `cluster.link.prefix` or `topic.rename.format`: what mirrors are called after their sources.

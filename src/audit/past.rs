@@ -5,6 +5,7 @@
 pub mod rests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::audit::LinkOptions;
@@ -15,12 +16,14 @@ use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
 use crate::control::journal::TOPIC;
+use crate::control::row::Before;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
 use crate::control::row::old::OldRows;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
+use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -37,6 +40,9 @@ pub type Past = BTreeMap<TopicName, (TopicId, TopicId)>;
 pub struct Known {
     /// Those that it mirrors.
     pub past: Past,
+    /// Those among them whose mirror isolog made, by their names at the source: it follows their
+    /// configs wholly.
+    pub made: BTreeSet<TopicName>,
     /// Those of which it copies nothing, whatever their logs hold, by the mirror's name.
     pub rests: BTreeMap<TopicName, Rest>,
 }
@@ -57,8 +63,11 @@ pub async fn read(
         key.starts_with(&own) || is_mirror || parsed.is_some_and(|key| *key.link() == link.name)
     };
     match log.read(is_told).await {
-        Ok(rows) => Ok(remembered(&rows, link, &source.id())
-            .map(|past| Known { past, rests: rests(&rows, &link.name) })),
+        Ok(rows) => Ok(remembered(&rows, link, &source.id()).map(|past| Known {
+            past,
+            made: made(&rows, &link.name),
+            rests: rests(&rows, &link.name),
+        })),
         Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
 }
@@ -114,6 +123,18 @@ fn remembered(
         }
     }
     Ok(past)
+}
+
+/// The source topics whose mirrors a link has made.
+fn made(rows: &BTreeMap<String, String>, link: &LinkName) -> BTreeSet<TopicName> {
+    let row = |(text, value): (&String, &String)| {
+        let key = Key::parse(text).filter(|key| key.link() == link)?;
+        match Row::parse(&key, value) {
+            Ok(Row::Mirror(row)) if row.before == Before::Absent => Some(row.source_topic),
+            _ => None,
+        }
+    };
+    rows.iter().filter_map(row).collect()
 }
 
 /// What is set up is not mirrored yet, and what has stopped is not any more; whether it is.

@@ -83,6 +83,7 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         group_prefix: link.link.groups.iter().map(|sync| sync.prefix.as_str()).collect(),
         instances: settings.group.as_ref().map(|group| group.group.clone()),
         topics,
+        named: link.link.named.clone(),
         acls: Some(link.link.acls.clone()).filter(AclSync::is_configured),
         replicas: Some(link.link.replication_factor).filter(|factor| *factor > 0),
         new_configs: configs::for_new,

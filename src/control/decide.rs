@@ -10,6 +10,7 @@ use crate::control::order::NewLink;
 use crate::control::order::Refusal;
 use crate::control::order::Verb;
 use crate::control::row::Key;
+use crate::control::row::LinkMode;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
 use crate::control::row::Origin;
@@ -131,6 +132,7 @@ pub fn link_order(
 ) -> Result<Option<LinkRow>, Refusal> {
     if let Verb::CreateLink(new) = verb {
         return match view.link(name) {
+            Some(row) if row.is_leaving => Err(leaving(name)),
             Some(_) => Err(Refusal::conflict(format!("Cluster link '{name}' already exists."))),
             None => Ok(Some(new_link(new))),
         };
@@ -164,8 +166,21 @@ pub fn new_link(new: &NewLink) -> LinkRow {
     }
 }
 
+/// So many of the mirror topics that keep a link are named.
+const TOLD_MAX: usize = 4;
+
 /// What pauses a link is a config too: of a commanded link the two say the same.
 const PAUSED: &str = "cluster.link.paused";
+
+/// `link.mode`, which was checked.
+const MODE: &str = "link.mode";
+
+fn mode_of(word: &str) -> LinkMode {
+    match word.eq_ignore_ascii_case("BIDIRECTIONAL") {
+        true => LinkMode::Bidirectional,
+        false => LinkMode::Destination,
+    }
+}
 
 fn says_paused(configs: &BTreeMap<String, String>) -> bool {
     configs.get(PAUSED).is_some_and(|value| value == "true")
@@ -209,7 +224,8 @@ fn alter(
         }
     }
     let is_paused = says_paused(&configs);
-    Ok(LinkRow { configs, is_paused, generation: row.generation + 1, ..row.clone() })
+    let mode = configs.get(MODE).map_or(row.mode, |word| mode_of(word));
+    Ok(LinkRow { configs, is_paused, mode, generation: row.generation + 1, ..row.clone() })
 }
 
 fn delete_link(
@@ -224,15 +240,19 @@ fn delete_link(
              and it rests; to forget it too: `isolog journal delete link/{name} --with-mirrors`."
         )));
     }
-    let alive: Vec<String> = view
+    let mut alive: Vec<String> = view
         .mirrors_of(name)
         // what leaves already is waited for
         .filter(|(_, mirror)| {
             !matches!(mirror.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
         })
         .map(|(topic, _)| topic.to_string())
-        .take(4)
         .collect();
+    let more = alive.len().saturating_sub(TOLD_MAX);
+    alive.truncate(TOLD_MAX);
+    if more > 0 {
+        alive.push(format!("and {more} more"));
+    }
     if !alive.is_empty() && !is_forced {
         return Err(Refusal::bad(format!(
             "Cluster link '{name}' still has mirror topics that are not STOPPED ({}): delete \
@@ -368,7 +388,6 @@ mod tests {
     use crate::control::facts::TopicFacts;
     use crate::control::order::Restore;
     use crate::control::row::Before;
-    use crate::control::row::LinkMode;
     use crate::control::row::MadeBy;
     use crate::control::row::Sealed;
     use crate::ids::Offset;

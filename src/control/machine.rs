@@ -359,13 +359,6 @@ impl Control {
         self.link_tracks.get(name)
     }
 
-    fn state_of(&self, name: &LinkName, row: &LinkRow) -> LinkState {
-        if let Some(lost) = &self.lost {
-            return LinkState::Failed(lost.clone());
-        }
-        self.link_tracks.get(name).map_or(LinkState::Unknown, |track| track.state(row))
-    }
-
     fn view<'a>(&'a self, over: &'a Rows) -> View<'a> {
         View { links: &self.links, mirrors: &self.mirrors, owners: &self.owners, over }
     }

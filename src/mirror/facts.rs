@@ -173,6 +173,8 @@ pub enum Tail {
     NothingShared,
     /// The first offset known to differ.
     Differs(Offset),
+    /// A batch of ours has the broker's time in the place of its own.
+    Stamped(Offset),
     /// The destination's was sealed, there, as far as that is known.
     Sealed(Option<Offset>),
 }

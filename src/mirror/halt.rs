@@ -129,6 +129,12 @@ pub enum Halt {
         /// The first offset known to differ.
         at: Offset,
     },
+    /// The destination's broker gave a batch its own time: the topic was turned to LogAppendTime
+    /// while it was copied.
+    Stamped {
+        /// The first offset of the batch.
+        at: Offset,
+    },
     /// The mirror partition was sealed by a promote or a failover: its topic is an ordinary one.
     Sealed {
         /// Where the seal stands, as far as that is known.
@@ -215,7 +221,7 @@ impl Halt {
             Halt::UnexpectedWriter { .. } => "UNEXPECTED_WRITER",
             Halt::DestinationAhead { .. } => "DESTINATION_AHEAD",
             Halt::DestinationBehind { .. } => "DESTINATION_BEHIND",
-            Halt::Diverged { .. } => "DIVERGED",
+            Halt::Diverged { .. } | Halt::Stamped { .. } => "DIVERGED",
             Halt::Sealed { .. } => "SEALED",
             Halt::Corrupt { .. } => "CORRUPT_BATCH",
             Halt::Refused { .. } => "REFUSED_BY_DESTINATION",
@@ -250,6 +256,7 @@ impl Halt {
         matches!(
             self,
             Halt::Diverged { .. }
+                | Halt::Stamped { .. }
                 | Halt::Sealed { .. }
                 | Halt::DestinationAhead { .. }
                 | Halt::SourceTruncated { .. }
@@ -393,6 +400,10 @@ impl Halt {
                 "see with `isolog verify` what differs, then begin the copy anew \
                  (docs/OPERATING.md), or take the topic out of mirror.topics"
             }
+            Halt::Stamped { .. } => {
+                "set message.timestamp.type=CreateTime there again, then begin the copy anew \
+                 (docs/OPERATING.md), or keep it with these times and take it out of mirror.topics"
+            }
             Halt::Sealed { .. } => {
                 "it is written by others now: take it out of mirror.topics, or delete the mirror \
                  and the topic to begin a copy anew (docs/OPERATING.md)"
@@ -440,6 +451,11 @@ impl Halt {
                     "source and destination differ at offset {at}: the topic there is not a copy"
                 )
             }
+            Halt::Stamped { at } => write!(
+                f,
+                "the destination's broker gave the batch at {at} its own time in the place of the \
+                 records' (message.timestamp.type of the mirror topic was LogAppendTime)"
+            ),
             Halt::Sealed { at: Some(at) } => {
                 write!(f, "the partition was promoted or failed over: its seal stands at {at}")
             }
@@ -509,6 +525,7 @@ mod tests {
             Halt::DestinationAhead { destination_end: at(9), source_end: at(3) },
             Halt::DestinationBehind { confirmed: at(9), end: at(3) },
             Halt::Diverged { at: at(3) },
+            Halt::Stamped { at: at(3) },
         ] {
             let words = halt.to_string();
             let (fact, remedy) = words.rsplit_once(": ").unwrap_or_default();

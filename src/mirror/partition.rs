@@ -194,6 +194,7 @@ impl PartitionMirror {
         self.doubt = (None, 0);
         let epoch = match facts.tail {
             Tail::Differs(at) => return self.halt(Halt::Diverged { at }),
+            Tail::Stamped(at) => return self.halt(Halt::Stamped { at }),
             Tail::Equal(epoch) => epoch,
             Tail::NothingShared | Tail::Sealed(_) => LeaderEpoch::NONE,
         };

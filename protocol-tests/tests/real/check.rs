@@ -96,7 +96,7 @@ fn topics_are_judged(version: &str) {
     assert_eq!(topic(&report, "c-exact")["level"], "exact", "{report}");
     says(&report, "c-codec", "impossible", "compression.type is zstd");
     says(&report, "c-ahead", "impossible", "ends at 51, the source at 50");
-    says(&report, "c-foreign", "impossible", "something else from offset 0 on");
+    says(&report, "c-foreign", "impossible", "something else at offset 0 already");
     says(&report, "c-wide", "exact", "has 2 partitions, the source 1: what both have is copied");
     says(&report, "c-old", "impossible", "as soon as they land: raise it");
     says(&report, "c-old", "impossible", "producer.id.expiration.ms");

@@ -11,6 +11,7 @@ use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::row::Sealed;
 use isolog::control::topic::How;
+use isolog::control::topic::Stage;
 use isolog::control::topic::Status;
 use isolog::flow::producer_id;
 use isolog::ids::ClusterId;
@@ -236,6 +237,27 @@ async fn a_failover_needs_no_source() {
         assert_eq!(lab.append_as((7, 0, 0), lab.now_ms()), Ok(6));
         lab.end().await;
     }
+}
+
+/// What it would wait for does not come; one that waits already goes on waiting.
+#[tokio::test(start_paused = true)]
+async fn a_promote_is_refused_at_once_while_its_source_is_away() {
+    let lab = Lab::copying(1).await;
+    lab.source.freeze(1);
+    lab.wait_status("dr", "orders", Status::SourceUnavailable).await;
+    let words = "cannot be promoted while its source is away";
+    lab.refused("dr", of_mirror("orders", stop(How::Promote)), words).await;
+    assert_eq!(lab.seen("dr", "orders").unwrap().row.stage, Stage::Mirroring);
+    lab.source.thaw(1);
+    lab.wait_status("dr", "orders", Status::Active).await;
+    lab.stop(How::Promote).await;
+    lab.source.freeze(1);
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.seen("dr", "orders").unwrap().status, Status::PendingStopped);
+    lab.stop(How::Promote).await;
+    lab.source.thaw(1);
+    lab.stopped().await;
+    lab.end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use isolog::audit::Dials;
 use isolog::audit::LinkOptions;
+use isolog::audit::check;
 use isolog::audit::survey::PartitionReport;
 use isolog::audit::survey::Verdict;
 use isolog::audit::verify;
@@ -53,6 +54,7 @@ pub(crate) fn audited_of(
         source: options(Side::Source, source),
         destination: options(Side::Destination, destination),
         topics: filter(&[topic]),
+        named: filter(&[topic]),
         ordered: BTreeSet::new(),
         rename: Rename::default(),
         patterns: Vec::new(),
@@ -112,6 +114,26 @@ fn told(one: &PartitionReport) -> Told {
 fn write(cluster: &TestCluster, tag: &str) {
     let now = cluster.look(|state| state.now_ms());
     cluster.append("orders", 0, &Build::plain(now, tag, 5));
+}
+
+/// What a name or an order adopts, and a filter does not, whatever it holds.
+#[tokio::test(start_paused = true)]
+async fn a_check_says_what_a_filter_does_not_adopt() {
+    let lab = Lab::start(&[]).await;
+    for cluster in [&lab.source, &lab.destination] {
+        cluster.create_topic("orders", 1, &[]);
+        write(cluster, "same");
+    }
+    for named in [&["orders"][..], &[]] {
+        let link = LinkOptions { named: filter(named), ..audited(&lab) };
+        let (topics, tell) = (Vec::new(), |_: &str| {});
+        let ask = check::Ask { topics, is_deep: false, workers: 1, fetch_bytes: 65_536, tell };
+        let report = check::run(&link, &dials(&lab), &ask).await;
+        let mut found = report.topics[0].findings.iter();
+        let is_told = found.any(|one| one.text.contains("a filter adopts no such topic"));
+        assert_eq!(is_told, named.is_empty(), "{report:?}");
+    }
+    lab.end().await;
 }
 
 /// A promote, then records behind the seal, then records of the source that nobody mirrors.

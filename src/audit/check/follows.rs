@@ -11,12 +11,13 @@ use crate::control::task::configs::ConfigSync;
 use crate::control::task::configs::Entries;
 use crate::control::task::configs::Entry;
 
-/// What would be changed of a topic that is there, in one line; nothing where nothing would be.
-pub(super) fn finding(sync: &ConfigSync, facts: &TopicFacts) -> Option<Finding> {
+/// What would be changed of a topic that is there, in one line; nothing where nothing would be. Of
+/// one that isolog did not make what it keeps longer than its source stays.
+pub(super) fn finding(sync: &ConfigSync, facts: &TopicFacts, is_made: bool) -> Option<Finding> {
     facts.destination_partitions?;
     let source = entries(facts.source_configs.as_ref()?);
     let mirror = entries(facts.destination_configs.as_ref()?);
-    let plan = configs::plan(sync, (&source, &mirror), &Changes::new(), true);
+    let plan = configs::plan(sync, (&source, &mirror), &Changes::new(), is_made);
     let shown = |(key, to): (&String, &Option<String>)| {
         let is = mirror.get(key).and_then(|is| is.value.as_deref()).unwrap_or("?");
         match to {
@@ -72,14 +73,16 @@ mod tests {
             ("segment.ms", "5", true),
             ("flush.messages", "9", true),
         ];
-        let told = finding(&sync, &facts(&mirror, Some(1))).unwrap();
+        let told = finding(&sync, &facts(&mirror, Some(1)), true).unwrap();
         assert_eq!(
             told.text,
             "configs that the link changes at the destination: retention.ms from 2000 to 1000, \
              segment.ms from 5 to the broker's default"
         );
-        assert_eq!(finding(&sync, &facts(&mirror, None)), None, "it is yet to be made");
+        assert_eq!(finding(&sync, &facts(&mirror, None), true), None, "it is yet to be made");
+        let kept = finding(&sync, &facts(&[("retention.ms", "2000", true)], Some(1)), false);
+        assert_eq!(kept, None, "it may be counted on");
         let same = [("retention.ms", "1000", true), ("segment.ms", "604800000", false)];
-        assert_eq!(finding(&sync, &facts(&same, Some(1))), None);
+        assert_eq!(finding(&sync, &facts(&same, Some(1)), true), None);
     }
 }

@@ -30,7 +30,7 @@ const LINKS: &[Column] = &[
     ("Error Message", "error_message"),
 ];
 const CREATED: &[Column] = &[("Name", "link_name"), ("Created", "created")];
-const RESTED: &[Column] = &[("Name", "link_name"), ("Paused", "paused")];
+const RESTED: &[Column] = &[("Name", "link_name"), ("Paused", "paused"), ("Dry Run", "dry_run")];
 const LINK: &[Column] = &[
     ("Name", "link_name"),
     ("Link Id", "link_id"),
@@ -384,7 +384,7 @@ async fn pause(rest: &Rest, is_paused: bool) -> Result<(), Failure> {
         (false, false) => format!("Resumed link '{name}'.\n"),
     };
     let mut done = Rows::new(RESTED);
-    done.push(vec![json!(name), json!(is_paused && !rest.dry_run)]);
+    done.push(vec![json!(name), json!(is_paused), json!(rest.dry_run)]);
     say(&done.draw_one_or(rest.output.format, &text))
 }
 
@@ -398,6 +398,7 @@ async fn delete(one: &One, force: bool, dry_run: bool) -> Result<(), Failure> {
     one.service.reached()?.ask(question).await?;
     say(&match dry_run {
         true => format!("Link '{name}' could be deleted; nothing was done.\n"),
-        false => format!("Deleted link '{name}'.\n"),
+        // its row goes when its mirror topics have been let go of
+        false => format!("Link '{name}' goes as soon as its mirror topics are let go of.\n"),
     })
 }

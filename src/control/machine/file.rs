@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::control::discover;
 use crate::control::facts::MirrorKey;
+use crate::control::link::LinkState;
 use crate::control::machine::Control;
 use crate::control::machine::Intent;
 use crate::control::order::NewLink;
@@ -43,6 +44,25 @@ impl Control {
     pub(super) fn acts_on(&self, link: &LinkName) -> bool {
         let is_declared = self.links.get(link).is_some_and(|row| row.origin == Origin::Declared);
         !is_declared || self.declared.as_ref().is_some_and(|file| file.contains_key(link))
+    }
+
+    /// What people see of a link.
+    pub(super) fn state_of(&self, name: &LinkName, row: &LinkRow) -> LinkState {
+        if let Some(lost) = &self.lost {
+            return LinkState::Failed(lost.clone());
+        }
+        match self.link_tracks.get(name).map(|track| track.state(row)) {
+            Some(LinkState::Paused) if self.is_awaited(name, row) => LinkState::Unknown,
+            state => state.unwrap_or(LinkState::Unknown),
+        }
+    }
+
+    /// Whether a declared link rests only since its settings have not been told yet.
+    pub(super) fn is_awaited(&self, link: &LinkName, row: &LinkRow) -> bool {
+        let is_untold = self.link_tracks.get(link).is_none_or(|track| track.settings.is_none());
+        let is_here = self.declared.as_ref().is_none_or(|file| file.contains_key(link));
+        let is_resting = row.is_paused || row.is_leaving;
+        row.origin == Origin::Declared && is_untold && is_here && !is_resting
     }
 
     /// `link.mode` of a link: of a declared one the file says it.
@@ -122,7 +142,6 @@ mod tests {
     use crate::control::journal::TailRecord;
     use crate::control::journal::WriterTag;
     use crate::control::link::LinkSettings;
-    use crate::control::link::LinkState;
     use crate::control::machine::ROWS_MAX;
     use crate::control::order::MirrorVerb;
     use crate::control::order::Ticket;

@@ -16,6 +16,7 @@ use crate::control::facts::Reach;
 use crate::control::facts::Wanted;
 use crate::control::facts::WriteId;
 use crate::control::journal::Stamp;
+use crate::control::link::LinkState;
 use crate::control::machine::Control;
 use crate::control::machine::Intent;
 use crate::control::machine::Looking;
@@ -34,6 +35,8 @@ use crate::control::row::LinkRow;
 use crate::control::row::Row;
 use crate::control::rules;
 use crate::control::topic::Fault;
+use crate::control::topic::How;
+use crate::control::topic::Stage;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
@@ -247,6 +250,8 @@ impl Control {
                 Some(why) => Err(Refusal::unavailable(why.to_string())),
                 None => decide::mirror_order(self.view(&gathered.rows), &key, verb, now),
             };
+            let away = self.cannot_be_level(&key, verb).filter(|_| decided.is_ok());
+            let decided = away.map_or(decided, Err);
             gathered.touched.insert(Key::Mirror(order.link.clone(), topic.clone()));
             let result = match decided {
                 Ok(_) if order.is_dry => Ok(()),
@@ -336,6 +341,23 @@ impl Control {
             ))),
             _ => Ok(((link.clone(), name), new.start.unwrap_or(settings.start))),
         }
+    }
+
+    /// Why a promote does not begin: what it would wait for does not come while the source is away.
+    /// One that waits already goes on waiting, and says so.
+    fn cannot_be_level(&self, key: &MirrorKey, verb: MirrorVerb) -> Option<Refusal> {
+        let MirrorVerb::Stop { how: How::Promote, .. } = verb else { return None };
+        self.mirrors.get(key).filter(|row| row.stage == Stage::Mirroring)?;
+        let row = self.links.get(&key.0)?;
+        let fault = match self.state_of(&key.0, row) {
+            LinkState::Unavailable(fault) | LinkState::Failed(fault) => fault,
+            _ => return None,
+        };
+        Some(Refusal::unavailable(format!(
+            "Mirror topic '{}' of cluster link '{}' cannot be promoted while its source is away: \
+             wait until the link is ACTIVE, or fail the topic over, which needs no source. {}",
+            key.1, key.0, fault.text
+        )))
     }
 
     fn gather_begin(

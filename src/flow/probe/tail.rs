@@ -23,6 +23,7 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Tail;
+use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::error::KafkaCode;
 use crate::wire::fetch::FetchedPartition;
@@ -102,7 +103,7 @@ pub async fn compare(
     destination: &mut LogEye<'_>,
 ) -> Result<Found, LookError> {
     let (mut below, mut found, mut differs) = (end, Found::NOTHING, None);
-    let mut is_prefix = false;
+    let (mut is_prefix, mut is_stamped) = (false, false);
     for step in 0..back {
         let Some(last) = below.get().checked_sub(1).and_then(Offset::new) else { break };
         if last < destination.start {
@@ -133,7 +134,10 @@ pub async fn compare(
             false => source.original(&copy).await?,
         };
         match judge(&original, &copy, writer) {
-            Verdict::Unlike => differs = Some(copy.base_offset()),
+            Verdict::Unlike => {
+                is_stamped = is_stamped_by_broker(&original, &copy, writer);
+                differs = Some(copy.base_offset());
+            }
             Verdict::Equal | Verdict::Incomparable if step == 0 => {
                 found.tail = Tail::Equal(original.epoch_before(end));
             }
@@ -141,8 +145,15 @@ pub async fn compare(
         }
         below = copy.base_offset();
     }
-    found.tail = differs.map_or(found.tail, Tail::Differs);
+    let tail = if is_stamped { Tail::Stamped } else { Tail::Differs };
+    found.tail = differs.map_or(found.tail, tail);
     Ok(found)
+}
+
+/// Whether a batch of ours has the time of the destination's broker, and the source's not its own.
+fn is_stamped_by_broker(original: &Original, copy: &BatchView, writer: ProducerId) -> bool {
+    let is = |batch: &BatchView| batch.attributes().has(Attributes::LOG_APPEND_TIME);
+    copy.producer_id() == writer && is(copy) && !original.batches.iter().any(is)
 }
 
 /// One answer of a look.

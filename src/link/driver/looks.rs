@@ -96,9 +96,14 @@ async fn topics(
     wanted: Vec<Wanted>,
 ) -> Result<Observed, ClusterError> {
     let mut facts = observe::facts(&session.source, &ctx.destination, &wanted).await?;
-    let there = loops::known(ctx).await;
+    let mut there = loops::known(ctx).await;
     let sources: BTreeMap<&TopicName, &TopicName> =
         wanted.iter().map(|one| (&one.mirror, &one.source)).collect();
+    let leads_back = |one: &Wanted| loops::leads_back(&there, &one.source, &ctx.destination);
+    if wanted.iter().any(|one| leads_back(one).is_some()) {
+        // what was read a minute ago may have been promoted since
+        there = loops::now(ctx, session).await.unwrap_or(there);
+    }
     for (mirror, facts) in &mut facts {
         let source = sources.get(mirror);
         let back = source.and_then(|one| loops::leads_back(&there, one, &ctx.destination));

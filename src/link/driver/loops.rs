@@ -26,6 +26,7 @@ use crate::ids::LinkName;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
+use crate::link::driver::ctx::Session;
 use crate::link::driver::looks;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
@@ -120,6 +121,13 @@ pub(super) async fn known(ctx: &Ctx) -> Arc<Mirrors> {
     let mut there = ctx.mirrors_there.subscribe();
     let first = timeout(FIRST_WAIT_MAX, there.wait_for(Option::is_some)).await;
     first.ok().and_then(|known| known.ok()?.clone()).unwrap_or_default()
+}
+
+/// What the journal at the source says now; nothing where it cannot be read.
+pub(super) async fn now(ctx: &Ctx, session: &Session) -> Option<Arc<Mirrors>> {
+    let there = Arc::new(read(session.source.clone(), ctx.world.wall).await.ok()?);
+    ctx.mirrors_there.send_replace(Some(there.clone()));
+    Some(there)
 }
 
 /// Which of these mirrors would lead back, by the journal at the source as it is now. It is asked

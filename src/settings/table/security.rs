@@ -252,8 +252,9 @@ pub const SERVICE_SECURITY: &[Property] = &[
     secret(
         "operate.token",
         SERVICE,
-        "Another token, at least 16 bytes: who sends it may look at everything, and pause and \
-         resume links and mirror topics, and create, change and delete nothing.",
+        "Another token, at least 16 bytes: who sends it may look at everything, and pause, \
+         resume, promote and fail over mirror topics; links, and what is created, changed or \
+         deleted, are for `token`.",
     ),
     secret(
         "read.token",

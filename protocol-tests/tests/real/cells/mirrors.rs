@@ -62,6 +62,7 @@ const REFUSALS: &[Refusal] = &[
     ('T', (200, 409), "offsets that its former mirror never got"),
     ('X', (503, 50003), "source and destination are the same cluster"),
     ('C', (503, 50003), "connect: refused: is the broker up"),
+    ('P', (200, 503), "'{t}' of cluster link '{l}' cannot be promoted while its source is away"),
     ('S', (503, 50003), "Where the topics and their former mirrors part is not known"),
 ];
 
@@ -86,7 +87,7 @@ const TABLE: &[Order] = &[
     order(("POST", "/links/{l}/mirrors?validate_only=true"), MIRROR, 204, CREATED),
     order(("POST", "/links/{l}/mirrors:pause?validate_only=true"), NAMES, 200, HALTED),
     order(("POST", "/links/{l}/mirrors:resume?validate_only=true"), NAMES, 200, HALTED),
-    order(("POST", "/links/{l}/mirrors:promote?validate_only=true"), NAMES, 200, STOPPED),
+    order(("POST", "/links/{l}/mirrors:promote?validate_only=true"), NAMES, 200, PROMOTED),
     order(("POST", "/links/{l}/mirrors:failover?validate_only=true"), NAMES, 200, STOPPED),
     order(("POST", RESTORE), NAMES, 200, "w w w w w w S w w w w w S"),
     order(("POST", START_BACK), NAMES, 200, "R R R R R R R R R R R R R"),
@@ -96,7 +97,7 @@ const TABLE: &[Order] = &[
     order(("DELETE", FORCED_DRY), "", 200, ". . . . . . . . . . . . ."),
     ends(order(("POST", PAUSE), NAMES, 200, HALTED)),
     ends(order(("POST", RESUME), NAMES, 200, HALTED)),
-    ends(order(("POST", PROMOTE), NAMES, 200, STOPPED)),
+    ends(order(("POST", PROMOTE), NAMES, 200, PROMOTED)),
     ends(order(("POST", FAILOVER), NAMES, 200, STOPPED)),
     ends(order(("DELETE", MIRROR_OF), "", 204, DELETED)),
     ends(order(("DELETE", "/topics/{t}?link_name={l}"), "", 204, DELETED)),
@@ -104,6 +105,7 @@ const TABLE: &[Order] = &[
 ];
 const CREATED: &str = ". A A A A A X A A A Z A C";
 const HALTED: &str = "u . . . . . . t t t z d .";
+const PROMOTED: &str = "u s . . . . P . . . z d P";
 const STOPPED: &str = "u s . . . . . . . . z d .";
 const DELETED: &str = "U . . . . . . . . . . . .";
 

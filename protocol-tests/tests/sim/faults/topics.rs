@@ -222,6 +222,21 @@ async fn a_config_that_breaks_the_copy_halts_until_it_is_set_back() {
     }
 }
 
+/// What is sent before isolog has read of the change has the broker's time: that is told as what it
+/// is, and nothing is appended behind it.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_a_broker_stamped_is_told_with_its_cause() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.destination().configure(BAD.0, &[("message.timestamp.type", Some("LogAppendTime"))]);
+    lab.append(BAD, 3);
+    let words = ["the batch at 10 its own time", "set message.timestamp.type=CreateTime"];
+    lab.halts(BAD, "DIVERGED", &words).await;
+    lab.append(BAD, 3);
+    sleep(SECOND * 20).await;
+    assert_eq!(lab.copy(BAD).end, END + 3);
+}
+
 /// Each broker applies a change when it hears of it: a leader that has not would stamp what comes.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_is_answered_counts_when_the_leader_shows_it() {
