@@ -249,8 +249,8 @@ impl Check<'_> {
         let mirror = self.link.mirror_of(name);
         is_refused.then(|| {
             Finding::impossible(format!(
-                "topic {mirror} is there and holds records, and a filter adopts no such topic: if it \
-                 is a copy of this one, name it in mirror.topics, or by `isolog mirror create`"
+                "topic {mirror} is there and holds records, and a filter adopts no such topic: if \
+                 it is a copy of this one, name it in mirror.topics, or by `isolog mirror create`"
             ))
         })
     }
