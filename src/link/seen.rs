@@ -152,7 +152,7 @@ impl Seen {
     pub fn statuses(&self, link: &LinkName) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
         for (_, mirror) in self.mirrors_of(link) {
-            *all.entry(mirror.status.word_v3()).or_default() += 1;
+            *all.entry(mirror.status.word()).or_default() += 1;
         }
         all
     }
