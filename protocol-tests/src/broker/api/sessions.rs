@@ -151,8 +151,12 @@ impl Sessions {
     pub fn tell(&mut self, plan: &Plan, answers: Vec<(Place, PartitionData)>) -> Vec<Told> {
         let Some(session) = self.open.get_mut(&plan.id) else { return answers };
         let mut with_data = BTreeSet::new();
+        // a session may have ten thousand of them
+        let places = session.partitions.iter().enumerate().rev();
+        let at: BTreeMap<Place, usize> =
+            places.map(|(at, cached)| (cached.place.clone(), at)).collect();
         let told = answers.into_iter().filter(|(place, data)| {
-            let cached = session.partitions.iter_mut().find(|cached| cached.place == *place);
+            let cached = at.get(place).and_then(|at| session.partitions.get_mut(*at));
             let Some(cached) = cached else { return true };
             if has_records(data) {
                 with_data.insert(place.clone());
