@@ -148,8 +148,12 @@ async fn in_force(
             }
         };
         for name in topics {
-            let found = answers.remove(&name).and_then(|answer| answer.ok());
-            let halt = found.map(|found| configs::broken(&found));
+            let halt = match answers.remove(&name) {
+                Some(Ok(found)) => Some(configs::broken(&found)),
+                // no leader tells it to who lacks the right, which is no reason to stand still
+                Some(Err(refusal)) if refusal.code.0 == NOT_ALLOWED => Some(None),
+                Some(Err(_)) | None => None,
+            };
             shown.entry(name).and_modify(|all| *all = worse(all.take(), &halt)).or_insert(halt);
         }
     }

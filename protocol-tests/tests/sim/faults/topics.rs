@@ -222,6 +222,16 @@ async fn a_config_that_breaks_the_copy_halts_until_it_is_set_back() {
     }
 }
 
+/// Configs that nobody tells are known to the partitions' rules, and are no reason to stand still.
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_configs_are_not_told_is_copied() {
+    let mut lab = Lab::triple(Version::V4_3);
+    lab.destination().deny(BAD.0, Right::DescribeConfigs);
+    lab.begin().await;
+    lab.append(BAD, 3);
+    lab.level(BAD).await;
+}
+
 /// What is sent before isolog has read of the change has the broker's time: that is told as what it
 /// is, and nothing is appended behind it.
 #[tokio::test(start_paused = true)]
