@@ -40,6 +40,7 @@ use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Policy;
+use crate::sync::acls::own_principal;
 
 /// So many topics that are left out for one reason are named.
 const LEFT_OUT_MAX: usize = 20;
@@ -259,13 +260,7 @@ impl Dials {
 
 /// As an authorizer knows us, where that follows from how we connect; otherwise to be filled in.
 pub fn principal(options: &cluster::Options) -> String {
-    let security = &options.security;
-    match (&security.login, &security.tls) {
-        (None, None) => "User:ANONYMOUS".to_owned(),
-        (Some(login), _) => format!("User:{}", login.user().unwrap_or("<isolog>")),
-        // a certificate's name, mapped by rules that only the brokers know
-        (None, Some(_)) => "User:<isolog>".to_owned(),
-    }
+    own_principal(options, None).unwrap_or_else(|| "User:<isolog>".to_owned())
 }
 
 #[cfg(test)]
