@@ -37,6 +37,8 @@ const SEGMENT_MS: &str = "200000";
 /// How far ahead the record lies that closes the segment.
 const AHEAD_MS: i64 = 3_000_000;
 const RETENTION_MS: i64 = 86_400_000;
+/// A broker is killed so often before it counts as one that forgets no log start.
+const CRASHES_MAX: u32 = 5;
 
 /// Configs of a topic that the cleaner takes whenever it can.
 pub const COMPACTED: &[(&str, &str)] = &[
@@ -263,20 +265,20 @@ pub async fn a06_the_way_around_a_compacted_topic(lab: &Lab) {
 /// A6: a broker that is killed within a minute forgets DeleteRecords. H7: fillers and data are as
 /// they were, and the last batch is recognised. Runs last: it kills the broker.
 pub async fn a06_a_crash_forgets_delete_records(lab: &Lab) {
-    let topic = lab.topic(&[]).await;
     let mut raw = lab.connect().await;
     let batch = fillers(lab, 0, 10);
-    for _ in 0..3 {
+    for _ in 0..CRASHES_MAX {
+        // a topic of its own each time: a start that a checkpoint has once kept is never 0 again
+        let topic = lab.topic(&[]).await;
         lab.produce(&mut raw, &topic, batch.clone()).await;
-        let end = lab.end(&mut raw, &topic).await;
-        assert_eq!(lab.delete_records(&mut raw, &topic, end).await, (OK, end));
+        assert_eq!(lab.delete_records(&mut raw, &topic, 10).await, (OK, 10));
         lab.crash().await;
         raw = lab.connect().await;
         while lab.list(&mut raw, &topic, -1, -1, -1).await.0 != OK {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(lab.end(&mut raw, &topic).await, end);
-        // unless the checkpoint came in between, half a minute after the start
+        assert_eq!(lab.end(&mut raw, &topic).await, 10);
+        // unless the checkpoint came in between (2.8: 30 s after a start, whatever is configured)
         if lab.list(&mut raw, &topic, -1, -1, -2).await.1 == 0 {
             assert_eq!(spans(&headers(&lab.stored(&mut raw, &topic, 0).await)), [(0, 10, 10)]);
             assert_eq!(lab.produce(&mut raw, &topic, batch).await.base, 0);

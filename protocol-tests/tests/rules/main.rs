@@ -182,8 +182,9 @@ fn on_real_cluster(spec: RealSpec, version: Version, rules: &[Rule]) {
         .prop("transaction.partition.verification.enable", "false")
         .prop("log.cleaner.backoff.ms", "200")
         .prop("log.retention.check.interval.ms", "3600000")
-        // written 30 s after a start and never again: a crash then forgets what was not in it
-        .prop("log.flush.start.offset.checkpoint.interval.ms", "3600000");
+        // written only at an ordered stop: a crash then forgets the log starts
+        .prop("log.flush.start.offset.checkpoint.interval.ms", "3600000")
+        .prop("log.initial.task.delay.ms", "3600000");
     let cluster = Arc::new(RealCluster::start(spec).unwrap());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
