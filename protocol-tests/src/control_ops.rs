@@ -27,6 +27,7 @@ use isolog::control::journal::TailRecord;
 use isolog::control::journal::WriterTag;
 use isolog::control::link::LinkSettings;
 use isolog::control::machine::Write;
+use isolog::control::order::GroupVerb;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::NewLink;
 use isolog::control::order::NewMirror;
@@ -41,6 +42,7 @@ use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::ids::ClusterId;
+use isolog::ids::GroupName;
 use isolog::ids::LinkName;
 use isolog::ids::Offset;
 use isolog::ids::Side;
@@ -276,7 +278,7 @@ impl<'a> World<'a> {
             topics.iter().map(|name| topic(&rename.text(name.as_str()))).collect()
         };
         let topics = mirrors(self.any_topics());
-        let verb = match self.dice.roll(16) {
+        let verb = match self.dice.roll(17) {
             0 => Verb::CreateLink(NewLink {
                 id: format!("id{}", self.tickets),
                 mode: LinkMode::Destination,
@@ -310,9 +312,14 @@ impl<'a> World<'a> {
                 let stop = MirrorVerb::Stop { how: How::Failover, deadline_ms: None };
                 Verb::Mirrors(topics, stop)
             }
-            _ => {
+            14 | 15 => {
                 let topic = self.dice.roll(2) == 0;
                 Verb::Mirrors(topics, MirrorVerb::Delete { topic })
+            }
+            _ => {
+                let forgets = self.dice.roll(2) == 0;
+                let verb = if forgets { GroupVerb::Forget } else { GroupVerb::Follow };
+                Verb::Groups(BTreeSet::from([GroupName::new("billing")]), verb)
             }
         };
         let is_dry = self.dice.roll(6) == 0;
@@ -468,7 +475,11 @@ fn settings(link: &LinkName) -> LinkSettings {
         _ => ("x.", &["b", "c"]),
     };
     let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
-    let topics = TopicFilter::new(rules.collect());
+    settings_of(link, prefix, TopicFilter::new(rules.collect()))
+}
+
+/// Those of a link that takes these topics under this prefix.
+fn settings_of(link: &LinkName, prefix: &str, topics: TopicFilter) -> LinkSettings {
     LinkSettings {
         rename: Rename::prefixed(prefix),
         named: topics.clone(),

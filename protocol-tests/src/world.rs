@@ -396,7 +396,7 @@ impl World {
         let at = self.rng.between(0, self.topics.len() as u64 - 1) as usize;
         let topic = self.topics[at].name.clone();
         let is_in_sync = cluster.look(|state| {
-            let topic = state.meta.topics.get(&topic);
+            let topic = state.meta.topics().get(&topic);
             topic.is_some_and(|topic| topic.partitions[0].isr.contains(&to))
         });
         if is_in_sync {

@@ -2,29 +2,20 @@
 //!
 //! It never asks a broker, and it computes no lag: the service does.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::service::Access;
 use crate::service::view::PartitionView;
 
 use super::Failure;
 use super::ask;
-use super::orders::ADDRESS_DEFAULT;
-use super::orders::Address;
-use super::orders::of_config;
-use super::orders::parse_url;
+use super::ask::Address;
+use super::ask::Credentials;
+use super::ask::Way;
+use super::ask::parse_url;
+use super::live::Live;
 use super::say;
 use super::table::Board;
-
-/// Clears the screen once.
-const CLEAR: &str = "\x1b[2J";
-/// Goes to the top left corner.
-const HOME: &str = "\x1b[H";
-/// Clears what is left of the line, and of the screen.
-const REST_OF_LINE: &str = "\x1b[K";
-const REST_OF_SCREEN: &str = "\x1b[J";
 
 /// What `isolog lag` can be told.
 #[derive(clap::Args)]
@@ -36,6 +27,8 @@ pub struct Arguments {
     /// all the same [default: http://127.0.0.1:8472]
     #[arg(long, value_name = "URL", env = "ISOLOG_URL", value_parser = parse_url)]
     url: Option<Address>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Print one array of objects
     #[arg(long)]
     json: bool,
@@ -71,9 +64,10 @@ fn parse_name(text: &str) -> Result<String, String> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let failed = |cause: std::io::Error| Failure::Failed(format!("cannot start: {cause}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (Address(address), access) = address(arguments)?;
+    let config = arguments.config.as_deref();
+    let (address, way) = arguments.credentials.reach(arguments.url.as_ref(), config)?;
     let (path, named) = (path(arguments), named(arguments));
-    let question = Question { address, path, named, access };
+    let question = Question { address, path, named, way };
     let runtime = runtime.map_err(failed)?;
     if arguments.watch {
         runtime.block_on(watch(arguments, &question))
@@ -87,16 +81,7 @@ struct Question {
     path: String,
     /// The topic or link that was asked for by name.
     named: Option<String>,
-    access: Access,
-}
-
-fn address(arguments: &Arguments) -> Result<(Address, Access), Failure> {
-    let (known, access) = match &arguments.config {
-        Some(path) => of_config(path).map(|(address, access)| (Some(address), access))?,
-        None => (None, Access::default()),
-    };
-    let address = arguments.url.clone().or(known);
-    Ok((address.unwrap_or_else(|| Address(ADDRESS_DEFAULT.to_owned())), access))
+    way: Way,
 }
 
 fn path(arguments: &Arguments) -> String {
@@ -117,8 +102,7 @@ fn named(arguments: &Arguments) -> Option<String> {
 
 impl Question {
     async fn ask(&self) -> Result<Vec<PartitionView>, Failure> {
-        let body =
-            ask::get(&self.address, &self.path, &self.access).await.map_err(Failure::Failed)?;
+        let body = ask::get(&self.address, &self.path, &self.way).await.map_err(Failure::Failed)?;
         let odd = |cause| format!("{} does not answer as isolog does: {cause}", self.address);
         let views: Vec<PartitionView> =
             serde_json::from_slice(&body).map_err(|cause| Failure::Failed(odd(cause)))?;
@@ -146,42 +130,26 @@ async fn once(arguments: &Arguments, question: &Question) -> Result<(), Failure>
 /// A question that fails is shown in the table's place: the next one may not.
 async fn watch(arguments: &Arguments, question: &Question) -> Result<(), Failure> {
     let mut board = Board::new(arguments.rows, true);
-    let in_place = std::io::stdout().is_terminal() && !arguments.json;
-    if in_place {
-        say(CLEAR)?;
-    }
+    let screen = Live::new(!arguments.json)?;
     loop {
         let text = match question.ask().await {
             Ok(views) if arguments.json => json(&views),
             Ok(views) => board.draw(views),
-            Err(Failure::Failed(cause)) if in_place => format!("{cause}\n"),
+            Err(Failure::Failed(cause)) if screen.is_on => format!("{cause}\n"),
             Err(failure) => return Err(failure),
         };
-        say(&if in_place { over(&text) } else { text })?;
+        if screen.is_on {
+            screen.show(&text)?
+        } else {
+            say(&text)?
+        }
         tokio::time::sleep(Duration::from_millis(arguments.interval_ms)).await;
     }
-}
-
-/// The text over what the screen shows.
-fn over(text: &str) -> String {
-    let lines = text.lines().map(|line| format!("{line}{REST_OF_LINE}\n"));
-    format!("{HOME}{}{REST_OF_SCREEN}", lines.collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_plain_http_with_a_port() {
-        let right = Address("127.0.0.1:8472".into());
-        assert_eq!(parse_url("http://127.0.0.1:8472"), Ok(right.clone()));
-        assert_eq!(parse_url("http://127.0.0.1:8472/"), Ok(right));
-        assert_eq!(parse_url("http://[::1]:1"), Ok(Address("[::1]:1".into())));
-        for bad in ["https://a:1", "a:1", "http://a", "http://a:x", "http://a:1/x", "http://:1"] {
-            assert_eq!(parse_url(bad), Err("must be http://HOST:PORT".into()), "{bad}");
-        }
-    }
 
     #[test]
     fn json_has_the_promised_fields() {
@@ -203,10 +171,5 @@ mod tests {
         }
         assert!(value[0]["lag_records"].is_null());
         assert_eq!(json(&[]), "[]\n");
-    }
-
-    #[test]
-    fn a_refresh_leaves_nothing_of_the_old_screen() {
-        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

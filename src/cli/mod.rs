@@ -9,6 +9,7 @@ mod digest;
 mod grid;
 mod journal;
 mod lag;
+mod live;
 mod log;
 mod orders;
 mod reread;

@@ -124,6 +124,7 @@ fn service_options(section: &Checked, safe: &Safe) -> Option<service::Options> {
         log_json: section.text("log.format")? == "json",
         log_level: section.text("log.level")?.to_owned(),
         series: service::Series::of(section.text("metrics.partition.series")?),
+        advertised: section.text("advertised.url").and_then(service::Advertised::parse),
         events_topic: section.text("events.topic").and_then(TopicName::new),
     })
 }

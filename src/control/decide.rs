@@ -3,8 +3,10 @@
 //! It never acts; asked again after a conflict at the journal, it decides on the newer rows.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::control::facts::MirrorKey;
+use crate::control::order::GroupVerb;
 use crate::control::order::MirrorVerb;
 use crate::control::order::NewLink;
 use crate::control::order::Refusal;
@@ -18,6 +20,7 @@ use crate::control::row::Row;
 use crate::control::rules;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
+use crate::ids::GroupName;
 use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
@@ -147,6 +150,7 @@ pub fn link_order(
         Verb::PauseLink(is_paused) => Ok(Some(paused(row, *is_paused))),
         Verb::AlterLink { configs, checked } => alter(name, row, configs, *checked).map(Some),
         Verb::DeleteLink { is_forced } => delete_link(view, name, row, *is_forced).map(Some),
+        Verb::Groups(groups, verb) => order_groups(name, row, groups, *verb),
         Verb::CreateLink(_) | Verb::CreateMirror(_) | Verb::Mirrors(..) => Ok(None),
     }
 }
@@ -162,9 +166,15 @@ pub fn new_link(new: &NewLink) -> LinkRow {
         generation: 0,
         is_paused: !new.is_declared && says_paused(&new.configs),
         is_leaving: false,
+        forgotten: BTreeSet::new(),
         is_taking_over: false,
     }
 }
+
+/// So many groups of one link are forgotten at most, and so many bytes of their names: they stand
+/// in the link's row, which must stay far below a broker's default limit of a batch.
+const FORGOTTEN_MAX: usize = 1_000;
+const FORGOTTEN_BYTES_MAX: usize = 256 << 10;
 
 /// So many of the mirror topics that keep a link are named.
 const TOLD_MAX: usize = 4;
@@ -226,6 +236,29 @@ fn alter(
     let is_paused = says_paused(&configs);
     let mode = configs.get(MODE).map_or(row.mode, |word| mode_of(word));
     Ok(LinkRow { configs, is_paused, mode, generation: row.generation + 1, ..row.clone() })
+}
+
+fn order_groups(
+    name: &LinkName,
+    row: &LinkRow,
+    groups: &BTreeSet<GroupName>,
+    verb: GroupVerb,
+) -> Result<Option<LinkRow>, Refusal> {
+    let mut forgotten = row.forgotten.clone();
+    match verb {
+        GroupVerb::Forget => forgotten.extend(groups.iter().cloned()),
+        GroupVerb::Follow => forgotten.retain(|group| !groups.contains(group)),
+    }
+    let bytes: usize = forgotten.iter().map(|group| group.as_str().len()).sum();
+    if forgotten.len() > FORGOTTEN_MAX || bytes > FORGOTTEN_BYTES_MAX {
+        return Err(Refusal::bad(format!(
+            "Cluster link '{name}' would have {} forgotten groups with {bytes} bytes of names, and \
+             {FORGOTTEN_MAX} with {FORGOTTEN_BYTES_MAX} are remembered at most: leave them out of \
+             consumer.offset.group.filters instead.",
+            forgotten.len()
+        )));
+    }
+    Ok((forgotten != row.forgotten).then(|| LinkRow { forgotten, ..row.clone() }))
 }
 
 fn delete_link(
@@ -517,6 +550,32 @@ mod tests {
         check(stop(How::Promote), true, "404 400 w a a a 400 409 404");
         check(stop(How::Failover), false, "404 400 w w w a 400 409 404");
         check(MirrorVerb::Delete { topic: true }, false, "404 w w w w w w a 404");
+    }
+
+    #[test]
+    fn groups_are_forgotten_and_followed_by_order_and_not_without_bound() {
+        let mut book = Book::new(None, false);
+        let groups = |names: &[&str]| names.iter().map(|name| GroupName::new(name)).collect();
+        let give = |book: &mut Book, verb| {
+            let row = link_order(book.view(), &link("dr"), &verb)?;
+            let is_new = row.is_some();
+            row.into_iter().for_each(|row| drop(book.links.insert(link("dr"), row)));
+            Ok::<bool, Refusal>(is_new)
+        };
+        let forget = Verb::Groups(groups(&["a", "b"]), GroupVerb::Forget);
+        assert_eq!(give(&mut book, forget.clone()), Ok(true));
+        assert_eq!(give(&mut book, forget), Ok(false), "it is so already");
+        let follow = Verb::Groups(groups(&["a", "c"]), GroupVerb::Follow);
+        assert_eq!(give(&mut book, follow), Ok(true));
+        assert_eq!(book.links[&link("dr")].forgotten, groups(&["b"]));
+        let many: Vec<String> = (0..FORGOTTEN_MAX).map(|n| n.to_string()).collect();
+        let many = many.iter().map(|name| GroupName::new(name)).collect();
+        let long: BTreeSet<GroupName> =
+            (0..9).map(|n| GroupName::new(&n.to_string().repeat(i16::MAX as usize))).collect();
+        for too_many in [many, long] {
+            let refused = give(&mut book, Verb::Groups(too_many, GroupVerb::Forget)).unwrap_err();
+            assert!(refused.text.contains("consumer.offset.group.filters"), "{}", refused.text);
+        }
     }
 
     #[test]

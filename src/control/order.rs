@@ -3,11 +3,13 @@
 //! It never decides; the texts are Cluster Linking's where scripts know them.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
 use crate::control::topic::How;
 use crate::ids::ClusterId;
+use crate::ids::GroupName;
 use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -48,10 +50,21 @@ pub enum Verb {
         /// Its mirror topics are let go.
         is_forced: bool,
     },
+    /// Let go of consumer groups, or follow them again; by their names at the source.
+    Groups(BTreeSet<GroupName>, GroupVerb),
     /// Make a topic a mirror.
     CreateMirror(NewMirror),
     /// The same of several topics.
     Mirrors(Vec<TopicName>, MirrorVerb),
+}
+
+/// What is ordered of consumer groups.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum GroupVerb {
+    /// Their offsets are synced no more, whatever the filters say; nothing is deleted.
+    Forget,
+    /// They are synced as the filters say.
+    Follow,
 }
 
 /// A link that is to be created.

@@ -11,6 +11,7 @@
 //! Values are JSON with `"v":1`; null deletes. A value of a later version is never guessed at.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -22,6 +23,7 @@ use crate::control::row::mirror::MirrorText;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
+use crate::ids::GroupName;
 use crate::ids::LinkName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -143,6 +145,8 @@ pub struct LinkRow {
     pub is_paused: bool,
     /// Being deleted: its mirror topics are let go, then its rows go.
     pub is_leaving: bool,
+    /// Consumer groups that are not followed by order, by their names at the source.
+    pub forgotten: BTreeSet<GroupName>,
     /// What isolog 0.1 remembered of it (`old`) is not all written as rows of today yet.
     pub is_taking_over: bool,
 }
@@ -334,6 +338,8 @@ struct LinkText {
     generation: u64,
     paused: bool,
     leaving: bool,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    forgotten: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     taking_over: bool,
 }
@@ -350,6 +356,7 @@ impl From<&LinkRow> for LinkText {
             generation: row.generation,
             paused: row.is_paused,
             leaving: row.is_leaving,
+            forgotten: row.forgotten.iter().map(|group| group.as_str().to_owned()).collect(),
             taking_over: row.is_taking_over,
         }
     }
@@ -366,6 +373,7 @@ impl From<LinkText> for LinkRow {
             generation: text.generation,
             is_paused: text.paused,
             is_leaving: text.leaving,
+            forgotten: text.forgotten.iter().map(|group| GroupName::new(group)).collect(),
             is_taking_over: text.taking_over,
         }
     }
@@ -441,6 +449,7 @@ mod tests {
             generation: 7,
             is_paused: true,
             is_leaving: false,
+            forgotten: BTreeSet::from([GroupName::new("a/b\n")]),
             is_taking_over: false,
         };
         let check = |key: &str, row: Row| {

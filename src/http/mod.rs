@@ -2,6 +2,7 @@
 //!
 //! It never knows what is asked or served.
 
+pub mod advertised;
 pub mod client;
 pub mod seats;
 pub mod server;

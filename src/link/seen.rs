@@ -16,6 +16,7 @@ use crate::control::machine::Control;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
 use crate::control::task::TaskName;
+use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
 use crate::control::topic::Status;
 use crate::ids::LinkName;
@@ -241,6 +242,12 @@ impl LinkSeen {
         let has_looked = track.is_some_and(|track| track.has_looked);
         let (rowless, let_go) = (control.rowless(name), control.let_go(name));
         LinkSeen { row: row.clone(), state, settings, tasks, has_looked, rowless, let_go }
+    }
+
+    /// Which consumer groups are followed; `None` where the settings want none.
+    pub(super) fn groups(&self) -> Option<GroupSync> {
+        let groups = self.settings.as_ref()?.groups.clone()?;
+        Some(GroupSync { forgotten: Arc::new(self.row.forgotten.clone()), ..groups })
     }
 
     /// Why it does not go on, where it does not.

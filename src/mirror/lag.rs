@@ -283,6 +283,8 @@ pub struct Copied {
     pub overtaken: u64,
     /// How old the records were by then.
     pub ages: Ages,
+    /// The greatest timestamp of the last batch that has one.
+    pub last_timestamp: Option<TimestampMs>,
 }
 
 /// The ages that are told apart, in ms: each is the greatest of its class.
@@ -332,6 +334,7 @@ impl Copied {
                 if unit.timestamp.0 >= 0 {
                     let age_ms = now.0.saturating_sub(unit.timestamp.0).max(0).unsigned_abs();
                     self.ages.count((offsets, age_ms));
+                    self.last_timestamp = Some(unit.timestamp);
                 }
                 self.reencoded += u64::from(unit.made == Made::Reencoded);
                 if let Made::Merged(batches) = unit.made {

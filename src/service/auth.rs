@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::http::advertised::Advertised;
 use crate::http::server::Client;
 use crate::secure::Secret;
 
@@ -58,7 +59,7 @@ impl Denied {
     /// What to do.
     pub fn text(self) -> &'static str {
         match self {
-            Denied::Host => "the Host header must name loopback",
+            Denied::Host => "the Host header must name loopback, or the host of advertised.url",
             Denied::Origin => "web pages of other places may not ask here",
             Denied::Token => {
                 "send the token: Authorization: Bearer TOKEN, or Basic with it as the password"
@@ -76,6 +77,8 @@ pub struct Guard {
     pub tokens: Vec<(Right, Secret)>,
     /// The port is on loopback: requests must name it so.
     pub is_local: bool,
+    /// By which name others reach it all the same.
+    pub advertised: Option<Advertised>,
     /// TLS let in only clients with a certificate: its subject is who they are.
     pub clients_are_known: bool,
 }
@@ -89,7 +92,9 @@ impl Guard {
     pub fn admit(&self, headers: &HeaderMap, client: Option<&Client>) -> Result<Principal, Denied> {
         let head = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let host = head(header::HOST);
-        if self.is_local && !host.is_none_or(is_local) {
+        let is_ours =
+            |host: &str| is_local(host) || self.advertised.as_ref().is_some_and(|one| one.is(host));
+        if self.is_local && !host.is_none_or(is_ours) {
             return Err(Denied::Host);
         }
         let is_foreign = |origin: &str| origin.split_once("://").map(|(_, at)| at) != host;
@@ -152,7 +157,8 @@ mod tests {
 
     fn guard(token: Option<&str>) -> Guard {
         let token = token.map(|token| Secret::new(token.to_owned()));
-        Guard { token, tokens: Vec::new(), is_local: true, clients_are_known: false }
+        let tokens = Vec::new();
+        Guard { token, tokens, is_local: true, advertised: None, clients_are_known: false }
     }
 
     fn admitted(guard: &Guard, heads: &[(&str, &str)]) -> Result<String, Denied> {

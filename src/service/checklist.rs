@@ -432,7 +432,12 @@ mod tests {
             "paused":false,"leaving":false}"#;
         let Row::Link(row) = row("link/dr", text.to_owned()) else { panic!("a link") };
         let filter = GroupFilter::default();
-        let groups = GroupSync { every_ms: 30_000, filter, prefix: String::new() };
+        let groups = GroupSync {
+            every_ms: 30_000,
+            filter,
+            prefix: String::new(),
+            forgotten: Default::default(),
+        };
         let settings = LinkSettings {
             rename: Rename::default(),
             topics: TopicFilter::default(),

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::http::advertised::Advertised;
 use crate::http::server::Door;
 use crate::ids::TopicName;
 use crate::link;
@@ -107,6 +108,8 @@ pub struct Options {
     pub log_level: String,
     /// `metrics.partition.series`.
     pub series: Series,
+    /// `advertised.url`.
+    pub advertised: Option<Advertised>,
     /// `events.topic`.
     pub events_topic: Option<TopicName>,
 }
@@ -130,6 +133,7 @@ pub struct Counter {
     door: Door,
     access: Access,
     series: Series,
+    advertised: Option<Advertised>,
     orders: Option<Orders>,
     events: Events,
 }
@@ -144,7 +148,8 @@ impl Counter {
         let access = options.listen.access().clone();
         let door = Door::open(address, access.tls.clone()).await.map_err(refused)?;
         let (series, events) = (options.series, Events::default());
-        Ok(Counter { door, access, series, orders: None, events })
+        let advertised = options.advertised.clone();
+        Ok(Counter { door, access, series, advertised, orders: None, events })
     }
 
     /// The same, which takes orders by REST as well.
@@ -161,9 +166,13 @@ impl Counter {
     pub async fn serve(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
         let is_local = self.address().ip().is_loopback();
         let Access { tls, token, tokens, clients_are_known } = self.access;
-        let guard = Guard { token, tokens, is_local, clients_are_known };
+        let advertised = self.advertised.clone();
+        let guard = Guard { token, tokens, is_local, clients_are_known, advertised };
         let following = self.orders.as_ref().map(|orders| orders.registry.clone());
-        let orders = self.orders.map(|orders| (orders, tls.is_some()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let base =
+            self.advertised.map_or(rest::Base::Seen(scheme), |one| rest::Base::Said(one.base));
+        let orders = self.orders.map(|orders| (orders, base));
         let rendering = (export::recorder(), self.series);
         let told = (self.events.clone(), shutdown.clone());
         let router = routes::router(sight.clone(), rendering, guard, (orders, told));

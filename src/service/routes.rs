@@ -40,6 +40,7 @@ use super::folded::Series;
 use super::kept::Kept;
 use super::kept::Turn;
 use super::rest;
+use super::rest::Base;
 use super::rest::Orders;
 use super::view::Check;
 use super::view::PartitionView;
@@ -77,7 +78,7 @@ pub fn router(
     sight: Arc<dyn Sight>,
     recorder: Recorder,
     guard: Guard,
-    (orders, (told, stop)): (Option<(Orders, bool)>, (Events, CancellationToken)),
+    (orders, (told, stop)): (Option<(Orders, Base)>, (Events, CancellationToken)),
 ) -> Router {
     let counter = Counter {
         sight,
@@ -114,9 +115,9 @@ pub fn router(
 }
 
 impl Counter {
-    fn api(self, (orders, is_tls): (Orders, bool), events: Events) -> rest::Api {
+    fn api(self, (orders, base): (Orders, Base), events: Events) -> rest::Api {
         let Counter { sight, partitions, large: turn, .. } = self;
-        rest::Api { orders, sight, partitions, turn, events, is_tls }
+        rest::Api { orders, sight, partitions, turn, events, base }
     }
 }
 

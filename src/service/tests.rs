@@ -71,6 +71,7 @@ async fn start_with(sight: Arc<dyn Sight>, access: Access, limits: Limits) -> Ru
         log_json: false,
         log_level: "info".into(),
         series: Default::default(),
+        advertised: None,
         events_topic: None,
     };
     let counter = Counter::open(&options).await.unwrap();
@@ -228,6 +229,7 @@ async fn a_port_that_is_taken_is_named() {
         log_json: false,
         log_level: "info".into(),
         series: Default::default(),
+        advertised: None,
         events_topic: None,
     };
     let said = Counter::open(&options).await.unwrap_err().to_string();

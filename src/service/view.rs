@@ -52,6 +52,10 @@ pub struct PartitionView {
     /// lose, in milliseconds.
     #[serde(default)]
     pub rpo_ms: Option<u64>,
+    /// The timestamp of the last record that was mirrored since the process started, in ms since
+    /// 1970.
+    #[serde(default)]
+    pub last_record_ms: Option<i64>,
     /// Batches acknowledged since the process started.
     pub append_batches: u64,
     /// Offsets acknowledged since then.
@@ -113,6 +117,7 @@ impl PartitionView {
             reason_code: code.to_owned(),
             source_end: number(snapshot.source_end),
             source_seen_ms: snapshot.source_seen.map(|at| at.0),
+            last_record_ms: snapshot.copied.last_timestamp.map(|at| at.0),
             destination_end: number(snapshot.destination_end),
             destination_hwm: number(snapshot.destination_hwm),
             lag_records: snapshot.lag_records,

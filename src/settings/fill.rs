@@ -119,6 +119,8 @@ fn groups(section: &Checked, prefix: &str) -> Option<Option<GroupSync>> {
         every_ms: section.int("consumer.offset.sync.ms")?,
         filter: relations::groups(section)?,
         prefix: if is_renamed { prefix.to_owned() } else { String::new() },
+        // the link's row says which
+        forgotten: Default::default(),
     }))
 }
 

@@ -9,6 +9,7 @@ use crate::control::filter::Rule;
 use crate::control::filter::TopicFilter;
 use crate::control::rename::Rename;
 use crate::control::task::groups::GroupFilter;
+use crate::http::advertised::Advertised;
 use crate::ids::TopicName;
 
 use super::check::Checked;
@@ -25,7 +26,7 @@ pub fn check(sections: &[Checked]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let of = |scope: Scope| sections.iter().filter(move |section| section.scope == scope);
     problems.extend(of(Scope::Process).flat_map(instances));
-    problems.extend(of(Scope::Service).filter_map(announced));
+    problems.extend(of(Scope::Service).flat_map(|one| [announced(one), advertised(one)]).flatten());
     let memory_bytes = of(Scope::Process).find_map(|process| process.int("buffer.memory.bytes"));
     let destination = of(Scope::Destination).find_map(|there| match there.value(SERVERS)? {
         Value::Hosts(hosts) => Some(hosts.as_slice()),
@@ -69,6 +70,15 @@ fn announced(service: &Checked) -> Option<Problem> {
     let told = "is no name of a topic for events: those are of a-z, A-Z, 0-9, '.', '_' and '-', \
                 and topics of a cluster's own are left alone";
     (!is_own).then(|| Problem::at(service.place(), Some(name), told))
+}
+
+/// Answers begin with it, so it has no path, no user and no query.
+fn advertised(service: &Checked) -> Option<Problem> {
+    let name = "advertised.url";
+    let text = service.text(name).filter(|text| !text.is_empty())?;
+    let told = "must be http://HOST[:PORT] or https://HOST[:PORT], without a path behind it";
+    let is_wrong = Advertised::parse(text).is_none();
+    is_wrong.then(|| Problem::at(service.place(), Some(name), told))
 }
 
 /// Every broken rule of one link: of the process's memory, and of the destination's addresses.

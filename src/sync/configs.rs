@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
+use crate::cluster::ConfigEntry;
 use crate::control::rules::CLEANUP;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::NO_LIMIT;
 use crate::control::rules::TIMESTAMPS;
 pub use crate::control::task::configs::BATCH_BYTES;
 use crate::control::task::configs::BATCH_BYTES_MIN;
+use crate::control::task::configs::Entries;
+use crate::control::task::configs::Entry;
 use crate::control::task::configs::SEGMENT_BYTES;
 use crate::control::task::configs::SEGMENT_BYTES_MIN;
 use crate::mirror::facts::Takes;
@@ -48,6 +51,16 @@ pub fn keys_at_source() -> &'static [&'static str] {
 pub fn keys_at_destination() -> [&'static str; 8] {
     let [before, after, older] = TimeLimits::KEYS;
     [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES, SEGMENT_BYTES, CLEANUP, before, after, older]
+}
+
+/// What the rules of config sync know of a topic's configs: nothing of what is kept secret.
+pub fn entries(found: &ConfigEntries) -> Entries {
+    let plain = found.iter().filter(|(_, entry)| !entry.is_sensitive);
+    let entry = |(key, entry): (&String, &ConfigEntry)| {
+        let (value, is_override) = (entry.value.clone(), entry.is_override);
+        (key.clone(), Entry { value, is_override })
+    };
+    plain.map(entry).collect()
 }
 
 /// The configs of a new mirror topic; `is_old` for a destination before Kafka 3.6.

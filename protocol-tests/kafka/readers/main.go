@@ -4,6 +4,7 @@
 // little for what should not come, and never commit.
 //
 //	readers franz|sarama --bootstrap B --until FILE [--isolation read_committed] [--kafka 2.8.0]
+//	readers member --bootstrap B --topic T --group G --count N     (what it does says member.go)
 package main
 
 import (
@@ -174,6 +175,12 @@ func main() {
 	options := map[string]string{}
 	for n := 2; n+1 < len(os.Args); n += 2 {
 		options[os.Args[n]] = os.Args[n+1]
+	}
+	if os.Args[1] == "member" {
+		if err := member(options); err != nil {
+			fail(err)
+		}
+		return
 	}
 	reading, err := load(options["--until"])
 	if err != nil {

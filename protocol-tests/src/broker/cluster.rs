@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::broker::configs::Configs;
+use crate::broker::meta::Key;
 use crate::broker::serve;
 use crate::broker::spec::PORT;
 use crate::broker::spec::Spec;
-use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::state::Status;
 use crate::broker::takeover::Act;
@@ -114,7 +114,7 @@ impl TestCluster {
     /// Deletes a topic and creates it again, empty, under a new id.
     pub fn recreate_topic(&self, name: &str) -> Uuid {
         self.change(|state| {
-            let old = state.meta.topics.get(name).cloned().expect("the topic exists");
+            let old = state.meta.topics().get(name).cloned().expect("the topic exists");
             state.delete_topic(name).expect("the topic exists");
             let replicas = old.partitions.iter().map(|p| p.replicas.clone()).collect();
             state.create_assigned(name, replicas, old.configs.clone())
@@ -123,7 +123,7 @@ impl TestCluster {
 
     /// The key of a partition.
     pub fn key(&self, topic: &str, partition: i32) -> Key {
-        self.look(|state| (state.meta.topics.get(topic).expect("the topic exists").id, partition))
+        self.look(|state| (state.meta.topics().get(topic).expect("the topic exists").id, partition))
     }
 
     /// The leader of a partition, as the controller knows it; -1 for none.

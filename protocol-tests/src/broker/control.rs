@@ -3,19 +3,18 @@
 //! It never touches a log, but where a broker starts to lead or to follow.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 use crate::broker::configs::Configs;
-use crate::broker::state::Key;
-use crate::broker::state::Meta;
-use crate::broker::state::PartitionMeta;
+use crate::broker::meta::Changed;
+use crate::broker::meta::Key;
+use crate::broker::meta::PartitionMeta;
+use crate::broker::meta::TopicMeta;
 use crate::broker::state::Replica;
 use crate::broker::state::State;
 use crate::broker::state::Status;
-use crate::broker::state::TopicMeta;
 
 impl State {
     /// Creates a topic with the brokers in turn as leaders.
@@ -38,7 +37,7 @@ impl State {
         partitions: i32,
         replication: i16,
     ) -> Result<(), ResponseError> {
-        if self.meta.topics.contains_key(name) {
+        if self.meta.topics().contains_key(name) {
             return Err(ResponseError::TopicAlreadyExists);
         }
         let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
@@ -70,8 +69,7 @@ impl State {
     ) -> Uuid {
         let id = self.new_id();
         let topic = TopicMeta { id, configs, partitions: Vec::new() };
-        self.meta.topics.insert(name.to_owned(), Arc::new(topic));
-        self.meta.ids.insert(id, name.to_owned());
+        self.meta.insert(name, topic);
         for replicas in assignments {
             self.add_partition(name, replicas);
         }
@@ -81,8 +79,7 @@ impl State {
 
     fn add_partition(&mut self, name: &str, replicas: Vec<i32>) {
         let (now_ms, live) = (self.now_ms(), self.meta.live.clone());
-        let topic = self.meta.topics.get_mut(name).expect("the caller has looked it up");
-        let topic = Arc::make_mut(topic);
+        let topic = self.meta.topic_mut(name).expect("the caller has looked it up");
         let key = (topic.id, topic.partitions.len() as i32);
         let isr: Vec<i32> = replicas.iter().copied().filter(|id| live.contains(id)).collect();
         let leader = isr.first().copied().unwrap_or(-1);
@@ -96,7 +93,7 @@ impl State {
 
     /// Grows a topic.
     pub fn grow_topic(&mut self, name: &str, count: i32) -> Result<(), ResponseError> {
-        let topic = self.meta.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let topic = self.meta.topics().get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let old = topic.partitions.len() as i32;
         if count <= old {
             return Err(ResponseError::InvalidPartitions);
@@ -115,8 +112,7 @@ impl State {
 
     /// Deletes a topic; its logs are gone.
     pub fn delete_topic(&mut self, name: &str) -> Result<Uuid, ResponseError> {
-        let topic = self.meta.topics.remove(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
-        self.meta.ids.remove(&topic.id);
+        let topic = self.meta.remove(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
         self.replicas.retain(|(key, _), _| key.0 != topic.id);
         self.publish();
         Ok(topic.id)
@@ -124,8 +120,8 @@ impl State {
 
     /// Sets and takes back topic configs (`None`).
     pub fn alter_topic(&mut self, name: &str, changes: &[(String, Option<String>)]) {
-        if let Some(topic) = self.meta.topics.get_mut(name) {
-            let configs = &mut Arc::make_mut(topic).configs;
+        if let Some(topic) = self.meta.topic_mut(name) {
+            let configs = &mut topic.configs;
             for (name, value) in changes {
                 match value {
                     Some(value) => configs.insert(name.clone(), value.clone()),
@@ -147,29 +143,23 @@ impl State {
 
     /// One broker learns what was decided, and starts to lead or to follow.
     pub fn learn(&mut self, id: i32) {
-        let news = self.meta.clone();
-        let old = std::mem::replace(&mut self.broker_mut(id).meta, news);
-        let mut behind = BTreeSet::new();
-        for (key, now) in changed(&old, &self.meta) {
-            let Some(replica) = self.replicas.get_mut(&(key, id)) else { continue };
+        let broker = self.brokers.get_mut(&id).expect("the broker exists");
+        let changed = broker.meta.learn(&self.meta);
+        for Changed { key, before, now } in &changed {
+            let Some(replica) = self.replicas.get_mut(&(*key, id)) else { continue };
             if now.leader != id {
-                behind.insert(key);
-            } else if old.partition(key).is_none_or(|old| old.epoch != now.epoch) {
+                broker.behind.insert(*key);
+            } else if before.as_ref().is_none_or(|before| before.epoch != now.epoch) {
                 let end = replica.log.end();
                 replica.led_from = end;
                 replica.follower_ends.clear();
                 replica.log.assign_epoch(now.epoch, end);
             }
         }
-        self.broker_mut(id).behind.append(&mut behind);
-        let led: Vec<Key> = changed(&old, &self.meta)
-            .into_iter()
-            .filter(|(_, now)| now.leader == id)
-            .map(|(key, _)| key)
-            .filter(|key| self.replicas.contains_key(&(*key, id)))
-            .collect();
-        for key in led {
-            self.advance(key, id);
+        for Changed { key, now, .. } in changed {
+            if now.leader == id && self.replicas.contains_key(&(key, id)) {
+                self.advance(key, id);
+            }
         }
     }
 
@@ -256,21 +246,4 @@ fn leave(partition: &mut PartitionMeta, id: i32, live: &BTreeSet<i32>) {
         partition.leader = next.copied().unwrap_or(-1);
         partition.epoch += 1;
     }
-}
-
-/// Partitions that are new or other than before.
-fn changed(old: &Meta, new: &Meta) -> Vec<(Key, PartitionMeta)> {
-    let same = |name: &String, topic: &Arc<TopicMeta>| {
-        old.topics.get(name).is_some_and(|before| Arc::ptr_eq(before, topic))
-    };
-    let mut list = Vec::new();
-    for (_, topic) in new.topics.iter().filter(|(name, topic)| !same(name, topic)) {
-        for (n, partition) in (0..).zip(&topic.partitions) {
-            let key = (topic.id, n);
-            if old.partition(key) != Some(partition) {
-                list.push((key, partition.clone()));
-            }
-        }
-    }
-    list
 }

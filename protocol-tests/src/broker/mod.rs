@@ -12,6 +12,7 @@ pub mod configs;
 pub mod control;
 pub mod direct;
 pub mod log;
+pub mod meta;
 pub mod old;
 pub mod partition;
 pub mod producers;

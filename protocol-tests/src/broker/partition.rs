@@ -6,10 +6,10 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
 use crate::broker::batch::Header;
+use crate::broker::meta::Key;
 use crate::broker::producers::Seen;
 use crate::broker::producers::Verdict;
 use crate::broker::spec::Version;
-use crate::broker::state::Key;
 use crate::broker::state::Led;
 use crate::broker::state::State;
 use crate::broker::validate;
@@ -142,7 +142,7 @@ impl State {
     /// Whether a follower knows its leader and cannot fetch from it at present.
     pub fn misses_leader(&self, follower: i32, key: Key) -> bool {
         let own = self.broker(follower).meta.partition(key);
-        let follows = |own: &crate::broker::state::PartitionMeta| {
+        let follows = |own: &crate::broker::meta::PartitionMeta| {
             own.leader >= 0 && own.leader != follower && own.replicas.contains(&follower)
         };
         own.is_some_and(follows) && self.reachable_leader(follower, key).is_none()

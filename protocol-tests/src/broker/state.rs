@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
@@ -18,6 +17,9 @@ use crate::broker::api::sessions::Sessions;
 use crate::broker::configs::Configs;
 use crate::broker::configs::TopicConfig;
 use crate::broker::log::Log;
+use crate::broker::meta::Key;
+use crate::broker::meta::Meta;
+use crate::broker::meta::PartitionMeta;
 use crate::broker::quota::Quotas;
 use crate::broker::rights::Right;
 use crate::broker::spec::PORT;
@@ -35,44 +37,6 @@ pub enum Status {
     /// Dead.
     Down,
 }
-
-/// What the controller decided for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionMeta {
-    /// All replicas, preferred leader first.
-    pub replicas: Vec<i32>,
-    /// Those in sync.
-    pub isr: Vec<i32>,
-    /// The leader, or -1.
-    pub leader: i32,
-    /// Grows with every leader.
-    pub epoch: i32,
-}
-
-/// What the controller decided for one topic.
-#[derive(Clone, Debug)]
-pub struct TopicMeta {
-    /// Another one after every recreation.
-    pub id: Uuid,
-    /// Set configs.
-    pub configs: Configs,
-    /// By partition number.
-    pub partitions: Vec<PartitionMeta>,
-}
-
-/// The cluster's metadata: the controller's, or what a broker last learnt of it.
-#[derive(Clone, Debug, Default)]
-pub struct Meta {
-    /// By name.
-    pub topics: BTreeMap<String, Arc<TopicMeta>>,
-    /// Names by id.
-    pub ids: BTreeMap<Uuid, String>,
-    /// Brokers that are not fenced.
-    pub live: BTreeSet<i32>,
-}
-
-/// A partition of one incarnation of a topic.
-pub type Key = (Uuid, i32);
 
 /// One broker's copy of a partition.
 #[derive(Debug, Default)]
@@ -165,39 +129,12 @@ impl Broker {
     }
 }
 
-impl Meta {
-    /// A topic by id.
-    pub fn by_id(&self, id: Uuid) -> Option<(&str, &Arc<TopicMeta>)> {
-        let name = self.ids.get(&id)?;
-        Some((name, self.topics.get(name)?))
-    }
-
-    /// A partition by its key.
-    pub fn partition(&self, key: Key) -> Option<&PartitionMeta> {
-        let (_, topic) = self.by_id(key.0)?;
-        topic.partitions.get(usize::try_from(key.1).ok()?)
-    }
-
-    /// A partition to change.
-    pub fn partition_mut(&mut self, key: Key) -> Option<&mut PartitionMeta> {
-        let topic = self.topics.get_mut(self.ids.get(&key.0)?)?;
-        Arc::make_mut(topic).partitions.get_mut(usize::try_from(key.1).ok()?)
-    }
-
-    /// Every partition, by topic name and number.
-    pub fn partitions(&self) -> impl Iterator<Item = (Key, &PartitionMeta)> {
-        self.topics.values().flat_map(|topic| {
-            (0..).zip(&topic.partitions).map(|(n, partition)| ((topic.id, n), partition))
-        })
-    }
-}
-
 impl State {
     /// A cluster without topics.
     pub fn new(spec: Spec) -> Self {
         let mut rng = Rng::new(spec.seed);
         let live: BTreeSet<i32> = (1..=spec.brokers).collect();
-        let meta = Meta { live: live.clone(), ..Meta::default() };
+        let meta = Meta::new(live.clone());
         let sessions_max = spec.configs.get("max.incremental.fetch.session.cache.slots");
         let sessions_max = sessions_max.and_then(|v| v.parse().ok()).unwrap_or(1000);
         let broker = |id: i32| {
@@ -293,7 +230,7 @@ impl State {
     pub fn find_topic(&self, broker: i32, name: &str, id: Uuid) -> Found {
         let meta = &self.broker(broker).meta;
         if id.is_nil() {
-            let topic = meta.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+            let topic = meta.topics().get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
             return Ok((name.to_owned(), topic.id));
         }
         let (name, _) = meta.by_id(id).ok_or(ResponseError::UnknownTopicId)?;

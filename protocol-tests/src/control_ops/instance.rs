@@ -33,8 +33,12 @@ pub const CONFIG_READ: &str = "max.message.bytes";
 
 /// What links follow of consumer groups: two of them do.
 pub fn groups_of(link: &LinkName) -> Option<GroupSync> {
-    let every =
-        || GroupSync { every_ms: 1_000, filter: GroupFilter::default(), prefix: String::new() };
+    let every = || GroupSync {
+        every_ms: 1_000,
+        filter: GroupFilter::default(),
+        prefix: String::new(),
+        forgotten: Default::default(),
+    };
     matches!(&*link.0, "dr" | "us").then(every)
 }
 

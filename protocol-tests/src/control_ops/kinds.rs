@@ -4,12 +4,13 @@
 //! It never says where one ends: a run that is left alone does.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use isolog::control::acls::AclSync;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
 use isolog::control::filter::TopicFilter;
 use isolog::control::link::LinkSettings;
+use isolog::control::order::GroupVerb;
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::NewLink;
 use isolog::control::order::NewMirror;
@@ -17,21 +18,16 @@ use isolog::control::order::Order;
 use isolog::control::order::Restore;
 use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
-use isolog::control::rename::Rename;
 use isolog::control::row::LinkMode;
 use isolog::control::row::LinkRow;
-use isolog::control::start::StartSpec;
-use isolog::control::task::TaskName;
-use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::How;
+use isolog::ids::GroupName;
 use isolog::ids::LinkName;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 
-use super::LOOK_EVERY_MS;
 use super::clusters::Clusters;
 use super::crashes::Lab;
-use super::instance::groups_of;
 use super::topic;
 
 /// How a kind begins; the ticket of the order, if it is one.
@@ -74,20 +70,7 @@ pub(super) fn settings(link: &LinkName, row: Option<&LinkRow>) -> LinkSettings {
     let (prefix, patterns) = if *link == dr() { ("", "orders*,a") } else { ("p.", told) };
     let patterns = patterns.split(',').filter(|one| !one.is_empty());
     let rules = patterns.map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
-    let topics = TopicFilter::new(rules.collect());
-    LinkSettings {
-        rename: Rename::prefixed(prefix),
-        named: topics.clone(),
-        topics,
-        start: StartSpec::Earliest,
-        replicas: None,
-        look_every_ms: LOOK_EVERY_MS,
-        groups: groups_of(link),
-        is_paused: false,
-        tasks: TaskName::ALL.into(),
-        configs: ConfigSync::default(),
-        acls: AclSync::default(),
-    }
+    super::settings_of(link, prefix, TopicFilter::new(rules.collect()))
 }
 
 /// All of them.
@@ -130,6 +113,10 @@ pub fn all() -> Vec<Kind> {
             mirrors(lab, &["p.b"], MirrorVerb::Delete { topic: true })
         }),
         one("delete a link", three_mirrors, |lab| link(lab, Verb::DeleteLink { is_forced: true })),
+        one("forget a group", a_link, |lab| {
+            let groups = BTreeSet::from([GroupName::new("billing")]);
+            link(lab, Verb::Groups(groups, GroupVerb::Forget))
+        }),
         one("change a config of a link", a_link, |lab| {
             let configs = BTreeMap::from([(TOPICS.to_owned(), Some("b,c".to_owned()))]);
             link(lab, Verb::AlterLink { configs, checked: 0 })

@@ -222,7 +222,8 @@ impl Hand {
         told.is_ok_and(|told| told.topics.iter().all(|one| one.error_code == 3))
     }
 
-    fn leader(&self, topic: &str, partition: i32) -> Result<Option<String>, RealError> {
+    /// Where the leader of a partition listens; `None` for a topic that is not there.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<Option<String>, RealError> {
         let metadata = self.metadata(topic)?;
         let all = metadata.topics.iter().flat_map(|one| &one.partitions);
         let one = all.into_iter().find(|one| one.partition_index == partition);

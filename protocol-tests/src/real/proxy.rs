@@ -64,6 +64,10 @@ struct Counts {
     held: AtomicU64,
     /// How many of those have an append that is held.
     held_lines: AtomicU64,
+    /// The port whose appends are held, counted from 1.
+    held_port: AtomicU64,
+    /// How many appends that has held.
+    held_appends: AtomicU64,
 }
 
 /// A port for each broker.
@@ -99,14 +103,14 @@ impl Proxy {
     /// Carries from now on what comes, each port to the broker's port at the same place.
     pub fn lead_to(&self, brokers: &[u16]) -> Result<(), RealError> {
         assert_eq!(brokers.len(), self.listeners.len(), "a port for each broker");
-        for (listener, broker) in self.listeners.iter().zip(brokers) {
+        for (port, (listener, broker)) in (1..).zip(self.listeners.iter().zip(brokers)) {
             let bad = |e: io::Error| RealError::new(format!("the proxy: {e}"));
             let listener = listener.try_clone().map_err(bad)?;
             listener.set_nonblocking(true).map_err(bad)?;
             let _inside = self.runtime.enter();
             let listener = TcpListener::from_std(listener).map_err(bad)?;
             let (rng, counts) = (Arc::clone(&self.rng), Arc::clone(&self.counts));
-            self.runtime.spawn(accept(listener, *broker, rng, counts));
+            self.runtime.spawn(accept(listener, (port, *broker), rng, counts));
         }
         Ok(())
     }
@@ -132,6 +136,23 @@ impl Proxy {
         self.counts.held.store(0, Ordering::Relaxed);
     }
 
+    /// Delivers no append that comes to a port any more, on old connections or new ones, until
+    /// `release_appends`.
+    pub fn hold_appends(&self, port: usize) {
+        self.counts.held_appends.store(0, Ordering::Relaxed);
+        self.counts.held_port.store(port as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// How many pieces with appends that has held.
+    pub fn held_appends(&self) -> u64 {
+        self.counts.held_appends.load(Ordering::Relaxed)
+    }
+
+    /// Ends a `hold_appends`.
+    pub fn release_appends(&self) {
+        self.counts.held_port.store(0, Ordering::Relaxed);
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
@@ -148,11 +169,16 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, broker: u16, rng: Arc<Mutex<Rng>>, counts: Arc<Counts>) {
+async fn accept(
+    listener: TcpListener,
+    (port, broker): (u64, u16),
+    rng: Arc<Mutex<Rng>>,
+    counts: Arc<Counts>,
+) {
     while let Ok((client, _)) = listener.accept().await {
         let dice = rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let number = counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let held = Held { number, counts: Arc::clone(&counts) };
+        let held = Held { number, port, counts: Arc::clone(&counts) };
         tokio::spawn(carry(client, broker, dice, held));
     }
 }
@@ -162,10 +188,16 @@ async fn accept(listener: TcpListener, broker: u16, rng: Arc<Mutex<Rng>>, counts
 struct Held {
     /// Connections are numbered from 1.
     number: u64,
+    /// So are ports.
+    port: u64,
     counts: Arc<Counts>,
 }
 
 impl Held {
+    fn holds_appends(&self) -> bool {
+        self.port == self.counts.held_port.load(Ordering::Relaxed)
+    }
+
     fn is_held(&self) -> bool {
         self.number <= self.counts.held.load(Ordering::Relaxed)
     }
@@ -278,6 +310,12 @@ async fn deliver(
                 held.counts.held_lines.fetch_add(1, Ordering::Relaxed);
             }
             sleep(HELD_PAUSE).await;
+        }
+        if is_append && held.holds_appends() {
+            held.counts.held_appends.fetch_add(1, Ordering::Relaxed);
+            while held.holds_appends() {
+                sleep(HELD_PAUSE).await;
+            }
         }
         if broker.write_all(&bytes).await.is_err() {
             break;

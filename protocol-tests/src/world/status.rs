@@ -143,7 +143,7 @@ impl Victim {
 /// The high watermark of a partition, if it is there.
 fn end_of(cluster: &TestCluster, topic: &str, partition: i32) -> Option<i64> {
     cluster.look(|state| {
-        let known = state.meta.topics.get(topic)?;
+        let known = state.meta.topics().get(topic)?;
         known.partitions.get(partition as usize)?;
         Some(())
     })?;
@@ -274,12 +274,11 @@ impl Truth {
 
     fn remember(&mut self, source: &TestCluster, now: i64) {
         let all: Vec<Place> = source.look(|state| {
-            let topics = state.meta.topics.iter();
-            let of =
-                |(name, topic): (&String, &std::sync::Arc<crate::broker::state::TopicMeta>)| {
-                    let name = name.clone();
-                    (0..topic.partitions.len() as i32).map(move |n| (name.clone(), n))
-                };
+            let topics = state.meta.topics().iter();
+            let of = |(name, topic): (&String, &std::sync::Arc<crate::broker::meta::TopicMeta>)| {
+                let name = name.clone();
+                (0..topic.partitions.len() as i32).map(move |n| (name.clone(), n))
+            };
             topics.flat_map(of).collect()
         });
         self.ends.retain(|place, _| all.binary_search(place).is_ok() || all.contains(place));

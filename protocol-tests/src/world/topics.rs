@@ -241,7 +241,7 @@ pub fn has_leaders(cluster: &TestCluster, topic: &Topic) -> bool {
 /// Whether a cluster has the partition.
 pub fn has(cluster: &TestCluster, topic: &str, partition: i32) -> bool {
     cluster.look(|state| {
-        let topic = state.meta.topics.get(topic);
+        let topic = state.meta.topics().get(topic);
         topic.is_some_and(|topic| topic.partitions.len() as i32 > partition)
     })
 }

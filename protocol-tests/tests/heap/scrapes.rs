@@ -91,6 +91,7 @@ async fn flood(path: &str) {
         log_json: false,
         log_level: "info".into(),
         series: Default::default(),
+        advertised: None,
         events_topic: None,
     };
     let counter = Counter::open(&options).await.expect("a free port");

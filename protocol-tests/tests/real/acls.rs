@@ -40,9 +40,9 @@ use super::operated::until;
 pub(crate) type Acl = (i8, i8, String, String, String, i8, i8);
 
 pub(crate) const TOPIC: i8 = 2;
-const GROUP: i8 = 3;
+pub(crate) const GROUP: i8 = 3;
 const CLUSTER: i8 = 4;
-const USER: i8 = 7;
+pub(crate) const USER: i8 = 7;
 pub(crate) const LITERAL: i8 = 3;
 const PREFIXED: i8 = 4;
 pub(crate) const ALL: i8 = 2;
@@ -55,7 +55,9 @@ pub(crate) const DESCRIBE: i8 = 8;
 const CLUSTER_ACTION: i8 = 9;
 const DESCRIBE_CONFIGS: i8 = 10;
 const ALTER_CONFIGS: i8 = 11;
-const TWO_PHASE_COMMIT: i8 = 15;
+pub(crate) const TWO_PHASE_COMMIT: i8 = 15;
+pub(crate) const DESCRIBE_TOKENS: i8 = 14;
+pub(crate) const TRANSACTIONAL_ID: i8 = 5;
 pub(crate) const DENY: i8 = 2;
 pub(crate) const ALLOW: i8 = 3;
 const ANY: i8 = 1;
@@ -124,6 +126,11 @@ pub(crate) fn revoke(hand: &Hand, acls: &[Acl]) {
 }
 
 pub(crate) fn all(hand: &Hand) -> BTreeSet<Acl> {
+    all_by(hand, 3)
+}
+
+/// The same by that version of the question.
+pub(crate) fn all_by(hand: &Hand, version: i16) -> BTreeSet<Acl> {
     let request = DescribeAclsRequest::default()
         .with_resource_type_filter(ANY)
         .with_resource_name_filter(None)
@@ -132,7 +139,7 @@ pub(crate) fn all(hand: &Hand) -> BTreeSet<Acl> {
         .with_host_filter(None)
         .with_operation(ANY)
         .with_permission_type(ANY);
-    let answer = hand.ask_any(3, &request).unwrap();
+    let answer = hand.ask_any(version, &request).unwrap();
     assert_eq!(answer.error_code, 0, "{answer:?}");
     let each = answer.resources.iter().flat_map(|one| {
         one.acls.iter().map(|acl| {
@@ -168,7 +175,7 @@ fn every_kind() -> Vec<Acl> {
     every
 }
 
-fn errors(isolog: &Operated, of: &str) -> Option<Vec<(String, Fault)>> {
+pub(crate) fn errors(isolog: &Operated, of: &str) -> Option<Vec<(String, Fault)>> {
     let seen = isolog.driver.registry.seen();
     let link = seen.links.get(&LinkName(of.into()))?;
     let task = link.tasks.iter().find(|task| task.name == TaskName::AclSync)?;
@@ -188,21 +195,23 @@ fn version() -> String {
 
 impl Stage {
     pub(crate) fn start(safe: &Safe) -> Stage {
-        Stage::of(&version(), safe, &[])
+        Stage::of((&version(), &version()), safe, &[])
     }
 
-    /// The same of a version, with more properties of the destination's broker.
-    pub(crate) fn of(version: &str, safe: &Safe, more: &[(&str, &str)]) -> Stage {
-        let authorizer = match version.starts_with("2.") {
-            true => "kafka.security.authorizer.AclAuthorizer",
-            false => "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    /// The same of the versions of both sides, with more properties of the destination's broker.
+    pub(crate) fn of(versions: (&str, &str), safe: &Safe, more: &[(&str, &str)]) -> Stage {
+        let spec = |version: &str| {
+            let authorizer = match version.starts_with("2.") {
+                true => "kafka.security.authorizer.AclAuthorizer",
+                false => "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            };
+            let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(version, 1) };
+            spec.prop("authorizer.class.name", authorizer)
+                .prop("allow.everyone.if.no.acl.found", "true")
         };
-        let spec = RealSpec { secure: Some(safe.dir.clone()), ..RealSpec::new(version, 1) };
-        let spec = spec
-            .prop("authorizer.class.name", authorizer)
-            .prop("allow.everyone.if.no.acl.found", "true");
-        let there = more.iter().fold(spec.clone(), |spec, (name, value)| spec.prop(name, value));
-        let clusters = RealCluster::both(spec, there).unwrap();
+        let there = spec(versions.1);
+        let there = more.iter().fold(there, |spec, (name, value)| spec.prop(name, value));
+        let clusters = RealCluster::both(spec(versions.0), there).unwrap();
         let (source, destination) =
             (Hand::new(clusters.0.bootstrap()), Hand::new(clusters.1.bootstrap()));
         make_account(&destination).unwrap();

@@ -16,13 +16,22 @@ use protocol_tests::secure::ways::Safe;
 use crate::acls::ALL;
 use crate::acls::ALLOW;
 use crate::acls::APP;
+use crate::acls::Acl;
 use crate::acls::DESCRIBE;
+use crate::acls::DESCRIBE_TOKENS;
 use crate::acls::EVERYTHING;
+use crate::acls::GROUP;
 use crate::acls::ISOLOG;
 use crate::acls::LITERAL;
+use crate::acls::READ;
 use crate::acls::Stage;
 use crate::acls::TOPIC;
+use crate::acls::TRANSACTIONAL_ID;
+use crate::acls::TWO_PHASE_COMMIT;
+use crate::acls::USER;
 use crate::acls::acl;
+use crate::acls::all_by;
+use crate::acls::errors;
 use crate::acls::grant;
 use crate::acls::grant_clusters;
 use crate::acls::revoke;
@@ -114,7 +123,9 @@ fn what_everybody_may_stops_at_mirrors(stage: &Stage, isolog: &Operated) {
 fn nobody_but_isolog_writes(version: &str) {
     let _room = room(2);
     let safe = Safe::new(&format!("denied-{version}")).unwrap();
-    let stage = Stage::of(version, &safe, &[("super.users", ISOLOG)]);
+    // an old destination has a source that knows rights which it does not
+    let source = if version == "2.8.2" { "4.3.1" } else { version };
+    let stage = Stage::of((source, version), &safe, &[("super.users", ISOLOG)]);
     grant_clusters(&stage);
     for topic in ["local", "free"] {
         stage.destination.create(topic, 1, 1, &[]).unwrap();
@@ -125,6 +136,36 @@ fn nobody_but_isolog_writes(version: &str) {
     let isolog = Operated::start_at(&at, lines);
     everybody_is_denied(&stage, &isolog);
     what_everybody_may_stops_at_mirrors(&stage, &isolog);
+    if source != version {
+        what_an_old_destination_does_not_know_holds_nothing_up(&stage, &isolog);
+    }
+}
+
+/// A broker cuts the connection on which it is asked for a kind of right that it does not know: the
+/// other bindings come across all the same, and that one is told, with its line.
+fn what_an_old_destination_does_not_know_holds_nothing_up(stage: &Stage, isolog: &Operated) {
+    let carol = "User:carol";
+    let known: Vec<Acl> =
+        (0..40).map(|n| acl((GROUP, LITERAL, &format!("new-{n}")), carol, READ, ALLOW)).collect();
+    let tokens = acl((USER, LITERAL, "User:bob"), carol, DESCRIBE_TOKENS, ALLOW);
+    let commit = acl((TRANSACTIONAL_ID, LITERAL, "tx"), carol, TWO_PHASE_COMMIT, ALLOW);
+    let unknown = [tokens, commit];
+    grant(&stage.source, &known);
+    grant(&stage.source, &unknown);
+    until("what it knows is there", || {
+        let there = all_by(&stage.destination, 2);
+        known.iter().all(|one| there.contains(one)).then_some(())
+    });
+    let told = until("what it does not know is told", || {
+        let told: Vec<_> = errors(isolog, "wide")?.into_iter().map(|(_, fault)| fault).collect();
+        (told.len() == unknown.len()).then_some(told)
+    });
+    for (fault, word) in told.iter().zip(["DESCRIBE_TOKENS", "TWO_PHASE_COMMIT"]) {
+        let is_right = told.iter().any(|fault| fault.text.contains(word));
+        assert!(is_right && fault.code == "INVALID_REQUEST_ERROR", "{told:?}");
+    }
+    revoke(&stage.source, &unknown);
+    until("the task is well", || errors(isolog, "wide")?.is_empty().then_some(()));
 }
 
 /// Must show: with `deny-all` a producer is refused on the mirror and welcome after a promote; a

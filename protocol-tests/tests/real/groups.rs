@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
@@ -27,6 +28,8 @@ use protocol_tests::real::Operation;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::isolog_binary;
 use protocol_tests::real::now_ms;
+use protocol_tests::real::peer;
+use protocol_tests::real::repo;
 use protocol_tests::real::room;
 use protocol_tests::real::tool;
 use protocol_tests::secure::ways::Safe;
@@ -157,11 +160,49 @@ fn read(bootstrap: &str, name: &str, protocol: &str, count: usize) -> Vec<(i32, 
     lines.collect()
 }
 
+/// The same by franz-go or aiokafka.
+fn read_by(client: &str, bootstrap: &str, name: &str, count: usize) -> Vec<(i32, i64)> {
+    let count = count.to_string();
+    let run = Command::new(repo().join("protocol-tests/kafka/readers/run"))
+        .args([client, "--bootstrap", bootstrap, "--topic", TOPIC, "--group", name])
+        .args(["--count", &count])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{client}: {}", String::from_utf8_lossy(&run.stderr));
+    let said = String::from_utf8(run.stdout).unwrap();
+    let record = |line: &str| {
+        let (partition, offset) = line.split_once(' ')?;
+        Some((partition.parse().ok()?, offset.parse().ok()?))
+    };
+    said.lines().map(|line| record(line).unwrap()).collect()
+}
+
+/// The same by librdkafka.
+fn read_by_librdkafka(bootstrap: &str, name: &str, count: usize) -> Vec<(i32, i64)> {
+    let mut member = Command::new(peer("rk-group").unwrap())
+        .args(["--bootstrap", bootstrap, "--topics", TOPIC, "--group", name])
+        .args(["--max", &count.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // it ends when this is closed
+    let _held = member.stdin.take();
+    let run = member.wait_with_output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let said = String::from_utf8(run.stdout).unwrap();
+    let record = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    said.lines().map(|line| record(line).unwrap()).collect()
+}
+
 /// A consumer that moves reads what it has not read, each record once, and skips none.
-fn moves(stage: &Stage, protocol: &str) {
-    let name = format!("moving-{protocol}");
+fn moves(stage: &Stage, client: &str, read: impl Fn(&str, &str, usize) -> Vec<(i32, i64)>) {
+    let name = format!("moving-{client}");
     let (source, destination) = (stage.clusters.0.bootstrap(), stage.clusters.1.bootstrap());
-    let before = read(source, &name, protocol, 33);
+    let before = read(source, &name, 33);
     assert_eq!(before.len(), 33);
     let left = [0, 1].map(|partition| committed(&stage.source, &name, partition).0);
     until(&format!("{name} is followed"), || {
@@ -169,9 +210,10 @@ fn moves(stage: &Stage, protocol: &str) {
         (there == left).then_some(())
     });
     let all = BATCHES * 10 * 2;
-    let after = read(destination, &name, protocol, all - 33);
+    let after = read(destination, &name, all - 33);
     let seen: BTreeSet<(i32, i64)> = before.iter().chain(&after).copied().collect();
-    assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
+    assert_eq!(seen.len(), all, "{client}: each record, and none twice: {before:?} {after:?}");
+    println!("{client} went on at the destination: {} records there", after.len());
 }
 
 fn is_in_use(isolog: &Operated, name: &str) {
@@ -309,8 +351,15 @@ fn groups_are_followed() {
     isolog.create_mirror("dr", TOPIC);
     (0..2).for_each(|partition| stage.copied(TOPIC, TOPIC, partition));
     set_from_outside(&stage);
-    moves(&stage, "classic");
-    moves(&stage, "consumer");
+    for protocol in ["classic", "consumer"] {
+        let read = |at: &str, name: &str, count| read(at, name, protocol, count);
+        moves(&stage, protocol, read);
+    }
+    moves(&stage, "librdkafka", read_by_librdkafka);
+    for client in ["member", "aio_member"] {
+        let read = |at: &str, name: &str, count| read_by(client, at, name, count);
+        moves(&stage, client, read);
+    }
     members_are_left_alone(&stage, &isolog);
     let isolog = gone_on_with(&stage, isolog, start);
     many(&stage);

@@ -32,6 +32,7 @@ mod idle;
 mod instances;
 mod journal;
 mod kafka;
+mod late;
 mod obeyed;
 mod operated;
 mod paced;

@@ -42,7 +42,7 @@ fn remembered(lab: &Lab, topics: &[&str]) {
     lab.destination.change(|state| state.delete_topic("__isolog")).unwrap();
     lab.destination.create_topic("__isolog", 1, &[("cleanup.policy", "compact")]);
     let id = |cluster: &TestCluster, topic: &str| {
-        TopicId(cluster.look(|state| state.meta.topics[topic].id.into_bytes())).hex()
+        TopicId(cluster.look(|state| state.meta.topics()[topic].id.into_bytes())).hex()
     };
     let row = |topic: &&str| {
         let (source, mirror) = (id(&lab.source, topic), id(&lab.destination, topic));

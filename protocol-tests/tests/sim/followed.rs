@@ -27,7 +27,7 @@ use crate::operated::mirror;
 use crate::operated::of_mirror;
 
 fn configs(lab: &Lab, topic: &str) -> BTreeMap<String, String> {
-    lab.destination.look(|state| state.meta.topics[topic].configs.clone())
+    lab.destination.look(|state| state.meta.topics()[topic].configs.clone())
 }
 
 fn task(lab: &Lab, of: &str, name: TaskName) -> TaskSeen {

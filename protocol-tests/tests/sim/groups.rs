@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytes::BytesMut;
 use isolog::control::filter::Verdict;
+use isolog::control::order::GroupVerb;
 use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
 use isolog::control::task::groups::GroupFilter;
 use isolog::control::task::groups::GroupSync;
@@ -20,6 +23,7 @@ use isolog::control::task::groups::Pattern;
 use isolog::control::task::groups::Rule as GroupRule;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
+use isolog::ids::GroupName;
 use isolog::link::registry::TaskSeen;
 use isolog::service::links::All;
 use isolog::service::view::GroupView;
@@ -294,6 +298,61 @@ async fn only_a_running_isolog_takes_back_what_it_put() {
     lab.end().await;
 }
 
+/// A group that was forgotten by order stays away, whatever else brings groups back, until it is
+/// followed again.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_forgotten_by_order_does_not_come_back() {
+    let mut lab = lab(specs(), 20, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    for group in ["billing", "web"] {
+        lab.source.commit_as_member(group, ("orders", 0), 50);
+        follows(&lab, group, 50).await;
+    }
+    let order = |verb| Verb::Groups(BTreeSet::from([GroupName::new("billing")]), verb);
+    lab.obeyed("dr", order(GroupVerb::Forget)).await;
+    for group in ["billing", "web"] {
+        lab.destination.forget_group(group);
+        lab.source.commit_as_member(group, ("orders", 0), 60);
+    }
+    follows(&lab, "web", 60).await;
+    assert_eq!(committed(&lab.destination, "billing"), None);
+    // the next process knows of it, and a failover raises nothing of it
+    lab.kill_and_start().await;
+    lab.source.commit_as_member("web", ("orders", 0), 70);
+    follows(&lab, "web", 70).await;
+    let stop = MirrorVerb::Stop { how: How::Failover, deadline_ms: None };
+    lab.append("orders", 0);
+    lab.copied("orders", "orders", 0).await;
+    lab.obeyed("dr", order(GroupVerb::Forget)).await;
+    sleep(SECOND * 5).await;
+    assert_eq!(committed(&lab.destination, "billing"), None);
+    lab.obeyed("dr", order(GroupVerb::Follow)).await;
+    follows(&lab, "billing", 60).await;
+    lab.obeyed("dr", order(GroupVerb::Forget)).await;
+    lab.source.commit_as_member("billing", ("orders", 0), 65);
+    sleep(SECOND * 5).await;
+    lab.obeyed("dr", of_mirror("orders", stop)).await;
+    lab.wait_status("dr", "orders", Status::Stopped).await;
+    sleep(SECOND * 5).await;
+    assert_eq!(committed(&lab.destination, "billing"), Some(60));
+    lab.end().await;
+}
+
+/// The longest name that Kafka's protocol has room for: followed, and never shown whole.
+#[tokio::test(start_paused = true)]
+async fn a_group_with_a_name_of_32_kib_is_followed() {
+    let lab = lab(specs(), 4, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    for group in ["x".repeat(i16::MAX as usize).as_str(), ""] {
+        lab.source.commit_as_member(group, ("orders", 0), 15);
+        follows(&lab, group, 15).await;
+    }
+    let shown = GroupName::new(&"x".repeat(i16::MAX as usize)).to_string();
+    assert!(shown.len() < 300, "{}", shown.len());
+    is_well(&lab).await;
+    lab.end().await;
+}
+
 /// O4: five minutes in which nobody coordinates a group of the destination.
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_that_is_away_is_told_and_waited_for() {
@@ -457,9 +516,10 @@ async fn a_link_of_the_file_follows_groups() {
     let mut settings = instance::settings(&source);
     let every = GroupRule { pattern: Pattern::Prefix(String::new()), verdict: Verdict::Include };
     let (filter, prefix) = (GroupFilter::new(vec![every]), String::new());
-    settings.link.groups = Some(GroupSync { every_ms: 1_000, filter, prefix });
+    settings.link.groups =
+        Some(GroupSync { every_ms: 1_000, filter, prefix, forgotten: Default::default() });
     let file = Instance::start_with((&source, &destination), "file", settings, 3);
-    destination.wait_for(|state| state.meta.topics.contains_key("orders")).await;
+    destination.wait_for(|state| state.meta.topics().contains_key("orders")).await;
     until("billing at 40", || committed(&destination, "billing") == Some(40)).await;
     destination.join_group("billing", "one");
     source.commit_as_member("billing", ("orders", 0), 45);

@@ -94,7 +94,7 @@ impl Lab {
     }
 
     fn config(&self, key: &str) -> Option<String> {
-        self.there.look(|state| state.meta.topics.get(JOURNAL)?.configs.get(key).cloned())
+        self.there.look(|state| state.meta.topics().get(JOURNAL)?.configs.get(key).cloned())
     }
 
     fn end(&self) -> i64 {

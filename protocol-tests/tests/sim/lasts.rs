@@ -179,7 +179,7 @@ async fn a_promote_takes_over_configs_that_were_changed_last() {
     lab.source.configure("orders", &changes);
     lab.stop(How::Promote).await;
     lab.stopped().await;
-    let now = lab.destination.look(|state| state.meta.topics["orders"].configs.clone());
+    let now = lab.destination.look(|state| state.meta.topics()["orders"].configs.clone());
     for (key, value) in changes {
         assert_eq!(now.get(key).map(String::as_str), value, "{key}: {now:?}");
     }

@@ -175,13 +175,13 @@ impl Lab {
     }
 
     pub(crate) fn has(&self, topic: &str) -> bool {
-        self.destination.look(|state| state.meta.topics.contains_key(topic))
+        self.destination.look(|state| state.meta.topics().contains_key(topic))
     }
 
     pub(crate) async fn copied(&self, topic: &str, mirror: &str, partition: i32) {
         self.wait(&format!("{mirror}-{partition} level"), |lab| {
             let partitions = lab.destination.look(|state| {
-                state.meta.topics.get(mirror).map_or(0, |topic| topic.partitions.len())
+                state.meta.topics().get(mirror).map_or(0, |topic| topic.partitions.len())
             });
             let is_there = usize::try_from(partition).unwrap() < partitions;
             let end = lab.source.dump(topic, partition).end;

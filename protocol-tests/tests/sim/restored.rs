@@ -61,7 +61,7 @@ fn restore(of: &Parted, is_replaced: bool) -> Verb {
 }
 
 fn id(cluster: &TestCluster) -> Vec<u8> {
-    cluster.look(|state| state.meta.topics["orders"].id.as_bytes().to_vec())
+    cluster.look(|state| state.meta.topics()["orders"].id.as_bytes().to_vec())
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,7 +160,7 @@ async fn a_thawed_leader_believes_what_it_knew() {
     let mut old = dial(&cluster, 1).await;
     assert_eq!(append(&mut old, batch(0, 4), -1).await, (0, 0));
     cluster.freeze(1);
-    cluster.wait_for(|state| state.meta.topics["t"].partitions[0].leader != 1).await;
+    cluster.wait_for(|state| state.meta.topics()["t"].partitions[0].leader != 1).await;
     let mut new = dial(&cluster, cluster.leader("t", 0)).await;
     // S4: the new leader knows the chain
     assert_eq!(append(&mut new, batch(4, 2), -1).await, (0, 4));
@@ -175,7 +175,7 @@ async fn a_thawed_leader_believes_what_it_knew() {
     for dump in &dumps {
         assert_eq!((dump.end, dump.hwm, dump.batches.len()), (6, 6, 2));
     }
-    assert_eq!(cluster.look(|state| state.meta.topics["t"].partitions[0].isr.len()), 3);
+    assert_eq!(cluster.look(|state| state.meta.topics()["t"].partitions[0].isr.len()), 3);
 }
 
 /// acks=1 and a dead leader: the end goes back, and the chain has to go on from there.
@@ -191,7 +191,7 @@ async fn a_dead_leader_takes_what_was_not_replicated() {
     assert!(old.call(3, &ApiVersionsRequest::default()).await.is_err());
     cluster.thaw(2);
     cluster.thaw(3);
-    cluster.wait_for(|state| state.meta.topics["t"].partitions[0].leader > 1).await;
+    cluster.wait_for(|state| state.meta.topics()["t"].partitions[0].leader > 1).await;
     let mut new = dial(&cluster, cluster.leader("t", 0)).await;
     sleep(1_000).await;
     assert_eq!(end(&mut new).await.1, 4);
@@ -210,7 +210,7 @@ async fn an_unclean_election_truncates_and_fetch_tells() {
     let mut old = dial(&cluster, 1).await;
     assert_eq!(append(&mut old, batch(0, 4), -1).await, (0, 0));
     cluster.kill(2);
-    cluster.wait_for(|state| state.meta.topics["t"].partitions[0].isr.len() == 2).await;
+    cluster.wait_for(|state| state.meta.topics()["t"].partitions[0].isr.len() == 2).await;
     cluster.move_leader("t", 0, 3);
     let mut moved = dial(&cluster, 3).await;
     assert_eq!(append(&mut moved, batch(4, 6), -1).await, (0, 4));

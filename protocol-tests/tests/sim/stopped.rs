@@ -420,7 +420,7 @@ async fn configs_that_are_refused_do_not_hold_a_failover_up() {
     lab.wait("what it is to get", |lab| owes(lab, "compression.type").then_some(())).await;
     let codec = |lab: &Lab| {
         let configs =
-            |topic: &str| lab.destination.look(|state| state.meta.topics[topic].configs.clone());
+            |topic: &str| lab.destination.look(|state| state.meta.topics()[topic].configs.clone());
         configs("orders").get("compression.type").cloned()
     };
     assert_eq!(codec(&lab).as_deref(), Some("producer"), "while it is mirrored");

@@ -250,7 +250,7 @@ async fn a_source_topic_with_fewer_partitions_fails_its_mirror_alone() {
     }
     // its id is what no such broker tells
     let gone = lab.source.change(|state| {
-        let topic = Arc::make_mut(state.meta.topics.get_mut("fewer").unwrap());
+        let topic = state.meta.topic_mut("fewer").unwrap();
         let gone = topic.partitions.pop().unwrap();
         state.publish();
         gone
@@ -267,7 +267,7 @@ async fn a_source_topic_with_fewer_partitions_fails_its_mirror_alone() {
     }
     assert_eq!([0, 1].map(|at| lab.destination.dump("fewer", at).end), ends);
     lab.source.change(|state| {
-        let topic = Arc::make_mut(state.meta.topics.get_mut("fewer").unwrap());
+        let topic = state.meta.topic_mut("fewer").unwrap();
         topic.partitions.push(gone);
         state.publish();
     });

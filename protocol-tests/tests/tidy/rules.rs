@@ -51,7 +51,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("tail", &["ids", "wire", "control", "cluster", "flow", "audit"]),
     ("drill", &["ids", "wire", "cluster", "audit"]),
-    ("cli", &["ids", "meters", "http", "schemas", "config", "service", "audit", "tail", "drill"]),
+    (
+        "cli",
+        &[
+            "ids", "meters", "secure", "http", "schemas", "config", "service", "audit", "tail",
+            "drill",
+        ],
+    ),
     ("main", &["cli", "config", "service"]),
     ("lib", &[]),
 ];

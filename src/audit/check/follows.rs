@@ -4,12 +4,10 @@
 
 use crate::audit::judge::Finding;
 use crate::audit::judge::TopicFacts;
-use crate::cluster::ConfigEntries;
 use crate::control::row::Changes;
 use crate::control::task::configs;
 use crate::control::task::configs::ConfigSync;
-use crate::control::task::configs::Entries;
-use crate::control::task::configs::Entry;
+use crate::sync::configs::entries;
 
 /// What would be changed of a topic that is there, in one line; nothing where nothing would be. Of
 /// one that isolog did not make what it keeps longer than its source stays.
@@ -30,16 +28,10 @@ pub(super) fn finding(sync: &ConfigSync, facts: &TopicFacts, is_made: bool) -> O
     (!changes.is_empty()).then(|| Finding::note(text))
 }
 
-fn entries(found: &ConfigEntries) -> Entries {
-    let entry = |(key, one): (&String, &crate::cluster::ConfigEntry)| {
-        (key.clone(), Entry { value: one.value.clone(), is_override: one.is_override })
-    };
-    found.iter().map(entry).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ConfigEntries;
     use crate::cluster::ConfigEntry;
 
     fn told(rows: &[(&str, &str, bool)]) -> Option<ConfigEntries> {

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::json;
 
 use super::Address;
+use super::Credentials;
 use super::Failure;
 use super::Format;
 use super::Output;
@@ -70,9 +71,8 @@ pub struct Arguments {
     /// Where the running isolog listens, if not where the file says
     #[arg(long, value_name = "URL", env = "ISOLOG_URL", value_parser = parse_url)]
     url: Option<Address>,
-    /// A file with the token of the service; the variable ISOLOG_TOKEN may hold it instead
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Partitions of the canary
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = partitions())]
     partitions: u16,
@@ -164,7 +164,7 @@ impl Arguments {
         Service {
             url: self.url.clone(),
             service_config: Some(self.config.clone()),
-            token_file: self.token_file.clone(),
+            credentials: self.credentials.clone(),
         }
     }
 

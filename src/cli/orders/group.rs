@@ -4,12 +4,16 @@
 
 use clap::Subcommand;
 use serde_json::Value;
+use serde_json::json;
 
 use super::Failure;
 use super::Output;
+use super::Question;
 use super::Remote;
 use super::Service;
 use super::diff::Diff;
+use super::field;
+use super::flag;
 use super::output::Column;
 use super::output::Rows;
 use crate::cli::say;
@@ -58,9 +62,29 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Sync the offsets of groups no more, whatever the link's filters say; what they have at the
+    /// destination stays
+    Forget(Order),
+    /// Sync the offsets of forgotten groups again, as the link's filters say
+    Follow(Order),
     /// Say of groups whether they can move to the destination now and read no record twice; exit
     /// code 7 where one can not, and 4 where that is not known
     Diff(Diff),
+}
+
+#[derive(clap::Args)]
+struct Order {
+    /// The groups, by their names at the source
+    #[arg(value_name = "GROUP", required = true)]
+    groups: Vec<String>,
+    /// The link that follows them
+    #[arg(long, value_name = "LINK")]
+    link: String,
+    /// Say only what would come of it
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    service: Service,
 }
 
 #[derive(clap::Args)]
@@ -80,6 +104,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::List { which } => (which, None),
         Command::Describe { group, which } => (which, Some(group.as_str())),
         Command::Diff(diff) => return super::run(diff.run()),
+        Command::Forget(order) => return super::run(order.give("groups:forget", "forgotten")),
+        Command::Follow(order) => return super::run(order.give("groups:follow", "followed")),
     };
     let remote = which.service.reached()?;
     let found = super::run(ask(&remote, which.link.as_deref(), group, false))?;
@@ -95,6 +121,26 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(_) => describe(&found),
     };
     say(&rows.draw(which.output.format))
+}
+
+impl Order {
+    async fn give(&self, verb: &str, done: &str) -> Result<(), Failure> {
+        let link = &self.link;
+        let next = format!("isolog link describe {link} names the groups that it has forgotten");
+        let question = Question {
+            method: "POST",
+            path: &["links", link, verb],
+            query: flag("validate_only", self.dry_run),
+            body: Some(json!({"consumer_group_ids": self.groups})),
+            next: &next,
+        };
+        self.service.reached()?.ask(question).await?;
+        let count = self.groups.len();
+        say(&match self.dry_run {
+            true => format!("{count} groups could be {done} by link '{link}'; nothing was done.\n"),
+            false => format!("Link '{link}': {count} groups are {done}.\n"),
+        })
+    }
 }
 
 /// The groups that are followed; one that is named has its offsets always.
@@ -114,10 +160,6 @@ pub(super) async fn ask(
         Value::Array(groups) => Ok(groups),
         _ => Err(remote.odd()),
     }
-}
-
-pub(super) fn field(value: &Value, name: &str) -> Value {
-    value.get(name).cloned().unwrap_or(Value::Null)
 }
 
 fn list(groups: &[Value]) -> Rows {
@@ -150,7 +192,6 @@ fn describe(groups: &[Value]) -> Rows {
 mod tests {
     use super::*;
     use crate::cli::orders::Format;
-    use serde_json::json;
 
     fn groups() -> Vec<Value> {
         vec![json!({

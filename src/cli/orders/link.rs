@@ -13,6 +13,7 @@ use super::Question;
 use super::Remote;
 use super::Service;
 use super::configs;
+use super::field;
 use super::flag;
 use super::items;
 use super::output::Column;
@@ -42,6 +43,7 @@ const LINK: &[Column] = &[
     ("Error Message", "error_message"),
     ("Mirror Topics", "topic_names"),
     ("Topics Let Go", "topics_let_go"),
+    ("Groups Forgotten", "groups_forgotten"),
     ("Mirror Partitions", "category_counts"),
 ];
 const CONFIGS: &[Column] = &[
@@ -297,10 +299,6 @@ impl One {
         let question = Question { method: "GET", path: &path, query, body: None, next: LIST_LINKS };
         self.service.reached()?.ask(question).await
     }
-}
-
-fn field(value: &Value, name: &str) -> Value {
-    value.get(name).cloned().unwrap_or(Value::Null)
 }
 
 async fn list(remote: &Remote, output: &Output) -> Result<(), Failure> {

@@ -12,10 +12,16 @@ use super::Question;
 use super::Remote;
 use super::Service;
 use super::configs;
+use super::field;
 use super::flag;
 use super::items;
+use super::output::ALTERED;
+use super::output::CHECKED;
 use super::output::Column;
+use super::output::PARTITIONS;
 use super::output::Rows;
+use super::output::lag_cells;
+use super::output::partition_row;
 use super::stop::Stop;
 use super::tail;
 use super::text;
@@ -35,29 +41,6 @@ const CREATED: &[Column] = &[
     ("Mirror Topic Name", "mirror_topic_name"),
     ("Created", "created"),
 ];
-pub(super) const PARTITIONS: &[Column] = &[
-    ("Link Name", "link_name"),
-    ("Mirror Topic Name", "mirror_topic_name"),
-    ("Source Topic Name", "source_topic_name"),
-    ("Mirror Status", "mirror_status"),
-    ("Mirror Topic Error", "mirror_topic_error"),
-    ("Status Time (ms)", "status_time_ms"),
-    ("Partition", "partition"),
-    ("Partition Mirror Lag", "partition_mirror_lag"),
-    ("Last Source Fetch Offset", "last_source_fetch_offset"),
-];
-const ALTERED: &[Column] = &[
-    ("Mirror Topic Name", "mirror_topic_name"),
-    ("Partition", "partition"),
-    ("Partition Mirror Lag", "partition_mirror_lag"),
-    ("Last Source Fetch Offset", "last_source_fetch_offset"),
-    ("Error Message", "error_message"),
-    ("Error Code", "error_code"),
-];
-/// Beside them what should be known before a stop, for programs: at the first row of each topic.
-const CHECKED: &[Column] =
-    &[ALTERED[0], ALTERED[1], ALTERED[2], ALTERED[3], ALTERED[4], ALTERED[5], ("Checks", "checks")];
-
 const RESTORED: &[Column] = &[
     ("Mirror Topic Name", "mirror_topic_name"),
     ("Partition", "partition"),
@@ -301,10 +284,6 @@ async fn list(
     say(&rows.draw(output.format))
 }
 
-pub(super) fn field(value: &Value, name: &str) -> Value {
-    value.get(name).cloned().unwrap_or(Value::Null)
-}
-
 /// The largest lag; one of no partition is not known.
 fn most_of(lags: Vec<i64>) -> i64 {
     lags.into_iter().max().unwrap_or(UNKNOWN)
@@ -348,17 +327,7 @@ async fn describe(one: &One, output: &Output) -> Result<(), Failure> {
     let mirror = remote.ask(question).await?;
     let mut rows = Rows::new(PARTITIONS);
     for lag in field(&mirror, "mirror_lags").as_array().into_iter().flatten() {
-        rows.push(vec![
-            field(&mirror, "link_name"),
-            field(&mirror, "mirror_topic_name"),
-            field(&mirror, "source_topic_name"),
-            field(&mirror, "mirror_status"),
-            field(&mirror, "mirror_topic_error"),
-            field(&mirror, "state_time_ms"),
-            field(lag, "partition"),
-            field(lag, "lag"),
-            field(lag, "last_source_fetch_offset"),
-        ]);
+        rows.push(partition_row(&mirror, lag));
     }
     say(&rows.draw(output.format))?;
     let why = text(&mirror, "mirror_topic_error_message");
@@ -412,15 +381,14 @@ pub(super) fn altered(answer: &Value, is_checked: bool) -> (Rows, usize) {
         let mut checks = is_checked.then(|| field(&topic, "checks"));
         if !code.is_null() {
             refused += 1;
-            let row = vec![name, json!(-1), json!(-1), json!(-1), why, code];
+            let row = [name, json!(-1), json!(-1), json!(-1), json!(-1), json!(-1), why, code];
             rows.push(row.into_iter().chain(checks).collect());
             continue;
         }
         for lag in field(&topic, "mirror_lags").as_array().into_iter().flatten() {
-            let (number, behind) = (field(lag, "partition"), field(lag, "lag"));
-            let last = field(lag, "last_source_fetch_offset");
-            let row = vec![name.clone(), number, behind, last, Value::Null, Value::Null];
-            rows.push(row.into_iter().chain(checks.as_mut().map(Value::take)).collect());
+            let known = lag_cells(lag).into_iter().chain([Value::Null, Value::Null]);
+            let row = [name.clone()].into_iter().chain(known);
+            rows.push(row.chain(checks.as_mut().map(Value::take)).collect());
         }
     }
     (rows, refused)

@@ -17,10 +17,6 @@ mod output;
 mod stop;
 mod tail;
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,12 +25,14 @@ use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 
-use crate::config;
 use crate::http::client::Answer;
-use crate::service::Access;
 
 use super::Failure;
 use super::ask;
+use super::ask::Address;
+use super::ask::Credentials;
+use super::ask::Way;
+use super::ask::parse_url;
 use super::plain;
 
 pub use self::drill::Arguments as DrillArguments;
@@ -50,8 +48,6 @@ pub use self::link::run as link;
 pub use self::mirror::Arguments as MirrorArguments;
 pub use self::mirror::run as mirror;
 
-/// Where a service listens unless told otherwise; the default of `listen`.
-pub(super) const ADDRESS_DEFAULT: &str = "127.0.0.1:8472";
 /// What stays as it is in a segment of a path (RFC 3986, 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What is tried where a link is not there.
@@ -62,8 +58,6 @@ const BUSY: u16 = 429;
 /// about 6 s together.
 const BUSY_TRIES_MAX: u32 = 6;
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
-/// The most bytes of a file with a token.
-const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Which isolog is asked, and as whom.
 #[derive(clap::Args)]
@@ -75,9 +69,8 @@ struct Service {
     /// The config file of the running isolog: its `listen` is asked, with its token
     #[arg(long, value_name = "FILE", env = "ISOLOG_CONFIG")]
     service_config: Option<PathBuf>,
-    /// A file with the token of the service; the variable ISOLOG_TOKEN may hold it instead
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// How answers are printed.
@@ -98,75 +91,19 @@ struct Output {
     format: Format,
 }
 
-/// `host:port` of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address(pub(super) String);
-
-/// Reads `http://HOST:PORT`.
-pub(super) fn parse_url(text: &str) -> Result<Address, String> {
-    let must = || "must be http://HOST:PORT".to_owned();
-    let rest = text.strip_prefix("http://").ok_or_else(must)?.trim_end_matches('/');
-    let (host, port) = rest.rsplit_once(':').ok_or_else(must)?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
-    let ok = !host.is_empty() && host.bytes().all(legal) && port.parse::<u16>().is_ok();
-    ok.then(|| Address(rest.to_owned())).ok_or_else(must)
-}
-
-/// Where the isolog of a config file listens, and who is let in there.
-pub(super) fn of_config(path: &Path) -> Result<(Address, Access), Failure> {
-    let config = config::load(path).map_err(Failure::Misused)?;
-    let listen = config.service.listen;
-    let mut address = listen.address();
-    // who listens everywhere is asked on this machine
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    Ok((Address(address.to_string()), listen.access().clone()))
-}
-
 impl Service {
-    /// Who is asked; a token that is given by itself stands before the config's.
+    /// Who is asked.
     fn reached(&self) -> Result<Remote, Failure> {
-        let (mut address, mut access) = match &self.service_config {
-            Some(path) => of_config(path)?,
-            None => (Address(ADDRESS_DEFAULT.to_owned()), Access::default()),
-        };
-        // who gives both means the same isolog by another address: its token goes along, and its
-        // certificate, since only that is believed
-        if let Some(url) = &self.url {
-            address.clone_from(url);
-        }
-        if let Some(token) = self.token()? {
-            access.token = Some(token);
-        }
-        Ok(Remote { address: address.0, access })
-    }
-
-    fn token(&self) -> Result<Option<crate::service::Secret>, Failure> {
-        let text = match &self.token_file {
-            Some(path) => std::fs::read_to_string(path).map_err(|cause| {
-                Failure::Failed(format!("cannot read the token in {}: {cause}", path.display()))
-            })?,
-            None => match std::env::var("ISOLOG_TOKEN") {
-                Ok(token) if !token.is_empty() => token,
-                _ => return Ok(None),
-            },
-        };
-        let token = text.trim();
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
-            let text = format!("a token has 1 to {TOKEN_BYTES_MAX} bytes");
-            return Err(Failure::Failed(text));
-        }
-        Ok(Some(crate::service::Secret::new(token.to_owned())))
+        let config = self.service_config.as_deref();
+        let (address, way) = self.credentials.reach(self.url.as_ref(), config)?;
+        Ok(Remote { address, way })
     }
 }
 
 /// A running isolog.
 struct Remote {
     address: String,
-    access: Access,
+    way: Way,
 }
 
 /// What is asked of it, below `/kafka/v3/clusters/{id}`.
@@ -228,7 +165,7 @@ impl Remote {
         let body = body.map(Value::to_string);
         let mut pause = BUSY_PAUSE;
         for tried in 1.. {
-            let sent = ask::send(&self.address, method, path, body.clone(), &self.access).await;
+            let sent = ask::send(&self.address, method, path, body.clone(), &self.way).await;
             let answer = sent.map_err(Failure::Failed)?;
             // nothing of such an order was done
             if answer.status.as_u16() != BUSY || tried >= BUSY_TRIES_MAX {
@@ -284,6 +221,11 @@ fn all_obeyed(others: usize, next: &str) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(Failure::Failed(format!("{count} of them not obeyed\nNext: {next}"))),
     }
+}
+
+/// A field of an answer; null where it is not there.
+fn field(value: &Value, name: &str) -> Value {
+    value.get(name).cloned().unwrap_or(Value::Null)
 }
 
 /// A field of an answer as text; empty where it is null.

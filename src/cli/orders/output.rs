@@ -6,11 +6,50 @@ use serde_json::Map;
 use serde_json::Value;
 
 use super::Format;
+use super::field;
 use super::plain;
 use crate::cli::grid::Grid;
 
 /// A column: what stands over it, and its name in JSON and YAML.
 pub type Column = (&'static str, &'static str);
+
+/// The partitions of mirror topics.
+pub const PARTITIONS: &[Column] = &[
+    ("Link Name", "link_name"),
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Source Topic Name", "source_topic_name"),
+    ("Mirror Status", "mirror_status"),
+    ("Mirror Topic Error", "mirror_topic_error"),
+    ("Status Time (ms)", "status_time_ms"),
+    ("Partition", "partition"),
+    ("Partition Mirror Lag", "partition_mirror_lag"),
+    ("Last Source Fetch Offset", "last_source_fetch_offset"),
+    ("Held Records", "held_records"),
+    ("Last Record Time (ms)", "last_record_time_ms"),
+];
+/// What came of an order, partition by partition.
+pub const ALTERED: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Partition", "partition"),
+    ("Partition Mirror Lag", "partition_mirror_lag"),
+    ("Last Source Fetch Offset", "last_source_fetch_offset"),
+    ("Held Records", "held_records"),
+    ("Last Record Time (ms)", "last_record_time_ms"),
+    ("Error Message", "error_message"),
+    ("Error Code", "error_code"),
+];
+/// Beside them what should be known before a stop, for programs: at the first row of each topic.
+pub const CHECKED: &[Column] = &[
+    ALTERED[0],
+    ALTERED[1],
+    ALTERED[2],
+    ALTERED[3],
+    ALTERED[4],
+    ALTERED[5],
+    ALTERED[6],
+    ALTERED[7],
+    ("Checks", "checks"),
+];
 
 /// Rows under columns.
 pub struct Rows {
@@ -117,6 +156,26 @@ fn yaml(value: &Value) -> String {
             .fold(String::new(), |all, line| format!("{all}{}\n", line.trim_start())),
         other => format!("{other}\n"),
     }
+}
+
+/// A partition of a mirror topic, under `PARTITIONS`.
+pub fn partition_row(mirror: &Value, lag: &Value) -> Vec<Value> {
+    let names = [
+        "link_name",
+        "mirror_topic_name",
+        "source_topic_name",
+        "mirror_status",
+        "mirror_topic_error",
+        "state_time_ms",
+    ];
+    names.iter().map(|name| field(mirror, name)).chain(lag_cells(lag)).collect()
+}
+
+/// Of a partition: which, how far it is behind, where it is, what is held back, and how late it is.
+pub fn lag_cells(lag: &Value) -> [Value; 5] {
+    let names =
+        ["partition", "lag", "last_source_fetch_offset", "held_records", "last_record_time_ms"];
+    names.map(|name| field(lag, name))
 }
 
 #[cfg(test)]

@@ -20,18 +20,20 @@ use super::Question;
 use super::Remote;
 use super::Service;
 use super::all_obeyed;
+use super::field;
 use super::flag;
 use super::items;
-use super::mirror::PARTITIONS;
 use super::mirror::altered;
-use super::mirror::field;
 use super::mirror::link_of;
 use super::mirror::mirrors;
 use super::output::Column;
+use super::output::PARTITIONS;
 use super::output::Rows;
+use super::output::partition_row;
 use super::plain;
 use super::text;
 use crate::cli::complain;
+use crate::cli::live::Live;
 use crate::cli::say;
 use crate::service::rest::whole_names;
 
@@ -58,6 +60,18 @@ const CHECKS: &[Column] = &[
     ("Is So", "ok"),
     ("Found", "text"),
     ("What To Do", "cure"),
+];
+
+/// So many topics are shown at most; the others are counted.
+const ROWS_MAX: usize = 20;
+/// The most letters of what a topic waits for.
+const REASON_LETTERS_MAX: usize = 60;
+const WAITING: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Mirror Status", "mirror_status"),
+    ("Behind", "behind"),
+    ("Held Records", "held_records"),
+    ("Waits For", "waits_for"),
 ];
 
 #[derive(clap::Args)]
@@ -251,7 +265,8 @@ impl Stop {
         mut ordered: BTreeMap<String, Watched>,
         chosen: &[String],
     ) -> Result<Vec<Value>, Failure> {
-        let mut reasons_at = Instant::now();
+        let (mut reasons_at, live) =
+            (Instant::now(), Live::new(self.output.format == Format::Human)?);
         loop {
             let Some(seen) = bounded(on.last(), mirrors(on.remote, Some(on.link), None)).await
             else {
@@ -260,6 +275,7 @@ impl Stop {
             let seen = seen?;
             ordered.retain(|name, _| status_of(&seen, name).as_deref() != Some(STOPPED));
             if ordered.is_empty() {
+                live.end()?;
                 self.show(&seen, chosen)?;
                 return Ok(seen);
             }
@@ -270,6 +286,7 @@ impl Stop {
                 watched.is_taken |= is_pending;
             }
             if is_given_back || on.is_over(&ordered) {
+                live.end()?;
                 self.show(&seen, chosen)?;
                 return Err(not_yet(on.link, &seen, &ordered));
             }
@@ -277,6 +294,7 @@ impl Stop {
                 on.note_reasons(&mut ordered).await;
                 reasons_at = Instant::now() + REASONS_PAUSE;
             }
+            live.show(&waiting(&seen, &ordered))?;
             sleep(LOOK_PAUSE).await;
         }
     }
@@ -285,17 +303,7 @@ impl Stop {
         let mut rows = Rows::new(PARTITIONS);
         for mirror in seen.iter().filter(|one| chosen.contains(&text(one, "mirror_topic_name"))) {
             for lag in field(mirror, "mirror_lags").as_array().into_iter().flatten() {
-                rows.push(vec![
-                    field(mirror, "link_name"),
-                    field(mirror, "mirror_topic_name"),
-                    field(mirror, "source_topic_name"),
-                    field(mirror, "mirror_status"),
-                    field(mirror, "mirror_topic_error"),
-                    field(mirror, "state_time_ms"),
-                    field(lag, "partition"),
-                    field(lag, "lag"),
-                    field(lag, "last_source_fetch_offset"),
-                ]);
+                rows.push(partition_row(mirror, lag));
             }
         }
         say(&rows.draw(self.output.format))
@@ -414,6 +422,30 @@ fn told(body: &[u8]) -> String {
     plain(&told.map(|told| text(&told, "message")).unwrap_or_default())
 }
 
+/// How those are that are waited for.
+fn waiting(seen: &[Value], waited: &BTreeMap<String, Watched>) -> String {
+    let mut rows = Rows::new(WAITING);
+    for (name, watched) in waited.iter().take(ROWS_MAX) {
+        let own = seen.iter().find(|one| text(one, "mirror_topic_name") == *name);
+        let own = own.cloned().unwrap_or_default();
+        let reason: String = watched.reasons.join("; ").chars().take(REASON_LETTERS_MAX).collect();
+        let (behind, held) = (sum(&own, "lag"), sum(&own, "held_records"));
+        rows.push(vec![json!(name), field(&own, "mirror_status"), behind, held, json!(reason)]);
+    }
+    let more = match waited.len().saturating_sub(ROWS_MAX) {
+        0 => String::new(),
+        more => format!(", {more} of them not shown"),
+    };
+    format!("{}{} are waited for{more}\n", rows.draw(Format::Human), waited.len())
+}
+
+/// Of all partitions; null where one of them is not known.
+fn sum(mirror: &Value, name: &str) -> Value {
+    let lags = field(mirror, "mirror_lags");
+    let all = lags.as_array().into_iter().flatten().map(|lag| field(lag, name).as_u64());
+    json!(all.sum::<Option<u64>>())
+}
+
 /// What the topics wait for that are not through.
 fn not_yet(link: &str, seen: &[Value], ordered: &BTreeMap<String, Watched>) -> Failure {
     let mut told = format!("{} of them are not STOPPED yet\n", ordered.len());
@@ -460,5 +492,27 @@ mod tests {
         assert!(!many.contains("yes") && many.ends_with("11 others are well.\n"), "{many}");
         assert_eq!(many.matches("NO").count(), NAMED_MAX + 2, "{many}");
         assert_eq!(many.matches("they differ").count(), 1, "{many}");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_shown_with_how_far_it_is() {
+        let lag = |lag: i64| json!({"partition": 0, "lag": lag, "held_records": 1});
+        let mirror = |name: &str, lags: Vec<Value>| {
+            json!({"mirror_topic_name": name, "mirror_status": "PENDING_STOPPED",
+                   "mirror_lags": lags})
+        };
+        let seen = [mirror("a", vec![lag(2), lag(3)]), mirror("b", vec![lag(2), lag(-1)])];
+        let names = (0..ROWS_MAX).map(|n| format!("z{n:02}")).chain(["a".into(), "b".into()]);
+        let mut waited: BTreeMap<String, Watched> =
+            names.map(|name| (name, Watched::default())).collect();
+        waited.insert("a".into(), Watched { reasons: vec!["y".repeat(99)], is_taken: true });
+        let text = waiting(&seen, &waited);
+        let line = |name: &str| text.lines().find(|line| line.trim().starts_with(name)).unwrap();
+        let words: Vec<&str> = line("a").split_whitespace().collect();
+        assert_eq!(words[1..4], ["PENDING_STOPPED", "5", "2"]);
+        assert_eq!(words[4], "y".repeat(REASON_LETTERS_MAX));
+        let words: Vec<&str> = line("b").split_whitespace().collect();
+        assert_eq!(words[1..], ["PENDING_STOPPED", "2"], "a lag that is not known is no number");
+        assert!(text.ends_with("22 are waited for, 2 of them not shown\n"), "{text}");
     }
 }

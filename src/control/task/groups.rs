@@ -2,6 +2,9 @@
 //!
 //! It never asks a cluster; a filter is a value, and matching is a pure function of a name.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::control::filter::Verdict;
 use crate::ids::GroupName;
 
@@ -102,9 +105,16 @@ pub struct GroupSync {
     /// What stands before a group's name at the destination (`consumer.group.prefix.enable`); may
     /// be empty.
     pub prefix: String,
+    /// Those that are not followed by order, whatever the filter says.
+    pub forgotten: Arc<BTreeSet<GroupName>>,
 }
 
 impl GroupSync {
+    /// Whether a group of the source is followed.
+    pub fn follows(&self, group: &GroupName) -> bool {
+        self.filter.matches(group) && !self.forgotten.contains(group)
+    }
+
     /// The name that a group of the source has at the destination.
     pub fn renamed(&self, group: &GroupName) -> GroupName {
         match self.prefix.as_str() {
@@ -178,6 +188,7 @@ mod tests {
             every_ms: 1,
             filter: GroupFilter::default(),
             prefix: prefix.to_owned(),
+            forgotten: Arc::default(),
         };
         assert_eq!(sync("").renamed(&GroupName::new("a")), GroupName::new("a"));
         assert_eq!(sync("west.").renamed(&GroupName::new("a")), GroupName::new("west.a"));

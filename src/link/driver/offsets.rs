@@ -82,7 +82,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
 fn wanted(ctx: &Ctx) -> Option<(GroupSync, Arc<Session>)> {
     let seen = ctx.registry.seen();
     let link = seen.links.get(&ctx.name)?;
-    let sync = link.settings.as_ref()?.groups.clone()?;
+    let sync = link.groups()?;
     let may = seen.is_holder && seen.is_level && link.state == LinkState::Active;
     let session = ctx.session.borrow().clone()?;
     may.then_some((sync, session))
@@ -185,8 +185,7 @@ impl Raised {
             return;
         }
         let seen = ctx.registry.seen();
-        let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
-        if let Some(sync) = settings.and_then(|settings| settings.groups.clone()) {
+        if let Some(sync) = seen.links.get(&ctx.name).and_then(|link| link.groups()) {
             let turn = following.raise(&ctx.destination, &sync, &topics);
             let turn = timeout(RAISE_MAX, turn).await;
             tell_raised(ctx, turn.unwrap_or_else(|_| Err(too_late(RAISE_MAX))));
@@ -220,8 +219,7 @@ async fn attempt(
     topics: &[MirrorTopic],
 ) -> Result<Turn, Fault> {
     let seen = ctx.registry.seen();
-    let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
-    let sync = settings.and_then(|settings| settings.groups.clone());
+    let sync = seen.links.get(&ctx.name).and_then(|link| link.groups());
     let session = ctx.session.borrow().clone();
     let (Some(sync), Some(session)) = (sync, session) else {
         let text = "the source is not reached".to_owned();

@@ -103,8 +103,9 @@ pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Due>
     let doubted: Vec<TopicName> = doubted.map(|(name, _)| name.clone()).collect();
     for (name, shown) in in_force(&destination, &doubted).await {
         match (shown, told.get_mut(&name)) {
-            (Some(halt), Some((_, one))) => one.halt = halt,
-            _ => drop(told.remove(&name)),
+            (Shown::Exact, _) => {}
+            (Shown::Broken(halt), Some((_, one))) => one.halt = Some(halt),
+            (Shown::Broken(_) | Shown::Untold, _) => drop(told.remove(&name)),
         }
     }
     if told.len() < due.len() {
@@ -113,20 +114,36 @@ pub(super) async fn ask(destination: Arc<Cluster>, due: BTreeMap<TopicName, Due>
     told
 }
 
-/// What breaks exactness as the leaders of each topic's partitions have its configs: an answered
-/// change is not in force where it is not shown yet, and a leader would stamp what it is sent with
-/// its own time. `None` where one of them does not tell.
-async fn in_force(
-    destination: &Cluster,
-    names: &[TopicName],
-) -> BTreeMap<TopicName, Option<Option<Halt>>> {
-    let mut shown: BTreeMap<TopicName, Option<Option<Halt>>> = BTreeMap::new();
+/// What the leaders of a topic's partitions say of its configs together.
+enum Shown {
+    /// All of them keep the copy exact.
+    Exact,
+    /// One of them does not.
+    Broken(Halt),
+    /// One of them does not tell.
+    Untold,
+}
+
+impl Shown {
+    fn and(self, other: Shown) -> Shown {
+        match (self, other) {
+            (Shown::Broken(halt), _) | (_, Shown::Broken(halt)) => Shown::Broken(halt),
+            (Shown::Untold, _) | (_, Shown::Untold) => Shown::Untold,
+            (Shown::Exact, Shown::Exact) => Shown::Exact,
+        }
+    }
+}
+
+/// How the leaders of each topic's partitions have its configs: an answered change is not in force
+/// where it is not shown yet, and a leader would stamp what it is sent with its own time.
+async fn in_force(destination: &Cluster, names: &[TopicName]) -> BTreeMap<TopicName, Shown> {
+    let mut shown: BTreeMap<TopicName, Shown> = BTreeMap::new();
     if names.is_empty() {
         return shown;
     }
     if let Err(error) = destination.refresh(Wanted::Topics(names)).await {
         tracing::info!(%error, "who leads mirror topics is not known");
-        return names.iter().map(|name| (name.clone(), None)).collect();
+        return names.iter().map(|name| (name.clone(), Shown::Untold)).collect();
     }
     let mut led: BTreeMap<BrokerId, Vec<TopicName>> = BTreeMap::new();
     for name in names {
@@ -148,25 +165,15 @@ async fn in_force(
             }
         };
         for name in topics {
-            let halt = match answers.remove(&name) {
-                Some(Ok(found)) => Some(configs::broken(&found)),
+            let said = match answers.remove(&name) {
+                Some(Ok(found)) => configs::broken(&found).map_or(Shown::Exact, Shown::Broken),
                 // no leader tells it to who lacks the right, which is no reason to stand still
-                Some(Err(refusal)) if refusal.code.0 == NOT_ALLOWED => Some(None),
-                Some(Err(_)) | None => None,
+                Some(Err(refusal)) if refusal.code.0 == NOT_ALLOWED => Shown::Exact,
+                Some(Err(_)) | None => Shown::Untold,
             };
-            shown.entry(name).and_modify(|all| *all = worse(all.take(), &halt)).or_insert(halt);
+            let all = shown.remove(&name).unwrap_or(Shown::Exact).and(said);
+            shown.insert(name, all);
         }
     }
     shown
-}
-
-/// What two leaders say together: what breaks exactness at one of them, and else nothing is known
-/// where one does not tell.
-fn worse(one: Option<Option<Halt>>, other: &Option<Option<Halt>>) -> Option<Option<Halt>> {
-    match (one, other) {
-        (Some(Some(halt)), _) => Some(Some(halt)),
-        (_, Some(Some(halt))) => Some(Some(halt.clone())),
-        (None, _) | (_, None) => None,
-        (Some(None), Some(None)) => Some(None),
-    }
 }

@@ -193,6 +193,7 @@ mod tests {
             generation: 0,
             is_paused: false,
             is_leaving: false,
+            forgotten: Default::default(),
             is_taking_over: false,
         };
         let json = Row::Link(row).to_json();

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
-use crate::cluster::ConfigEntries;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Refusal;
@@ -26,7 +25,6 @@ use crate::control::task::TaskName;
 use crate::control::task::configs;
 use crate::control::task::configs::ConfigSync;
 use crate::control::task::configs::Entries;
-use crate::control::task::configs::Entry;
 use crate::control::task::configs::Plan;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
@@ -38,6 +36,7 @@ use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::registry::Event;
 use crate::link::registry::LinkSeen;
+use crate::sync::configs::entries;
 
 /// How often it is looked whether a turn is due: the interval may change meanwhile.
 const TICK: Duration = Duration::from_secs(1);
@@ -407,15 +406,6 @@ fn mirrors(ctx: &Ctx) -> Vec<Mirror> {
         Some(Mirror { name: name.clone(), id, row, awaited: one.awaits_configs })
     });
     all.collect()
-}
-
-fn entries(found: &ConfigEntries) -> Entries {
-    let plain = found.iter().filter(|(_, entry)| !entry.is_sensitive);
-    let entry = |(key, entry): (&String, &crate::cluster::ConfigEntry)| {
-        let (value, is_override) = (entry.value.clone(), entry.is_override);
-        (key.clone(), Entry { value, is_override })
-    };
-    plain.map(entry).collect()
 }
 
 /// Where the source's partitions end, once all of them are known.

@@ -99,6 +99,7 @@ impl Place {
             "cluster_link_id": id,
             "topic_names": link.topics,
             "topics_let_go": link.let_go,
+            "groups_forgotten": link.forgotten,
             "link_error": error,
             "link_error_message": text,
             "link_state": link.state,

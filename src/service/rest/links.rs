@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::control::order::GroupVerb;
 use crate::control::order::NewLink;
 use crate::control::order::Verb;
 use crate::control::row::KINDS;
 use crate::control::row::LinkMode;
 use crate::ids::ClusterId;
+use crate::ids::GroupName;
 use crate::ids::LinkName;
 use crate::link::driver;
 
@@ -18,6 +20,7 @@ use super::Reply;
 use super::configs;
 use super::error::Kind;
 use super::error::Problem;
+use super::request::AlterGroups;
 use super::request::Asked;
 use super::request::CreateLink;
 use super::request::shown;
@@ -26,6 +29,8 @@ use super::request::shown;
 const NAME_BYTES_MAX: usize = 64;
 /// The longest id of a cluster or of a link.
 const ID_BYTES_MAX: usize = 128;
+/// The longest name of a consumer group: Kafka's protocol has no room for a longer one.
+const GROUP_BYTES_MAX: usize = i16::MAX as usize;
 /// For how long a new link's settings may take to be in force.
 const SETTINGS_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -68,6 +73,24 @@ pub(super) async fn delete(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
     let verb = Verb::DeleteLink { is_forced: asked.flag("force", false) };
     api.order(link, verb, is_dry).await?;
     Ok(Reply::Nothing(200))
+}
+
+/// Groups that a link forgets, or follows again.
+pub(super) async fn groups(api: &Api, asked: &Asked, verb: GroupVerb) -> Result<Reply, Problem> {
+    let link = api.known_link(asked)?;
+    let body: AlterGroups = asked.json()?;
+    if body.consumer_group_ids.is_empty() {
+        return Err(Problem::malformed("Field 'consumer_group_ids' of the body names no group."));
+    }
+    if let Some(long) = body.consumer_group_ids.iter().find(|one| one.len() > GROUP_BYTES_MAX) {
+        let name = shown(long);
+        let text = format!("Consumer group {name} has more than {GROUP_BYTES_MAX} bytes.");
+        return Err(Problem::malformed(text));
+    }
+    let groups = body.consumer_group_ids.iter().map(|name| GroupName::new(name)).collect();
+    let is_dry = asked.flag("validate_only", false);
+    api.order(link, Verb::Groups(groups, verb), is_dry).await?;
+    Ok(Reply::Nothing(204))
 }
 
 impl Api {

@@ -38,6 +38,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
+use crate::control::order::GroupVerb;
 use crate::control::order::Order;
 use crate::control::order::Outcome;
 use crate::control::order::Refusal;
@@ -135,8 +136,17 @@ pub struct Api {
     pub turn: Turn,
     /// Where orders are told.
     pub events: Events,
-    /// The port speaks TLS.
-    pub is_tls: bool,
+    /// How what is answered names its own place.
+    pub base: Base,
+}
+
+/// What URLs in answers begin with.
+#[derive(Clone, Debug)]
+pub enum Base {
+    /// This, and the host that the request names.
+    Seen(&'static str),
+    /// All of it is said in the config.
+    Said(String),
 }
 
 /// What is answered when all is well.
@@ -273,6 +283,8 @@ async fn call(
         Call::AlterConfigs => configs::alter(api, &asked).await,
         Call::PutConfig => configs::put(api, &asked).await,
         Call::ResetConfig => configs::reset(api, &asked).await,
+        Call::ForgetGroups => links::groups(api, &asked, GroupVerb::Forget).await,
+        Call::FollowGroups => links::groups(api, &asked, GroupVerb::Follow).await,
         Call::CreateMirror => mirrors::create(api, &asked, noted).await,
         Call::ForgetMirror => mirrors::forget(api, &asked).await,
         Call::DeleteTopic => mirrors::delete_topic(api, &asked).await,
@@ -323,8 +335,11 @@ impl Api {
         })?;
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.filter(|host| host.len() <= HOST_LETTERS_MAX).unwrap_or("localhost");
-        let scheme = if self.is_tls { "https" } else { "http" };
-        Ok(Place { base: format!("{scheme}://{host}"), cluster: cluster.to_string() })
+        let base = match &self.base {
+            Base::Seen(scheme) => format!("{scheme}://{host}"),
+            Base::Said(base) => base.clone(),
+        };
+        Ok(Place { base, cluster: cluster.to_string() })
     }
 
     /// Does work that may take long aside, in turn.

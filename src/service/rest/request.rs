@@ -333,6 +333,14 @@ pub struct CreateMirror {
     pub configs: Option<Vec<Object<ConfigData>>>,
 }
 
+/// Which consumer groups, by their names at the source.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlterGroups {
+    /// As the brokers know them.
+    pub consumer_group_ids: Vec<String>,
+}
+
 /// Which mirror topics.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -104,6 +104,7 @@ fn bodies() -> Shapes {
             object(vec![("*name", text()), ("value", nullable()), ("operation", operation)]),
         ),
         ("AlterConfigs", object(vec![("*data", many(of("AlterEntry")))])),
+        ("AlterGroups", object(vec![("*consumer_group_ids", many(text()))])),
         (
             "CreateMirror",
             object(vec![
@@ -162,6 +163,7 @@ fn links() -> Shapes {
                 ("*cluster_link_id", text()),
                 ("*topic_names", many(text())),
                 ("*topics_let_go", many(text())),
+                ("*groups_forgotten", many(text())),
                 ("*link_error", text()),
                 ("*link_error_message", nullable()),
                 ("*link_state", state),
@@ -231,6 +233,8 @@ fn mirrors() -> Shapes {
                 ("*partition", number()),
                 ("*lag", number()),
                 ("*last_source_fetch_offset", number()),
+                ("*held_records", number()),
+                ("*last_record_time_ms", number()),
             ]),
         ),
         (

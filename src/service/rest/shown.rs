@@ -74,6 +74,8 @@ pub struct LinkShown {
     pub topics: Vec<String>,
     /// Topics that were mirror topics of it and are not taken again without an order.
     pub let_go: Vec<String>,
+    /// Consumer groups that are not followed by order.
+    pub forgotten: Vec<String>,
     /// Its tasks.
     pub tasks: Vec<TaskSeen>,
     /// Its partitions by what they do.
@@ -119,6 +121,19 @@ pub struct Lag {
     pub lag: i64,
     /// The first offset of the source that is not mirrored.
     pub last_source_fetch_offset: i64,
+    /// Records behind those that an open transaction of the source holds back.
+    pub held_records: i64,
+    /// The timestamp of the last record that was mirrored since isolog was started.
+    pub last_record_time_ms: i64,
+}
+
+impl Lag {
+    /// One of which nothing is known.
+    fn unknown(partition: i32) -> Lag {
+        let (lag, last_source_fetch_offset) = (UNKNOWN, UNKNOWN);
+        let (held_records, last_record_time_ms) = (UNKNOWN, UNKNOWN);
+        Lag { partition, lag, last_source_fetch_offset, held_records, last_record_time_ms }
+    }
 }
 
 impl Everything {
@@ -240,6 +255,7 @@ impl Everything {
             fault: fault.or(away),
             topics: self.seen.mirrors_of(name).map(|(topic, _)| topic.to_string()).collect(),
             let_go: link.let_go.iter().map(TopicName::to_string).collect(),
+            forgotten: link.row.forgotten.iter().map(|one| one.as_str().to_owned()).collect(),
             tasks: link.tasks.clone(),
             counts: self.seen.counts(name),
         }
@@ -303,6 +319,7 @@ impl Everything {
             fault,
             topics: topics.filter_map(|topic| Some(topic.first()?.topic.clone())).collect(),
             let_go: Vec::new(),
+            forgotten: Vec::new(),
             tasks: Vec::new(),
             counts,
         }
@@ -339,6 +356,8 @@ fn lag_of(view: &PartitionView) -> Lag {
         partition: view.partition,
         lag: number(view.lag_records),
         last_source_fetch_offset: number(next_of(view)),
+        held_records: number(view.held_records),
+        last_record_time_ms: view.last_record_ms.unwrap_or(UNKNOWN),
     }
 }
 
@@ -395,8 +414,7 @@ fn known_end(mirror: &MirrorSeen, lag: Lag) -> Lag {
 fn sealed_lag(mirror: &MirrorSeen, partition: i32) -> Lag {
     let sealed = mirror.row.sealed.get(&PartitionId(partition));
     if sealed.is_none() {
-        let unknown = Lag { partition, lag: UNKNOWN, last_source_fetch_offset: UNKNOWN };
-        return known_end(mirror, unknown);
+        return known_end(mirror, Lag::unknown(partition));
     }
     let next = sealed.and_then(|sealed| sealed.source_next);
     let last_source_fetch_offset = next.map_or(UNKNOWN, |offset| offset.get());
@@ -404,7 +422,7 @@ fn sealed_lag(mirror: &MirrorSeen, partition: i32) -> Lag {
     let beyond = next.zip(sealed.and_then(|sealed| sealed.source_end));
     let beyond = beyond.map(|(next, end)| next.distance_to(end.max(next)));
     let lag = beyond.and_then(|count| i64::try_from(count).ok()).unwrap_or(UNKNOWN);
-    Lag { partition, lag, last_source_fetch_offset }
+    Lag { lag, last_source_fetch_offset, ..Lag::unknown(partition) }
 }
 
 /// The word of Cluster Linking for a state of a declared link.

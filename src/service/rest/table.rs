@@ -30,6 +30,10 @@ pub enum Call {
     PutConfig,
     /// One goes back to its default.
     ResetConfig,
+    /// Consumer groups that are followed no more.
+    ForgetGroups,
+    /// Consumer groups that are followed again.
+    FollowGroups,
     /// The mirror topics of all links.
     ListAllMirrors,
     /// The mirror topics of one link.
@@ -134,6 +138,8 @@ const LINK: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}";
 const CONFIGS: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/configs";
 const ALTER: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/configs:alter";
 const CONFIG: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/configs/{config_name}";
+const FORGET_GROUPS: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/groups:forget";
+const FOLLOW_GROUPS: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/groups:follow";
 const ALL_MIRRORS: &str = "/kafka/v3/clusters/{cluster_id}/links/-/mirrors";
 const MIRRORS: &str = "/kafka/v3/clusters/{cluster_id}/links/{link_name}/mirrors";
 const MIRROR: &str =
@@ -210,6 +216,15 @@ const fn moves(path: &'static str, call: Call, name: &'static str, doc: &'static
     }
 }
 
+const fn groups(path: &'static str, call: Call, name: &'static str, doc: &'static str) -> Route {
+    Route {
+        right: Right::Operate,
+        query: &[DRY],
+        body: Some("AlterGroups"),
+        ..orders("POST", path, call, name, doc)
+    }
+}
+
 /// All routes; of two that fit a path the first one counts.
 pub const ROUTES: &[Route] = &[
     reads(
@@ -280,6 +295,20 @@ pub const ROUTES: &[Route] = &[
         Call::ResetConfig,
         "DeleteKafkaLinkConfig",
         "Give a config of a link its default back.",
+    ),
+    groups(
+        FORGET_GROUPS,
+        Call::ForgetGroups,
+        "ForgetConsumerGroups",
+        "Sync the offsets of consumer groups no more, whatever the filters say; what they have \
+         at the destination stays. An addition of isolog.",
+    ),
+    groups(
+        FOLLOW_GROUPS,
+        Call::FollowGroups,
+        "FollowConsumerGroups",
+        "Sync the offsets of forgotten consumer groups again, as the filters say. An addition of \
+         isolog.",
     ),
     Route {
         query: &[STATUS],

@@ -464,6 +464,16 @@ const SERVICE: &[Property] = &[
          so are all partitions in /v1/partitions.",
     ),
     plain(
+        "advertised.url",
+        ON_SERVICE,
+        Effect::Never,
+        Kind::Text(300),
+        Default::None,
+        "Where others reach the service, behind a gateway for instance: http or https, \
+         https://HOST[:PORT]. What answers say of their own place (`self`) begins with it, and \
+         requests may name its host although `listen` is a loopback address.",
+    ),
+    plain(
         "events.topic",
         ON_SERVICE,
         Effect::Never,

@@ -242,7 +242,7 @@ impl Follower {
         for (broker, error) in failed {
             turn.errors.push((format!("source broker {broker}"), fault_of(&error)));
         }
-        groups.retain(|name, (_, one)| !one.is_share && sync.filter.matches(name));
+        groups.retain(|name, (_, one)| !one.is_share && sync.follows(name));
         if groups.len() > GROUPS_MAX {
             let fault = too_many("groups", groups.len(), GROUPS_MAX);
             turn.errors.push((FILTERS.to_owned(), fault));
@@ -296,8 +296,8 @@ impl Follower {
             // a question for a coordinator would make the topic
             source.topic(&name).is_some_and(|topic| topic.error.is_none())
         });
-        let named = sync.filter.literals().filter(|_| may_commit);
-        let before = self.puts.keys().filter(|name| sync.filter.matches(name));
+        let named = sync.filter.literals().filter(|name| may_commit && sync.follows(name));
+        let before = self.puts.keys().filter(|name| sync.follows(name));
         let all: BTreeSet<&GroupName> = named.chain(before).collect();
         let unlisted = all.into_iter().filter(|name| !listed.contains_key(name));
         unlisted.take(GROUPS_MAX).cloned().collect()

@@ -43,8 +43,7 @@ impl Follower {
             (name.clone(), its.map(|(tp, (commit, _))| (tp.clone(), commit.clone())).collect())
         });
         let mut commits: Commits = commits.collect();
-        commits
-            .retain(|name, all: &mut BTreeMap<_, _>| !all.is_empty() && sync.filter.matches(name));
+        commits.retain(|name, all: &mut BTreeMap<_, _>| !all.is_empty() && sync.follows(name));
         if commits.is_empty() {
             return Ok(turn);
         }

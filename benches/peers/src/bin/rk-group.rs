@@ -3,10 +3,10 @@
 //!
 //! It never commits a record before its line is out, and produces nothing.
 //!
-//!   rk-group --bootstrap B --topics a,b --group G [--commit-ms 500]
+//!   rk-group --bootstrap B --topics a,b --group G [--commit-ms 500] [--max N]
 //!
 //! A line: topic, partition, offset, SHA-256 as of `rk-dump --lines`, milliseconds since 1970. It
-//! ends when its stdin is closed: commits, leaves the group, exit code 0.
+//! ends when its stdin is closed, or after so many records: commits, leaves the group, exit code 0.
 
 use peers::Args;
 use peers::canonical;
@@ -52,16 +52,19 @@ impl ConsumerContext for Handing {
 }
 
 fn main() -> Outcome<()> {
-    let args = Args::parse(&["bootstrap", "topics", "group", "commit-ms"], &[]);
+    let args = Args::parse(&["bootstrap", "topics", "group", "commit-ms", "max"], &[]);
     let commit_every = Duration::from_millis(args.number("commit-ms", 500));
     let consumer: BaseConsumer<Handing> = config(&args).create_with_context(Handing)?;
     consumer.subscribe(&args.need("topics").split(',').collect::<Vec<_>>())?;
     let is_over = stdin_closed();
     let mut out = std::io::stdout().lock();
-    let mut committed = Instant::now();
-    while !is_over.load(Ordering::Relaxed) {
+    let (mut committed, mut left) = (Instant::now(), args.number("max", u64::MAX));
+    while !is_over.load(Ordering::Relaxed) && left > 0 {
         match consumer.poll(POLL_MAX) {
-            Some(Ok(record)) => take(&consumer, &record, &mut out)?,
+            Some(Ok(record)) => {
+                take(&consumer, &record, &mut out)?;
+                left -= 1;
+            }
             Some(Err(error)) => eprintln!("rk-group: {error}"),
             None => {}
         }

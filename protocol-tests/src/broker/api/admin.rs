@@ -64,7 +64,7 @@ fn create_topic(
     if !asked.assignments.is_empty() {
         let ids = |n: usize| asked.assignments[n].broker_ids.iter().map(|id| id.0).collect();
         let replicas = (0..asked.assignments.len()).map(ids).collect();
-        if state.meta.topics.contains_key(asked.name.as_str()) {
+        if state.meta.topics().contains_key(asked.name.as_str()) {
             return Err(refuse(ResponseError::TopicAlreadyExists));
         }
         if !validate_only {
@@ -91,7 +91,7 @@ fn created(
     version: i16,
 ) -> CreatableTopicResult {
     answer.configs = Some(Vec::new());
-    if let Some(topic) = state.meta.topics.get(asked.name.as_str()) {
+    if let Some(topic) = state.meta.topics().get(asked.name.as_str()) {
         if version >= 7 {
             answer.topic_id = topic.id;
         }
@@ -159,7 +159,7 @@ fn grow(
     if !validate_only {
         return state.grow_topic(&asked.name, asked.count);
     }
-    let topic = state.meta.topics.get(asked.name.as_str());
+    let topic = state.meta.topics().get(asked.name.as_str());
     let topic = topic.ok_or(ResponseError::UnknownTopicOrPartition)?;
     let grows = asked.count as usize > topic.partitions.len();
     grows.then_some(()).ok_or(ResponseError::InvalidPartitions)

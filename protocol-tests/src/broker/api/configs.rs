@@ -82,7 +82,7 @@ fn rows(
 }
 
 fn topic_rows(state: &State, broker: i32, name: &str) -> Result<Vec<Row>, ResponseError> {
-    let topic = state.meta.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let topic = state.meta.topics().get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let behind = state.behind.get(&(broker, name.to_owned()));
     let own = behind.unwrap_or(&topic.configs);
     let row = |(name, default): (String, String)| match own.get(&name) {
@@ -172,7 +172,7 @@ fn check_topic(
     name: &str,
     value: Option<&str>,
 ) -> Result<(), Refusal> {
-    if !state.meta.topics.contains_key(asked.resource_name.as_str()) {
+    if !state.meta.topics().contains_key(asked.resource_name.as_str()) {
         let error = ResponseError::UnknownTopicOrPartition;
         return Err((error, "The topic does not exist.".to_owned()));
     }

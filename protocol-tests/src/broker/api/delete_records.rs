@@ -10,8 +10,8 @@ use kafka_protocol::messages::delete_records_response::DeleteRecordsTopicResult;
 use uuid::Uuid;
 
 use crate::broker::api;
+use crate::broker::meta::Key;
 use crate::broker::rights::Right;
-use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 

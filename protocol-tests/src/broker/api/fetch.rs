@@ -24,9 +24,9 @@ use crate::broker::api::sessions::Place;
 use crate::broker::api::sessions::Plan;
 use crate::broker::api::sessions::Told;
 use crate::broker::cluster::TestCluster;
+use crate::broker::meta::Key;
 use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
-use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 

@@ -202,7 +202,7 @@ pub fn commit(
     for asked in &request.topics {
         let mut topic = OffsetCommitResponseTopic::default().with_name(asked.name.clone());
         for one in &asked.partitions {
-            let known = state.meta.topics.get(asked.name.as_str());
+            let known = state.meta.topics().get(asked.name.as_str());
             let count = known.map_or(0, |topic| topic.partitions.len() as i32);
             let exists = (0..count).contains(&one.partition_index);
             let unknown = (!exists).then_some(ResponseError::UnknownTopicOrPartition);
@@ -236,7 +236,7 @@ pub fn commit(
 fn committed(state: &State, group: &str) -> BTreeMap<(String, i32), Committed> {
     let Some(group) = state.groups.get(group) else { return BTreeMap::new() };
     let is_there = |(topic, _): &(String, i32), one: &Committed| {
-        let known = state.meta.topics.get(topic).is_some_and(|known| known.id == one.topic);
+        let known = state.meta.topics().get(topic).is_some_and(|known| known.id == one.topic);
         known && state.check(topic, Right::Describe).is_ok()
     };
     let offsets = group.offsets.iter().filter(|(place, one)| is_there(place, one));
@@ -331,7 +331,7 @@ impl TestCluster {
     /// Commits as a member that has read so far would, and leaves again.
     pub fn commit_as_member(&self, group: &str, (topic, partition): (&str, i32), offset: i64) {
         self.change(|state| {
-            let id = state.meta.topics.get(topic).expect("a topic that is there").id;
+            let id = state.meta.topics().get(topic).expect("a topic that is there").id;
             let metadata = String::new();
             let one = Committed { offset, leader_epoch: 0, metadata, topic: id };
             let group = state.groups.entry(group.to_owned()).or_default();

@@ -17,16 +17,16 @@ use uuid::Uuid;
 
 use crate::broker::api;
 use crate::broker::configs::Configs;
+use crate::broker::meta::Meta;
+use crate::broker::meta::PartitionMeta;
 use crate::broker::rights::Right;
-use crate::broker::state::Meta;
-use crate::broker::state::PartitionMeta;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 
 /// Answers Metadata.
 pub fn metadata(state: &mut State, call: &Call, request: MetadataRequest) -> MetadataResponse {
     let asked = match &request.topics {
-        None => state.broker(call.broker).meta.topics.keys().map(|name| ask(name)).collect(),
+        None => state.broker(call.broker).meta.topics().keys().map(|name| ask(name)).collect(),
         Some(topics) => topics.clone(),
     };
     if request.allow_auto_topic_creation {
@@ -88,7 +88,7 @@ fn topic(meta: &Meta, asked: &MetadataRequestTopic, version: i16) -> MetadataRes
     let mut answer = MetadataResponseTopic::default();
     answer.name = asked.name.clone();
     let found = match (&asked.name, asked.topic_id) {
-        (Some(name), _) => meta.topics.get_key_value(name.as_str()).map(|(n, t)| (n.as_str(), t)),
+        (Some(name), _) => meta.topics().get_key_value(name.as_str()).map(|(n, t)| (n.as_str(), t)),
         (None, id) => meta.by_id(id),
     };
     let Some((name, topic)) = found else {

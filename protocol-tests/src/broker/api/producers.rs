@@ -14,9 +14,9 @@ use uuid::Uuid;
 use crate::broker::api;
 use crate::broker::api::produce;
 use crate::broker::cluster::TestCluster;
+use crate::broker::meta::Key;
 use crate::broker::rights::Right;
 use crate::broker::serve::Outcome;
-use crate::broker::state::Key;
 use crate::broker::state::State;
 use crate::broker::takeover::Call;
 

@@ -4,7 +4,7 @@
 //! names.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::FetchRequest;
@@ -38,9 +38,14 @@ struct Session {
     by_id: bool,
     next_epoch: i32,
     used_ms: i64,
-    /// Those with data move to the end, so that none starves.
-    partitions: Vec<Cached>,
+    /// In the order in which they are read; those with data move to the end, so that none starves.
+    partitions: BTreeMap<Turn, Cached>,
+    turns: HashMap<Place, Turn>,
+    next_turn: Turn,
 }
+
+/// When a partition is read, before those with greater ones.
+type Turn = u64;
 
 /// The fetch sessions of one broker.
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Sessions {
         session.update(request);
         session.used_ms = now_ms;
         session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
-        let partitions = session.partitions.iter();
+        let partitions = session.partitions.values();
         let partitions = partitions.map(|c| (c.place.clone(), c.asked.clone())).collect();
         Ok(Plan { id, incremental: true, partitions })
     }
@@ -127,14 +132,11 @@ impl Sessions {
         while id == 0 || self.open.contains_key(&id) {
             id = (self.rng.next_u64() & 0x7fff_ffff) as i32;
         }
-        let partitions = asked.iter().map(|(place, asked)| Cached {
-            place: place.clone(),
-            asked: asked.clone(),
-            hwm: -1,
-            start: -1,
-        });
-        let partitions = partitions.collect();
-        self.open.insert(id, Session { by_id, next_epoch: 1, used_ms: now_ms, partitions });
+        let mut session = Session::new(by_id, now_ms);
+        for (place, asked) in asked {
+            session.ask(place.clone(), asked.clone());
+        }
+        self.open.insert(id, session);
         id
     }
 
@@ -150,23 +152,21 @@ impl Sessions {
     /// Notes what is told, and leaves out of an incremental answer what is not new.
     pub fn tell(&mut self, plan: &Plan, answers: Vec<(Place, PartitionData)>) -> Vec<Told> {
         let Some(session) = self.open.get_mut(&plan.id) else { return answers };
-        let mut with_data = BTreeSet::new();
-        // a session may have ten thousand of them
-        let places = session.partitions.iter().enumerate().rev();
-        let at: BTreeMap<Place, usize> =
-            places.map(|(at, cached)| (cached.place.clone(), at)).collect();
+        let mut with_data = Vec::new();
         let told = answers.into_iter().filter(|(place, data)| {
-            let cached = at.get(place).and_then(|at| session.partitions.get_mut(*at));
+            let turn = session.turns.get(place).copied();
+            let cached = turn.and_then(|turn| session.partitions.get_mut(&turn));
             let Some(cached) = cached else { return true };
             if has_records(data) {
-                with_data.insert(place.clone());
+                with_data.extend(turn);
             }
             cached.note(data) || !plan.incremental
         });
         let told = told.collect();
-        let (last, first) =
-            session.partitions.drain(..).partition::<Vec<_>, _>(|c| with_data.contains(&c.place));
-        session.partitions = first.into_iter().chain(last).collect();
+        with_data.sort_unstable();
+        for turn in with_data {
+            session.to_the_end(turn);
+        }
         told
     }
 }
@@ -187,17 +187,43 @@ fn asked(request: &FetchRequest) -> Vec<(Place, FetchPartition)> {
 }
 
 impl Session {
+    fn new(by_id: bool, used_ms: i64) -> Session {
+        let (partitions, turns) = (BTreeMap::new(), HashMap::new());
+        Session { by_id, next_epoch: 1, used_ms, partitions, turns, next_turn: 0 }
+    }
+
     fn update(&mut self, request: &FetchRequest) {
         for (place, asked) in asked(request) {
-            match self.partitions.iter_mut().find(|cached| cached.place == place) {
-                Some(cached) => cached.asked = asked,
-                None => self.partitions.push(Cached { place, asked, hwm: -1, start: -1 }),
-            }
+            self.ask(place, asked);
         }
         for topic in &request.forgotten_topics_data {
-            let place = |n: &i32| (topic.topic.to_string(), topic.topic_id, *n);
-            let gone: BTreeSet<Place> = topic.partitions.iter().map(place).collect();
-            self.partitions.retain(|cached| !gone.contains(&cached.place));
+            for n in &topic.partitions {
+                let place = (topic.topic.to_string(), topic.topic_id, *n);
+                if let Some(turn) = self.turns.remove(&place) {
+                    self.partitions.remove(&turn);
+                }
+            }
+        }
+    }
+
+    /// A partition is asked for, anew or otherwise than before.
+    fn ask(&mut self, place: Place, asked: FetchPartition) {
+        let turn = self.turns.get(&place);
+        match turn.and_then(|turn| self.partitions.get_mut(turn)) {
+            Some(cached) => cached.asked = asked,
+            None => self.append(Cached { place, asked, hwm: -1, start: -1 }),
+        }
+    }
+
+    fn append(&mut self, cached: Cached) {
+        self.turns.insert(cached.place.clone(), self.next_turn);
+        self.partitions.insert(self.next_turn, cached);
+        self.next_turn += 1;
+    }
+
+    fn to_the_end(&mut self, turn: Turn) {
+        if let Some(cached) = self.partitions.remove(&turn) {
+            self.append(cached);
         }
     }
 }

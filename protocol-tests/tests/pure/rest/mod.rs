@@ -178,6 +178,7 @@ impl Rig {
             log_json: false,
             log_level: "info".into(),
             series: Default::default(),
+            advertised: None,
             events_topic: None,
         };
         let counter = Counter::open(&options).await.expect("a free port");

@@ -2,6 +2,8 @@
 //!
 //! It never starts a link.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use isolog::service::view::Check;
 use isolog::service::view::LinkView;
 use isolog::service::view::PartitionView;
 use isolog::service::view::Sight;
+use protocol_tests::real::isolog_binary;
 use protocol_tests::secure::authority::Authority;
 use protocol_tests::secure::authority::Dates;
 use tokio::io::AsyncReadExt;
@@ -67,6 +70,7 @@ async fn start(authority: &Authority, clients: ClientAuth, token: Option<&str>) 
         log_json: false,
         log_level: "info".into(),
         series: Default::default(),
+        advertised: None,
         events_topic: None,
     };
     let counter = Counter::open(&options).await.unwrap();
@@ -193,5 +197,55 @@ async fn lag_asks_a_service_that_is_guarded() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let words = "has another certificate than [service] ssl.keystore.location";
     assert!(!refused.status.success() && said.contains(words), "{said}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// What `isolog lag` says of the port, and its exit code.
+async fn lag(port: &Port, dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    let url = format!("https://localhost:{}", port.address.port());
+    let mut words = vec!["lag".to_owned(), "--url".to_owned(), url];
+    for flag in flags {
+        let (flag, file) = flag.split_once(' ').unwrap();
+        words.extend([flag.to_owned(), dir.join(file).display().to_string()]);
+    }
+    let run = move || Command::new(isolog_binary().unwrap()).args(words).output().unwrap();
+    let done = tokio::task::spawn_blocking(run).await.unwrap();
+    (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+}
+
+/// From another machine, without the service's config file.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_asks_over_tls_with_an_authority_a_certificate_and_a_token() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let dir = std::env::temp_dir().join(format!("isolog-asked-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let me = ours.sign(&["me"], Dates::Valid);
+    for (name, text) in [
+        ("ours.pem", &ours.pem),
+        ("other.pem", &other.pem),
+        ("me.pem", &me.certificate),
+        ("me.key", &me.key),
+        ("token", &TOKEN.to_owned()),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    let (ca, token) = ("--ca-location ours.pem", "--token-file token");
+    let mine = ["--certificate-location me.pem", "--key-location me.key"];
+    let place = Place::Inline(Secret::new(ours.pem.clone()));
+    let clients = ClientAuth::Required(TrustStore { place, password: None });
+    let port = start(&ours, clients, None).await;
+    let check = async |port: &Port, flags: &[&str], code: i32, text: &str| {
+        let (ended, said) = lag(port, &dir, flags).await;
+        assert!(ended == Some(code) && said.contains(text), "{flags:?}: {ended:?} {said}");
+    };
+    check(&port, &[ca, mine[0], mine[1]], 0, "").await;
+    check(&port, &[ca], 1, "a certificate").await;
+    check(&port, &["--ca-location other.pem"], 1, "by --ca-location").await;
+    check(&port, &[ca, mine[0]], 2, "--key-location").await;
+    check(&port, &["--ca-location no.pem"], 1, "no.pem").await;
+    let port = start(&ours, ClientAuth::None, Some(TOKEN)).await;
+    check(&port, &[ca, token], 0, "").await;
+    check(&port, &[ca], 1, "token").await;
+    check(&port, &[], 1, "by --ca-location").await;
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -140,7 +140,7 @@ async fn nothing_is_asked_while_a_throttle_lasts() {
         let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = asked.clone();
         // its rows go another way
-        let journal = cluster.look(|state| state.meta.topics.get("__isolog").map(|one| one.id));
+        let journal = cluster.look(|state| state.meta.topics().get("__isolog").map(|one| one.id));
         let journal = journal.map_or([0xff; 16], |id| id.into_bytes());
         cluster.throttle(key, 1_500);
         cluster.control_key(key, move |call| {

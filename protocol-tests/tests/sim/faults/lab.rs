@@ -120,7 +120,7 @@ impl Lab {
     /// Whether the copy ends where the source does.
     pub fn is_level(&self, place: (&str, i32)) -> bool {
         let there = self.destination().look(|state| {
-            let topic = state.meta.topics.get(place.0);
+            let topic = state.meta.topics().get(place.0);
             topic.is_some_and(|topic| topic.partitions.len() as i32 > place.1)
         });
         there && self.source_dump(place).end == self.copy(place).end
@@ -211,7 +211,7 @@ impl Lab {
 
     /// Where the copy ends; `None` where the topic is gone.
     fn copy_end(&self, place: (&str, i32)) -> Option<i64> {
-        let there = self.destination().look(|state| state.meta.topics.contains_key(place.0));
+        let there = self.destination().look(|state| state.meta.topics().contains_key(place.0));
         there.then(|| self.copy(place).end)
     }
 

@@ -311,7 +311,7 @@ async fn all_front(lab: &mut Lab) {
     lab.source().delete_records(BAD.0, BAD.1, END);
     lab.world.start();
     let is_there =
-        |lab: &Lab| lab.destination().look(|state| state.meta.topics.contains_key(BAD.0));
+        |lab: &Lab| lab.destination().look(|state| state.meta.topics().contains_key(BAD.0));
     lab.wait("the front is there", |lab| is_there(lab) && lab.copy(BAD).end == END).await;
     lab.world.stop().await;
     assert_eq!(lab.copy(BAD).start, 0);
@@ -347,7 +347,7 @@ async fn on_the_stage(checkpoint_ms: &str, delay_ms: &str) -> Duration {
     lab.world.start();
     let policy = |lab: &Lab| {
         lab.destination().look(|state| {
-            let topic = state.meta.topics.get(BAD.0)?;
+            let topic = state.meta.topics().get(BAD.0)?;
             topic.configs.get("cleanup.policy").cloned()
         })
     };

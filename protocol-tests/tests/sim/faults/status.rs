@@ -409,7 +409,7 @@ async fn a_journal_that_went_is_told_and_nothing_goes_on_without_it() {
     let seen = lab.seen(BAD).expect("a row");
     assert_eq!(seen.lag_records, None, "{seen:?}");
     let is_there = |lab: &Lab, name: &str| {
-        lab.destination().look(|state| state.meta.topics.contains_key(name))
+        lab.destination().look(|state| state.meta.topics().contains_key(name))
     };
     assert!(!is_there(&lab, "late") && !is_there(&lab, JOURNAL));
     lab.world.stop().await;

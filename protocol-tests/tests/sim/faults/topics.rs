@@ -174,7 +174,7 @@ async fn a_deleted_destination_topic_halts_and_is_not_made_again() {
         lab.destination().change(|state| state.delete_topic(BAD.0)).unwrap();
         lab.append(BAD, 3);
         lab.halts(BAD, "DESTINATION_TOPIC_DELETED", &["destination topic is gone"]).await;
-        assert!(lab.destination().look(|state| !state.meta.topics.contains_key(BAD.0)));
+        assert!(lab.destination().look(|state| !state.meta.topics().contains_key(BAD.0)));
     }
 }
 
@@ -257,7 +257,7 @@ async fn a_change_that_is_answered_counts_when_the_leader_shows_it() {
     lab.halts(BAD, "DESTINATION_CONFIG", &["LogAppendTime"]).await;
     lab.append(BAD, 3);
     let leader = lab.destination().leader(BAD.0, BAD.1);
-    let own = lab.destination().look(|state| state.meta.topics[BAD.0].configs.clone());
+    let own = lab.destination().look(|state| state.meta.topics()[BAD.0].configs.clone());
     lab.destination().change(|state| state.behind.insert((leader, BAD.0.to_owned()), own));
     lab.destination().configure(BAD.0, &[(key, Some("CreateTime"))]);
     sleep(SECOND * 60).await;

@@ -1,7 +1,11 @@
 //! One question to the service port, with a deadline and a bound on the answer.
 //!
-//! It never follows a redirect, and speaks TLS only to the service whose config it has read.
+//! It never follows a redirect, and never believes a certificate that neither the service's own
+//! config nor an authority vouches for.
 
+mod service;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +23,15 @@ use zeroize::Zeroizing;
 
 use crate::http::client;
 use crate::http::client::Answer;
+use crate::secure::ClientTls;
+use crate::secure::Secret;
+use crate::secure::ServerTls;
+use crate::secure::inner;
 use crate::service::Access;
+
+pub use self::service::Address;
+pub use self::service::Credentials;
+pub use self::service::parse_url;
 
 /// For how long a whole question may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -31,10 +43,40 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The most letters of a foreign answer that are shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
-/// Gets `path` from `address` (host:port) as one whom `access` lets in; the error says what failed
-/// and what to try.
-pub async fn get(address: &str, path: &str, access: &Access) -> Result<Bytes, String> {
-    let answer = send(address, "GET", path, None, access).await?;
+/// How a service is reached, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct Way {
+    /// The token that is sent, where there is one.
+    pub token: Option<Secret>,
+    /// What is spoken.
+    pub spoken: Spoken,
+}
+
+/// What is spoken with a service.
+#[derive(Clone, Debug, Default)]
+pub enum Spoken {
+    /// HTTP in the open.
+    #[default]
+    Plain,
+    /// TLS, and only the certificate of the service's own config is believed.
+    Only(ServerTls),
+    /// TLS as everybody speaks it: with authorities, names, and a certificate of ours if one is
+    /// asked for.
+    Known(Arc<ClientTls>),
+}
+
+impl From<Access> for Way {
+    fn from(access: Access) -> Way {
+        // of several the one that may do the most: it stands last among the lesser ones
+        let lesser = access.tokens.into_iter().next_back().map(|(_, token)| token);
+        let spoken = access.tls.map_or(Spoken::Plain, Spoken::Only);
+        Way { token: access.token.or(lesser), spoken }
+    }
+}
+
+/// Gets `path` from `address` (host:port) in that way; the error says what failed and what to try.
+pub async fn get(address: &str, path: &str, way: &Way) -> Result<Bytes, String> {
+    let answer = send(address, "GET", path, None, way).await?;
     let own = said(&answer);
     body(answer).map_err(|cause| match own {
         Some(text) => format!("isolog at {address} says: {text}"),
@@ -48,13 +90,13 @@ pub async fn send(
     method: &str,
     path: &str,
     body: Option<String>,
-    access: &Access,
+    way: &Way,
 ) -> Result<Answer, String> {
     let wait = if method == "GET" { ANSWER_WAIT_MAX } else { ORDER_WAIT_MAX };
     let late = || Err(format!("no answer within {} s", wait.as_secs()));
     let asked = async {
-        let request = request(address, method, path, body, access)?;
-        ask(address, request, access).await
+        let request = request(address, method, path, body, way)?;
+        ask(address, request, way).await
     };
     let answered = tokio::time::timeout(wait, asked).await.unwrap_or_else(|_| late());
     answered.map_err(|cause| failed(address, &cause))
@@ -64,31 +106,53 @@ fn failed(address: &str, cause: &str) -> String {
     format!("cannot ask isolog at {address}: {cause}; does `isolog run` run, and listen there?")
 }
 
-async fn ask(
-    address: &str,
-    request: Request<Full<Bytes>>,
-    access: &Access,
-) -> Result<Answer, String> {
+async fn ask(address: &str, request: Request<Full<Bytes>>, way: &Way) -> Result<Answer, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    let Some(tls) = &access.tls else { return exchange(stream, request).await };
-    let config = tls.client_config().map_err(|error| error.to_string())?;
-    let name = stream.peer_addr().map_err(|error| error.to_string())?;
-    let name = ServerName::IpAddress(name.ip().into());
+    let (config, name) = match &way.spoken {
+        Spoken::Plain => return exchange(stream, request).await,
+        Spoken::Only(tls) => {
+            let name = stream.peer_addr().map_err(|error| error.to_string())?;
+            let config = tls.client_config().map_err(|error| error.to_string())?;
+            (config, ServerName::IpAddress(name.ip().into()))
+        }
+        Spoken::Known(tls) => (tls.config().await, server_name(address)?),
+    };
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(worded)?;
     exchange(stream, request).await
 }
 
-/// Only the certificate of the config is believed: the service may still have an older one.
+/// The name by which a service is dialled, which its certificate must have.
+fn server_name(address: &str) -> Result<ServerName<'static>, String> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host).map_err(|_| "its host is no name that a certificate has".to_owned())
+}
+
+/// Why TLS did not come to be, with what to give.
 fn worded(error: std::io::Error) -> String {
-    use rustls::CertificateError::ApplicationVerificationFailure;
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(rustls::Error::InvalidCertificate(ApplicationVerificationFailure)) => {
+    use rustls::CertificateError::*;
+    use rustls::Error::*;
+    let text = match inner(&error) {
+        // only the certificate of the config is believed: the service may still have an older one
+        Some(InvalidCertificate(ApplicationVerificationFailure)) => {
             "who answers there has another certificate than [service] ssl.keystore.location \
              (start isolog again if that file has changed)"
-                .to_owned()
         }
-        _ => error.to_string(),
-    }
+        Some(InvalidCertificate(UnknownIssuer)) => {
+            "its certificate is signed by an authority that is not trusted here: give that one's \
+             certificate by --ca-location, or the service's own config file"
+        }
+        Some(InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+            "its certificate is for another host: name it in --url as its certificate does"
+        }
+        Some(AlertReceived(_)) => {
+            "it refused this client in the handshake: where it lets in only clients with a \
+             certificate, give one by --certificate-location and --key-location"
+        }
+        Some(InvalidMessage(_)) => "it does not speak TLS there: use http:// in --url",
+        _ => return error.to_string(),
+    };
+    text.to_owned()
 }
 
 fn request(
@@ -96,13 +160,11 @@ fn request(
     method: &str,
     path: &str,
     body: Option<String>,
-    access: &Access,
+    way: &Way,
 ) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header(header::HOST, address).header(header::ACCEPT, "*/*");
-    // of several the one that may do the most: it stands last among the lesser ones
-    let lesser = || access.tokens.last().map(|(_, token)| token);
-    if let Some(token) = access.token.as_ref().or_else(lesser) {
+    if let Some(token) = &way.token {
         let value = Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut value = HeaderValue::from_str(&value).map_err(|_| "the token is no header")?;
         value.set_sensitive(true);
@@ -150,8 +212,6 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
-
     use tokio_util::sync::CancellationToken;
 
     use crate::service::Counter;
@@ -186,10 +246,11 @@ mod tests {
             log_json: false,
             log_level: "info".into(),
             series: Default::default(),
+            advertised: None,
             events_topic: None,
         };
         let counter = Counter::open(&options).await.unwrap();
-        let open = Access::default();
+        let open = Way::default();
         let address = counter.address().to_string();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(counter.serve(Arc::new(One), shutdown.clone()));
