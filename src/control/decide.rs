@@ -464,6 +464,7 @@ mod tests {
             starts: BTreeMap::new(),
             configs: BTreeMap::from([("c".into(), "source".into())]),
             owed: BTreeMap::new(),
+            at_stop: Default::default(),
         };
         Begin {
             source: name("orders"),

@@ -125,6 +125,9 @@ pub struct TopicFacts {
     pub configs: BTreeMap<String, String>,
     /// What it is to get when it is given back, or its prefix is gone.
     pub owed: Changes,
+    /// What it is to get when it stops, where it is made now: so much of it as is known before its
+    /// configs are compared for the first time.
+    pub at_stop: Changes,
 }
 
 /// An answer to a look.

@@ -125,6 +125,7 @@ mod tests {
             starts: BTreeMap::new(),
             configs: map(&[(CLEANUP, "delete")]),
             owed: map(owed).into_iter().map(|(key, value)| (key, Some(value))).collect(),
+            at_stop: Default::default(),
         };
         for (key, value) in [
             ("compression.type", "zstd"),

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
 use crate::cluster::ConfigEntry;
+use crate::control::row::Changes;
 use crate::control::rules::CLEANUP;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::NO_LIMIT;
 use crate::control::rules::TIMESTAMPS;
 pub use crate::control::task::configs::BATCH_BYTES;
 use crate::control::task::configs::BATCH_BYTES_MIN;
+use crate::control::task::configs::ConfigSync;
 use crate::control::task::configs::Entries;
 use crate::control::task::configs::Entry;
 use crate::control::task::configs::SEGMENT_BYTES;
 use crate::control::task::configs::SEGMENT_BYTES_MIN;
+use crate::control::task::configs::plan;
 use crate::mirror::facts::Takes;
 use crate::mirror::facts::TimeLimits;
 use crate::mirror::halt::Halt;
@@ -90,6 +93,16 @@ pub fn for_old(new: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     old
 }
 
+/// What a new mirror topic gets when it stops before its configs were compared for the first time.
+/// Which limits of timestamps the destination knows is not known by then: they stay as they are.
+pub fn at_first_stop(sync: &ConfigSync, source: &ConfigEntries) -> Changes {
+    let own = |(key, value)| (key, Entry { value: Some(value), is_override: true });
+    let made: Entries = for_new(source, false).into_iter().map(own).collect();
+    let mut plan = plan(sync, (&entries(source), &made), &Changes::new(), true);
+    plan.at_stop.retain(|key, _| !TimeLimits::KEYS.contains(&key.as_str()));
+    plan.at_stop
+}
+
 /// What the source topic takes, or more.
 fn batch_bytes(source: &ConfigEntries) -> Option<u64> {
     let bytes = source.get(BATCH_BYTES)?.value.as_deref()?.parse::<u64>().ok()?;
@@ -142,6 +155,23 @@ mod tests {
             is_sensitive: false,
         };
         rows.iter().map(|(key, value)| (key.to_string(), entry(value))).collect()
+    }
+
+    #[test]
+    fn a_topic_that_stops_at_once_gets_what_its_source_has() {
+        let source = entries(&[
+            ("message.timestamp.type", "LogAppendTime"),
+            ("compression.type", "zstd"),
+            ("max.message.bytes", "2097152"),
+            ("retention.ms", "1000"),
+            ("message.timestamp.after.max.ms", "3600000"),
+        ]);
+        let given = at_first_stop(&ConfigSync::default(), &source);
+        let value = |key: &str| given.get(key).cloned().flatten();
+        assert_eq!(value("message.timestamp.type").as_deref(), Some("LogAppendTime"));
+        assert_eq!(value("max.message.bytes").as_deref(), Some("2097152"));
+        let keys: Vec<&str> = given.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["compression.type", "max.message.bytes", "message.timestamp.type"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::control::facts::Topics;
 use crate::control::facts::Wanted;
 use crate::control::row::Changes;
 use crate::control::start::StartSpec;
+use crate::control::task::configs::ConfigSync;
 use crate::control::topic::Fault;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
@@ -110,12 +111,12 @@ fn metadata(side: Side, topic: &Topic) -> Metadata {
     }
 }
 
-/// All that must be known to set topics up, by the mirrors' names. One of which something was not
-/// told is left out.
+/// All that must be known to set topics up, by the mirrors' names; `sync` where their configs are
+/// to follow. One of which something was not told is left out.
 pub async fn facts(
     source: &Cluster,
     destination: &Cluster,
-    wanted: &[Wanted],
+    (wanted, sync): (&[Wanted], Option<&ConfigSync>),
 ) -> Result<BTreeMap<TopicName, TopicFacts>, ClusterError> {
     let sources: Vec<TopicName> = wanted.iter().map(|one| one.source.clone()).collect();
     let mirrors: Vec<TopicName> = wanted.iter().map(|one| one.mirror.clone()).collect();
@@ -123,10 +124,13 @@ pub async fn facts(
     destination.refresh(Read::Topics(&mirrors)).await?;
     let is_there = |name: &&TopicName| seen(source, name).seen().is_some();
     let there: Vec<TopicName> = sources.iter().filter(is_there).cloned().collect();
-    let keys = Some(configs::keys_at_source());
+    let mut keys: Vec<&str> = configs::keys_at_source().to_vec();
+    keys.extend(sync.iter().flat_map(|sync| sync.keys()));
+    keys.sort_unstable();
+    keys.dedup();
     let (told, untold) = match there.is_empty() {
         true => (BTreeMap::new(), Vec::new()),
-        false => parted(source.describe_topic_configs(&there, keys).await?),
+        false => parted(source.describe_topic_configs(&there, Some(&keys)).await?),
     };
     let untold: BTreeMap<TopicName, String> = untold.into_iter().collect();
     let standing = Standing::read(destination, &mirrors).await?;
@@ -141,7 +145,10 @@ pub async fn facts(
         if at_source.seen().is_some() && found.is_none() {
             continue;
         }
-        let facts = of_one(source, one, (at_source, mirror), found).await?;
+        let mut facts = of_one(source, one, (at_source, mirror), found).await?;
+        if let (Some(sync), Some(found)) = (sync, found) {
+            facts.at_stop = configs::at_first_stop(sync, found);
+        }
         all.insert(one.mirror.clone(), facts);
     }
     Ok(all)
@@ -165,6 +172,7 @@ async fn of_one(
         starts: BTreeMap::new(),
         configs: found.map(|found| configs::for_new(found, false)).unwrap_or_default(),
         owed: Changes::new(),
+        at_stop: Changes::new(),
         mirror,
     };
     let (Some(_), Some(found)) = (facts.source.seen(), found) else { return Ok(facts) };

@@ -133,6 +133,7 @@ impl Clusters {
                 starts: BTreeMap::new(),
                 configs: BTreeMap::from([("compression.type".into(), "producer".into())]),
                 owed: BTreeMap::from([("compression.type".into(), None)]),
+                at_stop: Default::default(),
             };
             (wanted.mirror.clone(), facts)
         });

@@ -11,12 +11,15 @@ use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
+use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::link::registry::TaskSeen;
 use isolog::wire::rewrite::WRITER_ID_MIN;
+use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::TestCluster;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::rights::Right;
+use protocol_tests::broker::takeover::Act;
 use protocol_tests::check::visible;
 use tokio::time::sleep;
 
@@ -37,6 +40,30 @@ fn task(lab: &Lab, of: &str, name: TaskName) -> TaskSeen {
 
 fn is(text: &str) -> Option<&str> {
     Some(text)
+}
+
+/// The source tells its configs when a mirror topic is made, and never again.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_failed_over_at_once_has_its_sources_configs() {
+    let lab = Lab::start(&[]).await;
+    let stamped = [("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", "2000000")];
+    lab.source.create_topic("orders", 1, &stamped);
+    lab.create_link("dr", &[]).await;
+    let mut is_told = false;
+    lab.source.control_key(ApiKey::DescribeConfigs, move |_| {
+        std::mem::replace(&mut is_told, true).then_some(Act::Close)
+    });
+    lab.obeyed("dr", mirror("orders")).await;
+    let now = configs(&lab, "orders");
+    assert_eq!(now["message.timestamp.type"], "CreateTime", "it is a mirror");
+    let (how, deadline_ms) = (How::Failover, None);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Stop { how, deadline_ms })).await;
+    lab.wait_status("dr", "orders", Status::Stopped).await;
+    let now = configs(&lab, "orders");
+    for (key, value) in stamped {
+        assert_eq!(now[key], value, "{key}");
+    }
+    lab.end().await;
 }
 
 #[tokio::test(start_paused = true)]

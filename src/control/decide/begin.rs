@@ -115,7 +115,10 @@ pub fn begin(
         replaced: begin.restore.as_ref().map(|one| one.ends.clone()).unwrap_or_default(),
         starts: begin.facts.starts.clone(),
         owed,
-        at_stop: Changes::new(),
+        at_stop: match before {
+            Before::Adopted(_) => Changes::new(),
+            Before::Absent | Before::Replaced(_) => begin.facts.at_stop.clone(),
+        },
         configs,
         replicas: begin.replicas,
         sealed: BTreeMap::new(),

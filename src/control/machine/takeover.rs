@@ -470,6 +470,7 @@ mod tests {
                 starts: BTreeMap::new(),
                 configs: BTreeMap::new(),
                 owed: Changes::new(),
+                at_stop: Default::default(),
             };
             owe_staged(&mut facts, Some(&(A, owed.clone())));
             assert_eq!(facts.owed == owed, is_owed, "{facts:?}");

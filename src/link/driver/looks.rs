@@ -14,6 +14,7 @@ use crate::control::facts::Asked;
 use crate::control::facts::Metadata;
 use crate::control::facts::Observed;
 use crate::control::facts::Wanted;
+use crate::control::task::TaskName;
 use crate::control::topic::Fault;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
@@ -95,7 +96,11 @@ async fn topics(
     session: &Session,
     wanted: Vec<Wanted>,
 ) -> Result<Observed, ClusterError> {
-    let mut facts = observe::facts(&session.source, &ctx.destination, &wanted).await?;
+    let seen = ctx.registry.seen();
+    let settings = seen.links.get(&ctx.name).and_then(|link| link.settings.as_ref());
+    let follows = settings.filter(|one| one.tasks.contains(&TaskName::TopicConfigsSync));
+    let asked = (&wanted[..], follows.map(|one| &one.configs));
+    let mut facts = observe::facts(&session.source, &ctx.destination, asked).await?;
     let mut there = loops::known(ctx).await;
     let sources: BTreeMap<&TopicName, &TopicName> =
         wanted.iter().map(|one| (&one.mirror, &one.source)).collect();
