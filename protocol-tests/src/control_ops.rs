@@ -16,7 +16,6 @@ mod truth;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use isolog::control::acls::AclSync;
 use isolog::control::facts::Reach;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
@@ -34,11 +33,7 @@ use isolog::control::order::NewMirror;
 use isolog::control::order::Order;
 use isolog::control::order::Ticket;
 use isolog::control::order::Verb;
-use isolog::control::rename::Rename;
 use isolog::control::row::LinkMode;
-use isolog::control::start::StartSpec;
-use isolog::control::task::TaskName;
-use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
 use isolog::ids::ClusterId;
@@ -475,24 +470,7 @@ fn settings(link: &LinkName) -> LinkSettings {
         _ => ("x.", &["b", "c"]),
     };
     let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
-    settings_of(link, prefix, TopicFilter::new(rules.collect()))
-}
-
-/// Those of a link that takes these topics under this prefix.
-fn settings_of(link: &LinkName, prefix: &str, topics: TopicFilter) -> LinkSettings {
-    LinkSettings {
-        rename: Rename::prefixed(prefix),
-        named: topics.clone(),
-        topics,
-        start: StartSpec::Earliest,
-        replicas: None,
-        look_every_ms: LOOK_EVERY_MS,
-        groups: instance::groups_of(link),
-        is_paused: false,
-        tasks: TaskName::ALL.into(),
-        configs: ConfigSync::default(),
-        acls: AclSync::default(),
-    }
+    instance::settings_of(link, prefix, TopicFilter::new(rules.collect()))
 }
 
 /// One run; panics where a rule is broken.

@@ -12,7 +12,6 @@ use crate::cluster::EachEntry;
 use crate::cluster::Options;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
-use crate::cluster::error::Kind;
 use crate::cluster::error::Refusal;
 use crate::control::acls::Binding;
 use crate::control::acls::Operation;
@@ -82,51 +81,16 @@ async fn change(
     is_deleted: bool,
 ) -> Result<BTreeMap<Binding, Fault>, Fault> {
     let mut refused = BTreeMap::new();
-    let mut waiting: Vec<&[Binding]> = bindings.rchunks(ACLS_PER_REQUEST_MAX).collect();
-    while let Some(some) = waiting.pop() {
+    for some in bindings.chunks(ACLS_PER_REQUEST_MAX) {
         let entries: Vec<AclEntry> = some.iter().map(entry).collect();
         let each = match is_deleted {
             true => cluster.delete_acls(&entries).await,
             false => cluster.create_acls(&entries).await,
         };
-        let error = match each {
-            Ok(each) => {
-                refused.extend(refusals(cluster, is_deleted, some, each));
-                continue;
-            }
-            Err(error) => error,
-        };
-        // where it answers other questions, one of these is what it cannot read
-        if !is_cut(&error) || cluster.describe_acls().await.is_err() {
-            return Err(fault_of(cluster.side(), &error));
-        }
-        match some {
-            [one] => drop(refused.insert(one.clone(), unreadable(cluster.side(), one, &error))),
-            _ => {
-                let (first, last) = some.split_at(some.len() / 2);
-                waiting.extend([last, first]);
-            }
-        }
+        let each = each.map_err(|error| fault_of(cluster.side(), &error))?;
+        refused.extend(refusals(cluster, is_deleted, some, each));
     }
     Ok(refused)
-}
-
-/// A broker that cannot read a whole request, since it does not know the kind of one binding in
-/// it, says nothing and cuts the connection.
-fn is_cut(error: &ClusterError) -> bool {
-    match &error.kind {
-        Kind::Closed(_) | Kind::Io(_) => true,
-        Kind::Unknown(cause) => is_cut(cause),
-        _ => false,
-    }
-}
-
-fn unreadable(side: Side, binding: &Binding, error: &ClusterError) -> Fault {
-    let text = format!(
-        "{binding}: the {side} does not know this kind of binding, which a later Kafka has \
-         ({error}): update its brokers, or leave it out of acl.filters"
-    );
-    Fault { code: "INVALID_REQUEST_ERROR".to_owned(), text }
 }
 
 /// Whether we may write into each of these topics; one that is not there, or not seen, is left

@@ -5,15 +5,22 @@
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use isolog::control::acls::AclSync;
 use isolog::control::facts::Do;
 use isolog::control::facts::DoId;
 use isolog::control::facts::Look;
 use isolog::control::facts::LookId;
 use isolog::control::facts::MirrorKey;
+use isolog::control::filter::TopicFilter;
 use isolog::control::journal::WriterTag;
+use isolog::control::link::LinkSettings;
 use isolog::control::machine::Control;
 use isolog::control::machine::Write;
 use isolog::control::order::Ticket;
+use isolog::control::rename::Rename;
+use isolog::control::start::StartSpec;
+use isolog::control::task::TaskName;
+use isolog::control::task::configs::ConfigSync;
 use isolog::control::task::groups::GroupFilter;
 use isolog::control::task::groups::GroupSync;
 use isolog::control::task::last::LastSync;
@@ -21,6 +28,7 @@ use isolog::control::topic::Fault;
 use isolog::ids::LinkName;
 use isolog::ids::TimestampMs;
 
+use super::LOOK_EVERY_MS;
 use super::ROWS_MAX;
 use super::World;
 use super::checks;
@@ -40,6 +48,23 @@ pub fn groups_of(link: &LinkName) -> Option<GroupSync> {
         forgotten: Default::default(),
     };
     matches!(&*link.0, "dr" | "us").then(every)
+}
+
+/// Those of a link that takes these topics under this prefix.
+pub fn settings_of(link: &LinkName, prefix: &str, topics: TopicFilter) -> LinkSettings {
+    LinkSettings {
+        rename: Rename::prefixed(prefix),
+        named: topics.clone(),
+        topics,
+        start: StartSpec::Earliest,
+        replicas: None,
+        look_every_ms: LOOK_EVERY_MS,
+        groups: groups_of(link),
+        is_paused: false,
+        tasks: TaskName::ALL.into(),
+        configs: ConfigSync::default(),
+        acls: AclSync::default(),
+    }
 }
 
 /// One instance.

@@ -70,7 +70,7 @@ pub(super) fn settings(link: &LinkName, row: Option<&LinkRow>) -> LinkSettings {
     let (prefix, patterns) = if *link == dr() { ("", "orders*,a") } else { ("p.", told) };
     let patterns = patterns.split(',').filter(|one| !one.is_empty());
     let rules = patterns.map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
-    super::settings_of(link, prefix, TopicFilter::new(rules.collect()))
+    super::instance::settings_of(link, prefix, TopicFilter::new(rules.collect()))
 }
 
 /// All of them.

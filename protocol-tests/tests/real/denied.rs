@@ -141,8 +141,8 @@ fn nobody_but_isolog_writes(version: &str) {
     }
 }
 
-/// A broker cuts the connection on which it is asked for a kind of right that it does not know: the
-/// other bindings come across all the same, and that one is told, with its line.
+/// A binding that the destination refuses, since it does not know its kind: it is told with its line,
+/// and the others come across.
 fn what_an_old_destination_does_not_know_holds_nothing_up(stage: &Stage, isolog: &Operated) {
     let carol = "User:carol";
     let known: Vec<Acl> =
@@ -160,7 +160,7 @@ fn what_an_old_destination_does_not_know_holds_nothing_up(stage: &Stage, isolog:
         let told: Vec<_> = errors(isolog, "wide")?.into_iter().map(|(_, fault)| fault).collect();
         (told.len() == unknown.len()).then_some(told)
     });
-    for (fault, word) in told.iter().zip(["DESCRIBE_TOKENS", "TWO_PHASE_COMMIT"]) {
+    for (fault, word) in told.iter().zip(["DescribeTokens", "TwoPhaseCommit"]) {
         let is_right = told.iter().any(|fault| fault.text.contains(word));
         assert!(is_right && fault.code == "INVALID_REQUEST_ERROR", "{told:?}");
     }

@@ -118,8 +118,15 @@ async fn ask(address: &str, request: Request<Full<Bytes>>, way: &Way) -> Result<
         Spoken::Known(tls) => (tls.config().await, server_name(address)?),
     };
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(worded)?;
-    exchange(stream, request).await
+    let answer = exchange(stream, request).await;
+    // whom a server does not know by a certificate hears of it behind the handshake
+    let is_unknown = matches!(way.spoken, Spoken::Known(_));
+    answer.map_err(|cause| if is_unknown { format!("{cause}; {NO_CERTIFICATE}") } else { cause })
 }
+
+/// What may help where a connection ends without an answer.
+const NO_CERTIFICATE: &str = "where it lets in only clients with a certificate, give one by \
+                              --certificate-location and --key-location";
 
 /// The name by which a service is dialled, which its certificate must have.
 fn server_name(address: &str) -> Result<ServerName<'static>, String> {
@@ -146,8 +153,7 @@ fn worded(error: std::io::Error) -> String {
             "its certificate is for another host: name it in --url as its certificate does"
         }
         Some(AlertReceived(_)) => {
-            "it refused this client in the handshake: where it lets in only clients with a \
-             certificate, give one by --certificate-location and --key-location"
+            return format!("it refused this client in the handshake: {NO_CERTIFICATE}");
         }
         Some(InvalidMessage(_)) => "it does not speak TLS there: use http:// in --url",
         _ => return error.to_string(),

@@ -115,10 +115,7 @@ pub fn begin(
         replaced: begin.restore.as_ref().map(|one| one.ends.clone()).unwrap_or_default(),
         starts: begin.facts.starts.clone(),
         owed,
-        at_stop: match before {
-            Before::Adopted(_) => Changes::new(),
-            Before::Absent | Before::Replaced(_) => begin.facts.at_stop.clone(),
-        },
+        at_stop: at_first_stop(before, begin),
         configs,
         replicas: begin.replicas,
         sealed: BTreeMap::new(),
@@ -126,6 +123,14 @@ pub fn begin(
         last_sync: None,
         last_configs: None,
     })
+}
+
+/// What a topic that is made gets when it stops at once; one that is there has its own configs.
+fn at_first_stop(before: Before, begin: &Begin) -> Changes {
+    match before {
+        Before::Adopted(_) => Changes::new(),
+        Before::Absent | Before::Replaced(_) => begin.facts.at_stop.clone(),
+    }
 }
 
 /// What it gets at once, and what when it is set up: a config that is another one meanwhile waits.
