@@ -35,7 +35,7 @@ impl Url {
             return Err("must have no fragment: write # as %23");
         }
         let uri: Uri = url.parse().map_err(|_| "must be a URL such as https://idp/token")?;
-        let named = uri.host().filter(|host| !host.is_empty());
+        let named = uri.host().filter(|host| !matches!(*host, "" | "[]"));
         let named = named.ok_or("must name a host: https://idp/token")?;
         let host = named.trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_https = match uri.scheme_str() {
@@ -93,6 +93,7 @@ mod tests {
         for bad in [
             "https://:443/t",
             "https://://20/t",
+            "https://[]?=1!",
             "http://idp/t",
             "ftp://idp",
             "idp",

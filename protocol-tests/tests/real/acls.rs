@@ -156,8 +156,9 @@ pub(crate) fn all_by(hand: &Hand, version: i16) -> BTreeSet<Acl> {
 /// Every resource type, pattern type, operation and permission, on names of nobody's.
 fn every_kind() -> Vec<Acl> {
     let mut every = Vec::new();
+    let last = if version().starts_with("3.") { DESCRIBE_TOKENS } else { TWO_PHASE_COMMIT };
     for resource in TOPIC..=USER {
-        for operation in ALL..=TWO_PHASE_COMMIT {
+        for operation in ALL..=last {
             for (permission, host) in [(ALLOW, "*"), (DENY, "10.1.2.3"), (DENY, "::1")] {
                 let (patterns, name) = match resource {
                     CLUSTER => (LITERAL..=LITERAL, "kafka-cluster"),

@@ -141,8 +141,8 @@ fn nobody_but_isolog_writes(version: &str) {
     }
 }
 
-/// A binding that the destination refuses, since it does not know its kind: it is told with its line,
-/// and the others come across.
+/// A binding that the destination refuses, since it does not know its kind: it is told with its
+/// line, and the others come across.
 fn what_an_old_destination_does_not_know_holds_nothing_up(stage: &Stage, isolog: &Operated) {
     let carol = "User:carol";
     let known: Vec<Acl> =

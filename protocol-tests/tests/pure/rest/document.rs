@@ -72,6 +72,7 @@ fn body_of(schema: Option<&str>) -> &'static str {
         "PutConfig" => r#"{"value":"127.0.0.1:9093"}"#, // of bootstrap.servers
         "AlterConfigs" => r#"{"data":[{"name":"cluster.link.paused","value":"false"}]}"#,
         "CreateMirror" => r#"{"source_topic_name":"t2"}"#,
+        "AlterGroups" => r#"{"consumer_group_ids":["billing"]}"#,
         "AlterMirrors" => r#"{"mirror_topic_names":["t1","t9"]}"#,
         "" => "",
         other => panic!("{other} has no example here"),

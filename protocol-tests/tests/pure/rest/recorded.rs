@@ -133,8 +133,10 @@ async fn lags_are_shown_and_what_is_not_known_is_no_zero() {
     let rig = prepared().await;
     let shown = rig.must("GET", "/links/l1/mirrors/t1", "").await.json();
     let lags = serde_json::json!([
-        {"partition": 0, "lag": 5, "last_source_fetch_offset": 100},
-        {"partition": 1, "lag": -1, "last_source_fetch_offset": -1},
+        {"partition": 0, "lag": 5, "last_source_fetch_offset": 100, "held_records": -1,
+         "last_record_time_ms": -1},
+        {"partition": 1, "lag": -1, "last_source_fetch_offset": -1, "held_records": -1,
+         "last_record_time_ms": -1},
     ]);
     assert_eq!(shown["mirror_lags"], lags);
     let link = rig.must("GET", "/links/l1", "").await.json();
@@ -143,6 +145,35 @@ async fn lags_are_shown_and_what_is_not_known_is_no_zero() {
     assert_eq!(link["cluster_link_id"].as_str().map(str::len), Some(22));
     let counts = serde_json::json!([{"state_category": "ACTIVE", "count": 2}]);
     assert_eq!(link["category_counts"], counts);
+}
+
+/// Groups that a link forgets by order, and follows again.
+#[tokio::test]
+async fn forgotten_groups_are_shown_with_their_link() {
+    let rig = prepared().await;
+    let of = async |rig: &Rig| {
+        let link = rig.must("GET", "/links/l1", "").await.json();
+        link["groups_forgotten"].clone()
+    };
+    assert_eq!(of(&rig).await, serde_json::json!([]));
+    let body = |ids: &[&str]| serde_json::json!({ "consumer_group_ids": ids }).to_string();
+    rig.must("POST", "/links/l1/groups:forget", &body(&["billing", "a/b"])).await;
+    rig.must("POST", "/links/l1/groups:forget?validate_only=true", &body(&["web"])).await;
+    assert_eq!(of(&rig).await, serde_json::json!(["a/b", "billing"]));
+    rig.must("POST", "/links/l1/groups:follow", &body(&["billing"])).await;
+    assert_eq!(of(&rig).await, serde_json::json!(["a/b"]));
+    let long = "x".repeat(i16::MAX as usize + 1);
+    for (path, body, status, text) in [
+        ("/links/l9/groups:forget", body(&["a"]), 404, "Cluster link 'l9' does not exist"),
+        ("/links/l1/groups:forget", body(&[]), 400, "names no group"),
+        ("/links/l1/groups:forget", body(&[&long]), 400, "more than 32767 bytes"),
+        ("/links/l1/groups:forget", "{}".to_owned(), 400, "consumer_group_ids"),
+        ("/links/l1/groups:follow", r#"{"groups":["a"]}"#.to_owned(), 400, "groups"),
+    ] {
+        let answer = rig.ask("POST", path, &body).await;
+        assert_eq!(answer.status, status, "{path} {answer:?}");
+        assert!(answer.body.contains(text), "{path} {}", answer.body);
+    }
 }
 
 /// A link of the config file that has no row in the journal yet is read like any other, and takes
