@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn the_advertised_host_is_taken_and_no_other_one() {
+        let host = |guard: &Guard, host: &str| admitted(guard, &[("host", host)]);
+        let advertised = Advertised::parse("https://isolog.example");
+        let behind = Guard { advertised, ..guard(None) };
+        assert!(host(&behind, "isolog.example").is_ok() && host(&behind, "127.0.0.1:1").is_ok());
+        assert_eq!(host(&behind, "evil.example"), Err(Denied::Host));
+        assert_eq!(host(&guard(None), "isolog.example"), Err(Denied::Host));
+    }
+
+    #[test]
     fn the_token_is_taken_as_bearer_and_as_basic() {
         let guard = guard(Some("0123456789abcdef"));
         let with = |value: &str| admitted(&guard, &[("authorization", value)]);

@@ -133,7 +133,7 @@ async fn every_route_answers_in_the_shapes_of_the_document() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(tried, 3 * 25, "every route of the table");
+    assert_eq!(tried, 3 * 27, "every route of the table");
 }
 
 #[tokio::test]
