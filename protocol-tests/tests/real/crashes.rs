@@ -240,8 +240,11 @@ fn run(
     until("the source's configs are known", || {
         quiet(&stage.destination);
         let rows = rows(program, &topic, n);
-        // a comparison adds what its making did not know
-        let known = |row: &Value| row["at_stop"].get("message.timestamp.after.max.ms").is_some();
+        // a comparison adds what the making of a topic did not know; of one that was there, all
+        let known = |row: &Value| match row["adopted"].is_null() {
+            true => row["at_stop"].get("message.timestamp.after.max.ms").is_some(),
+            false => row["at_stop"].as_object().is_some_and(|all| !all.is_empty()),
+        };
         (!is_mirror || known(&rows["mirror/dr/TOPIC"])).then_some(rows)
     })
 }
