@@ -165,7 +165,7 @@ impl Sessions {
         let told = told.collect();
         with_data.sort_unstable();
         for turn in with_data {
-            session.to_the_end(turn);
+            session.move_to_end(turn);
         }
         told
     }
@@ -221,7 +221,7 @@ impl Session {
         self.next_turn += 1;
     }
 
-    fn to_the_end(&mut self, turn: Turn) {
+    fn move_to_end(&mut self, turn: Turn) {
         if let Some(cached) = self.partitions.remove(&turn) {
             self.append(cached);
         }
