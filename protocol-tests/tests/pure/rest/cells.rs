@@ -94,6 +94,7 @@ async fn every_cell_of_the_links_table() {
     let (pause, resume) = ("{\"value\":\"true\"}", "{\"value\":\"false\"}");
     let names = r#"{"mirror_topic_names":["t1"]}"#;
     let mirror = r#"{"source_topic_name":"t1"}"#;
+    let groups = r#"{"consumer_group_ids":["billing"]}"#;
     let (check_ms, paused) =
         ("/dr/configs/availability.check.ms", "/dr/configs/cluster.link.paused");
     let table: &[(&str, &str, &str, &str)] = &[
@@ -102,6 +103,7 @@ async fn every_cell_of_the_links_table() {
         ("GET", "/dr/configs", "", "404 200 200 200 200"),
         ("PUT", check_ms, put, "404 204 204 409 400"),
         ("PUT", "/dr/configs:alter", alter, "404 204 204 409 400"),
+        ("POST", "/dr/groups:forget", groups, "404 204 204 409 204"),
         ("DELETE", check_ms, "", "404 204 204 409 400"),
         ("PUT", paused, pause, "404 204 204 409 204"),
         ("PUT", paused, resume, "404 204 204 409 204"),

@@ -34,6 +34,7 @@ const VALUE: &str = r#"{"value":"2000"}"#;
 const ALTER: &str = r#"{"data":[{"name":"consumer.offset.sync.ms","value":"1000"},
     {"name":"topic.config.sync.ms","operation":"DELETE"}]}"#;
 const PAUSE: &str = r#"{"data":[{"name":"cluster.link.paused","value":"true"}]}"#;
+const GROUPS: &str = r#"{"consumer_group_ids":["billing"]}"#;
 const CHECKS: &str = "/links/{l}/configs/availability.check.ms";
 const PAUSED: &str = "/links/{l}/configs/cluster.link.paused";
 
@@ -49,6 +50,8 @@ const TABLE: &[Order] = &[
     order(("PUT", "/links/{l}/configs:alter?validate_only=true"), PAUSE, 204, "N . . . V . ."),
     order(("PUT", "/links/{l}/configs:alter"), ALTER, 204, "N . . . V F ."),
     order(("DELETE", CHECKS), "", 204, "N . . . V F ."),
+    order(("POST", "/links/{l}/groups:forget"), GROUPS, 204, "N . . . V . ."),
+    order(("POST", "/links/{l}/groups:follow"), GROUPS, 204, "N . . . V . ."),
     order(("DELETE", "/links/{l}?validate_only=true"), "", 200, "N . . . . F ."),
     order(("DELETE", "/links/{l}?force=true&validate_only=true"), "", 200, "N . . . . F ."),
     order(("GET", "/links/{l}/mirrors"), "", 200, "N . . . . . ."),
