@@ -226,6 +226,12 @@ fn listen(
     problems: &mut Vec<Problem>,
 ) -> Option<service::Listen> {
     let Value::Listen(address) = section.value("listen")? else { return None };
+    let name = "advertised.url";
+    if section.text(name).is_some_and(|text| !text.is_empty()) && !access.is_guarded() {
+        let told = "is where others come from, and nobody is asked who they are: set token, or \
+                    operate.token and read.token, or ssl.client.auth = \"required\"";
+        problems.push(Problem::at(section.place(), Some(name), told));
+    }
     let made = service::Listen::new(*address, access);
     let refused =
         |error: &service::NotSafe| Problem::at(section.place(), Some("listen"), error.to_string());

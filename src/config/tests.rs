@@ -30,6 +30,18 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_service_that_others_reach_through_a_gateway_knows_them() {
+    let with =
+        |more: &str| problems(&ISSUE.replace("# metrics, health, JSON", &format!("\n{more}")));
+    let url = "advertised.url = 'https://isolog.example'\n";
+    let told = with(url).join("\n");
+    assert!(told.contains("advertised.url") && told.contains("set token"), "{told}");
+    assert_eq!(with(&format!("{url}token = '0123456789abcdef'")), Vec::<String>::new());
+    let told = with("advertised.url = 'https://isolog.example/x'\ntoken = '0123456789abcdef'");
+    assert!(told.join("\n").contains("without a path behind it"), "{told:?}");
+}
+
+#[test]
 fn the_issues_file_loads() {
     let config = load_here(ISSUE).unwrap();
     let destination = &config.links.destination;

@@ -75,12 +75,17 @@ pub struct Listen {
 )]
 pub struct NotSafe(SocketAddr);
 
+impl Access {
+    /// Whether whoever is let in is known, by a token or a certificate.
+    pub fn is_guarded(&self) -> bool {
+        self.token.is_some() || !self.tokens.is_empty() || self.clients_are_known
+    }
+}
+
 impl Listen {
     /// Refuses what others could reach unknown or in the open.
     pub fn new(address: SocketAddr, access: Access) -> Result<Listen, NotSafe> {
-        let has_token = access.token.is_some() || !access.tokens.is_empty();
-        let known = has_token || access.clients_are_known;
-        if address.ip().is_loopback() || (access.tls.is_some() && known) {
+        if address.ip().is_loopback() || (access.tls.is_some() && access.is_guarded()) {
             return Ok(Listen { address, access });
         }
         Err(NotSafe(address))
@@ -112,6 +117,20 @@ pub struct Options {
     pub advertised: Option<Advertised>,
     /// `events.topic`.
     pub events_topic: Option<TopicName>,
+}
+
+impl Options {
+    /// Those of a service that listens there; all else as it is where the config does not say it.
+    pub fn new(listen: Listen) -> Options {
+        Options {
+            listen,
+            log_json: false,
+            log_level: "info".to_owned(),
+            series: Series::default(),
+            advertised: None,
+            events_topic: None,
+        }
+    }
 }
 
 /// Why the whole cannot run.

@@ -66,14 +66,7 @@ async fn start() -> Running {
 
 async fn start_with(sight: Arc<dyn Sight>, access: Access, limits: Limits) -> Running {
     let listen = Listen::new("127.0.0.1:0".parse().unwrap(), access).unwrap();
-    let options = Options {
-        listen,
-        log_json: false,
-        log_level: "info".into(),
-        series: Default::default(),
-        advertised: None,
-        events_topic: None,
-    };
+    let options = Options::new(listen);
     let counter = Counter::open(&options).await.unwrap();
     let counter = Counter { door: counter.door.with(limits), ..counter };
     let (address, shutdown) = (counter.address(), CancellationToken::new());
@@ -224,14 +217,7 @@ async fn a_silent_client_is_shown_out_and_does_not_hold_up_the_stop() {
 async fn a_port_that_is_taken_is_named() {
     let running = start().await;
     let listen = Listen::new(running.address, Access::default()).unwrap();
-    let options = Options {
-        listen,
-        log_json: false,
-        log_level: "info".into(),
-        series: Default::default(),
-        advertised: None,
-        events_topic: None,
-    };
+    let options = Options::new(listen);
     let said = Counter::open(&options).await.unwrap_err().to_string();
     assert!(said.starts_with(&format!("cannot listen on {}: ", running.address)), "{said}");
 }

@@ -86,14 +86,7 @@ fn clients_that_go_at_once_leave_nothing_behind() {
 async fn flood(path: &str) {
     let listen = Listen::new("127.0.0.1:0".parse().expect("an address"), Access::default());
     let listen = listen.expect("loopback is safe");
-    let options = Options {
-        listen,
-        log_json: false,
-        log_level: "info".into(),
-        series: Default::default(),
-        advertised: None,
-        events_topic: None,
-    };
+    let options = Options::new(listen);
     let counter = Counter::open(&options).await.expect("a free port");
     let (address, shutdown) = (counter.address(), CancellationToken::new());
     let sight = Arc::new(Many::default());

@@ -247,14 +247,7 @@ mod tests {
     #[tokio::test]
     async fn the_service_is_asked_and_its_absence_is_explained() {
         let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Access::default()).unwrap();
-        let options = Options {
-            listen,
-            log_json: false,
-            log_level: "info".into(),
-            series: Default::default(),
-            advertised: None,
-            events_topic: None,
-        };
+        let options = Options::new(listen);
         let counter = Counter::open(&options).await.unwrap();
         let open = Way::default();
         let address = counter.address().to_string();

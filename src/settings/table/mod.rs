@@ -471,7 +471,8 @@ const SERVICE: &[Property] = &[
         Default::None,
         "Where others reach the service, behind a gateway for instance: http or https, \
          https://HOST[:PORT]. What answers say of their own place (`self`) begins with it, and \
-         requests may name its host although `listen` is a loopback address.",
+         requests may name its host although `listen` is a loopback address. It needs a token, or \
+         client certificates: whoever reaches the gateway could give every order.",
     ),
     plain(
         "events.topic",

@@ -173,14 +173,7 @@ impl Rig {
         let access = Access { token: token.map(secret), tokens, ..Access::default() };
         let listen = Listen::new("127.0.0.1:0".parse().expect("an address"), access);
         let listen = listen.expect("loopback");
-        let options = Options {
-            listen,
-            log_json: false,
-            log_level: "info".into(),
-            series: Default::default(),
-            advertised: None,
-            events_topic: None,
-        };
+        let options = Options::new(listen);
         let counter = Counter::open(&options).await.expect("a free port");
         let (_known, cluster) = watch::channel(Some(ClusterId(CLUSTER.into())));
         let orders = Orders {

@@ -65,14 +65,7 @@ async fn start(authority: &Authority, clients: ClientAuth, token: Option<&str>) 
     let token = token.map(|token| Secret::new(token.to_owned()));
     let access = Access { tls: Some(tls), token, clients_are_known, ..Access::default() };
     let listen = Listen::new("0.0.0.0:0".parse().unwrap(), access).unwrap();
-    let options = Options {
-        listen,
-        log_json: false,
-        log_level: "info".into(),
-        series: Default::default(),
-        advertised: None,
-        events_topic: None,
-    };
+    let options = Options::new(listen);
     let counter = Counter::open(&options).await.unwrap();
     let (address, shutdown) = (counter.address(), CancellationToken::new());
     tokio::spawn(counter.serve(Arc::new(Nothing), shutdown.clone()));
