@@ -52,8 +52,8 @@ pub struct PartitionView {
     /// lose, in milliseconds.
     #[serde(default)]
     pub rpo_ms: Option<u64>,
-    /// The timestamp of the last record that was mirrored since the process started, in ms since
-    /// 1970.
+    /// The greatest timestamp of the last batch that was mirrored since the process started, in ms
+    /// since 1970.
     #[serde(default)]
     pub last_record_ms: Option<i64>,
     /// Batches acknowledged since the process started.

@@ -16,6 +16,7 @@ use super::field;
 use super::flag;
 use super::output::Column;
 use super::output::Rows;
+use super::plain;
 use crate::cli::say;
 
 const GROUPS: &[Column] = &[
@@ -105,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Describe { group, which } => (which, Some(group.as_str())),
         Command::Diff(diff) => return super::run(diff.run()),
         Command::Forget(order) => return super::run(order.give("groups:forget", "forgotten")),
-        Command::Follow(order) => return super::run(order.give("groups:follow", "followed")),
+        Command::Follow(order) => return super::run(order.give("groups:follow", "taken up again")),
     };
     let remote = which.service.reached()?;
     let found = super::run(ask(&remote, which.link.as_deref(), group, false))?;
@@ -135,10 +136,10 @@ impl Order {
             next: &next,
         };
         self.service.reached()?.ask(question).await?;
-        let count = self.groups.len();
+        let names = plain(&self.groups.join(", "));
         say(&match self.dry_run {
-            true => format!("{count} groups could be {done} by link '{link}'; nothing was done.\n"),
-            false => format!("Link '{link}': {count} groups are {done}.\n"),
+            true => format!("Link '{link}' could have {done} {names}; nothing was done.\n"),
+            false => format!("Link '{link}' has {done} {names}.\n"),
         })
     }
 }

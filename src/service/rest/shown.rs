@@ -123,7 +123,7 @@ pub struct Lag {
     pub last_source_fetch_offset: i64,
     /// Records behind those that an open transaction of the source holds back.
     pub held_records: i64,
-    /// The timestamp of the last record that was mirrored since isolog was started.
+    /// The greatest timestamp of the last batch that was mirrored since isolog was started.
     pub last_record_time_ms: i64,
 }
 
