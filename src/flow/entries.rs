@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use crate::flow::entry::Entry;
 use crate::flow::entry::Place;
+use crate::ids::PartitionId;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::partition::PartitionMirror;
 
@@ -31,6 +33,18 @@ impl Entries {
 
     pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &Entry)> {
         self.all.iter()
+    }
+
+    /// All of their names.
+    pub fn names(&self) -> Vec<TopicPartition> {
+        self.all.keys().cloned().collect()
+    }
+
+    /// The partitions of a topic that there are.
+    pub fn of_topic(&self, topic: &TopicName) -> impl Iterator<Item = PartitionId> {
+        let all = |partition| TopicPartition { topic: topic.clone(), partition };
+        let (first, last) = (all(PartitionId(i32::MIN)), all(PartitionId(i32::MAX)));
+        self.all.range(first..=last).map(|(tp, _)| tp.partition)
     }
 
     pub fn insert(&mut self, entry: Entry) {

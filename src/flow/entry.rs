@@ -2,6 +2,7 @@
 //!
 //! It never moves one: `manager` does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +65,11 @@ pub enum How {
 /// What the link tells its partition manager.
 #[derive(Debug)]
 pub enum ToManager {
-    /// Everything that is wanted; what is not named is let go (`How::Leave`).
-    Wanted(Vec<PartitionSpec>),
+    /// All that is wanted of these topics, by the mirror's name; what is not named of them is let
+    /// go (`How::Leave`). Of others what was told stays.
+    Wanted(BTreeMap<TopicName, Vec<PartitionSpec>>),
+    /// Nothing is wanted any more.
+    LeaveAll,
     /// Let one go. It stays so until it is wanted under another number.
     Release(MirrorPartition, How),
     /// Everything stands still for this reason.

@@ -47,7 +47,9 @@ use crate::flow::shared::Shared;
 use crate::flow::stats::Board;
 use crate::ids::LeaderEpoch;
 use crate::ids::MirrorPartition;
+use crate::ids::PartitionId;
 use crate::ids::Side;
+use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::mirror::facts::Fault;
 use crate::mirror::facts::Limits;
@@ -178,7 +180,10 @@ impl PartitionManager {
 
     fn handle_order(&mut self, order: ToManager) {
         match order {
-            ToManager::Wanted(specs) => self.handle_wanted(specs),
+            ToManager::Wanted(topics) => {
+                topics.into_iter().for_each(|(topic, specs)| self.handle_wanted(&topic, specs));
+            }
+            ToManager::LeaveAll => self.entries.names().iter().for_each(|tp| self.unwant(tp)),
             ToManager::Release(name, how) => self.release(&name.mirror(), how),
             ToManager::Halt(halt) => {
                 let specs = self.entries.iter().map(|(_, entry)| entry.spec.clone());
@@ -191,13 +196,15 @@ impl PartitionManager {
         }
     }
 
-    fn handle_wanted(&mut self, specs: Vec<PartitionSpec>) {
-        let wanted: BTreeMap<_, _> = specs.into_iter().map(|s| (s.name.mirror(), s)).collect();
-        let gone = self.entries.iter().map(|(tp, _)| tp).filter(|tp| !wanted.contains_key(tp));
-        let gone: Vec<TopicPartition> = gone.cloned().collect();
-        gone.iter().for_each(|tp| self.unwant(tp));
-        for (tp, spec) in wanted {
-            match self.entries.get(&tp) {
+    fn handle_wanted(&mut self, topic: &TopicName, specs: Vec<PartitionSpec>) {
+        let wanted: BTreeSet<PartitionId> = specs.iter().map(|spec| spec.name.partition).collect();
+        let held = self.entries.of_topic(topic).filter(|id| !wanted.contains(id));
+        let gone: Vec<PartitionId> = held.collect();
+        for partition in gone {
+            self.unwant(&TopicPartition { topic: topic.clone(), partition });
+        }
+        for spec in specs {
+            match self.entries.get(&spec.name.mirror()) {
                 None => self.welcome(spec),
                 Some(_) => self.meet(spec),
             }

@@ -436,6 +436,11 @@ impl PartitionMirror {
         self.state != State::Mirroring && self.window.in_flight() == 0
     }
 
+    /// Whether it is to leave when it is level with the source.
+    pub fn is_draining(&self) -> bool {
+        self.drains
+    }
+
     /// Whether one equal batch at the tail is not proof enough.
     pub fn wants_far_look(&self) -> bool {
         self.far

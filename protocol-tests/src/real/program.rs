@@ -62,6 +62,10 @@ pub struct IsologSpec {
     pub link_more: String,
     /// The sections of more links.
     pub more_links: String,
+    /// Started in a session of its own, as a service and each broker is. Linux shares the cores by
+    /// sessions first (`sched_autogroup_enabled`): in the test's own it shares with what the test
+    /// computes, and no niceness counts against a broker.
+    pub is_service: bool,
 }
 
 impl IsologSpec {
@@ -70,6 +74,7 @@ impl IsologSpec {
         Self {
             top: String::new(),
             more_links: String::new(),
+            is_service: false,
             destination: destination.into(),
             source: source.into(),
             link: "dr".into(),
@@ -104,6 +109,7 @@ impl IsologSpec {
 pub struct Isolog {
     dir: PathBuf,
     port: u16,
+    is_service: bool,
     child: Option<Child>,
 }
 
@@ -118,7 +124,7 @@ impl Isolog {
         let written = fs::create_dir_all(&dir)
             .and_then(|()| fs::write(dir.join("isolog.toml"), spec.toml(port)));
         written.map_err(|e| RealError::new(format!("{}: {e}", dir.display())))?;
-        let mut isolog = Self { dir, port, child: None };
+        let mut isolog = Self { dir, port, is_service: spec.is_service, child: None };
         isolog.start_again()?;
         Ok(isolog)
     }
@@ -128,7 +134,13 @@ impl Isolog {
         let bad = |e: std::io::Error| RealError::new(format!("isolog: {e}"));
         let path = self.dir.join("log");
         let log = File::options().create(true).append(true).open(path).map_err(bad)?;
-        let mut command = Command::new(isolog_binary()?);
+        let binary = isolog_binary()?;
+        let mut command = match self.is_service {
+            true => Command::new("setsid"),
+            false => Command::new(&binary),
+        };
+        // it becomes the program, under the same number
+        command.args(self.is_service.then_some(&binary));
         command.args(["run", "--config"]).arg(self.dir.join("isolog.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().map_err(bad)?);

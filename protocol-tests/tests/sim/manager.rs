@@ -3,6 +3,7 @@
 //!
 //! It never starts a link: what is wanted is what a test says.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,8 +163,12 @@ impl Flow {
     }
 
     async fn want(&self, specs: &[&PartitionSpec]) {
-        let specs = specs.iter().map(|spec| (*spec).clone()).collect();
-        self.orders.send(ToManager::Wanted(specs)).await.expect("the manager runs");
+        let mut topics = BTreeMap::from([(self.spec.name.mirror_topic.clone(), Vec::new())]);
+        for spec in specs {
+            let of_topic = topics.entry(spec.name.mirror_topic.clone()).or_default();
+            of_topic.push((*spec).clone());
+        }
+        self.orders.send(ToManager::Wanted(topics)).await.expect("the manager runs");
     }
 
     /// A batch at the source.

@@ -32,7 +32,7 @@ pub struct Appender {
     /// Whose batches each request carries, oldest first.
     asked: VecDeque<Vec<MemberId>>,
     /// Where the next round begins, so that no partition waits for ever behind a full request.
-    first: usize,
+    first: MemberId,
 }
 
 /// An answer that does not fit its request: the connection is of no more use.
@@ -47,7 +47,7 @@ impl Appender {
             bytes_max,
             timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX),
             asked: VecDeque::new(),
-            first: 0,
+            first: MemberId::default(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Appender {
             return Ok(None);
         }
         let (mut entries, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for id in members.round(self.first) {
+        for id in members.appenders(self.first) {
             if bytes >= self.bytes_max {
                 break;
             }
@@ -73,8 +73,8 @@ impl Appender {
             let Some((topic, partition)) = members.destination(id) else { continue };
             entries.push(AppendEntry { topic, partition, batch });
             ids.push(id);
+            self.first = id.next();
         }
-        self.first += 1;
         if entries.is_empty() {
             return Ok(None);
         }

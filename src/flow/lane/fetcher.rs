@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use crate::flow::lane::members::Address;
 use crate::flow::lane::members::Members;
-use crate::ids::LeaderEpoch;
+use crate::flow::lane::members::Wanted;
 use crate::ids::PartitionId;
 use crate::mirror::facts::FetchFrom;
 use crate::wire::error::KafkaCode;
@@ -40,7 +41,7 @@ pub struct Bounds {
 pub struct Fetcher {
     bounds: Bounds,
     session: FetchSession,
-    known: BTreeMap<(TopicRef, PartitionId), (FetchFrom, LeaderEpoch)>,
+    known: BTreeMap<Address, Wanted>,
     /// Whether a fetch is under way.
     pub under_way: bool,
 }
@@ -54,28 +55,16 @@ impl Fetcher {
     /// The next fetch for all members that can take something, if any can; at most `bytes_max`.
     pub fn poll(
         &mut self,
-        members: &Members,
+        members: &mut Members,
         version: i16,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, AskError> {
-        let wanted: BTreeMap<_, _> = members
-            .iter()
-            .filter_map(|(_, member)| {
-                let from = member.mirror.poll_fetch()?;
-                Some((members.source_of(member), (from, member.source_epoch)))
-            })
-            .collect();
-        if wanted.is_empty() {
+        if members.wanted().is_empty() {
             return Ok(None);
         }
-        let is_full = self.session.id == 0;
-        let changed =
-            wanted.iter().filter(|(at, from)| is_full || self.known.get(at) != Some(from));
-        let partitions = changed.map(|(at, from)| partition(at, from)).collect();
-        let forgotten = if is_full {
-            Vec::new()
-        } else {
-            self.known.keys().filter(|at| !wanted.contains_key(at)).cloned().collect()
+        let (partitions, forgotten) = match self.session.id {
+            0 => (self.know_all(members), Vec::new()),
+            _ => self.know_changed(members),
         };
         let ask = FetchAsk {
             session: self.session,
@@ -89,19 +78,44 @@ impl Fetcher {
         };
         let mut body = BytesMut::new();
         ask.encode(version, &mut body)?;
-        self.known = wanted;
         self.under_way = true;
         Ok(Some(body.freeze()))
     }
 
+    /// Whom a broker without a session is told: all.
+    fn know_all(&mut self, members: &mut Members) -> Vec<FetchAskPartition> {
+        members.take_rewanted();
+        self.known.clone_from(members.wanted());
+        self.known.iter().map(partition).collect()
+    }
+
+    /// Whom the broker is told that remembers the others: those that it is to be asked for in
+    /// another way, and those no more.
+    fn know_changed(&mut self, members: &mut Members) -> (Vec<FetchAskPartition>, Vec<Address>) {
+        let (mut partitions, mut forgotten) = (Vec::new(), Vec::new());
+        for at in members.take_rewanted() {
+            match members.wanted().get(&at) {
+                Some(wanted) => {
+                    let before = self.known.insert(at.clone(), wanted.clone());
+                    if before.is_none_or(|before| !before.asks_the_same(wanted)) {
+                        partitions.push(partition((&at, wanted)));
+                    }
+                }
+                None if self.known.remove(&at).is_some() => forgotten.push(at),
+                None => {}
+            }
+        }
+        (partitions, forgotten)
+    }
+
     /// The partitions of the last fetch, and what it asked of each.
-    pub fn asked(&self) -> impl Iterator<Item = (&(TopicRef, PartitionId), FetchFrom)> {
-        self.known.iter().map(|(at, (from, _))| (at, *from))
+    pub fn asked(&self) -> impl Iterator<Item = (&Address, &Wanted)> {
+        self.known.iter()
     }
 
     /// What the last fetch asked of a partition, if it did.
     pub fn asked_of(&self, topic: &TopicRef, partition: PartitionId) -> Option<FetchFrom> {
-        self.known.get(&(topic.clone(), partition)).map(|(from, _)| *from)
+        self.known.get(&(topic.clone(), partition)).map(|wanted| wanted.from)
     }
 
     /// An answer came; `false` when its session is of no more use and it brings nothing.
@@ -131,14 +145,12 @@ impl Fetcher {
     }
 }
 
-fn partition(
-    (topic, partition): &(TopicRef, PartitionId),
-    (from, leader_epoch): &(FetchFrom, LeaderEpoch),
-) -> FetchAskPartition {
+fn partition(((topic, partition), wanted): (&Address, &Wanted)) -> FetchAskPartition {
+    let from = wanted.from;
     FetchAskPartition {
         topic: topic.clone(),
         partition: *partition,
-        leader_epoch: *leader_epoch,
+        leader_epoch: wanted.source_epoch,
         offset: from.offset,
         last_epoch: from.last_epoch,
         bytes_max: i32::try_from(from.bytes_max).unwrap_or(i32::MAX),

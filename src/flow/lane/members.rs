@@ -46,8 +46,20 @@ pub struct LanePartition {
 }
 
 /// A member's number inside its lane.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberId(usize);
+
+impl MemberId {
+    /// The number behind it.
+    pub fn next(self) -> MemberId {
+        MemberId(self.0 + 1)
+    }
+}
+
+/// All of a set, beginning at `first` and going round.
+fn round(all: &BTreeSet<usize>, first: MemberId) -> Vec<MemberId> {
+    all.range(first.0..).chain(all.range(..first.0)).map(|at| MemberId(*at)).collect()
+}
 
 /// How a side of a lane names a topic: by id where its broker speaks that, else by name.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -68,7 +80,56 @@ impl Naming {
     }
 }
 
-type Address = (TopicRef, PartitionId);
+/// How a side names a partition.
+pub type Address = (TopicRef, PartitionId);
+
+/// What the source is to be asked of a member.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    id: MemberId,
+    stay: u64,
+    /// From where.
+    pub from: FetchFrom,
+    /// Of a leader of that epoch.
+    pub source_epoch: LeaderEpoch,
+}
+
+impl Wanted {
+    /// Whether a broker that was asked for the other need not be told anything.
+    pub fn asks_the_same(&self, other: &Wanted) -> bool {
+        (self.from, self.source_epoch) == (other.from, other.source_epoch)
+    }
+}
+
+/// Who has changed since each was last seen to: a lane of thousands, of which one copies, looks at
+/// that one.
+#[derive(Debug, Default)]
+struct Touched {
+    publish: BTreeSet<usize>,
+    fetch: BTreeSet<usize>,
+    append: BTreeSet<usize>,
+    work: BTreeSet<usize>,
+    leave: BTreeSet<usize>,
+}
+
+impl Touched {
+    fn each(&mut self) -> [&mut BTreeSet<usize>; 5] {
+        let Touched { publish, fetch, append, work, leave } = self;
+        [publish, fetch, append, work, leave]
+    }
+
+    fn add(&mut self, at: usize) {
+        for set in self.each() {
+            set.insert(at);
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        for set in self.each() {
+            set.remove(&at);
+        }
+    }
+}
 
 /// The members of a lane.
 #[derive(Debug)]
@@ -81,8 +142,15 @@ pub struct Members {
     free: BTreeSet<usize>,
     by_source: BTreeMap<Address, MemberId>,
     by_destination: BTreeMap<Address, MemberId>,
-    /// Those whose published copy is older than they are.
-    stale: Vec<bool>,
+    touched: Touched,
+    /// What the source is to be asked, and of whom that is not what it was.
+    wanted: BTreeMap<Address, Wanted>,
+    rewanted: BTreeSet<Address>,
+    /// Those with a unit to be worked on.
+    working: BTreeSet<usize>,
+    /// What each holds that was encoded anew, and all together.
+    anew_bytes: Vec<usize>,
+    anew_bytes_all: usize,
     /// Which partition each number stands for: every one that was added has a stay of its own.
     stays: Vec<u64>,
     added: u64,
@@ -99,7 +167,12 @@ impl Members {
             free: BTreeSet::new(),
             by_source: BTreeMap::new(),
             by_destination: BTreeMap::new(),
-            stale: Vec::new(),
+            touched: Touched::default(),
+            wanted: BTreeMap::new(),
+            rewanted: BTreeSet::new(),
+            working: BTreeSet::new(),
+            anew_bytes: Vec::new(),
+            anew_bytes_all: 0,
             stays: Vec::new(),
             added: 0,
         }
@@ -109,7 +182,7 @@ impl Members {
     pub fn add(&mut self, member: LanePartition) {
         let free = self.free.pop_first().unwrap_or_else(|| {
             self.members.push(None);
-            self.stale.push(false);
+            self.anew_bytes.push(0);
             self.stays.push(0);
             self.members.len() - 1
         });
@@ -118,17 +191,19 @@ impl Members {
         self.by_source.insert(self.source_of(&member), id);
         self.by_destination.insert(self.destination_of(&member), id);
         self.members[free] = Some(member);
-        self.stale[free] = true;
+        self.touched.add(free);
         self.added += 1;
         self.stays[free] = self.added;
     }
 
     /// Takes out all that may leave.
     pub fn take_leavers(&mut self) -> Vec<LanePartition> {
-        let leaves =
-            |member: &Option<LanePartition>| member.as_ref().is_some_and(|s| s.mirror.may_leave());
-        let ids: Vec<usize> =
-            (0..self.members.len()).filter(|at| leaves(&self.members[*at])).collect();
+        let changed = std::mem::take(&mut self.touched.leave);
+        let leaves = |at: &usize| {
+            let member = self.members.get(*at).and_then(Option::as_ref);
+            member.is_some_and(|member| member.mirror.may_leave())
+        };
+        let ids: Vec<usize> = changed.into_iter().filter(leaves).collect();
         ids.into_iter().filter_map(|at| self.take(at)).collect()
     }
 
@@ -143,9 +218,13 @@ impl Members {
         let member = self.members[at].take()?;
         self.free.insert(at);
         self.by_name.remove(&member.mirror.name().mirror());
-        self.by_source.remove(&self.source_of(&member));
+        let address = self.source_of(&member);
+        self.by_source.remove(&address);
+        self.want(address, None);
         self.by_destination.remove(&self.destination_of(&member));
-        self.stale[at] = false;
+        self.touched.remove(at);
+        self.working.remove(&at);
+        self.anew_bytes_all -= std::mem::take(&mut self.anew_bytes[at]);
         Some(member)
     }
 
@@ -154,10 +233,11 @@ impl Members {
         self.by_source.len()
     }
 
-    /// The member of that number, to be changed: its copy becomes stale.
+    /// The member of that number, to be changed.
     pub fn get_mut(&mut self, id: MemberId) -> Option<&mut LanePartition> {
-        *self.stale.get_mut(id.0)? = true;
-        self.members.get_mut(id.0)?.as_mut()
+        let member = self.members.get_mut(id.0)?.as_mut()?;
+        self.touched.add(id.0);
+        Some(member)
     }
 
     /// The member of that number, if it is still the partition that had that stay.
@@ -165,44 +245,94 @@ impl Members {
         if self.stays.get(id.0) == Some(&stay) { self.get_mut(id) } else { None }
     }
 
-    /// Whether any member has a unit to be worked on, and all together hold less than
-    /// `anew_bytes_max` of what was encoded anew.
-    pub fn wants_work(&self, anew_bytes_max: usize) -> bool {
-        let each = || self.members.iter().flatten().map(|member| &member.mirror);
-        each().any(PartitionMirror::wants_work)
-            && each().map(PartitionMirror::anew_bytes).sum::<usize>() < anew_bytes_max
+    /// Those that have a unit to be worked on, beginning at `first` and going round; nobody while
+    /// all together hold `anew_bytes_max` of what was encoded anew.
+    pub fn workers(&mut self, first: MemberId, anew_bytes_max: usize) -> Vec<MemberId> {
+        for at in std::mem::take(&mut self.touched.work) {
+            let Some(member) = self.members.get(at).and_then(Option::as_ref) else { continue };
+            if member.mirror.wants_work() {
+                self.working.insert(at);
+            } else {
+                self.working.remove(&at);
+            }
+            let bytes = member.mirror.anew_bytes();
+            let before = std::mem::replace(&mut self.anew_bytes[at], bytes);
+            self.anew_bytes_all = self.anew_bytes_all - before + bytes;
+        }
+        match self.anew_bytes_all < anew_bytes_max {
+            true => round(&self.working, first),
+            false => Vec::new(),
+        }
     }
 
     /// The member's unit to be worked on, if it has one, and the number of its stay.
     pub fn poll_work(&mut self, id: MemberId) -> Option<(u64, Work)> {
         let work = self.members.get_mut(id.0)?.as_mut()?.mirror.poll_work()?;
+        self.touched.add(id.0);
         Some((self.stays[id.0], work))
+    }
+
+    /// Those that may have a batch to go out, beginning at `first` and going round, for those who
+    /// may run out of room.
+    pub fn appenders(&self, first: MemberId) -> Vec<MemberId> {
+        round(&self.touched.append, first)
     }
 
     /// The member's next batch, if it has one that may go out.
     pub fn poll_append(&mut self, id: MemberId, now: TimestampMs) -> Option<Append> {
-        let append = self.members.get_mut(id.0)?.as_mut()?.mirror.poll_append(now)?;
-        self.stale[id.0] = true;
-        Some(append)
+        let member = self.members.get_mut(id.0)?.as_mut()?;
+        self.touched.add(id.0);
+        let append = member.mirror.poll_append(now);
+        if append.is_none() {
+            self.touched.append.remove(&id.0);
+        }
+        append
+    }
+
+    /// What the source is to be asked, all of it.
+    pub fn wanted(&mut self) -> &BTreeMap<Address, Wanted> {
+        for at in std::mem::take(&mut self.touched.fetch) {
+            let Some(member) = self.members.get(at).and_then(Option::as_ref) else { continue };
+            let (id, stay, source_epoch) = (MemberId(at), self.stays[at], member.source_epoch);
+            let wanted =
+                member.mirror.poll_fetch().map(|from| Wanted { id, stay, from, source_epoch });
+            self.want(self.source_of(member), wanted);
+        }
+        &self.wanted
+    }
+
+    /// Of whom that may not be what it was when this was last asked.
+    pub fn take_rewanted(&mut self) -> BTreeSet<Address> {
+        std::mem::take(&mut self.rewanted)
+    }
+
+    fn want(&mut self, address: Address, wanted: Option<Wanted>) {
+        self.rewanted.insert(address.clone());
+        match wanted {
+            Some(wanted) => drop(self.wanted.insert(address, wanted)),
+            None => drop(self.wanted.remove(&address)),
+        }
     }
 
     /// A fetch that was sent at `sent` has been answered: of those it `asked` for, the ones that
     /// the answer does not name are as they were.
     pub fn note_unchanged<'a>(
         &mut self,
-        asked: impl Iterator<Item = (&'a Address, FetchFrom)>,
+        asked: impl Iterator<Item = (&'a Address, &'a Wanted)>,
         named: &BTreeSet<(&TopicRef, PartitionId)>,
         sent: TimestampMs,
         now: TimestampMs,
     ) {
         let unnamed = asked.filter(|((topic, partition), _)| !named.contains(&(topic, *partition)));
-        for (address, from) in unnamed {
-            let Some(id) = self.by_source.get(address) else { continue };
-            let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
-                continue;
-            };
+        for (_, Wanted { id, stay, from, .. }) in unnamed {
+            let is_it = self.stays.get(id.0) == Some(stay);
+            let member = self.members.get_mut(id.0).and_then(Option::as_mut).filter(|_| is_it);
+            let Some(member) = member else { continue };
             member.cell.note_unchanged(sent);
-            member.mirror.handle_unchanged(now, from);
+            if member.mirror.is_draining() {
+                self.touched.add(id.0);
+                member.mirror.handle_unchanged(now, *from);
+            }
         }
     }
 
@@ -240,25 +370,22 @@ impl Members {
 
     /// All, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut LanePartition)> {
-        self.stale.fill(true);
+        let touched = &mut self.touched;
         let numbered = self.members.iter_mut().enumerate();
-        numbered.filter_map(|(at, member)| Some((MemberId(at), member.as_mut()?)))
+        numbered.filter_map(|(at, member)| {
+            let member = member.as_mut()?;
+            touched.add(at);
+            Some((MemberId(at), member))
+        })
     }
 
-    /// All, beginning at `first` and going round, for those who may run out of room.
-    pub fn round(&self, first: usize) -> impl Iterator<Item = MemberId> + use<> {
-        let count = self.members.len();
-        (0..count).map(move |step| MemberId((first + step) % count))
-    }
-
-    /// Publishes what has changed, and what grows older by itself.
+    /// Publishes what has changed.
     pub fn publish(&mut self, now: TimestampMs) {
-        for (at, member) in self.members.iter().enumerate() {
-            if let Some(member) = member.as_ref().filter(|_| self.stale[at]) {
+        for at in std::mem::take(&mut self.touched.publish) {
+            if let Some(member) = self.members.get(at).and_then(Option::as_ref) {
                 member.cell.publish(member.mirror.snapshot(now));
             }
         }
-        self.stale.fill(false);
     }
 
     /// The destination logs of all, by the epochs under which they are written.

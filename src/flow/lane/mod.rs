@@ -318,7 +318,7 @@ impl Lane {
         let bytes_max = memory::grant_bytes(&self.shared.options, self.shared.lanes.get());
         source.set_kept_bytes_max(memory::buffer_bytes(bytes_max));
         let bytes_max = self.shared.pace.ask_bytes(bytes_max);
-        let ask = self.fetcher.poll(&self.members, version, bytes_max);
+        let ask = self.fetcher.poll(&mut self.members, version, bytes_max);
         let body = ask.map_err(|e| ClusterError::own(source.peer(), "Fetch", &e))?;
         let Some(body) = body else { return Ok(()) };
         let timeout = self.shared.source.options().request_timeout;

@@ -75,7 +75,7 @@ pub struct Works {
     pool: Arc<Pool>,
     running: JoinSet<(Whose, Option<Worked>)>,
     /// Where the next round begins.
-    first: usize,
+    first: MemberId,
 }
 
 /// What came back.
@@ -84,24 +84,24 @@ pub type Done = Result<(Whose, Option<Worked>), JoinError>;
 impl Works {
     /// Nothing yet.
     pub fn new(pool: Arc<Pool>) -> Works {
-        Works { pool, running: JoinSet::new(), first: 0 }
+        Works { pool, running: JoinSet::new(), first: MemberId::default() }
     }
 
     /// Hands out what the members have, while what was encoded anew for them has at most
     /// `anew_bytes_max`.
     pub fn begin(&mut self, members: &mut Members, anew_bytes_max: usize) {
-        if self.running.len() >= self.pool.threads || !members.wants_work(anew_bytes_max) {
+        if self.running.len() >= self.pool.threads {
             return;
         }
-        for id in members.round(self.first) {
+        for id in members.workers(self.first, anew_bytes_max) {
             let Some((stay, work)) = members.poll_work(id) else { continue };
             let pool = self.pool.clone();
             self.running.spawn(async move { ((id, stay), pool.run(work).await) });
+            self.first = id.next();
             if self.running.len() >= self.pool.threads {
                 break;
             }
         }
-        self.first += 1;
     }
 
     /// The next result; `None` while nothing is in the pool.

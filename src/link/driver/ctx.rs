@@ -182,10 +182,14 @@ impl Ctx {
     /// Whether a topic may be copied into: others have been kept from changing it, or are not to
     /// be.
     pub fn may_begin(&self, topic: &TopicName) -> bool {
+        !self.is_guarded() || lock(&self.guarded).contains(topic)
+    }
+
+    /// Whether others are kept from changing a mirror before it is begun.
+    pub fn is_guarded(&self) -> bool {
         let seen = self.registry.seen();
         let settings = seen.links.get(&self.name).and_then(|link| link.settings.as_ref());
-        let is_guarded = settings.is_some_and(|settings| settings.acls.is_configured());
-        !is_guarded || lock(&self.guarded).contains(topic)
+        settings.is_some_and(|settings| settings.acls.is_configured())
     }
 
     /// Whether a topic may be begun since this was last asked.

@@ -7,6 +7,7 @@
 //! with the source is needed.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::control::facts::Mode;
 use crate::control::facts::TopicSpec;
 use crate::control::topic::Fault;
 use crate::flow::entry::Fact;
+use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Released;
 use crate::flow::entry::ToManager;
 use crate::flow::seal::Known;
@@ -41,7 +43,6 @@ use crate::link::driver::ctx::lock;
 use crate::link::driver::specs;
 use crate::link::driver::specs::Specs;
 use crate::link::driver::specs::StandIns;
-use crate::link::driver::specs::drains;
 use crate::link::driver::specs::is_copied;
 use crate::link::driver::specs::name;
 use crate::link::driver::takes;
@@ -70,8 +71,10 @@ struct Holder {
     halted: BTreeMap<Place, (Incarnation, Fault)>,
     copying: Option<(Arc<Session>, Copying)>,
     facts: Option<mpsc::Receiver<Fact>>,
-    /// The manager is to be told what is wanted.
-    is_stale: bool,
+    /// Of which topics the manager is to be told what is wanted.
+    stale: BTreeSet<TopicName>,
+    /// Others are kept from changing a mirror before it is begun.
+    is_guarded: bool,
     /// What the manager is to be told of single partitions.
     singles: VecDeque<ToManager>,
     seals: Seals,
@@ -107,7 +110,8 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         halted: BTreeMap::new(),
         copying: None,
         facts: None,
-        is_stale: false,
+        stale: BTreeSet::new(),
+        is_guarded: false,
         singles: VecDeque::new(),
         seals: Seals::new(),
         stand_ins: StandIns::default(),
@@ -135,7 +139,7 @@ impl Holder {
                 Turn::Seal(next) => self.take_seal(next).await,
                 Turn::Room => self.order(),
                 Turn::Tick => {
-                    self.is_stale |= self.ctx.take_opened();
+                    self.look_for_opened();
                     self.tell_halts().await;
                     if self.copying.is_none() {
                         let ctx = &self.ctx;
@@ -153,7 +157,7 @@ impl Holder {
     }
 
     async fn turn(&mut self, tick: &mut Interval) -> Turn {
-        let has_orders = self.is_stale || !self.singles.is_empty();
+        let has_orders = !self.stale.is_empty() || !self.singles.is_empty();
         tokio::select! {
             biased;
             () = self.ctx.stop.cancelled() => Turn::Stop,
@@ -187,7 +191,7 @@ impl Holder {
         let begun = copying::begin(&ctx.link, &session.settings, &ctx.world, both, &ctx.stop).await;
         self.copying = Some((session, begun.0));
         self.facts = Some(begun.1);
-        self.is_stale = true;
+        self.stale.extend(self.specs.keys().cloned());
     }
 
     /// Has everything let go, waits until it is, and ends the manager.
@@ -202,7 +206,7 @@ impl Holder {
                 fact = next_fact(&mut self.facts) => fact,
                 room = copying.orders.reserve(), if !is_told => {
                     if let Ok(room) = room {
-                        room.send(ToManager::Wanted(Vec::new()));
+                        room.send(ToManager::LeaveAll);
                     }
                     is_told = true;
                     continue;
@@ -302,11 +306,20 @@ impl Holder {
                     self.seals.change(&topic, &spec);
                     self.seal_unheld(&topic, &spec);
                 }
-                self.specs.insert(topic, spec);
+                self.specs.insert(topic.clone(), spec);
             }
             None => drop(self.taken.remove(&topic)),
         }
-        self.is_stale = true;
+        self.stale.insert(topic);
+    }
+
+    /// Some may be begun by now that others had to be kept from changing.
+    fn look_for_opened(&mut self) {
+        let is_guarded = self.ctx.is_guarded();
+        let has_changed = is_guarded != std::mem::replace(&mut self.is_guarded, is_guarded);
+        if self.ctx.take_opened() || has_changed {
+            self.stale.extend(self.specs.keys().cloned());
+        }
     }
 
     /// What the manager was never told of need not come back from it.
@@ -340,7 +353,7 @@ impl Holder {
         match wanted {
             // it comes back under the settings of now
             Some(spec) if is_copied(spec) => {
-                self.is_stale = true;
+                self.stale.insert(place.0.clone());
                 let (topic, number) = ((&place.0, place.1), fact.incarnation);
                 self.ctx.tell_flow(topic, number, Flowed::Level(false)).await;
             }
@@ -363,7 +376,7 @@ impl Holder {
     /// Gives the next order that there is room for.
     fn order(&mut self) {
         let Some((_, copying)) = &self.copying else { return };
-        if !self.is_stale {
+        if self.stale.is_empty() {
             if let Some(single) = self.singles.pop_front()
                 && let Err(mpsc::error::TrySendError::Full(single)) =
                     copying.orders.try_send(single)
@@ -372,17 +385,14 @@ impl Holder {
             }
             return;
         }
-        let (specs, copied) = specs::wanted(&self.ctx, &self.specs, &self.taken);
-        let given: Vec<(Place, Incarnation)> = specs
-            .iter()
-            .map(|spec| ((spec.name.mirror_topic.clone(), spec.name.partition), spec.incarnation))
-            .collect();
-        if copying.orders.try_send(ToManager::Wanted(specs)).is_ok() {
-            self.given.extend(given);
-            self.is_stale = false;
-            self.singles.extend(drains(&self.ctx.name, &self.specs));
-            *lock(&self.ctx.copied) = Arc::new(copied);
-        }
+        let Ok(room) = copying.orders.try_reserve() else { return };
+        let stale = std::mem::take(&mut self.stale);
+        let (told, drains) = specs::told(&self.ctx, &self.specs, &self.taken, stale);
+        let place = |one: &PartitionSpec| (one.name.mirror_topic.clone(), one.name.partition);
+        let given = told.values().flatten().map(|one| (place(one), one.incarnation));
+        self.given.extend(given);
+        self.singles.extend(drains);
+        room.send(ToManager::Wanted(told));
     }
 
     /// Has the configs of topics read that are due.
@@ -415,7 +425,9 @@ impl Holder {
                 continue;
             }
             let before = self.taken.get(&topic);
-            self.is_stale |= before.is_none_or(|before| !before.says_the_same(&taken));
+            if before.is_none_or(|before| !before.says_the_same(&taken)) {
+                self.stale.insert(topic.clone());
+            }
             self.taken.insert(topic, taken);
         }
     }

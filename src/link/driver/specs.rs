@@ -4,6 +4,8 @@
 //! It never holds a partition and never asks a cluster.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::control::facts::Mode;
 use crate::control::facts::TopicSpec;
@@ -16,6 +18,7 @@ use crate::ids::MirrorPartition;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
+use crate::link::driver::ctx::lock;
 use crate::link::driver::takes::Taken;
 use crate::mirror::halt::Halt;
 use crate::mirror::lag::Snapshot;
@@ -23,47 +26,62 @@ use crate::mirror::lag::Snapshot;
 /// What is wanted, by the mirror's name.
 pub(super) type Specs = BTreeMap<TopicName, TopicSpec>;
 
-/// All that the manager is to hold, and which topics nothing outside of the log stops.
-pub(super) fn wanted(
+/// What the manager is told of these topics, and then of single partitions of them.
+pub(super) fn told(
     ctx: &Ctx,
     specs: &Specs,
     taken: &BTreeMap<TopicName, Taken>,
-) -> (Vec<PartitionSpec>, Specs) {
-    let (mut all, mut copied) = (Vec::new(), BTreeMap::new());
-    for (topic, spec) in specs.iter().filter(|(_, spec)| is_copied(spec)) {
-        let told = taken.get(topic).filter(|_| ctx.may_begin(topic));
-        // into one that stands still nothing is appended, whatever it takes
-        if told.is_none() && spec.halt.is_none() {
-            continue;
+    topics: BTreeSet<TopicName>,
+) -> (BTreeMap<TopicName, Vec<PartitionSpec>>, Vec<ToManager>) {
+    let (mut told, mut singles) = (BTreeMap::new(), Vec::new());
+    let mut copied = lock(&ctx.copied);
+    let copied = Arc::make_mut(&mut copied);
+    for topic in topics {
+        let spec = specs.get(&topic);
+        let wanted = spec.map(|spec| wanted(ctx, &topic, spec, taken.get(&topic)));
+        let (wanted, is_copied) = wanted.unwrap_or_default();
+        match spec.filter(|_| is_copied) {
+            Some(spec) => drop(copied.insert(topic.clone(), spec.clone())),
+            None => drop(copied.remove(&topic)),
         }
-        let takes = told.map(|told| told.takes(&spec.owed)).unwrap_or_default();
-        let halt = spec.halt.clone().or_else(|| told.and_then(|told| told.halt.clone()));
-        all.extend(spec.partitions.iter().map(|(partition, start)| PartitionSpec {
-            name: name(&ctx.name, topic, spec, *partition),
-            incarnation: spec.incarnation,
-            generation: spec.generation,
-            source_id: spec.source.1,
-            destination_id: spec.mirror_id,
-            takes: takes.clone(),
-            start: *start,
-            halt: halt.clone(),
-        }));
-        if halt.is_none() {
-            copied.insert(topic.clone(), spec.clone());
-        }
+        singles.extend(spec.into_iter().flat_map(|spec| drains(&ctx.name, &topic, spec)));
+        told.insert(topic, wanted);
     }
-    (all, copied)
+    (told, singles)
+}
+
+/// What the manager is to hold of one topic, and whether nothing outside of the log stops it; of
+/// one that is not wanted, or not yet, nothing.
+fn wanted(
+    ctx: &Ctx,
+    topic: &TopicName,
+    spec: &TopicSpec,
+    told: Option<&Taken>,
+) -> (Vec<PartitionSpec>, bool) {
+    let told = told.filter(|_| ctx.may_begin(topic));
+    // into one that stands still nothing is appended, whatever it takes
+    if !is_copied(spec) || (told.is_none() && spec.halt.is_none()) {
+        return (Vec::new(), false);
+    }
+    let takes = told.map(|told| told.takes(&spec.owed)).unwrap_or_default();
+    let halt = spec.halt.clone().or_else(|| told.and_then(|told| told.halt.clone()));
+    let all = spec.partitions.iter().map(|(partition, start)| PartitionSpec {
+        name: name(&ctx.name, topic, spec, *partition),
+        incarnation: spec.incarnation,
+        generation: spec.generation,
+        source_id: spec.source.1,
+        destination_id: spec.mirror_id,
+        takes: takes.clone(),
+        start: *start,
+        halt: halt.clone(),
+    });
+    (all.collect(), halt.is_none())
 }
 
 /// What drains is told so whenever the manager was told what is wanted: it may be new to it.
-pub(super) fn drains(link: &LinkName, specs: &Specs) -> Vec<ToManager> {
-    let draining = specs.iter().filter(|(_, spec)| spec.mode == Mode::Drain);
-    let each = draining.flat_map(|(topic, spec)| {
-        spec.partitions.keys().map(move |partition| {
-            ToManager::Release(name(link, topic, spec, *partition), How::Drain)
-        })
-    });
-    each.collect()
+fn drains(link: &LinkName, topic: &TopicName, spec: &TopicSpec) -> impl Iterator<Item = ToManager> {
+    let draining = spec.partitions.keys().filter(|_| spec.mode == Mode::Drain);
+    draining.map(|id| ToManager::Release(name(link, topic, spec, *id), How::Drain))
 }
 
 /// What is to be sealed is copied no more.
