@@ -291,7 +291,7 @@ impl<'a> World<'a> {
             6 | 7 => {
                 let source = topic(NAMES[self.dice.roll(NAMES.len() as u64) as usize]);
                 let here = rename.text(source.as_str());
-                let restore = self.clusters.any_restore(&here, self.tickets);
+                let restore = self.clusters.any_restore((&source, &here), self.tickets);
                 let (mirror, start, replicas) = (None, None, None);
                 let configs = BTreeMap::new();
                 Verb::CreateMirror(NewMirror { source, mirror, start, replicas, configs, restore })
@@ -301,7 +301,11 @@ impl<'a> World<'a> {
             12 => {
                 let timed = self.dice.roll(2) == 0;
                 let deadline_ms = timed.then_some(self.clock + 3_000);
-                Verb::Mirrors(topics, MirrorVerb::Stop { how: How::Promote, deadline_ms })
+                let verb = match self.dice.roll(3) {
+                    0 => MirrorVerb::Abandon { deadline_ms },
+                    _ => MirrorVerb::Stop { how: How::Promote, deadline_ms },
+                };
+                Verb::Mirrors(topics, verb)
             }
             13 => {
                 let stop = MirrorVerb::Stop { how: How::Failover, deadline_ms: None };

@@ -372,12 +372,12 @@ impl State {
         self.taken.push(format!("{:?}", spec.mode));
         let kind = match spec.mode {
             Mode::Mirror => Kind::Levels,
-            Mode::Drain => Kind::Levels,
+            Mode::Drain | Mode::DrainStable => Kind::Levels,
             Mode::Seal => Kind::Seals,
         };
         let what = |mode| match mode {
             Mode::Mirror => Flowed::Going,
-            Mode::Drain => Flowed::Level(true),
+            Mode::Drain | Mode::DrainStable => Flowed::Level(true),
             Mode::Seal => {
                 let (source_next, source_end) = (None, None);
                 Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next, source_end })

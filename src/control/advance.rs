@@ -163,6 +163,7 @@ impl Topic<'_> {
             Rewrite::Keep if is_over => self.put(now, |row| {
                 row.stage = Stage::Mirroring;
                 row.deadline = None;
+                row.abandons_open = false;
             }),
             rewrite => rewrite,
         }
@@ -380,6 +381,7 @@ impl Topic<'_> {
         let may_hold = self.link_track.may_hold(self.link);
         let mode = match self.row.stage {
             Stage::Mirroring if may_hold && !self.row.is_paused => Mode::Mirror,
+            Stage::Stopping if may_hold && self.row.abandons_open => Mode::DrainStable,
             Stage::Stopping if may_hold => Mode::Drain,
             // whatever the link does: a failover works from every state
             Stage::Sealing(_) | Stage::Stopped(How::Failover) => Mode::Seal,

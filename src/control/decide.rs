@@ -326,7 +326,10 @@ pub fn mirror_order(
             let stage = Stage::Leaving { topic: and_topic };
             Ok(put(row, |row| (row.stage, row.since) = (stage, now)))
         }
-        MirrorVerb::Stop { how, deadline_ms } => stop(key, row, how, deadline_ms, now),
+        MirrorVerb::Stop { how, deadline_ms } => stop(key, row, (how, false), deadline_ms, now),
+        MirrorVerb::Abandon { deadline_ms } => {
+            stop(key, row, (How::Promote, true), deadline_ms, now)
+        }
         MirrorVerb::Pause | MirrorVerb::Resume => pause(key, row, verb, now),
     }
 }
@@ -379,7 +382,7 @@ fn pause(
 fn stop(
     key: &MirrorKey,
     row: &MirrorRow,
-    how: How,
+    (how, abandons_open): (How, bool),
     deadline_ms: Option<i64>,
     now: TimestampMs,
 ) -> Result<Decided, Refusal> {
@@ -387,12 +390,19 @@ fn stop(
         (row.stage, row.since) = (Stage::Stopping, now);
         // one that is given up is paused as before
         row.deadline = deadline_ms.map(TimestampMs);
+        row.abandons_open = abandons_open;
     };
-    // the same order again: how long it may take is what was said last
-    let prolong = |row: &mut MirrorRow| row.deadline = deadline_ms.map(TimestampMs);
+    // the same order again: how long it may take is what was said last, and what once was to be
+    // left behind is waited for no more
+    let is_news = deadline_ms.is_some() || (abandons_open && !row.abandons_open);
+    let prolong = |row: &mut MirrorRow| {
+        row.deadline = deadline_ms.map(TimestampMs).or(row.deadline);
+        row.abandons_open |= abandons_open;
+    };
     let fail_over = |row: &mut MirrorRow| {
         (row.stage, row.since) = (Stage::Sealing(How::Failover), now);
         row.deadline = None;
+        row.abandons_open = false;
         row.is_paused = false;
     };
     match (row.stage, how) {
@@ -407,7 +417,7 @@ fn stop(
         (Stage::Mirroring, How::Promote) => Ok(put(row, promote)),
         (Stage::Mirroring | Stage::Stopping, How::Failover) => Ok(put(row, fail_over)),
         (Stage::Sealing(How::Promote), How::Failover) => Ok(put(row, fail_over)),
-        (Stage::Stopping, How::Promote) if deadline_ms.is_some() => Ok(put(row, prolong)),
+        (Stage::Stopping, How::Promote) if is_news => Ok(put(row, prolong)),
         (Stage::Stopping | Stage::Sealing(_), _) => Ok(Decided::Already),
         (Stage::Leaving { .. } | Stage::LetGo, _) => Ok(Decided::Already),
     }
@@ -773,9 +783,11 @@ mod tests {
     fn what_is_restored_is_the_topic_that_was_looked_at() {
         let id = TopicId([3; 16]);
         let ends = BTreeMap::from([(PartitionId(0), Offset::ZERO)]);
-        let with = |id, ends: &BTreeMap<_, _>| Begin {
-            restore: Some(Restore { id, ends: ends.clone() }),
-            ..facts(there(3), false)
+        let with = |id, ends: &BTreeMap<_, _>| {
+            let facts = facts(there(3), false);
+            let Metadata::There(source) = &facts.facts.source else { panic!("it is there") };
+            let source_id = source.id;
+            Begin { restore: Some(Restore { id, source_id, ends: ends.clone() }), ..facts }
         };
         let begun_with = |sealed: i32, stage, wanted: &Begin| {
             let mut book = Book::new(stage, false);
@@ -794,6 +806,11 @@ mod tests {
             assert_eq!((row.before, row.replaced.len()), (Before::Adopted(id), 0));
             let other = begun(stage, &with(TopicId([7; 16]), &ends)).unwrap_err();
             assert!(other.text.contains("made anew"), "{}", other.text);
+            let mut late = with(id, &ends);
+            let restore = late.restore.as_mut().unwrap();
+            restore.source_id = TopicId([7; 16]);
+            let late = begun(stage, &late).unwrap_err();
+            assert!(late.status == 409 && late.text.contains("of the source"), "{}", late.text);
         }
         assert_eq!(begun(stopped, &facts(there(3), false)).unwrap_err().status, 400);
         let unsealed = begun_with(2, stopped, &with(id, &ends));

@@ -345,6 +345,7 @@ mod tests {
             replicas: None,
             sealed: BTreeMap::new(),
             deadline: None,
+            abandons_open: false,
             last_sync: None,
             last_configs: None,
             replaced: BTreeMap::new(),

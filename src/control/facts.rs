@@ -279,6 +279,8 @@ pub enum Mode {
     Mirror,
     /// Copied until it is level, holes at the tail filled.
     Drain,
+    /// The same, but for what open transactions of the source hold back.
+    DrainStable,
     /// Sealed where it ends, then let go.
     Seal,
 }

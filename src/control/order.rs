@@ -104,6 +104,8 @@ pub struct NewMirror {
 pub struct Restore {
     /// The topic as it was looked at.
     pub id: TopicId,
+    /// Its former mirror, at the source, as it was looked at.
+    pub source_id: TopicId,
     /// Where it ends where it has more than its former mirror has of it, which is lost; nothing
     /// where it has no more.
     pub ends: BTreeMap<PartitionId, Offset>,
@@ -121,6 +123,12 @@ pub enum MirrorVerb {
         /// Which of the two.
         how: How,
         /// A promote that is not level by then goes back to mirroring, in ms since 1970.
+        deadline_ms: Option<i64>,
+    },
+    /// Make it an ordinary topic as soon as all is copied that no open transaction of the source
+    /// holds back; what one holds is left behind.
+    Abandon {
+        /// As that of a promote.
         deadline_ms: Option<i64>,
     },
     /// Let go of it, and forget it.

@@ -239,6 +239,8 @@ pub struct MirrorRow {
     pub sealed: BTreeMap<PartitionId, Sealed>,
     /// When a promote that still drains gives the topic back to mirroring.
     pub deadline: Option<TimestampMs>,
+    /// A promote of it leaves behind what open transactions of the source hold back.
+    pub abandons_open: bool,
     /// How consumer groups stood when a promote was through.
     pub last_sync: Option<Box<LastSync>>,
     /// What a promote could not take over of the source's configs, for people.
@@ -415,6 +417,7 @@ mod tests {
             replicas: Some(3),
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
             deadline: Some(TimestampMs(5)),
+            abandons_open: true,
             last_sync: Some(Box::new(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) })),
             last_configs: Some("retention.ms: refused".into()),
         }

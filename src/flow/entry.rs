@@ -58,7 +58,9 @@ pub enum How {
     /// pause apart. A hole at the source's end is filled. It is copied on meanwhile, and told again
     /// when it is level no more.
     Drain,
-    /// When what is in flight is answered, or can arrive no more. Overtakes `Drain`.
+    /// The same, whatever open transactions hold back at the source. Overtakes `Drain`.
+    DrainStable,
+    /// When what is in flight is answered, or can arrive no more. Overtakes both.
     Leave,
 }
 

@@ -376,7 +376,7 @@ impl PartitionManager {
             let (name, end) = (member.mirror.name(), member.mirror.position());
             // one that drains beside a producer comes and goes, several times a second
             match entry.leaving {
-                Some(How::Drain) => {
+                Some(How::Drain | How::DrainStable) => {
                     tracing::debug!(link = %name.link, partition = %name, ?end, "mirroring");
                 }
                 _ => tracing::info!(link = %name.link, partition = %name, ?end, "mirroring"),
@@ -490,7 +490,7 @@ fn order_of(entry: &mut Entry, task: task::Id) -> Option<ToLane> {
             Told::Halt(halt.clone())
         }
         (None, true, _) => Told::Leave,
-        (None, false, Some(How::Drain)) => Told::Drain,
+        (None, false, Some(How::Drain | How::DrainStable)) => Told::Drain,
         (None, false, _) => return None,
     };
     Some(ToLane::Tell(entry.spec.name.mirror(), entry.spec.incarnation, told))

@@ -43,15 +43,17 @@ pub(super) enum Drained {
 impl Entry {
     /// What these facts mean, if it drains.
     pub(super) fn drained(&mut self, facts: &Prepared) -> Drained {
-        if self.leaving != Some(How::Drain) {
-            return Drained::Flows;
-        }
+        let is_stable_enough = match self.leaving {
+            Some(How::Drain) => facts.source_end == facts.source_log_end,
+            Some(How::DrainStable) => true,
+            None | Some(How::Leave) => return Drained::Flows,
+        };
         let (end, now) = (facts.destination_end, Instant::now());
         if facts.source_end > end || facts.source_start > end {
             self.level = None;
             return Drained::Flows;
         }
-        let is_level = facts.source_end == end && facts.source_log_end == end;
+        let is_level = facts.source_end == end && is_stable_enough;
         match self.level.filter(|(at, _)| is_level && *at == end) {
             Some((_, since)) if now.duration_since(since) >= LEVEL_PAUSE => {
                 Drained::Level(LEVEL_PAUSE)
@@ -95,20 +97,20 @@ impl PartitionManager {
                     self.stand(tp, mirror, Instant::now());
                 }
             }
-            (How::Drain, Place::InLane { waiting: Some(member), .. }) => {
+            (_, Place::InLane { waiting: Some(member), .. }) => {
                 member.mirror.handle_order(Order::Drain);
             }
-            (How::Drain, Place::InLane { key, waiting: None }) => {
+            (_, Place::InLane { key, waiting: None }) => {
                 let key = *key;
                 self.lanes.mark(key, tp);
             }
             (
-                How::Drain,
+                _,
                 Place::Backoff { mirror, .. }
                 | Place::Probing { mirror, .. }
                 | Place::Halted { mirror, .. },
             ) => mirror.handle_order(Order::Drain),
-            (How::Drain, Place::Released(_) | Place::Moving) => {}
+            (_, Place::Released(_) | Place::Moving) => {}
         }
     }
 

@@ -70,8 +70,10 @@ pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const EVENTS_MAX: usize = 1_000;
 /// How much work waits at most for who takes it.
 pub const WORK_MAX: usize = 100;
-/// What is seen is at most so old, unless an order was answered meanwhile.
+/// What is seen is at most so old, unless an order was answered meanwhile;
 const SHOW_PAUSE: Duration = Duration::from_millis(100);
+/// and older by this for each mirror topic, since all of them are gone through each time.
+const SHOW_PAUSE_OF_EACH: Duration = Duration::from_micros(100);
 
 /// Something that the machine must know.
 #[derive(Clone, Debug)]
@@ -291,8 +293,15 @@ impl Keeper {
                     None => return,
                 },
             }
-            self.show_at = self.show_at.or_else(|| Some(Instant::now() + SHOW_PAUSE));
+            if self.show_at.is_none() {
+                self.show_at = Some(Instant::now() + self.show_pause());
+            }
         }
+    }
+
+    fn show_pause(&self) -> Duration {
+        let mirrors = u32::try_from(self.shown.borrow().mirrors.len()).unwrap_or(u32::MAX);
+        SHOW_PAUSE + SHOW_PAUSE_OF_EACH.saturating_mul(mirrors)
     }
 
     /// When time must be told to the machine.

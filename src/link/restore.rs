@@ -47,6 +47,8 @@ pub struct Parted {
     pub id: TopicId,
     /// What it is called at the source.
     pub source: TopicName,
+    /// Its id there.
+    pub source_id: TopicId,
     /// Where each partition parts from its former mirror.
     pub partitions: BTreeMap<PartitionId, Parting>,
     /// Why it cannot become a mirror now, for people.
@@ -93,15 +95,14 @@ pub(super) async fn parted(ctx: &Ctx) -> Result<AllParted, String> {
         let Some(seen) = seen.filter(|seen| seen.id == row.source_id) else { continue };
         // one that was made anew since has nothing of what was mirrored
         let mirror = session.source.topic(source).filter(|seen| seen.error.is_none());
-        if mirror.is_none_or(|seen| Some(seen.id) != row.mirror_id) {
-            continue;
-        }
+        let Some(mirror) = mirror.filter(|seen| Some(seen.id) == row.mirror_id) else { continue };
         let partitions = partings(row);
         if partitions.len() < seen.partitions.len() {
             continue;
         }
+        let (id, source_id) = (seen.id, mirror.id);
         let (source, blockers) = (source.clone(), Vec::new());
-        all.insert(name.clone(), Parted { id: seen.id, source, partitions, blockers });
+        all.insert(name.clone(), Parted { id, source, source_id, partitions, blockers });
     }
     look(&ctx.destination, &mut all).await.map_err(said)?;
     Ok(all)

@@ -96,7 +96,7 @@ pub struct LinkStatus {
     away: Option<String>,
     /// Every topic that is meant to be mirrored, or is but for a pause, as far as that is known:
     /// by name, by the journal, by what the source has; by the source's name.
-    pub wanted: BTreeMap<TopicName, Wanted>,
+    pub wanted: Arc<BTreeMap<TopicName, Wanted>>,
 }
 
 /// A topic that is meant to be mirrored.
@@ -173,7 +173,7 @@ impl Link {
             standing: Vec::new(),
             groups: None,
             away: None,
-            wanted: named.into_iter().map(unseen).collect(),
+            wanted: Arc::new(named.into_iter().map(unseen).collect()),
         };
         let status = Arc::new(Mutex::new(status));
         Link { name, status, board: Arc::new(Board::default()), wall }
@@ -260,7 +260,7 @@ impl Link {
         &self,
         state: LinkState,
         troubles: Vec<Trouble>,
-        wanted: BTreeMap<TopicName, Wanted>,
+        wanted: Arc<BTreeMap<TopicName, Wanted>>,
     ) {
         self.warn_of_news(&self.status().troubles, &troubles);
         self.set(|status| {
@@ -408,7 +408,7 @@ mod tests {
             (name("b"), wanted(1, Some(Rests::Topic))),
             (name("c"), wanted(1, Some(Rests::Link))),
         ];
-        link.tell_looked(LinkState::Unavailable("gone".into()), Vec::new(), all.into());
+        link.tell_looked(LinkState::Unavailable("gone".into()), Vec::new(), Arc::new(all.into()));
         let told = |(one, seen): (MirrorPartition, Snapshot)| {
             let (label, _) = seen.reason.unwrap();
             (one.source_topic.to_string(), one.partition.0, seen.state, label)

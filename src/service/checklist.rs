@@ -215,7 +215,8 @@ impl Sights<'_> {
         let cure = match self.is_promote() {
             true => {
                 "end it, or abort it (kafka-transactions.sh find-hanging, abort): a promote \
-                     waits for it"
+                 waits for it, unless it is ordered to leave those records behind \
+                 (--abandon-open-transactions)"
             }
             false => "its records are left out as a whole",
         };

@@ -296,7 +296,7 @@ impl IntoResponse for Refusal {
 
 async fn nothing_here() -> Refusal {
     let paths = "there are /metrics, /health/live, /health/ready, /v1/links, /v1/partitions, \
-                 /v1/groups, /v1/events and /exporters";
+                 /v1/groups, /v1/events, /exporters, and what /openapi.json lists below /kafka/v3";
     Refusal(StatusCode::NOT_FOUND, paths)
 }
 

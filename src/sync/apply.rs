@@ -44,6 +44,8 @@ const FINAL: [i16; 6] = [17, 37, 38, 40, 42, 44];
 const EXISTS: i16 = 36;
 /// UNKNOWN_TOPIC_OR_PARTITION and UNKNOWN_TOPIC_ID.
 const GONE: [i16; 2] = [3, 100];
+/// How many topics get what they are owed by one request.
+const GIVEN_BACK_MAX: usize = 200;
 /// How often the configs of a topic that is there are read until they are those that it was to
 /// have: brokers learn of them one by one.
 const CONFIG_READS_MAX: u32 = 4;
@@ -266,32 +268,50 @@ pub async fn grow(destination: &Cluster, asked: Vec<(TopicName, i32)>) -> Each<i
     asked.into_iter().map(answer).collect()
 }
 
-/// Gives a mirror topic what it is owed, if it is still the one with that id.
+/// Gives mirror topics what they are owed, those that are still the ones with these ids: many in
+/// one request, since a failover of all of a link waits for it.
 pub async fn give_back(
     destination: &Cluster,
-    name: &TopicName,
-    id: TopicId,
-    owed: Changes,
-) -> Result<(), Failed> {
-    let read = destination.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
-    read.map_err(|error| failed(&error))?;
-    match seen(destination, name) {
-        Metadata::There(is) if is.id == id => {}
-        Metadata::Hidden(fault) => return Err(Failed { fault, is_final: false }),
-        _ => return Err(not_yet(format!("the mirror topic {name} is not there"))),
+    asked: Vec<(TopicName, TopicId, Changes)>,
+) -> Each<()> {
+    let mut all = Each::new();
+    for some in asked.chunks(GIVEN_BACK_MAX) {
+        let names: Vec<TopicName> = some.iter().map(|(name, ..)| name.clone()).collect();
+        let given = give_back_some(destination, some).await;
+        all.extend(given.unwrap_or_else(|error| all_failed(&names, &error)));
     }
-    let answers = destination.alter_topic_configs(&[(name.clone(), owed)], false).await;
-    let (_, refusals) = parted(answers.map_err(|error| failed(&error))?);
-    match refusals.into_iter().next() {
-        None => Ok(()),
-        Some((_, why)) => {
-            let text = format!("the configs of topic {name} are not changed: {why}");
-            Err(Failed {
-                fault: Fault { code: "POLICY_VIOLATION_ERROR".to_owned(), text },
-                is_final: false,
-            })
-        }
+    all
+}
+
+async fn give_back_some(
+    destination: &Cluster,
+    some: &[(TopicName, TopicId, Changes)],
+) -> Result<Each<()>, ClusterError> {
+    let names: Vec<TopicName> = some.iter().map(|(name, ..)| name.clone()).collect();
+    destination.refresh(Wanted::Topics(&names)).await?;
+    let (mut all, mut changes) = (Each::new(), Vec::new());
+    for (name, id, owed) in some {
+        let failed = match seen(destination, name) {
+            Metadata::There(is) if is.id == *id => {
+                changes.push((name.clone(), owed.clone()));
+                continue;
+            }
+            Metadata::Hidden(fault) => Failed { fault, is_final: false },
+            _ => not_yet(format!("the mirror topic {name} is not there")),
+        };
+        all.insert(name.clone(), Err(failed));
     }
+    if changes.is_empty() {
+        return Ok(all);
+    }
+    let (given, refusals) = parted(destination.alter_topic_configs(&changes, false).await?);
+    all.extend(given.into_keys().map(|name| (name, Ok(()))));
+    all.extend(refusals.into_iter().map(|(name, why)| {
+        let text = format!("the configs of topic {name} are not changed: {why}");
+        let fault = Fault { code: "POLICY_VIOLATION_ERROR".to_owned(), text };
+        (name, Err(Failed { fault, is_final: false }))
+    }));
+    Ok(all)
 }
 
 /// Deletes a topic by its id where it still ends as it was told to people: whether it was there.

@@ -99,7 +99,8 @@ pub fn spec(truth: &Truth, key: &MirrorKey, spec: Option<&TopicSpec>) {
     let row = truth.mirror(key).unwrap_or_else(|| panic!("{key:?} is wanted and has no row"));
     let fits = match spec.mode {
         Mode::Mirror => row.stage == Stage::Mirroring && !row.is_paused,
-        Mode::Drain => row.stage == Stage::Stopping,
+        Mode::Drain => row.stage == Stage::Stopping && !row.abandons_open,
+        Mode::DrainStable => row.stage == Stage::Stopping && row.abandons_open,
         Mode::Seal => matches!(row.stage, Stage::Sealing(_) | Stage::Stopped(How::Failover)),
     };
     assert!(fits, "{key:?} is wanted as {:?} in {:?}", spec.mode, row.stage);
@@ -177,7 +178,9 @@ fn mirror_answer(row: Option<&MirrorRow>, verb: MirrorVerb, outcome: &Outcome) {
     match (&outcome.result, verb) {
         (Ok(()), MirrorVerb::Pause) => assert!(row.is_paused, "{told}"),
         (Ok(()), MirrorVerb::Resume) => assert!(!row.is_paused, "{told}"),
-        (Ok(()), MirrorVerb::Stop { .. }) => assert!(row.stage.is_ending(), "{told}"),
+        (Ok(()), MirrorVerb::Stop { .. } | MirrorVerb::Abandon { .. }) => {
+            assert!(row.stage.is_ending(), "{told}");
+        }
         (Ok(()), MirrorVerb::Delete { .. }) => {
             assert!(matches!(row.stage, Stage::Leaving { .. }), "{told}");
         }

@@ -141,11 +141,12 @@ impl Clusters {
     }
 
     /// What stands at that name is to be gone on with, or made anew.
-    pub fn any_restore(&self, here: &str, dice: u64) -> Option<Restore> {
+    pub fn any_restore(&self, (source, here): (&TopicName, &str), dice: u64) -> Option<Restore> {
         let here = TopicName::new(here).expect("a legal name");
         let id = self.mirror.get(&here).filter(|_| dice.is_multiple_of(3))?.id;
+        let source_id = self.source.get(source)?.id;
         let ends = if dice.is_multiple_of(2) { None } else { Some((PartitionId(0), Offset::ZERO)) };
-        Some(Restore { id, ends: ends.into_iter().collect() })
+        Some(Restore { id, source_id, ends: ends.into_iter().collect() })
     }
 
     pub fn act(&mut self, action: &Do) -> Result<Done, Failed> {

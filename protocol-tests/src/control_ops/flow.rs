@@ -54,7 +54,7 @@ impl Flow {
             let what = match (held.is_leaving, held.mode) {
                 (true, _) => Flowed::Released,
                 (_, Mode::Mirror) => Flowed::Going,
-                (_, Mode::Drain) => Flowed::Level(true),
+                (_, Mode::Drain | Mode::DrainStable) => Flowed::Level(true),
                 (_, Mode::Seal) => sealed(),
             };
             let (mirror, partition) = (mirror.clone(), *partition);
@@ -128,7 +128,9 @@ impl World<'_> {
                 0 => Flowed::Halted(Fault { code: "DIVERGED".into(), text: "at 4".into() }),
                 _ => Flowed::Going,
             },
-            (_, Mode::Drain) => Flowed::Level(!self.faults || self.dice.roll(2) == 0),
+            (_, Mode::Drain | Mode::DrainStable) => {
+                Flowed::Level(!self.faults || self.dice.roll(2) == 0)
+            }
             (_, Mode::Seal) if self.faults && self.dice.roll(3) == 0 => Flowed::Leaderless,
             (_, Mode::Seal) => {
                 self.tally.sealed += 1;

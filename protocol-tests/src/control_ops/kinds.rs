@@ -177,7 +177,8 @@ fn create(lab: &mut Lab, name: &str, restore: Option<Restore>) -> Option<Ticket>
 /// The order begins with a look at what stands there.
 fn restore(lab: &mut Lab, ends: BTreeMap<PartitionId, Offset>) -> Option<Ticket> {
     let id = lab.clusters.mirror.get(&topic("p.b")).map(|topic| topic.id);
-    create(lab, "b", id.map(|id| Restore { id, ends }))
+    let source = lab.clusters.source.get(&topic("b")).map(|topic| topic.id);
+    create(lab, "b", id.zip(source).map(|(id, source_id)| Restore { id, source_id, ends }))
 }
 
 fn nothing(_: &mut Lab) {}

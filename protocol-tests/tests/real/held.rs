@@ -91,7 +91,8 @@ fn waits(to: &Obeyed, topic: &Topic) -> Option<String> {
 }
 
 /// Must show: a promote waits for an open transaction and names it; a failover lands on the
-/// boundary; nobody who reads what is committed is held back at the destination.
+/// boundary, and so does a promote that is told to leave it behind; nobody who reads what is
+/// committed is held back at the destination.
 #[test]
 fn an_open_transaction_holds_a_promote_and_no_failover() {
     let _room = room(2);
@@ -100,8 +101,8 @@ fn an_open_transaction_holds_a_promote_and_no_failover() {
     let stage = Stage::on(RealCluster::both(open, plain_spec()).unwrap());
     let mut to = Obeyed::new(Program::start(&stage.clusters.1), 1);
     to.create_link(LINK, stage.clusters.0.bootstrap());
-    let topics = Topic::of("held", 2, LINK);
-    let [promoted, failed_over] = &topics[..] else { panic!("two topics") };
+    let topics = Topic::of("held", 3, LINK);
+    let [promoted, failed_over, left] = &topics[..] else { panic!("three topics") };
     for topic in &topics {
         let name = &topic.source;
         stage.source.create(name, 1, 1, &[]).unwrap();
@@ -115,7 +116,7 @@ fn an_open_transaction_holds_a_promote_and_no_failover() {
             (stage.destination.ends(name, 0).ok()?.1 == BEFORE).then_some(())
         });
     }
-    let body = json!({ "mirror_topic_names": [promoted.mirror] });
+    let body = json!({ "mirror_topic_names": [promoted.mirror, left.mirror] });
     to.program.order("POST", "/dr/mirrors:promote", Some(&body));
     let told = until("the promote names what it waits for", || {
         waits(&to, promoted).filter(|text| text.contains(&format!("producer id {WRITER}")))
@@ -129,6 +130,16 @@ fn an_open_transaction_holds_a_promote_and_no_failover() {
     assert_read(&stage, &failed_over.mirror, BEFORE);
     assert_eq!(plain(&stage.destination, &failed_over.mirror, 3), BEFORE + 1);
     assert_read(&stage, &failed_over.mirror, BEFORE + 3);
+
+    assert_eq!(to.status(left).as_deref(), Some("PENDING_STOPPED"), "it waits as well");
+    let body = json!({ "mirror_topic_names": [left.mirror] });
+    let path = "/dr/mirrors:promote?abandon_open_transactions=true";
+    to.program.order("POST", path, Some(&body));
+    until("it waits no more", || (to.status(left)? == "STOPPED").then_some(()));
+    assert_sealed(&stage, &left.mirror, BEFORE);
+    assert_read(&stage, &left.mirror, BEFORE);
+    let told = to.get(&format!("/links/dr/mirrors/{}", left.mirror)).unwrap();
+    assert_eq!(told["mirror_lags"][0]["lag"], OPEN + BEHIND, "{told}");
 
     assert_eq!(to.status(promoted).as_deref(), Some("PENDING_STOPPED"), "it waits still");
     assert_read(&stage, &promoted.mirror, BEFORE);

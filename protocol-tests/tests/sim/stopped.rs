@@ -294,6 +294,61 @@ async fn a_promote_that_is_not_level_in_time_mirrors_on() {
     lab.end().await;
 }
 
+/// One that waits already is told to wait no more, and ends where the first one begins; what
+/// others wrote behind it is left behind with it, and told.
+#[tokio::test(start_paused = true)]
+async fn a_promote_leaves_behind_what_an_open_transaction_holds_back_when_it_is_told_to() {
+    let lab = Lab::copying(2).await;
+    lab.append("orders", 1);
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(lab.now_ms(), "open", 3));
+    lab.append("orders", 0);
+    lab.stop(How::Promote).await;
+    sleep(SECOND * 60).await;
+    assert_eq!(lab.seen("dr", "orders").unwrap().status, Status::PendingStopped);
+    // a timeout of an order before is not forgotten by one without
+    let deadline_ms = Some(lab.now_ms() + 60_000);
+    let timed = MirrorVerb::Stop { how: How::Promote, deadline_ms };
+    lab.obeyed("dr", of_mirror("orders", timed)).await;
+    let abandon = MirrorVerb::Abandon { deadline_ms: None };
+    lab.obeyed("dr", of_mirror("orders", abandon)).await;
+    let row = lab.seen("dr", "orders").unwrap().row.clone();
+    assert_eq!((row.abandons_open, row.deadline.map(|at| at.0)), (true, deadline_ms));
+    lab.stopped().await;
+    lab.assert_sealed(0, 5);
+    lab.assert_sealed(1, 5);
+    let left = |partition| lab.sealed(partition).unwrap().source_end;
+    assert_eq!((left(0), left(1)), (Some(at(13)), Some(at(5))), "3 of it and 5 behind");
+    lab.end().await;
+}
+
+/// It waits all the same for what nothing holds back; given up, it has been no promote at all.
+#[tokio::test(start_paused = true)]
+async fn a_promote_that_leaves_transactions_behind_waits_for_all_else() {
+    let lab = Lab::copying(1).await;
+    lab.source.append_txn("orders", 0, (7, 0, 0), Build::plain(lab.now_ms(), "open", 3));
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Pause)).await;
+    lab.wait_status("dr", "orders", Status::Paused).await;
+    lab.source.end_txn("orders", 0, (7, 0), true);
+    lab.append("orders", 0);
+    lab.source.append_txn("orders", 0, (8, 0, 0), Build::plain(lab.now_ms(), "open", 3));
+    let deadline_ms = Some(lab.now_ms() + 600_000);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Abandon { deadline_ms })).await;
+    lab.stopped().await;
+    lab.assert_sealed(0, 14);
+    lab.end().await;
+
+    let lab = Lab::copying(1).await;
+    lab.destination.append("orders", 0, &Build::plain(lab.now_ms(), "foreign", 3));
+    lab.append("orders", 0);
+    lab.wait_status("dr", "orders", Status::Failed).await;
+    let deadline_ms = Some(lab.now_ms() + 20_000);
+    lab.obeyed("dr", of_mirror("orders", MirrorVerb::Abandon { deadline_ms })).await;
+    lab.wait_status("dr", "orders", Status::PendingStopped).await;
+    lab.wait_status("dr", "orders", Status::Failed).await;
+    assert!(!lab.seen("dr", "orders").unwrap().row.abandons_open);
+    lab.end().await;
+}
+
 /// The timeout that was said last counts, and a mirror that was paused is paused again.
 #[tokio::test(start_paused = true)]
 async fn a_promote_that_is_given_up_leaves_all_as_it_was() {

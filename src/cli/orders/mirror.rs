@@ -101,7 +101,13 @@ enum Asked {
     /// Let mirror topics go on, and try those again that failed
     Resume(Several),
     /// Make mirror topics ordinary ones once they have all that their source has; nothing is lost
-    Promote(Box<Stop>),
+    Promote {
+        #[command(flatten)]
+        stop: Box<Stop>,
+        /// Wait for no open transaction of the source: what it holds back is left behind
+        #[arg(long)]
+        abandon_open_transactions: bool,
+    },
     /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
     Failover(Box<Stop>),
     /// Make topics that were failed over mirrors of what was their mirror: the way back
@@ -201,8 +207,10 @@ async fn ask(asked: &Asked) -> Result<(), Failure> {
         Asked::Describe { one, output } => describe(one, output).await,
         Asked::Pause(some) => alter(some, "mirrors:pause").await,
         Asked::Resume(some) => alter(some, "mirrors:resume").await,
-        Asked::Promote(stop) => stop.run("mirrors:promote").await,
-        Asked::Failover(stop) => stop.run("mirrors:failover").await,
+        Asked::Promote { stop, abandon_open_transactions } => {
+            stop.run("mirrors:promote", *abandon_open_transactions).await
+        }
+        Asked::Failover(stop) => stop.run("mirrors:failover", false).await,
         Asked::TruncateAndRestore { some, discard_tail } => restore(some, *discard_tail).await,
         Asked::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
     }

@@ -190,6 +190,9 @@ impl Remote {
         let next = match answer.status.as_u16() {
             401 => "give the token by --token-file or ISOLOG_TOKEN",
             403 => "give a token that may do this by --token-file or ISOLOG_TOKEN",
+            503 if text.contains("until a person has seen to it") => {
+                "do what is said there: it does not pass by itself"
+            }
             429 | 503 => "wait a moment, then try again",
             504 => "look with isolog link list and isolog mirror list whether it was done",
             404 if text.contains("no such path") || text.contains("there are /metrics") => {

@@ -110,7 +110,7 @@ pub(super) fn seconds() -> clap::builder::RangedU64ValueParser {
 }
 
 impl Stop {
-    pub async fn run(&self, verb: &str) -> Result<(), Failure> {
+    pub async fn run(&self, verb: &str, abandons_open: bool) -> Result<(), Failure> {
         let until = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let remote = self.service.reached()?;
         let before = bounded(until, self.before(&remote)).await;
@@ -127,7 +127,7 @@ impl Stop {
         let question = Question {
             method: "POST",
             path: &["links", &link, verb],
-            query: self.query(verb),
+            query: self.query(verb, abandons_open),
             body: Some(self.body(&named)),
             next: &next,
         };
@@ -216,8 +216,9 @@ impl Stop {
         }
     }
 
-    fn query(&self, verb: &str) -> Vec<(&'static str, String)> {
+    fn query(&self, verb: &str, abandons_open: bool) -> Vec<(&'static str, String)> {
         let mut query = flag("validate_only", self.dry_run);
+        query.extend(flag("abandon_open_transactions", abandons_open));
         if let Some(seconds) = self.timeout.filter(|_| verb.ends_with(PROMOTE)) {
             query.push(("timeout_ms", (seconds * 1_000).to_string()));
         }

@@ -94,7 +94,7 @@ pub fn begin(
     };
     let generation = before.map_or(0, |row| row.generation + u32::from(!row.sealed.is_empty()));
     let is_declared = link_row.origin == Origin::Declared;
-    let (before, partitions) = match replaced(mirror, begin)? {
+    let (before, partitions) = match replaced(mirror, begin, source.id)? {
         Some(id) => (Before::Replaced(id), source.partitions),
         None => standing(mirror, begin, (is_declared, source.partitions))?,
     };
@@ -120,6 +120,7 @@ pub fn begin(
         replicas: begin.replicas,
         sealed: BTreeMap::new(),
         deadline: None,
+        abandons_open: false,
         last_sync: None,
         last_configs: None,
     })
@@ -146,8 +147,19 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
 }
 
 /// The topic that is to be deleted and made anew, where there is one.
-fn replaced(mirror: &TopicName, begin: &Begin) -> Result<Option<TopicId>, Refusal> {
+fn replaced(
+    mirror: &TopicName,
+    begin: &Begin,
+    source_id: TopicId,
+) -> Result<Option<TopicId>, Refusal> {
     let Some(restore) = &begin.restore else { return Ok(None) };
+    if restore.source_id != source_id {
+        return Err(Refusal::conflict(format!(
+            "Topic '{}' of the source was deleted, or made anew, since it was looked at, and has \
+             nothing of what was mirrored any more: look again.",
+            begin.source
+        )));
+    }
     match &begin.facts.mirror {
         Metadata::There(seen) if seen.id == restore.id => {
             Ok(Some(seen.id).filter(|_| !restore.ends.is_empty()))

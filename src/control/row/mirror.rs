@@ -58,6 +58,8 @@ pub(super) struct MirrorText {
     replicas: Option<i16>,
     sealed: BTreeMap<i32, SealedText>,
     deadline_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    abandons_open: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_sync: Option<Box<LastSync>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +113,7 @@ impl From<&MirrorRow> for MirrorText {
             replicas: row.replicas,
             sealed: sealed.collect(),
             deadline_ms: row.deadline.map(|at| at.0),
+            abandons_open: row.abandons_open,
             last_sync: row.last_sync.clone(),
             last_configs: row.last_configs.clone(),
         }
@@ -174,6 +177,7 @@ impl TryFrom<MirrorText> for MirrorRow {
             replicas: text.replicas,
             sealed,
             deadline: text.deadline_ms.map(TimestampMs),
+            abandons_open: text.abandons_open,
             last_sync: text.last_sync,
             last_configs: text.last_configs,
         })

@@ -32,7 +32,6 @@ const COMPARED_MAX: usize = 4;
 
 /// What is done one by one.
 enum One {
-    GiveBack(TopicName, TopicId, Changes),
     Delete(TopicName, TopicId),
     Replace(TopicName, TopicId, BTreeMap<PartitionId, Offset>),
 }
@@ -42,6 +41,7 @@ enum One {
 struct Sorted {
     new: Vec<(DoId, NewTopic)>,
     grown: Vec<(DoId, (TopicName, i32))>,
+    owed: Vec<(DoId, (TopicName, TopicId, Changes))>,
     ones: Vec<(DoId, One)>,
     compared: Vec<(DoId, (compare::Pair, compare::Terms))>,
 }
@@ -52,7 +52,8 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
     let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
     loop {
         let mut sorted = sort(ctx.dos.take().await);
-        // of a topic that was stopped: it waits for no source, which may be gone
+        // of topics that were stopped: they wait for no source, which may be gone
+        give_back(&ctx, std::mem::take(&mut sorted.owed)).await;
         for (id, one) in std::mem::take(&mut sorted.ones) {
             let done = do_one(&ctx, one).await;
             ctx.tell(Event::Done(id, done)).await;
@@ -115,7 +116,7 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
             }
             Do::Grow { mirror, partitions } => sorted.grown.push((id, (mirror.1, partitions))),
             Do::GiveBack { mirror, mirror_id, owed } => {
-                sorted.ones.push((id, One::GiveBack(mirror.1, mirror_id, owed)));
+                sorted.owed.push((id, (mirror.1, mirror_id, owed)));
             }
             Do::Delete { mirror, mirror_id } => {
                 sorted.ones.push((id, One::Delete(mirror.1, mirror_id)));
@@ -131,6 +132,18 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
         }
     }
     sorted
+}
+
+async fn give_back(ctx: &Ctx, asked: Vec<(DoId, (TopicName, TopicId, Changes))>) {
+    let (ids, asked): (Vec<DoId>, Vec<_>) = asked.into_iter().unzip();
+    if asked.is_empty() {
+        return;
+    }
+    let mut given = apply::give_back(&ctx.destination, asked.clone()).await;
+    for (id, (name, _, owed)) in ids.into_iter().zip(asked) {
+        let answer = given.remove(&name).unwrap_or_else(|| Err(apply::unanswered(&name)));
+        ctx.tell(Event::Done(id, answer.map(|()| Done::GivenBack(owed)))).await;
+    }
 }
 
 async fn tell_each<T>(
@@ -150,10 +163,6 @@ async fn tell_each<T>(
 async fn do_one(ctx: &Ctx, one: One) -> Result<Done, Failed> {
     let destination = &ctx.destination;
     match one {
-        One::GiveBack(name, id, owed) => {
-            apply::give_back(destination, &name, id, owed.clone()).await?;
-            Ok(Done::GivenBack(owed))
-        }
         One::Delete(name, id) => {
             apply::delete(destination, &name, id).await?;
             tracing::info!(link = %ctx.name, topic = %name, "deleted at the destination by order");

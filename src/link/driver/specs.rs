@@ -80,8 +80,13 @@ fn wanted(
 
 /// What drains is told so whenever the manager was told what is wanted: it may be new to it.
 fn drains(link: &LinkName, topic: &TopicName, spec: &TopicSpec) -> impl Iterator<Item = ToManager> {
-    let draining = spec.partitions.keys().filter(|_| spec.mode == Mode::Drain);
-    draining.map(|id| ToManager::Release(name(link, topic, spec, *id), How::Drain))
+    let how = match spec.mode {
+        Mode::Drain => Some(How::Drain),
+        Mode::DrainStable => Some(How::DrainStable),
+        Mode::Mirror | Mode::Seal => None,
+    };
+    let draining = spec.partitions.keys().filter_map(move |id| Some((id, how?)));
+    draining.map(|(id, how)| ToManager::Release(name(link, topic, spec, *id), how))
 }
 
 /// What is to be sealed is copied no more.

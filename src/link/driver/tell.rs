@@ -139,7 +139,7 @@ pub(super) fn show(ctx: &Ctx, shown: &Shown, seen: &Seen, link: &LinkSeen) {
     let mut told = BTreeSet::new();
     troubles.retain(|one| told.insert((one.subject.clone(), one.text.clone())));
     ctx.link.set(|status| status.tasks.clone_from(&link.tasks));
-    ctx.link.tell_looked(state, troubles, wanted);
+    ctx.link.tell_looked(state, troubles, Arc::new(wanted));
 }
 
 /// What the file names, before the settings have come to where they are decided on.

@@ -38,6 +38,8 @@ use crate::link::registry::Event;
 use crate::link::registry::LinkSeen;
 use crate::sync::configs::entries;
 
+/// UNKNOWN_TOPIC_OR_PARTITION.
+const UNKNOWN_TOPIC: i16 = 3;
 /// How often it is looked whether a turn is due: the interval may change meanwhile.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a mirror topic is taken for what it was, while its source says the same.
@@ -240,8 +242,11 @@ impl Clerk {
                 }
                 Some(Err(refusal)) => {
                     let what = "the destination does not tell its configs (DescribeConfigs)";
-                    known.faults.1 = Some(fault_of(what, &refusal));
-                    known.checked = Some(Instant::now());
+                    // not every broker knows at once of one that was just made; what is gone is
+                    // told by who copies it
+                    let is_told = refusal.code.0 != UNKNOWN_TOPIC;
+                    known.faults.1 = is_told.then(|| fault_of(what, &refusal));
+                    known.checked = is_told.then(Instant::now);
                     self.settled.insert(mirror.name.clone());
                 }
                 None => {}

@@ -97,9 +97,15 @@ fn drains(
         (_, Some(held)) => {
             let by = view.and_then(|view| view.held_by.as_ref());
             let by = by.map_or(String::new(), |by| format!(" of producer id {}", by.producer_id));
+            let fate = match mirror.row.abandons_open {
+                true => "left behind as ordered, when the source has rested for a moment",
+                false => {
+                    "waited for (mirror promote --abandon-open-transactions leaves them behind)"
+                }
+            };
             format!(
                 "partition {number}: {held} records are held back by an open transaction{by} at \
-                 the source"
+                 the source, and are {fate}"
             )
         }
         (Some(0), None) => format!("partition {number}: the source must rest for a moment"),
@@ -213,12 +219,21 @@ mod tests {
         let held = PartitionView { held_records: Some(5), ..PartitionView::default() };
         let by = HeldView { producer_id: 7_007, ..HeldView::default() };
         let known = PartitionView { held_by: Some(by), ..held.clone() };
-        let told = |view: &PartitionView| {
-            of(&mirror(r#""stopping""#, None), &[(0, view)].into()).join("|")
+        let told = |view: &PartitionView, abandons_open: bool| {
+            let mut mirror = mirror(r#""stopping""#, None);
+            mirror.row.abandons_open = abandons_open;
+            of(&mirror, &[(0, view)].into()).join("|")
         };
         let said = "partition 0: 5 records are held back by an open transaction";
-        assert_eq!(told(&held), format!("{said} at the source"));
-        assert_eq!(told(&known), format!("{said} of producer id 7007 at the source"));
+        let waits = "at the source, and are waited for (mirror promote --abandon-open-transactions";
+        assert!(
+            told(&held, false).starts_with(&format!("{said} {waits}")),
+            "{}",
+            told(&held, false)
+        );
+        let told_known = told(&known, false);
+        assert!(told_known.starts_with(&format!("{said} of producer id 7007 {waits}")));
+        assert!(told(&held, true).contains("left behind as ordered"), "{}", told(&held, true));
     }
 
     #[test]

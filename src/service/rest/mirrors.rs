@@ -166,6 +166,7 @@ pub(super) async fn alter(
     // what is to be known before a stop is asked for with a dry order
     let checked = match verb {
         MirrorVerb::Stop { how, .. } if is_dry => Some(how),
+        MirrorVerb::Abandon { .. } if is_dry => Some(How::Promote),
         _ => None,
     };
     let clients = match (checked, &api.orders.probe) {
@@ -235,6 +236,9 @@ fn verb_of(call: Call, asked: &Asked) -> Result<(&'static str, MirrorVerb), Prob
     let stop = |how, deadline_ms| MirrorVerb::Stop { how, deadline_ms };
     Ok(match call {
         Call::Pause => ("pause", MirrorVerb::Pause),
+        Call::Promote if asked.flag("abandon_open_transactions", false) => {
+            ("promote", MirrorVerb::Abandon { deadline_ms: deadline_ms(asked)? })
+        }
         Call::Promote => ("promote", stop(How::Promote, deadline_ms(asked)?)),
         Call::Failover => ("failover", stop(How::Failover, None)),
         _ => ("resume", MirrorVerb::Resume),
@@ -350,7 +354,7 @@ async fn restore_one(
         start: None,
         replicas: None,
         configs: BTreeMap::new(),
-        restore: Some(Restore { id: of.id, ends }),
+        restore: Some(Restore { id: of.id, source_id: of.source_id, ends }),
     };
     let is_dry = asked.flag("validate_only", false);
     whole(api.outcomes(link.clone(), Verb::CreateMirror(new), is_dry).await)

@@ -116,6 +116,11 @@ const TIMEOUT: Word = Word {
     doc: "A topic that is not level within so many milliseconds is mirrored on; without it a \
           promote waits for as long as that takes. An addition of isolog.",
 };
+const ABANDON: Word = flag(
+    "abandon_open_transactions",
+    "Wait for no open transaction of the source: the topic ends where the first one begins, and \
+     what is held back is left behind. An addition of isolog.",
+);
 const STATUS: Word = Word {
     name: "mirror_status",
     is_flag: false,
@@ -364,7 +369,7 @@ pub const ROUTES: &[Route] = &[
     moves(PAUSE, Call::Pause, "UpdateKafkaMirrorTopicsPause", "Pause mirror topics."),
     moves(RESUME, Call::Resume, "UpdateKafkaMirrorTopicsResume", "Resume mirror topics."),
     Route {
-        query: &[DRY, EACH, TIMEOUT],
+        query: &[DRY, EACH, TIMEOUT, ABANDON],
         ..moves(
             PROMOTE,
             Call::Promote,
