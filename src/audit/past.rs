@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::KeyedLog;
+use crate::control::journal::Fold;
 use crate::control::journal::TOPIC;
 use crate::control::row::Before;
 use crate::control::row::Key;
@@ -27,6 +28,7 @@ use crate::ids::LinkName;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::sync::folded;
 use crate::wire::error::KafkaCode;
 
 /// We may not see it.
@@ -62,11 +64,11 @@ pub async fn read(
         let is_mirror = matches!(parsed, Some(Key::Mirror(..)));
         key.starts_with(&own) || is_mirror || parsed.is_some_and(|key| *key.link() == link.name)
     };
-    match log.read(is_told).await {
-        Ok(rows) => Ok(remembered(&rows, link, &source.id()).map(|past| Known {
+    match folded::read(&log, is_told).await {
+        Ok(fold) => Ok(remembered(&fold, link, &source.id()).map(|past| Known {
             past,
-            made: made(&rows, &link.name),
-            rests: rests(&rows, &link.name),
+            made: made(fold.rows(), &link.name),
+            rests: rests(fold.rows(), &link.name),
         })),
         Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
@@ -79,11 +81,8 @@ pub fn journal() -> TopicName {
 
 /// The topics that a link mirrors, by the newest rows of the journal; what isolog 0.1 wrote counts
 /// until it is taken over.
-fn remembered(
-    rows: &BTreeMap<String, String>,
-    link: &LinkOptions,
-    source: &ClusterId,
-) -> Result<Past, String> {
+fn remembered(fold: &Fold, link: &LinkOptions, source: &ClusterId) -> Result<Past, String> {
+    let rows = fold.rows();
     let key = Key::Link(link.name.clone());
     let row = rows.get(&key.to_string()).map(|text| Row::parse(&key, text)).transpose();
     let (was, is_taken_over) = match row.map_err(|error| error.to_string())? {
@@ -93,7 +92,7 @@ fn remembered(
     let mut past = Past::new();
     let mut sources: Vec<ClusterId> = was.into_iter().collect();
     if !is_taken_over {
-        let old = OldRows::of(rows, &link.name);
+        let old = OldRows::of(fold.unstamped(), &link.name);
         if let Some(unreadable) = old.unreadable.values().next() {
             return Err(unreadable.to_string());
         }

@@ -1,12 +1,20 @@
-//! A text that is drawn in place again and again, on a terminal.
+//! A text that is drawn in place again and again, on a terminal; and an isolog that is waited for
+//! while it is started anew.
 //!
 //! It never draws where nobody looks at a screen: scripts get what comes last alone.
 
 use std::io::IsTerminal;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Failure;
+use super::complain;
 use super::say;
 
+/// For how long an isolog may not answer that is waited for: it is being started anew.
+const AWAY_MAX: Duration = Duration::from_secs(120);
 /// Clears the screen once.
 const CLEAR: &str = "\x1b[2J";
 /// Goes to the top left corner.
@@ -46,6 +54,39 @@ impl Live {
 fn over(text: &str) -> String {
     let lines = text.lines().map(|line| format!("{line}{REST_OF_LINE}\n"));
     format!("{HOME}{}{REST_OF_SCREEN}", lines.collect::<String>())
+}
+
+/// An isolog that is started anew while it is waited for: the order stands in the journal.
+#[derive(Default)]
+pub struct Away {
+    since: Option<Instant>,
+}
+
+impl Away {
+    /// What was answered; `None` where that is to be asked again, since isolog does not answer now,
+    /// or has not read its journal since it did not.
+    pub fn passes(
+        &mut self,
+        seen: Result<Vec<Value>, Failure>,
+        is_whole: impl Fn(&Vec<Value>) -> bool,
+    ) -> Result<Option<Vec<Value>>, Failure> {
+        let is_over = self.since.is_some_and(|since| since.elapsed() >= AWAY_MAX);
+        match seen {
+            Err(failure) if is_over => Err(failure),
+            Err(_) => {
+                if self.since.is_none() {
+                    complain("isolog does not answer now: the order stands, and is waited for");
+                }
+                self.since.get_or_insert_with(Instant::now);
+                Ok(None)
+            }
+            Ok(seen) if self.since.is_some() && !is_over && !is_whole(&seen) => Ok(None),
+            Ok(seen) => {
+                self.since = None;
+                Ok(Some(seen))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

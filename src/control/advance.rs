@@ -230,6 +230,11 @@ impl Topic<'_> {
         self.track.is_lifted || !settings.is_some_and(|settings| settings.acls.is_configured())
     }
 
+    /// Whether nothing but others' rights is waited for, or groups as well.
+    pub fn awaits_rights(&self) -> bool {
+        matches!(self.row.stage, Stage::Sealing(_)) && self.is_free() && !self.is_lifted()
+    }
+
     /// Whether a promote waits behind its seals for the last turn over consumer groups: who has
     /// read everything at the source goes on behind it here. A failover has nobody to ask.
     pub fn awaits_groups(&self) -> bool {

@@ -397,7 +397,12 @@ impl Control {
         }
         match (key, row) {
             (Key::Link(link), Some(Row::Link(row))) => {
-                self.links.insert(link.clone(), row);
+                let goes_on = !row.is_paused;
+                let before = self.links.insert(link.clone(), row);
+                // what is to be mirrored is not waited for until a look is due
+                if goes_on && before.is_some_and(|before| before.is_paused) {
+                    self.link_tracks.entry(link.clone()).or_default().look_at = None;
+                }
                 self.note_link(&link);
             }
             (Key::Link(link), _) => {

@@ -276,6 +276,11 @@ impl Board {
         }
     }
 
+    /// Whether nobody answered at that side when it was asked last.
+    pub fn is_silent(&self, side: Side) -> bool {
+        lock(&self.away).contains_key(&side)
+    }
+
     /// A side of which no leader has answered for long, and what came instead.
     pub fn away(&self, now: TimestampMs) -> Option<(Side, String)> {
         let away = lock(&self.away);

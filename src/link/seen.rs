@@ -105,6 +105,8 @@ pub struct MirrorSeen {
     pub awaits_configs: Option<u64>,
     /// It is promoted and sealed, and waits for the last turn over consumer groups.
     pub awaits_groups: bool,
+    /// It is sealed, and waits until others have what was held back of their rights.
+    pub awaits_rights: bool,
     /// Where the source's offsets had come to that were mirrored, of partitions that were let go.
     pub ends: BTreeMap<PartitionId, Offset>,
 }
@@ -218,6 +220,7 @@ impl MirrorSeen {
             is_free: control.is_free(key),
             awaits_configs: control.awaits_configs(key),
             awaits_groups: control.awaits_groups(key),
+            awaits_rights: control.awaits_rights(key),
             ends: track.ends.clone(),
         })
     }

@@ -5,6 +5,7 @@
 pub mod acls;
 pub mod apply;
 pub mod configs;
+pub mod folded;
 pub mod groups;
 pub mod make;
 pub mod observe;

@@ -25,6 +25,7 @@ use crate::control::topic::Stage;
 use crate::ids::LinkName;
 use crate::ids::TopicName;
 use crate::sync::acls;
+use crate::sync::folded;
 
 /// What a plan would do.
 #[derive(Debug, Default)]
@@ -48,8 +49,8 @@ impl Remembered {
             return Ok(Ok(Remembered::default()));
         };
         let is_told = |key: &str| matches!(Key::parse(key), Some(Key::Mirror(..) | Key::Acl(..)));
-        Ok(match log.read(is_told).await {
-            Ok(rows) => Remembered::of(&rows),
+        Ok(match folded::read(&log, is_told).await {
+            Ok(fold) => Remembered::of(fold.rows()),
             Err(error) => Err(format!("the journal (__isolog) cannot be read: {error}")),
         })
     }

@@ -178,6 +178,55 @@ pub fn lag_cells(lag: &Value) -> [Value; 5] {
     names.map(|name| field(lag, name))
 }
 
+/// Of so many topics all lines are shown.
+const LISTED_MAX: usize = 10;
+/// What a dry run shows beside.
+const CHECKS: &[Column] = &[
+    ("Mirror Topic Name", "mirror_topic_name"),
+    ("Check", "check"),
+    ("Is So", "ok"),
+    ("Found", "text"),
+    ("What To Do", "cure"),
+];
+
+/// The list of what should be known before, of each topic; of many topics what is not well alone,
+/// and what is so of all of them once.
+pub(super) fn checks(answer: &Value) -> String {
+    let topics = super::items(answer);
+    let alike = alike(&topics);
+    let (mut rows, mut fine) = (Rows::new(CHECKS), 0);
+    let mut add = |name: Value, line: &Value| {
+        let is_ok = super::field(line, "ok") == Value::Bool(true);
+        fine += usize::from(is_ok);
+        if !is_ok || topics.len() <= LISTED_MAX {
+            let word = if is_ok { "yes" } else { "NO" };
+            let [check, text, cure] =
+                ["check", "text", "cure"].map(|name| super::field(line, name));
+            rows.push(vec![name, check, Value::from(word), text, cure]);
+        }
+    };
+    for topic in &topics {
+        let own = lines(topic).into_iter().filter(|line| !alike.contains(line));
+        own.for_each(|line| add(super::field(topic, "mirror_topic_name"), &line));
+    }
+    alike.iter().for_each(|line| add(Value::from(format!("all {}", topics.len())), line));
+    let table = rows.draw(Format::Human);
+    if topics.len() <= LISTED_MAX { table } else { format!("{table}{fine} others are well.\n") }
+}
+
+/// The lines of a topic's list.
+fn lines(topic: &Value) -> Vec<Value> {
+    super::field(topic, "checks").as_array().cloned().unwrap_or_default()
+}
+
+/// Lines that each of several topics has.
+fn alike(topics: &[Value]) -> Vec<Value> {
+    let [first, others @ ..] = topics else { return Vec::new() };
+    let others: Vec<Vec<Value>> = others.iter().map(lines).collect();
+    let is_of_all = |line: &Value| others.iter().all(|lines| lines.contains(line));
+    lines(first).into_iter().filter(|line| !others.is_empty() && is_of_all(line)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

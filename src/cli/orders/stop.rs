@@ -29,10 +29,12 @@ use super::mirror::mirrors;
 use super::output::Column;
 use super::output::PARTITIONS;
 use super::output::Rows;
+use super::output::checks;
 use super::output::partition_row;
 use super::plain;
 use super::text;
 use crate::cli::complain;
+use crate::cli::live::Away;
 use crate::cli::live::Live;
 use crate::cli::say;
 use crate::service::rest::whole_names;
@@ -53,15 +55,6 @@ const PENDING: &str = "PENDING_STOPPED";
 const ALL: &str = ".*";
 const PROMOTE: &str = ":promote";
 const LIST: &str = "isolog mirror list";
-/// What a dry run shows beside.
-const CHECKS: &[Column] = &[
-    ("Mirror Topic Name", "mirror_topic_name"),
-    ("Check", "check"),
-    ("Is So", "ok"),
-    ("Found", "text"),
-    ("What To Do", "cure"),
-];
-
 /// So many topics are shown at most; the others are counted.
 const ROWS_MAX: usize = 20;
 /// The most letters of what a topic waits for.
@@ -268,12 +261,20 @@ impl Stop {
     ) -> Result<Vec<Value>, Failure> {
         let (mut reasons_at, live) =
             (Instant::now(), Live::new(self.output.format == Format::Human)?);
+        let (mut known, mut away) = (Vec::new(), Away::default());
         loop {
             let Some(seen) = bounded(on.last(), mirrors(on.remote, Some(on.link), None)).await
             else {
-                return Err(not_yet(on.link, &[], &ordered));
+                live.end()?;
+                return Err(not_yet(on.link, &known, &ordered));
             };
-            let seen = seen?;
+            let is_there =
+                |seen: &Vec<Value>| ordered.keys().all(|name| status_of(seen, name).is_some());
+            let Some(seen) = away.passes(seen, is_there)? else {
+                sleep(LOOK_PAUSE).await;
+                continue;
+            };
+            known.clone_from(&seen);
             ordered.retain(|name, _| status_of(&seen, name).as_deref() != Some(STOPPED));
             if ordered.is_empty() {
                 live.end()?;
@@ -309,43 +310,6 @@ impl Stop {
         }
         say(&rows.draw(self.output.format))
     }
-}
-
-/// The list of what should be known before, of each topic; of many topics what is not well alone,
-/// and what is so of all of them once.
-fn checks(answer: &Value) -> String {
-    let topics = items(answer);
-    let alike = alike(&topics);
-    let (mut rows, mut fine) = (Rows::new(CHECKS), 0);
-    let mut add = |name: Value, line: &Value| {
-        let is_ok = field(line, "ok") == json!(true);
-        fine += usize::from(is_ok);
-        if !is_ok || topics.len() <= NAMED_MAX {
-            let word = if is_ok { "yes" } else { "NO" };
-            let [check, text, cure] = ["check", "text", "cure"].map(|name| field(line, name));
-            rows.push(vec![name, check, json!(word), text, cure]);
-        }
-    };
-    for topic in &topics {
-        let own = lines(topic).into_iter().filter(|line| !alike.contains(line));
-        own.for_each(|line| add(field(topic, "mirror_topic_name"), &line));
-    }
-    alike.iter().for_each(|line| add(json!(format!("all {}", topics.len())), line));
-    let table = rows.draw(Format::Human);
-    if topics.len() <= NAMED_MAX { table } else { format!("{table}{fine} others are well.\n") }
-}
-
-/// The lines of a topic's list.
-fn lines(topic: &Value) -> Vec<Value> {
-    field(topic, "checks").as_array().cloned().unwrap_or_default()
-}
-
-/// Lines that each of several topics has.
-fn alike(topics: &[Value]) -> Vec<Value> {
-    let [first, others @ ..] = topics else { return Vec::new() };
-    let others: Vec<Vec<Value>> = others.iter().map(lines).collect();
-    let is_of_all = |line: &Value| others.iter().all(|lines| lines.contains(line));
-    lines(first).into_iter().filter(|line| !others.is_empty() && is_of_all(line)).collect()
 }
 
 /// An order that was given.

@@ -32,6 +32,7 @@ use crate::control::order::Ticket;
 use crate::control::order::Verb;
 use crate::control::row::Key;
 use crate::control::row::LinkRow;
+use crate::control::row::Origin;
 use crate::control::row::Row;
 use crate::control::rules;
 use crate::control::topic::Fault;
@@ -204,7 +205,10 @@ impl Control {
     }
 
     fn gather_link_order(&mut self, ticket: Ticket, order: Order, gathered: &mut Gathered) {
-        let decided = decide::link_order(self.view(&gathered.rows), &order.link, &order.verb);
+        let decided = match self.paused_by_file(&order) {
+            Some(refusal) => Err(refusal),
+            None => decide::link_order(self.view(&gathered.rows), &order.link, &order.verb),
+        };
         gathered.touched.insert(Key::Link(order.link.clone()));
         let result = match decided {
             Ok(Some(row)) if !order.is_dry => {
@@ -216,6 +220,20 @@ impl Control {
         };
         let outcomes = vec![Outcome { topic: None, result }];
         self.finish(ticket, order, outcomes, gathered);
+    }
+
+    /// No order lets a link go on that its file pauses.
+    fn paused_by_file(&self, Order { link, verb, .. }: &Order) -> Option<Refusal> {
+        let settings = self.link_tracks.get(link)?.settings.as_ref()?;
+        let is_declared = self.links.get(link)?.origin == Origin::Declared;
+        let is_paused = is_declared && settings.is_paused && *verb == Verb::PauseLink(false);
+        is_paused.then(|| {
+            Refusal::bad(format!(
+                "Cluster link '{link}' is paused by the config file, which no order overrules: \
+                 set cluster.link.paused = false under [link.{link}] there, or take the line out; \
+                 it is read again by itself."
+            ))
+        })
     }
 
     /// Answers at once what rests on nothing that is yet to be written.

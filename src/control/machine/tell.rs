@@ -210,6 +210,11 @@ impl Control {
         self.topic(key).is_some_and(|topic| topic.awaits_groups())
     }
 
+    /// Whether a topic that is sealed waits until others have their rights on it.
+    pub fn awaits_rights(&self, key: &MirrorKey) -> bool {
+        self.topic(key).is_some_and(|topic| topic.awaits_rights())
+    }
+
     /// Whether a topic that is promoted waits for its source's configs, and since when by the count
     /// of looks.
     pub fn awaits_configs(&self, key: &MirrorKey) -> Option<u64> {

@@ -94,6 +94,10 @@ impl Asker {
             questions.spawn(async move { timeout(ASK_MAX, asker.ask(leader, asked)).await });
         }
         let side = self.cluster.side();
+        if questions.is_empty() && self.board.is_silent(side) {
+            // nobody is left to be asked about: that is no answer
+            return self.board.note_round(side, began, self.knock().await);
+        }
         let (mut is_stale, mut answers, mut trouble) = (false, 0, None);
         while let Some(answered) = questions.join_next().await {
             match answered {
@@ -115,6 +119,15 @@ impl Asker {
         self.board.note_round(side, began, trouble.filter(|_| answers == 0));
         if is_stale && let Err(error) = self.cluster.refresh(Wanted::All).await {
             tracing::debug!(%error, "metadata could not be read");
+        }
+    }
+
+    /// Why no broker says anything; `None` where one does.
+    async fn knock(&self) -> Option<String> {
+        match timeout(ASK_MAX, self.cluster.refresh(Wanted::Topics(&[]))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no broker answers in time".to_owned()),
         }
     }
 

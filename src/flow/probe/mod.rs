@@ -205,8 +205,9 @@ async fn look(
         facts.source_held = facts.source_end.distance_to(facts.source_log_end);
     }
     facts.source_start = facts.source_start.max(case.start);
-    // A log that holds nothing is all front, whatever it held.
-    facts.is_prefix = ends.starts(&case.name)?.1 >= facts.destination_end;
+    // A log that holds nothing tells nothing of what it held. It was no unfinished front: nothing
+    // is deleted of one before it has come to the source's start (`sync::trim`), and so what lies
+    // between its end and a later start of the source was to be copied.
     let end = facts.destination_end.min(facts.destination_hwm);
     if end < facts.destination_end {
         // The last batches cannot be read yet: neither their content nor their epoch is known.

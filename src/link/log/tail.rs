@@ -25,6 +25,7 @@ use crate::link::log::open;
 use crate::link::log::open::Opened;
 use crate::link::log::open::Standing;
 use crate::link::log::parse;
+use crate::sync::folded;
 
 /// For how long a broker may wait for the next row, in ms; a row that comes is there at once. No
 /// longer than that, since brokers close connections on which they wait (connections.max.idle.ms).
@@ -147,7 +148,7 @@ impl Tail {
         if let Some(chain) = parse::chain(self.shared.topic, &batch) {
             *self.shared.chain() = Some(chain);
         }
-        self.tell(FromLog::Batch(parse::tail_batch(batch))).await?;
+        self.tell(FromLog::Batch(folded::tail_batch(batch))).await?;
         self.shared.read.send_replace(next);
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::control::link::LinkState;
 use crate::control::task::TaskName;
 use crate::control::task::TaskTurn;
 use crate::control::topic::Fault;
+use crate::control::topic::How;
+use crate::control::topic::Stage;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::registry::Event;
@@ -42,6 +45,8 @@ const STEPS_MAX: usize = 50;
 const WRITTEN_MAX: Duration = Duration::from_secs(10);
 /// For how long a turn waits to see what it has done; brokers follow the controller.
 const IN_FORCE_MAX: Duration = Duration::from_secs(5);
+/// For how long a promote that waits for others' rights alone lets the source tell its ACLs.
+const SOURCE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause between two looks meanwhile.
 const IN_FORCE_PAUSE: Duration = Duration::from_millis(50);
 /// How often a link without ACLs is looked at, unless something changes.
@@ -234,7 +239,19 @@ impl Keeper {
             return (Some(BTreeSet::new()), Vec::new());
         }
         let Some(session) = self.ctx.session.borrow().clone() else { return (None, Vec::new()) };
-        match acls::observe(&session.source).await {
+        let found = tokio::select! {
+            biased;
+            // it needs no source: the ledger says what was held back
+            () = self.failed_over() => return (None, Vec::new()),
+            found = acls::observe(&session.source) => found,
+            () = self.waited_for() => {
+                let text = "a turn over ACLs makes way for a promote: the source does not tell its \
+                            ACLs in time, and what the ledger has is given back";
+                tracing::info!(link = %self.ctx.name, "{text}");
+                return (None, Vec::new());
+            }
+        };
+        match found {
             Ok(found) => {
                 let mut errors = Vec::new();
                 if found.strange > 0 {
@@ -249,6 +266,29 @@ impl Keeper {
                 (Some(settings.filter.select(&found.bindings)), errors)
             }
             Err(fault) => (None, self.failed(fault)),
+        }
+    }
+
+    /// Until a mirror topic is failed over and waits for nothing but others' rights.
+    async fn failed_over(&self) {
+        self.until_lifts(|stage| stage == Stage::Sealing(How::Failover)).await;
+    }
+
+    /// Until one that is promoted has waited for them for long.
+    async fn waited_for(&self) {
+        self.until_lifts(|stage| stage == Stage::Sealing(How::Promote)).await;
+        sleep(SOURCE_WAIT_MAX).await;
+    }
+
+    async fn until_lifts(&self, is_it: impl Fn(Stage) -> bool) {
+        let mut registry = self.ctx.registry.clone();
+        let waits = |seen: &Seen| {
+            seen.mirrors_of(&self.ctx.name).any(|(_, one)| one.is_free && is_it(one.row.stage))
+        };
+        while !waits(&registry.seen()) {
+            if !registry.changed().await {
+                return pending().await;
+            }
         }
     }
 

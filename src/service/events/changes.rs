@@ -319,6 +319,7 @@ mod tests {
             is_free: false,
             awaits_configs: None,
             awaits_groups: false,
+            awaits_rights: false,
             ends: BTreeMap::new(),
         }
     }

@@ -21,6 +21,9 @@ const GONE: &str = ": there is nothing that could be stopped";
 const WITHOUT: &str = ": where the source is gone a failover goes on without it, and what was not \
                        mirrored is lost";
 
+const RIGHTS: &str = "others are given back what was held back of their rights (ACLs); what the \
+                      destination refuses of that is an error of the task (isolog link task list)";
+
 /// All that a mirror topic waits for until it is STOPPED.
 pub(super) fn of(mirror: &MirrorSeen, running: &BTreeMap<i32, &PartitionView>) -> Vec<String> {
     let reason = mirror.reason.as_ref().map(|reason| reason.text.clone());
@@ -65,6 +68,9 @@ pub(super) fn of(mirror: &MirrorSeen, running: &BTreeMap<i32, &PartitionView>) -
     if waiting == 0 {
         told.extend(reason);
         told.extend(last_turns(mirror));
+        if mirror.awaits_rights {
+            told.push(RIGHTS.to_owned());
+        }
     }
     told
 }
@@ -176,6 +182,7 @@ mod tests {
             is_free: false,
             awaits_configs: None,
             awaits_groups: false,
+            awaits_rights: false,
             ends: BTreeMap::new(),
         }
     }

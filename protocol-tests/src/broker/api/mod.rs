@@ -19,6 +19,7 @@ pub mod sessions;
 use bytes::Bytes;
 use bytes::BytesMut;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::protocol::Decodable;
 use kafka_protocol::protocol::Encodable;
 use kafka_protocol::protocol::Request;
@@ -37,35 +38,62 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::DescribeProducers => producers::answer(cluster, call).await,
         ApiKey::WriteTxnMarkers => markers::answer(cluster, call),
         ApiKey::ApiVersions => api_versions::answer(cluster, call),
-        ApiKey::Metadata => with(cluster, call, metadata::metadata),
-        ApiKey::DescribeCluster => with(cluster, call, metadata::describe_cluster),
-        ApiKey::ListOffsets => with(cluster, call, list_offsets::list_offsets),
-        ApiKey::OffsetForLeaderEpoch => with(cluster, call, leader_epoch::offset_for_leader_epoch),
+        ApiKey::Metadata => {
+            let makes = |asked: &MetadataRequest| asked.allow_auto_topic_creation;
+            act(cluster, call, makes, metadata::metadata)
+        }
+        ApiKey::DescribeCluster => reading(cluster, call, metadata::describe_cluster),
+        ApiKey::ListOffsets => reading(cluster, call, list_offsets::list_offsets),
+        ApiKey::OffsetForLeaderEpoch => {
+            reading(cluster, call, leader_epoch::offset_for_leader_epoch)
+        }
         ApiKey::CreateTopics => with(cluster, call, admin::create_topics),
         ApiKey::DeleteTopics => with(cluster, call, admin::delete_topics),
         ApiKey::CreatePartitions => with(cluster, call, admin::create_partitions),
-        ApiKey::DescribeConfigs => with(cluster, call, configs::describe_configs),
+        ApiKey::DescribeConfigs => reading(cluster, call, configs::describe_configs),
         ApiKey::IncrementalAlterConfigs => with(cluster, call, configs::alter_configs),
         ApiKey::DeleteRecords => with(cluster, call, delete_records::delete_records),
         ApiKey::FindCoordinator => with(cluster, call, groups::find_coordinator),
-        ApiKey::ListGroups => with(cluster, call, groups::list),
+        ApiKey::ListGroups => reading(cluster, call, groups::list),
         ApiKey::JoinGroup => with(cluster, call, groups::join),
         ApiKey::LeaveGroup => with(cluster, call, groups::leave),
         ApiKey::ConsumerGroupHeartbeat => with(cluster, call, groups::heartbeat),
         ApiKey::OffsetCommit => with(cluster, call, groups::commit),
-        ApiKey::OffsetFetch => with(cluster, call, groups::fetch),
+        ApiKey::OffsetFetch => reading(cluster, call, groups::fetch),
         _ => Outcome::Close,
     }
 }
 
-/// Answers what needs no waiting.
+/// Answers what needs no waiting, and may change something.
 fn with<R: Request>(
     cluster: &TestCluster,
     call: &Call,
-    act: impl FnOnce(&mut State, &Call, R) -> R::Response,
+    answer: impl FnOnce(&mut State, &Call, R) -> R::Response,
+) -> Outcome {
+    act(cluster, call, |_| true, answer)
+}
+
+/// Answers what changes nothing: who waits for a change is not woken, which would look through all
+/// that it waits for.
+fn reading<R: Request>(
+    cluster: &TestCluster,
+    call: &Call,
+    answer: impl FnOnce(&mut State, &Call, R) -> R::Response,
+) -> Outcome {
+    act(cluster, call, |_| false, answer)
+}
+
+fn act<R: Request>(
+    cluster: &TestCluster,
+    call: &Call,
+    changes: impl FnOnce(&R) -> bool,
+    answer: impl FnOnce(&mut State, &Call, R) -> R::Response,
 ) -> Outcome {
     let Some(request) = decode::<R>(call) else { return Outcome::Close };
-    let response = cluster.change(|state| act(state, call, request));
+    let response = match changes(&request) {
+        true => cluster.change(|state| answer(state, call, request)),
+        false => cluster.quietly(|state| answer(state, call, request)),
+    };
     encode(&response, call)
 }
 

@@ -57,6 +57,30 @@ async fn retention_that_overtakes_a_running_copy_halts_and_jumps_nothing() {
     assert_eq!(lab.copy(BAD).end, END);
 }
 
+/// A log that holds nothing more says nothing of what was copied, and what is lost behind it is
+/// lost as much: the source's log start was followed before.
+#[tokio::test(start_paused = true)]
+async fn a_log_start_above_the_end_of_an_empty_copy_halts_as_well() {
+    let mut lab = Lab::single(Version::V4_3);
+    lab.begin().await;
+    lab.source().retain_from(BAD.0, BAD.1, END);
+    lab.wait("the start follows", |lab| lab.copy(BAD).start == END).await;
+    lab.world.stop().await;
+    lab.append(BAD, 5);
+    lab.append(BAD, 5);
+    lab.source().retain_from(BAD.0, BAD.1, END + 5);
+    lab.world.start();
+    let words = ["starts at 15", "ends at 10"];
+    lab.halts(BAD, "LOG_START_ABOVE_DESTINATION_END", &words).await;
+    assert_eq!(lab.copy(BAD).end, END);
+    // and is counted where it is to go on
+    lab.world.stop().await;
+    lab.world.policy = Policy { overtook: Overtook::Fill, ..lab.world.policy };
+    lab.world.start();
+    lab.wait("the end", |lab| lab.copy(BAD).end == END + 10).await;
+    assert_eq!(lab.seen(BAD).unwrap().copied.overtaken, 5);
+}
+
 /// Whoever tells the link to go on hears of each loss once, with its offsets.
 #[tokio::test(start_paused = true)]
 async fn what_retention_took_is_filled_and_told_once() {
