@@ -72,14 +72,15 @@ impl Away {
     ) -> Result<Option<Vec<Value>>, Failure> {
         let is_over = self.since.is_some_and(|since| since.elapsed() >= AWAY_MAX);
         match seen {
-            Err(failure) if is_over => Err(failure),
-            Err(_) => {
+            Err(Failure::Away(text)) if !is_over => {
                 if self.since.is_none() {
-                    complain("isolog does not answer now: the order stands, and is waited for");
+                    let cause = text.lines().next().unwrap_or_default();
+                    complain(&format!("{cause}: the order stands, and is waited for"));
                 }
                 self.since.get_or_insert_with(Instant::now);
                 Ok(None)
             }
+            Err(failure) => Err(failure),
             Ok(seen) if self.since.is_some() && !is_over && !is_whole(&seen) => Ok(None),
             Ok(seen) => {
                 self.since = None;
@@ -96,5 +97,25 @@ mod tests {
     #[test]
     fn a_refresh_leaves_nothing_of_the_old_screen() {
         assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_started_anew_is_waited_for_and_no_other_failure_is() {
+        let away = || Err(Failure::Away("no answer".to_owned()));
+        let whole = |seen: &Vec<Value>| !seen.is_empty();
+        let row = || Ok(vec![Value::Null]);
+        let mut one = Away::default();
+        assert!(matches!(one.passes(Ok(Vec::new()), whole), Ok(Some(_))), "it may be deleted");
+        assert!(matches!(one.passes(away(), whole), Ok(None)));
+        assert!(matches!(one.passes(Ok(Vec::new()), whole), Ok(None)), "its journal is not read");
+        assert!(matches!(one.passes(row(), whole), Ok(Some(_))));
+        let refused = Err(Failure::Failed("no such link".to_owned()));
+        assert!(matches!(one.passes(refused, whole), Err(Failure::Failed(_))));
+        assert!(matches!(one.passes(away(), whole), Ok(None)));
+        tokio::time::advance(AWAY_MAX).await;
+        assert!(matches!(one.passes(Ok(Vec::new()), whole), Ok(Some(_))));
+        assert!(matches!(one.passes(away(), whole), Ok(None)), "another time");
+        tokio::time::advance(AWAY_MAX).await;
+        assert!(matches!(one.passes(away(), whole), Err(Failure::Away(_))));
     }
 }

@@ -57,6 +57,8 @@ const STAYS: u8 = 7;
 enum Failure {
     /// Exit code 1, with the reason.
     Failed(String),
+    /// The same, of an isolog that does not answer, or not yet: it may in a moment.
+    Away(String),
     /// Exit code 2, with every mistake of the config.
     Misused(Vec<Problem>),
     /// Exit code 3; the output says how many.
@@ -231,7 +233,7 @@ fn tell(failure: &Failure) -> u8 {
         Failure::Unknown => UNKNOWN,
         Failure::No => NO,
         Failure::Stays => STAYS,
-        Failure::Failed(text) => {
+        Failure::Failed(text) | Failure::Away(text) => {
             complain(text);
             FAILED
         }

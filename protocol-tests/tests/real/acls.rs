@@ -455,6 +455,22 @@ fn rights_follow_links_of_the_file() {
     stage.write(&stage.destination, "orders").unwrap();
 }
 
+/// A failover asks the source nothing, also of its ACLs: one that is frozen would be waited for
+/// longer than this test waits.
+#[test]
+fn a_failover_gives_rights_back_while_its_source_is_frozen() {
+    let _room = room(2);
+    let patient = |_: &str| format!("request.timeout.ms = 600000\n{}", copying_acls());
+    let (lab, isolog) = OfFile::start("acls-frozen", patient);
+    lab.stage.clusters.0.freeze(1).unwrap();
+    let (how, deadline_ms) = (How::Failover, None);
+    isolog.mirrors("dr", "orders", MirrorVerb::Stop { how, deadline_ms });
+    isolog.wait_status("dr", "orders", Status::Stopped);
+    assert_eq!(lab.may_write(), Some(()), "bob may write");
+    lab.stage.write(&lab.stage.destination, "orders").unwrap();
+    lab.stage.clusters.0.thaw(1).unwrap();
+}
+
 /// A link of the file that copies ACLs alone, for the topics of another one: at its next turn.
 #[test]
 fn a_link_of_the_file_copies_acls_alone() {

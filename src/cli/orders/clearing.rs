@@ -208,7 +208,9 @@ pub(super) async fn mirror(
 /// The words of a failure.
 fn text_of(failure: Failure) -> String {
     match failure {
-        Failure::Failed(text) | Failure::NotYet(text) => text.lines().next().map(str::to_owned),
+        Failure::Failed(text) | Failure::Away(text) | Failure::NotYet(text) => {
+            text.lines().next().map(str::to_owned)
+        }
         _ => None,
     }
     .unwrap_or_else(|| "it did not work".to_owned())

@@ -121,7 +121,7 @@ impl Reading<'_> {
                 Ok(_) => {}
                 Err(Untold::Never(failure)) => return Err(failure),
                 Err(Untold::Again(failure)) => {
-                    if let Failure::Failed(cause) = failure
+                    if let Failure::Failed(cause) | Failure::Away(cause) = failure
                         && !is_away
                     {
                         complain(&format!("{cause}; it is asked again until it answers"));

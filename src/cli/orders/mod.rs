@@ -166,7 +166,7 @@ impl Remote {
         let mut pause = BUSY_PAUSE;
         for tried in 1.. {
             let sent = ask::send(&self.address, method, path, body.clone(), &self.way).await;
-            let answer = sent.map_err(Failure::Failed)?;
+            let answer = sent.map_err(Failure::Away)?;
             // nothing of such an order was done
             if answer.status.as_u16() != BUSY || tried >= BUSY_TRIES_MAX {
                 return Ok(answer);
@@ -202,7 +202,11 @@ impl Remote {
             _ => next,
         };
         let (status, address) = (answer.status.as_u16(), &self.address);
-        Err(Failure::Failed(format!("{text} ({status} of {address})\nNext: {next}")))
+        let told = format!("{text} ({status} of {address})\nNext: {next}");
+        Err(match status {
+            429 | 503 | 504 => Failure::Away(told),
+            _ => Failure::Failed(told),
+        })
     }
 
     fn odd(&self) -> Failure {

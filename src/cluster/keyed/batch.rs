@@ -7,6 +7,7 @@ use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::ProducerId;
 use crate::ids::TimestampMs;
+use crate::ids::TopicName;
 use crate::wire::batch::Attributes;
 use crate::wire::batch::BatchView;
 use crate::wire::crc;
@@ -88,6 +89,23 @@ impl LogBatch {
         let records: Result<_, ReframeError> =
             unpacked.entries()?.map(|entry| Ok(copied(&entry?.record))).collect();
         Ok(LogBatch { records: records?, ..head })
+    }
+}
+
+/// What all readers of a log make of a piece: records that cannot be read though their checksum is
+/// right are passed over, and said to be; damaged bytes are the error.
+pub fn passed_over(piece: &Piece, topic: &TopicName) -> Result<LogBatch, ReframeError> {
+    match LogBatch::open(piece) {
+        Err(error) if !matches!(error, ReframeError::BadCrc(_) | ReframeError::OldCrc { .. }) => {
+            let head = LogBatch::head(piece);
+            tracing::warn!(
+                %topic, offset = %head.base, %error,
+                "a batch cannot be read, though its checksum is right: its records are passed over \
+                 by every reader"
+            );
+            Ok(head)
+        }
+        read => read,
     }
 }
 

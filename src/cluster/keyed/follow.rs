@@ -11,6 +11,7 @@ use crate::cluster::conn::Conn;
 use crate::cluster::conn::read::Read;
 use crate::cluster::error::ClusterError;
 use crate::cluster::keyed::batch::LogBatch;
+use crate::cluster::keyed::batch::passed_over;
 use crate::cluster::keyed::only::NO_LEADER;
 use crate::cluster::keyed::only::OnlyPartition;
 use crate::cluster::metadata::Partition;
@@ -205,20 +206,7 @@ impl Follower {
     }
 
     fn open(&self, piece: &Piece) -> Result<LogBatch, FollowError> {
-        match LogBatch::open(piece) {
-            Ok(batch) => Ok(batch),
-            Err(error @ (ReframeError::BadCrc(_) | ReframeError::OldCrc { .. })) => {
-                Err(FollowError::Damaged { at: LogBatch::head(piece).base, error })
-            }
-            Err(error) => {
-                let (topic, head) = (&self.only.tp().topic, LogBatch::head(piece));
-                tracing::warn!(
-                    %topic, offset = %head.base, %error,
-                    "a batch cannot be read, though its checksum is right: its records are passed \
-                     over by every reader"
-                );
-                Ok(head)
-            }
-        }
+        let read = passed_over(piece, &self.only.tp().topic);
+        read.map_err(|error| FollowError::Damaged { at: LogBatch::head(piece).base, error })
     }
 }

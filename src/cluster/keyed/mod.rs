@@ -17,6 +17,7 @@ use crate::cluster::conn::Conn;
 use crate::cluster::conn::read::Read;
 use crate::cluster::error::Result;
 use crate::cluster::keyed::batch::LogBatch;
+use crate::cluster::keyed::batch::passed_over;
 use crate::cluster::keyed::only::OnlyPartition;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
@@ -24,7 +25,6 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::wire::error::KafkaCode;
 use crate::wire::fetch::Isolation;
-use crate::wire::reframe::ReframeError;
 use crate::wire::split::split;
 
 /// What one fetch asks for, in bytes.
@@ -96,14 +96,8 @@ impl KeyedLog {
         let mut next = at;
         for piece in split(one.records) {
             let piece = piece.map_err(|error| self.only.error("Fetch", error.into()))?;
-            let batch = match LogBatch::open(&piece) {
-                Ok(batch) => batch,
-                Err(ReframeError::BadCrc(_) | ReframeError::OldCrc { .. }) => {
-                    return Err(self.only.refused("Fetch", CORRUPT));
-                }
-                // every reader passes its records over
-                Err(_) => LogBatch::head(&piece),
-            };
+            let batch = passed_over(&piece, &self.only.tp().topic);
+            let batch = batch.map_err(|_| self.only.refused("Fetch", CORRUPT))?;
             next = batch.next;
             take(batch);
         }

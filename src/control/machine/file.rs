@@ -248,6 +248,41 @@ mod tests {
         }
     }
 
+    fn settings(prefix: &str) -> LinkSettings {
+        LinkSettings {
+            rename: Rename::prefixed(prefix),
+            topics: TopicFilter::default(),
+            named: TopicFilter::default(),
+            start: StartSpec::Earliest,
+            replicas: None,
+            look_every_ms: 1_000,
+            groups: None,
+            is_paused: false,
+            tasks: BTreeSet::new(),
+            configs: ConfigSync::default(),
+            acls: AclSync::default(),
+        }
+    }
+
+    #[test]
+    fn what_the_file_pauses_no_order_lets_go_on() {
+        let mut control = started(r#""mirroring""#);
+        control.handle_declared(NOW, file(&[west()]));
+        let mut told = |is_paused: bool, of_file: bool| {
+            let settings = LinkSettings { is_paused: of_file, ..settings("") };
+            control.handle_settings(NOW, &west(), Some(settings));
+            let verb = Verb::PauseLink(is_paused);
+            control.handle_order(NOW, Ticket(1), Order { link: west(), verb, is_dry: true });
+            assert_eq!(control.poll_write(NOW), None);
+            let (_, mut outcomes) = control.poll_answer().expect("it is answered at once");
+            outcomes.remove(0).result
+        };
+        let refusal = told(false, true).unwrap_err();
+        assert!(refusal.status == 400 && refusal.text.contains("[link.west]"), "{}", refusal.text);
+        assert_eq!(told(true, true), Ok(()), "it rests for both reasons then");
+        assert_eq!(told(false, false), Ok(()));
+    }
+
     #[test]
     fn the_file_says_the_mode_of_its_links() {
         let mut control = started(r#""mirroring""#);
@@ -286,19 +321,6 @@ mod tests {
         let mut control = started(r#""mirroring""#);
         control.handle_declared(NOW, file(&[west()]));
         control.handle_reach(NOW, &west(), Reach::Available(ClusterId("blue".into())));
-        let settings = |prefix: &str| LinkSettings {
-            rename: Rename::prefixed(prefix),
-            topics: TopicFilter::default(),
-            named: TopicFilter::default(),
-            start: StartSpec::Earliest,
-            replicas: None,
-            look_every_ms: 1_000,
-            groups: None,
-            is_paused: false,
-            tasks: BTreeSet::new(),
-            configs: ConfigSync::default(),
-            acls: AclSync::default(),
-        };
         let state = |control: &Control| control.links().next().map(|(_, _, state)| state);
         control.handle_settings(NOW, &west(), Some(settings("")));
         assert_eq!(

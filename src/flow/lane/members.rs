@@ -307,6 +307,13 @@ impl Members {
     }
 
     fn want(&mut self, address: Address, wanted: Option<Wanted>) {
+        let is_same = match (&wanted, self.wanted.get(&address)) {
+            (Some(now), Some(before)) => now.stay == before.stay && now.asks_the_same(before),
+            (now, before) => now.is_none() && before.is_none(),
+        };
+        if is_same {
+            return;
+        }
         self.rewanted.insert(address.clone());
         match wanted {
             Some(wanted) => drop(self.wanted.insert(address, wanted)),
