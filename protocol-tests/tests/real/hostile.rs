@@ -15,6 +15,10 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -67,6 +71,10 @@ const METADATA_PARTITION_BYTES: u64 = 32;
 const HEALTH_MS_MAX: u64 = 2_000;
 /// What stands for the time of a look that had no answer.
 const UNANSWERED: u64 = u64::MAX;
+/// Whom a watch looks at.
+const WATCHED: &str = "ISOLOG_HOSTILE_WATCHED";
+/// What a look's line begins with, before its ms.
+const LOOK: &str = "look ";
 /// How many of the longest times are shown, with the numbers of their looks.
 const LONGEST: usize = 5;
 /// How late the healthy link may be at full size; the promise is a second. Twenty thousand records
@@ -361,7 +369,7 @@ fn hold_seats(address: SocketAddr, held: &mut Vec<TcpStream>) {
 }
 
 /// Times in ms, as a summary shows them.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Times(Arc<Mutex<Vec<u64>>>);
 
 impl Times {
@@ -395,14 +403,55 @@ impl Times {
     }
 }
 
-fn look_at_health(address: SocketAddr, times: &Times) {
+/// How long it took, in ms.
+fn look_at_health(address: SocketAddr) -> u64 {
     let start = Instant::now();
     let mut answer = [0; 12];
     let served = ask(address, "/health/live").and_then(|mut s| s.read_exact(&mut answer));
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap();
     let is_right = served.is_ok() && &answer == b"HTTP/1.1 200";
-    times.note(if is_right { ms } else { UNANSWERED });
-    sleep(Duration::from_millis(100));
+    if is_right { ms } else { UNANSWERED }
+}
+
+/// Looks at health all the time, in a process and a session of its own, as whoever watches a
+/// service does: among the attackers it would wait for the core that they use up, and tell that.
+struct Watch {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Watch {
+    fn start(address: SocketAddr) -> Self {
+        let path = std::env::temp_dir().join(format!("isolog-watch-{}", std::process::id()));
+        let mut command = Command::new("setsid");
+        command.arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "hostile::watches_health", "--ignored", "--nocapture"]);
+        command.env(WATCHED, address.to_string()).stdin(Stdio::null());
+        command.stdout(fs::File::create(&path).unwrap());
+        Self { child: command.spawn().unwrap(), path }
+    }
+
+    fn end(mut self) -> Times {
+        assert_eq!(self.child.try_wait().unwrap(), None, "the watch is over too early");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let text = fs::read_to_string(&self.path).unwrap();
+        fs::remove_file(&self.path).unwrap();
+        let look = |line: &str| line.strip_prefix(LOOK)?.parse().ok();
+        let times: Vec<u64> = text.lines().filter_map(look).collect();
+        assert!(!times.is_empty(), "the watch never looked: {text}");
+        Times(Arc::new(Mutex::new(times)))
+    }
+}
+
+#[test]
+#[ignore = "writes how long looks at health took, in the process that Watch starts"]
+fn watches_health() {
+    let address: SocketAddr = std::env::var(WATCHED).unwrap().parse().unwrap();
+    loop {
+        println!("{LOOK}{}", look_at_health(address));
+        sleep(Duration::from_millis(100));
+    }
 }
 
 /// The links' tables.
@@ -556,17 +605,15 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
         (copied(isolog, "dr", "healthy")? > 0).then_some(())
     });
     let address = SocketAddr::from(([127, 0, 0, 1], isolog.port()));
-    let (health, lag) = (Times::default(), Times::default());
-    let (until, mut looks) = (attack(&parts, address), Until::new());
-    let seen = health.clone();
-    looks.often(move || look_at_health(address, &seen));
+    let lag = Times::default();
+    let (until, watch) = (attack(&parts, address), Watch::start(address));
     look_at_lag(&mut isolog, size.seconds, &lag);
     let loaded = load.stop().unwrap();
     wait_level(&isolog, loaded.records);
     if parts.contains(&Part::Bombs) {
         wait_unpacked(&isolog, "bombs");
     }
-    looks.end(); // from here on nobody need answer; the attacks go on over the end
+    let health = watch.end(); // from here on nobody need answer; the attacks go on over the end
     let (stops, bytes) = stop_now_and_then(&mut isolog, size.stops);
     let bound = size.resident_bytes_max();
     until.end();
