@@ -4,15 +4,20 @@
 //! partition is named that its topic has not.
 //!
 //! ```text
-//!  what a group has of a partition     ack'd ── start ── in flight, or ack'd out of order ── end
-//!                                                 └─ all that is told, and all that can be set
+//!  of a partition     ack'd ── start ── in flight, ack'd out of order, ack'd last ── end
+//!                                └─ all that is told, and all that can be set
 //! ```
 //!
+//! The start is told as it was written last, which is with an acknowledgement and before that
+//! counts: of a group that has read all and rests it is where the last acknowledged lot began, and
+//! of one that has acknowledged nothing it is nowhere. Version 1 tells how much of what lies behind
+//! it is not acknowledged; the message library does not know it.
+//!
 //! A start that is set makes the group, where there is none, and all between start and end is
-//! acquired again. It is stored as it is, beyond the log's end and below 0 too. No start of an empty
-//! group is ever forgotten, as offsets are after `offsets.retention.minutes`. All of it is answered
-//! by the group's coordinator, needs the rights that offsets need, and was tried on 4.3.1
-//! (`tests/rules`: `shares`).
+//! acquired again. It is stored as it is, beyond the log's end and below 0 too. No start of an
+//! empty group is ever forgotten, as offsets are after `offsets.retention.minutes`. All of it is
+//! answered by the group's coordinator, needs the rights that offsets need, and was tried on 4.3.1
+//! (`tests/rules/shares`, `tests/real/shares`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

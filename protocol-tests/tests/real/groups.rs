@@ -416,8 +416,11 @@ fn a_promote_takes_over_what_groups_committed_last() {
     assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
 }
 
-/// REST and the command line say which of them is a share group.
-fn kinds_are_shown(isolog: &Isolog) {
+/// A share group is followed too; REST and the command line say that it is one.
+fn kinds_are_shown(isolog: &Isolog, destination: &Hand) {
+    until("sharing starts at 6", || {
+        (shares::start(destination, "sharing", (TOPIC, 0)) == 6).then_some(())
+    });
     let url = format!("http://127.0.0.1:{}", isolog.port());
     let ask = |words: &[&str]| {
         let mut command = Command::new(isolog_binary().unwrap());
@@ -491,10 +494,7 @@ fn the_printed_rights_are_enough_for_groups() {
         });
     };
     follows(7);
-    until("sharing starts at 6", || {
-        (shares::start(&hands[1], "sharing", (TOPIC, 0)) == 6).then_some(())
-    });
-    kinds_are_shown(&isolog);
+    kinds_are_shown(&isolog, &hands[1]);
     // nothing changes and nobody is a member: after an interval it may move
     let told = diff(&isolog, &["billing", "--wait", "--timeout", "60"], 0);
     assert_eq!((&told[0]["verdict"], &told[0]["mirror_lag"]), (&json!("MOVES"), &json!(0)));

@@ -199,7 +199,8 @@ mod tests {
     fn groups() -> Vec<Value> {
         vec![json!({
             "link": "dr", "group": "billing", "mirror_group": "w.billing",
-            "group_type": "share", "partitions": 2, "clamped": 1, "behind": 0, "age_ms": 40, "error_code": "", "reason": "",
+            "group_type": "share", "partitions": 2, "clamped": 1, "behind": 0, "age_ms": 40,
+            "error_code": "", "reason": "",
             "offsets": [
                 {"topic": "w.orders", "partition": 0, "source_offset": 7, "mirror_offset": 7,
                  "state": "synced"},

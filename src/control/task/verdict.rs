@@ -200,14 +200,16 @@ fn lag(known: &Known<'_>) -> Against {
     Some((Word::NotYet, text))
 }
 
-/// A share group has a start and an end: what of it lies between is told by nobody.
+/// Of a share group the start is told, and not what it has acknowledged behind that: out of order,
+/// or since the start was written.
 fn out_of_order(known: &Known<'_>) -> Against {
     let is_short = |stand: &Stand| stand.consumer_lag().is_some_and(|lag| lag > 0);
     let (tp, stand, more) = first(known, |stand| known.is_share && is_short(stand))?;
     let text = format!(
         "{tp} starts at {}, and the source ends behind it: what of that the share group has \
-         acknowledged there already, out of order, is delivered again; let its consumers come to \
-         the end first{more}",
+         acknowledged there already is delivered again; where kafka-share-groups --describe \
+         shows it no LAG, and nobody writes, --reset-offsets --to-latest moves the start to the \
+         end{more}",
         stand.source
     );
     Some((Word::Unknown, text))

@@ -163,8 +163,8 @@ fn sort<T>(mut found: EachGroup<T>, asked: &[GroupName], answers: &mut Answers<T
     }
 }
 
-/// What groups have committed, and where those that are `shares` start, asked at their coordinators;
-/// one that moves or loads is looked up anew.
+/// What groups have committed, and where those that are `shares` start, asked at their
+/// coordinators; one that moves or loads is looked up anew.
 pub async fn read(
     cluster: &Arc<Cluster>,
     coordinators: BTreeMap<GroupName, BrokerId>,

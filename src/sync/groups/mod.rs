@@ -11,9 +11,10 @@
 //!                OffsetFetch ─▶ plan ─▶ OffsetCommit, at each coordinator ◀─────┘
 //! ```
 //!
-//! Share groups are asked by DescribeShareGroupOffsets and set by AlterShareGroupOffsets instead, at
-//! the same coordinators; a cluster that has no share groups has nothing of them, and that is no
-//! error. A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
+//! Share groups are asked by DescribeShareGroupOffsets and set by AlterShareGroupOffsets instead,
+//! at the same coordinators; a cluster without share groups has nothing of them, which is no error.
+//!
+//! A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
 //! group of which an offset differs.
 
 use std::collections::BTreeMap;

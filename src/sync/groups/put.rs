@@ -27,7 +27,7 @@ use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::GROUPS_ASKED_MAX;
 use crate::sync::groups::ask::ROUNDS;
 
-/// UNKNOWN_MEMBER_ID, and NON_EMPTY_GROUP of a share group: it has members, and we are none of them.
+/// UNKNOWN_MEMBER_ID, and NON_EMPTY_GROUP of a share group: it has members, and we are none.
 const HAS_MEMBERS: [i16; 2] = [25, 68];
 /// GROUP_ID_NOT_FOUND: a group of this name is of another kind (of a share group OffsetFetch says
 /// nothing, and OffsetCommit this; of others DescribeShareGroupOffsets and AlterShareGroupOffsets).

@@ -131,8 +131,8 @@ pub fn describe(
         .with_groups(groups)
 }
 
-/// AlterShareGroupOffsets 0: any offset, as it is, into a share group without members; the first one
-/// that is stored makes the group.
+/// AlterShareGroupOffsets 0: any offset, as it is, into a share group without members; the first
+/// one that is stored makes the group.
 pub fn alter(
     state: &mut State,
     call: &Call,
