@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 25] = [
+const GUARDED: [ApiKey; 27] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -305,6 +305,8 @@ const GUARDED: [ApiKey; 25] = [
     ApiKey::LeaveGroup,
     ApiKey::DescribeClientQuotas,
     ApiKey::DescribeUserScramCredentials,
+    ApiKey::DescribeShareGroupOffsets,
+    ApiKey::AlterShareGroupOffsets,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -357,6 +359,12 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         }
         ApiKey::DescribeUserScramCredentials => {
             one::<messages::DescribeUserScramCredentialsResponse>(body, version)
+        }
+        ApiKey::DescribeShareGroupOffsets => {
+            one::<messages::DescribeShareGroupOffsetsResponse>(body, version)
+        }
+        ApiKey::AlterShareGroupOffsets => {
+            one::<messages::AlterShareGroupOffsetsResponse>(body, version)
         }
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),

@@ -197,6 +197,7 @@ fn changes(api: ApiKey) -> bool {
             | DeleteAcls
             | DeleteRecords
             | OffsetCommit
+            | AlterShareGroupOffsets
     )
 }
 

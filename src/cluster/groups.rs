@@ -45,7 +45,7 @@ const MANY_GROUPS_FROM: i16 = 8;
 const GROUP_KEY: i8 = 0;
 /// Whoever commits is no member.
 const NO_GENERATION: i32 = -1;
-/// How ListGroups calls groups whose members share partitions: they commit no offsets.
+/// How ListGroups calls groups whose members share partitions (`cluster::shares`).
 const SHARE: &str = "share";
 /// States of a group without members.
 const IDLE: [&str; 3] = ["Empty", "Dead", ""];
@@ -221,7 +221,7 @@ fn offset_fetch(version: i16, groups: &[GroupName]) -> OffsetFetchRequest {
     request.with_group_id(group).with_topics(None)
 }
 
-fn group_id(group: &GroupName) -> kafka_protocol::messages::GroupId {
+pub(super) fn group_id(group: &GroupName) -> kafka_protocol::messages::GroupId {
     text(group.as_str()).into()
 }
 

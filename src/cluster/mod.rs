@@ -20,6 +20,7 @@ mod pool;
 mod producers;
 mod refresh;
 pub mod sasl;
+mod shares;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -54,6 +55,7 @@ pub use crate::cluster::groups::Listing;
 pub use crate::cluster::pool::Use;
 pub use crate::cluster::producers::ProducerState;
 pub use crate::cluster::refresh::Wanted;
+pub use crate::cluster::shares::NO_SHARES;
 pub use crate::wire::prim::peer_text;
 
 use crate::cluster::backoff::Dice;

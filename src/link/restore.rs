@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::audit::survey;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
+use crate::cluster::Listing;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::control::journal::Fold;
@@ -182,7 +183,7 @@ async fn look(
     Ok(())
 }
 
-/// Groups with members that have committed offsets of these topics.
+/// Groups with members that have committed offsets of these topics, or share them.
 async fn readers(
     cluster: &Cluster,
     asked: &[TopicPartition],
@@ -191,9 +192,12 @@ async fn readers(
     let brokers: Vec<_> = cluster.look(|seen| seen.brokers().map(|one| one.id).collect());
     for broker in brokers {
         let groups = cluster.list_groups(broker).await?;
-        let active = groups.into_iter().filter(|one| one.is_active && !one.is_share);
-        let active: Vec<GroupName> = active.map(|one| one.name).collect();
-        for (group, committed) in cluster.fetch_committed(broker, &active).await? {
+        let active = groups.into_iter().filter(|one| one.is_active);
+        let (shares, others): (Vec<_>, Vec<_>) = active.partition(|one| one.is_share);
+        let names = |all: Vec<Listing>| all.into_iter().map(|one| one.name).collect::<Vec<_>>();
+        let mut read = cluster.fetch_committed(broker, &names(others)).await?;
+        read.extend(cluster.fetch_share_starts(broker, &names(shares)).await?);
+        for (group, committed) in read {
             let committed = committed.unwrap_or_default();
             let topics = asked.iter().filter(|tp| committed.contains_key(tp));
             for topic in topics.map(|tp| &tp.topic) {

@@ -79,6 +79,7 @@ impl Followed<'_> {
             link: self.link.to_owned(),
             group: told.source.to_string(),
             mirror_group: there.to_string(),
+            group_type: if told.is_share { "share" } else { "consumer" }.to_owned(),
             partitions: told.stands.len() as u64,
             clamped: count("clamped"),
             behind: count("behind"),
@@ -124,6 +125,7 @@ impl Followed<'_> {
         verdict(&Known {
             link: self.link,
             stands: &self.told.stands,
+            is_share: self.told.is_share,
             fault: self.told.fault.as_ref(),
             is_active_at_source: self.told.is_active_at_source,
             unchanged_ms: self.unchanged_ms(),

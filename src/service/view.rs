@@ -261,6 +261,9 @@ pub struct GroupView {
     pub group: String,
     /// Its name at the destination.
     pub mirror_group: String,
+    /// `consumer`, of either protocol, or `share`: then its offsets are where it starts (KIP-932).
+    #[serde(default)]
+    pub group_type: String,
     /// How many of its offsets are followed.
     pub partitions: u64,
     /// How many of them are lower at the destination, since the mirror is behind.

@@ -152,6 +152,7 @@ const CODES: &[(i16, &str, Remedy)] = &[
     (56, "KAFKA_STORAGE_ERROR", Remedy::Refresh),
     (58, "SASL_AUTHENTICATION_FAILED", Remedy::Reauth),
     (59, "UNKNOWN_PRODUCER_ID", Remedy::Fenced),
+    (68, "NON_EMPTY_GROUP", Remedy::Fenced),
     (69, "GROUP_ID_NOT_FOUND", Remedy::Refresh),
     (70, "FETCH_SESSION_ID_NOT_FOUND", Remedy::Fenced),
     (71, "INVALID_FETCH_SESSION_EPOCH", Remedy::Fenced),

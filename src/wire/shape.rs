@@ -215,6 +215,19 @@ shape!(COMMITTED_GROUP { 0..ALL => Text, 0..ALL => Each(&COMMITTED_TOPIC), 0..AL
 shape!(COMMITTED_TOPIC { 0..ALL => Text, 0..ALL => Each(&COMMITTED_PARTITION) });
 shape!(COMMITTED_PARTITION { 0..ALL => Fixed(16), 0..ALL => TextOrNull, 0..ALL => Fixed(2) });
 
+shape!(SHARE_STARTS { 0..ALL => Fixed(4), 0..ALL => Each(&SHARE_GROUP) });
+shape!(SHARE_GROUP {
+    0..ALL => Text, 0..ALL => Each(&SHARE_TOPIC), 0..ALL => Fixed(2), 0..ALL => TextOrNull,
+});
+shape!(SHARE_TOPIC { 0..ALL => Text, 0..ALL => Fixed(16), 0..ALL => Each(&SHARE_PARTITION) });
+shape!(SHARE_PARTITION { 0..ALL => Fixed(18), 0..ALL => TextOrNull });
+
+shape!(SHARE_SET { 0..ALL => Fixed(6), 0..ALL => TextOrNull, 0..ALL => Each(&SHARE_SET_TOPIC) });
+shape!(SHARE_SET_TOPIC {
+    0..ALL => Text, 0..ALL => Fixed(16), 0..ALL => Each(&SHARE_SET_PARTITION),
+});
+shape!(SHARE_SET_PARTITION { 0..ALL => Fixed(6), 0..ALL => TextOrNull });
+
 shape!(FIND_COORDINATOR {
     0..ALL => Fixed(4),
     0..3 => Fixed(2),
@@ -274,6 +287,8 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),
         ApiKey::OffsetCommit => Some(&OFFSET_COMMIT),
         ApiKey::OffsetFetch => Some(&OFFSET_FETCH),
+        ApiKey::DescribeShareGroupOffsets => Some(&SHARE_STARTS),
+        ApiKey::AlterShareGroupOffsets => Some(&SHARE_SET),
         ApiKey::FindCoordinator => Some(&FIND_COORDINATOR),
         ApiKey::ListGroups => Some(&LIST_GROUPS),
         ApiKey::JoinGroup => Some(&JOIN_GROUP),

@@ -88,6 +88,10 @@ pub enum ApiKey {
     DescribeCluster,
     /// What a leader remembers of producers.
     DescribeProducers,
+    /// Where share groups start (KIP-932).
+    DescribeShareGroupOffsets,
+    /// Set where a share group starts.
+    AlterShareGroupOffsets,
 }
 
 /// One row per API: key, name, our lowest and highest version (flexible ones only, but for
@@ -123,6 +127,8 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::DescribeQuorum, 55, "DescribeQuorum", Range { min: 1, max: 1 }),
     (ApiKey::DescribeCluster, 60, "DescribeCluster", Range { min: 0, max: 2 }),
     (ApiKey::DescribeProducers, 61, "DescribeProducers", Range { min: 0, max: 0 }),
+    (ApiKey::DescribeShareGroupOffsets, 90, "DescribeShareGroupOffsets", Range { min: 0, max: 0 }),
+    (ApiKey::AlterShareGroupOffsets, 91, "AlterShareGroupOffsets", Range { min: 0, max: 0 }),
 ];
 
 /// Kafka's name of an API, which is long.

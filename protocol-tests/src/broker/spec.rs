@@ -118,6 +118,9 @@ const RANGES: &[Row] = &[
     row(ApiKey::OffsetCommit, (0, 8), (0, 9), (2, 10)),
     row(ApiKey::OffsetFetch, (0, 7), (0, 9), (1, 10)),
     (ApiKey::ConsumerGroupHeartbeat, None, Some((0, 0)), Some((0, 1))),
+    (ApiKey::ShareGroupHeartbeat, None, None, Some((1, 1))),
+    (ApiKey::DescribeShareGroupOffsets, None, None, Some((0, 1))),
+    (ApiKey::AlterShareGroupOffsets, None, None, Some((0, 0))),
 ];
 
 impl Version {

@@ -102,8 +102,10 @@ pub struct State {
     pub behind: BTreeMap<(i32, String), Configs>,
     /// Rights that everybody lacks, by topic name.
     pub denied: BTreeSet<(String, Right)>,
-    /// Consumer groups, by name.
+    /// Consumer groups and share groups, by name.
     pub groups: BTreeMap<String, Group>,
+    /// The feature `share.version` is 0.
+    pub is_without_shares: bool,
     /// Logs with an append in progress, by partition and broker.
     pub locked: BTreeSet<(Key, i32)>,
     started: Instant,
@@ -167,6 +169,7 @@ impl State {
             behind: BTreeMap::new(),
             denied: BTreeSet::new(),
             groups: BTreeMap::new(),
+            is_without_shares: false,
             locked: BTreeSet::new(),
             started: Instant::now(),
         }

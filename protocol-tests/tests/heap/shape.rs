@@ -12,6 +12,7 @@ use isolog::cluster::backoff::Dice;
 use isolog::wire::error::WireError;
 use isolog::wire::shape;
 use isolog::wire::versions::ApiKey;
+use kafka_protocol::messages::alter_share_group_offsets_response::*;
 use kafka_protocol::messages::create_acls_response::*;
 use kafka_protocol::messages::create_partitions_response::*;
 use kafka_protocol::messages::create_topics_response::*;
@@ -27,6 +28,7 @@ use kafka_protocol::messages::describe_quorum_response::DescribeQuorumResponse;
 use kafka_protocol::messages::describe_quorum_response::PartitionData;
 use kafka_protocol::messages::describe_quorum_response::ReplicaState;
 use kafka_protocol::messages::describe_quorum_response::TopicData;
+use kafka_protocol::messages::describe_share_group_offsets_response::*;
 use kafka_protocol::messages::describe_user_scram_credentials_response::*;
 use kafka_protocol::messages::find_coordinator_response::*;
 use kafka_protocol::messages::heartbeat_response::HeartbeatResponse;
@@ -619,6 +621,58 @@ fn offset_fetch(m: &mut Maker) -> OffsetFetchResponse {
     }))
 }
 
+fn share_starts(m: &mut Maker) -> DescribeShareGroupOffsetsResponse {
+    let partition = |m: &mut Maker| {
+        DescribeShareGroupOffsetsResponsePartition::default()
+            .with_partition_index(m.i32())
+            .with_start_offset(m.int())
+            .with_leader_epoch(m.i32())
+            .with_error_code(m.i16())
+            .with_error_message(m.some_text())
+            .with_unknown_tagged_fields(m.tags())
+    };
+    let topic = |m: &mut Maker| {
+        DescribeShareGroupOffsetsResponseTopic::default()
+            .with_topic_name(m.text().into())
+            .with_topic_id(m.uuid(0))
+            .with_partitions(m.each(partition))
+            .with_unknown_tagged_fields(m.tags())
+    };
+    DescribeShareGroupOffsetsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_groups(m.each(|m| {
+            DescribeShareGroupOffsetsResponseGroup::default()
+                .with_group_id(m.text().into())
+                .with_topics(m.each(topic))
+                .with_error_code(m.i16())
+                .with_error_message(m.some_text())
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
+fn share_set(m: &mut Maker) -> AlterShareGroupOffsetsResponse {
+    let partition = |m: &mut Maker| {
+        AlterShareGroupOffsetsResponsePartition::default()
+            .with_partition_index(m.i32())
+            .with_error_code(m.i16())
+            .with_error_message(m.some_text())
+            .with_unknown_tagged_fields(m.tags())
+    };
+    AlterShareGroupOffsetsResponse::default()
+        .with_throttle_time_ms(m.i32())
+        .with_error_code(m.i16())
+        .with_error_message(m.some_text())
+        .with_responses(m.each(|m| {
+            AlterShareGroupOffsetsResponseTopic::default()
+                .with_topic_name(m.text().into())
+                .with_topic_id(m.uuid(0))
+                .with_partitions(m.each(partition))
+                .with_unknown_tagged_fields(m.tags())
+        }))
+        .with_unknown_tagged_fields(m.tags())
+}
+
 fn find_coordinator(m: &mut Maker) -> FindCoordinatorResponse {
     let answer = FindCoordinatorResponse::default().with_throttle_time_ms(m.i32());
     let answer = answer.with_unknown_tagged_fields(m.tags());
@@ -780,6 +834,8 @@ mod walker_and_library_agree_on {
         describe_cluster: DescribeCluster;
         offset_commit: OffsetCommit;
         offset_fetch: OffsetFetch;
+        share_starts: DescribeShareGroupOffsets;
+        share_set: AlterShareGroupOffsets;
         find_coordinator: FindCoordinator;
         list_groups: ListGroups;
         join_group: JoinGroup;
@@ -813,6 +869,9 @@ fn no_struct_is_larger_than_the_walker_counts() {
         JoinGroupResponseMember MemberResponse
         OffsetFetchResponseGroup OffsetFetchResponseTopics OffsetFetchResponsePartitions
         OffsetFetchResponseTopic OffsetFetchResponsePartition
+        DescribeShareGroupOffsetsResponseGroup DescribeShareGroupOffsetsResponseTopic
+        DescribeShareGroupOffsetsResponsePartition
+        AlterShareGroupOffsetsResponseTopic AlterShareGroupOffsetsResponsePartition
         DescribeAclsResource AclDescription AclCreationResult
         DeleteAclsFilterResult DeleteAclsMatchingAcl
         EntryData EntityData ValueData DescribeUserScramCredentialsResult CredentialInfo

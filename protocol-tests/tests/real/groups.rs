@@ -45,30 +45,31 @@ use crate::operated::Operated;
 use crate::operated::Stage;
 use crate::operated::link;
 use crate::operated::until;
+use crate::shares;
 
 const TOPIC: &str = "g-orders";
 /// Batches of ten in each of the two partitions.
 const BATCHES: usize = 5;
-const ALL: &str =
+pub(crate) const ALL: &str =
     r#"{"groupFilters":[{"name":"*","patternType":"LITERAL","filterType":"INCLUDE"}]}"#;
 /// The coordinator loads, or its topic is being made.
 const NOT_YET: [i16; 3] = [14, 15, 16];
-const MEMBER: &str = "AAAAAAAAQACAAAAAAAAAAA";
+pub(crate) const MEMBER: &str = "AAAAAAAAQACAAAAAAAAAAA";
 /// Groups as a resource type of ACLs.
 const GROUP: i8 = 3;
 /// So many groups at once.
 const MANY: usize = 200;
 
-fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn group(name: &str) -> GroupId {
+pub(crate) fn group(name: &str) -> GroupId {
     GroupId(text(name))
 }
 
 /// Asks until the group is coordinated; to ask for a coordinator makes the topic that it needs.
-fn settled<T>(hand: &Hand, name: &str, mut ask: impl FnMut() -> (i16, T)) -> (i16, T) {
+pub(crate) fn settled<T>(hand: &Hand, name: &str, mut ask: impl FnMut() -> (i16, T)) -> (i16, T) {
     until(&format!("{name} has a coordinator"), || {
         let (code, answer) = ask();
         if NOT_YET.contains(&code) {
@@ -82,8 +83,12 @@ fn settled<T>(hand: &Hand, name: &str, mut ask: impl FnMut() -> (i16, T)) -> (i1
 
 /// What a group has committed for a partition, and its leader epoch; -1 for nothing.
 fn committed(hand: &Hand, name: &str, partition: i32) -> (i64, i32) {
+    committed_of(hand, name, (TOPIC, partition))
+}
+
+pub(crate) fn committed_of(hand: &Hand, name: &str, (topic, partition): (&str, i32)) -> (i64, i32) {
     let topic = offset_fetch_request::OffsetFetchRequestTopic::default()
-        .with_name(TopicName(text(TOPIC)))
+        .with_name(TopicName(text(topic)))
         .with_partition_indexes(vec![partition]);
     let request = OffsetFetchRequest::default().with_group_id(group(name));
     let request = request.with_topics(Some(vec![topic]));
@@ -98,13 +103,17 @@ fn committed(hand: &Hand, name: &str, partition: i32) -> (i64, i32) {
 
 /// Sets an offset from outside, with an epoch as a consumer would.
 fn commit(hand: &Hand, name: &str, partition: i32, offset: i64) {
+    commit_of(hand, name, (TOPIC, partition), offset);
+}
+
+pub(crate) fn commit_of(hand: &Hand, name: &str, (topic, partition): (&str, i32), offset: i64) {
     let partition = offset_commit_request::OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(0)
         .with_committed_metadata(Some(text("by hand")));
     let topic = offset_commit_request::OffsetCommitRequestTopic::default()
-        .with_name(TopicName(text(TOPIC)))
+        .with_name(TopicName(text(topic)))
         .with_partitions(vec![partition]);
     let request = OffsetCommitRequest::default()
         .with_group_id(group(name))
@@ -407,6 +416,33 @@ fn a_promote_takes_over_what_groups_committed_last() {
     assert_eq!(seen.len(), all, "each record, and none twice: {before:?} {after:?}");
 }
 
+/// A share group is followed too; REST and the command line say that it is one.
+fn kinds_are_shown(isolog: &Isolog, destination: &Hand) {
+    until("sharing starts at 6", || {
+        (shares::start(destination, "sharing", (TOPIC, 0)) == 6).then_some(())
+    });
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(isolog_binary().unwrap());
+        command.arg("group").args(words).args(["-o", "json", "--url", &url]);
+        let told = command.output().unwrap();
+        assert!(told.status.success(), "{words:?}: {told:?}");
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()
+    };
+    let rows = |found: &Value| {
+        let rows = found.as_array().unwrap().iter();
+        let rows = rows.map(|row| (row["group"].to_string(), row["group_type"].to_string()));
+        rows.collect::<BTreeSet<_>>()
+    };
+    let pair = |group: &str, kind: &str| (format!("{group:?}"), format!("{kind:?}"));
+    let both = BTreeSet::from([pair("billing", "consumer"), pair("sharing", "share")]);
+    assert_eq!(rows(&ask(&["list"])), both);
+    assert_eq!(rows(&isolog.get("/v1/groups").unwrap()), both);
+    let one = ask(&["describe", "sharing"]);
+    assert_eq!(rows(&one), BTreeSet::from([pair("sharing", "share")]), "{one}");
+    assert_eq!([&one[0]["source_offset"], &one[0]["mirror_offset"]], [6, 6], "{one}");
+}
+
 /// `isolog group diff`, as a script asks, and its exit code.
 fn diff(isolog: &Isolog, words: &[&str], code: i32) -> Value {
     let mut command = Command::new(isolog_binary().unwrap());
@@ -428,6 +464,7 @@ fn the_printed_rights_are_enough_for_groups() {
     hands[0].create(TOPIC, 1, 1, &[]).unwrap();
     hands[0].produce(TOPIC, 0, &Build::plain(now_ms(), "x", 10)).unwrap();
     commit(&hands[0], "billing", 0, 7);
+    shares::set(&hands[0], "sharing", (TOPIC, 0), 6);
     let ways = safe.ways();
     let (_, port, login) = ways.iter().find(|way| way.0 == "SASL_SSL-SCRAM-SHA-512").unwrap();
     let at = clusters.each_ref().map(|one| format!("127.0.0.1:{}", one.secure_ports()[*port]));
@@ -457,13 +494,14 @@ fn the_printed_rights_are_enough_for_groups() {
         });
     };
     follows(7);
+    kinds_are_shown(&isolog, &hands[1]);
     // nothing changes and nobody is a member: after an interval it may move
     let told = diff(&isolog, &["billing", "--wait", "--timeout", "60"], 0);
     assert_eq!((&told[0]["verdict"], &told[0]["mirror_lag"]), (&json!("MOVES"), &json!(0)));
     let offset = &told[0]["offsets"][0];
     assert_eq!([&offset["source_offset"], &offset["mirror_offset"]], [7, 7], "{told}");
     assert_eq!([&offset["source_end"], &offset["mirror_end"]], [10, 10], "{told}");
-    diff(&isolog, &["--all", "--link", "dr"], 0);
+    diff(&isolog, &["--all", "--link", "dr"], 4);
     diff(&isolog, &["billing", "nobody"], 4);
     let every = (GROUP, "*", LITERAL);
     hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();

@@ -45,6 +45,7 @@ mod schemas;
 mod sdk;
 mod secure;
 mod served;
+mod shares;
 mod starts;
 mod status;
 mod stopped;

@@ -21,12 +21,12 @@ const UNKNOWN_MEMBER: i16 = 25;
 const NOT_YET: [i16; 3] = [14, 15, 16];
 const MEMBER: &str = "AAAAAAAAQACAAAAAAAAAAA";
 
-fn group(name: &str) -> GroupId {
+pub(crate) fn group(name: &str) -> GroupId {
     GroupId(text(name))
 }
 
 /// A connection to the group's coordinator.
-async fn coordinator(lab: &Lab, name: &str) -> Raw {
+pub(crate) async fn coordinator(lab: &Lab, name: &str) -> Raw {
     let request = FindCoordinatorRequest::default().with_key(text(name));
     for _ in 0..300 {
         let mut raw = lab.connect().await;
@@ -50,7 +50,7 @@ fn offset_fetch(name: &str, topics: &[(&str, i32)]) -> OffsetFetchRequest {
 }
 
 /// Offset and leader epoch of the topic's first partition.
-async fn committed(raw: &mut Raw, name: &str, topic: &Topic) -> (i64, i32) {
+pub(crate) async fn committed(raw: &mut Raw, name: &str, topic: &Topic) -> (i64, i32) {
     let answer = raw.call(7, &offset_fetch(name, &[(&topic.name, 0)])).await.unwrap();
     let one = &answer.topics[0].partitions[0];
     assert_eq!((answer.error_code, one.error_code), (OK, OK));
@@ -58,7 +58,13 @@ async fn committed(raw: &mut Raw, name: &str, topic: &Topic) -> (i64, i32) {
 }
 
 /// Sets an offset as whoever is in no group, and tells the code.
-async fn set(raw: &mut Raw, name: &str, at: (&str, i32), offset: i64, epoch: i32) -> i16 {
+pub(crate) async fn set(
+    raw: &mut Raw,
+    name: &str,
+    at: (&str, i32),
+    offset: i64,
+    epoch: i32,
+) -> i16 {
     let partition = offset_commit_request::OffsetCommitRequestPartition::default()
         .with_partition_index(at.1)
         .with_committed_offset(offset)

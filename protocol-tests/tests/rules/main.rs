@@ -7,6 +7,8 @@
 //! M11 of m02 and m01. Of part B what isolog leans on is here (b07, b11, b12, b13; one request at
 //! a time is p18).
 //!
+//! Share groups are younger than that paper: their rules are called by their KIP.
+//!
 //! It never uses isolog itself: the rules are about brokers. A test that needs Kafka fails when
 //! it cannot start; it never skips.
 
@@ -24,6 +26,7 @@ mod quota;
 mod replicas;
 mod resetting;
 mod rights;
+mod shares;
 mod state;
 mod txn;
 
@@ -144,6 +147,9 @@ rules! { simulated, SINGLE, 1,
     cleaned::a06_the_way_around_a_compacted_topic,
     groups::a07_offsets_set_from_outside_are_stored_as_they_are,
     groups::a07_an_active_group_refuses,
+    shares::kip932_starts_set_from_outside_are_stored_as_they_are,
+    shares::kip932_an_active_share_group_refuses,
+    shares::kip932_groups_of_other_kinds_refuse,
     high::h02_fillers_at_any_offset_of_a_delete_topic,
     high::h04_the_last_place_of_hidden_fillers,
     high::h04_the_cleaner_and_fillers_above_two_to_the_31,

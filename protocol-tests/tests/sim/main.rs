@@ -30,6 +30,7 @@ mod registry;
 mod reread;
 mod restored;
 mod rivals;
+mod shares;
 mod simulation;
 mod stopped;
 mod tails;

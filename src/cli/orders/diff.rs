@@ -60,6 +60,7 @@ const WHOLE: &[Column] = &[
     ("", "against"),
     ("", "not_mirrored"),
     ("", "mirror_group"),
+    ("", "group_type"),
     ("", "unchanged_ms"),
     ("", "interval_ms"),
     ("", "is_active_at_source"),

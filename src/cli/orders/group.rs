@@ -23,6 +23,7 @@ const GROUPS: &[Column] = &[
     ("Link Name", "link_name"),
     ("Group", "group"),
     ("Mirror Group", "mirror_group"),
+    ("Type", "group_type"),
     ("Partitions", "partitions"),
     ("Clamped", "clamped"),
     ("Behind", "behind"),
@@ -32,6 +33,7 @@ const GROUPS: &[Column] = &[
 const OFFSETS: &[Column] = &[
     ("Link Name", "link_name"),
     ("Group", "group"),
+    ("Type", "group_type"),
     ("Mirror Topic Name", "mirror_topic_name"),
     ("Partition", "partition"),
     ("Source Offset", "source_offset"),
@@ -166,10 +168,9 @@ pub(super) async fn ask(
 fn list(groups: &[Value]) -> Rows {
     let mut rows = Rows::new(GROUPS);
     for group in groups {
-        let names = ["link", "group", "mirror_group", "partitions", "clamped", "behind", "age_ms"];
-        let mut row: Vec<Value> = names.iter().map(|name| field(group, name)).collect();
-        row.push(field(group, "error_code"));
-        rows.push(row);
+        let who = ["link", "group", "mirror_group", "group_type"];
+        let how = ["partitions", "clamped", "behind", "age_ms", "error_code"];
+        rows.push(who.iter().chain(&how).map(|name| field(group, name)).collect());
     }
     rows
 }
@@ -180,7 +181,8 @@ fn describe(groups: &[Value]) -> Rows {
         let offsets = group.get("offsets").and_then(Value::as_array);
         for offset in offsets.into_iter().flatten() {
             let own = ["topic", "partition", "source_offset", "mirror_offset", "state"];
-            let mut row = vec![field(group, "link"), field(group, "group")];
+            let mut row: Vec<Value> =
+                ["link", "group", "group_type"].iter().map(|name| field(group, name)).collect();
             row.extend(own.iter().map(|name| field(offset, name)));
             row.extend([field(group, "age_ms"), field(group, "reason")]);
             rows.push(row);
@@ -196,8 +198,9 @@ mod tests {
 
     fn groups() -> Vec<Value> {
         vec![json!({
-            "link": "dr", "group": "billing", "mirror_group": "w.billing", "partitions": 2,
-            "clamped": 1, "behind": 0, "age_ms": 40, "error_code": "", "reason": "",
+            "link": "dr", "group": "billing", "mirror_group": "w.billing",
+            "group_type": "share", "partitions": 2, "clamped": 1, "behind": 0, "age_ms": 40,
+            "error_code": "", "reason": "",
             "offsets": [
                 {"topic": "w.orders", "partition": 0, "source_offset": 7, "mirror_offset": 7,
                  "state": "synced"},
@@ -212,11 +215,14 @@ mod tests {
         let text = list(&groups()).draw(Format::Human);
         let last = text.lines().last().unwrap();
         let words: Vec<&str> = last.split_whitespace().collect();
-        assert_eq!(words, ["dr", "billing", "w.billing", "2", "1", "0", "40"]);
+        assert_eq!(words, ["dr", "billing", "w.billing", "share", "2", "1", "0", "40"]);
         let text = describe(&groups()).draw(Format::Json);
         let rows: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(rows.as_array().map(Vec::len), Some(2));
-        assert_eq!(rows[0]["mirror_offset"], 7);
+        assert_eq!(
+            (&rows[0]["mirror_offset"], &rows[0]["group_type"]),
+            (&json!(7), &json!("share"))
+        );
         assert_eq!(
             (&rows[1]["state"], &rows[1]["mirror_offset"]),
             (&json!("waiting"), &Value::Null)

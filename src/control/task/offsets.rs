@@ -14,7 +14,9 @@
 //! ```
 //!
 //! A group with members at the destination gets nothing. What this process has not put there itself
-//! (after a start: everything) is never taken back.
+//! (after a start: everything) is never taken back. A share group's start offset is handled as an
+//! offset that is committed, but for two things: no destination forgets it, so that it is never put
+//! there again; and nothing tells who put it there, so that what is found in place is not ours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,6 +98,8 @@ pub struct Group<'a> {
     pub there: &'a BTreeMap<TopicPartition, Commit>,
     /// It has members at the destination.
     pub is_active: bool,
+    /// It is a share group.
+    pub is_share: bool,
 }
 
 /// How one partition of a group stands.
@@ -182,7 +186,7 @@ pub fn plan(group: Group<'_>, puts: &Puts, asked: Asked<'_>) -> Plan {
         let put = plan.puts.remove(mirror).filter(|put| {
             there.is_some_and(|there| is_from_outside(there) && put.offset == there.offset)
         });
-        match decide(wanted, there, put.as_ref(), asked) {
+        match decide(wanted, there, put.as_ref(), (asked, group.is_share)) {
             Step::Commit if group.is_active => plan.is_in_use = true,
             Step::Commit => {
                 let row = (target.offset, commit.metadata.clone());
@@ -222,7 +226,7 @@ fn decide(
     wanted: Wanted<'_>,
     there: Option<&Commit>,
     ours: Option<&Put>,
-    asked: Asked<'_>,
+    (asked, is_share): (Asked<'_>, bool),
 ) -> Step {
     let Some(there) = there.filter(|there| there.offset >= wanted.target) else {
         return Step::Commit;
@@ -232,9 +236,10 @@ fn decide(
     }
     match ours {
         Some(put) if put.metadata != *wanted.metadata => Step::Commit,
+        Some(put) if is_share => Step::Keep(put.clone()),
         Some(put) if asked.now.0.saturating_sub(put.at.0) >= asked.repeat_ms => Step::Commit,
         Some(put) => Step::Keep(put.clone()),
-        None if is_from_outside(there) => {
+        None if is_from_outside(there) && !is_share => {
             let metadata = wanted.metadata.clone();
             Step::Keep(Put { offset: there.offset, metadata, at: asked.now })
         }
@@ -285,6 +290,7 @@ mod tests {
         there: Option<Commit>,
         put: Option<Put>,
         is_active: bool,
+        is_share: bool,
         now: i64,
     }
 
@@ -297,6 +303,7 @@ mod tests {
                 there: None,
                 put: None,
                 is_active: false,
+                is_share: false,
                 now: 10,
             }
         }
@@ -317,7 +324,8 @@ mod tests {
             let source = self.source.clone().map(|one| (source(), one)).into_iter().collect();
             let there = self.there.clone().map(|one| (mirror(), one)).into_iter().collect();
             let puts = self.put.clone().map(|one| (mirror(), one)).into_iter().collect();
-            let group = Group { source: &source, there: &there, is_active: self.is_active };
+            let Case { is_active, is_share, .. } = *self;
+            let group = Group { source: &source, there: &there, is_active, is_share };
             let now = TimestampMs(self.now);
             plan(group, &puts, Asked { parts: &parts, now, repeat_ms: REPEAT_MS })
         }
@@ -458,6 +466,28 @@ mod tests {
     }
 
     #[test]
+    fn a_share_groups_start_is_never_repeated_nor_taken_for_ours() {
+        let share = |source: i64, there: Option<i64>, put: Option<Put>| Case {
+            source: Some(commit(source, -1)),
+            there: there.map(|there| commit(there, -1)),
+            put,
+            is_share: true,
+            now: 1 << 40,
+            ..Case::default()
+        };
+        share(50, None, None).check(Some(50));
+        share(0, None, None).check(Some(0));
+        share(500, None, None).check(Some(100));
+        share(50, Some(40), None).check(Some(50));
+        share(50, Some(50), Some(put(50, 0))).check(None);
+        share(20, Some(50), Some(put(50, 0))).check(Some(20));
+        share(20, Some(60), Some(put(50, 0))).check(None);
+        Case { is_active: true, ..share(50, Some(40), None) }.check(None);
+        // found in place: whoever moves it later back there is not undone
+        assert_eq!(share(50, Some(50), None).plan().puts, Puts::new());
+    }
+
+    #[test]
     fn each_partition_has_a_word_for_people() {
         let word = |target: Option<(i64, bool)>, there: Option<i64>| {
             let target =
@@ -489,7 +519,8 @@ mod tests {
     #[test]
     fn partitions_that_are_no_mirrors_are_left_alone() {
         let source = BTreeMap::from([(tp("other", 0), commit(5, 1))]);
-        let group = Group { source: &source, there: &BTreeMap::new(), is_active: false };
+        let there = BTreeMap::new();
+        let group = Group { source: &source, there: &there, is_active: false, is_share: false };
         let asked = Asked { parts: &BTreeMap::new(), now: TimestampMs(0), repeat_ms: REPEAT_MS };
         assert_eq!(plan(group, &Puts::new(), asked), Plan::default());
     }
@@ -565,7 +596,8 @@ mod tests {
             let parts = BTreeMap::from([(source(), part)]);
             let source = self.source.clone().map(|one| (source(), one)).into_iter().collect();
             let there = self.there.clone().map(|one| (mirror(), one)).into_iter().collect();
-            let group = Group { source: &source, there: &there, is_active: self.is_active };
+            let is_active = self.is_active;
+            let group = Group { source: &source, there: &there, is_active, is_share: false };
             let now = TimestampMs(self.now);
             let plan = plan(group, &self.puts, Asked { parts: &parts, now, repeat_ms: REPEAT_MS });
             let sent = plan.commits.get(&mirror()).map(|(offset, _)| offset.get());

@@ -26,6 +26,8 @@ pub struct Known<'a> {
     pub link: &'a str,
     /// Its offsets, by the mirror's partition.
     pub stands: &'a BTreeMap<TopicPartition, Stand>,
+    /// It is a share group.
+    pub is_share: bool,
     /// What the last turn could not do for it.
     pub fault: Option<&'a Fault>,
     /// It has members at the source.
@@ -83,15 +85,17 @@ pub fn verdict(known: &Known<'_>) -> (Word, Vec<String>) {
         }),
         unlike(known, "ahead", |_, stand| {
             let there = stand.there.map(|there| there.to_string()).unwrap_or_default();
+            let tool = if known.is_share { "share" } else { "consumer" };
             format!(
                 "is committed at {} at the source and at {there} at the destination, by somebody \
                  else: what lies between would be skipped; set the offset there by \
-                 kafka-consumer-groups --reset-offsets",
+                 kafka-{tool}-groups --reset-offsets",
                 stand.source
             )
         }),
         before_it_begins(known),
         lag(known),
+        out_of_order(known),
         changed(known),
         left_out(known),
         elsewhere(known),
@@ -196,6 +200,21 @@ fn lag(known: &Known<'_>) -> Against {
     Some((Word::NotYet, text))
 }
 
+/// Of a share group the start is told, and not what it has acknowledged behind that: out of order,
+/// or since the start was written.
+fn out_of_order(known: &Known<'_>) -> Against {
+    let is_short = |stand: &Stand| stand.consumer_lag().is_some_and(|lag| lag > 0);
+    let (tp, stand, more) = first(known, |stand| known.is_share && is_short(stand))?;
+    let text = format!(
+        "{tp} starts at {}, and the source ends behind it: what of that the share group has \
+         acknowledged there already is delivered again; where kafka-share-groups --describe \
+         shows it no LAG, and nobody writes, --reset-offsets --to-latest moves the start to the \
+         end{more}",
+        stand.source
+    );
+    Some((Word::Unknown, text))
+}
+
 fn changed(known: &Known<'_>) -> Against {
     let Some(unchanged) = known.unchanged_ms else {
         let text = "since when it has committed nothing more is not known".to_owned();
@@ -279,6 +298,7 @@ mod tests {
         Known {
             link: "dr",
             stands,
+            is_share: false,
             fault: None,
             is_active_at_source: Some(false),
             unchanged_ms: Some(30_000),
@@ -308,6 +328,16 @@ mod tests {
         moves(stand(40, 40, 100, 100));
         moves(stand(40, 40, 100, 150));
         moves(stand(0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_share_group_moves_from_the_end_alone() {
+        let share = |known: &mut Known<'_>| known.is_share = true;
+        check(&[stand(100, 100, 100, 100)], share, Word::Moves, "");
+        let text = "orders-0 starts at 40, and the source ends behind it";
+        check(&[stand(40, 40, 100, 100)], share, Word::Unknown, text);
+        let tool = "kafka-share-groups --reset-offsets";
+        check(&[stand(100, 120, 120, 100)], share, Word::NotYet, tool);
     }
 
     #[test]

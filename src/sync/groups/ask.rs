@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::Committed;
 use crate::cluster::EachGroup;
 use crate::cluster::Listing;
+use crate::cluster::NO_SHARES;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::ids::BrokerId;
@@ -66,6 +67,11 @@ pub struct Listed {
 /// Whether a coordinator says that it is none, or not yet.
 pub fn is_moving(code: KafkaCode) -> bool {
     MOVING.contains(&code.0)
+}
+
+/// Whether a cluster has no share groups: nothing can be known of one there, nor be done for it.
+pub fn has_no_shares(failure: &Failure) -> bool {
+    matches!(failure, Failure::Code(code) if *code == NO_SHARES)
 }
 
 /// Waits before a round: not before the first one.
@@ -157,11 +163,12 @@ fn sort<T>(mut found: EachGroup<T>, asked: &[GroupName], answers: &mut Answers<T
     }
 }
 
-/// What groups have committed, asked at their coordinators; one that moves or loads is looked up
-/// anew.
+/// What groups have committed, and where those that are `shares` start, asked at their
+/// coordinators; one that moves or loads is looked up anew.
 pub async fn read(
     cluster: &Arc<Cluster>,
     coordinators: BTreeMap<GroupName, BrokerId>,
+    shares: &BTreeSet<GroupName>,
 ) -> Answers<Committed> {
     let (mut answers, mut left) = (Answers::default(), coordinators);
     for round in 0..ROUNDS {
@@ -175,7 +182,9 @@ pub async fn read(
         }
         let asked = by_coordinator(left).into_iter().map(|(broker, groups)| {
             let cluster = cluster.clone();
-            async move { read_at(&cluster, broker, &groups).await }
+            let (share, others): (Vec<_>, Vec<_>) =
+                groups.into_iter().partition(|group| shares.contains(group));
+            async move { read_at(&cluster, broker, (&others, &share)).await }
         });
         for one in at_once(asked.collect::<Vec<_>>()).await {
             answers.failed.retain(|name, _| !one.found.contains_key(name));
@@ -211,14 +220,20 @@ pub fn by_coordinator(
     by
 }
 
-async fn read_at(cluster: &Cluster, broker: BrokerId, groups: &[GroupName]) -> Answers<Committed> {
+async fn read_at(
+    cluster: &Cluster,
+    broker: BrokerId,
+    (others, shares): (&[GroupName], &[GroupName]),
+) -> Answers<Committed> {
     let mut answers = Answers::default();
-    let mut chunks = groups.chunks(GROUPS_ASKED_MAX);
-    while let Some(some) = chunks.next() {
-        match cluster.fetch_committed(broker, some).await {
+    let others = others.chunks(GROUPS_ASKED_MAX).map(|some| (some, false));
+    let shares = shares.chunks(GROUPS_ASKED_MAX).map(|some| (some, true));
+    let mut chunks = others.chain(shares);
+    while let Some((some, is_share)) = chunks.next() {
+        match fetch(cluster, broker, some, is_share).await {
             Ok(found) => sort(found, some, &mut answers),
             Err(error) => {
-                let unasked = some.iter().chain(chunks.flatten());
+                let unasked = some.iter().chain(chunks.flat_map(|(some, _)| some));
                 let failed = unasked.map(|one| (one.clone(), Failure::Error(error.clone())));
                 answers.failed.extend(failed);
                 break;
@@ -226,4 +241,17 @@ async fn read_at(cluster: &Cluster, broker: BrokerId, groups: &[GroupName]) -> A
         }
     }
     answers
+}
+
+/// What groups of one kind have committed, or where they start, from their coordinator.
+pub async fn fetch(
+    cluster: &Cluster,
+    coordinator: BrokerId,
+    groups: &[GroupName],
+    is_share: bool,
+) -> Result<EachGroup<Committed>, ClusterError> {
+    match is_share {
+        true => cluster.fetch_share_starts(coordinator, groups).await,
+        false => cluster.fetch_committed(coordinator, groups).await,
+    }
 }

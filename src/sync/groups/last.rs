@@ -7,9 +7,9 @@ use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
 use crate::ids::TimestampMs;
 use crate::sync::groups::GroupTold;
-use crate::sync::groups::INTERNAL;
 use crate::sync::groups::MirrorTopic;
 use crate::sync::groups::Turn;
+use crate::sync::groups::faults::INTERNAL;
 
 /// Of a topic: how its groups stand, and whether trying again is of no use.
 pub fn of(turn: &Turn, topic: &MirrorTopic, now: TimestampMs) -> (LastSync, bool) {

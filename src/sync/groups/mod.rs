@@ -1,5 +1,5 @@
 //! Follows the offsets of consumer groups: what they have committed at the source is committed at
-//! the destination, never beyond what is mirrored.
+//! the destination, never beyond what is mirrored; where share groups start there they start here.
 //!
 //! It never decides what is committed (`control::task::offsets` does), and never sets an offset at
 //! the source.
@@ -10,6 +10,9 @@
 //!                ListGroups (who has members) ──────────────────────────────────┤
 //!                OffsetFetch ─▶ plan ─▶ OffsetCommit, at each coordinator ◀─────┘
 //! ```
+//!
+//! Share groups are asked by DescribeShareGroupOffsets and set by AlterShareGroupOffsets instead,
+//! at the same coordinators; a cluster without share groups has nothing of them, which is no error.
 //!
 //! A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
 //! group of which an offset differs.
@@ -23,10 +26,9 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::cluster::Committed;
+use crate::cluster::Listing;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
-use crate::cluster::error::KafkaCode;
-use crate::cluster::error::Kind;
 use crate::control::task::groups::GroupSync;
 use crate::control::task::offsets::Commit;
 use crate::control::task::offsets::Part;
@@ -42,19 +44,26 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::sync::groups::ask::Answers;
-use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::Listed;
+use crate::sync::groups::faults::FILTERS;
+use crate::sync::groups::faults::bounded;
+use crate::sync::groups::faults::fault;
+use crate::sync::groups::faults::in_use;
+use crate::sync::groups::faults::refused;
+use crate::sync::groups::faults::too_many;
 use crate::sync::groups::parts::Mirrored;
 use crate::sync::groups::put::Job;
 use crate::sync::groups::told::leave;
 
 mod ask;
+mod faults;
 pub mod last;
 mod parts;
 mod put;
 mod raise;
 mod told;
 
+pub use self::faults::fault_of;
 pub use self::told::GroupTold;
 pub use self::told::UNFOLLOWED_MAX;
 
@@ -62,8 +71,6 @@ pub use self::told::UNFOLLOWED_MAX;
 pub const GROUPS_MAX: usize = 20_000;
 /// How many offsets of one link are followed.
 pub const OFFSETS_MAX: usize = 1_000_000;
-/// How many things that went wrong a turn tells.
-pub const ERRORS_MAX: usize = 50;
 /// How many topics one question speaks of.
 const TOPICS_ASKED_MAX: usize = 500;
 /// Where the brokers keep what groups commit: without it nobody ever has.
@@ -118,6 +125,8 @@ pub struct Follower {
     puts: BTreeMap<GroupName, Puts>,
     /// Groups of the source, and whether they had members, when they were listed last.
     listed: BTreeMap<GroupName, bool>,
+    /// Which of the groups that are followed are share groups.
+    shares: BTreeSet<GroupName>,
     /// Topics of which groups have committed what was not followed in the last turn.
     unfollowed: BTreeMap<GroupName, BTreeSet<TopicName>>,
     /// What groups had committed beyond the mirror when they were read last, by the source's names,
@@ -152,6 +161,7 @@ impl Follower {
         // of groups that the source does not have any more nothing is remembered
         self.puts.retain(|name, _| known.contains(name));
         self.beyond.retain(|name, _| known.contains(name));
+        self.shares.retain(|name| known.contains(name));
         Ok(turn)
     }
 
@@ -205,10 +215,14 @@ impl Follower {
         let mut jobs = BTreeMap::new();
         for (name, source) in commits {
             let there = sync.renamed(&name);
-            let is_active = listed.groups.get(&there).is_some_and(|(_, one)| one.is_active);
+            let is_share = self.shares.contains(&name);
+            // one of another kind is for its coordinator to refuse
+            let is_active = listed.groups.get(&there);
+            let is_active =
+                is_active.is_some_and(|(_, one)| one.is_active && one.is_share == is_share);
             // what is dropped on its way must not be forgotten
             let puts = self.puts.get(&name).cloned().unwrap_or_default();
-            jobs.insert(there, job(name, source, is_active, puts));
+            jobs.insert(there, job(name, source, (is_active, is_share), puts));
         }
         let known = listed.groups.into_iter().filter(|(name, _)| jobs.contains_key(name));
         let known: BTreeMap<GroupName, BrokerId> =
@@ -217,6 +231,11 @@ impl Follower {
             put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
         let done = put::all(&shared, jobs, known).await;
         for job in done {
+            if put::is_left_out(&job) {
+                self.unfollowed.remove(&job.name);
+                turn.groups = turn.groups.saturating_sub(1);
+                continue;
+            }
             worked.insert(job.name.clone());
             self.note_beyond(&job, &shared.parts, &ids);
             let unplaced = job.source.keys().filter(|tp| !shared.parts.contains_key(tp));
@@ -242,7 +261,8 @@ impl Follower {
         for (broker, error) in failed {
             turn.errors.push((format!("source broker {broker}"), fault_of(&error)));
         }
-        groups.retain(|name, (_, one)| !one.is_share && sync.follows(name));
+        groups.retain(|name, _| sync.follows(name));
+        self.note_shares(&groups);
         if groups.len() > GROUPS_MAX {
             let fault = too_many("groups", groups.len(), GROUPS_MAX);
             turn.errors.push((FILTERS.to_owned(), fault));
@@ -256,8 +276,9 @@ impl Follower {
         let mut answers: Answers<Committed> = Answers::default();
         let unlisted = self.unlisted(source, sync, &coordinators);
         coordinators.extend(ask::keep(ask::find(source, &unlisted).await, &mut answers));
-        let read = ask::read(source, coordinators).await;
+        let read = ask::read(source, coordinators, &self.shares).await;
         answers.failed.extend(read.failed);
+        answers.failed.retain(|name, why| !self.shares.contains(name) || !ask::has_no_shares(why));
         for (name, failure) in &answers.failed {
             turn.errors.push((name.to_string(), fault(failure, "source", "group")));
         }
@@ -282,6 +303,13 @@ impl Follower {
             turn.errors.push((FILTERS.to_owned(), fault));
         }
         (commits, answers.failed.into_keys().collect())
+    }
+
+    /// One that is not listed, since its coordinator is away, is what it was.
+    fn note_shares(&mut self, listed: &BTreeMap<GroupName, (BrokerId, Listing)>) {
+        self.shares.retain(|name| !listed.contains_key(name));
+        let shares = listed.iter().filter(|(_, (_, one))| one.is_share);
+        self.shares.extend(shares.map(|(name, _)| name.clone()));
     }
 
     /// Groups that must be there and were not listed: those of the turn before, and those that
@@ -321,13 +349,15 @@ impl Follower {
         for (name, unfollowed) in std::mem::take(&mut self.unfollowed) {
             let is_active_at_source = self.listed.get(&name).copied();
             let there = sync.renamed(&name);
-            let told = GroupTold { is_active_at_source, unfollowed, ..GroupTold::of(name, now) };
+            let is_share = self.shares.contains(&name);
+            let new = GroupTold::of(name, now);
+            let told = GroupTold { is_share, is_active_at_source, unfollowed, ..new };
             turn.told.entry(there).or_insert(told);
         }
     }
 
     fn take_in(&mut self, job: Job, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
-        let Job { name, puts, plan, commits, refused: left, failure, .. } = job;
+        let Job { name, puts, plan, commits, refused: left, failure, is_share, .. } = job;
         let Plan { mut stands, is_in_use, puts: planned, .. } = plan;
         let there = sync.renamed(&name);
         turn.commits += commits;
@@ -350,6 +380,7 @@ impl Follower {
         let first = faults.first().cloned();
         turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
         let told = GroupTold {
+            is_share,
             stands,
             fault: first,
             is_active_at_source: self.listed.get(&name).copied(),
@@ -376,13 +407,14 @@ async fn refresh<'a>(
 fn job(
     name: GroupName,
     source: BTreeMap<TopicPartition, Commit>,
-    is_active: bool,
+    (is_active, is_share): (bool, bool),
     puts: Puts,
 ) -> Job {
     Job {
         name,
         source,
         is_active,
+        is_share,
         puts,
         plan: Plan::default(),
         commits: 0,
@@ -395,73 +427,4 @@ async fn retention(destination: &Cluster) -> Option<i64> {
     let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
     let told = destination.describe_broker_configs(broker, Some(&[RETENTION])).await;
     told.ok()?.ok()?.get(RETENTION)?.value.as_ref()?.parse().ok()
-}
-
-/// What narrows which groups are followed.
-const FILTERS: &str = "consumer.offset.group.filters";
-const INTERNAL: &str = "INTERNAL_ERROR";
-
-/// The first ones, and how many more there were.
-fn bounded(mut errors: Vec<(String, Fault)>) -> Vec<(String, Fault)> {
-    let more = errors.len().saturating_sub(ERRORS_MAX);
-    if more > 0 {
-        errors.truncate(ERRORS_MAX);
-        let text = format!("{more} more errors of groups are not told");
-        errors.push(("*".to_owned(), Fault { code: "SUPPRESSED_ERRORS".to_owned(), text }));
-    }
-    errors
-}
-
-fn too_many(what: &str, count: usize, max: usize) -> Fault {
-    let text = format!(
-        "{count} {what} of the source pass, and {max} are followed at most: narrow the filter, or \
-         give some groups a link of their own"
-    );
-    Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text }
-}
-
-fn in_use(group: &GroupName) -> Fault {
-    let text = format!(
-        "group {group} has members at the destination and goes on at the source: its offsets are \
-         left alone; stop its consumers on one side, or leave it out of \
-         consumer.offset.group.filters"
-    );
-    Fault { code: "CONSUMER_GROUP_IN_USE_ERROR".to_owned(), text }
-}
-
-/// Why nothing was done for a group.
-fn fault(failure: &Failure, side: &str, what: &str) -> Fault {
-    match failure {
-        Failure::Error(error) => fault_of(error),
-        Failure::Code(code) => refused(*code, &format!("the {side} refuses the {what}")),
-    }
-}
-
-/// Cluster Linking's word for a refusal.
-fn refused(code: KafkaCode, text: &str) -> Fault {
-    let word = match code.0 {
-        29..=31 => "AUTHORIZATION_ERROR",
-        3 | 100 => "UNKNOWN_TOPIC_OR_PARTITION_ERROR",
-        17 => "INVALID_TOPIC",
-        24 | 42 => "INVALID_REQUEST_ERROR",
-        25 => "CONSUMER_GROUP_IN_USE_ERROR",
-        44 => "POLICY_VIOLATION_ERROR",
-        _ => INTERNAL,
-    };
-    let cure = match code.0 {
-        29..=31 => ": grant what `isolog check` prints; it goes on by itself",
-        14..=16 => ": its coordinator moves, loads or is away; it goes on by itself",
-        _ => "",
-    };
-    Fault { code: word.to_owned(), text: format!("{text}: {code}{cure}") }
-}
-
-/// Cluster Linking's word for a cluster that does not answer, or lets us not in.
-pub fn fault_of(error: &ClusterError) -> Fault {
-    let code = match &error.kind {
-        Kind::Login(_) => "AUTHENTICATION_ERROR",
-        Kind::Refused { code, .. } => return refused(*code, &error.to_string()),
-        _ => INTERNAL,
-    };
-    Fault { code: code.to_owned(), text: error.to_string() }
 }

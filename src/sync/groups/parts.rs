@@ -15,9 +15,9 @@ use crate::ids::Side;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::sync::groups::Commits;
-use crate::sync::groups::INTERNAL;
 use crate::sync::groups::MirrorTopic;
 use crate::sync::groups::Turn;
+use crate::sync::groups::faults::INTERNAL;
 use crate::sync::trim;
 
 /// Where the mirror of a partition is, and where it begins.

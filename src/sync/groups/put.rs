@@ -27,8 +27,11 @@ use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::GROUPS_ASKED_MAX;
 use crate::sync::groups::ask::ROUNDS;
 
-/// UNKNOWN_MEMBER_ID: the group has members, and we are none of them.
-const HAS_MEMBERS: i16 = 25;
+/// UNKNOWN_MEMBER_ID, and NON_EMPTY_GROUP of a share group: it has members, and we are none.
+const HAS_MEMBERS: [i16; 2] = [25, 68];
+/// GROUP_ID_NOT_FOUND: a group of this name is of another kind (of a share group OffsetFetch says
+/// nothing, and OffsetCommit this; of others DescribeShareGroupOffsets and AlterShareGroupOffsets).
+pub const OTHER_KIND: i16 = 69;
 /// OFFSET_METADATA_TOO_LARGE.
 const METADATA_TOO_LARGE: i16 = 12;
 
@@ -41,6 +44,8 @@ pub struct Job {
     pub source: BTreeMap<TopicPartition, Commit>,
     /// The destination lists it with members.
     pub is_active: bool,
+    /// It is a share group.
+    pub is_share: bool,
     /// What our turns have left of it.
     pub puts: Puts,
     /// What came of it, once something did.
@@ -119,11 +124,14 @@ async fn some(
     mut jobs: Vec<(GroupName, Job)>,
 ) -> Vec<(GroupName, Job)> {
     let mut lost: Option<ClusterError> = None;
-    for chunk in jobs.chunks_mut(GROUPS_ASKED_MAX) {
+    jobs.sort_by_key(|(_, job)| job.is_share);
+    let kinds = jobs.chunk_by_mut(|(_, one), (_, next)| one.is_share == next.is_share);
+    for chunk in kinds.flat_map(|kind| kind.chunks_mut(GROUPS_ASKED_MAX)) {
+        let is_share = chunk.first().is_some_and(|(_, job)| job.is_share);
         let names: Vec<GroupName> = chunk.iter().map(|(name, _)| name.clone()).collect();
         let read = match &lost {
             Some(error) => Err(error.clone()),
-            None => turn.destination.fetch_committed(broker, &names).await,
+            None => ask::fetch(&turn.destination, broker, &names, is_share).await,
         };
         let mut read = match read {
             Ok(read) => read,
@@ -164,27 +172,32 @@ async fn one(
             job.refused.extend(unread.get(&part.mirror).map(|code| (part.mirror.clone(), *code)));
         }
     }
-    let group = Group { source: &job.source, there: &there, is_active: job.is_active };
+    let Job { is_active, is_share, .. } = *job;
+    let group = Group { source: &job.source, there: &there, is_active, is_share };
     let asked = Asked { parts: &turn.parts, now: turn.now, repeat_ms: turn.repeat_ms };
     job.plan = offsets::plan(group, &job.puts, asked);
     if job.plan.commits.is_empty() {
         return None;
     }
     let wanted = job.plan.commits.clone();
-    let answers = match turn.destination.commit_offsets(broker, name, &wanted).await {
-        Ok(answers) => answers,
+    let answers = match job.is_share {
+        true => turn.destination.set_share_starts(broker, name, &wanted).await,
+        false => turn.destination.commit_offsets(broker, name, &wanted).await.map(Ok),
+    };
+    let answers = match answers {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(code)) if HAS_MEMBERS.contains(&code.0) => return in_use(job),
+        Ok(Err(code)) => return Some(Failure::Code(code)),
         Err(error) => return Some(Failure::Error(error)),
     };
     let mut bare = BTreeMap::new();
     for (tp, (offset, metadata)) in wanted {
         match answers.get(&tp).copied().unwrap_or(Err(KafkaCode::UNKNOWN)) {
             Ok(()) => note(job, tp, Put { offset, metadata, at: turn.now }),
-            Err(code) if code.0 == HAS_MEMBERS => {
-                job.plan.is_in_use = true;
-                job.plan.puts.clear();
-                return None;
+            Err(code) if HAS_MEMBERS.contains(&code.0) => return in_use(job),
+            Err(code) if ask::is_moving(code) || code.0 == OTHER_KIND => {
+                return Some(Failure::Code(code));
             }
-            Err(code) if ask::is_moving(code) => return Some(Failure::Code(code)),
             Err(code) if code.0 == METADATA_TOO_LARGE && metadata.is_some() => {
                 bare.insert(tp, Put { offset, metadata, at: turn.now });
             }
@@ -192,6 +205,13 @@ async fn one(
         }
     }
     without_metadata(turn, broker, (name, job), bare).await
+}
+
+/// Members came since it was listed: nothing of it is ours any more.
+fn in_use(job: &mut Job) -> Option<Failure> {
+    job.plan.is_in_use = true;
+    job.plan.puts.clear();
+    None
 }
 
 /// The destination takes no metadata of that size: the offsets are worth more.
@@ -216,6 +236,11 @@ async fn without_metadata(
         }
     }
     None
+}
+
+/// Of a share group: the destination has none, so that nothing is done, nor told.
+pub fn is_left_out(job: &Job) -> bool {
+    job.is_share && job.failure.as_ref().is_some_and(ask::has_no_shares)
 }
 
 fn note(job: &mut Job, tp: TopicPartition, put: Put) {

@@ -20,6 +20,8 @@ pub const UNFOLLOWED_MAX: usize = 100;
 pub struct GroupTold {
     /// Its name at the source.
     pub source: GroupName,
+    /// It is a share group: its offsets are where it starts.
+    pub is_share: bool,
     /// Its offsets, by the mirror's partition.
     pub stands: BTreeMap<TopicPartition, Stand>,
     /// Why some of them, or all, are not what they are to be.
@@ -39,6 +41,7 @@ impl GroupTold {
     pub fn of(source: GroupName, now: TimestampMs) -> GroupTold {
         GroupTold {
             source,
+            is_share: false,
             stands: BTreeMap::new(),
             fault: None,
             is_active_at_source: None,

@@ -35,6 +35,7 @@ use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use uuid::Uuid;
 
 use crate::broker::api;
+use crate::broker::api::shares::Starts;
 use crate::broker::cluster::TestCluster;
 use crate::broker::rights::Right;
 use crate::broker::state::State;
@@ -56,12 +57,12 @@ pub struct Committed {
 /// One group: who is in it, and how far it came.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    generation: i32,
-    members: BTreeSet<String>,
+    pub(super) generation: i32,
+    pub(super) members: BTreeSet<String>,
     /// Its members speak the protocol of KIP-848.
     is_next: bool,
-    /// Its members share partitions.
-    is_share: bool,
+    /// Where it starts; its members share partitions. `None` of other groups.
+    pub(super) shares: Option<Starts>,
     offsets: BTreeMap<(String, i32), Committed>,
 }
 
@@ -76,7 +77,7 @@ fn coordinator(state: &State, group: &str) -> Option<i32> {
 }
 
 /// NOT_COORDINATOR for a group of another broker.
-fn check(state: &State, call: &Call, group: &str) -> Option<ResponseError> {
+pub(super) fn check(state: &State, call: &Call, group: &str) -> Option<ResponseError> {
     let is_its = coordinator(state, group) == Some(call.broker);
     (!is_its).then_some(ResponseError::NotCoordinator)
 }
@@ -120,12 +121,15 @@ pub fn list(state: &mut State, call: &Call, _request: ListGroupsRequest) -> List
     let its = state.groups.iter().filter(|(name, _)| check(state, call, name).is_none());
     let listed = its.map(|(name, group)| {
         let is_idle = group.members.is_empty();
-        let word = if group.is_share { "share" } else { "consumer" };
         let kind = if group.is_next { "consumer" } else { "classic" };
-        let kind = if group.is_share { "share" } else { kind };
+        let (word, kind) = match group.shares {
+            Some(_) => ("share", "share"),
+            None if group.generation == 0 => ("", kind),
+            None => ("consumer", kind),
+        };
         ListedGroup::default()
             .with_group_id(api::text(name).into())
-            .with_protocol_type(api::text(if group.generation == 0 { "" } else { word }))
+            .with_protocol_type(api::text(word))
             .with_group_state(api::text(if is_idle { "Empty" } else { "Stable" }))
             .with_group_type(api::text(if call.version >= 5 { kind } else { "" }))
     });
@@ -194,8 +198,8 @@ pub fn commit(
     });
     let from_outside = request.generation_id_or_member_epoch < 0 && !is_active;
     let refused = (!from_outside && !is_member).then_some(ResponseError::UnknownMemberId);
-    let is_share = group.is_some_and(|group| group.is_share);
-    let refused = refused.or(is_share.then_some(ResponseError::GroupIdNotFound));
+    let is_share = group.is_some_and(|group| group.shares.is_some());
+    let refused = is_share.then_some(ResponseError::GroupIdNotFound).or(refused);
     let refused = check(state, call, &name).or(refused);
     let mut answer =
         OffsetCommitResponse::default().with_throttle_time_ms(api::throttle_ms(state, call));
@@ -303,9 +307,7 @@ fn offsets(
     group: &str,
     asked: Option<Vec<(String, Vec<i32>)>>,
 ) -> (i16, Rows) {
-    let is_share = state.groups.get(group).is_some_and(|group| group.is_share);
-    let refused = is_share.then_some(ResponseError::GroupIdNotFound);
-    if let Some(error) = check(state, call, group).or(refused) {
+    if let Some(error) = check(state, call, group) {
         return (error.code(), Rows::new());
     }
     let known = committed(state, group);
@@ -359,11 +361,6 @@ impl TestCluster {
         self.change(|state| {
             state.groups.get_mut(group).is_some_and(|group| group.members.remove(member))
         });
-    }
-
-    /// A share group is there (KIP-932).
-    pub fn share_group(&self, group: &str) {
-        self.change(|state| state.groups.entry(group.to_owned()).or_default().is_share = true);
     }
 
     /// A group expires, or is deleted.

@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod produce;
 pub mod producers;
 pub mod sessions;
+pub mod shares;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -60,6 +61,9 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::ConsumerGroupHeartbeat => with(cluster, call, groups::heartbeat),
         ApiKey::OffsetCommit => with(cluster, call, groups::commit),
         ApiKey::OffsetFetch => reading(cluster, call, groups::fetch),
+        ApiKey::ShareGroupHeartbeat => with(cluster, call, shares::heartbeat),
+        ApiKey::DescribeShareGroupOffsets => reading(cluster, call, shares::describe),
+        ApiKey::AlterShareGroupOffsets => with(cluster, call, shares::alter),
         _ => Outcome::Close,
     }
 }
