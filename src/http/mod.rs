@@ -4,6 +4,7 @@
 
 pub mod advertised;
 pub mod client;
+mod pace;
 pub mod seats;
 pub mod server;
 pub mod sliced;

@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::secure::ServerTls;
 use crate::secure::subject;
 
+use super::pace::Pace;
 use super::seats::Limits;
 use super::seats::Seat;
 use super::seats::Seats;
@@ -79,10 +80,14 @@ impl Door {
     /// Serves until `shutdown`, then lets the answers that are under way end.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
         let seats = Seats::new(self.limits);
-        let talks = TaskTracker::new();
+        let (talks, mut pace) = (TaskTracker::new(), Pace::new());
         while let Some(stream) = shutdown.run_until_cancelled(self.accept()).await {
             // whoever comes next waits in the kernel's queue
-            let Some(taken) = shutdown.run_until_cancelled(seats.take()).await else { break };
+            let taking = async {
+                pace.turn().await;
+                seats.take().await
+            };
+            let Some(taken) = shutdown.run_until_cancelled(taking).await else { break };
             let host = Host { router: router.clone(), seats: seats.clone(), limits: self.limits };
             let (tls, shutdown) = (self.tls.clone(), shutdown.clone());
             talks.spawn(async move {
