@@ -174,7 +174,7 @@ impl Check<'_> {
         self.patterns(&topics, report);
         report.findings.extend(self.link.left_out(&self.source.topics()));
         let (mut fates, remembered) = self.fates(&wanted, report).await?;
-        let Known { past, made, rests } = remembered;
+        let Known { past, made, rests, .. } = remembered;
         let (topics, resting) = rests::apart(topics, &rests, self.link);
         report.topics.extend(resting);
         let mut facts = self.configs(&topics, report).await?;

@@ -25,9 +25,11 @@ use crate::control::row::old::OldRows;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::Offset;
 use crate::ids::Side;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
 use crate::sync::folded;
 use crate::wire::error::KafkaCode;
 
@@ -47,7 +49,12 @@ pub struct Known {
     pub made: BTreeSet<TopicName>,
     /// Those of which it copies nothing, whatever their logs hold, by the mirror's name.
     pub rests: BTreeMap<TopicName, Rest>,
+    /// Where mirrors begin that do not begin where both logs do, by their names at the source.
+    pub begins: Begins,
 }
+
+/// Where mirrors begin: what lies before is no copy.
+pub type Begins = BTreeMap<TopicPartition, Offset>;
 
 /// Reads the journal; empty where there is none. The inner error is for people.
 pub async fn read(
@@ -69,6 +76,7 @@ pub async fn read(
             past,
             made: made(fold.rows(), &link.name),
             rests: rests(fold.rows(), &link.name),
+            begins: begins(fold.rows(), &link.name),
         })),
         Err(error) => Ok(Err(format!("the journal {TOPIC} cannot be read: {error}"))),
     }
@@ -124,16 +132,29 @@ fn remembered(fold: &Fold, link: &LinkOptions, source: &ClusterId) -> Result<Pas
     Ok(past)
 }
 
-/// The source topics whose mirrors a link has made.
-fn made(rows: &BTreeMap<String, String>, link: &LinkName) -> BTreeSet<TopicName> {
-    let row = |(text, value): (&String, &String)| {
+/// The rows of a link's mirror topics, as far as they can be read.
+fn mirrors(rows: &BTreeMap<String, String>, link: &LinkName) -> impl Iterator<Item = MirrorRow> {
+    rows.iter().filter_map(move |(text, value)| {
         let key = Key::parse(text).filter(|key| key.link() == link)?;
         match Row::parse(&key, value) {
-            Ok(Row::Mirror(row)) if row.before == Before::Absent => Some(row.source_topic),
+            Ok(Row::Mirror(row)) => Some(row),
             _ => None,
         }
+    })
+}
+
+/// The source topics whose mirrors a link has made.
+fn made(rows: &BTreeMap<String, String>, link: &LinkName) -> BTreeSet<TopicName> {
+    let made = mirrors(rows, link).filter(|row| row.before == Before::Absent);
+    made.map(|row| row.source_topic).collect()
+}
+
+fn begins(rows: &BTreeMap<String, String>, link: &LinkName) -> Begins {
+    let begins = |row: MirrorRow| {
+        let at = |partition| TopicPartition { topic: row.source_topic.clone(), partition };
+        row.starts.iter().map(|(id, start)| (at(*id), *start)).collect::<Vec<_>>()
     };
-    rows.iter().filter_map(row).collect()
+    mirrors(rows, link).flat_map(begins).collect()
 }
 
 /// What is set up is not mirrored yet, and what has stopped is not any more; whether it is.
@@ -199,18 +220,21 @@ pub async fn fates(
     Ok(fates)
 }
 
-/// The same, where a journal that cannot be read is only warned of.
-pub async fn known_fates(
+/// The same, and where mirrors begin; a journal that cannot be read is only warned of.
+pub async fn known(
     link: &LinkOptions,
     wanted: impl Fn(&TopicName) -> bool,
     source: &Cluster,
     destination: &Arc<Cluster>,
-) -> Result<BTreeMap<TopicName, Fate>, ClusterError> {
+) -> Result<(BTreeMap<TopicName, Fate>, Begins), ClusterError> {
     match read(link, source, destination).await? {
-        Ok(known) => fates(link, &known.past, wanted, source, destination).await,
+        Ok(known) => {
+            let fates = fates(link, &known.past, wanted, source, destination).await?;
+            Ok((fates, known.begins))
+        }
         Err(text) => {
             tracing::warn!(link = %link.name, "{text}");
-            Ok(BTreeMap::new())
+            Ok(Default::default())
         }
     }
 }
@@ -238,8 +262,8 @@ fn fate(link: &LinkOptions, name: &TopicName, found: [Found; 2]) -> Option<Fate>
         [Found::Gone, _] => (
             Some(Side::Source),
             format!(
-                "it was mirrored, and the source topic is gone: the copy is kept as it is; take \
-                 the topic out of mirror.topics, or to forget it {anew}"
+                "it was mirrored, and the source topic is gone: the copy is kept as it is; to \
+                 forget it {anew}"
             ),
         ),
         [_, Found::Gone] => (

@@ -302,7 +302,7 @@ pub async fn plan(
         true => ends(source, &partitions, EndKind::HighWatermark).await?,
         false => Ends::new(),
     };
-    let fates = past::known_fates(link, wanted, source, destination).await?;
+    let (fates, begins) = past::known(link, wanted, source, destination).await?;
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
     let compaction = compactions(link, source, destination, &names).await;
     let (mut jobs, mut done) = (Vec::new(), Vec::new());
@@ -334,7 +334,9 @@ pub async fn plan(
             continue;
         };
         report.lost = lost(source_start, destination_end);
-        let from = source_start.max(destination_start);
+        // a copy that begins late has fillers before, until they are trimmed
+        let begin = begins.get(&tp).copied().unwrap_or(Offset::ZERO);
+        let from = source_start.max(destination_start).max(begin);
         let to = source_end.min(destination_end).max(from);
         let new = fresh(ids, from, to);
         let saved = old.partitions.get(&tp.to_string());

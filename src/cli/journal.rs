@@ -157,6 +157,10 @@ fn with_stop<T>(work: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Fai
 
 fn import(config: &Config, file: &Path, overwrite: bool) -> Result<(), Failure> {
     let given = parse(&text_of(file)?)?;
+    if given.is_empty() {
+        let text = format!("{} holds no row: see that the export ended well", file.display());
+        return Err(Failure::Failed(text));
+    }
     let (written, kept) = with_stop(async || {
         let mut editor = Editor::open(&config.links).await?;
         let (rows, kept) = missing(editor.rows(), &given, overwrite);

@@ -7,9 +7,13 @@ use std::collections::BTreeSet;
 use crate::settings::check::Checked;
 use crate::settings::link::Values;
 use crate::settings::property::Effect;
+use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
 use super::Config;
+
+/// What mirror topics are called by: those that are there keep their names.
+const NAMES_OF_MIRRORS: [&str; 2] = ["cluster.link.prefix", "topic.rename.format"];
 
 /// What a config says, kept to compare a later one with.
 #[derive(Clone, Debug)]
@@ -68,7 +72,8 @@ fn changed(old: &Checked, new: &Checked) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
-    let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+    let name = |row: &&'static Property| row.name;
+    let names: Vec<&str> = rows.iter().map(name).collect();
     let effects: BTreeSet<_> = rows.iter().map(|row| row.effect).collect();
     let effects: Vec<&str> = effects.into_iter().map(touched).collect();
     let place = match new.place() {
@@ -76,7 +81,15 @@ fn changed(old: &Checked, new: &Checked) -> Option<String> {
         None => format!("{}:", Scope::Process.heading()),
     };
     let (names, effects) = (names.join(", "), effects.join(", "));
+    let fixed: Vec<&str> =
+        rows.iter().map(name).filter(|name| NAMES_OF_MIRRORS.contains(name)).collect();
     Some(match new.scope {
+        Scope::Link if !fixed.is_empty() => format!(
+            "{place} {names}: changed in the file, and taken, but {} cannot be changed while the \
+             link has mirror topics: it stands still then (INVALID_CONFIG) until the file is as it \
+             was",
+            fixed.join(", ")
+        ),
         Scope::Link => {
             format!("{place} {names}: changed in the file, and taken (what it touches: {effects})")
         }
@@ -134,5 +147,7 @@ mod tests {
         );
         assert_eq!(said.len(), 3);
         assert!(!format!("{said:?}").contains("hunter2"));
+        let renamed = changes(BASE, &format!("{BASE}cluster.link.prefix = 'w.'\n"));
+        assert!(renamed[0].contains("cannot be changed while the link has mirror topics"));
     }
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,9 +24,13 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::secure::ServerTls;
@@ -49,10 +54,13 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 /// The pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What paths of looks at health begin with.
+const HEALTH: &str = "/health/";
+
 /// A port that is open and not yet served.
 #[derive(Debug)]
 pub struct Door {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     address: SocketAddr,
     tls: Option<ServerTls>,
     limits: Limits,
@@ -63,6 +71,8 @@ impl Door {
     pub async fn open(address: SocketAddr, tls: Option<ServerTls>) -> io::Result<Door> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        // who serves it waits for it in a runtime of its own
+        let listener = listener.into_std()?;
         Ok(Door { listener, address, tls, limits: Limits::PORT })
     }
 
@@ -79,16 +89,46 @@ impl Door {
 
     /// Serves until `shutdown`, then lets the answers that are under way end.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
+        self.serve_by(router, shutdown, None).await;
+    }
+
+    /// The same by a thread of its own, so that a look at health waits for nobody who is busy with
+    /// records, and nobody with records for those who dial. What else is asked is answered here.
+    pub async fn serve_apart(self, router: Router, shutdown: CancellationToken) {
+        let by = Some(Handle::current());
+        let (ended, end) = oneshot::channel();
+        let begun = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            let serve = move || {
+                runtime.block_on(self.serve_by(router, shutdown, by));
+                let _awaited = ended.send(());
+            };
+            thread::Builder::new().name("service".to_owned()).spawn(serve)
+        });
+        match begun {
+            Ok(_) => drop(end.await),
+            Err(error) => tracing::error!(%error, "no thread for the service port: it is closed"),
+        }
+    }
+
+    async fn serve_by(self, router: Router, shutdown: CancellationToken, by: Option<Handle>) {
+        let listener = match TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the service port cannot be listened to: it is closed");
+                return;
+            }
+        };
         let seats = Seats::new(self.limits);
         let (talks, mut pace) = (TaskTracker::new(), Pace::new());
-        while let Some(stream) = shutdown.run_until_cancelled(self.accept()).await {
+        while let Some(stream) = shutdown.run_until_cancelled(accept(&listener)).await {
             // whoever comes next waits in the kernel's queue
             let taking = async {
                 pace.turn().await;
                 seats.take().await
             };
             let Some(taken) = shutdown.run_until_cancelled(taking).await else { break };
-            let host = Host { router: router.clone(), seats: seats.clone(), limits: self.limits };
+            let (router, by, seats) = (router.clone(), by.clone(), seats.clone());
+            let host = Host { router, by, seats, limits: self.limits };
             let (tls, shutdown) = (self.tls.clone(), shutdown.clone());
             talks.spawn(async move {
                 let seat = &taken.seat;
@@ -101,17 +141,36 @@ impl Door {
         talks.close();
         talks.wait().await;
     }
+}
 
-    async fn accept(&self) -> TcpStream {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection to the service port");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection to the service port");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// What other threads make of a question; nothing more where its client has gone.
+async fn elsewhere<E: Send + 'static>(
+    by: &Handle,
+    answer: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
+) -> Result<Response<Body>, E> {
+    match AbortOnDropHandle::new(by.spawn(answer)).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // the process ends
+            Err(_) => {
+                let mut gone = Response::new(Body::empty());
+                *gone.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                Ok(gone)
+            }
+        },
     }
 }
 
@@ -140,6 +199,8 @@ pub struct Client(pub Arc<str>);
 /// What every connection is served with.
 struct Host {
     router: Router,
+    /// Who answers all but looks at health; `None` for whoever reads the question.
+    by: Option<Handle>,
     seats: Arc<Seats>,
     limits: Limits,
 }
@@ -209,7 +270,12 @@ impl Host {
         if let Some(client) = client {
             request.extensions_mut().insert(client);
         }
-        let answer = TowerToHyperService::new(self.router.clone()).call(request).await?;
+        let is_health = request.uri().path().starts_with(HEALTH);
+        let answer = TowerToHyperService::new(self.router.clone()).call(request);
+        let answer = match &self.by {
+            Some(by) if !is_health => elsewhere(by, answer).await?,
+            _ => answer.await?,
+        };
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         seat.answer(!refused.contains(&answer.status()));
         Ok(answer.map(|body| Sliced::new(body, seat, self.seats.clone())))

@@ -321,7 +321,7 @@ impl Halt {
             ),
             Halt::Deleted { side: Side::Source } => f.write_str(
                 "the source topic is gone; the copy is kept as it is: make the topic again to \
-                 begin anew (delete the copy first), or take it out of mirror.topics",
+                 begin anew (delete the copy first), or let it go (`isolog mirror delete`)",
             ),
             Halt::Deleted { side: Side::Destination } => f.write_str(
                 "the destination topic is gone, and all that was copied: begin the copy anew \
@@ -378,8 +378,8 @@ impl Halt {
                 "look at the source's brokers, the log contradicts itself"
             }
             Halt::Recreated { side: Side::Source, .. } => {
-                "begin the copy anew (docs/OPERATING.md) to copy the new one, or take it out of \
-                 mirror.topics"
+                "begin the copy anew (docs/OPERATING.md) to copy the new one, or let this one go \
+                 (`isolog mirror delete` keeps the topic)"
             }
             Halt::Recreated { side: Side::Destination, .. } => {
                 "see who made it, then begin the copy anew (docs/OPERATING.md)"
@@ -398,15 +398,16 @@ impl Halt {
             }
             Halt::Diverged { .. } => {
                 "see with `isolog verify` what differs, then begin the copy anew \
-                 (docs/OPERATING.md), or take the topic out of mirror.topics"
+                 (docs/OPERATING.md), or let it go (`isolog mirror delete` keeps the topic)"
             }
             Halt::Stamped { .. } => {
                 "set message.timestamp.type=CreateTime there again, then begin the copy anew \
-                 (docs/OPERATING.md), or keep it with these times and take it out of mirror.topics"
+                 (docs/OPERATING.md), or keep it with these times and let it go (`isolog mirror \
+                 delete`)"
             }
             Halt::Sealed { .. } => {
-                "it is written by others now: take it out of mirror.topics, or delete the mirror \
-                 and the topic to begin a copy anew (docs/OPERATING.md)"
+                "it is written by others now: let it go (`isolog mirror delete` keeps the topic), \
+                 or delete the mirror and the topic to begin a copy anew (docs/OPERATING.md)"
             }
             Halt::Refused { .. } => "see the log of the destination's broker for the reason",
             _ => return None,

@@ -183,6 +183,22 @@ impl Counter {
 
     /// Shows `sight` until `shutdown`; answers that are under way end first.
     pub async fn serve(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
+        let (door, router, following) = self.ready(sight, shutdown.clone());
+        tokio::join!(door.serve(router, shutdown), following);
+    }
+
+    /// The same by a thread of its own.
+    pub async fn serve_apart(self, sight: Arc<dyn Sight>, shutdown: CancellationToken) {
+        let (door, router, following) = self.ready(sight, shutdown.clone());
+        tokio::join!(door.serve_apart(router, shutdown), following);
+    }
+
+    /// What is served, and what follows events meanwhile.
+    fn ready(
+        self,
+        sight: Arc<dyn Sight>,
+        shutdown: CancellationToken,
+    ) -> (Door, axum::Router, impl Future<Output = ()>) {
         let is_local = self.address().ip().is_loopback();
         let Access { tls, token, tokens, clients_are_known } = self.access;
         let advertised = self.advertised.clone();
@@ -197,10 +213,10 @@ impl Counter {
         let router = routes::router(sight.clone(), rendering, guard, (orders, told));
         let following = async {
             if let Some(registry) = following {
-                events::follow(registry, sight, self.events, shutdown.clone()).await;
+                events::follow(registry, sight, self.events, shutdown).await;
             }
         };
-        tokio::join!(self.door.serve(router, shutdown.clone()), following);
+        (self.door, router, following)
     }
 }
 
@@ -255,7 +271,7 @@ pub async fn run(
             shutdown.clone(),
         ));
     }
-    counter.serve(Arc::new(All { driver, exporters }), shutdown).await;
+    counter.serve_apart(Arc::new(All { driver, exporters }), shutdown).await;
     running.close();
     running.wait().await;
     tracing::info!("isolog has stopped");

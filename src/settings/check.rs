@@ -11,6 +11,7 @@ use super::names::Stranger;
 use super::problem::Problem;
 use super::problem::Spot;
 use super::property::Default;
+use super::property::Kind;
 use super::property::Property;
 use super::property::Scope;
 use super::table;
@@ -238,7 +239,9 @@ impl<'a> Desk<'a> {
     fn read(&mut self, property: &'static Property, entry: &Entry, origin: Origin) {
         let resolved = trust::resolve(&entry.raw, self.trust);
         let used = resolved.as_ref().is_ok_and(|resolved| resolved.used);
-        if resolved.as_ref().is_ok_and(|resolved| resolved.odd) {
+        // what a mirror topic is called holds ${topic}
+        let is_format = property.kind == Kind::TopicFormat;
+        if resolved.as_ref().is_ok_and(|resolved| resolved.odd && !is_format) {
             let text = "holds a ${ that is no reference: it stays as it is, as in Kafka's clients \
                         (a variable of the environment would be ${env:NAME})";
             self.note(entry, text.to_owned());

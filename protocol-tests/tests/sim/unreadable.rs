@@ -26,12 +26,15 @@ use kafka_protocol::messages::ProduceResponse;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::produce_response::TopicProduceResponse;
 use kafka_protocol::protocol::Decodable;
+use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::spec::Version;
 use protocol_tests::broker::takeover::Act;
 use protocol_tests::instance::Instance;
 use protocol_tests::net_dial::NetDial;
 use protocol_tests::world::instance::options;
+use tokio::time::Instant;
+use tokio::time::sleep;
 
 use crate::operated::Lab;
 use crate::operated::SECOND;
@@ -233,6 +236,32 @@ async fn a_disk_that_takes_no_row_is_told_and_nothing_is_half_done() {
     lab.copied("late", "late", 0).await;
     lab.wait("nothing is told", |lab| lab.driver.trouble().is_none().then_some(())).await;
     lab.end().await;
+}
+
+/// Gone or frozen, with no mirror topic that would tell it: the journal says so soon.
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_away_is_told_without_mirror_topics() {
+    type Change = fn(&TestCluster, i32);
+    let ways: [(Change, Change); 2] =
+        [(TestCluster::kill, TestCluster::restart), (TestCluster::freeze, TestCluster::thaw)];
+    for (goes, comes) in ways {
+        let lab = Lab::start(&[]).await;
+        lab.create_link("dr", &[]).await;
+        // what readiness and the journal's metric are made of
+        let is_away = |lab: &Lab| {
+            let told = lab.driver.trouble_beside_links()?;
+            (told.contains("__isolog") && lab.driver.journal().2).then_some(())
+        };
+        sleep(SECOND * 60).await;
+        assert_eq!(is_away(&lab), None);
+        let began = Instant::now();
+        goes(&lab.destination, 1);
+        lab.wait("it is told", is_away).await;
+        assert!(began.elapsed() <= SECOND * 60, "{:?}", began.elapsed());
+        comes(&lab.destination, 1);
+        lab.wait("all is well", |lab| is_away(lab).is_none().then_some(())).await;
+        lab.end().await;
+    }
 }
 
 /// A source topic cannot lose partitions, but under an old broker's name there may be another one:

@@ -22,8 +22,10 @@ use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::ids::Side;
+use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::takeover::Act;
 use protocol_tests::net_dial::NetDial;
 use protocol_tests::world::CLIENT;
 use protocol_tests::world::instance::faithful;
@@ -34,6 +36,7 @@ use crate::operated::Lab;
 use crate::operated::SECOND;
 use crate::operated::filter;
 use crate::operated::link;
+use crate::operated::mirror;
 
 /// Ids of isolog's writers.
 const WRITER: i64 = 1 << 62;
@@ -133,6 +136,29 @@ async fn a_check_says_what_a_filter_does_not_adopt() {
         let is_told = found.any(|one| one.text.contains("a filter adopts no such topic"));
         assert_eq!(is_told, named.is_empty(), "{report:?}");
     }
+    lab.end().await;
+}
+
+/// Fillers before the place where a mirror begins are no copy, as long as nothing trims them.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_begins_late_is_compared_from_there() {
+    let lab = Lab::start(&[]).await;
+    lab.source.create_topic("orders", 1, &[]);
+    write(&lab.source, "before");
+    lab.destination.control_key(ApiKey::DeleteRecords, |_| Some(Act::Close));
+    lab.create_link("dr", &[("mirror.start.offset.spec", "latest")]).await;
+    lab.obeyed("dr", mirror("orders")).await;
+    lab.wait_status("dr", "orders", Status::Active).await;
+    write(&lab.source, "after");
+    lab.wait("it is level", |lab| (lab.destination.dump("orders", 0).end == 10).then_some(()))
+        .await;
+    assert_eq!(lab.destination.dump("orders", 0).start, 0, "nothing is trimmed yet");
+    let ours = LinkOptions { name: link("dr"), ..audited(&lab) };
+    let found = verified_by(&ours, &dials(&lab), None).await;
+    assert_eq!((found.verdict, found.from), (Verdict::Equal, Some(5)), "{found:?}");
+    // of a link that knows nothing of it they are what they look like
+    let other = verified(&lab, None).await;
+    assert_eq!((other.verdict, other.from), (Verdict::Different, Some(0)), "{other:?}");
     lab.end().await;
 }
 

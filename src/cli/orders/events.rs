@@ -201,9 +201,11 @@ fn human(event: &Value) -> String {
 }
 
 fn ordered(order: &Value) -> String {
-    let topics = order.get("topics").and_then(Value::as_array).cloned().unwrap_or_default();
-    let topics: Vec<&str> = topics.iter().filter_map(Value::as_str).collect();
-    let pattern = text(order, "pattern");
+    let words = |field: &str| {
+        let words = order.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+        words.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (topics, names, pattern) = (words("topics"), words("names"), text(order, "pattern"));
     let of = match (topics.is_empty(), pattern.is_empty()) {
         (true, true) => text(order, "subject"),
         (true, false) => pattern,
@@ -212,7 +214,8 @@ fn ordered(order: &Value) -> String {
     let is_dry = order.get("dry").and_then(Value::as_bool).unwrap_or_default();
     let dry = if is_dry { " (dry run)" } else { "" };
     let (name, who, status) = (text(order, "name"), text(order, "who"), text(order, "status"));
-    format!("{name} {of}{dry} by {who}: {status}")
+    let names = if names.is_empty() { String::new() } else { format!(" [{}]", names.join(",")) };
+    format!("{name} {of}{names}{dry} by {who}: {status}")
 }
 
 /// A time in ms since 1970 as RFC 3339 has it; days to dates as Howard Hinnant's
@@ -287,5 +290,7 @@ mod tests {
         assert!(told(&order).contains("Promote 'x.*' (dry"));
         order["pattern"] = json!("");
         assert!(told(&order).contains("Promote dr (dry"));
+        order["names"] = json!(["billing", "audit"]);
+        assert!(told(&order).contains("Promote dr [billing,audit] (dry"));
     }
 }

@@ -193,6 +193,9 @@ impl Remote {
             503 if text.contains("until a person has seen to it") => {
                 "do what is said there: it does not pass by itself"
             }
+            503 if text.contains("this isolog stands by") => {
+                "ask the instance that has the work (--url), or wait until this one has it"
+            }
             429 | 503 => "wait a moment, then try again",
             504 => "look with isolog link list and isolog mirror list whether it was done",
             404 if text.contains("no such path") || text.contains("there are /metrics") => {

@@ -43,6 +43,9 @@ const TRY_PAUSE: Duration = Duration::from_millis(250);
 const TRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many fetches in a row must fail before it is told: a leader that moves is no trouble.
 const FAILURES_MIN: u32 = 4;
+/// For how long none may have worked, however few were tried: a broker that answers nothing is
+/// waited for until the request's deadline.
+const UNREAD_MAX: Duration = Duration::from_secs(20);
 
 /// Why the task ends.
 enum End {
@@ -66,6 +69,8 @@ pub(super) struct Tail {
     wrongs: u32,
     /// So many fetches in a row have failed.
     failures: u32,
+    /// When the last one worked.
+    read_at: Instant,
     /// What the last fetches and the last look found.
     unread: Option<Fault>,
     unwell: Option<Fault>,
@@ -85,6 +90,7 @@ impl Tail {
             looked_at: Instant::now(),
             wrongs: 0,
             failures: 0,
+            read_at: Instant::now(),
             unread: None,
             unwell: opened.trouble,
             told: None,
@@ -126,6 +132,7 @@ impl Tail {
         match self.follower.next(self.wait_ms()).await {
             Ok(batches) => {
                 self.failures = 0;
+                self.read_at = Instant::now();
                 self.unread = None;
                 self.tell_trouble().await?;
                 for batch in batches {
@@ -208,7 +215,7 @@ impl Tail {
             _ => {}
         }
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= FAILURES_MIN {
+        if self.failures >= FAILURES_MIN || self.read_at.elapsed() >= UNREAD_MAX {
             self.unread = Some(fault::unread(&error));
             self.tell_trouble().await?;
         }
@@ -217,8 +224,9 @@ impl Tail {
         if is_unknown_topic(&error) && self.looked_at.elapsed() >= LOOK_AGAIN {
             return self.look().await;
         }
-        // whether it worked shows at the next fetch
-        let _known: Result<(), ClusterError> = self.shared.only.look().await;
+        // whether it worked shows at the next fetch; where nobody answers that is not waited for
+        let look = tokio::time::timeout(TRY_PAUSE_MAX, self.shared.only.look());
+        let _known: Result<Result<(), ClusterError>, _> = look.await;
         Ok(())
     }
 }

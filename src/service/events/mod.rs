@@ -123,6 +123,9 @@ pub struct Ordered {
     pub topics: Vec<String>,
     /// The pattern.
     pub pattern: String,
+    /// What else its body names: consumer groups, or configs, without their values.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Nothing was to be done.
     pub dry: bool,
     /// The status of its answer.

@@ -18,6 +18,7 @@ use super::Api;
 use super::Reply;
 use super::error::Kind;
 use super::error::Problem;
+use super::noted::Noted;
 use super::request::AlterConfigs;
 use super::request::AlterEntry;
 use super::request::Asked;
@@ -59,9 +60,11 @@ fn check_names(names: &[&str]) -> Result<(), Problem> {
     }
 }
 
-pub(super) async fn alter(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+pub(super) async fn alter(api: &Api, asked: &Asked, noted: &mut Noted) -> Result<Reply, Problem> {
     let body: AlterConfigs = asked.json()?;
     let names: Vec<&str> = body.data.iter().map(|entry| entry.0.name.as_str()).collect();
+    let told = body.data.iter().map(|entry| told(&entry.0.name, entry.0.value.as_deref()));
+    noted.mention(&told.collect::<Vec<_>>());
     check_names(&names)?;
     let changes: Result<BTreeMap<_, _>, Problem> = body.data.iter().map(change_of).collect();
     change(api, asked, changes?, asked.flag("validate_only", false)).await
@@ -78,8 +81,18 @@ fn change_of(Object(entry): &Object<AlterEntry>) -> Result<(String, Option<Strin
     }
 }
 
-pub(super) async fn put(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
+/// How the log names a config that is changed. Values may be secrets; whether a link is paused is
+/// none.
+fn told(name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value @ ("true" | "false")) if name == PAUSED => format!("{name}={value}"),
+        _ => name.to_owned(),
+    }
+}
+
+pub(super) async fn put(api: &Api, asked: &Asked, noted: &mut Noted) -> Result<Reply, Problem> {
     let body: PutConfig = asked.json()?;
+    noted.mention(&[told(asked.param("config_name"), Some(&body.value))]);
     let changes = BTreeMap::from([(asked.param("config_name").to_owned(), Some(body.value))]);
     change(api, asked, changes, false).await
 }

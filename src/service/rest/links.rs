@@ -20,6 +20,7 @@ use super::Reply;
 use super::configs;
 use super::error::Kind;
 use super::error::Problem;
+use super::noted::Noted;
 use super::request::AlterGroups;
 use super::request::Asked;
 use super::request::CreateLink;
@@ -76,9 +77,14 @@ pub(super) async fn delete(api: &Api, asked: &Asked) -> Result<Reply, Problem> {
 }
 
 /// Groups that a link forgets, or follows again.
-pub(super) async fn groups(api: &Api, asked: &Asked, verb: GroupVerb) -> Result<Reply, Problem> {
+pub(super) async fn groups(
+    api: &Api,
+    asked: &Asked,
+    (verb, noted): (GroupVerb, &mut Noted),
+) -> Result<Reply, Problem> {
     let link = api.known_link(asked)?;
     let body: AlterGroups = asked.json()?;
+    noted.mention(&body.consumer_group_ids);
     if body.consumer_group_ids.is_empty() {
         return Err(Problem::malformed("Field 'consumer_group_ids' of the body names no group."));
     }

@@ -102,8 +102,7 @@ pub(super) async fn delete_topic(api: &Api, asked: &Asked) -> Result<Reply, Prob
     let name = asked.param("topic_name");
     let other = || {
         let text = format!(
-            "Topic {} is not a mirror topic of a link that was created by an order: isolog \
-             deletes no other.",
+            "Topic {} is not a mirror topic of any link here: isolog deletes no other.",
             shown(name)
         );
         Problem::new(Kind::UnknownTopic, text)

@@ -18,6 +18,9 @@ use super::table::Route;
 /// So many topics stand in one line and one event; an order that names more has more of them.
 const TOPICS_MAX: usize = 50;
 
+/// So many groups or configs of an order are named.
+const NAMES_MAX: usize = 50;
+
 /// The most letters of what a path names: of a link and a topic or a config.
 const SUBJECT_LETTERS_MAX: usize = 512;
 
@@ -33,9 +36,16 @@ pub struct Noted {
     pub topics: Vec<Topic>,
     /// The pattern.
     pub pattern: Option<String>,
+    /// What else it names: consumer groups, configs.
+    pub names: Vec<String>,
 }
 
 impl Noted {
+    /// Consumer groups or configs, the first ones where they are many.
+    pub fn mention(&mut self, names: &[String]) {
+        self.names = names.iter().take(NAMES_MAX).map(|name| named(name)).collect();
+    }
+
     /// Topics that nothing has come of yet.
     pub fn name<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
         self.topics = names.into_iter().map(|name| (name.to_owned(), None)).collect();
@@ -62,6 +72,7 @@ impl Noted {
             name: route.name.to_owned(),
             subject: subject.chars().take(SUBJECT_LETTERS_MAX).collect(),
             pattern: self.pattern.as_deref().map(shown).unwrap_or_default(),
+            names: self.names.clone(),
             dry: is_dry,
             status,
             ..Ordered::default()
@@ -91,15 +102,25 @@ impl Noted {
 
 /// Writes the line, and tells it to those who follow events.
 pub fn tell(event: Event, events: &Events) {
-    if let Some(Ordered { who, name, subject, topics, pattern, dry, status, refused }) =
+    if let Some(Ordered { who, name, subject, topics, pattern, names, dry, status, refused }) =
         &event.order
     {
-        let (order, topics, text) = (name, topics.join(","), &event.reason);
+        let (order, text) = (name, &event.reason);
+        let (topics, names) = (topics.join(","), names.join(","));
         tracing::info!(
-            who, order, subject, topics, pattern, dry, status, refused, text, "an order"
+            who, order, subject, topics, pattern, names, dry, status, refused, text, "an order"
         );
     }
     events.tell(event);
+}
+
+/// The name of a group or a config, as it is where nothing in it could deceive.
+fn named(name: &str) -> String {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._-=".contains(&byte);
+    match name.len() <= SUBJECT_LETTERS_MAX && name.bytes().all(is_usual) {
+        true => name.to_owned(),
+        false => shown(name),
+    }
 }
 
 /// A name as it is, where it could be a topic's.

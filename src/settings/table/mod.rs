@@ -233,7 +233,8 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Effect::Replan,
         Kind::Topics,
         Default::Is(""),
-        "Topics that are not mirrored, whatever includes them: names, or prefixes ending in *.",
+        "Topics that are not mirrored, whatever includes them: names, or prefixes ending in *. A \
+         topic that is mirrored already stays a mirror topic: isolog mirror delete lets it go.",
     ),
     plain(
         "mirror.exclude.pattern",
@@ -241,7 +242,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Effect::Replan,
         Kind::Expression(EXPRESSION_BYTES_MAX),
         Default::Is(""),
-        "Topics whose whole name matches are not mirrored, whatever includes them.",
+        "Topics whose whole name matches are not mirrored, unless they are mirror topics already.",
     ),
     plain(
         "auto.create.mirror.topics.enable",
