@@ -75,6 +75,10 @@ const UNANSWERED: u64 = u64::MAX;
 const WATCHED: &str = "ISOLOG_HOSTILE_WATCHED";
 /// What a look's line begins with, before its ms.
 const LOOK: &str = "look ";
+/// The same of how late the watch came to it.
+const LATE: &str = "late ";
+/// Between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How many of the longest times are shown, with the numbers of their looks.
 const LONGEST: usize = 5;
 /// How late the healthy link may be at full size; the promise is a second. Twenty thousand records
@@ -431,16 +435,19 @@ impl Watch {
         Self { child: command.spawn().unwrap(), path }
     }
 
-    fn end(mut self) -> Times {
+    /// How long the looks took, and how late it came to them itself.
+    fn end(mut self) -> (Times, Times) {
         assert_eq!(self.child.try_wait().unwrap(), None, "the watch is over too early");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let text = fs::read_to_string(&self.path).unwrap();
         fs::remove_file(&self.path).unwrap();
-        let look = |line: &str| line.strip_prefix(LOOK)?.parse().ok();
-        let times: Vec<u64> = text.lines().filter_map(look).collect();
-        assert!(!times.is_empty(), "the watch never looked: {text}");
-        Times(Arc::new(Mutex::new(times)))
+        let times = |what: &str| -> Times {
+            let time = |line: &str| line.strip_prefix(what)?.parse().ok();
+            Times(Arc::new(Mutex::new(text.lines().filter_map(time).collect())))
+        };
+        assert!(!times(LOOK).0.lock().unwrap().is_empty(), "the watch never looked: {text}");
+        (times(LOOK), times(LATE))
     }
 }
 
@@ -450,7 +457,10 @@ fn watches_health() {
     let address: SocketAddr = std::env::var(WATCHED).unwrap().parse().unwrap();
     loop {
         println!("{LOOK}{}", look_at_health(address));
-        sleep(Duration::from_millis(100));
+        let began = Instant::now();
+        sleep(LOOK_PAUSE);
+        // what the machine makes of one who does nothing but sleep
+        println!("{LATE}{}", (began.elapsed() - LOOK_PAUSE).as_millis());
     }
 }
 
@@ -618,7 +628,7 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     if parts.contains(&Part::Bombs) {
         wait_unpacked(&isolog, "bombs");
     }
-    let health = watch.end(); // from here on nobody need answer; the attacks go on over the end
+    let (health, late) = watch.end(); // from here on nobody need answer; the attacks go on over the end
     let (stops, bytes) = stop_now_and_then(&mut isolog, size.stops);
     let bound = size.resident_bytes_max();
     until.end();
@@ -626,6 +636,7 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     println!("hostile: {} records, {rate:.0} a second", loaded.records);
     println!("hostile: resident at most {} MiB, {} are allowed", bytes >> 20, bound >> 20);
     health.say("health");
+    late.say("the watch itself, late");
     lag.say("lag");
     stops.say("SIGTERM");
     let log = isolog.log();
