@@ -74,6 +74,7 @@ mod offsets;
 mod reach;
 mod rivals;
 mod specs;
+mod swap;
 mod takes;
 mod tell;
 

@@ -109,7 +109,7 @@ pub fn begin(
         generation,
         stage: Stage::Setup,
         since: now,
-        is_paused: false,
+        is_paused: begin.restore.as_ref().and_then(|one| one.reversal).unwrap_or_default(),
         made_by: begin.made_by,
         before,
         replaced: begin.restore.as_ref().map(|one| one.ends.clone()).unwrap_or_default(),
@@ -121,6 +121,7 @@ pub fn begin(
         sealed: BTreeMap::new(),
         deadline: None,
         abandons_open: false,
+        reversal: None,
         last_sync: None,
         last_configs: None,
     })
@@ -179,11 +180,11 @@ fn standing(
     (is_declared, partitions): (bool, i32),
 ) -> Result<(Before, i32), Refusal> {
     let adopts = match begin.made_by {
-        MadeBy::Order | MadeBy::Name => true,
+        MadeBy::Order | MadeBy::Reversal | MadeBy::Name => true,
         MadeBy::Pattern => is_declared,
         MadeBy::Filter => false,
     };
-    let may_have_more = adopts && is_declared && begin.made_by != MadeBy::Order;
+    let may_have_more = adopts && is_declared && !begin.made_by.is_ordered();
     match &begin.facts.mirror {
         Metadata::Absent => Ok((Before::Absent, partitions)),
         Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),
