@@ -36,6 +36,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
+use crate::wire::fetch::Isolation;
 
 /// So many partitions are asked for in one question.
 const ASKED_MAX: usize = 2_000;
@@ -271,6 +272,8 @@ pub struct Job {
     pub ids: (TopicId, TopicId),
     /// What compaction may do to it.
     pub compaction: Compaction,
+    /// How the mirror is read: one that was a source itself has transactions that were aborted.
+    pub mirror_isolation: Isolation,
     /// How far it is.
     pub saved: Saved,
     /// What is known before.
@@ -294,6 +297,7 @@ pub async fn plan(
         mirrors.filter(|tp| destination.partition(tp).is_some()).collect();
     // the destination's end first: a source that grows meanwhile is no contradiction
     let destination_ends = ends(destination, &there, EndKind::HighWatermark).await?;
+    let destination_stable = ends(destination, &there, EndKind::Stable).await?;
     let destination_starts = ends(destination, &there, EndKind::Start).await?;
     let readable = if link.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let source_ends = ends(source, &partitions, readable).await?;
@@ -342,7 +346,14 @@ pub async fn plan(
         let saved = old.partitions.get(&tp.to_string());
         let same = saved.filter(|saved| saved.ids == new.ids && saved.at >= from.get());
         let saved = same.cloned().unwrap_or(new);
-        jobs.push(Job { tp, mirror, ids: (ids[0], ids[1]), compaction, saved, report });
+        // what somebody's open transaction holds back would not be compared
+        let is_open = at_mirror(&destination_stable).is_none_or(|end| end < destination_end);
+        let mirror_isolation = match link.committed_only && !is_open {
+            true => Isolation::ReadCommitted,
+            false => Isolation::ReadUncommitted,
+        };
+        let ids = (ids[0], ids[1]);
+        jobs.push(Job { tp, mirror, ids, compaction, mirror_isolation, saved, report });
     }
     done.extend(absent(link, only, &found, destination, &fates));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));

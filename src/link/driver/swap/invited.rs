@@ -4,16 +4,31 @@
 //! It never deletes, and never takes a topic that has more than its former mirror got.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use tokio::time::sleep;
+
+use crate::control::facts::Failed;
 use crate::control::order::NewMirror;
 use crate::control::order::Order;
 use crate::control::order::Restore;
 use crate::control::order::Verb;
+use crate::control::row::Changes;
+use crate::control::row::reversal::NO_BATCH_BYTES;
+use crate::control::rules::COMPRESSION;
+use crate::control::rules::TIMESTAMPS;
+use crate::control::task::configs::BATCH_BYTES_MIN;
+use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::restore;
 use crate::link::restore::Parted;
+use crate::sync::apply;
+use crate::sync::configs::BATCH_BYTES;
+
+/// So long a config that was changed may take to be in force at each broker.
+const IN_FORCE: Duration = Duration::from_secs(2);
 
 /// What was said of topics that are not taken: each reason once.
 pub(in crate::link) type Said = BTreeMap<TopicName, String>;
@@ -46,7 +61,10 @@ pub(in crate::link) async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut 
         let Some(is_paused) = of.reversal else { continue };
         let refused = match waits_for(of) {
             Some(why) => Some(why),
-            None => begin(ctx, topic, of, is_paused).await,
+            None => match make_ready(ctx, topic, of).await {
+                Ok(()) => begin(ctx, topic, of, is_paused).await,
+                Err(failed) => Some(failed.fault.text),
+            },
         };
         match refused {
             None => drop(said.remove(topic)),
@@ -70,6 +88,39 @@ fn waits_for(of: &Parted) -> Option<String> {
     );
     let more = (beyond > 0).then_some(more);
     of.blockers.first().cloned().or(more)
+}
+
+/// What was written by clients becomes a copy: its brokers must keep times and batches as they come,
+/// and take batches again, before the first one.
+async fn make_ready(ctx: &Ctx, topic: &TopicName, of: &Parted) -> Result<(), Failed> {
+    let keys = [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES];
+    let names = std::slice::from_ref(topic);
+    let told = ctx.destination.describe_topic_configs(names, Some(&keys)).await;
+    let unknown = |text: String| {
+        let fault = Fault { code: "AUTHORIZATION_ERROR".to_owned(), text };
+        Failed { fault, is_final: false }
+    };
+    let told = told.map_err(|error| unknown(error.to_string()))?.remove(topic);
+    let told = told.and_then(Result::ok).ok_or_else(|| {
+        unknown(format!("the configs of {topic} are not told: grant DescribeConfigs on it"))
+    })?;
+    let value = |key: &str| told.get(key).and_then(|entry| entry.value.as_deref());
+    let mut changes = Changes::new();
+    for (key, needs) in [COMPRESSION, TIMESTAMPS] {
+        if value(key) != Some(needs) {
+            changes.insert(key.to_owned(), Some(needs.to_owned()));
+        }
+    }
+    if value(BATCH_BYTES) == Some(NO_BATCH_BYTES) {
+        changes.insert(BATCH_BYTES.to_owned(), Some(BATCH_BYTES_MIN.to_string()));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut set = apply::give_back(&ctx.destination, vec![(topic.clone(), of.id, changes)]).await;
+    set.remove(topic).unwrap_or_else(|| Err(apply::unanswered(topic)))?;
+    sleep(IN_FORCE).await;
+    Ok(())
 }
 
 async fn begin(ctx: &Ctx, topic: &TopicName, of: &Parted, is_paused: bool) -> Option<String> {
