@@ -74,7 +74,6 @@ mod offsets;
 mod reach;
 mod rivals;
 mod specs;
-mod swap;
 mod takes;
 mod tell;
 

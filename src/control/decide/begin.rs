@@ -98,8 +98,7 @@ pub fn begin(
         Some(id) => (Before::Replaced(id), source.partitions),
         None => standing(mirror, begin, (is_declared, source.partitions))?,
     };
-    rules::check_configs(&begin.configs, &begin.facts)?;
-    let (configs, owed) = configs(begin);
+    let (configs, owed) = configs(begin)?;
     Ok(MirrorRow {
         source_topic: begin.source.clone(),
         source_id: source.id,
@@ -136,7 +135,8 @@ fn at_first_stop(before: Before, begin: &Begin) -> Changes {
 }
 
 /// What it gets at once, and what when it is set up: a config that is another one meanwhile waits.
-fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
+fn configs(begin: &Begin) -> Result<(BTreeMap<String, String>, Changes), Refusal> {
+    rules::check_configs(&begin.configs, &begin.facts)?;
     let (mut configs, mut owed) = (begin.facts.configs.clone(), begin.facts.owed.clone());
     for (key, value) in &begin.configs {
         match owed.get_mut(key) {
@@ -144,7 +144,7 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
             None => drop(configs.insert(key.clone(), value.clone())),
         }
     }
-    (configs, owed)
+    Ok((configs, owed))
 }
 
 /// The topic that is to be deleted and made anew, where there is one.

@@ -3,11 +3,10 @@
 //! It never knows the other side's row: that one is in the journal there.
 //!
 //! ```text
-//!  reverse ──▶ Stopping ── writers there are stopped ── level, and at rest ──▶ Sealing ──▶ STOPPED
-//!                 │ promote's deadline                                                        │
-//!                 ▼                                                                           ▼
-//!              Mirroring ── writers there are let again ──▶ (no reversal)   the other side makes it
-//!                                                                           a mirror, as it is
+//!  reverse ──▶ Stopping ── writers there are stopped ── level, at rest ──▶ Sealing ──▶ STOPPED
+//!                 │ promote's deadline                                                    │
+//!                 ▼                                                                       ▼
+//!              Mirroring ── writers there are let ──▶ (no reversal)    there it is made a mirror
 //! ```
 
 use serde::Deserialize;

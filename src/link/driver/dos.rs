@@ -23,9 +23,9 @@ use crate::ids::TopicName;
 use crate::link::driver::compare;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::loops;
-use crate::link::driver::swap;
-use crate::link::driver::swap::Swap;
 use crate::link::registry::Event;
+use crate::link::swap;
+use crate::link::swap::Swap;
 use crate::sync::apply;
 use crate::sync::apply::Each;
 
@@ -57,6 +57,8 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut is_old = false;
     let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
     let (mut swapping, swap_room) = (JoinSet::new(), Arc::new(Semaphore::new(SWAPPED_MAX)));
+    // the other half of a reversal, where this is the former source
+    swapping.spawn(swap::invited::keep(ctx.clone()));
     loop {
         let mut sorted = sort(ctx.dos.take().await);
         // of topics that were stopped: they wait for no source, which may be gone

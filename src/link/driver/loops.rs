@@ -35,7 +35,6 @@ use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::driver::looks;
-use crate::link::driver::swap::invited;
 use crate::link::log::FromLog;
 use crate::link::log::Log;
 use crate::mirror::halt::Halt;
@@ -106,7 +105,6 @@ impl Mirrors {
 /// Reads again and again which topics of the source are mirrors, until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let (mut sessions, mut is_blind) = (ctx.session.subscribe(), false);
-    let mut said = invited::Said::new();
     loop {
         let session = match sessions.wait_for(Option::is_some).await {
             Ok(session) => session.clone(),
@@ -116,9 +114,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         match read(session.source.clone(), ctx.world.wall).await {
             Ok(mirrors) => {
                 is_blind = false;
-                let reversed = mirrors.reversed_of(&ctx.destination.id());
                 ctx.mirrors_there.send_replace(Some(Arc::new(mirrors)));
-                invited::take(&ctx, &reversed, &mut said).await;
             }
             Err(why) => {
                 if !std::mem::replace(&mut is_blind, true) {

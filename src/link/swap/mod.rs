@@ -62,14 +62,15 @@ pub(super) async fn swap(ctx: &Ctx, swap: Swap) -> Result<Done, Failed> {
             set(source, &name, id, stop).await?;
             tracing::info!(
                 link = %ctx.name, topic = %name,
-                "nobody can write to the source topic any more (max.message.bytes={NO_BATCH_BYTES}): \
-                 it is reversed"
+                "nobody can write to the source topic any more, which is reversed \
+                 (max.message.bytes={NO_BATCH_BYTES})"
             );
             Ok(Done::WritersStopped)
         }
         Swap::Writers((name, id), ForWriters::Let(had)) => {
             set(source, &name, id, had.own()).await?;
-            tracing::info!(link = %ctx.name, topic = %name, "the source topic can be written again");
+            let text = "the source topic can be written again";
+            tracing::info!(link = %ctx.name, topic = %name, "{text}");
             Ok(Done::WritersLet)
         }
         Swap::Rest { mirror, source: of, partitions } => {

@@ -1,9 +1,10 @@
-//! Topics here that become mirrors of what was their mirror, since that was reversed and the journal
-//! at the source says so.
+//! Topics here that become mirrors of what was their mirror, since that was reversed, as the
+//! journal at the source says.
 //!
 //! It never deletes, and never takes a topic that has more than its former mirror got.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -31,10 +32,20 @@ use crate::sync::configs::BATCH_BYTES;
 const IN_FORCE: Duration = Duration::from_secs(2);
 
 /// What was said of topics that are not taken: each reason once.
-pub(in crate::link) type Said = BTreeMap<TopicName, String>;
+type Said = BTreeMap<TopicName, String>;
+
+/// Until it is dropped: whenever the journal at the source was read.
+pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
+    let (mut there, mut said) = (ctx.mirrors_there.subscribe(), Said::new());
+    while there.changed().await.is_ok() {
+        let known = there.borrow_and_update().clone();
+        let reversed = known.map(|known| known.reversed_of(&ctx.destination.id()));
+        take(&ctx, &reversed.unwrap_or_default(), &mut said).await;
+    }
+}
 
 /// Takes those of `reversed`, by their names at the source, that are not mirrors yet.
-pub(in crate::link) async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
+async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
     let seen = ctx.registry.seen();
     let link = seen.links.get(&ctx.name).filter(|_| seen.is_holder);
     let session = ctx.session.borrow().clone().filter(|_| link.is_some());
@@ -90,8 +101,8 @@ fn waits_for(of: &Parted) -> Option<String> {
     of.blockers.first().cloned().or(more)
 }
 
-/// What was written by clients becomes a copy: its brokers must keep times and batches as they come,
-/// and take batches again, before the first one.
+/// What was written by clients becomes a copy: its brokers must keep times and batches as they
+/// come, and take batches again, before the first one.
 async fn make_ready(ctx: &Ctx, topic: &TopicName, of: &Parted) -> Result<(), Failed> {
     let keys = [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES];
     let names = std::slice::from_ref(topic);
@@ -137,7 +148,8 @@ async fn begin(ctx: &Ctx, topic: &TopicName, of: &Parted, is_paused: bool) -> Op
     let outcomes = ctx.registry.order(order).await;
     let refused = outcomes.into_iter().find_map(|one| one.result.err());
     if refused.is_none() {
-        tracing::info!(link = %ctx.name, %topic, "a mirror now: its mirror at the source was reversed");
+        let text = "a mirror now: its mirror at the source was reversed";
+        tracing::info!(link = %ctx.name, %topic, "{text}");
     }
     refused.map(|refusal| refusal.text)
 }
