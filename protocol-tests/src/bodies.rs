@@ -279,7 +279,7 @@ pub fn walk_records(data: &[u8]) {
 }
 
 /// APIs whose answers the message library reads, behind the guard.
-const GUARDED: [ApiKey; 27] = [
+const GUARDED: [ApiKey; 29] = [
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::CreateTopics,
@@ -307,6 +307,8 @@ const GUARDED: [ApiKey; 27] = [
     ApiKey::DescribeUserScramCredentials,
     ApiKey::DescribeShareGroupOffsets,
     ApiKey::AlterShareGroupOffsets,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
 ];
 
 /// One byte each for API and version, then an answer: through the guard, then the library. What
@@ -366,6 +368,10 @@ fn library_decode(api: ApiKey, body: &mut Bytes, version: i16) -> Result<(), Str
         ApiKey::AlterShareGroupOffsets => {
             one::<messages::AlterShareGroupOffsetsResponse>(body, version)
         }
+        ApiKey::DescribeTransactions => {
+            one::<messages::DescribeTransactionsResponse>(body, version)
+        }
+        ApiKey::ListTransactions => one::<messages::ListTransactionsResponse>(body, version),
         ApiKey::Produce | ApiKey::Fetch | ApiKey::ApiVersions => Err("read by hand".into()),
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => Err("read by hand".into()),
     }

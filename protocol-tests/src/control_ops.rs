@@ -301,8 +301,9 @@ impl<'a> World<'a> {
             12 => {
                 let timed = self.dice.roll(2) == 0;
                 let deadline_ms = timed.then_some(self.clock + 3_000);
-                let verb = match self.dice.roll(3) {
+                let verb = match self.dice.roll(4) {
                     0 => MirrorVerb::Abandon { deadline_ms },
+                    1 => MirrorVerb::Reverse { is_paused: timed, deadline_ms },
                     _ => MirrorVerb::Stop { how: How::Promote, deadline_ms },
                 };
                 Verb::Mirrors(topics, verb)

@@ -36,6 +36,7 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::wire::error::KafkaCode;
 use crate::wire::error::Remedy;
+use crate::wire::fetch::Isolation;
 
 /// So many partitions are asked for in one question.
 const ASKED_MAX: usize = 2_000;
@@ -271,6 +272,8 @@ pub struct Job {
     pub ids: (TopicId, TopicId),
     /// What compaction may do to it.
     pub compaction: Compaction,
+    /// How the mirror is read: one that was a source itself has transactions that were aborted.
+    pub mirror_isolation: Isolation,
     /// How far it is.
     pub saved: Saved,
     /// What is known before.
@@ -294,14 +297,12 @@ pub async fn plan(
         mirrors.filter(|tp| destination.partition(tp).is_some()).collect();
     // the destination's end first: a source that grows meanwhile is no contradiction
     let destination_ends = ends(destination, &there, EndKind::HighWatermark).await?;
+    let destination_stable = ends(destination, &there, EndKind::Stable).await?;
     let destination_starts = ends(destination, &there, EndKind::Start).await?;
     let readable = if link.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let source_ends = ends(source, &partitions, readable).await?;
     let source_starts = ends(source, &partitions, EndKind::Start).await?;
-    let source_hwms = match link.committed_only {
-        true => ends(source, &partitions, EndKind::HighWatermark).await?,
-        false => Ends::new(),
-    };
+    let source_hwms = ends(source, &partitions, EndKind::HighWatermark).await?;
     let (fates, begins) = past::known(link, wanted, source, destination).await?;
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
     let compaction = compactions(link, source, destination, &names).await;
@@ -313,8 +314,7 @@ pub async fn plan(
         let source_log = (at_source(&source_starts), at_source(&source_ends));
         let destination_log = (at_mirror(&destination_starts), at_mirror(&destination_ends));
         let compaction = compaction.get(&tp.topic).copied().unwrap_or_default();
-        let ids = [(source, &tp), (&**destination, &mirror)]
-            .map(|(cluster, tp)| cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id));
+        let ids = [(source, &tp), (&**destination, &mirror)].map(id_of);
         let is_there = destination.partition(&mirror).is_some();
         let mut report = blank(link, &tp, source_log, destination_log);
         let all = at_source(&source_hwms).zip(source_log.1);
@@ -342,11 +342,23 @@ pub async fn plan(
         let saved = old.partitions.get(&tp.to_string());
         let same = saved.filter(|saved| saved.ids == new.ids && saved.at >= from.get());
         let saved = same.cloned().unwrap_or(new);
-        jobs.push(Job { tp, mirror, ids: (ids[0], ids[1]), compaction, saved, report });
+        let is_whole = at_mirror(&destination_stable).is_some_and(|end| end >= destination_end);
+        let mirror_isolation = isolation_of(link.committed_only && is_whole);
+        let ids = (ids[0], ids[1]);
+        jobs.push(Job { tp, mirror, ids, compaction, mirror_isolation, saved, report });
     }
     done.extend(absent(link, only, &found, destination, &fates));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
     Ok((jobs.into(), done))
+}
+
+/// What somebody's open transaction holds back would not be compared.
+fn isolation_of(is_whole: bool) -> Isolation {
+    if is_whole { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+fn id_of((cluster, tp): (&Cluster, &TopicPartition)) -> TopicId {
+    cluster.topic(&tp.topic).map_or(TopicId::NIL, |topic| topic.id)
 }
 
 fn partitions_of(topic: &Arc<Topic>) -> Vec<TopicPartition> {

@@ -231,7 +231,8 @@ impl Shared {
     ) -> PartitionReport {
         let (from, end) = (offset(job.saved.at), offset(job.saved.to));
         let ours = Cursor::new(from, end, self.isolation == Isolation::ReadCommitted);
-        let mut compare = Compare::new(ours, Cursor::new(from, end, false), job.compaction);
+        let theirs = Cursor::new(from, end, job.mirror_isolation == Isolation::ReadCommitted);
+        let mut compare = Compare::new(ours, theirs, job.compaction);
         compare.tally = job.saved.tally;
         compare.shown.clone_from(&job.saved.shown);
         let done = self.drive(&mut job, &mut compare, source, destination).await;
@@ -340,7 +341,7 @@ impl Shared {
     fn range(&self, job: &Job, side: Side, from: Offset, end: Offset) -> Range {
         let (topic, isolation) = match side {
             Side::Source => (job.ids.0, self.isolation),
-            Side::Destination => (job.ids.1, Isolation::ReadUncommitted),
+            Side::Destination => (job.ids.1, job.mirror_isolation),
         };
         Range { tp: job.at(side).clone(), topic, isolation, from, end }
     }
@@ -356,10 +357,13 @@ impl Shared {
         if !compare.is_awaiting(side) {
             return Ok(());
         }
-        let (cluster, kind) = match (side, self.isolation) {
-            (Side::Source, Isolation::ReadCommitted) => (&self.source, EndKind::Stable),
-            (Side::Source, Isolation::ReadUncommitted) => (&self.source, EndKind::HighWatermark),
-            (Side::Destination, _) => (&self.destination, EndKind::HighWatermark),
+        let (cluster, isolation) = match side {
+            Side::Source => (&self.source, self.isolation),
+            Side::Destination => (&self.destination, job.mirror_isolation),
+        };
+        let kind = match isolation {
+            Isolation::ReadCommitted => EndKind::Stable,
+            Isolation::ReadUncommitted => EndKind::HighWatermark,
         };
         let tp = job.at(side);
         let told = survey::ends(cluster, std::slice::from_ref(tp), kind).await;

@@ -53,6 +53,7 @@ pub use crate::cluster::groups::Committed;
 pub use crate::cluster::groups::EachGroup;
 pub use crate::cluster::groups::Listing;
 pub use crate::cluster::pool::Use;
+pub use crate::cluster::producers::OpenTransaction;
 pub use crate::cluster::producers::ProducerState;
 pub use crate::cluster::refresh::Wanted;
 pub use crate::cluster::shares::NO_SHARES;

@@ -4,6 +4,8 @@
 //! It never remembers: asked twice with the same facts it answers the same, so a crash, a lost
 //! answer and a conflict at the journal are all followed by asking again.
 
+mod reversal;
+
 use std::collections::BTreeMap;
 
 use crate::control::facts::Do;
@@ -25,6 +27,8 @@ use crate::ids::Offset;
 use crate::ids::PartitionId;
 use crate::ids::Side;
 use crate::ids::TimestampMs;
+use crate::ids::TopicId;
+use crate::ids::TopicName;
 use crate::mirror::halt::Halt;
 
 /// How many looks in a row a topic must be missing before it counts as deleted: a broker that has
@@ -108,9 +112,11 @@ impl Topic<'_> {
         let (source, made_by) = (&self.row.source_topic, self.row.made_by);
         let is_wanted = match &self.link_track.settings {
             Some(settings) => settings.topics.matches(source),
-            None => made_by != MadeBy::Order,
+            None => !made_by.is_ordered(),
         };
         let is_there = self.row.mirror_id.is_some() && !is_deleted && !self.is_gone();
+        // the row that reversed it stands at the source as before
+        let is_wanted = is_wanted || made_by == MadeBy::Reversal;
         is_there && is_wanted && !self.link.is_leaving
     }
 
@@ -119,7 +125,7 @@ impl Topic<'_> {
     fn may_begin_anew(&self) -> bool {
         let is_anew = matches!(self.track.halt, Some(Halt::Recreated { side: Side::Source, .. }));
         let settings = self.link_track.settings.as_ref();
-        let by_settings = self.row.made_by != MadeBy::Order
+        let by_settings = !self.row.made_by.is_ordered()
             && !self.row.is_paused
             && settings.is_some_and(|settings| settings.topics.matches(&self.row.source_topic));
         is_anew && by_settings && self.is_gone()
@@ -135,7 +141,9 @@ impl Topic<'_> {
         let owed = self.track.owed.as_ref().filter(|owed| **owed != self.row.owed);
         let at_stop = self.track.at_stop.as_ref().filter(|real| **real != self.row.at_stop);
         let line = self.track.ancestors.as_ref().filter(|real| **real != self.row.ancestors);
-        if grown.is_none() && owed.is_none() && at_stop.is_none() && line.is_none() {
+        let reversal = self.reversed();
+        let is_same = grown.is_none() && owed.is_none() && at_stop.is_none() && line.is_none();
+        if is_same && reversal.is_none() {
             return Rewrite::Keep;
         }
         self.put_same_stage(|row| {
@@ -149,6 +157,7 @@ impl Topic<'_> {
             if let Some(line) = line {
                 row.ancestors.clone_from(line);
             }
+            row.reversal = reversal.unwrap_or(row.reversal.take());
         })
     }
 
@@ -314,7 +323,7 @@ impl Topic<'_> {
     fn may_seal(&self) -> bool {
         let is_whole = self.track.source_partitions == Some(self.row.partitions);
         let is_counted = self.track.is_counted && is_whole;
-        self.is_level() && is_counted && self.awaits_configs().is_none()
+        self.is_level() && is_counted && self.awaits_configs().is_none() && self.may_swap()
     }
 
     /// All that a promote waits for is copied.
@@ -334,7 +343,8 @@ impl Topic<'_> {
             Stage::Mirroring | Stage::Stopping if self.link_track.may_copy(self.link) => {
                 let partitions = self.track.source_partitions?;
                 let is_due = partitions > self.row.partitions && self.track.fault.is_none();
-                is_due.then_some(Do::Grow { mirror, partitions })
+                let grow = is_due.then_some(Do::Grow { mirror, partitions });
+                grow.or_else(|| self.swap())
             }
             Stage::Sealing(_) | Stage::Stopped(_) if self.is_free() && !self.is_given_back() => {
                 let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());
@@ -368,12 +378,15 @@ impl Topic<'_> {
                 configs: self.row.configs.clone(),
             },
             Before::Adopted(mirror_id) => {
-                let source = (self.row.source_topic.clone(), self.row.source_id);
-                let generation = self.row.generation;
-                let takes_sealed = self.row.made_by == MadeBy::Order;
+                let (source, generation) = (self.source(), self.row.generation);
+                let takes_sealed = self.row.made_by.is_ordered();
                 Do::Compare { mirror, mirror_id, source, generation, takes_sealed }
             }
         }
+    }
+
+    fn source(&self) -> (TopicName, TopicId) {
+        (self.row.source_topic.clone(), self.row.source_id)
     }
 
     /// Why its partitions stand still, for a reason outside of their logs.
@@ -400,7 +413,7 @@ impl Topic<'_> {
         let partitions: BTreeMap<_, _> = self.unsealed().filter(known).map(begins).collect();
         (!partitions.is_empty()).then_some(TopicSpec {
             incarnation: self.track.held.incarnation,
-            source: (self.row.source_topic.clone(), self.row.source_id),
+            source: self.source(),
             mirror_id: self.row.mirror_id?,
             generation: self.row.generation,
             partitions,

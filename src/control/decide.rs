@@ -17,6 +17,8 @@ use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
 use crate::control::row::Origin;
 use crate::control::row::Row;
+use crate::control::row::reversal::Reversal;
+use crate::control::row::reversal::Writers;
 use crate::control::rules;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
@@ -318,6 +320,10 @@ pub fn mirror_order(
         return Err(leaving(link));
     }
     match verb {
+        MirrorVerb::Delete { .. } if is_reversing(row) => Err(Refusal::conflict(format!(
+            "Topic '{topic}' is being reversed, and nobody can write to it at its source \
+             meanwhile: wait until it is STOPPED, or fail it over first."
+        ))),
         MirrorVerb::Delete { topic: and_topic } => {
             if and_topic {
                 rules::check_delete(topic)?;
@@ -330,8 +336,55 @@ pub fn mirror_order(
         MirrorVerb::Abandon { deadline_ms } => {
             stop(key, row, (How::Promote, true), deadline_ms, now)
         }
+        MirrorVerb::Reverse { is_paused, deadline_ms } => {
+            reverse(key, row, (is_paused, deadline_ms), now)
+        }
         MirrorVerb::Pause | MirrorVerb::Resume => pause(key, row, verb, now),
     }
+}
+
+/// A promote that also makes a mirror of the source.
+fn reverse(
+    key: &MirrorKey,
+    row: &MirrorRow,
+    (is_paused, deadline_ms): (bool, Option<i64>),
+    now: TimestampMs,
+) -> Result<Decided, Refusal> {
+    let deadline = deadline_ms.map(TimestampMs);
+    match (row.stage, &row.reversal) {
+        // what had been done about writers when it was given up is not done twice
+        (Stage::Mirroring, before) => {
+            let writers = before.as_ref().map_or(Writers::Let, |one| one.writers.clone());
+            Ok(put(row, |row| {
+                (row.stage, row.since) = (Stage::Stopping, now);
+                row.deadline = deadline;
+                row.reversal = Some(Reversal { is_paused, writers });
+            }))
+        }
+        (Stage::Stopping, Some(before)) if before.is_paused != is_paused || deadline.is_some() => {
+            let writers = before.writers.clone();
+            Ok(put(row, |row| {
+                row.deadline = deadline.or(row.deadline);
+                row.reversal = Some(Reversal { is_paused, writers });
+            }))
+        }
+        (Stage::Stopping | Stage::Sealing(How::Promote), Some(_)) => Ok(Decided::Already),
+        (Stage::Stopping | Stage::Sealing(_), _) => Err(Refusal::bad(format!(
+            "Topic '{}' is stopping its mirror from '{}' already: it is not reversed by that.",
+            key.1, key.0
+        ))),
+        (Stage::Stopped(_), _) => Err(has_stopped(key)),
+        _ => Err(Refusal::bad(format!(
+            "Mirror topic '{}' of cluster link '{}' is still being set up: there is nothing to \
+             reverse yet; delete it, or wait until it is ACTIVE.",
+            key.1, key.0
+        ))),
+    }
+}
+
+/// Who writes at the source of a topic that is reversed is stopped, and must be let again first.
+fn is_reversing(row: &MirrorRow) -> bool {
+    matches!(row.stage, Stage::Stopping | Stage::Sealing(How::Promote)) && row.reversal.is_some()
 }
 
 /// What was this link's mirror topic may be another link's by now.
@@ -414,6 +467,11 @@ fn stop(
             if how == How::Promote { "promote" } else { "fail over" }
         ))),
         (Stage::Stopped(_), _) => Err(has_stopped(key)),
+        (_, How::Promote) if is_reversing(row) => Err(Refusal::bad(format!(
+            "Topic '{}' of cluster link '{}' is being reversed: wait until it is STOPPED, or fail \
+             it over.",
+            key.1, key.0
+        ))),
         (Stage::Mirroring, How::Promote) => Ok(put(row, promote)),
         (Stage::Mirroring | Stage::Stopping, How::Failover) => Ok(put(row, fail_over)),
         (Stage::Sealing(How::Promote), How::Failover) => Ok(put(row, fail_over)),
@@ -787,7 +845,10 @@ mod tests {
             let facts = facts(there(3), false);
             let Metadata::There(source) = &facts.facts.source else { panic!("it is there") };
             let source_id = source.id;
-            Begin { restore: Some(Restore { id, source_id, ends: ends.clone() }), ..facts }
+            Begin {
+                restore: Some(Restore { id, source_id, ends: ends.clone(), reversal: None }),
+                ..facts
+            }
         };
         let begun_with = |sealed: i32, stage, wanted: &Begin| {
             let mut book = Book::new(stage, false);

@@ -346,6 +346,7 @@ mod tests {
             sealed: BTreeMap::new(),
             deadline: None,
             abandons_open: false,
+            reversal: None,
             last_sync: None,
             last_configs: None,
             replaced: BTreeMap::new(),

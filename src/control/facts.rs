@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::control::row::Changes;
 use crate::control::row::Sealed;
 use crate::control::row::lineage::Ancestor;
+use crate::control::row::reversal::Had;
 use crate::control::start::StartSpec;
 use crate::control::topic::Fault;
 use crate::ids::ClusterId;
@@ -200,6 +201,38 @@ pub enum Do {
         /// Its id.
         mirror_id: TopicId,
     },
+    /// See to those who write at the source of a mirror topic that is reversed.
+    Writers {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// The topic that they write to.
+        source: (TopicName, TopicId),
+        /// What is to become of them.
+        what: ForWriters,
+    },
+    /// See that the source of a mirror topic that is reversed has come to rest where the mirror
+    /// ends: no transaction names it, and nothing moves.
+    Rest {
+        /// Which mirror.
+        mirror: MirrorKey,
+        /// Its id.
+        mirror_id: TopicId,
+        /// The source topic.
+        source: (TopicName, TopicId),
+        /// How many partitions are mirrored.
+        partitions: i32,
+    },
+}
+
+/// What is to become of those who write at the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForWriters {
+    /// Ask what the topic has by which they would be stopped.
+    Ask,
+    /// They are stopped.
+    Stop,
+    /// They may write, with what the topic had before.
+    Let(Had),
 }
 
 impl Do {
@@ -211,7 +244,9 @@ impl Do {
             | Do::Replace { mirror, .. }
             | Do::Grow { mirror, .. }
             | Do::GiveBack { mirror, .. }
-            | Do::Delete { mirror, .. } => mirror,
+            | Do::Delete { mirror, .. }
+            | Do::Writers { mirror, .. }
+            | Do::Rest { mirror, .. } => mirror,
         }
     }
 }
@@ -234,6 +269,14 @@ pub enum Done {
     GivenBack(Changes),
     /// It is gone, or another topic has its name.
     Deleted,
+    /// What the source topic has by which its writers would be stopped.
+    Asked(Had),
+    /// They are stopped.
+    WritersStopped,
+    /// They may write.
+    WritersLet,
+    /// The source has come to rest where the mirror ends.
+    Rests,
 }
 
 /// Why something was not done.

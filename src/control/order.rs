@@ -109,6 +109,8 @@ pub struct Restore {
     /// Where it ends where it has more than its former mirror has of it, which is lost; nothing
     /// where it has no more.
     pub ends: BTreeMap<PartitionId, Offset>,
+    /// Its former mirror was reversed, and says so: whether it is to be paused as a mirror.
+    pub reversal: Option<bool>,
 }
 
 /// What is ordered of mirror topics that are there.
@@ -128,6 +130,14 @@ pub enum MirrorVerb {
     /// Make it an ordinary topic as soon as all is copied that no open transaction of the source
     /// holds back; what one holds is left behind.
     Abandon {
+        /// As that of a promote.
+        deadline_ms: Option<i64>,
+    },
+    /// Swap roles: make it an ordinary topic that has all that its source has, and its source the
+    /// mirror of it.
+    Reverse {
+        /// What becomes the mirror is paused.
+        is_paused: bool,
         /// As that of a promote.
         deadline_ms: Option<i64>,
     },

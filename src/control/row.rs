@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::control::acls::AclRow;
 use crate::control::row::lineage::Ancestor;
 use crate::control::row::mirror::MirrorText;
+use crate::control::row::reversal::Reversal;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::ClusterId;
@@ -35,6 +36,7 @@ mod mirror;
 
 pub mod lineage;
 pub mod old;
+pub mod reversal;
 
 /// The version of rows that this isolog writes.
 pub const VERSION: u32 = 1;
@@ -164,12 +166,21 @@ impl LinkRow {
 pub enum MadeBy {
     /// By an order.
     Order,
+    /// By an order at its source, which was its mirror and is reversed.
+    Reversal,
     /// Named in `mirror.topics`.
     Name,
     /// Matched by a prefix of `mirror.topics`, or by `mirror.pattern`.
     Pattern,
     /// Matched by `auto.create.mirror.topics.filters` alone.
     Filter,
+}
+
+impl MadeBy {
+    /// A person named it.
+    pub fn is_ordered(self) -> bool {
+        matches!(self, MadeBy::Order | MadeBy::Reversal)
+    }
 }
 
 /// What stood at the mirror's name when it was decided to be set up.
@@ -241,6 +252,8 @@ pub struct MirrorRow {
     pub deadline: Option<TimestampMs>,
     /// A promote of it leaves behind what open transactions of the source hold back.
     pub abandons_open: bool,
+    /// It swaps roles with its source.
+    pub reversal: Option<Reversal>,
     /// How consumer groups stood when a promote was through.
     pub last_sync: Option<Box<LastSync>>,
     /// What a promote could not take over of the source's configs, for people.
@@ -384,6 +397,8 @@ impl From<LinkText> for LinkRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::row::reversal::Had;
+    use crate::control::row::reversal::Writers;
     use crate::control::topic::How;
 
     fn name(text: &str) -> TopicName {
@@ -392,6 +407,7 @@ mod tests {
 
     fn mirror() -> MirrorRow {
         let offset = |raw| Offset::new(raw).unwrap();
+        let had = Had { value: Some("1".into()), is_own: true };
         let sealed = Sealed { end: offset(12), source_next: None, source_end: Some(offset(14)) };
         MirrorRow {
             source_topic: name("orders"),
@@ -418,6 +434,7 @@ mod tests {
             sealed: BTreeMap::from([(PartitionId(0), sealed)]),
             deadline: Some(TimestampMs(5)),
             abandons_open: true,
+            reversal: Some(Reversal { is_paused: true, writers: Writers::Stopped(had) }),
             last_sync: Some(Box::new(LastSync { synced: 3, ..LastSync::at(TimestampMs(9)) })),
             last_configs: Some("retention.ms: refused".into()),
         }

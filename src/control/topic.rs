@@ -31,6 +31,7 @@ use crate::control::row::Changes;
 use crate::control::row::MirrorRow;
 use crate::control::row::Sealed;
 use crate::control::row::lineage::Ancestor;
+use crate::control::row::reversal::Had;
 use crate::control::task::last::LastSync;
 use crate::ids::Incarnation;
 use crate::ids::Offset;
@@ -171,6 +172,17 @@ pub struct Held {
     pub is_told_halted: bool,
 }
 
+/// What is known of a mirror topic that is reversed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swap {
+    /// What its source topic has by which writers would be stopped, once that was asked.
+    pub had: Option<Had>,
+    /// Whether they are stopped; `None` where nothing was done yet.
+    pub are_stopped: Option<bool>,
+    /// The source rests where the mirror ends, since that is level.
+    pub rests: bool,
+}
+
 /// What is known of a mirror topic beside its row; gone with the process.
 #[derive(Clone, Debug, Default)]
 pub struct Track {
@@ -210,6 +222,8 @@ pub struct Track {
     pub is_configured: bool,
     /// What that could not take over, for people.
     pub unconfigured: Option<String>,
+    /// What is known of its reversal.
+    pub swap: Swap,
     /// What the last turn over consumer groups came to, behind all seals of a promote.
     pub synced: Option<LastSync>,
     /// Where the source's offsets had come to that were mirrored, of partitions that were let go.

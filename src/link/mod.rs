@@ -14,6 +14,7 @@ pub mod restore;
 mod seals;
 mod seen;
 pub mod status;
+mod swap;
 mod tasks;
 mod watch;
 pub mod world;

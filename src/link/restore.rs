@@ -19,6 +19,7 @@ use crate::control::journal::Fold;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::ids::GroupName;
 use crate::ids::Offset;
@@ -54,9 +55,21 @@ pub struct Parted {
     pub partitions: BTreeMap<PartitionId, Parting>,
     /// Why it cannot become a mirror now, for people.
     pub blockers: Vec<String>,
+    /// Groups with members that read it.
+    pub readers: Vec<GroupName>,
+    /// Its former mirror was reversed: whether it is to be paused as a mirror.
+    pub reversal: Option<bool>,
 }
 
 impl Parted {
+    /// Why an order to restore it is refused: who reads it would read another log.
+    pub fn in_the_way(&self) -> Vec<String> {
+        let names: Vec<String> = self.readers.iter().map(|one| one.to_string()).collect();
+        let read = format!("it is read by groups with members: {}", names.join(", "));
+        let read = (!names.is_empty()).then_some(read);
+        self.blockers.iter().cloned().chain(read).collect()
+    }
+
     /// How many offsets of a partition the former mirror does not have.
     pub fn beyond(one: &Parting) -> u64 {
         one.next.distance_to(one.end.max(one.next))
@@ -102,8 +115,11 @@ pub(super) async fn parted(ctx: &Ctx) -> Result<AllParted, String> {
             continue;
         }
         let (id, source_id) = (seen.id, mirror.id);
-        let (source, blockers) = (source.clone(), Vec::new());
-        all.insert(name.clone(), Parted { id, source, source_id, partitions, blockers });
+        let (source, blockers, readers) = (source.clone(), Vec::new(), Vec::new());
+        let is_planned = row.stage == Stage::Stopped(How::Promote);
+        let reversal = row.reversal.as_ref().filter(|_| is_planned).map(|one| one.is_paused);
+        let of = Parted { id, source, source_id, partitions, blockers, readers, reversal };
+        all.insert(name.clone(), of);
     }
     look(&ctx.destination, &mut all).await.map_err(said)?;
     Ok(all)
@@ -175,10 +191,7 @@ async fn look(
                 of.blockers.push(format!("{tp} ends at {end}, and was mirrored up to {next}"));
             }
         }
-        if let Some(groups) = readers.get(topic) {
-            let names: Vec<String> = groups.iter().map(|one| one.to_string()).collect();
-            of.blockers.push(format!("it is read by groups with members: {}", names.join(", ")));
-        }
+        of.readers = readers.get(topic).cloned().unwrap_or_default();
     }
     Ok(())
 }

@@ -21,6 +21,9 @@ pub const MEMORY_PER_BYTE_MAX: usize = 64;
 /// ... and this many on top.
 pub const MEMORY_BYTES_BASE: usize = 4096;
 
+/// What a text in a list takes beside its letters, in memory.
+const TEXT_BYTES: usize = 32;
+
 /// One field.
 #[derive(Debug)]
 enum Field {
@@ -34,6 +37,8 @@ enum Field {
     Blob,
     /// A compact array of 32-bit integers.
     Ints,
+    /// A compact array of compact strings.
+    Texts,
     /// A compact array of structs.
     Each(&'static Shape),
     /// A compact array of structs, or null.
@@ -107,6 +112,20 @@ shape!(PRODUCERS_PARTITION {
     0..ALL => Fixed(6), 0..ALL => TextOrNull, 0..ALL => Each(&PRODUCER),
 });
 shape!(PRODUCER { 0..ALL => Fixed(36) });
+
+shape!(TRANSACTIONS { 0..ALL => Fixed(4), 0..ALL => Each(&TRANSACTION) });
+shape!(TRANSACTION {
+    0..ALL => Fixed(2),
+    0..ALL => Text,
+    0..ALL => Text,
+    0..ALL => Fixed(22),
+    0..ALL => Each(&TRANSACTION_TOPIC),
+});
+shape!(TRANSACTION_TOPIC { 0..ALL => Text, 0..ALL => Ints });
+shape!(LIST_TRANSACTIONS {
+    0..ALL => Fixed(6), 0..ALL => Texts, 0..ALL => Each(&LISTED_TRANSACTION),
+});
+shape!(LISTED_TRANSACTION { 0..ALL => Text, 0..ALL => Fixed(8), 0..ALL => Text });
 
 shape!(CREATE_TOPICS { 0..ALL => Fixed(4), 0..ALL => Each(&CREATED_TOPIC) });
 shape!(CREATED_TOPIC {
@@ -287,6 +306,8 @@ fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DescribeCluster => Some(&DESCRIBE_CLUSTER),
         ApiKey::OffsetCommit => Some(&OFFSET_COMMIT),
         ApiKey::OffsetFetch => Some(&OFFSET_FETCH),
+        ApiKey::DescribeTransactions => Some(&TRANSACTIONS),
+        ApiKey::ListTransactions => Some(&LIST_TRANSACTIONS),
         ApiKey::DescribeShareGroupOffsets => Some(&SHARE_STARTS),
         ApiKey::AlterShareGroupOffsets => Some(&SHARE_SET),
         ApiKey::FindCoordinator => Some(&FIND_COORDINATOR),
@@ -375,6 +396,11 @@ impl Walker {
                 let count = self.reader.count(what, 4)?.ok_or(null(what))?;
                 self.account(what, count, 4)?;
                 self.reader.bytes(what, count * 4).map(drop)
+            }
+            Texts => {
+                let count = self.reader.count(what, 1)?.ok_or(null(what))?;
+                self.account(what, count, TEXT_BYTES)?;
+                (0..count).try_for_each(|_| self.text(what)?.ok_or(null(what)))
             }
             Each(shape) => self.each(shape)?.ok_or(null(shape.name)),
             EachOrNull(shape) => self.each(shape).map(drop),

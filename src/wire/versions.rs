@@ -88,6 +88,10 @@ pub enum ApiKey {
     DescribeCluster,
     /// What a leader remembers of producers.
     DescribeProducers,
+    /// What transactions have written to, from their coordinator.
+    DescribeTransactions,
+    /// The transactions that a broker coordinates.
+    ListTransactions,
     /// Where share groups start (KIP-932).
     DescribeShareGroupOffsets,
     /// Set where a share group starts.
@@ -127,6 +131,8 @@ const APIS: &[(ApiKey, i16, &str, Range)] = &[
     (ApiKey::DescribeQuorum, 55, "DescribeQuorum", Range { min: 1, max: 1 }),
     (ApiKey::DescribeCluster, 60, "DescribeCluster", Range { min: 0, max: 2 }),
     (ApiKey::DescribeProducers, 61, "DescribeProducers", Range { min: 0, max: 0 }),
+    (ApiKey::DescribeTransactions, 65, "DescribeTransactions", Range { min: 0, max: 0 }),
+    (ApiKey::ListTransactions, 66, "ListTransactions", Range { min: 0, max: 0 }),
     (ApiKey::DescribeShareGroupOffsets, 90, "DescribeShareGroupOffsets", Range { min: 0, max: 0 }),
     (ApiKey::AlterShareGroupOffsets, 91, "AlterShareGroupOffsets", Range { min: 0, max: 0 }),
 ];

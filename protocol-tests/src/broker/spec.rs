@@ -117,6 +117,8 @@ const RANGES: &[Row] = &[
     row(ApiKey::LeaveGroup, (0, 4), (0, 5), (0, 5)),
     row(ApiKey::OffsetCommit, (0, 8), (0, 9), (2, 10)),
     row(ApiKey::OffsetFetch, (0, 7), (0, 9), (1, 10)),
+    (ApiKey::DescribeTransactions, None, Some((0, 0)), Some((0, 0))),
+    (ApiKey::ListTransactions, None, Some((0, 1)), Some((0, 2))),
     (ApiKey::ConsumerGroupHeartbeat, None, Some((0, 0)), Some((0, 1))),
     (ApiKey::ShareGroupHeartbeat, None, None, Some((1, 1))),
     (ApiKey::DescribeShareGroupOffsets, None, None, Some((0, 1))),

@@ -104,6 +104,8 @@ pub struct State {
     pub denied: BTreeSet<(String, Right)>,
     /// Consumer groups and share groups, by name.
     pub groups: BTreeMap<String, Group>,
+    /// Partitions of transactions that have not ended, by transactional id.
+    pub transactions: BTreeMap<String, Vec<(String, i32)>>,
     /// The feature `share.version` is 0.
     pub is_without_shares: bool,
     /// Logs with an append in progress, by partition and broker.
@@ -169,6 +171,7 @@ impl State {
             behind: BTreeMap::new(),
             denied: BTreeSet::new(),
             groups: BTreeMap::new(),
+            transactions: BTreeMap::new(),
             is_without_shares: false,
             locked: BTreeSet::new(),
             started: Instant::now(),

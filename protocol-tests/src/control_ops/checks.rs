@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use isolog::control::facts::Do;
+use isolog::control::facts::ForWriters;
 use isolog::control::facts::MirrorKey;
 use isolog::control::facts::Mode;
 use isolog::control::facts::TopicSpec;
@@ -24,6 +25,7 @@ use isolog::control::row::Key;
 use isolog::control::row::LinkRow;
 use isolog::control::row::MirrorRow;
 use isolog::control::row::Origin;
+use isolog::control::row::reversal::Writers;
 use isolog::control::topic::How;
 use isolog::control::topic::Stage;
 use isolog::control::topic::Status;
@@ -65,6 +67,8 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
             let told = [was.at_stop.get(CONFIG_READ).cloned().flatten(), is.last_configs.clone()];
             let at = told.map(|one| one.and_then(|text| text.parse::<i64>().ok()));
             assert!(at.iter().all(|at| *at >= Some(was.since.0)), "{key:?}: {at:?}, {was:?}");
+            let writers = was.reversal.as_ref().map(|one| &one.writers);
+            assert!(writers != Some(&Writers::Let), "{key:?}: who writes there may: {was:?}");
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
@@ -131,6 +135,16 @@ pub fn action(truth: &Truth, action: &Do) {
             _ => false,
         },
         Do::Delete { .. } => row.stage == Stage::Leaving { topic: true },
+        // what the topic had is written down before it has another value
+        Do::Writers { what, .. } => match (what, row.reversal.as_ref().map(|one| &one.writers)) {
+            (ForWriters::Ask, Some(Writers::Let)) => row.stage == Stage::Stopping,
+            (ForWriters::Stop, Some(Writers::Stopped(_))) => row.stage == Stage::Stopping,
+            (ForWriters::Let(had), Some(Writers::Stopped(was))) => {
+                row.stage == Stage::Mirroring && had == was
+            }
+            _ => false,
+        },
+        Do::Rest { .. } => row.stage == Stage::Stopping && row.reversal.is_some(),
     };
     assert!(fits, "{action:?} in {:?}", row.stage);
 }
@@ -180,6 +194,9 @@ fn mirror_answer(row: Option<&MirrorRow>, verb: MirrorVerb, outcome: &Outcome) {
         (Ok(()), MirrorVerb::Resume) => assert!(!row.is_paused, "{told}"),
         (Ok(()), MirrorVerb::Stop { .. } | MirrorVerb::Abandon { .. }) => {
             assert!(row.stage.is_ending(), "{told}");
+        }
+        (Ok(()), MirrorVerb::Reverse { .. }) => {
+            assert!(row.stage.is_ending() && row.reversal.is_some(), "{told}");
         }
         (Ok(()), MirrorVerb::Delete { .. }) => {
             assert!(matches!(row.stage, Stage::Leaving { .. }), "{told}");

@@ -8,6 +8,7 @@ use isolog::control::facts::Asked;
 use isolog::control::facts::Do;
 use isolog::control::facts::Done;
 use isolog::control::facts::Failed;
+use isolog::control::facts::ForWriters;
 use isolog::control::facts::Look;
 use isolog::control::facts::Metadata;
 use isolog::control::facts::Observed;
@@ -16,6 +17,7 @@ use isolog::control::facts::TopicFacts;
 use isolog::control::facts::Topics;
 use isolog::control::order::Restore;
 use isolog::control::row::lineage::Ancestor;
+use isolog::control::row::reversal::Had;
 use isolog::control::topic::Fault;
 use isolog::ids::ClusterId;
 use isolog::ids::Offset;
@@ -34,6 +36,8 @@ pub struct SimTopic {
     pub is_given_back: bool,
     /// What it is itself a mirror of.
     pub ancestors: Vec<Ancestor>,
+    /// Its own `max.message.bytes`.
+    pub limit: Option<String>,
 }
 
 /// The cluster that is mirrored to.
@@ -64,6 +68,9 @@ fn a_loop() -> Fault {
     Fault { code: "LOOP".into(), text: "it comes from here".into() }
 }
 
+/// A `max.message.bytes` that stops who writes.
+pub const NO_BATCH: &str = "78";
+
 /// Both.
 #[derive(Clone, Debug, Default)]
 pub struct Clusters {
@@ -78,7 +85,8 @@ impl Clusters {
         let mut id = [1; 16];
         id[..8].copy_from_slice(&self.ids.to_be_bytes());
         let ancestors = Vec::new();
-        SimTopic { id: TopicId(id), partitions, is_foreign, is_given_back: false, ancestors }
+        let limit = self.ids.is_multiple_of(2).then(|| "1000".to_owned());
+        SimTopic { id: TopicId(id), partitions, is_foreign, is_given_back: false, ancestors, limit }
     }
 
     pub fn create_source(&mut self, name: &TopicName, partitions: i32) {
@@ -146,7 +154,7 @@ impl Clusters {
         let id = self.mirror.get(&here).filter(|_| dice.is_multiple_of(3))?.id;
         let source_id = self.source.get(source)?.id;
         let ends = if dice.is_multiple_of(2) { None } else { Some((PartitionId(0), Offset::ZERO)) };
-        Some(Restore { id, source_id, ends: ends.into_iter().collect() })
+        Some(Restore { id, source_id, ends: ends.into_iter().collect(), reversal: None })
     }
 
     pub fn act(&mut self, action: &Do) -> Result<Done, Failed> {
@@ -192,6 +200,29 @@ impl Clusters {
                     self.mirror.remove(&mirror.1);
                 }
                 Ok(Done::Deleted)
+            }
+            Do::Writers { source: (name, id), what, .. } => {
+                let topic = self.source.get_mut(name).filter(|topic| topic.id == *id);
+                let Some(topic) = topic else { return Err(failed("REVERSAL_WAITS", false)) };
+                match what {
+                    ForWriters::Ask => {
+                        let value = topic.limit.clone().filter(|had| had != NO_BATCH);
+                        return Ok(Done::Asked(Had { is_own: value.is_some(), value }));
+                    }
+                    ForWriters::Stop => topic.limit = Some(NO_BATCH.to_owned()),
+                    ForWriters::Let(had) => topic.limit = had.own(),
+                }
+                let is_stop = matches!(what, ForWriters::Stop);
+                Ok(if is_stop { Done::WritersStopped } else { Done::WritersLet })
+            }
+            Do::Rest { source: (name, id), .. } => {
+                match self.source.get(name).filter(|topic| topic.id == *id) {
+                    Some(topic) => {
+                        assert_eq!(topic.limit.as_deref(), Some(NO_BATCH), "{name} can be written");
+                        Ok(Done::Rests)
+                    }
+                    None => Err(failed("REVERSAL_WAITS", false)),
+                }
             }
         }
     }

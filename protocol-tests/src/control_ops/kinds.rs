@@ -178,7 +178,11 @@ fn create(lab: &mut Lab, name: &str, restore: Option<Restore>) -> Option<Ticket>
 fn restore(lab: &mut Lab, ends: BTreeMap<PartitionId, Offset>) -> Option<Ticket> {
     let id = lab.clusters.mirror.get(&topic("p.b")).map(|topic| topic.id);
     let source = lab.clusters.source.get(&topic("b")).map(|topic| topic.id);
-    create(lab, "b", id.zip(source).map(|(id, source_id)| Restore { id, source_id, ends }))
+    create(
+        lab,
+        "b",
+        id.zip(source).map(|(id, source_id)| Restore { id, source_id, ends, reversal: None }),
+    )
 }
 
 fn nothing(_: &mut Lab) {}

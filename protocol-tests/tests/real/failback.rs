@@ -29,15 +29,15 @@ const FILTERS: &str = r#"{"topicFilters": [
     {"name": "f-", "patternType": "PREFIXED", "filterType": "INCLUDE"}]}"#;
 
 /// One cluster, who reads and writes there, and the isolog beside it that mirrors from the other.
-struct Site {
-    cluster: RealCluster,
-    hand: Hand,
-    program: Program,
-    link: &'static str,
+pub(crate) struct Site {
+    pub(crate) cluster: RealCluster,
+    pub(crate) hand: Hand,
+    pub(crate) program: Program,
+    pub(crate) link: &'static str,
 }
 
 impl Site {
-    fn new(cluster: RealCluster, link: &'static str) -> Site {
+    pub(crate) fn new(cluster: RealCluster, link: &'static str) -> Site {
         let (hand, program) = (Hand::new(cluster.bootstrap()), Program::start(&cluster));
         Site { cluster, hand, program, link }
     }
@@ -63,7 +63,7 @@ impl Site {
         self.program.order("PUT", &path, Some(&value));
     }
 
-    fn status(&self, topic: &str) -> Option<String> {
+    pub(crate) fn status(&self, topic: &str) -> Option<String> {
         let path = format!("{}/{}/mirrors/{topic}", self.program.links, self.link);
         let told: Value = self.program.isolog.get(&path)?;
         told["mirror_status"].as_str().map(str::to_owned)
@@ -105,8 +105,7 @@ impl Site {
     }
 
     fn records(&self) -> Vec<protocol_tests::real::PartitionDigest> {
-        let names = TOPICS.map(str::to_owned);
-        dump(Reader::Java, self.cluster.bootstrap(), &DumpSpec::committed(&names)).unwrap()
+        dumped(self, &TOPICS)
     }
 
     fn delete_topics(&self) {
@@ -120,7 +119,15 @@ fn places() -> impl Iterator<Item = (&'static str, i32)> {
     TOPICS.into_iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition)))
 }
 
-fn count(digests: &[protocol_tests::real::PartitionDigest]) -> u64 {
+/// The committed records of these topics, as a Java consumer finds them.
+pub(crate) fn dumped(site: &Site, topics: &[&str]) -> Vec<protocol_tests::real::PartitionDigest> {
+    let names: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    // what its broker stamped has the same time in the copy, as the copy's own
+    let spec = DumpSpec::committed(&names).typeless();
+    dump(Reader::Java, site.cluster.bootstrap(), &spec).unwrap()
+}
+
+pub(crate) fn count(digests: &[protocol_tests::real::PartitionDigest]) -> u64 {
     digests.iter().map(|one| one.records).sum()
 }
 

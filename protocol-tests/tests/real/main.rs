@@ -40,6 +40,7 @@ mod prefixed;
 mod promoted;
 mod proxy;
 mod rescued;
+mod reversed;
 mod rounds;
 mod schemas;
 mod sdk;

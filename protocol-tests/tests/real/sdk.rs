@@ -53,11 +53,10 @@ const RIGHT: &[&str] = &[
     "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror 200 0 404 0 1",
     "UpdateKafkaMirrorTopicsTruncateAndRestoreMirror 200 0 404 0 1",
     "ReadKafkaMirrorTopic, back 200 ACTIVE",
-    "UpdateKafkaMirrorTopicsReverseAndStartMirror 501",
-    "UpdateKafkaMirrorTopicsReverseAndPauseMirror 501",
+    "UpdateKafkaMirrorTopicsReverseAndStartMirror, dry 200 0 404",
     "UpdateKafkaMirrorTopicsFailover, dry 200 0 404",
     "ReadKafkaMirrorTopic, back 200 ACTIVE",
-    "UpdateKafkaMirrorTopicsFailover, active 200 0 404",
+    "UpdateKafkaMirrorTopicsReverseAndPauseMirror 200 0 404",
     "ReadKafkaMirrorTopic, back 200 STOPPED",
     "DeleteKafkaLink 200",
 ];

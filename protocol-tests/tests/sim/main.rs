@@ -29,6 +29,7 @@ mod process;
 mod registry;
 mod reread;
 mod restored;
+mod reversed;
 mod rivals;
 mod shares;
 mod simulation;

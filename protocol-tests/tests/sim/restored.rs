@@ -56,7 +56,7 @@ async fn parted(ba: &Hop) -> Parted {
 fn restore(of: &Parted, is_replaced: bool) -> Verb {
     let ends = of.partitions.iter().map(|(partition, one)| (*partition, one.end));
     let ends = if is_replaced { ends.collect() } else { BTreeMap::new() };
-    let restore = Some(Restore { id: of.id, source_id: of.source_id, ends });
+    let restore = Some(Restore { id: of.id, source_id: of.source_id, ends, reversal: None });
     Verb::CreateMirror(NewMirror { restore, ..new_mirror("orders") })
 }
 

@@ -110,6 +110,13 @@ enum Asked {
     },
     /// Make mirror topics ordinary ones without their source; what was not mirrored is lost
     Failover(Box<Stop>),
+    /// Swap roles: promote mirror topics, and make mirrors of them of what was their source
+    ///
+    /// Nobody can write at the source from then on. Nothing is copied again. The isolog beside the
+    /// source needs a link that mirrors these topics from here.
+    ReverseAndStart(Box<Stop>),
+    /// The same, and what becomes a mirror is paused
+    ReverseAndPause(Box<Stop>),
     /// Make topics that were failed over mirrors of what was their mirror: the way back
     ///
     /// A topic that has no more than its former mirror got is compared and gone on with. One that
@@ -211,6 +218,8 @@ async fn ask(asked: &Asked) -> Result<(), Failure> {
             stop.run("mirrors:promote", *abandon_open_transactions).await
         }
         Asked::Failover(stop) => stop.run("mirrors:failover", false).await,
+        Asked::ReverseAndStart(stop) => stop.run("mirrors:reverse-and-start-mirror", false).await,
+        Asked::ReverseAndPause(stop) => stop.run("mirrors:reverse-and-pause-mirror", false).await,
         Asked::TruncateAndRestore { some, discard_tail } => restore(some, *discard_tail).await,
         Asked::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
     }

@@ -53,7 +53,7 @@ const STOPPED: &str = "STOPPED";
 const PENDING: &str = "PENDING_STOPPED";
 /// Every name.
 const ALL: &str = ".*";
-const PROMOTE: &str = ":promote";
+const FAILOVER: &str = ":failover";
 const LIST: &str = "isolog mirror list";
 /// So many topics are shown at most; the others are counted.
 const ROWS_MAX: usize = 20;
@@ -126,7 +126,8 @@ impl Stop {
         };
         let answer = bounded(until, remote.put(&question)).await;
         let answer = answer.unwrap_or_else(|| Err(self.silent(Some(&next))))?;
-        let on = Order { remote: &remote, link: &link, until, is_promote: verb.ends_with(PROMOTE) };
+        let on =
+            Order { remote: &remote, link: &link, until, is_promote: !verb.ends_with(FAILOVER) };
         if self.wait && answer.status.as_u16() == UNANSWERED {
             complain(&told(&answer.body));
             let is_known = |name: &&String| status_of(&known, name).is_some();
@@ -212,7 +213,7 @@ impl Stop {
     fn query(&self, verb: &str, abandons_open: bool) -> Vec<(&'static str, String)> {
         let mut query = flag("validate_only", self.dry_run);
         query.extend(flag("abandon_open_transactions", abandons_open));
-        if let Some(seconds) = self.timeout.filter(|_| verb.ends_with(PROMOTE)) {
+        if let Some(seconds) = self.timeout.filter(|_| !verb.ends_with(FAILOVER)) {
             query.push(("timeout_ms", (seconds * 1_000).to_string()));
         }
         query

@@ -98,8 +98,7 @@ pub fn begin(
         Some(id) => (Before::Replaced(id), source.partitions),
         None => standing(mirror, begin, (is_declared, source.partitions))?,
     };
-    rules::check_configs(&begin.configs, &begin.facts)?;
-    let (configs, owed) = configs(begin);
+    let (configs, owed) = configs(begin)?;
     Ok(MirrorRow {
         source_topic: begin.source.clone(),
         source_id: source.id,
@@ -109,7 +108,7 @@ pub fn begin(
         generation,
         stage: Stage::Setup,
         since: now,
-        is_paused: false,
+        is_paused: begin.restore.as_ref().and_then(|one| one.reversal).unwrap_or_default(),
         made_by: begin.made_by,
         before,
         replaced: begin.restore.as_ref().map(|one| one.ends.clone()).unwrap_or_default(),
@@ -121,6 +120,7 @@ pub fn begin(
         sealed: BTreeMap::new(),
         deadline: None,
         abandons_open: false,
+        reversal: None,
         last_sync: None,
         last_configs: None,
     })
@@ -135,7 +135,8 @@ fn at_first_stop(before: Before, begin: &Begin) -> Changes {
 }
 
 /// What it gets at once, and what when it is set up: a config that is another one meanwhile waits.
-fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
+fn configs(begin: &Begin) -> Result<(BTreeMap<String, String>, Changes), Refusal> {
+    rules::check_configs(&begin.configs, &begin.facts)?;
     let (mut configs, mut owed) = (begin.facts.configs.clone(), begin.facts.owed.clone());
     for (key, value) in &begin.configs {
         match owed.get_mut(key) {
@@ -143,7 +144,7 @@ fn configs(begin: &Begin) -> (BTreeMap<String, String>, Changes) {
             None => drop(configs.insert(key.clone(), value.clone())),
         }
     }
-    (configs, owed)
+    Ok((configs, owed))
 }
 
 /// The topic that is to be deleted and made anew, where there is one.
@@ -179,11 +180,11 @@ fn standing(
     (is_declared, partitions): (bool, i32),
 ) -> Result<(Before, i32), Refusal> {
     let adopts = match begin.made_by {
-        MadeBy::Order | MadeBy::Name => true,
+        MadeBy::Order | MadeBy::Reversal | MadeBy::Name => true,
         MadeBy::Pattern => is_declared,
         MadeBy::Filter => false,
     };
-    let may_have_more = adopts && is_declared && begin.made_by != MadeBy::Order;
+    let may_have_more = adopts && is_declared && !begin.made_by.is_ordered();
     match &begin.facts.mirror {
         Metadata::Absent => Ok((Before::Absent, partitions)),
         Metadata::Hidden(fault) => Err(Refusal::bad(fault.text.clone())),

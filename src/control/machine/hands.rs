@@ -44,6 +44,7 @@ use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
+use crate::control::topic::Swap;
 use crate::control::topic::Track;
 use crate::ids::LinkName;
 use crate::ids::PartitionId;
@@ -285,9 +286,10 @@ impl Control {
             let result = Err(Refusal::unavailable(text));
             return self.answers.push_back((ticket, vec![Outcome { topic: Some(key.1), result }]));
         };
+        let is_reversal = new.restore.as_ref().is_some_and(|one| one.reversal.is_some());
         let begin = Begin {
             source: new.source,
-            made_by: MadeBy::Order,
+            made_by: if is_reversal { MadeBy::Reversal } else { MadeBy::Order },
             replicas: new.replicas,
             configs: new.configs,
             restore: new.restore,
@@ -302,7 +304,7 @@ impl Control {
         let Some(key) = self.doing.remove(&id) else { return };
         let adopted = self.mirrors.get(&key).map(|row| (row.before, row.generation));
         let setting_up = self.mirrors.get(&key).filter(|row| row.stage == Stage::Setup);
-        let found = setting_up.filter(|row| row.made_by != MadeBy::Order).cloned();
+        let found = setting_up.filter(|row| !row.made_by.is_ordered()).cloned();
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
             return self.look_through(now);
         };
@@ -322,6 +324,13 @@ impl Control {
             Ok(Done::Grown(count)) => track.grown = Some(count),
             Ok(Done::GivenBack(configs)) => track.given.extend(configs),
             Ok(Done::Deleted) => track.is_deleted = true,
+            Ok(Done::Asked(had)) => track.swap.had = Some(had),
+            Ok(Done::WritersStopped) => track.swap.are_stopped = Some(true),
+            Ok(Done::WritersLet) => {
+                track.swap = Swap { are_stopped: Some(false), ..Swap::default() }
+            }
+            // what moved meanwhile is looked at again
+            Ok(Done::Rests) => track.swap.rests = track.level_at.is_some(),
             Err(failed) => {
                 let pause = RETRY_MS_MIN.saturating_mul(1 << track.failures.min(16));
                 track.retry_at = Some(TimestampMs(now.0 + pause.min(RETRY_MS_MAX)));

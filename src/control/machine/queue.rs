@@ -364,7 +364,10 @@ impl Control {
     /// Why a promote does not begin: what it would wait for does not come while the source is away.
     /// One that waits already goes on waiting, and says so.
     fn cannot_be_level(&self, key: &MirrorKey, verb: MirrorVerb) -> Option<Refusal> {
-        let (MirrorVerb::Stop { how: How::Promote, .. } | MirrorVerb::Abandon { .. }) = verb else {
+        let (MirrorVerb::Stop { how: How::Promote, .. }
+        | MirrorVerb::Abandon { .. }
+        | MirrorVerb::Reverse { .. }) = verb
+        else {
             return None;
         };
         self.mirrors.get(key).filter(|row| row.stage == Stage::Mirroring)?;

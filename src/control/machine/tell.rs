@@ -197,7 +197,7 @@ impl Control {
         let Some(link) = self.link_tracks.get_mut(&key.0) else { return };
         if !is_level {
             (track.level_at, track.is_counted, track.is_configured) = (None, false, false);
-            track.unconfigured = None;
+            (track.unconfigured, track.swap.rests) = (None, false);
         } else if track.level_at.is_none() {
             track.level_at = Some(link.looks);
             link.look_at = Some(now);

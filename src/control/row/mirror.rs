@@ -17,6 +17,8 @@ use super::VERSION;
 use crate::control::row::lineage::ANCESTORS_MAX;
 use crate::control::row::lineage::Ancestor;
 use crate::control::row::lineage::AncestorText;
+use crate::control::row::reversal::Reversal;
+use crate::control::row::reversal::ReversalText;
 use crate::control::task::last::LastSync;
 use crate::control::topic::Stage;
 use crate::ids::Offset;
@@ -60,6 +62,8 @@ pub(super) struct MirrorText {
     deadline_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     abandons_open: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reversal: Option<ReversalText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_sync: Option<Box<LastSync>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,6 +118,7 @@ impl From<&MirrorRow> for MirrorText {
             sealed: sealed.collect(),
             deadline_ms: row.deadline.map(|at| at.0),
             abandons_open: row.abandons_open,
+            reversal: row.reversal.as_ref().map(ReversalText::from),
             last_sync: row.last_sync.clone(),
             last_configs: row.last_configs.clone(),
         }
@@ -178,6 +183,7 @@ impl TryFrom<MirrorText> for MirrorRow {
             sealed,
             deadline: text.deadline_ms.map(TimestampMs),
             abandons_open: text.abandons_open,
+            reversal: text.reversal.map(Reversal::from),
             last_sync: text.last_sync,
             last_configs: text.last_configs,
         })

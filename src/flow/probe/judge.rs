@@ -71,6 +71,10 @@ pub fn judge(original: &Original, copy: &BatchView, writer: ProducerId) -> Verdi
     {
         return Verdict::Equal;
     }
+    // a mirror that was a source itself has markers of its own, which no reader sees
+    if copy.attributes().has(Attributes::CONTROL) && kind_of(copy).is_none() && !is_ours {
+        return judge_hidden(original, copy);
+    }
     // no reader sees what another link has hidden, such as its seal
     let is_hidden = kind_of(copy).is_some_and(|kind| kind != Kind::Visible);
     let is_harmless = is_hidden && copy.producer_id().0 >= WRITER_ID_MIN;
@@ -104,6 +108,12 @@ fn is_same(original: &BatchView, copy: &BatchView) -> bool {
         (span, times, codec, batch.count())
     };
     kept(copy) == kept(original) && copy.section() == original.section()
+}
+
+/// Judges a batch that no reader sees and that is no filler: a marker, or records of a transaction
+/// that was aborted. They may stand wherever the source has no record that is certainly seen.
+pub fn judge_hidden(original: &Original, copy: &BatchView) -> Verdict {
+    judge_filler(original, copy, Verdict::Incomparable)
 }
 
 /// A filler may stand wherever the source has no record that is certainly seen by readers; one of
@@ -315,6 +325,23 @@ mod tests {
         // compaction has taken one since
         assert_eq!(judged(&[&source(10, &["a"])], &merged), Verdict::Equal);
         assert_eq!(judged(&[&source(10, &["c"])], &merged), Verdict::Unlike);
+    }
+
+    #[test]
+    fn a_mirror_that_was_a_source_has_markers_of_its_own() {
+        let marker = crate::mirror::align::tests::batch(10, 1, 1, Attributes::CONTROL);
+        let hidden = filler(Kind::Hidden, offset(10), 1, TimestampMs(5));
+        let hidden = stored(&hidden, 10, 10, ProducerId(WRITER_ID_MIN + 5));
+        assert_eq!(judged(&[&hidden], &marker), Verdict::Incomparable);
+        assert_eq!(judged(&[], &marker), Verdict::Incomparable);
+        assert_eq!(judged(&[&source(10, &["a"])], &marker), Verdict::Unlike);
+        // what its readers do not see is found out by who asks the broker
+        let aborted = crate::mirror::align::tests::batch(10, 1, 1, Attributes::TRANSACTIONAL);
+        assert_eq!(judged(&[&hidden], &aborted), Verdict::Unlike);
+        let original = Original { batches: vec![hidden] };
+        assert_eq!(judge_hidden(&original, &aborted), Verdict::Incomparable);
+        let original = Original { batches: vec![source(10, &["a"])] };
+        assert_eq!(judge_hidden(&original, &aborted), Verdict::Unlike);
     }
 
     #[test]

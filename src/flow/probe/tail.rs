@@ -15,6 +15,7 @@ use crate::cluster::error::ClusterError;
 use crate::flow::probe::judge::Original;
 use crate::flow::probe::judge::Verdict;
 use crate::flow::probe::judge::judge;
+use crate::flow::probe::judge::judge_hidden;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::ProducerId;
@@ -133,7 +134,13 @@ pub async fn compare(
             true => Original::default(),
             false => source.original(&copy).await?,
         };
-        match judge(&original, &copy, writer) {
+        let verdict = match judge(&original, &copy, writer) {
+            Verdict::Unlike if destination.has_aborted(&copy, writer).await? => {
+                judge_hidden(&original, &copy)
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Unlike => {
                 is_stamped = is_stamped_by_broker(&original, &copy, writer);
                 differs = Some(copy.base_offset());
@@ -160,6 +167,8 @@ fn is_stamped_by_broker(original: &Original, copy: &BatchView, writer: ProducerI
 pub(in crate::flow) struct Seen {
     /// From the one that holds the offset on, or the next one.
     pub batches: Vec<BatchView>,
+    /// Who has aborted what is from there on, and where that began; of a committed look alone.
+    aborted: Vec<(ProducerId, Offset)>,
     has_old: bool,
     high_watermark: Offset,
     is_throttled: bool,
@@ -172,6 +181,23 @@ impl LogEye<'_> {
     async fn begins_with_front(&mut self) -> Result<bool, LookError> {
         let seen = self.look(self.start).await?;
         Ok(seen.batches.first().is_some_and(is_front))
+    }
+
+    /// Whether a batch holds records of a transaction of somebody else that was aborted: of a
+    /// mirror that was a source itself.
+    async fn has_aborted(
+        &mut self,
+        copy: &BatchView,
+        writer: ProducerId,
+    ) -> Result<bool, LookError> {
+        let is_theirs = copy.producer_id() != writer;
+        if !is_theirs || !copy.attributes().has(Attributes::TRANSACTIONAL) {
+            return Ok(false);
+        }
+        let base = copy.base_offset();
+        let seen = self.look_as(base, Isolation::ReadCommitted).await?;
+        // one producer has one transaction at a time
+        Ok(seen.aborted.iter().any(|(id, first)| *id == copy.producer_id() && *first <= base))
     }
 
     /// What the source has at the offsets of `copy`, as far as one answer goes.
@@ -211,13 +237,17 @@ impl LogEye<'_> {
 
     /// The batch that holds `offset`, or the next one, and what follows it.
     pub(in crate::flow) async fn look(&mut self, offset: Offset) -> Result<Seen, LookError> {
+        self.look_as(offset, Isolation::ReadUncommitted).await
+    }
+
+    async fn look_as(&mut self, offset: Offset, isolation: Isolation) -> Result<Seen, LookError> {
         let side = self.cluster.side();
         let read = Read {
             tp: &self.tp,
             topic: self.topic,
             epoch: self.epoch,
             offset,
-            isolation: Isolation::ReadUncommitted,
+            isolation,
             bytes_max: LOOK_BYTES,
             wait_ms_max: LOOK_WAIT_MS,
         };
@@ -242,6 +272,7 @@ fn cut(
     }
     let mut seen = Seen {
         batches: Vec::new(),
+        aborted: one.aborted,
         has_old: false,
         high_watermark: one.high_watermark.unwrap_or(Offset::ZERO),
         is_throttled: throttle_ms > 0,

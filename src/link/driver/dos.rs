@@ -24,11 +24,16 @@ use crate::link::driver::compare;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::loops;
 use crate::link::registry::Event;
+use crate::link::swap;
+use crate::link::swap::Swap;
 use crate::sync::apply;
 use crate::sync::apply::Each;
 
 /// How many topics are compared at a time; others wait.
 const COMPARED_MAX: usize = 4;
+
+/// The same of topics that are reversed.
+const SWAPPED_MAX: usize = 16;
 
 /// What is done one by one.
 enum One {
@@ -44,12 +49,16 @@ struct Sorted {
     owed: Vec<(DoId, (TopicName, TopicId, Changes))>,
     ones: Vec<(DoId, One)>,
     compared: Vec<(DoId, (compare::Pair, compare::Terms))>,
+    swapped: Vec<(DoId, Swap)>,
 }
 
 /// Until it is dropped.
 pub(super) async fn keep(ctx: Arc<Ctx>) {
     let mut is_old = false;
     let (mut comparing, room) = (JoinSet::new(), Arc::new(Semaphore::new(COMPARED_MAX)));
+    let (mut swapping, swap_room) = (JoinSet::new(), Arc::new(Semaphore::new(SWAPPED_MAX)));
+    // the other half of a reversal, where this is the former source
+    swapping.spawn(swap::invited::keep(ctx.clone()));
     loop {
         let mut sorted = sort(ctx.dos.take().await);
         // of topics that were stopped: they wait for no source, which may be gone
@@ -57,6 +66,15 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         for (id, one) in std::mem::take(&mut sorted.ones) {
             let done = do_one(&ctx, one).await;
             ctx.tell(Event::Done(id, done)).await;
+        }
+        while swapping.try_join_next().is_some() {}
+        for (id, swap) in std::mem::take(&mut sorted.swapped) {
+            let (ctx, room) = (ctx.clone(), swap_room.clone());
+            swapping.spawn(async move {
+                let _turn = room.acquire_owned().await;
+                let done = swap::swap(&ctx, swap).await;
+                ctx.tell(Event::Done(id, done)).await;
+            });
         }
         let sorted = not_back(&ctx, sorted).await;
         let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
@@ -128,6 +146,13 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
                 let pair = compare::Pair { source, mirror: (mirror.1, mirror_id) };
                 let terms = compare::Terms { generation, takes_sealed };
                 sorted.compared.push((id, (pair, terms)));
+            }
+            Do::Writers { source, what, .. } => {
+                sorted.swapped.push((id, Swap::Writers(source, what)));
+            }
+            Do::Rest { mirror, mirror_id, source, partitions } => {
+                let mirror = (mirror.1, mirror_id);
+                sorted.swapped.push((id, Swap::Rest { mirror, source, partitions }));
             }
         }
     }

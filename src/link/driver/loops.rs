@@ -8,23 +8,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use crate::audit::survey;
 use crate::cluster::Cluster;
+use crate::cluster::EndKind;
 use crate::control::journal::Fold;
+use crate::control::journal::TOPIC;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
 use crate::control::row::lineage;
 use crate::control::row::lineage::Ancestor;
 use crate::control::topic::Fault;
+use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::flow::Wall;
 use crate::ids::ClusterId;
 use crate::ids::LinkName;
+use crate::ids::PartitionId;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
+use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::driver::looks;
@@ -34,6 +41,9 @@ use crate::mirror::halt::Halt;
 
 /// How often the journal there is read.
 const READ_PAUSE: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has got rows.
+const NEWS_PAUSE: Duration = Duration::from_secs(5);
+const HWM: EndKind = EndKind::HighWatermark;
 /// For how long it may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// For how long a look waits for the first reading.
@@ -52,6 +62,8 @@ struct Lineage {
 #[derive(Debug, Default)]
 pub(in crate::link) struct Mirrors {
     all: BTreeMap<TopicName, Lineage>,
+    /// Mirrors there that were reversed: of which cluster they were mirrors.
+    reversed: Vec<(TopicName, ClusterId)>,
     /// The journal there was read once.
     is_read: bool,
 }
@@ -71,6 +83,12 @@ impl Mirrors {
     pub fn lines(&self) -> Option<BTreeMap<TopicName, Vec<Ancestor>>> {
         let all = self.all.iter().map(|(topic, one)| (topic.clone(), one.line.clone()));
         self.is_read.then(|| all.collect())
+    }
+
+    /// The mirrors of a cluster that were reversed, by their names there.
+    pub fn reversed_of(&self, cluster: &ClusterId) -> Vec<TopicName> {
+        let of_it = self.reversed.iter().filter(|(_, of)| of == cluster);
+        of_it.map(|(topic, _)| topic.clone()).collect()
     }
 
     /// Topics there whose records come from a topic of ours, with the reason.
@@ -112,7 +130,24 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
                 });
             }
         }
-        sleep(READ_PAUSE).await;
+        until_news(&session.source).await;
+    }
+}
+
+/// Until the journal there is due, or has got rows.
+async fn until_news(source: &Cluster) {
+    let journal = TopicName::new(TOPIC).expect("a legal name");
+    let journal = [TopicPartition { topic: journal, partition: PartitionId(0) }];
+    let end = async || match timeout(SILENCE_MAX, survey::ends(source, &journal, HWM)).await {
+        Ok(Ok(ends)) => ends.into_values().next().and_then(|end| end.ok()),
+        _ => None,
+    };
+    let (began, was) = (Instant::now(), end().await);
+    while began.elapsed() < READ_PAUSE {
+        sleep(NEWS_PAUSE).await;
+        if was.is_some() && end().await.is_some_and(|is| Some(is) != was) {
+            return;
+        }
     }
 }
 
@@ -179,16 +214,24 @@ pub(in crate::link) async fn fold(
 
 fn mirrors(fold: &Fold) -> Mirrors {
     let row = |key: &Key| fold.get(&key.to_string()).and_then(|text| Row::parse(key, text).ok());
+    let is_reversed =
+        |row: &MirrorRow| row.stage == Stage::Stopped(How::Promote) && row.reversal.is_some();
     let is_mirror = |row: &MirrorRow| {
         !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
     };
     let keys = fold.rows().keys().filter_map(|text| Key::parse(text));
+    let source_of = |link: &LinkName| match row(&Key::Link(link.clone())) {
+        Some(Row::Link(link)) => link.source,
+        _ => None,
+    };
+    let mut reversed = Vec::new();
     let all = keys.filter_map(|key| match (&key, row(&key)?) {
+        (Key::Mirror(link, topic), Row::Mirror(of)) if is_reversed(&of) => {
+            reversed.extend(source_of(link).map(|cluster| (topic.clone(), cluster)));
+            None
+        }
         (Key::Mirror(link, topic), Row::Mirror(of)) if is_mirror(&of) => {
-            let cluster = match row(&Key::Link(link.clone())) {
-                Some(Row::Link(link)) => link.source,
-                _ => None,
-            };
+            let cluster = source_of(link);
             let (source, id) = (of.source_topic.clone(), of.source_id);
             let nearest = cluster.map(|cluster| Ancestor { cluster, topic: source, id });
             let line = lineage::line(nearest, &of.ancestors);
@@ -196,7 +239,8 @@ fn mirrors(fold: &Fold) -> Mirrors {
         }
         _ => None,
     });
-    Mirrors { all: all.collect(), is_read: true }
+    let all = all.collect();
+    Mirrors { all, reversed, is_read: true }
 }
 
 /// Why a topic of the source must not be mirrored here: it is a mirror of a topic of ours.

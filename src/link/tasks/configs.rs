@@ -4,6 +4,7 @@
 //! It never touches a topic that is not the one with the mirror's id, and one topic's refusal never
 //! holds another one up.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ use crate::control::row::MirrorRow;
 use crate::control::rules::CLEANUP;
 use crate::control::task::TaskName;
 use crate::control::task::configs;
+use crate::control::task::configs::BATCH_BYTES;
 use crate::control::task::configs::ConfigSync;
 use crate::control::task::configs::Entries;
+use crate::control::task::configs::Entry;
 use crate::control::task::configs::Plan;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
@@ -118,6 +121,19 @@ impl Known {
         let told: String = texts.join("; ").chars().take(LETTERS_MAX).collect();
         (!told.is_empty()).then_some(told)
     }
+}
+
+/// What the source has, but for what a reversal has set there.
+fn as_it_was<'a>(source: &'a Entries, row: &MirrorRow) -> Cow<'a, Entries> {
+    let (Some(reversal), Some(entry)) = (&row.reversal, source.get(BATCH_BYTES)) else {
+        return Cow::Borrowed(source);
+    };
+    let at_stop = row.at_stop.get(BATCH_BYTES).and_then(Option::as_ref);
+    let value = reversal.as_it_was(entry.value.as_deref(), at_stop);
+    let entry = Entry { value, ..entry.clone() };
+    let mut source = source.clone();
+    source.insert(BATCH_BYTES.to_owned(), entry);
+    Cow::Owned(source)
 }
 
 /// A topic that is to become a compacted one: it would refuse records without a key that the source
@@ -236,7 +252,8 @@ impl Clerk {
                 Some(Ok(found)) => {
                     let (found, row) = (entries(&found), &mirror.row);
                     let is_made = row.before == Before::Absent;
-                    let both = (&known.source, &found);
+                    let source = as_it_was(&known.source, row);
+                    let both = (&*source, &found);
                     let plan = configs::plan(sync, both, &row.owed, is_made);
                     plans.push((*mirror, found, plan));
                 }

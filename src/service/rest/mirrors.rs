@@ -165,7 +165,7 @@ pub(super) async fn alter(
     // what is to be known before a stop is asked for with a dry order
     let checked = match verb {
         MirrorVerb::Stop { how, .. } if is_dry => Some(how),
-        MirrorVerb::Abandon { .. } if is_dry => Some(How::Promote),
+        MirrorVerb::Abandon { .. } | MirrorVerb::Reverse { .. } if is_dry => Some(How::Promote),
         _ => None,
     };
     let clients = match (checked, &api.orders.probe) {
@@ -233,6 +233,10 @@ fn refusal(result: &Result<(), Problem>) -> Option<String> {
 
 fn verb_of(call: Call, asked: &Asked) -> Result<(&'static str, MirrorVerb), Problem> {
     let stop = |how, deadline_ms| MirrorVerb::Stop { how, deadline_ms };
+    let reverse = |is_paused| {
+        let deadline_ms = deadline_ms(asked)?;
+        Ok(MirrorVerb::Reverse { is_paused, deadline_ms })
+    };
     Ok(match call {
         Call::Pause => ("pause", MirrorVerb::Pause),
         Call::Promote if asked.flag("abandon_open_transactions", false) => {
@@ -240,6 +244,8 @@ fn verb_of(call: Call, asked: &Asked) -> Result<(&'static str, MirrorVerb), Prob
         }
         Call::Promote => ("promote", stop(How::Promote, deadline_ms(asked)?)),
         Call::Failover => ("failover", stop(How::Failover, None)),
+        Call::ReverseAndStart => ("reverse-and-start-mirror", reverse(false)?),
+        Call::ReverseAndPause => ("reverse-and-pause-mirror", reverse(true)?),
         _ => ("resume", MirrorVerb::Resume),
     })
 }
@@ -332,8 +338,9 @@ async fn restore_one(
     (link, topic): (&LinkName, &TopicName),
     of: &Parted,
 ) -> Result<(), Problem> {
-    if !of.blockers.is_empty() {
-        let text = format!("Topic '{topic}' is not restored: {}.", of.blockers.join("; "));
+    let in_the_way = of.in_the_way();
+    if !in_the_way.is_empty() {
+        let text = format!("Topic '{topic}' is not restored: {}.", in_the_way.join("; "));
         return Err(Problem::new(Kind::Conflict, text));
     }
     let beyond = of.all_beyond();
@@ -353,7 +360,7 @@ async fn restore_one(
         start: None,
         replicas: None,
         configs: BTreeMap::new(),
-        restore: Some(Restore { id: of.id, source_id: of.source_id, ends }),
+        restore: Some(Restore { id: of.id, source_id: of.source_id, ends, reversal: None }),
     };
     let is_dry = asked.flag("validate_only", false);
     whole(api.outcomes(link.clone(), Verb::CreateMirror(new), is_dry).await)

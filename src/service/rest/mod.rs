@@ -288,11 +288,13 @@ async fn call(
         Call::CreateMirror => mirrors::create(api, &asked, noted).await,
         Call::ForgetMirror => mirrors::forget(api, &asked).await,
         Call::DeleteTopic => mirrors::delete_topic(api, &asked).await,
-        Call::Pause | Call::Resume | Call::Promote | Call::Failover => {
-            mirrors::alter(api, &asked, (route.call, place), noted).await
-        }
+        Call::Pause
+        | Call::Resume
+        | Call::Promote
+        | Call::Failover
+        | Call::ReverseAndStart
+        | Call::ReverseAndPause => mirrors::alter(api, &asked, (route.call, place), noted).await,
         Call::Restore => mirrors::restore(api, &asked, (route, place), noted).await,
-        Call::Later => mirrors::later(api, &asked, route).await,
         _ => api.read(route.call, asked, place).await,
     }
 }

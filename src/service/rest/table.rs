@@ -54,8 +54,10 @@ pub enum Call {
     Failover,
     /// Topics that become mirrors of what was their own mirror.
     Restore,
-    /// What comes with a later release.
-    Later,
+    /// Swap roles.
+    ReverseAndStart,
+    /// Swap roles, and pause what becomes the mirror.
+    ReverseAndPause,
     /// A mirror topic as a topic.
     GetTopic,
     /// A mirror topic that is deleted.
@@ -198,16 +200,6 @@ const fn orders(
         query: &[],
         body: None,
         success: (204, None),
-    }
-}
-
-const fn later(path: &'static str, name: &'static str, doc: &'static str) -> Route {
-    Route {
-        right: Right::Operate,
-        query: &[DRY, EACH],
-        body: Some("AlterMirrors"),
-        success: (200, Some("KafkaAlterMirrorStatusDataList")),
-        ..orders("POST", path, Call::Later, name, doc)
     }
 }
 
@@ -386,16 +378,27 @@ pub const ROUTES: &[Route] = &[
             "Make mirror topics ordinary ones at once, without their source.",
         )
     },
-    later(
-        REVERSE_START,
-        "UpdateKafkaMirrorTopicsReverseAndStartMirror",
-        "Swap roles and start: not yet.",
-    ),
-    later(
-        REVERSE_PAUSE,
-        "UpdateKafkaMirrorTopicsReverseAndPauseMirror",
-        "Swap roles and pause: not yet.",
-    ),
+    Route {
+        right: Right::Administer,
+        query: &[DRY, EACH, TIMEOUT],
+        ..moves(
+            REVERSE_START,
+            Call::ReverseAndStart,
+            "UpdateKafkaMirrorTopicsReverseAndStartMirror",
+            "Swap roles: mirror topics become ordinary ones once they have all that their source \
+             has, and the source's topics mirrors of them, without a byte that is copied again.",
+        )
+    },
+    Route {
+        right: Right::Administer,
+        query: &[DRY, EACH, TIMEOUT],
+        ..moves(
+            REVERSE_PAUSE,
+            Call::ReverseAndPause,
+            "UpdateKafkaMirrorTopicsReverseAndPauseMirror",
+            "Swap roles, and leave the new mirror topics paused.",
+        )
+    },
     Route {
         right: Right::Administer,
         query: &[DRY, EACH, DISCARD],

@@ -70,7 +70,7 @@ pub struct Group {
 const METADATA_BYTES_MAX: usize = 4096;
 
 /// Who coordinates a group: one of the brokers that are not fenced; `None` where there is none.
-fn coordinator(state: &State, group: &str) -> Option<i32> {
+pub(super) fn coordinator(state: &State, group: &str) -> Option<i32> {
     let sum = group.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
     let live: Vec<i32> = state.meta.live.iter().copied().collect();
     live.get(sum.checked_rem(live.len())?).copied()

@@ -37,6 +37,8 @@ pub async fn answer(cluster: &TestCluster, call: &Call) -> Outcome {
         ApiKey::Produce => produce::answer(cluster, call).await,
         ApiKey::Fetch => fetch::answer(cluster, call).await,
         ApiKey::DescribeProducers => producers::answer(cluster, call).await,
+        ApiKey::ListTransactions => reading(cluster, call, producers::list_transactions),
+        ApiKey::DescribeTransactions => reading(cluster, call, producers::describe_transactions),
         ApiKey::WriteTxnMarkers => markers::answer(cluster, call),
         ApiKey::ApiVersions => api_versions::answer(cluster, call),
         ApiKey::Metadata => {

@@ -235,6 +235,7 @@ const MIRROR_STATES: [(&str, &str, &str); 11] = [
 async fn every_cell_of_the_mirror_topics_table() {
     let names = r#"{"mirror_topic_names":["t1"]}"#;
     let mirror = r#"{"source_topic_name":"t1"}"#;
+    let reversed = "t404 t400 ok ok ok ok t400 t400 t400 t400 t409";
     let later = "501 501 501 501 501 501 501 501 501 501 501";
     let table: &[(&str, &str, &str, &str)] = &[
         ("POST", "/links/dr/mirrors", mirror, "204 409 409 409 409 409 409 409 409 400 409"),
@@ -247,8 +248,8 @@ async fn every_cell_of_the_mirror_topics_table() {
         ("DELETE", "/links/dr", "", "200 400 400 400 400 400 400 400 400 200 200"),
         ("POST", "/links/dr/mirrors:promote", names, "t404 t400 ok ok ok ok ok ok ok t400 t409"),
         ("POST", "/links/dr/mirrors:failover", names, "t404 t400 ok ok ok ok ok ok ok t400 t409"),
-        ("POST", "/links/dr/mirrors:reverse-and-start-mirror", names, later),
-        ("POST", "/links/dr/mirrors:reverse-and-pause-mirror", names, later),
+        ("POST", "/links/dr/mirrors:reverse-and-start-mirror", names, reversed),
+        ("POST", "/links/dr/mirrors:reverse-and-pause-mirror", names, reversed),
         ("POST", "/links/dr/mirrors:truncate-and-restore", names, later),
     ];
     for (method, path, body, cells) in table {

@@ -25,7 +25,6 @@ const REFUSALS: &[Refusal] = &[
     ('S', (503, 50003), "Where the topics and their former mirrors part is not known"),
     ('X', (503, 50003), "source and destination are the same cluster"),
     ('C', (503, 50003), "connect: refused: is the broker up"),
-    ('R', (501, 501), "not available in this version"),
 ];
 
 const NAMES: &str = r#"{"mirror_topic_names":["nobody"]}"#;
@@ -60,7 +59,7 @@ const TABLE: &[Order] = &[
     order(("POST", "/links/{l}/mirrors:promote"), NAMES, 200, "N m m m m m m"),
     order(("POST", "/links/{l}/mirrors:failover"), NAMES, 200, "N m m m m m m"),
     order(("POST", "/links/{l}/mirrors:truncate-and-restore"), NAMES, 200, "N w w S w w S"),
-    order(("POST", "/links/{l}/mirrors:reverse-and-start-mirror"), NAMES, 200, "N R R R R R R"),
+    order(("POST", "/links/{l}/mirrors:reverse-and-start-mirror"), NAMES, 200, "N m m m m m m"),
     ends(order(("POST", "/links/{l}/mirrors"), MIRROR, 204, "N . . X V . C")),
     ends(order(("PUT", PAUSED), r#"{"value":"true"}"#, 204, "N . . . V . .")),
     ends(order(("PUT", PAUSED), r#"{"value":"false"}"#, 204, "N . . . V . .")),

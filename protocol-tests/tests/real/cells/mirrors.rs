@@ -56,7 +56,6 @@ const REFUSALS: &[Refusal] = &[
     ('t', (200, 400), "Topic '{t}' is stopping its mirror from '{l}'"),
     ('d', (200, 409), "Mirror topic '{t}' is being deleted from cluster link '{l}'."),
     ('M', (400, 40002), "Cluster link '{l}' still has mirror topics that are not STOPPED"),
-    ('R', (501, 501), "not available in this version"),
     ('w', (200, 404), "knows of no promote or failover of a mirror of topic '{t}'"),
     ('r', (200, 409), "Topic '{t}' is a mirror topic of cluster link '{l}' already."),
     ('T', (200, 409), "offsets that its former mirror never got"),
@@ -73,7 +72,8 @@ const RESUME: &str = "/links/{l}/mirrors:resume";
 const PROMOTE: &str = "/links/{l}/mirrors:promote";
 const FAILOVER: &str = "/links/{l}/mirrors:failover";
 const START_BACK: &str = "/links/{l}/mirrors:reverse-and-start-mirror";
-const PAUSE_BACK: &str = "/links/{l}/mirrors:reverse-and-pause-mirror";
+const START_BACK_DRY: &str = "/links/{l}/mirrors:reverse-and-start-mirror?validate_only=true";
+const PAUSE_BACK_DRY: &str = "/links/{l}/mirrors:reverse-and-pause-mirror?validate_only=true";
 const RESTORE: &str = "/links/{l}/mirrors:truncate-and-restore";
 const MIRROR_OF: &str = "/links/{l}/mirrors/{t}";
 const FORCED_DRY: &str = "/links/{l}?force=true&validate_only=true";
@@ -90,8 +90,8 @@ const TABLE: &[Order] = &[
     order(("POST", "/links/{l}/mirrors:promote?validate_only=true"), NAMES, 200, PROMOTED),
     order(("POST", "/links/{l}/mirrors:failover?validate_only=true"), NAMES, 200, STOPPED),
     order(("POST", RESTORE), NAMES, 200, "w w w w w w S w w w w w S"),
-    order(("POST", START_BACK), NAMES, 200, "R R R R R R R R R R R R R"),
-    order(("POST", PAUSE_BACK), NAMES, 200, "R R R R R R R R R R R R R"),
+    order(("POST", START_BACK_DRY), NAMES, 200, REVERSED),
+    order(("POST", PAUSE_BACK_DRY), NAMES, 200, REVERSED),
     order(("DELETE", "/links/{l}/mirrors/{t}?validate_only=true"), "", 204, DELETED),
     order(("DELETE", "/links/{l}?validate_only=true"), "", 200, ". M M M M M M M M M . . M"),
     order(("DELETE", FORCED_DRY), "", 200, ". . . . . . . . . . . . ."),
@@ -99,6 +99,7 @@ const TABLE: &[Order] = &[
     ends(order(("POST", RESUME), NAMES, 200, HALTED)),
     ends(order(("POST", PROMOTE), NAMES, 200, PROMOTED)),
     ends(order(("POST", FAILOVER), NAMES, 200, STOPPED)),
+    ends(order(("POST", START_BACK), NAMES, 200, REVERSED)),
     ends(order(("DELETE", MIRROR_OF), "", 204, DELETED)),
     ends(order(("DELETE", "/topics/{t}?link_name={l}"), "", 204, DELETED)),
     ends(order(("POST", "/links/{l}/mirrors"), MIRROR, 204, CREATED)),
@@ -106,6 +107,7 @@ const TABLE: &[Order] = &[
 const CREATED: &str = ". A A A A A X A A A Z A C";
 const HALTED: &str = "u . . . . . . t t t z d .";
 const PROMOTED: &str = "u s . . . . P . . . z d P";
+const REVERSED: &str = "u s . . . . P t t t z d P";
 const STOPPED: &str = "u s . . . . . . . . z d .";
 const DELETED: &str = "U . . . . . . . . . . . .";
 

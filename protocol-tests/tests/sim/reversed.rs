@@ -1,0 +1,125 @@
+//! Planned swaps of roles between two simulated clusters, with the real driver beside each: nothing
+//! is lost, doubled or copied again, whoever writes, dies or gives up on the way.
+//!
+//! It never waits for real time; the same of real brokers is in `real/reversed`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
+use isolog::control::topic::Status;
+use protocol_tests::broker::cluster::TestCluster;
+use tokio::time::sleep;
+
+use crate::loops::Hop;
+use crate::loops::append;
+use crate::loops::clusters;
+use crate::operated::SECOND;
+use crate::operated::mirror;
+use crate::operated::of_mirror;
+
+/// Two clusters that mirror from each other, and the topic from A.
+async fn both_ways() -> ([TestCluster; 2], [Hop; 2]) {
+    let [a, b, _] = clusters();
+    a.create_topic("orders", 1, &[("max.message.bytes", "5000")]);
+    append(&a, "orders");
+    let ab = Hop::start("ab", (&a, &b), &[]).await;
+    let ba = Hop::start("ba", (&b, &a), &[]).await;
+    ab.order(mirror("orders")).await.result.unwrap();
+    ab.copied("orders", "orders").await;
+    ([a, b], [ab, ba])
+}
+
+fn reverse(is_paused: bool, deadline_ms: Option<i64>) -> Verb {
+    of_mirror("orders", MirrorVerb::Reverse { is_paused, deadline_ms })
+}
+
+fn limit(cluster: &TestCluster) -> Option<String> {
+    cluster.look(|state| state.meta.topics()["orders"].configs.get("max.message.bytes").cloned())
+}
+
+fn id(cluster: &TestCluster) -> Vec<u8> {
+    cluster.look(|state| state.meta.topics()["orders"].id.as_bytes().to_vec())
+}
+
+async fn end(hops: [Hop; 2]) {
+    for hop in hops {
+        hop.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_and_back_nothing_is_copied_again() {
+    let ([a, b], hops) = both_ways().await;
+    let ids = [id(&a), id(&b)];
+    for turn in 0..4 {
+        let (from, to) = (&hops[turn % 2], &hops[(turn + 1) % 2]);
+        let before = from.source.dump("orders", 0).end;
+        from.order(reverse(false, None)).await.result.unwrap();
+        from.wait_status("orders", Status::Stopped).await;
+        // its seal has the next offset, and the former source is a mirror of it
+        to.wait_status("orders", Status::Active).await;
+        to.copied("orders", "orders").await;
+        assert_eq!(to.destination.dump("orders", 0).end, before + 1);
+        append(&to.source, "orders");
+        to.copied("orders", "orders").await;
+        assert_eq!(limit(&to.source).as_deref(), Some("5000"), "as the first source had it");
+        assert_eq!(limit(&to.destination).as_deref(), Some("52428800"), "as a mirror has it");
+    }
+    assert_eq!([id(&a), id(&b)], ids);
+    end(hops).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_the_mirror_may_be_paused() {
+    let (_, hops) = both_ways().await;
+    hops[0].order(reverse(true, None)).await.result.unwrap();
+    hops[0].wait_status("orders", Status::Stopped).await;
+    hops[1].wait_status("orders", Status::Paused).await;
+    append(&hops[1].source, "orders");
+    hops[1].order(of_mirror("orders", MirrorVerb::Resume)).await.result.unwrap();
+    hops[1].copied("orders", "orders").await;
+    end(hops).await;
+}
+
+/// A transaction that has only named the topic ends with a marker in it: it is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_has_named_the_topic_is_waited_for() {
+    let ([a, b], hops) = both_ways().await;
+    a.begin_transaction("payments", &[("orders", 0)]);
+    hops[0].order(reverse(false, None)).await.result.unwrap();
+    let told = hops[0].wait("it says what for", |hop| {
+        let reason = hop.seen("orders")?.reason?.text;
+        reason.contains("transaction").then_some(reason)
+    });
+    assert!(told.await.contains("transaction payments of the source has orders-0"));
+    sleep(SECOND * 30).await;
+    assert_eq!(b.dump("orders", 0).end, 5, "nothing is sealed");
+    assert_eq!(limit(&a).as_deref(), Some("78"), "who writes is stopped");
+    a.forget_transaction("payments");
+    hops[1].wait_status("orders", Status::Active).await;
+    hops[1].copied("orders", "orders").await;
+    end(hops).await;
+}
+
+/// It mirrors on when its time is over, and who was stopped may write as before.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_given_up_lets_writers_go_on() {
+    let ([a, _], hops) = both_ways().await;
+    a.begin_transaction("payments", &[("orders", 0)]);
+    let deadline = a.look(|state| state.now_ms()) + 20_000;
+    hops[0].order(reverse(false, Some(deadline))).await.result.unwrap();
+    hops[0]
+        .wait("writers are stopped", |hop| {
+            (limit(&hop.source).as_deref() == Some("78")).then_some(())
+        })
+        .await;
+    hops[0].wait_status("orders", Status::Active).await;
+    hops[0]
+        .wait("they may write", |hop| (limit(&hop.source).as_deref() == Some("5000")).then_some(()))
+        .await;
+    append(&a, "orders");
+    hops[0].copied("orders", "orders").await;
+    assert!(hops[0].seen("orders").unwrap().row.reversal.is_none());
+    end(hops).await;
+}
