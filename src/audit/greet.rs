@@ -116,7 +116,10 @@ fn needs(side: Side, api: ApiKey) -> bool {
         Side::Destination => {
             let of_rights = matches!(api, DescribeAcls | CreateAcls | DeleteAcls);
             let of_clients = matches!(api, DescribeClientQuotas | DescribeUserScramCredentials);
-            !(api == DescribeQuorum || of_rights || of_clients)
+            // share groups are followed where both sides have them; a reversal asks the source
+            let of_shares = matches!(api, DescribeShareGroupOffsets | AlterShareGroupOffsets);
+            let of_swaps = matches!(api, DescribeTransactions | ListTransactions);
+            !(api == DescribeQuorum || of_rights || of_clients || of_shares || of_swaps)
         }
     }
 }

@@ -43,6 +43,8 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct RealRegistry {
     port: u16,
+    /// What its paths begin with.
+    base: &'static str,
     dir: PathBuf,
     child: Child,
 }
@@ -50,17 +52,28 @@ pub struct RealRegistry {
 impl RealRegistry {
     /// Starts one and waits until it answers.
     pub fn start() -> Result<RealRegistry, RealError> {
+        RealRegistry::of("schemas", "", &[])
+    }
+
+    /// One that keeps its schemas in a topic of that cluster, and finds those that are there.
+    pub fn on_kafka(bootstrap: &str) -> Result<RealRegistry, RealError> {
+        RealRegistry::of("apicurio", "/apis/ccompat/v7", &[bootstrap])
+    }
+
+    fn of(kind: &str, base: &'static str, more: &[&str]) -> Result<RealRegistry, RealError> {
         let port = free_port()?;
         let dir = repo().join(format!("target/real/schemas-{}-{port}", process::id()));
         let bad = |e: io::Error| RealError::new(format!("{}: {e}", dir.display()));
         fs::create_dir_all(&dir).map_err(bad)?;
-        let run = repo().join("protocol-tests/kafka/schemas/run");
+        let run = repo().join(format!("protocol-tests/kafka/{kind}/run"));
         let mut command = Command::new(run);
-        command.arg(port.to_string()).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
+        command.arg(port.to_string()).args(more).arg(&dir);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
         let child = command.spawn().map_err(bad)?;
-        let mut registry = RealRegistry { port, dir, child };
+        let mut registry = RealRegistry { port, base, dir, child };
         let until = Instant::now() + START_WAIT;
-        while !matches!(ask(port, "GET", "/subjects", None), Ok((200, _))) {
+        let subjects = format!("{base}/subjects");
+        while !matches!(ask(port, "GET", &subjects, None), Ok((200, _))) {
             let has_ended = !matches!(registry.child.try_wait(), Ok(None));
             if has_ended || Instant::now() > until {
                 let log = fs::read_to_string(registry.dir.join("log")).unwrap_or_default();
@@ -78,7 +91,8 @@ impl RealRegistry {
 
     /// Asks it: the status, and the body where it is JSON. Nothing of isolog is in the way.
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        ask(self.port, method, path, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+        let path = format!("{}{path}", self.base);
+        ask(self.port, method, &path, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
     /// Asks it for what must succeed.

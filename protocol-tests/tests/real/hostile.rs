@@ -628,7 +628,8 @@ fn a_healthy_link_does_not_notice_hostile_ones() {
     if parts.contains(&Part::Bombs) {
         wait_unpacked(&isolog, "bombs");
     }
-    let (health, late) = watch.end(); // from here on nobody need answer; the attacks go on over the end
+    // from here on nobody need answer; the attacks go on over the end
+    let (health, late) = watch.end();
     let (stops, bytes) = stop_now_and_then(&mut isolog, size.stops);
     let bound = size.resident_bytes_max();
     until.end();

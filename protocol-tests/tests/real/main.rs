@@ -39,6 +39,7 @@ mod paced;
 mod prefixed;
 mod promoted;
 mod proxy;
+mod registered;
 mod rescued;
 mod reversed;
 mod rounds;

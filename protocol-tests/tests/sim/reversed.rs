@@ -123,3 +123,48 @@ async fn one_that_is_given_up_lets_writers_go_on() {
     assert!(hops[0].seen("orders").unwrap().row.reversal.is_none());
     end(hops).await;
 }
+
+/// Where nobody would make a mirror of the topic there, nobody is stopped, and it is said.
+#[tokio::test(start_paused = true)]
+async fn without_a_link_back_nobody_is_stopped() {
+    let [a, b, _] = clusters();
+    a.create_topic("orders", 1, &[("max.message.bytes", "5000")]);
+    append(&a, "orders");
+    let ab = Hop::start("ab", (&a, &b), &[]).await;
+    ab.order(mirror("orders")).await.result.unwrap();
+    ab.copied("orders", "orders").await;
+    ab.order(reverse(false, None)).await.result.unwrap();
+    ab.wait("it says why", |hop| {
+        let reason = hop.seen("orders")?.reason?.text;
+        reason.contains("no link at the source mirrors from here").then_some(())
+    })
+    .await;
+    sleep(SECOND * 60).await;
+    assert_eq!((limit(&a).as_deref(), b.dump("orders", 0).end), (Some("5000"), 5));
+    let ba = Hop::start("ba", (&b, &a), &[]).await;
+    ba.wait_status("orders", Status::Active).await;
+    ba.copied("orders", "orders").await;
+    end([ab, ba]).await;
+}
+
+/// A producer that was not stopped aborts its transaction after the seal: its marker stands where
+/// that does, and no reader sees either.
+#[tokio::test(start_paused = true)]
+async fn the_marker_of_a_late_abort_stands_where_the_seal_does() {
+    let ([a, b], hops) = both_ways().await;
+    hops[0].order(reverse(false, None)).await.result.unwrap();
+    hops[0].wait_status("orders", Status::Stopped).await;
+    a.end_txn("orders", 0, (7, 0), false);
+    assert_eq!((a.dump("orders", 0).end, b.dump("orders", 0).end), (6, 6));
+    hops[1].wait_status("orders", Status::Active).await;
+    append(&b, "orders");
+    hops[1].wait("it is level", |_| (a.dump("orders", 0).end == 11).then_some(())).await;
+    // two more stand where records do
+    hops[1].order(reverse(false, None)).await.result.unwrap();
+    hops[1].wait_status("orders", Status::Stopped).await;
+    b.end_txn("orders", 0, (7, 0), false);
+    b.end_txn("orders", 0, (7, 0), false);
+    sleep(SECOND * 180).await;
+    assert!(hops[0].seen("orders").is_some_and(|one| one.status == Status::Stopped));
+    end(hops).await;
+}

@@ -305,6 +305,7 @@ impl Control {
         let adopted = self.mirrors.get(&key).map(|row| (row.before, row.generation));
         let setting_up = self.mirrors.get(&key).filter(|row| row.stage == Stage::Setup);
         let found = setting_up.filter(|row| !row.made_by.is_ordered()).cloned();
+        let is_stopping = self.mirrors.get(&key).is_some_and(|row| row.stage == Stage::Stopping);
         let Some(track) = self.tracks.get_mut(&key).filter(|track| track.doing == Some(id)) else {
             return self.look_through(now);
         };
@@ -324,7 +325,8 @@ impl Control {
             Ok(Done::Grown(count)) => track.grown = Some(count),
             Ok(Done::GivenBack(configs)) => track.given.extend(configs),
             Ok(Done::Deleted) => track.is_deleted = true,
-            Ok(Done::Asked(had)) => track.swap.had = Some(had),
+            // of one that was given up meanwhile it may be another one next time
+            Ok(Done::Asked(had)) => track.swap.had = Some(had).filter(|_| is_stopping),
             Ok(Done::WritersStopped) => track.swap.are_stopped = Some(true),
             Ok(Done::WritersLet) => {
                 track.swap = Swap { are_stopped: Some(false), ..Swap::default() }

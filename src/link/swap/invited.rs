@@ -91,13 +91,18 @@ async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
     }
 }
 
+/// Where the seal of its former mirror stands, the marker may stand of a transaction that was
+/// aborted behind it: whether it is one is found out when the two are compared.
+const MARKER: u64 = 1;
+
 fn waits_for(of: &Parted) -> Option<String> {
     let beyond = of.all_beyond();
+    let is_more = of.partitions.values().any(|one| Parted::beyond(one) > MARKER);
     let more = format!(
         "it has {beyond} offsets that its former mirror never got; see them with `isolog mirror \
          tail list`, then `isolog mirror truncate-and-restore`"
     );
-    let more = (beyond > 0).then_some(more);
+    let more = is_more.then_some(more);
     of.blockers.first().cloned().or(more)
 }
 

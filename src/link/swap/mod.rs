@@ -6,6 +6,7 @@
 pub(super) mod invited;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -20,6 +21,8 @@ use crate::control::facts::Done;
 use crate::control::facts::Failed;
 use crate::control::facts::ForWriters;
 use crate::control::row::Changes;
+use crate::control::row::Key;
+use crate::control::row::Row;
 use crate::control::row::reversal::Had;
 use crate::control::row::reversal::NO_BATCH_BYTES;
 use crate::control::topic::Fault;
@@ -28,6 +31,7 @@ use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
+use crate::link::driver::loops;
 use crate::sync::apply;
 use crate::sync::configs::BATCH_BYTES;
 
@@ -56,7 +60,10 @@ pub(super) async fn swap(ctx: &Ctx, swap: Swap) -> Result<Done, Failed> {
     let session = session.ok_or_else(|| waits("the source has not been reached".to_owned()))?;
     let source = &*session.source;
     match swap {
-        Swap::Writers((name, id), ForWriters::Ask) => had(source, &name, id).await,
+        Swap::Writers((name, id), ForWriters::Ask) => {
+            has_link_back(ctx, &session.source).await?;
+            had(source, &name, id).await
+        }
         Swap::Writers((name, id), ForWriters::Stop) => {
             let stop = Some(NO_BATCH_BYTES.to_owned());
             set(source, &name, id, stop).await?;
@@ -86,6 +93,22 @@ fn waits(text: String) -> Failed {
 
 fn failed(error: &ClusterError) -> Failed {
     Failed { fault: apply::fault_of(error), is_final: false }
+}
+
+/// Whether somebody there would take the topic as a mirror; where the journal there cannot be read,
+/// nobody knows.
+async fn has_link_back(ctx: &Ctx, source: &Arc<Cluster>) -> Result<(), Failed> {
+    let Ok(fold) = loops::fold(source.clone(), ctx.world.wall).await else { return Ok(()) };
+    let fold = fold.unwrap_or_default();
+    let here = ctx.destination.id();
+    let mut keys = fold.rows().iter().filter_map(|(key, text)| Some((Key::parse(key)?, text)));
+    let leads_here = keys.any(|(key, text)| match Row::parse(&key, text) {
+        Ok(Row::Link(row)) => !row.is_leaving && row.source.as_ref() == Some(&here),
+        _ => false,
+    });
+    let text = "no link at the source mirrors from here, so that nobody would make a mirror of the \
+                topic there: create one beside the source (isolog link create)";
+    if leads_here { Ok(()) } else { Err(waits(text.to_owned())) }
 }
 
 /// What holds for the topic of how large a batch may be.
