@@ -321,8 +321,9 @@ pub fn mirror_order(
     }
     match verb {
         MirrorVerb::Delete { .. } if is_reversing(row) => Err(Refusal::conflict(format!(
-            "Topic '{topic}' is being reversed, and nobody can write to it at its source \
-             meanwhile: wait until it is STOPPED, or fail it over first."
+            "Topic '{topic}' is being reversed, and its source is closed meanwhile: wait until it \
+             is STOPPED, call it off by the same order with a time-out (timeout_ms, --timeout), or \
+             fail it over."
         ))),
         MirrorVerb::Delete { topic: and_topic } => {
             if and_topic {
@@ -351,6 +352,13 @@ fn reverse(
     now: TimestampMs,
 ) -> Result<Decided, Refusal> {
     let deadline = deadline_ms.map(TimestampMs);
+    if row.source_topic != key.1 {
+        return Err(Refusal::bad(format!(
+            "Topic '{}' is called '{}' at its source, and a link back would give it yet another \
+             name: only topics of one name are reversed. Promote it instead.",
+            key.1, row.source_topic
+        )));
+    }
     match (row.stage, &row.reversal) {
         // what had been done about writers when it was given up is not done twice
         (Stage::Mirroring, before) => {
@@ -468,8 +476,8 @@ fn stop(
         ))),
         (Stage::Stopped(_), _) => Err(has_stopped(key)),
         (_, How::Promote) if is_reversing(row) => Err(Refusal::bad(format!(
-            "Topic '{}' of cluster link '{}' is being reversed: wait until it is STOPPED, or fail \
-             it over.",
+            "Topic '{}' of cluster link '{}' is being reversed: wait until it is STOPPED, call it \
+             off by the same order with a time-out (timeout_ms, --timeout), or fail it over.",
             key.1, key.0
         ))),
         (Stage::Mirroring, How::Promote) => Ok(put(row, promote)),

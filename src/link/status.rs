@@ -86,6 +86,8 @@ pub struct LinkStatus {
     pub troubles: Vec<Trouble>,
     /// What the last comparison of log starts could not do.
     pub behind_starts: Vec<Trouble>,
+    /// Topics whose mirrors at the source were reversed, and that are not their mirrors yet.
+    pub reversed: Vec<Trouble>,
     /// Its tasks.
     pub tasks: Vec<TaskSeen>,
     /// Topics that stand still as a whole or lack a right, by what their partitions show.
@@ -143,7 +145,7 @@ impl LinkStatus {
     pub fn all_troubles(&self) -> impl Iterator<Item = &Trouble> {
         let is_told = |one: &&Trouble| self.troubles.iter().any(|told| told.subject == one.subject);
         let standing = self.standing.iter().filter(move |one| !is_told(one));
-        self.troubles.iter().chain(standing).chain(&self.behind_starts)
+        self.troubles.iter().chain(standing).chain(&self.behind_starts).chain(&self.reversed)
     }
 }
 
@@ -169,6 +171,7 @@ impl Link {
             clusters: None,
             troubles: Vec::new(),
             behind_starts: Vec::new(),
+            reversed: Vec::new(),
             tasks: Vec::new(),
             standing: Vec::new(),
             groups: None,
@@ -281,6 +284,14 @@ impl Link {
     pub(super) fn tell_starts(&self, troubles: Vec<Trouble>) {
         self.warn_of_news(&self.status().behind_starts, &troubles);
         self.set(|status| status.behind_starts = troubles);
+    }
+
+    /// Reversed mirrors at the source were looked at: says once what is new.
+    pub(super) fn tell_reversed(&self, troubles: Vec<Trouble>) {
+        if self.status().reversed != troubles {
+            self.warn_of_news(&self.status().reversed, &troubles);
+            self.set(|status| status.reversed = troubles);
+        }
     }
 
     /// The partitions were looked at: says once what is new.

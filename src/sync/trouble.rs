@@ -23,6 +23,8 @@ pub enum Kind {
     Halted(&'static str),
     /// The destination has more partitions of it than the source.
     Surplus,
+    /// Its mirror at the source was reversed, and it is not the mirror of that yet.
+    Reversed,
     /// The journal is not there, or cannot be read.
     Journal,
     /// Its log start, or a config that it is owed, does not follow the source's.
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Refused | Kind::NotSynced(TaskName::AutoCreateMirror) => "TOPIC_REFUSED",
             Kind::Halted(label) => label,
             Kind::Surplus => "DESTINATION_PARTITIONS_SURPLUS",
+            Kind::Reversed => "REVERSED_NOT_TAKEN",
             Kind::Journal => "JOURNAL_MISSING",
             Kind::LogStart | Kind::NotSynced(TaskName::LogStartSync) => "LOG_START_BEHIND",
             Kind::NotSynced(TaskName::AclSync) => "ACLS_NOT_SYNCED",

@@ -77,6 +77,8 @@ async fn what_becomes_the_mirror_may_be_paused() {
     hops[0].wait_status("orders", Status::Stopped).await;
     hops[1].wait_status("orders", Status::Paused).await;
     append(&hops[1].source, "orders");
+    sleep(SECOND * 30).await;
+    assert_eq!(limit(&hops[1].destination).as_deref(), Some("78"), "closed until it is copied");
     hops[1].order(of_mirror("orders", MirrorVerb::Resume)).await.result.unwrap();
     hops[1].copied("orders", "orders").await;
     end(hops).await;
@@ -166,5 +168,39 @@ async fn the_marker_of_a_late_abort_stands_where_the_seal_does() {
     b.end_txn("orders", 0, (7, 0), false);
     sleep(SECOND * 180).await;
     assert!(hops[0].seen("orders").is_some_and(|one| one.status == Status::Stopped));
+    end(hops).await;
+}
+
+/// A link back would give a mirror of another name yet another one.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_of_another_name_is_not_reversed() {
+    let [a, b, _] = clusters();
+    a.create_topic("orders", 1, &[]);
+    append(&a, "orders");
+    let ab = Hop::start("ab", (&a, &b), &[("cluster.link.prefix", "w.")]).await;
+    ab.order(mirror("orders")).await.result.unwrap();
+    ab.copied("orders", "w.orders").await;
+    let verb = MirrorVerb::Reverse { is_paused: false, deadline_ms: None };
+    let refused = ab.order(of_mirror("w.orders", verb)).await.result.unwrap_err();
+    assert!(refused.text.contains("is called 'orders' at its source"), "{}", refused.text);
+    ab.end().await;
+}
+
+/// What has more than its former mirror got stays closed, and the link says so.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_taken_stays_closed_and_is_told() {
+    let ([a, _], hops) = both_ways().await;
+    hops[0].order(reverse(false, None)).await.result.unwrap();
+    hops[0].wait_status("orders", Status::Stopped).await;
+    // as one that was not stopped, with records that are small enough
+    append(&a, "orders");
+    let told = hops[1].wait("it is told", |hop| {
+        let status = hop.driver.links().first()?.status();
+        let trouble = status.all_troubles().find(|one| one.kind.label() == "REVERSED_NOT_TAKEN")?;
+        Some(trouble.text.clone())
+    });
+    assert!(told.await.contains("has 5 offsets that its former mirror never got"));
+    sleep(SECOND * 120).await;
+    assert_eq!(limit(&a).as_deref(), Some("78"));
     end(hops).await;
 }

@@ -107,6 +107,16 @@ pub struct ConfigSync {
     pub include: BTreeSet<String>,
 }
 
+impl ConfigSync {
+    /// The same where limits of timestamps follow too: of a topic that swaps roles, and has nothing
+    /// of its own beside what both have.
+    pub fn with_limits(&self) -> ConfigSync {
+        let mut include = self.include.clone();
+        include.extend(LIMITS.iter().map(|key| (*key).to_owned()));
+        ConfigSync { include, ..self.clone() }
+    }
+}
+
 impl Default for ConfigSync {
     fn default() -> ConfigSync {
         let include = INCLUDED.iter().map(|key| (*key).to_owned()).collect();

@@ -9,43 +9,38 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::control::facts::Failed;
+use crate::cluster::error::ClusterError;
 use crate::control::order::NewMirror;
 use crate::control::order::Order;
 use crate::control::order::Restore;
 use crate::control::order::Verb;
 use crate::control::row::Changes;
-use crate::control::row::reversal::NO_BATCH_BYTES;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::TIMESTAMPS;
-use crate::control::task::configs::BATCH_BYTES_MIN;
-use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::restore;
 use crate::link::restore::Parted;
 use crate::sync::apply;
-use crate::sync::configs::BATCH_BYTES;
+use crate::sync::trouble::Kind;
+use crate::sync::trouble::Trouble;
 
 /// So long a config that was changed may take to be in force at each broker.
 const IN_FORCE: Duration = Duration::from_secs(2);
 
-/// What was said of topics that are not taken: each reason once.
-type Said = BTreeMap<TopicName, String>;
-
 /// Until it is dropped: whenever the journal at the source was read.
 pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
-    let (mut there, mut said) = (ctx.mirrors_there.subscribe(), Said::new());
+    let mut there = ctx.mirrors_there.subscribe();
     while there.changed().await.is_ok() {
         let known = there.borrow_and_update().clone();
         let reversed = known.map(|known| known.reversed_of(&ctx.destination.id()));
-        take(&ctx, &reversed.unwrap_or_default(), &mut said).await;
+        take(&ctx, &reversed.unwrap_or_default()).await;
     }
 }
 
 /// Takes those of `reversed`, by their names at the source, that are not mirrors yet.
-async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
+async fn take(ctx: &Ctx, reversed: &[TopicName]) {
     let seen = ctx.registry.seen();
     let link = seen.links.get(&ctx.name).filter(|_| seen.is_holder);
     let session = ctx.session.borrow().clone().filter(|_| link.is_some());
@@ -57,9 +52,8 @@ async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
     let rename = &session.settings.link.rename;
     let here: Vec<TopicName> =
         reversed.iter().filter_map(|topic| rename.mirror_of(topic)).collect();
-    said.retain(|topic, _| here.contains(topic));
     if here.iter().all(is_mirror) {
-        return;
+        return ctx.link.tell_reversed(Vec::new());
     }
     let all = match restore::parted(ctx).await {
         Ok(all) => all,
@@ -68,27 +62,30 @@ async fn take(ctx: &Ctx, reversed: &[TopicName], said: &mut Said) {
             return;
         }
     };
-    for (topic, of) in all.iter().filter(|(topic, _)| !is_mirror(topic)) {
-        let Some(is_paused) = of.reversal else { continue };
-        let refused = match waits_for(of) {
-            Some(why) => Some(why),
-            None => match make_ready(ctx, topic, of).await {
-                Ok(()) => begin(ctx, topic, of, is_paused).await,
-                Err(failed) => Some(failed.fault.text),
-            },
-        };
-        match refused {
-            None => drop(said.remove(topic)),
-            Some(why) if said.get(topic) == Some(&why) => {}
-            Some(why) => {
-                tracing::warn!(
-                    link = %ctx.name, %topic,
-                    "its mirror at the source was reversed, and it is no mirror of that yet: {why}"
-                );
-                said.insert(topic.clone(), why);
-            }
-        }
+    let wanted: Vec<_> =
+        all.iter().filter(|(topic, of)| of.reversal.is_some() && !is_mirror(topic)).collect();
+    let (wait, ready): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .map(|(topic, of)| (topic, of, waits_for(of)))
+        .partition(|one| one.2.is_some());
+    let ready: Vec<_> = ready.into_iter().map(|(topic, of, _)| (topic, of)).collect();
+    if let Err(error) = make_ready(ctx, &ready).await {
+        tracing::info!(link = %ctx.name, %error, "topics that were reversed wait");
+        return;
     }
+    let mut troubles: Vec<Trouble> =
+        wait.into_iter().filter_map(|(topic, _, why)| Some(trouble(topic, &why?))).collect();
+    for (topic, of) in ready {
+        let refused = begin(ctx, topic, of, of.reversal.unwrap_or_default()).await;
+        troubles.extend(refused.map(|why| trouble(topic, &why)));
+    }
+    ctx.link.tell_reversed(troubles);
+}
+
+fn trouble(topic: &TopicName, why: &str) -> Trouble {
+    let text =
+        format!("its mirror at the source was reversed, and it is no mirror of that yet: {why}");
+    Trouble::new(topic, Kind::Reversed, text)
 }
 
 /// Where the seal of its former mirror stands, the marker may stand of a transaction that was
@@ -107,34 +104,28 @@ fn waits_for(of: &Parted) -> Option<String> {
 }
 
 /// What was written by clients becomes a copy: its brokers must keep times and batches as they
-/// come, and take batches again, before the first one.
-async fn make_ready(ctx: &Ctx, topic: &TopicName, of: &Parted) -> Result<(), Failed> {
-    let keys = [COMPRESSION.0, TIMESTAMPS.0, BATCH_BYTES];
-    let names = std::slice::from_ref(topic);
-    let told = ctx.destination.describe_topic_configs(names, Some(&keys)).await;
-    let unknown = |text: String| {
-        let fault = Fault { code: "AUTHORIZATION_ERROR".to_owned(), text };
-        Failed { fault, is_final: false }
-    };
-    let told = told.map_err(|error| unknown(error.to_string()))?.remove(topic);
-    let told = told.and_then(Result::ok).ok_or_else(|| {
-        unknown(format!("the configs of {topic} are not told: grant DescribeConfigs on it"))
-    })?;
-    let value = |key: &str| told.get(key).and_then(|entry| entry.value.as_deref());
-    let mut changes = Changes::new();
-    for (key, needs) in [COMPRESSION, TIMESTAMPS] {
-        if value(key) != Some(needs) {
-            changes.insert(key.to_owned(), Some(needs.to_owned()));
+/// come before the first one. Writers stay stopped: that is over when it is copied.
+async fn make_ready(ctx: &Ctx, topics: &[(&TopicName, &Parted)]) -> Result<(), ClusterError> {
+    let keys = [COMPRESSION.0, TIMESTAMPS.0];
+    let names: Vec<TopicName> = topics.iter().map(|(topic, _)| (*topic).clone()).collect();
+    let told = ctx.destination.describe_topic_configs(&names, Some(&keys)).await?;
+    let mut changes = Vec::new();
+    for (topic, of) in topics {
+        let Some(Ok(configs)) = told.get(*topic) else { continue };
+        let value = |key: &str| configs.get(key).and_then(|entry| entry.value.as_deref());
+        let needed =
+            [COMPRESSION, TIMESTAMPS].into_iter().filter(|(key, is)| value(key) != Some(is));
+        let needed = needed.map(|(key, needs)| (key.to_owned(), Some(needs.to_owned())));
+        let needed: Changes = needed.collect();
+        if !needed.is_empty() {
+            changes.push(((*topic).clone(), of.id, needed));
         }
-    }
-    if value(BATCH_BYTES) == Some(NO_BATCH_BYTES) {
-        changes.insert(BATCH_BYTES.to_owned(), Some(BATCH_BYTES_MIN.to_string()));
     }
     if changes.is_empty() {
         return Ok(());
     }
-    let mut set = apply::give_back(&ctx.destination, vec![(topic.clone(), of.id, changes)]).await;
-    set.remove(topic).unwrap_or_else(|| Err(apply::unanswered(topic)))?;
+    // whether it worked is found out when it begins
+    let _answered = apply::give_back(&ctx.destination, changes).await;
     sleep(IN_FORCE).await;
     Ok(())
 }

@@ -69,8 +69,8 @@ pub(super) async fn swap(ctx: &Ctx, swap: Swap) -> Result<Done, Failed> {
             set(source, &name, id, stop).await?;
             tracing::info!(
                 link = %ctx.name, topic = %name,
-                "nobody can write to the source topic any more, which is reversed \
-                 (max.message.bytes={NO_BATCH_BYTES})"
+                "the source topic is closed, which is reversed: it takes no batch of more than \
+                 {NO_BATCH_BYTES} bytes (max.message.bytes)"
             );
             Ok(Done::WritersStopped)
         }
@@ -184,7 +184,9 @@ async fn rest(
             return Err(waits(format!("{tp} of the source does not tell where it ends")));
         };
         if end(&before, tp) != Some(is) {
-            return Err(waits(format!("{tp} is still written at the source")));
+            return Err(waits(format!(
+                "{tp} is still written at the source: stop its producers there"
+            )));
         }
         if end(&stable, tp) != Some(is) {
             return Err(waits(format!("an open transaction holds {tp} at the source: end it")));

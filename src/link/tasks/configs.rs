@@ -20,6 +20,7 @@ use crate::cluster::error::Refusal;
 use crate::control::link::LinkState;
 use crate::control::row::Before;
 use crate::control::row::Changes;
+use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::rules::CLEANUP;
 use crate::control::task::TaskName;
@@ -251,10 +252,18 @@ impl Clerk {
             match told.remove(&mirror.name) {
                 Some(Ok(found)) => {
                     let (found, row) = (entries(&found), &mirror.row);
-                    let is_made = row.before == Before::Absent;
+                    let is_back = row.made_by == MadeBy::Reversal;
+                    let is_made = row.before == Before::Absent || is_back;
                     let source = as_it_was(&known.source, row);
                     let both = (&*source, &found);
-                    let plan = configs::plan(sync, both, &row.owed, is_made);
+                    let swaps = is_back || row.reversal.is_some();
+                    let wider = swaps.then(|| sync.with_limits());
+                    let sync = wider.as_ref().unwrap_or(sync);
+                    let mut plan = configs::plan(sync, both, &row.owed, is_made);
+                    if is_back && row.is_paused {
+                        // nothing is copied yet, and nobody else is to write meanwhile
+                        plan.changes.remove(BATCH_BYTES);
+                    }
                     plans.push((*mirror, found, plan));
                 }
                 Some(Err(refusal)) => {
