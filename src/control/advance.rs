@@ -344,7 +344,10 @@ impl Topic<'_> {
                 let partitions = self.track.source_partitions?;
                 let is_due = partitions > self.row.partitions && self.track.fault.is_none();
                 let grow = is_due.then_some(Do::Grow { mirror, partitions });
-                grow.or_else(|| self.swap())
+                // one that was given up is opened at its source before anything else
+                let is_given_up = self.row.stage == Stage::Mirroring;
+                let first = if is_given_up { self.swap() } else { None };
+                first.or(grow).or_else(|| self.swap())
             }
             Stage::Sealing(_) | Stage::Stopped(_) if self.is_free() && !self.is_given_back() => {
                 let (mirror_id, owed) = (self.row.mirror_id?, self.given_back());

@@ -320,6 +320,10 @@ pub fn mirror_order(
         return Err(leaving(link));
     }
     match verb {
+        MirrorVerb::Delete { .. } if is_closed(row) => Err(Refusal::conflict(format!(
+            "Topic '{topic}' is closed at its source since it was to be reversed, and is opened \
+             again as soon as the source answers: wait until then, or fail it over first."
+        ))),
         MirrorVerb::Delete { .. } if is_reversing(row) => Err(Refusal::conflict(format!(
             "Topic '{topic}' is being reversed, and its source is closed meanwhile: wait until it \
              is STOPPED, call it off by the same order with a time-out (timeout_ms, --timeout), or \
@@ -393,6 +397,12 @@ fn reverse(
 /// Who writes at the source of a topic that is reversed is stopped, and must be let again first.
 fn is_reversing(row: &MirrorRow) -> bool {
     matches!(row.stage, Stage::Stopping | Stage::Sealing(How::Promote)) && row.reversal.is_some()
+}
+
+/// It was given up, and its source is still closed.
+fn is_closed(row: &MirrorRow) -> bool {
+    let stopped = |one: &Reversal| matches!(one.writers, Writers::Stopped(_));
+    row.stage == Stage::Mirroring && row.reversal.as_ref().is_some_and(stopped)
 }
 
 /// What was this link's mirror topic may be another link's by now.

@@ -105,7 +105,12 @@ impl Door {
             thread::Builder::new().name("service".to_owned()).spawn(serve)
         });
         match begun {
-            Ok(_) => drop(end.await),
+            Ok(thread) => {
+                let has_died = end.await.is_err();
+                if has_died && let Err(panic) = thread.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             Err(error) => tracing::error!(%error, "no thread for the service port: it is closed"),
         }
     }

@@ -21,6 +21,11 @@ fn topics() -> usize {
     std::env::var("ISOLOG_MANY").map_or(50, |text| text.parse().unwrap())
 }
 
+/// How long they rest, in seconds of the world: none where only the beginning is counted.
+fn rest() -> u32 {
+    std::env::var("ISOLOG_MANY_REST").map_or(60, |text| text.parse().unwrap())
+}
+
 /// For how long this thread, on which a world runs, had a core: what else the machine does counts
 /// for little.
 fn cpu_s() -> f64 {
@@ -75,7 +80,7 @@ async fn took(count: usize) -> Took {
     let begun_s = cpu_s() - began - looked.get();
     let world_ms = world.elapsed().as_millis();
     let rests = cpu_s();
-    sleep(SECOND * 60).await;
+    sleep(SECOND * rest()).await;
     let rest_s = cpu_s() - rests;
     let rows = lab.destination.dump("__isolog", 0).end;
     lab.end().await;

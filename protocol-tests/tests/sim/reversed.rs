@@ -7,6 +7,7 @@
 
 use isolog::control::order::MirrorVerb;
 use isolog::control::order::Verb;
+use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use protocol_tests::broker::cluster::TestCluster;
 use tokio::time::sleep;
@@ -202,5 +203,38 @@ async fn what_is_not_taken_stays_closed_and_is_told() {
     assert!(told.await.contains("has 5 offsets that its former mirror never got"));
     sleep(SECOND * 120).await;
     assert_eq!(limit(&a).as_deref(), Some("78"));
+    end(hops).await;
+}
+
+/// A later stop of what became the mirror is not undone by the row that invited it.
+#[tokio::test(start_paused = true)]
+async fn what_was_failed_over_since_is_not_taken_again() {
+    let (_, hops) = both_ways().await;
+    hops[0].order(reverse(true, None)).await.result.unwrap();
+    hops[1].wait_status("orders", Status::Paused).await;
+    let stop = MirrorVerb::Stop { how: How::Failover, deadline_ms: None };
+    hops[1].order(of_mirror("orders", stop)).await.result.unwrap();
+    hops[1].wait_status("orders", Status::Stopped).await;
+    sleep(SECOND * 180).await;
+    assert_eq!(hops[1].seen("orders").unwrap().status, Status::Stopped);
+    let status = hops[1].driver.links()[0].status();
+    assert_eq!(status.all_troubles().count(), 0, "{status:?}");
+    end(hops).await;
+}
+
+/// Paused and closed, it is copied again when it is to be the source once more.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_paused_is_swapped_back() {
+    let ([a, b], hops) = both_ways().await;
+    hops[0].order(reverse(true, None)).await.result.unwrap();
+    hops[1].wait_status("orders", Status::Paused).await;
+    append(&b, "orders");
+    sleep(SECOND * 60).await;
+    hops[1].order(reverse(false, None)).await.result.unwrap();
+    hops[1].wait_status("orders", Status::Stopped).await;
+    hops[0].wait_status("orders", Status::Active).await;
+    append(&a, "orders");
+    hops[0].copied("orders", "orders").await;
+    assert_eq!(limit(&a).as_deref(), Some("5000"));
     end(hops).await;
 }

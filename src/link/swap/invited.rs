@@ -15,9 +15,11 @@ use crate::control::order::Order;
 use crate::control::order::Restore;
 use crate::control::order::Verb;
 use crate::control::row::Changes;
+use crate::control::row::Sealed;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::TIMESTAMPS;
 use crate::control::topic::Stage;
+use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::restore;
@@ -26,6 +28,9 @@ use crate::sync::apply;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
 
+/// Why nothing is known of one that is there.
+const OTHER: &str = "the topics on both sides are not those that were mirrored, or have other \
+                     partitions: see which one is right, and make the other one anew";
 /// So long a config that was changed may take to be in force at each broker.
 const IN_FORCE: Duration = Duration::from_secs(2);
 
@@ -58,23 +63,40 @@ async fn take(ctx: &Ctx, reversed: &[TopicName]) {
     let all = match restore::parted(ctx).await {
         Ok(all) => all,
         Err(why) => {
-            tracing::info!(link = %ctx.name, "topics that were reversed wait: {why}");
-            return;
+            let waiting = here.iter().filter(|topic| !is_mirror(topic));
+            return ctx.link.tell_reversed(waiting.map(|topic| trouble(topic, &why)).collect());
         }
     };
-    let wanted: Vec<_> =
-        all.iter().filter(|(topic, of)| of.reversal.is_some() && !is_mirror(topic)).collect();
+    // what was stopped here since is no former source of that reversal any more
+    let is_over = |topic: &TopicName, of: &Parted| {
+        let row = seen.mirrors.get(&(ctx.name.clone(), topic.clone())).map(|one| &one.row);
+        let is_behind = |(id, sealed): (&PartitionId, &Sealed)| {
+            of.partitions.get(id).is_some_and(|one| sealed.end >= one.next)
+        };
+        row.is_some_and(|row| row.sealed.iter().any(is_behind))
+    };
+    let is_due = |topic: &TopicName, of: &Parted| {
+        of.reversal.is_some() && !is_mirror(topic) && !is_over(topic, of)
+    };
+    let wanted: Vec<_> = all.iter().filter(|(topic, of)| is_due(topic, of)).collect();
+    let is_odd = |topic: &&TopicName| {
+        let has_row = seen.mirrors.contains_key(&(ctx.name.clone(), (*topic).clone()));
+        !has_row && !all.contains_key(*topic) && ctx.destination.topic(topic).is_some()
+    };
+    let odd = here.iter().filter(is_odd);
     let (wait, ready): (Vec<_>, Vec<_>) = wanted
         .into_iter()
         .map(|(topic, of)| (topic, of, waits_for(of)))
         .partition(|one| one.2.is_some());
     let ready: Vec<_> = ready.into_iter().map(|(topic, of, _)| (topic, of)).collect();
-    if let Err(error) = make_ready(ctx, &ready).await {
-        tracing::info!(link = %ctx.name, %error, "topics that were reversed wait");
-        return;
-    }
     let mut troubles: Vec<Trouble> =
         wait.into_iter().filter_map(|(topic, _, why)| Some(trouble(topic, &why?))).collect();
+    troubles.extend(odd.map(|topic| trouble(topic, OTHER)));
+    if let Err(error) = make_ready(ctx, &ready).await {
+        let why = error.to_string();
+        troubles.extend(ready.iter().map(|(topic, _)| trouble(topic, &why)));
+        return ctx.link.tell_reversed(troubles);
+    }
     for (topic, of) in ready {
         let refused = begin(ctx, topic, of, of.reversal.unwrap_or_default()).await;
         troubles.extend(refused.map(|why| trouble(topic, &why)));

@@ -39,6 +39,9 @@ use crate::sync::configs::BATCH_BYTES;
 /// changed is in force at each broker.
 const REST_PAUSE: Duration = Duration::from_secs(2);
 
+/// What gives mirror topics other names.
+const NAMING: [&str; 2] = ["cluster.link.prefix", "topic.rename.format"];
+
 /// What is to be done at a source.
 pub(super) enum Swap {
     /// See to writers.
@@ -63,6 +66,10 @@ pub(super) async fn swap(ctx: &Ctx, swap: Swap) -> Result<Done, Failed> {
         Swap::Writers((name, id), ForWriters::Ask) => {
             has_link_back(ctx, &session.source).await?;
             had(source, &name, id).await
+        }
+        // whoever has the work now knows better
+        Swap::Writers(..) if !ctx.registry.seen().is_holder => {
+            Err(waits("another instance has the work by now".to_owned()))
         }
         Swap::Writers((name, id), ForWriters::Stop) => {
             let stop = Some(NO_BATCH_BYTES.to_owned());
@@ -103,11 +110,16 @@ async fn has_link_back(ctx: &Ctx, source: &Arc<Cluster>) -> Result<(), Failed> {
     let here = ctx.destination.id();
     let mut keys = fold.rows().iter().filter_map(|(key, text)| Some((Key::parse(key)?, text)));
     let leads_here = keys.any(|(key, text)| match Row::parse(&key, text) {
-        Ok(Row::Link(row)) => !row.is_leaving && row.source.as_ref() == Some(&here),
+        Ok(Row::Link(row)) => {
+            let may_take = !row.is_leaving && !row.is_paused;
+            let renames = NAMING.iter().any(|name| row.configs.contains_key(*name));
+            may_take && !renames && row.source.as_ref() == Some(&here)
+        }
         _ => false,
     });
-    let text = "no link at the source mirrors from here, so that nobody would make a mirror of the \
-                topic there: create one beside the source (isolog link create)";
+    let text = "no link at the source mirrors from here, or it is paused or has a prefix, so that \
+                nobody would make a mirror of the topic there: create one beside the source \
+                (isolog link create), or resume it";
     if leads_here { Ok(()) } else { Err(waits(text.to_owned())) }
 }
 

@@ -260,7 +260,7 @@ impl Clerk {
                     let wider = swaps.then(|| sync.with_limits());
                     let sync = wider.as_ref().unwrap_or(sync);
                     let mut plan = configs::plan(sync, both, &row.owed, is_made);
-                    if is_back && row.is_paused {
+                    if is_back && row.is_paused && row.stage == Stage::Mirroring {
                         // nothing is copied yet, and nobody else is to write meanwhile
                         plan.changes.remove(BATCH_BYTES);
                     }
