@@ -179,28 +179,57 @@ impl One<'_> {
             )));
         }
         self.compare(from, (start, ends)).await?;
+        if end > from && self.row.reversal.is_some() && self.has_gone_on(from, end).await? {
+            let text = "roles were swapped: it has gone on as a mirror of this topic";
+            return Err(Why::Other(text.to_owned()));
+        }
         Ok(if end > from { State::Tail } else { State::None })
+    }
+
+    /// Whether what the source of a mirror that was reversed has behind the seal is what stands
+    /// here, as far as the first offsets tell.
+    async fn has_gone_on(&self, from: Offset, end: Offset) -> Result<bool, Why> {
+        let here = self.at_mirror();
+        let cluster = self.both.destination;
+        let told = survey::ends(cluster, std::slice::from_ref(&here), EndKind::HighWatermark).await;
+        let told = told.map_err(|error| Why::Unknown(error.to_string()))?.remove(&here);
+        let Some(Ok(ours)) = told else {
+            return Err(Why::Unknown(format!("{here} of the destination does not tell its end")));
+        };
+        let first = from.plus(BELOW_OFFSETS.unsigned_abs()).unwrap_or(end);
+        let to = first.min(end).min(ours);
+        let (partition, sealed) = (self.partition, None);
+        let part = Part { partition, from, end: to, sealed };
+        match is_same(self.both, &self.pair(), &part).await {
+            Ok(()) => Ok(true),
+            Err(NotPrefix::Differs { .. }) => Ok(false),
+            Err(error) => Err(Why::Unknown(error.to_string())),
+        }
+    }
+
+    /// Both topics, with the ids that they have now.
+    fn pair(&self) -> Pair {
+        let id = |cluster: &Cluster, name: &TopicName| {
+            cluster.topic(name).map_or(TopicId::NIL, |one| one.id)
+        };
+        let (source, mirror) = (&self.row.source_topic, self.mirror);
+        Pair {
+            source: (source.clone(), id(self.both.source, source)),
+            mirror: (mirror.clone(), id(self.both.destination, mirror)),
+        }
     }
 
     async fn compare(&self, from: Offset, (start, ends): (Offset, &Logs)) -> Result<(), Why> {
         let mirror_start = ends.start(&self.at_mirror()).map_err(Why::Unknown)?;
         let below = Offset::new(from.get() - BELOW_OFFSETS).unwrap_or(Offset::ZERO);
         let below = below.max(start).max(mirror_start);
-        let id = |cluster: &Cluster, name: &TopicName| {
-            cluster.topic(name).map_or(TopicId::NIL, |one| one.id)
-        };
-        let (source, mirror) = (&self.row.source_topic, self.mirror);
-        let pair = Pair {
-            source: (source.clone(), id(self.both.source, source)),
-            mirror: (mirror.clone(), id(self.both.destination, mirror)),
-        };
         if below >= from {
             // nothing is left of what was mirrored: that it is the same topic says its id alone
             return Ok(());
         }
         let (partition, sealed) = (self.partition, None);
         let part = Part { partition, from: below, end: from, sealed };
-        match is_same(self.both, &pair, &part).await {
+        match is_same(self.both, &self.pair(), &part).await {
             Ok(()) => Ok(()),
             Err(error @ NotPrefix::Differs { .. }) => Err(Why::Other(error.to_string())),
             Err(error) => Err(Why::Unknown(error.to_string())),

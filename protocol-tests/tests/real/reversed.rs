@@ -177,6 +177,11 @@ fn roles_are_swapped_there_and_back_under_kills() {
         let verified = site.program.isolog.command(&["verify", "--link", site.link]).unwrap();
         let told = String::from_utf8_lossy(&verified.stdout);
         assert!(!told.contains("DIFFERENT"), "{told}");
+        // what was written since a swap is on both sides, and no tail of the other one
+        let tails = site.program.isolog.command(&["mirror", "tail", "list", "-o", "json"]).unwrap();
+        let tails: serde_json::Value = serde_json::from_slice(&tails.stdout).unwrap();
+        let is_tail = |one: &serde_json::Value| one["state"] == "tail";
+        assert!(!tails.as_array().unwrap().iter().any(is_tail), "{tails}");
         assert!(!site.program.isolog.log().contains("panicked"));
     }
 }
