@@ -302,7 +302,7 @@ pub async fn plan(
     let readable = if link.committed_only { EndKind::Stable } else { EndKind::HighWatermark };
     let source_ends = ends(source, &partitions, readable).await?;
     let source_starts = ends(source, &partitions, EndKind::Start).await?;
-    let source_hwms = ends(source, &partitions, EndKind::HighWatermark).await?;
+    let source_hwms = ends_held(link, source, &partitions).await?;
     let (fates, begins) = past::known(link, wanted, source, destination).await?;
     let names: Vec<TopicName> = found.iter().map(|topic| topic.name.clone()).collect();
     let compaction = compactions(link, source, destination, &names).await;
@@ -350,6 +350,18 @@ pub async fn plan(
     done.extend(absent(link, only, &found, destination, &fates));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.saved.to - job.saved.at));
     Ok((jobs.into(), done))
+}
+
+/// Up to where open transactions hold records back; of a link that does not wait for them nothing.
+async fn ends_held(
+    link: &LinkOptions,
+    source: &Cluster,
+    partitions: &[TopicPartition],
+) -> Result<Ends, ClusterError> {
+    match link.committed_only {
+        true => ends(source, partitions, EndKind::HighWatermark).await,
+        false => Ok(Ends::new()),
+    }
 }
 
 /// What somebody's open transaction holds back would not be compared.

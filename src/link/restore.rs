@@ -16,6 +16,9 @@ use crate::cluster::Listing;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::control::journal::Fold;
+use crate::control::order::NewMirror;
+use crate::control::order::Restore;
+use crate::control::order::Verb;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
@@ -68,6 +71,24 @@ impl Parted {
         let read = format!("it is read by groups with members: {}", names.join(", "));
         let read = (!names.is_empty()).then_some(read);
         self.blockers.iter().cloned().chain(read).collect()
+    }
+
+    /// The order that makes it a mirror: gone on with, or deleted where it ends at `ends`.
+    pub fn order(
+        &self,
+        topic: &TopicName,
+        ends: BTreeMap<PartitionId, Offset>,
+        reversal: Option<bool>,
+    ) -> Verb {
+        let (id, source_id) = (self.id, self.source_id);
+        Verb::CreateMirror(NewMirror {
+            source: self.source.clone(),
+            mirror: Some(topic.clone()),
+            start: None,
+            replicas: None,
+            configs: BTreeMap::new(),
+            restore: Some(Restore { id, source_id, ends, reversal }),
+        })
     }
 
     /// How many offsets of a partition the former mirror does not have.

@@ -18,6 +18,7 @@ use isolog::control::facts::Topics;
 use isolog::control::order::Restore;
 use isolog::control::row::lineage::Ancestor;
 use isolog::control::row::reversal::Had;
+use isolog::control::row::reversal::NO_BATCH_BYTES;
 use isolog::control::topic::Fault;
 use isolog::ids::ClusterId;
 use isolog::ids::Offset;
@@ -67,9 +68,6 @@ impl SimTopic {
 fn a_loop() -> Fault {
     Fault { code: "LOOP".into(), text: "it comes from here".into() }
 }
-
-/// A `max.message.bytes` that stops who writes.
-pub const NO_BATCH: &str = "78";
 
 /// Both.
 #[derive(Clone, Debug, Default)]
@@ -206,25 +204,25 @@ impl Clusters {
                 let Some(topic) = topic else { return Err(failed("REVERSAL_WAITS", false)) };
                 match what {
                     ForWriters::Ask => {
-                        let value = topic.limit.clone().filter(|had| had != NO_BATCH);
+                        let value = topic.limit.clone().filter(|had| had != NO_BATCH_BYTES);
                         return Ok(Done::Asked(Had { is_own: value.is_some(), value }));
                     }
-                    ForWriters::Stop => topic.limit = Some(NO_BATCH.to_owned()),
+                    ForWriters::Stop => topic.limit = Some(NO_BATCH_BYTES.to_owned()),
                     ForWriters::Let(had) => topic.limit = had.own(),
                 }
                 let is_stop = matches!(what, ForWriters::Stop);
                 Ok(if is_stop { Done::WritersStopped } else { Done::WritersLet })
             }
-            Do::Rest { source: (name, id), .. } => {
-                match self.source.get(name).filter(|topic| topic.id == *id) {
-                    Some(topic) => {
-                        assert_eq!(topic.limit.as_deref(), Some(NO_BATCH), "{name} can be written");
-                        Ok(Done::Rests)
-                    }
-                    None => Err(failed("REVERSAL_WAITS", false)),
-                }
-            }
+            Do::Rest { source: (name, id), .. } => self.rests(name, *id),
         }
+    }
+
+    /// Nobody asks for that before the source is closed.
+    fn rests(&self, name: &TopicName, id: TopicId) -> Result<Done, Failed> {
+        let topic = self.source.get(name).filter(|topic| topic.id == id);
+        let topic = topic.ok_or_else(|| failed("REVERSAL_WAITS", false))?;
+        assert_eq!(topic.limit.as_deref(), Some(NO_BATCH_BYTES), "{name} can be written");
+        Ok(Done::Rests)
     }
 }
 

@@ -105,7 +105,7 @@ impl Site {
     }
 
     fn records(&self) -> Vec<protocol_tests::real::PartitionDigest> {
-        dumped(self, &TOPICS)
+        dumped(self, &committed(&TOPICS))
     }
 
     fn delete_topics(&self) {
@@ -119,12 +119,14 @@ fn places() -> impl Iterator<Item = (&'static str, i32)> {
     TOPICS.into_iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition)))
 }
 
-/// The committed records of these topics, as a Java consumer finds them.
-pub(crate) fn dumped(site: &Site, topics: &[&str]) -> Vec<protocol_tests::real::PartitionDigest> {
+pub(crate) fn committed(topics: &[&str]) -> DumpSpec {
     let names: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-    // what its broker stamped has the same time in the copy, as the copy's own
-    let spec = DumpSpec::committed(&names).typeless();
-    dump(Reader::Java, site.cluster.bootstrap(), &spec).unwrap()
+    DumpSpec::committed(&names)
+}
+
+/// What a Java consumer finds.
+pub(crate) fn dumped(site: &Site, spec: &DumpSpec) -> Vec<protocol_tests::real::PartitionDigest> {
+    dump(Reader::Java, site.cluster.bootstrap(), spec).unwrap()
 }
 
 pub(crate) fn count(digests: &[protocol_tests::real::PartitionDigest]) -> u64 {

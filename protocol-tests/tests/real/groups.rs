@@ -158,6 +158,11 @@ fn read(bootstrap: &str, name: &str, protocol: &str, count: usize) -> Vec<(i32, 
         "print.value=false",
     ];
     let said = tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &words).unwrap();
+    places_of(&said)
+}
+
+/// Partition and offset of each line that Kafka's console consumers print.
+pub(crate) fn places_of(said: &str) -> Vec<(i32, i64)> {
     let number = |line: &str, what: &str| {
         let after = line.split(what).nth(1)?;
         let digits: String = after.chars().take_while(char::is_ascii_digit).collect();

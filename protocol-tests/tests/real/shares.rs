@@ -31,6 +31,7 @@ use crate::groups::MEMBER;
 use crate::groups::commit_of;
 use crate::groups::committed_of;
 use crate::groups::group;
+use crate::groups::places_of;
 use crate::groups::settled;
 use crate::groups::text;
 use crate::operated::Operated;
@@ -39,6 +40,12 @@ use crate::operated::link;
 use crate::operated::until;
 
 const TOPIC: &str = "s-orders";
+/// A link that follows groups every second.
+const FOLLOWS: [(&str, &str); 3] = [
+    ("consumer.offset.sync.enable", "true"),
+    ("consumer.offset.sync.ms", "1000"),
+    ("consumer.offset.group.filters", ALL),
+];
 /// Records of transactions, some of which are aborted: holes at the source, fillers in the copy.
 const RECORDS: u64 = 400;
 /// How many of them are read at the source.
@@ -108,15 +115,7 @@ fn read(class: &str, bootstrap: &str, max: Option<usize>, more: &[&str]) -> Vec<
     words.extend(max.iter().flat_map(|max| ["--max-messages", max]));
     words.extend(more);
     let said = tool(class, &words).unwrap();
-    let number = |line: &str, what: &str| {
-        let after = line.split(what).nth(1)?;
-        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<i64>().ok()
-    };
-    let lines = said
-        .lines()
-        .filter_map(|line| Some((number(line, "Partition:")? as i32, number(line, "Offset:")?)));
-    lines.collect()
+    places_of(&said)
 }
 
 fn feature(cluster: &RealCluster, verb: &str, level: &str) {
@@ -262,12 +261,7 @@ fn share_groups_are_followed() {
     };
     Load::start(stage.clusters.0.bootstrap(), &spec).unwrap().wait().unwrap();
     let isolog = Operated::start(&stage.clusters.1, "");
-    let more = [
-        ("consumer.offset.sync.enable", "true"),
-        ("consumer.offset.sync.ms", "1000"),
-        ("consumer.offset.group.filters", ALL),
-    ];
-    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &FOLLOWS);
     isolog.create_mirror("dr", TOPIC);
     isolog.wait_status("dr", TOPIC, Status::Active);
     for partition in 0..2 {
@@ -294,12 +288,7 @@ fn an_old_destination_has_no_share_groups() {
     set(&stage.source, "sharing", (TOPIC, 0), 5);
     commit_of(&stage.source, "beside", (TOPIC, 0), 5);
     let isolog = Operated::start(&stage.clusters.1, "");
-    let more = [
-        ("consumer.offset.sync.enable", "true"),
-        ("consumer.offset.sync.ms", "1000"),
-        ("consumer.offset.group.filters", ALL),
-    ];
-    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &FOLLOWS);
     isolog.create_mirror("dr", TOPIC);
     until("the others are followed", || {
         (committed_of(&stage.destination, "beside", (TOPIC, 0)).0 == 5).then_some(())

@@ -10,10 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::cluster::error::ClusterError;
-use crate::control::order::NewMirror;
 use crate::control::order::Order;
-use crate::control::order::Restore;
-use crate::control::order::Verb;
 use crate::control::row::Changes;
 use crate::control::row::Sealed;
 use crate::control::rules::COMPRESSION;
@@ -153,16 +150,8 @@ async fn make_ready(ctx: &Ctx, topics: &[(&TopicName, &Parted)]) -> Result<(), C
 }
 
 async fn begin(ctx: &Ctx, topic: &TopicName, of: &Parted, is_paused: bool) -> Option<String> {
-    let (id, source_id, reversal) = (of.id, of.source_id, Some(is_paused));
-    let new = NewMirror {
-        source: of.source.clone(),
-        mirror: Some(topic.clone()),
-        start: None,
-        replicas: None,
-        configs: BTreeMap::new(),
-        restore: Some(Restore { id, source_id, ends: BTreeMap::new(), reversal }),
-    };
-    let order = Order { link: ctx.name.clone(), verb: Verb::CreateMirror(new), is_dry: false };
+    let verb = of.order(topic, BTreeMap::new(), Some(is_paused));
+    let order = Order { link: ctx.name.clone(), verb, is_dry: false };
     let outcomes = ctx.registry.order(order).await;
     let refused = outcomes.into_iter().find_map(|one| one.result.err());
     if refused.is_none() {

@@ -15,7 +15,6 @@ use serde_json::json;
 use crate::control::order::MirrorVerb;
 use crate::control::order::NewMirror;
 use crate::control::order::Outcome;
-use crate::control::order::Restore;
 use crate::control::order::Verb;
 use crate::control::start::StartSpec;
 use crate::control::topic::How;
@@ -354,16 +353,8 @@ async fn restore_one(
     }
     let ends = of.partitions.iter().map(|(partition, one)| (*partition, one.end));
     let ends = if beyond > 0 { ends.collect() } else { BTreeMap::new() };
-    let new = NewMirror {
-        source: of.source.clone(),
-        mirror: Some(topic.clone()),
-        start: None,
-        replicas: None,
-        configs: BTreeMap::new(),
-        restore: Some(Restore { id: of.id, source_id: of.source_id, ends, reversal: None }),
-    };
     let is_dry = asked.flag("validate_only", false);
-    whole(api.outcomes(link.clone(), Verb::CreateMirror(new), is_dry).await)
+    whole(api.outcomes(link.clone(), of.order(topic, ends, None), is_dry).await)
 }
 
 fn no_former_mirror(link: &LinkName, topic: &str) -> Problem {
