@@ -53,6 +53,7 @@ pub use peers::peer;
 pub use program::Isolog;
 pub use program::IsologSpec;
 pub use program::Seen;
+pub use program::as_service;
 pub use program::free_port;
 pub use program::isolog_binary;
 pub use program::isolog_once;

@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Child;
-use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -56,6 +55,7 @@ use protocol_tests::real::Load;
 use protocol_tests::real::LoadSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealSpec;
+use protocol_tests::real::as_service;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 
@@ -417,8 +417,8 @@ fn look_at_health(address: SocketAddr) -> u64 {
     if is_right { ms } else { UNANSWERED }
 }
 
-/// Looks at health all the time, in a process and a session of its own, as whoever watches a
-/// service does: among the attackers it would wait for the core that they use up, and tell that.
+/// Looks at health all the time, as whoever watches a service does from a machine of its own:
+/// among the attackers it would wait for the core that they use up, and tell that.
 struct Watch {
     child: Child,
     path: PathBuf,
@@ -427,8 +427,7 @@ struct Watch {
 impl Watch {
     fn start(address: SocketAddr) -> Self {
         let path = std::env::temp_dir().join(format!("isolog-watch-{}", std::process::id()));
-        let mut command = Command::new("setsid");
-        command.arg(std::env::current_exe().unwrap());
+        let mut command = as_service(&std::env::current_exe().unwrap());
         command.args(["--exact", "hostile::watches_health", "--ignored", "--nocapture"]);
         command.env(WATCHED, address.to_string()).stdin(Stdio::null());
         command.stdout(fs::File::create(&path).unwrap());
