@@ -6,10 +6,13 @@
 mod checks;
 pub(crate) mod clusters;
 pub mod crashes;
+mod ends;
 mod flow;
+mod groups;
 mod instance;
 mod kinds;
 mod remembered;
+mod rights;
 mod told;
 mod truth;
 
@@ -17,14 +20,10 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use isolog::control::facts::Reach;
-use isolog::control::filter::Pattern;
-use isolog::control::filter::Rule;
-use isolog::control::filter::TopicFilter;
 use isolog::control::journal::Stamp;
 use isolog::control::journal::TailBatch;
 use isolog::control::journal::TailRecord;
 use isolog::control::journal::WriterTag;
-use isolog::control::link::LinkSettings;
 use isolog::control::machine::Write;
 use isolog::control::order::GroupVerb;
 use isolog::control::order::MirrorVerb;
@@ -46,7 +45,11 @@ use isolog::ids::TopicName;
 
 use crate::mirror_ops::Dice;
 use clusters::Clusters;
+use ends::Ends;
+use groups::Groups;
 use instance::Instance;
+use instance::settings;
+use rights::Acls;
 use truth::Truth;
 
 /// How often a link looks at all topics.
@@ -86,6 +89,9 @@ pub struct World<'a> {
     /// What the log says, by a model of ten lines.
     truth: Truth,
     clusters: Clusters,
+    ends: Ends,
+    acls: Acls,
+    groups: Groups,
     instances: Vec<Instance>,
     /// Tickets that have not been answered, and what they asked for.
     open: BTreeMap<Ticket, Order>,
@@ -134,12 +140,16 @@ impl<'a> World<'a> {
             }
         }
         let log = remembered::log(&mut dice, &mut clusters);
+        let acls = Acls::new(&mut dice);
         let mut world = World {
             dice,
             clock: 1_700_000_000_000,
             log,
             truth: Truth::default(),
             clusters,
+            ends: Ends::default(),
+            acls,
+            groups: Groups::default(),
             instances: Vec::new(),
             open: BTreeMap::new(),
             given_up: BTreeSet::new(),
@@ -211,7 +221,7 @@ impl<'a> World<'a> {
         self.tally.steps += 1;
         self.clock += self.dice.roll(200) as i64;
         let nth = self.dice.roll(self.instances.len() as u64) as usize;
-        match self.dice.roll(34) {
+        match self.dice.roll(42) {
             0..=2 => self.order(nth),
             3..=9 => self.read_tail(nth),
             10..=14 => self.write(nth),
@@ -221,6 +231,10 @@ impl<'a> World<'a> {
             28 => self.pass_time(nth),
             29 => self.reach(nth),
             32 | 33 => self.last_turns(nth),
+            34..=36 => self.rights(nth),
+            37..=39 => self.groups(nth),
+            40 => self.copy(nth),
+            41 => self.produce(),
             _ if self.faults => self.disturb(nth),
             _ => {}
         }
@@ -437,6 +451,7 @@ impl<'a> World<'a> {
             }
             _ => {}
         }
+        self.expire_topics();
     }
 
     /// The process is gone: its writes may be on their way still, and so may what it was doing.
@@ -446,6 +461,8 @@ impl<'a> World<'a> {
         self.open.retain(|ticket, _| !lost.contains(ticket));
         let writes = std::mem::take(&mut self.instances[nth].writes);
         let dos = std::mem::take(&mut self.instances[nth].dos);
+        let clerk = std::mem::take(&mut self.instances[nth].clerk);
+        self.land_late(clerk);
         let had_role = self.instances[nth].is_holder;
         for write in writes {
             if self.dice.roll(2) == 0 && write.stamp.at.get() == self.end() {
@@ -463,19 +480,6 @@ impl<'a> World<'a> {
             self.instances[nth].set_role(now, true);
         }
     }
-}
-
-/// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
-/// second is commanded; all but the first have a prefix.
-fn settings(link: &LinkName) -> LinkSettings {
-    let (prefix, patterns): (&str, &[&str]) = match &*link.0 {
-        "dr" => ("", &["orders*", "a"]),
-        "eu" => ("p.", &[]),
-        "us" => ("u.", &["b"]),
-        _ => ("x.", &["b", "c"]),
-    };
-    let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
-    instance::settings_of(link, prefix, TopicFilter::new(rules.collect()))
 }
 
 /// One run; panics where a rule is broken.

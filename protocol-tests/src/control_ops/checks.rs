@@ -38,8 +38,9 @@ use super::ROWS_MAX;
 use super::World;
 use super::all_links;
 use super::file;
+use super::groups;
 use super::instance::CONFIG_READ;
-use super::instance::groups_of;
+use super::instance::settings;
 use super::link_names;
 use super::topic;
 use super::truth::Change;
@@ -72,7 +73,7 @@ fn last_turns(key: &MirrorKey, was: &MirrorRow, is: &MirrorRow) {
         }
         (Stage::Sealing(How::Promote), Stage::Stopped(_)) => {
             let at = is.last_sync.as_ref().map(|last| last.at_ms);
-            assert_eq!(at.is_some(), groups_of(&key.0).is_some(), "{key:?}: {is:?}");
+            assert_eq!(at.is_some(), groups::sync_of(&key.0).is_some(), "{key:?}: {is:?}");
             assert!(at.is_none_or(|at| at >= was.since.0), "{key:?}: {is:?}");
             assert_eq!(is.last_configs, was.last_configs, "{key:?}: {is:?}");
             assert_eq!(was.sealed.len() as i32, was.partitions, "{key:?}: {was:?}");
@@ -281,11 +282,16 @@ impl World<'_> {
             self.read_tail(nth);
             self.look(nth);
             self.act(nth);
+            self.copy(nth);
             for _ in 0..4 {
                 self.flow(nth);
                 self.collect(nth);
             }
             self.last_turns(nth);
+            for _ in 0..2 {
+                self.rights(nth);
+                self.groups(nth);
+            }
             self.collect(nth);
         }
     }
@@ -329,6 +335,7 @@ impl World<'_> {
             assert_eq!(self.instances[nth].truth, self.truth, "all fold to the same state");
             self.check_fold(nth);
         }
+        self.all_is_followed();
         self.same_after_a_restart();
         self.same_after_a_cleaner();
         self.nobody_is_forgotten();
@@ -362,7 +369,7 @@ impl World<'_> {
         for link in all_links() {
             let is_there = self.truth.link(&link).is_some();
             let is_its = is_there && acts_on(&self.truth, 0, &link);
-            let settings = is_its.then(|| super::settings(&link));
+            let settings = is_its.then(|| settings(&link));
             anew.handle_settings(now, &link, settings);
         }
         anew.handle_role(now, true);

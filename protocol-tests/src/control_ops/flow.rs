@@ -32,8 +32,8 @@ fn label(spec: &TopicSpec) -> Option<&'static str> {
     spec.halt.as_ref().map(isolog::mirror::halt::Halt::label)
 }
 
-fn sealed() -> Flowed {
-    Flowed::IsSealed(Sealed { end: Offset::ZERO, source_next: None, source_end: None })
+fn sealed(end: Offset) -> Flowed {
+    Flowed::IsSealed(Sealed { end, source_next: None, source_end: None })
 }
 
 /// What one instance holds.
@@ -55,7 +55,7 @@ impl Flow {
                 (true, _) => Flowed::Released,
                 (_, Mode::Mirror) => Flowed::Going,
                 (_, Mode::Drain | Mode::DrainStable) => Flowed::Level(true),
-                (_, Mode::Seal) => sealed(),
+                (_, Mode::Seal) => sealed(Offset::ZERO),
             };
             let (mirror, partition) = (mirror.clone(), *partition);
             FlowFact { mirror, partition, incarnation: held.incarnation, what }
@@ -129,12 +129,13 @@ impl World<'_> {
                 _ => Flowed::Going,
             },
             (_, Mode::Drain | Mode::DrainStable) => {
-                Flowed::Level(!self.faults || self.dice.roll(2) == 0)
+                let told = !self.faults || self.dice.roll(2) == 0;
+                Flowed::Level(told && self.is_level(nth, &key, partition))
             }
             (_, Mode::Seal) if self.faults && self.dice.roll(3) == 0 => Flowed::Leaderless,
             (_, Mode::Seal) => {
                 self.tally.sealed += 1;
-                sealed()
+                sealed(self.seal(nth, &key, partition))
             }
         };
         if matches!(what, Flowed::Released | Flowed::IsSealed(_)) {

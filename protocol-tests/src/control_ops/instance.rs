@@ -11,6 +11,8 @@ use isolog::control::facts::DoId;
 use isolog::control::facts::Look;
 use isolog::control::facts::LookId;
 use isolog::control::facts::MirrorKey;
+use isolog::control::filter::Pattern;
+use isolog::control::filter::Rule;
 use isolog::control::filter::TopicFilter;
 use isolog::control::journal::WriterTag;
 use isolog::control::link::LinkSettings;
@@ -21,9 +23,6 @@ use isolog::control::rename::Rename;
 use isolog::control::start::StartSpec;
 use isolog::control::task::TaskName;
 use isolog::control::task::configs::ConfigSync;
-use isolog::control::task::groups::GroupFilter;
-use isolog::control::task::groups::GroupSync;
-use isolog::control::task::last::LastSync;
 use isolog::control::topic::Fault;
 use isolog::ids::LinkName;
 use isolog::ids::TimestampMs;
@@ -34,20 +33,26 @@ use super::World;
 use super::checks;
 use super::clusters;
 use super::flow::Flow;
+use super::groups;
+use super::groups::Follower;
+use super::rights::Clerk;
 use super::truth::Truth;
 
 /// A config of sources, whose value is the time when it was read.
 pub const CONFIG_READ: &str = "max.message.bytes";
 
-/// What links follow of consumer groups: two of them do.
-pub fn groups_of(link: &LinkName) -> Option<GroupSync> {
-    let every = || GroupSync {
-        every_ms: 1_000,
-        filter: GroupFilter::default(),
-        prefix: String::new(),
-        forgotten: Default::default(),
+/// The settings of a link: the first takes all that begin with `orders` and the topic `a`, the
+/// second is commanded; all but the first have a prefix.
+pub fn settings(link: &LinkName) -> LinkSettings {
+    let (prefix, patterns): (&str, &[&str]) = match &*link.0 {
+        "dr" => ("", &["orders*", "a"]),
+        "eu" => ("p.", &[]),
+        "us" => ("u.", &["b"]),
+        _ => ("x.", &["b", "c"]),
     };
-    matches!(&*link.0, "dr" | "us").then(every)
+    let rules = patterns.iter().map(|one| Rule::include(Pattern::parse(one).expect("a pattern")));
+    let settings = settings_of(link, prefix, TopicFilter::new(rules.collect()));
+    LinkSettings { acls: super::rights::sync_of(link), ..settings }
 }
 
 /// Those of a link that takes these topics under this prefix.
@@ -59,7 +64,7 @@ pub fn settings_of(link: &LinkName, prefix: &str, topics: TopicFilter) -> LinkSe
         start: StartSpec::Earliest,
         replicas: None,
         look_every_ms: LOOK_EVERY_MS,
-        groups: groups_of(link),
+        groups: groups::sync_of(link),
         is_paused: false,
         tasks: TaskName::ALL.into(),
         configs: ConfigSync::default(),
@@ -81,6 +86,8 @@ pub struct Instance {
     pub looks: VecDeque<(LookId, Look)>,
     pub dos: VecDeque<(DoId, Do)>,
     pub flow: Flow,
+    pub clerk: Clerk,
+    pub follower: Follower,
     pub tickets: BTreeSet<Ticket>,
 }
 
@@ -97,6 +104,8 @@ impl Instance {
             looks: VecDeque::new(),
             dos: VecDeque::new(),
             flow: Flow::default(),
+            clerk: Clerk::default(),
+            follower: Follower::default(),
             tickets: BTreeSet::new(),
         }
     }
@@ -174,9 +183,6 @@ impl World<'_> {
                 machine.handle_at_stop(now, &key, [read].into());
                 let refused = Some(now.0.to_string());
                 machine.handle_configured(now, &key, (level_at, refused));
-            }
-            if machine.awaits_groups(&key) {
-                machine.handle_synced(now, &key, LastSync::at(now));
             }
         }
     }
