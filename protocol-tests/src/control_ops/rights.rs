@@ -24,7 +24,6 @@ use isolog::control::acls::filter::AclLine;
 use isolog::control::acls::filter::PatternFilter;
 use isolog::control::acls::key_text;
 use isolog::control::acls::plan::Step;
-use isolog::control::facts::MirrorKey;
 use isolog::control::journal::TOPIC as JOURNAL;
 use isolog::control::row::Key;
 use isolog::control::topic::Stage;
@@ -94,17 +93,19 @@ impl Acls {
                 one.map(|one| self.source.remove(&one));
             }
             2 => {
-                // nobody else is ever bound so: whose it is is never in doubt
-                let one = binding(dice, &["User:z"]);
-                self.foreign.insert(one.clone());
-                self.destination.insert(one);
+                // an ALLOW that isolog has no reason to make: whose it is is never in doubt
+                let permission = Permission::Allow;
+                let one = Binding { permission, ..binding(dice, &["User:z"]) };
+                if self.destination.insert(one.clone()) {
+                    self.foreign.insert(one);
+                }
             }
             _ => {
-                // by hand, whosever it is
-                let at = dice.roll(self.destination.len().max(1) as u64) as usize;
-                let one = self.destination.iter().nth(at).cloned();
-                let is_foreign = one.as_ref().is_some_and(|one| self.foreign.contains(one));
-                one.filter(|_| !is_foreign).map(|one| self.destination.remove(&one));
+                // by hand, one that isolog made; without a DENY anybody could have more
+                let ours = self.destination.difference(&self.foreign).filter(|one| one.is_allow());
+                let ours: Vec<Binding> = ours.cloned().collect();
+                let at = dice.roll(ours.len().max(1) as u64) as usize;
+                ours.get(at).map(|one| self.destination.remove(one));
             }
         }
         self.ever |= all_rights(&self.source, self.is_open.0);
@@ -372,19 +373,6 @@ impl World<'_> {
         let Acls { source, destination, foreign, is_open, .. } = &self.acls;
         let lists = [source, foreign, destination].map(list);
         format!("open {is_open:?}\nsource, person, here:\n{}", lists.join("\n"))
-    }
-
-    /// Whether an instance has yet to do something about rights.
-    pub(super) fn has_rights_to_keep(&self, nth: usize) -> bool {
-        let [dr, _] = link_names();
-        let instance = &self.instances[nth];
-        let is_its = instance.is_holder && checks::acts_on(&instance.truth, nth, &dr);
-        let is_there = instance.truth.link(&dr).is_some();
-        let is_waiting = |key: &MirrorKey| instance.machine.awaits_rights(key);
-        is_its
-            && is_there
-            && (instance.clerk.0.is_some()
-                || instance.machine.mirrors().any(|(key, ..)| is_waiting(key)))
     }
 
     /// When all is calm and a turn has had nothing to do.

@@ -110,8 +110,9 @@ impl Plan {
     /// The next step. What was refused is not tried again, and nothing is done that would be wider
     /// without it.
     pub fn next(&self, refused: &BTreeSet<Binding>) -> Option<Step> {
-        if !self.before.is_empty() {
-            return Some(Step::Write(self.before.clone()));
+        // a ledger that breaks off has each DENY of its ALLOWs: it may be all that is ever known
+        if let Some(rows) = rows_of(&self.before, false).or_else(|| rows_of(&self.before, true)) {
+            return Some(Step::Write(rows));
         }
         let own = self.create.iter().filter(|(_, kind)| **kind == Kind::Own);
         let own = own.map(|(binding, _)| binding.clone());
@@ -122,9 +123,10 @@ impl Plan {
             let is_refused = own.iter().any(|one| refused.contains(one));
             return (!is_refused).then_some(Step::Create(own));
         }
-        self.create_next(refused).or_else(|| self.delete_next(refused)).or_else(|| {
-            let is_news = !self.after.is_empty();
-            is_news.then(|| Step::Write(self.after.clone()))
+        let next = self.create_next(refused).or_else(|| self.delete_next(refused));
+        next.or_else(|| {
+            let rows = rows_of(&self.after, true).or_else(|| rows_of(&self.after, false));
+            rows.map(Step::Write)
         })
     }
 
@@ -169,6 +171,16 @@ impl Plan {
         let is_refused = own.iter().any(|one| refused.contains(one));
         (!is_refused).then_some(Step::Delete(own))
     }
+}
+
+/// Those about an ALLOW, or about a DENY; `None` where there are none.
+fn rows_of(
+    rows: &BTreeMap<Binding, Option<Kind>>,
+    is_allow: bool,
+) -> Option<BTreeMap<Binding, Option<Kind>>> {
+    let some = rows.iter().filter(|(one, _)| one.is_allow() == is_allow);
+    let some: BTreeMap<_, _> = some.map(|(one, kind)| (one.clone(), *kind)).collect();
+    (!some.is_empty()).then_some(some)
 }
 
 /// What differs between what is wanted, what is written down and what stands there.

@@ -187,9 +187,14 @@ fn what_is_to_be_done_is_ordered_and_written_down_first() {
     let source = ["ALLOW WRITE TOPIC PREFIXED o a", "DENY WRITE TOPIC LITERAL open a"];
     let mut known = Known::new(&source, &["orders"]);
     let plan = known.plan();
-    let Some(Step::Write(rows)) = plan.next(&BTreeSet::new()) else { panic!("{plan:?}") };
-    assert_eq!(rows.len(), 4);
-    known.ledger = rows.into_iter().filter_map(|(one, kind)| Some((one, kind?))).collect();
+    // each DENY, then each ALLOW
+    for is_allow in [false, true] {
+        let next = known.plan().next(&BTreeSet::new());
+        let Some(Step::Write(rows)) = next else { panic!("{next:?}") };
+        let allows: Vec<bool> = rows.keys().map(Binding::is_allow).collect();
+        assert_eq!(allows, [is_allow; 2]);
+        known.ledger.extend(rows.into_iter().filter_map(|(one, kind)| Some((one, kind?))));
+    }
     let mut steps = Vec::new();
     let refused = BTreeSet::new();
     while let Some(step) = known.plan().next(&refused) {
@@ -475,15 +480,30 @@ mod model {
 
         /// Takes all steps; some are refused, and one kill is like none.
         fn settle(&mut self, refuses: bool) {
+            assert!(self.go_on(80, refuses), "the steps have no end: {:?}", self.plan());
+        }
+
+        /// Takes some steps, and then the source is away: what is written down so far is all that
+        /// is known of it.
+        fn break_off(&mut self) {
+            let most = self.die.below(6);
+            self.go_on(most, true);
+            self.is_away = true;
+            self.settle(false);
+            self.is_away = false;
+        }
+
+        /// Takes at most so many steps; says whether none is left.
+        fn go_on(&mut self, most: usize, refuses: bool) -> bool {
             self.refused.clear();
-            for _ in 0..40 {
+            for _ in 0..most {
                 let plan = self.plan();
-                let Some(step) = plan.next(&self.refused) else { return };
+                let Some(step) = plan.next(&self.refused) else { return true };
                 match step {
                     Step::Write(rows) => {
                         // a write may hold fewer rows than there are
                         let count = 1 + self.die.below(rows.len());
-                        for (binding, kind) in rows.into_iter().take(count.max(3)) {
+                        for (binding, kind) in rows.into_iter().take(count) {
                             match kind {
                                 Some(kind) => drop(self.ledger.insert(binding, kind)),
                                 None => drop(self.ledger.remove(&binding)),
@@ -520,7 +540,7 @@ mod model {
                     }
                 }
             }
-            panic!("the steps have no end: {:?}", self.plan());
+            false
         }
 
         /// What isolog may do with mirrors and the cluster, and not because the source says so.
@@ -683,6 +703,9 @@ mod model {
             let mut world = World::new(seed);
             for _ in 0..6 {
                 world.happen();
+                if world.die.below(2) == 0 {
+                    world.break_off();
+                }
                 // what isolog had before the destination's own bindings changed is nobody's fault
                 world.settle(true);
                 world.settle(false);
