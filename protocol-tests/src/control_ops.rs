@@ -5,6 +5,7 @@
 
 mod checks;
 pub(crate) mod clusters;
+mod configs;
 pub mod crashes;
 mod ends;
 mod flow;
@@ -19,7 +20,6 @@ mod truth;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use isolog::control::facts::Reach;
 use isolog::control::journal::Stamp;
 use isolog::control::journal::TailBatch;
 use isolog::control::journal::TailRecord;
@@ -35,16 +35,15 @@ use isolog::control::order::Verb;
 use isolog::control::row::LinkMode;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
-use isolog::ids::ClusterId;
 use isolog::ids::GroupName;
 use isolog::ids::LinkName;
 use isolog::ids::Offset;
-use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 use isolog::ids::TopicName;
 
 use crate::mirror_ops::Dice;
 use clusters::Clusters;
+use configs::Configs;
 use ends::Ends;
 use groups::Groups;
 use instance::Instance;
@@ -78,6 +77,10 @@ pub struct Tally {
     pub crashes: u64,
     /// Partitions that were sealed.
     pub sealed: u64,
+    /// Bindings that were created or deleted at the destination.
+    pub bound: u64,
+    /// Offsets of groups that were committed there.
+    pub committed: u64,
 }
 
 /// One run and what came of it.
@@ -92,7 +95,10 @@ pub struct World<'a> {
     ends: Ends,
     acls: Acls,
     groups: Groups,
+    configs: Configs,
     instances: Vec<Instance>,
+    /// Which of them has the role, whatever the others believe.
+    holder: usize,
     /// Tickets that have not been answered, and what they asked for.
     open: BTreeMap<Ticket, Order>,
     /// Tickets whose answer nobody waits for any more.
@@ -150,7 +156,9 @@ impl<'a> World<'a> {
             ends: Ends::default(),
             acls,
             groups: Groups::default(),
+            configs: Configs::default(),
             instances: Vec::new(),
+            holder: 0,
             open: BTreeMap::new(),
             given_up: BTreeSet::new(),
             tickets: 0,
@@ -209,6 +217,13 @@ impl<'a> World<'a> {
 
     fn give_role(&mut self, nth: usize) {
         let now = self.now();
+        if self.holder != nth {
+            // the lease is over before anybody else has the role: nothing of it leaves any more
+            let clerk = std::mem::take(&mut self.instances[self.holder].clerk);
+            self.land_late(clerk);
+            self.write(self.holder);
+            self.holder = nth;
+        }
         for (at, instance) in self.instances.iter_mut().enumerate() {
             // the one that had it may not have heard
             if at == nth || !self.faults || self.dice.roll(2) == 0 {
@@ -221,7 +236,7 @@ impl<'a> World<'a> {
         self.tally.steps += 1;
         self.clock += self.dice.roll(200) as i64;
         let nth = self.dice.roll(self.instances.len() as u64) as usize;
-        match self.dice.roll(42) {
+        match self.dice.roll(43) {
             0..=2 => self.order(nth),
             3..=9 => self.read_tail(nth),
             10..=14 => self.write(nth),
@@ -235,6 +250,7 @@ impl<'a> World<'a> {
             37..=39 => self.groups(nth),
             40 => self.copy(nth),
             41 => self.produce(),
+            42 => self.configs(nth),
             _ if self.faults => self.disturb(nth),
             _ => {}
         }
@@ -245,27 +261,6 @@ impl<'a> World<'a> {
         self.clock += self.dice.roll(5_000) as i64;
         let now = self.now();
         self.instances[nth].machine.handle_timeout(now);
-    }
-
-    fn reach(&mut self, nth: usize) {
-        let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
-        let link = self.any_link();
-        // who reaches a link's source first says which cluster it is
-        let row = self.truth.link(&link);
-        let known = row.and_then(|row| row.source.as_ref());
-        let is_known = known.is_some_and(|id| &*id.0 == "source");
-        let reach = match self.dice.roll(16) {
-            0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
-            1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
-            2 if self.faults => {
-                let (was, is) = (ClusterId("source".into()), ClusterId("other".into()));
-                Reach::OtherCluster { side: Side::Source, was, is }
-            }
-            3 if self.faults && is_known => Reach::Available(ClusterId("other".into())),
-            _ => Reach::Available(ClusterId("source".into())),
-        };
-        let now = self.now();
-        self.instances[nth].machine.handle_reach(now, &link, reach);
     }
 
     fn any_link(&mut self) -> LinkName {
@@ -397,6 +392,12 @@ impl<'a> World<'a> {
             let fault = Fault { code: "TOPIC_AUTHORIZATION_FAILED".into(), text: "no".into() };
             let now = self.now();
             return self.instances[nth].machine.handle_refused(now, write.id, fault);
+        }
+        let has_rights = write.rows.iter().any(|(key, _)| key.starts_with("acl/"));
+        if has_rights && self.holder != nth {
+            // its lease is over, and what was on its way has come: tried again until it knows
+            let instance = &mut self.instances[nth];
+            return instance.writes.extend(instance.is_holder.then_some(write));
         }
         if write.stamp.at.get() == self.end() || forgets {
             self.append(Some(write.stamp), &write);

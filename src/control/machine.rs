@@ -36,7 +36,6 @@ use crate::control::journal::Stamp;
 use crate::control::journal::TailBatch;
 use crate::control::journal::WriterTag;
 use crate::control::link::LinkSettings;
-use crate::control::link::LinkState;
 use crate::control::link::LinkTrack;
 use crate::control::machine::hands::begins_again;
 use crate::control::order::NewLink;
@@ -147,6 +146,8 @@ pub struct Control {
     is_level: bool,
     /// This instance has the control role.
     is_holder: bool,
+    /// A write of ours counted since: nothing that another one decided before can still come.
+    is_proven: bool,
     /// Who else wrote to the journal last, since it has been read, and when.
     rival: Option<(WriterTag, TimestampMs)>,
     /// The journal is not the one that was read any more: a person must act.
@@ -166,11 +167,11 @@ pub struct Control {
     stale: BTreeSet<MirrorKey>,
     /// Links whose row must be written.
     stale_links: BTreeSet<LinkName>,
-    /// Topics with something to do that has not been handed out.
+    /// With something to do that is not handed out.
     able: BTreeSet<MirrorKey>,
     specs: BTreeMap<MirrorKey, TopicSpec>,
     changed_specs: BTreeSet<MirrorKey>,
-    /// Topics of which people may see something else now.
+    /// Of which people may see something else now.
     changed: BTreeSet<MirrorKey>,
     due: BTreeSet<(TimestampMs, Due)>,
     looks: VecDeque<(LookId, Look)>,
@@ -195,6 +196,7 @@ impl Control {
             remembered: BTreeMap::new(),
             is_level: false,
             is_holder: false,
+            is_proven: false,
             rival: None,
             lost: None,
             intents: VecDeque::new(),
@@ -250,7 +252,7 @@ impl Control {
         if self.is_holder == is_holder {
             return;
         }
-        self.is_holder = is_holder;
+        (self.is_holder, self.is_proven) = (is_holder, false);
         if !is_holder {
             self.drop_work();
         }
@@ -342,11 +344,6 @@ impl Control {
     /// The rows that count.
     pub fn fold(&self) -> &Fold {
         &self.fold
-    }
-
-    /// All links, with what people see of them.
-    pub fn links(&self) -> impl Iterator<Item = (&LinkName, &LinkRow, LinkState)> {
-        self.links.iter().map(|(name, row)| (name, row, self.state_of(name, row)))
     }
 
     /// What is known of a mirror topic beside its row.

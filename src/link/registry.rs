@@ -413,6 +413,8 @@ impl Keeper {
         seen.unread = control.unread_links();
         let ledgers = control.ledgers().map(|(link, ledger)| (link.clone(), ledger.clone()));
         seen.ledgers = ledgers.collect();
+        let unwritten = seen.links.keys().filter(|link| !control.is_ledger_settled(link));
+        seen.unwritten = unwritten.cloned().collect();
         self.shown.send_replace(Arc::new(seen));
     }
 }

@@ -48,6 +48,8 @@ pub struct Seen {
     pub unread: BTreeMap<LinkName, Fault>,
     /// What each of them has to do with ACLs at the destination.
     pub ledgers: BTreeMap<LinkName, Arc<Ledger>>,
+    /// Of which of them rows are still to be written, or on their way.
+    pub unwritten: BTreeSet<LinkName>,
     /// Their mirror topics.
     pub mirrors: BTreeMap<MirrorKey, Arc<MirrorSeen>>,
 }

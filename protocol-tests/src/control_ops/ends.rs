@@ -82,7 +82,7 @@ impl World<'_> {
 
     /// The topics that a mirror topic is of, by the row that an instance has read, where both are
     /// still there.
-    fn both_ids(&self, nth: usize, key: &MirrorKey) -> Option<(TopicId, TopicId)> {
+    pub(super) fn both_ids(&self, nth: usize, key: &MirrorKey) -> Option<(TopicId, TopicId)> {
         let row = self.instances[nth].truth.mirror(key)?;
         let source = self.clusters.source.get(&row.source_topic)?;
         let mirror = self.clusters.mirror.get(&key.1)?;

@@ -11,6 +11,7 @@ use isolog::control::facts::DoId;
 use isolog::control::facts::Look;
 use isolog::control::facts::LookId;
 use isolog::control::facts::MirrorKey;
+use isolog::control::facts::Reach;
 use isolog::control::filter::Pattern;
 use isolog::control::filter::Rule;
 use isolog::control::filter::TopicFilter;
@@ -24,7 +25,9 @@ use isolog::control::start::StartSpec;
 use isolog::control::task::TaskName;
 use isolog::control::task::configs::ConfigSync;
 use isolog::control::topic::Fault;
+use isolog::ids::ClusterId;
 use isolog::ids::LinkName;
+use isolog::ids::Side;
 use isolog::ids::TimestampMs;
 
 use super::LOOK_EVERY_MS;
@@ -185,6 +188,28 @@ impl World<'_> {
                 machine.handle_configured(now, &key, (level_at, refused));
             }
         }
+    }
+
+    /// How a link's source answers.
+    pub(super) fn reach(&mut self, nth: usize) {
+        let fault = |code: &str| Fault { code: code.into(), text: "no answer".into() };
+        let link = self.any_link();
+        // who reaches a link's source first says which cluster it is
+        let row = self.truth.link(&link);
+        let known = row.and_then(|row| row.source.as_ref());
+        let is_known = known.is_some_and(|id| &*id.0 == "source");
+        let reach = match self.dice.roll(16) {
+            0 if self.faults => Reach::Unavailable(fault("SOURCE_UNAVAILABLE")),
+            1 if self.faults => Reach::Failed(fault("AUTHENTICATION_ERROR")),
+            2 if self.faults => {
+                let (was, is) = (ClusterId("source".into()), ClusterId("other".into()));
+                Reach::OtherCluster { side: Side::Source, was, is }
+            }
+            3 if self.faults && is_known => Reach::Available(ClusterId("other".into())),
+            _ => Reach::Available(ClusterId("source".into())),
+        };
+        let now = self.now();
+        self.instances[nth].machine.handle_reach(now, &link, reach);
     }
 
     pub(super) fn look(&mut self, nth: usize) {

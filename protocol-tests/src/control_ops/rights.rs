@@ -63,6 +63,8 @@ pub struct Acls {
     destination: BTreeSet<Binding>,
     /// What a person has bound at the destination.
     foreign: BTreeSet<Binding>,
+    /// Each ALLOW that a link that was deleted has left: nobody's any more.
+    left: BTreeSet<Binding>,
     /// `allow.everyone.if.no.acl.found`, at the source and at the destination.
     is_open: (bool, bool),
     /// What somebody may, or might at some time, at the source.
@@ -80,7 +82,12 @@ impl Acls {
         let foreign = some(dice, &["User:b", "User:z"], 2);
         let is_open = (dice.roll(4) == 0, dice.roll(4) == 0);
         let (destination, ever) = (foreign.clone(), all_rights(&source, is_open.0));
-        Acls { source, destination, foreign, is_open, ever }
+        Acls { source, destination, foreign, left: BTreeSet::new(), is_open, ever }
+    }
+
+    /// What somebody may by what stands here and is not the link's.
+    fn theirs(&self) -> Rights {
+        all_rights(&self.foreign.union(&self.left).cloned().collect(), self.is_open.1)
     }
 
     /// A person binds, or unbinds.
@@ -233,6 +240,10 @@ impl World<'_> {
             rows: BTreeMap::new(),
             call: None,
         };
+        if is_ending {
+            let here = self.acls.destination.difference(&self.acls.foreign);
+            self.acls.left.extend(here.filter(|one| one.is_allow()).cloned());
+        }
         for (key, ..) in machine.mirrors() {
             match (machine.is_free(key), key.0 == *dr) {
                 (true, true) => drop(turn.free.insert(key.1.clone())),
@@ -269,14 +280,20 @@ impl World<'_> {
     /// The next step of a turn; nothing when it is over.
     fn go_on(&mut self, nth: usize, dr: &LinkName, mut turn: Turn) -> Option<Turn> {
         if let Some(call) = turn.call.take() {
-            return self.land(call, &mut turn.refused).then_some(turn);
+            let is_leased = self.holder == nth;
+            return (is_leased && self.land(call, &mut turn.refused)).then_some(turn);
         }
         let machine = &self.instances[nth].machine;
+        if !machine.is_ledger_settled(dr) {
+            // until it has waited for too long
+            let is_over = self.dice.roll(16) == 0;
+            return (!is_over).then_some(turn);
+        }
         let none = Arc::new(Ledger::new());
         let ledger = machine.ledgers().find(|(link, _)| *link == dr).map_or(&none, |(_, one)| one);
         if !turn.rows.iter().all(|(one, kind)| ledger.get(one) == kind.as_ref()) {
             // until it has waited for too long
-            let is_over = self.faults && self.dice.roll(16) == 0;
+            let is_over = self.dice.roll(16) == 0;
             return (!is_over).then_some(turn);
         }
         let now = self.now();
@@ -333,6 +350,7 @@ impl World<'_> {
             Call::Delete(some) => (some, false),
         };
         for one in some {
+            self.tally.bound += 1;
             if self.faults && self.dice.roll(16) == 0 {
                 refused.insert(one);
             } else if is_created {
@@ -360,7 +378,7 @@ impl World<'_> {
         let acls = &self.acls;
         assert!(acls.foreign.is_subset(&acls.destination), "I21: a person's binding is gone");
         let here = all_rights(&acls.destination, acls.is_open.1);
-        let theirs = all_rights(&acls.foreign, acls.is_open.1);
+        let theirs = acls.theirs();
         let wider = here & !(at_source | theirs);
         let named: Vec<_> = asked().filter(|(bit, ..)| wider & bit != 0).collect();
         assert!(named.is_empty(), "I20: more than at the source: {named:?}\n{}", self.acls_told());
@@ -386,9 +404,9 @@ impl World<'_> {
         let at_source = all_rights(&acls.source, acls.is_open.0);
         self.rights_are_just(at_source);
         let here = all_rights(&acls.destination, acls.is_open.1);
-        let theirs = all_rights(&acls.foreign, acls.is_open.1);
-        let has_equal =
-            plan.errors.is_empty() && acls.foreign.is_empty() && acls.is_open.0 == acls.is_open.1;
+        let theirs = acls.theirs();
+        let is_alone = acls.foreign.is_empty() && acls.left.is_empty();
+        let has_equal = plan.errors.is_empty() && is_alone && acls.is_open.0 == acls.is_open.1;
         for (bit, who, name, what) in asked() {
             let is_mirror = turn.mirrors.iter().any(|one| one.as_str() == name);
             let is_change = what.changes_topic();

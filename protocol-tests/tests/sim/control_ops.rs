@@ -31,11 +31,14 @@ fn what_is_ordered_ends_as_it_was_written() {
         sum.refused += tally.refused;
         sum.crashes += tally.crashes;
         sum.sealed += tally.sealed;
+        sum.bound += tally.bound;
+        sum.committed += tally.committed;
     }
     let rate = sum.steps as f64 / began.elapsed().as_secs_f64();
     println!("{sum:?}, {rate:.0} steps/s");
     if !is_one {
         let least = [sum.counted, sum.skipped, sum.obeyed, sum.refused, sum.crashes, sum.sealed];
-        assert!(least.iter().all(|count| *count > 100), "the worlds are too quiet: {sum:?}");
+        let mut least = least.into_iter().chain([sum.bound, sum.committed]);
+        assert!(least.all(|count| count > 100), "the worlds are too quiet: {sum:?}");
     }
 }

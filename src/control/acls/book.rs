@@ -73,6 +73,19 @@ impl Books {
         rows
     }
 
+    /// Nothing is to be written any more.
+    pub fn want_nothing(&mut self) {
+        self.0.values_mut().for_each(|book| book.due.clear());
+        self.0.retain(|_, book| !book.keys.is_empty());
+    }
+
+    /// Whether a link's rows are those that they are to be.
+    pub fn is_settled(&self, link: &LinkName) -> bool {
+        let is_so =
+            |book: &Book| book.due.iter().all(|(one, kind)| book.rows.get(one) == kind.as_ref());
+        self.0.get(link).is_none_or(is_so)
+    }
+
     /// Whether a link has no row, and is to have none.
     pub fn is_empty(&self, link: &LinkName) -> bool {
         let is_due = |book: &Book| book.due.values().any(Option::is_some);

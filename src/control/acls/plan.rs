@@ -125,8 +125,10 @@ impl Plan {
         }
         let next = self.create_next(refused).or_else(|| self.delete_next(refused));
         next.or_else(|| {
-            let rows = rows_of(&self.after, true).or_else(|| rows_of(&self.after, false));
-            rows.map(Step::Write)
+            // an ALLOW that could not be deleted keeps the rows of its DENYs
+            let is_free = !self.gone().any(Binding::is_allow);
+            let denies = || rows_of(&self.after, false).filter(|_| is_free);
+            rows_of(&self.after, true).or_else(denies).map(Step::Write)
         })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::control::acls::Binding;
 use crate::control::acls::Kind;
 use crate::control::acls::Ledger;
+use crate::control::acls::key_text;
 use crate::control::facts::MirrorKey;
 use crate::control::machine::Control;
 use crate::control::row::Key;
@@ -32,6 +33,15 @@ impl Control {
     /// Every link with a ledger.
     pub fn ledgers(&self) -> impl Iterator<Item = (&LinkName, &Arc<Ledger>)> {
         self.books.ledgers()
+    }
+
+    /// Whether a link's ledger is what it is to be, and no row of it can be on its way, neither of
+    /// ours nor of who had the role before: what is done at the destination rests on it.
+    pub fn is_ledger_settled(&self, link: &LinkName) -> bool {
+        let is_its = |text: &str| matches!(Key::parse(text), Some(Key::Acl(of, _)) if of == *link);
+        let mut on_its_way = self.pending.iter().flat_map(|pending| &pending.write.rows);
+        let is_known = self.is_proven || self.books.is_empty(link);
+        is_known && self.books.is_settled(link) && !on_its_way.any(|(text, _)| is_its(text))
     }
 
     /// Others have got, or were refused, what a link held back of their rights on a mirror topic.
@@ -62,6 +72,18 @@ impl Control {
         let due = self.books.due(room);
         let is_left = |text: &str| Key::parse(text).is_some_and(|key| self.unread(&key).is_some());
         rows.extend(due.into_iter().filter(|(text, _)| !is_left(text)));
+        if rows.is_empty() && !self.is_proven {
+            rows.extend(self.proof());
+        }
+    }
+
+    /// A row of a ledger as it stands: written once more, it shows that it stands so.
+    fn proof(&self) -> Option<(String, Option<String>)> {
+        let mut own = self.books.ledgers().filter(|(link, _)| self.acts_on(link));
+        let (link, ledger) = own.next()?;
+        let text = Key::Acl(link.clone(), key_text(ledger.keys().next()?)).to_string();
+        let value = self.fold.get(&text)?.to_owned();
+        Some((text, Some(value)))
     }
 }
 

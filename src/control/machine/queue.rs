@@ -159,6 +159,7 @@ impl Control {
     /// The pending write was read back where it was decided.
     pub(super) fn come_true(&mut self) {
         let Some(pending) = self.pending.take() else { return };
+        self.is_proven = true;
         for (key, ticket) in pending.waiting {
             self.dirty.insert(key.clone());
             if let Some(track) = self.tracks.get_mut(&key) {

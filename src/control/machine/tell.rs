@@ -22,6 +22,7 @@ use crate::control::machine::Looking;
 use crate::control::order::Outcome;
 use crate::control::order::Refusal;
 use crate::control::order::Ticket;
+use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
 use crate::control::topic::Fault;
 use crate::control::topic::Shown;
@@ -33,6 +34,11 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
 impl Control {
+    /// All links, with what people see of them.
+    pub fn links(&self) -> impl Iterator<Item = (&LinkName, &LinkRow, LinkState)> {
+        self.links.iter().map(|(name, row)| (name, row, self.state_of(name, row)))
+    }
+
     /// The next mirror topic of which people may see something else than before.
     pub fn poll_changed(&mut self) -> Option<MirrorKey> {
         self.changed.pop_first()
@@ -296,6 +302,7 @@ impl Control {
 
     /// The control role is another instance's now.
     pub(super) fn drop_work(&mut self) {
+        self.books.want_nothing();
         let pending = self.pending.take();
         let decided = pending.into_iter().flat_map(|pending| pending.intents);
         let intents: Vec<Intent> = decided.chain(std::mem::take(&mut self.intents)).collect();
