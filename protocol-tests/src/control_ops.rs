@@ -223,6 +223,8 @@ impl<'a> World<'a> {
             self.land_late(clerk);
             self.write(self.holder);
             self.holder = nth;
+            // a role that was lost is not given again before that is known
+            self.instances[nth].set_role(now, false);
         }
         for (at, instance) in self.instances.iter_mut().enumerate() {
             // the one that had it may not have heard

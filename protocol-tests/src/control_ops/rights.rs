@@ -85,6 +85,12 @@ impl Acls {
         Acls { source, destination, foreign, left: BTreeSet::new(), is_open, ever }
     }
 
+    /// The link goes: what it has given stays, and is nobody's.
+    fn leave(&mut self) {
+        let here = self.destination.difference(&self.foreign);
+        self.left.extend(here.filter(|one| one.is_allow()).cloned());
+    }
+
     /// What somebody may by what stands here and is not the link's.
     fn theirs(&self) -> Rights {
         all_rights(&self.foreign.union(&self.left).cloned().collect(), self.is_open.1)
@@ -240,10 +246,6 @@ impl World<'_> {
             rows: BTreeMap::new(),
             call: None,
         };
-        if is_ending {
-            let here = self.acls.destination.difference(&self.acls.foreign);
-            self.acls.left.extend(here.filter(|one| one.is_allow()).cloned());
-        }
         for (key, ..) in machine.mirrors() {
             match (machine.is_free(key), key.0 == *dr) {
                 (true, true) => drop(turn.free.insert(key.1.clone())),
@@ -280,8 +282,11 @@ impl World<'_> {
     /// The next step of a turn; nothing when it is over.
     fn go_on(&mut self, nth: usize, dr: &LinkName, mut turn: Turn) -> Option<Turn> {
         if let Some(call) = turn.call.take() {
-            let is_leased = self.holder == nth;
-            return (is_leased && self.land(call, &mut turn.refused)).then_some(turn);
+            let is_done = self.holder == nth && self.land(call, &mut turn.refused);
+            if turn.is_ending {
+                self.acls.leave();
+            }
+            return is_done.then_some(turn);
         }
         let machine = &self.instances[nth].machine;
         if !machine.is_ledger_settled(dr) {
@@ -300,6 +305,9 @@ impl World<'_> {
         match self.plan(nth, dr, &turn).next(&turn.refused) {
             None => {
                 let machine = &mut self.instances[nth].machine;
+                if turn.is_ending {
+                    self.acls.leave();
+                }
                 let lifted = turn.free.iter().filter(|_| !turn.is_ending);
                 lifted.for_each(|name| machine.handle_lifted(now, &(dr.clone(), name.clone())));
                 return None;
@@ -365,10 +373,12 @@ impl World<'_> {
 
     /// What was on its way when its instance went may still arrive.
     pub(super) fn land_late(&mut self, clerk: Clerk) {
-        if let Some(call) = clerk.0.and_then(|turn| turn.call) {
-            if self.dice.roll(2) == 0 {
-                self.land(call, &mut BTreeSet::new());
-            }
+        let Some(Turn { call: Some(call), is_ending, .. }) = clerk.0 else { return };
+        if self.dice.roll(2) == 0 {
+            self.land(call, &mut BTreeSet::new());
+        }
+        if is_ending {
+            self.acls.leave();
         }
     }
 
