@@ -177,7 +177,7 @@ impl World<'_> {
                 were.insert(offset);
                 self.groups.source.insert((name, tp), (id, commit));
             }
-            10 => drop(self.groups.active.insert(name)),
+            10 => self.come(name),
             11 | 12 => drop(self.groups.active.remove(&name)),
             13 | 14 if self.groups.active.contains(&name) && !is_share(&name) => {
                 self.groups.there.insert((name, tp), (id, commit));
@@ -187,6 +187,15 @@ impl World<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Members come here, and read on to the end of what is there.
+    fn come(&mut self, name: GroupName) {
+        let own = self.groups.there.iter_mut().filter(|((of, _), _)| *of == name);
+        for ((_, tp), (id, commit)) in own.filter(|_| !is_share(&name)) {
+            (commit.offset, commit.epoch) = (self.ends.of(*id, tp.partition), LeaderEpoch(3));
+        }
+        self.groups.active.insert(name);
     }
 
     /// Which of the groups a link follows, by its row.
