@@ -864,7 +864,13 @@ mod tests {
             let Metadata::There(source) = &facts.facts.source else { panic!("it is there") };
             let source_id = source.id;
             Begin {
-                restore: Some(Restore { id, source_id, ends: ends.clone(), reversal: None }),
+                restore: Some(Restore {
+                    id,
+                    source_id,
+                    ends: ends.clone(),
+                    starts: BTreeMap::new(),
+                    reversal: None,
+                }),
                 ..facts
             }
         };

@@ -46,7 +46,8 @@ pub fn plan(settings: &LinkSettings, known: &BTreeSet<&TopicName>, topics: &Topi
             (Ok(mirror), Metadata::There(_)) => {
                 let made_by = made_by(settings, source);
                 let (source, start) = (source.clone(), settings.start);
-                plan.begin.push((Wanted { source, mirror, start }, made_by));
+                let is_anew = false;
+                plan.begin.push((Wanted { source, mirror, start, is_anew }, made_by));
             }
             (Ok(_), Metadata::Hidden(fault)) => {
                 plan.troubles.push((source.to_string(), fault.clone()));

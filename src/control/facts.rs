@@ -63,6 +63,8 @@ pub struct Wanted {
     pub mirror: TopicName,
     /// Where its partitions would begin.
     pub start: StartSpec,
+    /// What is there is to be deleted, and the mirror made in its place.
+    pub is_anew: bool,
 }
 
 /// A topic as metadata show it.

@@ -99,6 +99,13 @@ pub struct NewMirror {
     pub restore: Option<Restore>,
 }
 
+impl NewMirror {
+    /// Whether what has its name is deleted, and made anew.
+    pub fn is_anew(&self) -> bool {
+        self.restore.as_ref().is_some_and(|restore| !restore.ends.is_empty())
+    }
+}
+
 /// A topic that becomes a mirror of what was its own mirror (`truncate-and-restore`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restore {
@@ -109,6 +116,8 @@ pub struct Restore {
     /// Where it ends where it has more than its former mirror has of it, which is lost; nothing
     /// where it has no more.
     pub ends: BTreeMap<PartitionId, Offset>,
+    /// Where it begins when it is made anew; nothing where `start` says it.
+    pub starts: BTreeMap<PartitionId, Offset>,
     /// Its former mirror was reversed, and says so: whether it is to be paused as a mirror.
     pub reversal: Option<bool>,
 }

@@ -22,16 +22,21 @@ use crate::control::order::Verb;
 use crate::control::row::Key;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::start::StartSpec;
 use crate::control::topic::How;
 use crate::control::topic::Stage;
 use crate::ids::GroupName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::loops;
+
+/// Offsets of a topic's partitions.
+type Offsets = BTreeMap<PartitionId, Offset>;
 
 /// How far apart the ends are read twice: whoever writes shows in between.
 const REST_PAUSE: Duration = Duration::from_secs(2);
@@ -43,6 +48,41 @@ pub struct Parting {
     pub next: Offset,
     /// The log end offset here.
     pub end: Offset,
+}
+
+/// From where a topic that is made anew is copied.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum RestoreFrom {
+    /// All that the source has.
+    Earliest,
+    /// What it has from a time on.
+    Time(TimestampMs),
+    /// What it has got since the two parted: the topic here has nothing of before.
+    Divergence,
+}
+
+impl RestoreFrom {
+    /// Reads `earliest`, `divergence` or a time as [`StartSpec`] has it.
+    pub fn parse(text: &str) -> Option<RestoreFrom> {
+        if text == "divergence" {
+            return Some(RestoreFrom::Divergence);
+        }
+        match StartSpec::parse(text)? {
+            StartSpec::Earliest => Some(RestoreFrom::Earliest),
+            StartSpec::Time(time) => Some(RestoreFrom::Time(time)),
+            StartSpec::Latest => None,
+        }
+    }
+
+    /// The rule that a topic is made by; where the two parted is told besides.
+    fn spec(self) -> StartSpec {
+        match self {
+            RestoreFrom::Earliest => StartSpec::Earliest,
+            RestoreFrom::Time(time) => StartSpec::Time(time),
+            // above its front, which is filled
+            RestoreFrom::Divergence => StartSpec::Latest,
+        }
+    }
 }
 
 /// A topic here, and what the source's topic has of it.
@@ -73,21 +113,38 @@ impl Parted {
         self.blockers.iter().cloned().chain(read).collect()
     }
 
-    /// The order that makes it a mirror: gone on with, or deleted where it ends at `ends`.
-    pub fn order(
+    /// The order that goes on with it as a mirror.
+    pub fn order(&self, topic: &TopicName, reversal: Option<bool>) -> Verb {
+        let none = BTreeMap::new;
+        self.order_of(topic, (None, none(), none()), reversal)
+    }
+
+    /// The order that deletes it where it ends as it was told, and makes a mirror of that name.
+    pub fn order_anew(&self, topic: &TopicName, from: RestoreFrom) -> Verb {
+        let each = |at: fn(&Parting) -> Offset| -> Offsets {
+            self.partitions.iter().map(|(partition, one)| (*partition, at(one))).collect()
+        };
+        let starts = match from {
+            RestoreFrom::Divergence => each(|one| one.next),
+            RestoreFrom::Earliest | RestoreFrom::Time(_) => BTreeMap::new(),
+        };
+        self.order_of(topic, (Some(from.spec()), each(|one| one.end), starts), None)
+    }
+
+    fn order_of(
         &self,
         topic: &TopicName,
-        ends: BTreeMap<PartitionId, Offset>,
+        (start, ends, starts): (Option<StartSpec>, Offsets, Offsets),
         reversal: Option<bool>,
     ) -> Verb {
         let (id, source_id) = (self.id, self.source_id);
         Verb::CreateMirror(NewMirror {
             source: self.source.clone(),
             mirror: Some(topic.clone()),
-            start: None,
+            start,
             replicas: None,
             configs: BTreeMap::new(),
-            restore: Some(Restore { id, source_id, ends, reversal }),
+            restore: Some(Restore { id, source_id, ends, starts, reversal }),
         })
     }
 

@@ -176,7 +176,7 @@ async fn of_one(
         mirror,
     };
     let (Some(_), Some(found)) = (facts.source.seen(), found) else { return Ok(facts) };
-    let is_new = facts.mirror == Metadata::Absent;
+    let is_new = wanted.is_anew || facts.mirror == Metadata::Absent;
     if is_new || is_empty {
         match choose_empty(wanted.start, source, partitions(source, &wanted.source)).await {
             Ok(starts) => {

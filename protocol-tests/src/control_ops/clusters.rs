@@ -152,7 +152,13 @@ impl Clusters {
         let id = self.mirror.get(&here).filter(|_| dice.is_multiple_of(3))?.id;
         let source_id = self.source.get(source)?.id;
         let ends = if dice.is_multiple_of(2) { None } else { Some((PartitionId(0), Offset::ZERO)) };
-        Some(Restore { id, source_id, ends: ends.into_iter().collect(), reversal: None })
+        Some(Restore {
+            id,
+            source_id,
+            ends: ends.into_iter().collect(),
+            starts: BTreeMap::new(),
+            reversal: None,
+        })
     }
 
     pub fn act(&mut self, action: &Do) -> Result<Done, Failed> {

@@ -181,7 +181,13 @@ fn restore(lab: &mut Lab, ends: BTreeMap<PartitionId, Offset>) -> Option<Ticket>
     create(
         lab,
         "b",
-        id.zip(source).map(|(id, source_id)| Restore { id, source_id, ends, reversal: None }),
+        id.zip(source).map(|(id, source_id)| Restore {
+            id,
+            source_id,
+            ends,
+            starts: BTreeMap::new(),
+            reversal: None,
+        }),
     )
 }
 

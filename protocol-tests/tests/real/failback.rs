@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
 use protocol_tests::broker::batch::Build;
 use protocol_tests::check::batches_equal;
 use protocol_tests::real::DumpSpec;
@@ -13,6 +17,7 @@ use protocol_tests::real::Reader;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::assert_equal;
 use protocol_tests::real::dump;
+use protocol_tests::real::isolog_binary;
 use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use serde_json::Value;
@@ -281,6 +286,82 @@ fn the_way_back_by_order_tells_what_is_lost_and_copies_no_more_than_it_must() {
         assert_equal(&away.records(), &home.records());
         assert_eq!(count(&home.records()), written, "round {round}");
     }
+    for site in [&home, &away] {
+        assert!(!site.program.isolog.log().contains("panicked"));
+    }
+}
+
+/// A time in ms as ISO 8601 has it.
+fn iso_time(ms: i64) -> String {
+    let at = format!("@{}.{:03}", ms / 1_000, ms % 1_000);
+    let told = Command::new("date").args(["-u", "-d", &at, "+%FT%T.%3NZ"]).output().unwrap();
+    String::from_utf8(told.stdout).unwrap().trim().to_owned()
+}
+
+/// Where a partition's copy at `site` begins, once it begins there, and whether what both have from
+/// there on is equal.
+fn is_equal_from(site: &Site, other: &Site, (topic, partition): (&str, i32), start: i64) {
+    let (_, end) = other.hand.ends(topic, partition).unwrap();
+    until(&format!("{topic}-{partition} is {start} to {end} at {}", site.link), || {
+        (site.hand.ends(topic, partition).ok()? == (start, end)).then_some(())
+    });
+    let ours = other.hand.read(topic, partition).unwrap();
+    let copy = site.hand.log(topic, partition).unwrap();
+    let differ = batches_equal(&ours, &copy, start, end);
+    assert!(differ.is_empty(), "{topic}-{partition}: {differ:#?}");
+}
+
+/// Must show: made anew from where the two parted, and from a time on, each at equal offsets; the
+/// tail is saved before.
+#[test]
+fn what_is_made_anew_begins_where_the_order_says() {
+    let _room = room(2);
+    let (first, second) = RealCluster::plain_pair("4.3.1").unwrap();
+    let (home, away) = (Site::new(first, "west"), Site::new(second, "east"));
+    for topic in TOPICS {
+        home.hand.create(topic, PARTITIONS, 1, &[]).unwrap();
+    }
+    home.write("first");
+    away.link_from(&home);
+    home.link_from(&away);
+    away.pause(false);
+    away.is_level_with(&home);
+    let parted: Vec<i64> =
+        places().map(|(topic, one)| home.hand.ends(topic, one).unwrap().1).collect();
+    away.stop("failover");
+    away.pause(true);
+    sleep(Duration::from_millis(5)); // a time that no record has
+    let from = now_ms();
+    sleep(Duration::from_millis(5));
+    away.write("away");
+    home.write("tail");
+    let dir = std::env::temp_dir().join(format!("isolog-tails-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let saved = ["mirror", "tail", "export", "--dir", dir.to_str().unwrap()];
+    let saved = away.program.isolog.command(&saved).unwrap();
+    assert!(saved.status.success(), "{saved:?}");
+    for (topic, partition) in places() {
+        let text = std::fs::read_to_string(dir.join(format!("{topic}-{partition}.jsonl"))).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains("tail-")).count(), 5 * RECORDS);
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+    home.pause(false);
+    let time = iso_time(from);
+    for (topic, from) in TOPICS.into_iter().zip(["divergence", time.as_str()]) {
+        let order = ["mirror", "truncate-and-restore", topic, "--link", home.link];
+        let order = [order.as_slice(), &["--discard-tail", "--from", from]].concat();
+        let mut told = Command::new(isolog_binary().unwrap());
+        let url = format!("http://127.0.0.1:{}", home.program.isolog.port());
+        let told = told.args(order).args(["--url", &url]).output().unwrap();
+        assert!(told.status.success(), "{told:?}");
+    }
+    for ((topic, partition), parted) in places().zip(parted) {
+        // the seal lies where they parted, and has no time of a record
+        let start = if topic == TOPICS[0] { parted } else { parted + 1 };
+        is_equal_from(&home, &away, (topic, partition), start);
+    }
+    let verified = home.program.isolog.command(&["verify", "--link", home.link]).unwrap();
+    assert!(verified.status.success(), "{verified:?}");
     for site in [&home, &away] {
         assert!(!site.program.isolog.log().contains("panicked"));
     }

@@ -5,20 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::collections::BTreeMap;
-
 use isolog::control::order::MirrorVerb;
-use isolog::control::order::NewMirror;
-use isolog::control::order::Restore;
 use isolog::control::order::Verb;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
 use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::link::restore::Parted;
+use isolog::link::restore::RestoreFrom;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
-use protocol_tests::orders::new_mirror;
 
 use crate::loops::Hop;
 use crate::loops::append;
@@ -54,10 +50,10 @@ async fn parted(ba: &Hop) -> Parted {
 }
 
 fn restore(of: &Parted, is_replaced: bool) -> Verb {
-    let ends = of.partitions.iter().map(|(partition, one)| (*partition, one.end));
-    let ends = if is_replaced { ends.collect() } else { BTreeMap::new() };
-    let restore = Some(Restore { id: of.id, source_id: of.source_id, ends, reversal: None });
-    Verb::CreateMirror(NewMirror { restore, ..new_mirror("orders") })
+    match is_replaced {
+        true => of.order_anew(&name("orders"), RestoreFrom::Earliest),
+        false => of.order(&name("orders"), None),
+    }
 }
 
 fn id(cluster: &TestCluster) -> Vec<u8> {
@@ -104,6 +100,34 @@ async fn with_a_tail_it_is_made_anew_but_never_with_more_than_was_told() {
     assert!(told.text.contains("already"), "{}", told.text);
     ab.end().await;
     ba.end().await;
+}
+
+/// All of the source, what it got since the two parted, or what it has from a time on.
+#[tokio::test(start_paused = true)]
+async fn what_is_made_anew_begins_where_the_order_says() {
+    for (from, start) in [("earliest", 0), ("divergence", 10), ("1971-01-01T00:00:00Z", 0)] {
+        let ([a, b], ab, ba) = failed_over().await;
+        append(&a, "orders");
+        let (before, of) = (id(&a), parted(&ba).await);
+        let from = RestoreFrom::parse(from).unwrap();
+        ba.order(of.order_anew(&name("orders"), from)).await.result.unwrap();
+        let reaches = || {
+            let (copy, source) = (a.dump("orders", 0), b.dump("orders", 0));
+            id(&a) != before && (copy.start, copy.end) == (start, source.end)
+        };
+        for second in 0.. {
+            assert!(second < 120, "{from:?}: {:?}", a.dump("orders", 0));
+            if reaches() {
+                break;
+            }
+            tokio::time::sleep(crate::operated::SECOND).await;
+        }
+        ab.end().await;
+        ba.end().await;
+    }
+    // what nobody has yet is nothing to begin with
+    assert_eq!(RestoreFrom::parse("latest"), None);
+    assert_eq!(RestoreFrom::parse("yesterday"), None);
 }
 
 #[tokio::test(start_paused = true)]

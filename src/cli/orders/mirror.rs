@@ -127,6 +127,11 @@ enum Asked {
         /// What a topic has beyond its former mirror is lost
         #[arg(long)]
         discard_tail: bool,
+        /// From where what is deleted is copied anew: earliest, divergence (what came since the two
+        /// parted, the topic has nothing of before) or a time such as 2026-11-21T09:30:00Z; else the
+        /// earliest
+        #[arg(long, value_name = "WHERE", requires = "discard_tail")]
+        from: Option<String>,
     },
     /// Stop mirroring a topic and forget the mirror; its topic stays, unless --topic is given
     Delete {
@@ -220,7 +225,9 @@ async fn ask(asked: &Asked) -> Result<(), Failure> {
         Asked::Failover(stop) => stop.run("mirrors:failover", false).await,
         Asked::ReverseAndStart(stop) => stop.run("mirrors:reverse-and-start-mirror", false).await,
         Asked::ReverseAndPause(stop) => stop.run("mirrors:reverse-and-pause-mirror", false).await,
-        Asked::TruncateAndRestore { some, discard_tail } => restore(some, *discard_tail).await,
+        Asked::TruncateAndRestore { some, discard_tail, from } => {
+            restore(some, *discard_tail, from.as_deref()).await
+        }
         Asked::Delete { one, topic, dry_run } => delete(one, *topic, *dry_run).await,
     }
 }
@@ -411,7 +418,7 @@ pub(super) fn altered(answer: &Value, is_checked: bool) -> (Rows, usize) {
     (rows, refused)
 }
 
-async fn restore(some: &Several, discards_tail: bool) -> Result<(), Failure> {
+async fn restore(some: &Several, discards_tail: bool, from: Option<&str>) -> Result<(), Failure> {
     let Some(link) = &some.link else {
         let text = "Name the link that is to mirror them by --link.\nNext: isolog link list";
         return Err(Failure::Failed(text.to_owned()));
@@ -420,6 +427,7 @@ async fn restore(some: &Several, discards_tail: bool) -> Result<(), Failure> {
     let mut query = flag("validate_only", some.dry_run);
     query.extend(flag("include_partition_level_truncation_data", true));
     query.extend(flag("discard_tail", discards_tail));
+    query.extend(from.map(|from| ("from", from.to_owned())));
     let question = Question {
         method: "POST",
         path: &["links", link, "mirrors:truncate-and-restore"],

@@ -20,6 +20,8 @@ use crate::control::row::MirrorRow;
 use crate::control::row::Origin;
 use crate::control::rules;
 use crate::control::topic::Stage;
+use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
@@ -112,7 +114,7 @@ pub fn begin(
         made_by: begin.made_by,
         before,
         replaced: begin.restore.as_ref().map(|one| one.ends.clone()).unwrap_or_default(),
-        starts: begin.facts.starts.clone(),
+        starts: starts(begin),
         owed,
         at_stop: at_first_stop(before, begin),
         configs,
@@ -124,6 +126,14 @@ pub fn begin(
         last_sync: None,
         last_configs: None,
     })
+}
+
+/// Where each partition begins: at the order's word before the settings'.
+fn starts(begin: &Begin) -> BTreeMap<PartitionId, Offset> {
+    let ordered = begin.restore.as_ref().map(|one| &one.starts).filter(|one| !one.is_empty());
+    let Some(ordered) = ordered else { return begin.facts.starts.clone() };
+    let some = ordered.iter().filter(|(_, start)| **start > Offset::ZERO);
+    some.map(|(partition, start)| (*partition, *start)).collect()
 }
 
 /// What a topic that is made gets when it stops at once; one that is there has its own configs.

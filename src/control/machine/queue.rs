@@ -317,8 +317,8 @@ impl Control {
     fn look_for(&mut self, ticket: Ticket, order: Order, new: NewMirror) {
         match self.mirror_of(&order.link, &new) {
             Ok((key, start)) => {
-                let (source, mirror) = (new.source.clone(), key.1.clone());
-                let wanted = Wanted { source, mirror, start };
+                let (source, mirror, is_anew) = (new.source.clone(), key.1.clone(), new.is_anew());
+                let wanted = Wanted { source, mirror, start, is_anew };
                 let link = order.link.clone();
                 let purpose = Looking::Order(ticket, Box::new((order, new, key)));
                 self.look(&link, Asked::Topics(vec![wanted]), purpose);

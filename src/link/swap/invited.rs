@@ -3,7 +3,6 @@
 //!
 //! It never deletes, and never takes a topic that has more than its former mirror got.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,7 +149,7 @@ async fn make_ready(ctx: &Ctx, topics: &[(&TopicName, &Parted)]) -> Result<(), C
 }
 
 async fn begin(ctx: &Ctx, topic: &TopicName, of: &Parted, is_paused: bool) -> Option<String> {
-    let verb = of.order(topic, BTreeMap::new(), Some(is_paused));
+    let verb = of.order(topic, Some(is_paused));
     let order = Order { link: ctx.name.clone(), verb, is_dry: false };
     let outcomes = ctx.registry.order(order).await;
     let refused = outcomes.into_iter().find_map(|one| one.result.err());

@@ -24,6 +24,7 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 use crate::link::registry::Seen;
 use crate::link::restore::Parted;
+use crate::link::restore::RestoreFrom;
 use crate::service::view::GroupView;
 
 use super::Api;
@@ -278,6 +279,7 @@ pub(super) async fn restore(
     noted.name(body.mirror_topic_names.iter().flatten().map(String::as_str));
     let link = api.known_link(asked)?;
     chosen(&body, &api.orders.registry.seen(), &link)?;
+    let from = restored_from(asked)?;
     let Some(probe) = &api.orders.probe else { return later(api, asked, route).await };
     let parted = probe.parted(&link).await;
     let parted = parted.map_err(|why| {
@@ -289,7 +291,7 @@ pub(super) async fn restore(
     let mut results = Vec::new();
     for name in restored(&body, &parted)? {
         let result = match TopicName::new(&name).and_then(|topic| parted.get_key_value(&topic)) {
-            Some((topic, of)) => restore_one(api, asked, (&link, topic), of).await,
+            Some((topic, of)) => restore_one(api, asked, (&link, topic), (of, from)).await,
             None => Err(no_former_mirror(&link, &name)),
         };
         results.push((name, result));
@@ -316,6 +318,19 @@ pub(super) async fn restore(
     text.await?.map(Reply::Json)
 }
 
+/// From where topics that are made anew are copied.
+fn restored_from(asked: &Asked) -> Result<RestoreFrom, Problem> {
+    let Some(text) = asked.word("from") else { return Ok(RestoreFrom::Earliest) };
+    RestoreFrom::parse(text).ok_or_else(|| {
+        let text = format!(
+            "from of the query must be earliest, divergence or a time such as \
+             2026-11-21T09:30:00Z, not {}.",
+            shown(text)
+        );
+        Problem::malformed(text)
+    })
+}
+
 /// What the order names; a pattern finds topics of which there is a former mirror.
 fn restored(
     body: &AlterMirrors,
@@ -335,7 +350,7 @@ async fn restore_one(
     api: &Api,
     asked: &Asked,
     (link, topic): (&LinkName, &TopicName),
-    of: &Parted,
+    (of, from): (&Parted, RestoreFrom),
 ) -> Result<(), Problem> {
     let in_the_way = of.in_the_way();
     if !in_the_way.is_empty() {
@@ -351,10 +366,9 @@ async fn restore_one(
         );
         return Err(Problem::new(Kind::Conflict, text));
     }
-    let ends = of.partitions.iter().map(|(partition, one)| (*partition, one.end));
-    let ends = if beyond > 0 { ends.collect() } else { BTreeMap::new() };
+    let order = if beyond > 0 { of.order_anew(topic, from) } else { of.order(topic, None) };
     let is_dry = asked.flag("validate_only", false);
-    whole(api.outcomes(link.clone(), of.order(topic, ends, None), is_dry).await)
+    whole(api.outcomes(link.clone(), order, is_dry).await)
 }
 
 fn no_former_mirror(link: &LinkName, topic: &str) -> Problem {

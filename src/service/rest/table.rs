@@ -111,6 +111,13 @@ const DISCARD: Word = flag(
     "A topic that has more than its former mirror got is deleted and copied anew: what it had \
      beyond is lost. An addition of isolog.",
 );
+const FROM: Word = Word {
+    name: "from",
+    is_flag: false,
+    is_required: false,
+    doc: "From where a topic that is deleted is copied anew: earliest, divergence (what came since \
+          the two parted) or an ISO-8601 time; without it the earliest. An addition of isolog.",
+};
 const TIMEOUT: Word = Word {
     name: "timeout_ms",
     is_flag: false,
@@ -401,7 +408,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         right: Right::Administer,
-        query: &[DRY, EACH, DISCARD],
+        query: &[DRY, EACH, DISCARD, FROM],
         ..moves(
             RESTORE,
             Call::Restore,
