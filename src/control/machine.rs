@@ -63,12 +63,13 @@ mod takeover;
 mod tell;
 mod unread;
 
-/// How many rows one write has at most: far below a broker's default limit of a batch.
-pub const ROWS_MAX: usize = 200;
+/// How many rows one write has at most, of topics with few partitions: they stay below a broker's
+/// default limit of a batch.
+pub const ROWS_MAX: usize = 500;
 /// How many things are being done at once.
 pub const DOS_MAX: usize = 1_000;
 /// How many topics one look asks about.
-pub const LOOK_TOPICS_MAX: usize = 200;
+pub const LOOK_TOPICS_MAX: usize = 500;
 /// How many orders wait at most.
 pub const ORDERS_MAX: usize = 1_000;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::control::row::LinkMode;
 use crate::control::start::StartSpec;
+use crate::control::topic::Fault;
 use crate::control::topic::How;
 use crate::ids::ClusterId;
 use crate::ids::GroupName;
@@ -167,6 +168,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The same as what is wrong with a topic that nobody ordered.
+    pub fn fault(&self) -> Fault {
+        let code = if self.status == 409 { "TOPIC_EXISTS_ERROR" } else { "INVALID_TOPIC" };
+        Fault { code: code.to_owned(), text: self.text.clone() }
+    }
+
     /// What was asked is wrong as things are.
     pub fn bad(text: impl Into<String>) -> Refusal {
         Refusal { status: 400, text: text.into() }

@@ -260,6 +260,16 @@ pub struct MirrorRow {
     pub last_configs: Option<String>,
 }
 
+impl MirrorRow {
+    /// How much of a write it takes, in rows of a topic with few partitions.
+    pub fn weight(&self) -> usize {
+        /// So many offsets of partitions are as long as the rest of a row.
+        const OFFSETS: usize = 16;
+        let offsets = self.starts.len() + self.replaced.len() + self.sealed.len();
+        1 + offsets / OFFSETS
+    }
+}
+
 /// Why a row cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {

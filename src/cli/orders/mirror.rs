@@ -127,8 +127,8 @@ enum Asked {
         /// What a topic has beyond its former mirror is lost
         #[arg(long)]
         discard_tail: bool,
-        /// From where what is deleted is copied anew: earliest, divergence (what came since the two
-        /// parted, the topic has nothing of before) or a time such as 2026-11-21T09:30:00Z; else the
+        /// From where what is deleted is copied anew: earliest, divergence (since the two parted;
+        /// the topic has nothing of before) or a time such as 2026-11-21T09:30:00Z; without it
         /// earliest
         #[arg(long, value_name = "WHERE", requires = "discard_tail")]
         from: Option<String>,

@@ -406,7 +406,7 @@ impl Control {
             decided => {
                 let result = decided.map(drop);
                 if let (None, Err(refusal)) = (by, &result) {
-                    self.note_trouble((&key.0, &source), fault_of(refusal));
+                    self.note_trouble((&key.0, &source), refusal.fault());
                 }
                 let outcome = Outcome { topic: Some(key.1), result };
                 self.answers.extend(by.map(|(ticket, _)| (ticket, vec![outcome])));
@@ -467,8 +467,9 @@ impl Control {
 
     fn gather_topics(&self, now: TimestampMs, gathered: &mut Gathered) {
         let Gathered { rows, touched, .. } = gathered;
+        let mut room = self.rows_max.saturating_sub(rows.len());
         for key in &self.stale {
-            if rows.len() >= self.rows_max {
+            if room == 0 {
                 break;
             }
             let row_key = Key::Mirror(key.0.clone(), key.1.clone());
@@ -476,9 +477,12 @@ impl Control {
                 continue;
             };
             match topic.rewrite(now) {
-                Rewrite::Keep => {}
-                Rewrite::Put(row) => drop(rows.insert(row_key, Some(Row::Mirror(*row)))),
-                Rewrite::Delete => drop(rows.insert(row_key, None)),
+                Rewrite::Keep => continue,
+                Rewrite::Put(row) => {
+                    room = room.saturating_sub(row.weight());
+                    rows.insert(row_key, Some(Row::Mirror(*row)));
+                }
+                Rewrite::Delete => (room, _) = (room - 1, rows.insert(row_key, None)),
             }
         }
     }
@@ -492,9 +496,4 @@ impl Control {
         let again: Vec<_> = again.collect();
         rows.extend(again);
     }
-}
-
-fn fault_of(refusal: &Refusal) -> Fault {
-    let code = if refusal.status == 409 { "TOPIC_EXISTS_ERROR" } else { "INVALID_TOPIC" };
-    Fault { code: code.to_owned(), text: refusal.text.clone() }
 }
