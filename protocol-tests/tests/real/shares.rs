@@ -6,11 +6,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
 use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
 use isolog::control::task::TaskName;
 use isolog::control::topic::Fault;
 use isolog::control::topic::How;
@@ -72,12 +74,19 @@ pub(crate) fn start(hand: &Hand, name: &str, (topic, partition): (&str, i32)) ->
 
 /// Sets it from outside.
 pub(crate) fn set(hand: &Hand, name: &str, (topic, partition): (&str, i32), offset: i64) {
-    let row = alter_share_group_offsets_request::AlterShareGroupOffsetsRequestPartition::default()
-        .with_partition_index(partition)
-        .with_start_offset(offset);
+    set_all(hand, name, topic, &[(partition, offset)]);
+}
+
+/// The same of several partitions, at once.
+fn set_all(hand: &Hand, name: &str, topic: &str, all: &[(i32, i64)]) {
+    let row = |(partition, offset): &(i32, i64)| {
+        alter_share_group_offsets_request::AlterShareGroupOffsetsRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_start_offset(*offset)
+    };
     let of = alter_share_group_offsets_request::AlterShareGroupOffsetsRequestTopic::default()
         .with_topic_name(TopicName(text(topic)))
-        .with_partitions(vec![row]);
+        .with_partitions(all.iter().map(row).collect());
     let request = AlterShareGroupOffsetsRequest::default().with_group_id(group(name));
     let request = request.with_topics(vec![of]);
     let (code, _) = settled(hand, name, || {
@@ -300,4 +309,68 @@ fn an_old_destination_has_no_share_groups() {
     }
     let seen = isolog.driver.links().first().unwrap().status().groups.unwrap();
     assert!(seen.told.keys().all(|name| name.as_str() != "sharing"), "{:?}", seen.told);
+}
+
+/// How many share groups, of how many partitions each.
+const MANY: (usize, i32) = (300, 3);
+/// How many of them are set at the source at once.
+const HANDS: usize = 8;
+/// How long a turn may take that sets all of them, and one that has nothing to do. With a hundred of
+/// them in one question they took 17 s and 14 s here.
+const TURNS_MS_MAX: [i64; 2] = [9_000, 6_000];
+
+/// All of them start at that offset at the source.
+fn set_many(stage: &Stage, offset: i64) {
+    let all: Vec<(i32, i64)> = (0..MANY.1).map(|partition| (partition, offset)).collect();
+    std::thread::scope(|scope| {
+        for first in 0..HANDS {
+            let (hand, all) = (Hand::new(stage.clusters.0.bootstrap()), &all);
+            scope.spawn(move || {
+                for number in (first..MANY.0).step_by(HANDS) {
+                    set_all(&hand, &format!("many-{number}"), TOPIC, all);
+                }
+            });
+        }
+    });
+}
+
+/// What the turn took that came to so many offsets, and the next one, which has nothing to do.
+fn turns_ms(isolog: &Operated, committed: u64) -> [i64; 2] {
+    let seen = || isolog.driver.links().first().and_then(|link| link.status().groups.clone());
+    let took = |after: i64| {
+        until(&format!("a turn after {after} with {committed} offsets"), || {
+            let seen = seen().filter(|seen| seen.committed == committed)?;
+            let (began, at) = (seen.began?.0, seen.at?.0);
+            (at > after).then_some((at, at - began))
+        })
+    };
+    let (at, first) = took(0);
+    [first, took(at).1]
+}
+
+#[test]
+fn many_share_groups_take_seconds() {
+    let _room = room(2);
+    let stage = Stage::start();
+    stage.source.create(TOPIC, MANY.1, 1, &[]).unwrap();
+    for partition in 0..MANY.1 {
+        stage.write(TOPIC, partition);
+    }
+    let isolog = Operated::start(&stage.clusters.1, "");
+    let off = [("consumer.offset.sync.enable", "false")];
+    let more: Vec<(&str, &str)> = FOLLOWS[1..].iter().chain(&off).copied().collect();
+    isolog.create_link("dr", stage.clusters.0.bootstrap(), &more);
+    isolog.create_mirror("dr", TOPIC);
+    (0..MANY.1).for_each(|partition| stage.copied(TOPIC, TOPIC, partition));
+    set_many(&stage, 5);
+    let checked = isolog.driver.registry.seen().links[&link("dr")].row.generation;
+    let on = ("consumer.offset.sync.enable".to_owned(), Some("true".to_owned()));
+    isolog.obeyed("dr", Verb::AlterLink { configs: BTreeMap::from([on]), checked });
+    let offsets = MANY.0 as u64 * MANY.1 as u64;
+    let made = turns_ms(&isolog, offsets);
+    println!("{MANY:?} share groups: {made:?} ms where they are made, then with nothing to do");
+    assert!(made[0] < TURNS_MS_MAX[0] && made[1] < TURNS_MS_MAX[1], "{made:?}");
+    for number in [0, MANY.0 - 1] {
+        starts_at(&stage, &format!("many-{number}"), 5);
+    }
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use isolog::control::order::MirrorVerb;
@@ -14,10 +16,14 @@ use isolog::service::links::All;
 use isolog::service::view::GroupView;
 use isolog::service::view::Sight;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::DescribeShareGroupOffsetsRequest;
+use kafka_protocol::protocol::Decodable;
 use protocol_tests::broker::Version;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::takeover::Act;
+use protocol_tests::broker::takeover::Call;
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::groups::committed;
@@ -180,6 +186,34 @@ async fn a_group_of_another_kind_is_told() {
     lab.destination.forget_group("two");
     starts_at(&lab, "one", 40).await;
     is_well(&lab).await;
+    lab.end().await;
+}
+
+/// Each takes a coordinator a while, and there are many.
+#[tokio::test(start_paused = true)]
+async fn many_are_set_side_by_side_and_asked_for_one_by_one() {
+    let lab = lab(specs(), 20, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    let all: Vec<String> = (0..40).map(|number| format!("s-{number:02}")).collect();
+    let slow = |_: &Call| Some(Act::Delay(SECOND));
+    lab.destination.control_key(ApiKey::AlterShareGroupOffsets, slow);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let note = asked.clone();
+    lab.source.control_key(ApiKey::DescribeShareGroupOffsets, move |call| {
+        let request = DescribeShareGroupOffsetsRequest::decode(&mut call.body.clone(), 0).unwrap();
+        note.lock().unwrap().push(request.groups.len());
+        (request.groups.len() == 1).then_some(Act::Delay(SECOND / 5))
+    });
+    all.iter().for_each(|group| lab.source.share_to(group, PLACE, 40));
+    let began = Instant::now();
+    for group in &all {
+        starts_at(&lab, group, 40).await;
+    }
+    let took = began.elapsed();
+    assert!(took < SECOND * 14, "{took:?}: one after the other it is 40 s");
+    let asked = asked.lock().unwrap().clone();
+    // 3 s one by one, and the others at once
+    assert!(asked.contains(&1) && asked.iter().any(|count| *count > 20), "{asked:?}");
     lab.end().await;
 }
 

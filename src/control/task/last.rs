@@ -30,6 +30,20 @@ pub struct LastSync {
     /// How many more.
     #[serde(default)]
     pub more: u64,
+    /// How many of all those are share groups.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub shares: u64,
+    /// The turn came to nothing: what is named is why, and how many groups that are is not known.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub is_uncounted: bool,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_no(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Something that was not synced.
@@ -57,22 +71,34 @@ impl LastSync {
         self.left.push(Left { subject: cut(subject), why: cut(&fault.text) });
     }
 
-    /// How many were not synced.
-    pub fn left_count(&self) -> u64 {
-        self.left.len() as u64 + self.more
+    /// How many were not synced; `None` where not even that is known.
+    pub fn left_count(&self) -> Option<u64> {
+        (!self.is_uncounted).then_some(self.left.len() as u64 + self.more)
     }
 
     /// For people: what was not synced and why; `None` where all is well.
     pub fn trouble(&self) -> Option<String> {
         let first = self.left.first()?;
-        let more = match self.left_count() - 1 {
-            0 => String::new(),
-            more => format!("; and {more} more"),
+        let named = self.left.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>().join(", ");
+        let (named, first) = match (self.left_count(), self.more) {
+            (None, _) => (String::new(), format!("how many is not known: {named}: {}", first.why)),
+            (Some(1), _) => (String::new(), format!("{named}: {}", first.why)),
+            (_, 0) => (named, format!("{}: {}", first.subject, first.why)),
+            (_, more) => {
+                let why = format!("{}: {}", first.subject, first.why);
+                (format!("{named} and {more} more"), why)
+            }
         };
+        let dash = if named.is_empty() { "" } else { ": " };
+        let skips = match (self.shares, self.left_count()) {
+            (0, Some(_)) => "",
+            _ => {
+                ", and a share group without a start here begins where share.auto.offset.reset                  says, which is the end unless it is set: what it has not read is skipped"
+            }
+        };
+        let tool = if self.shares > 0 { "kafka-share-groups" } else { "kafka-consumer-groups" };
         Some(format!(
-            "consumer groups were not all synced when it was stopped, and read some records again \
-             or have no offset here: {}: {}{more}",
-            first.subject, first.why
+            "consumer groups were not all synced when it was stopped{dash}{named}: they read some              records again or have no offset here{skips}; before their consumers start, compare              both sides and set what differs by {tool} --reset-offsets; {first}"
         ))
     }
 }
@@ -85,15 +111,23 @@ mod tests {
     fn a_row_names_a_few_and_counts_the_others() {
         let fault = |text: &str| Fault { code: "INTERNAL_ERROR".into(), text: text.into() };
         let mut last = LastSync::at(TimestampMs(7));
-        assert_eq!((last.trouble(), last.left_count()), (None, 0));
+        assert_eq!((last.trouble(), last.left_count()), (None, Some(0)));
         for n in 0..9 {
             last.leave(&format!("g{n}"), &fault(&"ü".repeat(5_000)));
         }
-        assert_eq!((last.left.len(), last.more, last.left_count()), (NAMED_MAX, 4, 9));
+        assert_eq!((last.left.len(), last.more, last.left_count()), (NAMED_MAX, 4, Some(9)));
         let told = last.trouble().unwrap();
-        assert!(told.contains("g0: ü") && told.ends_with("and 8 more"), "{told}");
+        assert!(told.contains("stopped: g0, g1, g2, g3, g4 and 4 more: they read"), "{told}");
+        assert!(told.contains("; g0: ü") && !told.contains("share"), "{told}");
         let json = serde_json::to_string(&last).unwrap();
         assert!(json.len() < 5_000, "{}", json.len());
         assert_eq!(serde_json::from_str::<LastSync>(&json).unwrap(), last);
+        let shares = LastSync { shares: 1, ..last.clone() }.trouble().unwrap();
+        assert!(shares.contains("not read is skipped; before"), "{shares}");
+        assert!(shares.contains("by kafka-share-groups --reset-offsets; g0"), "{shares}");
+        let none = LastSync { is_uncounted: true, ..last };
+        assert_eq!(none.left_count(), None);
+        let told = none.trouble().unwrap();
+        assert!(told.contains("how many is not known: ") && told.contains("skipped"), "{told}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
@@ -24,7 +25,13 @@ use crate::ids::GroupName;
 /// How many brokers of a cluster are asked at once; each answers one request at a time.
 const BROKERS_AT_ONCE: usize = 8;
 /// How many groups one request speaks of.
-pub const GROUPS_ASKED_MAX: usize = 100;
+const GROUPS_ASKED_MAX: usize = 100;
+/// The same of share groups, where it is more than one.
+const SHARES_ASKED_MAX: usize = 1_000;
+/// For how long share groups are asked for one by one: a coordinator (4.3.1) answers for one within
+/// 3 ms, and for any number of several, two or a thousand, after 2.4 s where it is unlucky, which it
+/// mostly is. So it is slow only once, also where it is far away.
+const SHARES_ALONE_MAX: Duration = Duration::from_secs(3);
 /// How often a coordinator is looked up and asked in one turn, where it moves or loads.
 pub const ROUNDS: u32 = 4;
 /// The pause before the second round; each later one is twice as long.
@@ -39,6 +46,8 @@ pub enum Failure {
     Code(KafkaCode),
     /// It, or whoever knows it, did not answer.
     Error(ClusterError),
+    /// The turn's time was over before it was asked.
+    Late,
 }
 
 /// What came of groups that were asked about.
@@ -226,8 +235,8 @@ async fn read_at(
     (others, shares): (&[GroupName], &[GroupName]),
 ) -> Answers<Committed> {
     let mut answers = Answers::default();
-    let others = others.chunks(GROUPS_ASKED_MAX).map(|some| (some, false));
-    let shares = shares.chunks(GROUPS_ASKED_MAX).map(|some| (some, true));
+    let others = others.chunks(asked_max(false)).map(|some| (some, false));
+    let shares = shares.chunks(asked_max(true)).map(|some| (some, true));
     let mut chunks = others.chain(shares);
     while let Some((some, is_share)) = chunks.next() {
         match fetch(cluster, broker, some, is_share).await {
@@ -251,7 +260,27 @@ pub async fn fetch(
     is_share: bool,
 ) -> Result<EachGroup<Committed>, ClusterError> {
     match is_share {
-        true => cluster.fetch_share_starts(coordinator, groups).await,
+        true => fetch_shares(cluster, coordinator, groups).await,
         false => cluster.fetch_committed(coordinator, groups).await,
     }
+}
+
+/// How many groups of a kind are asked for before anything is done for them.
+pub fn asked_max(is_share: bool) -> usize {
+    if is_share { SHARES_ASKED_MAX } else { GROUPS_ASKED_MAX }
+}
+
+async fn fetch_shares(
+    cluster: &Cluster,
+    coordinator: BrokerId,
+    groups: &[GroupName],
+) -> Result<EachGroup<Committed>, ClusterError> {
+    let (began, mut found, mut left) = (Instant::now(), EachGroup::new(), groups);
+    while !left.is_empty() {
+        let count = if began.elapsed() < SHARES_ALONE_MAX { 1 } else { left.len() };
+        let (asked, rest) = left.split_at(count);
+        found.extend(cluster.fetch_share_starts(coordinator, asked).await?);
+        left = rest;
+    }
+    Ok(found)
 }

@@ -15,6 +15,8 @@ const ERRORS_MAX: usize = 50;
 /// What narrows which groups are followed.
 pub const FILTERS: &str = "consumer.offset.group.filters";
 pub const INTERNAL: &str = "INTERNAL_ERROR";
+/// Of what there was no time for.
+pub const LATE: &str = "TIMEOUT_ERROR";
 
 /// The first errors, and how many more there were.
 pub fn bounded(mut errors: Vec<(String, Fault)>) -> Vec<(String, Fault)> {
@@ -50,6 +52,10 @@ pub fn in_use(group: &GroupName) -> Fault {
 pub fn fault(failure: &Failure, side: &str, what: &str) -> Fault {
     match failure {
         Failure::Error(error) => fault_of(error),
+        Failure::Late => {
+            let text = "the time of a promote's last turn was over before its offsets were set";
+            Fault { code: LATE.to_owned(), text: text.to_owned() }
+        }
         Failure::Code(code) => refused(*code, &format!("the {side} refuses the {what}")),
     }
 }

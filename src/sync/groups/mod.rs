@@ -14,8 +14,9 @@
 //! Share groups are asked by DescribeShareGroupOffsets and set by AlterShareGroupOffsets instead,
 //! at the same coordinators; a cluster without share groups has nothing of them, which is no error.
 //!
-//! A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
-//! group of which an offset differs.
+//! A turn takes, at each side, a request a broker, one for each hundred groups or for each share
+//! group (`ask` says why), and one for each group of which an offset differs; those of share groups
+//! over several connections at once.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use crate::cluster::Listing;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::control::task::groups::GroupSync;
+use crate::control::task::offsets;
 use crate::control::task::offsets::Commit;
 use crate::control::task::offsets::Part;
 use crate::control::task::offsets::Plan;
@@ -116,6 +118,10 @@ pub struct Turn {
     pub unread: Vec<(String, Fault)>,
     /// Partitions of mirrors of which nothing could be said, by why.
     pub unplaced: BTreeMap<TopicPartition, Fault>,
+    /// Which of all these groups are share groups, by their names on either side.
+    pub shares: BTreeSet<GroupName>,
+    /// Nothing was begun any more after it.
+    until: Option<Instant>,
 }
 
 /// Follows the groups of one link; what it remembers is gone with the process.
@@ -157,7 +163,7 @@ impl Follower {
         topics: &[MirrorTopic],
         now: TimestampMs,
     ) -> Result<Turn, ClusterError> {
-        let (turn, known) = self.work(both, sync, topics, now).await?;
+        let (turn, known) = self.work(both, sync, topics, (now, None)).await?;
         // of groups that the source does not have any more nothing is remembered
         self.puts.retain(|name, _| known.contains(name));
         self.beyond.retain(|name, _| known.contains(name));
@@ -165,15 +171,15 @@ impl Follower {
         Ok(turn)
     }
 
-    /// The same over some topics of them.
+    /// The same over some topics of them; what has not begun by then is left, and told.
     pub async fn turn_over_some(
         &mut self,
         both: (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
         topics: &[MirrorTopic],
-        now: TimestampMs,
+        (now, until): (TimestampMs, Instant),
     ) -> Result<Turn, ClusterError> {
-        Ok(self.work(both, sync, topics, now).await?.0)
+        Ok(self.work(both, sync, topics, (now, Some(until))).await?.0)
     }
 
     /// A turn, and the groups that the source has, or may have.
@@ -182,9 +188,9 @@ impl Follower {
         (source, destination): (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
         topics: &[MirrorTopic],
-        now: TimestampMs,
+        (now, until): (TimestampMs, Option<Instant>),
     ) -> Result<(Turn, BTreeSet<GroupName>), ClusterError> {
-        let mut turn = Turn::default();
+        let mut turn = Turn { until, ..Turn::default() };
         if topics.is_empty() {
             return Ok((turn, self.puts.keys().cloned().collect()));
         }
@@ -227,8 +233,8 @@ impl Follower {
         let known = listed.groups.into_iter().filter(|(name, _)| jobs.contains_key(name));
         let known: BTreeMap<GroupName, BrokerId> =
             known.map(|(name, (broker, _))| (name, broker)).collect();
-        let shared =
-            put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
+        let (destination, parts, until) = (destination.clone(), Arc::new(parts), turn.until);
+        let shared = put::Turn { destination, parts, now, repeat_ms, until };
         let done = put::all(&shared, jobs, known).await;
         for job in done {
             if put::is_left_out(&job) {
@@ -240,7 +246,7 @@ impl Follower {
             self.note_beyond(&job, &shared.parts, &ids);
             let unplaced = job.source.keys().filter(|tp| !shared.parts.contains_key(tp));
             leave(&mut self.unfollowed, &job.name, unplaced);
-            self.take_in(job, sync, (now, turn));
+            self.take_in(job, (sync, &shared.parts), (now, turn));
         }
         self.tell_unfollowed(sync, (now, turn));
         turn.errors = bounded(std::mem::take(&mut turn.errors));
@@ -283,6 +289,7 @@ impl Follower {
             turn.errors.push((name.to_string(), fault(failure, "source", "group")));
         }
         let (mut commits, mut count) = (Commits::new(), 0);
+        turn.shares.extend(self.shares.iter().flat_map(|name| [name.clone(), sync.renamed(name)]));
         for (name, committed) in read.found {
             let (known, unread) = put::parted(committed);
             let others = known.keys().filter(|tp| !begins.contains_key(tp));
@@ -356,14 +363,23 @@ impl Follower {
         }
     }
 
-    fn take_in(&mut self, job: Job, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
-        let Job { name, puts, plan, commits, refused: left, failure, is_share, .. } = job;
+    fn take_in(
+        &mut self,
+        job: Job,
+        (sync, parts): (&GroupSync, &BTreeMap<TopicPartition, Part>),
+        (now, turn): (TimestampMs, &mut Turn),
+    ) {
+        let Job { name, source, puts, plan, commits, refused: left, failure, is_share, .. } = job;
         let Plan { mut stands, is_in_use, puts: planned, .. } = plan;
         let there = sync.renamed(&name);
         turn.commits += commits;
         let clamped = stands.values().filter_map(|stand| stand.target);
         turn.clamped += clamped.filter(|target| target.is_clamped).count() as u64;
         let is_planned = failure.is_none() || !stands.is_empty();
+        if !is_planned {
+            // a group must not look as if it had nothing that is mirrored
+            stands = offsets::unseen(&source, parts);
+        }
         for (tp, put) in &planned {
             if let Some(stand) = stands.get_mut(tp) {
                 stand.there = Some(put.offset);
