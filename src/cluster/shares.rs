@@ -81,9 +81,9 @@ impl Cluster {
     }
 
     /// Sets where a share group starts, at its coordinator, over its further connection of that
-    /// number: one request speaks of one group.
-    /// Refused as a whole with code 68 while the group has members, and with 69 where a group of
-    /// that name is of another kind. An `Unknown` error leaves open whether it is set: read it back.
+    /// number: one request speaks of one group. Refused as a whole with code 68 while the group has
+    /// members, and with 69 where a group of that name is of another kind. An `Unknown` error
+    /// leaves open whether it is set: read it back.
     pub async fn set_share_starts(
         &self,
         (coordinator, number): (BrokerId, u8),

@@ -76,29 +76,29 @@ impl LastSync {
         (!self.is_uncounted).then_some(self.left.len() as u64 + self.more)
     }
 
-    /// For people: what was not synced and why; `None` where all is well.
+    /// For people: which groups were not synced, what comes of it, what to do, and why the first
+    /// one was not; `None` where all is well.
     pub fn trouble(&self) -> Option<String> {
         let first = self.left.first()?;
         let named = self.left.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>().join(", ");
-        let (named, first) = match (self.left_count(), self.more) {
-            (None, _) => (String::new(), format!("how many is not known: {named}: {}", first.why)),
-            (Some(1), _) => (String::new(), format!("{named}: {}", first.why)),
-            (_, 0) => (named, format!("{}: {}", first.subject, first.why)),
-            (_, more) => {
-                let why = format!("{}: {}", first.subject, first.why);
-                (format!("{named} and {more} more"), why)
-            }
+        let which = match (self.left_count(), self.more) {
+            (None, _) => "how many is not known".to_owned(),
+            (_, 0) => named,
+            (_, more) => format!("{named} and {more} more"),
         };
-        let dash = if named.is_empty() { "" } else { ": " };
-        let skips = match (self.shares, self.left_count()) {
-            (0, Some(_)) => "",
-            _ => {
-                ", and a share group without a start here begins where share.auto.offset.reset                  says, which is the end unless it is set: what it has not read is skipped"
+        let skips = match self.shares > 0 || self.is_uncounted {
+            true => {
+                "; what a share group without a start here has not read is skipped, unless its \
+                 share.auto.offset.reset is earliest"
             }
+            false => "",
         };
-        let tool = if self.shares > 0 { "kafka-share-groups" } else { "kafka-consumer-groups" };
+        let tool = if self.shares > 0 { "share" } else { "consumer" };
+        let Left { subject, why } = first;
         Some(format!(
-            "consumer groups were not all synced when it was stopped{dash}{named}: they read some              records again or have no offset here{skips}; before their consumers start, compare              both sides and set what differs by {tool} --reset-offsets; {first}"
+            "consumer groups were not all synced when it was stopped, and read some records again \
+             or have no offset here{skips}: {which}; before their consumers start, compare both \
+             sides and set what differs by kafka-{tool}-groups --reset-offsets; {subject}: {why}"
         ))
     }
 }
@@ -117,17 +117,20 @@ mod tests {
         }
         assert_eq!((last.left.len(), last.more, last.left_count()), (NAMED_MAX, 4, Some(9)));
         let told = last.trouble().unwrap();
-        assert!(told.contains("stopped: g0, g1, g2, g3, g4 and 4 more: they read"), "{told}");
+        assert!(told.contains("here: g0, g1, g2, g3, g4 and 4 more; before"), "{told}");
         assert!(told.contains("; g0: ü") && !told.contains("share"), "{told}");
         let json = serde_json::to_string(&last).unwrap();
         assert!(json.len() < 5_000, "{}", json.len());
         assert_eq!(serde_json::from_str::<LastSync>(&json).unwrap(), last);
         let shares = LastSync { shares: 1, ..last.clone() }.trouble().unwrap();
-        assert!(shares.contains("not read is skipped; before"), "{shares}");
+        assert!(shares.contains("has not read is skipped, unless"), "{shares}");
         assert!(shares.contains("by kafka-share-groups --reset-offsets; g0"), "{shares}");
         let none = LastSync { is_uncounted: true, ..last };
         assert_eq!(none.left_count(), None);
         let told = none.trouble().unwrap();
-        assert!(told.contains("how many is not known: ") && told.contains("skipped"), "{told}");
+        assert!(
+            told.contains("how many is not known; before") && told.contains("skipped"),
+            "{told}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! coordinator more after one question that came to nothing.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -54,6 +55,8 @@ pub struct Job {
     pub is_active: bool,
     /// It is a share group.
     pub is_share: bool,
+    /// Of a share group: partitions without a start, of topics of which it has one in another.
+    pub unstarted: BTreeSet<TopicPartition>,
     /// What our turns have left of it.
     pub puts: Puts,
     /// What came of it, once something did.
@@ -237,6 +240,7 @@ async fn one(
     there: Committed,
 ) -> Option<Failure> {
     let (there, unread) = parted(there);
+    job.unstarted.retain(|tp| !there.contains_key(tp));
     // what is not known of the destination must not count as missing there
     let hidden = turn.parts.iter().filter(|(_, part)| unread.contains_key(&part.mirror));
     for (tp, part) in hidden {
@@ -310,7 +314,7 @@ async fn without_metadata(
     None
 }
 
-/// Of a share group: the destination has none, so that nothing is done, nor told.
+/// Of a share group: the destination has none, so that nothing is done.
 pub fn is_left_out(job: &Job) -> bool {
     job.is_share && job.failure.as_ref().is_some_and(ask::has_no_shares)
 }
