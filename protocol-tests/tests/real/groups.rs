@@ -458,6 +458,20 @@ fn diff(isolog: &Isolog, words: &[&str], code: i32) -> Value {
     serde_json::from_slice(&told.stdout).unwrap()
 }
 
+/// Of groups that are not followed, and of one that nobody knows.
+fn reasons_are_told(isolog: &Isolog) {
+    let why = |name: &str| diff(isolog, &[name], 4)[0]["against"].to_string();
+    assert!(why("nobody").contains("the source lists no such group"), "{}", why("nobody"));
+    assert!(why("connect-x").contains("consumer.offset.group.filters"), "{}", why("connect-x"));
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    let mut command = Command::new(isolog_binary().unwrap());
+    command.args(["group", "forget", "nosuch", "--link", "dr", "--url", &url]);
+    let told = command.output().unwrap();
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success() && said.contains("follows no group nosuch now"), "{told:?}");
+    assert!(why("nosuch").contains("`isolog group follow nosuch --link dr`"), "{}", why("nosuch"));
+}
+
 /// With exactly the rights that `check` prints groups are followed, and a right that is taken away
 /// is named until it is there again.
 #[test]
@@ -508,6 +522,7 @@ fn the_printed_rights_are_enough_for_groups() {
     assert_eq!([&offset["source_end"], &offset["mirror_end"]], [10, 10], "{told}");
     diff(&isolog, &["--all", "--link", "dr"], 4);
     diff(&isolog, &["billing", "nobody"], 4);
+    reasons_are_told(&isolog);
     let every = (GROUP, "*", LITERAL);
     hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();
     let mut offset = 8;

@@ -158,7 +158,7 @@ impl Order {
         remote.ask(question).await?;
         if !unknown.is_empty() {
             complain(&format!(
-                "link '{link}' follows no group {}: it is forgotten all the same, should it come; \
+                "link '{link}' follows no group {} now, and is not to follow it should it come; \
                  isolog group list --link {link} shows those that are followed",
                 plain(&unknown.join(", "))
             ));

@@ -5,6 +5,7 @@
 //! [`LAST_TURN_MAX`].
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +141,7 @@ impl Lasts {
         let until = Instant::now() + rest.saturating_sub(LAST_TURN_REST);
         let done = timeout(rest, attempt(ctx, following, (&topics, until))).await;
         let done = done.unwrap_or_else(|_| Err(too_late(rest)));
+        let mut left = BTreeSet::new();
         for topic in &topics {
             let Some(waiting) = self.0.get_mut(&topic.mirror) else { continue };
             let now = ctx.world.wall.now();
@@ -151,14 +153,15 @@ impl Lasts {
             if is_final || (is_over && done.is_ok()) || waiting.since.elapsed() >= LAST_TURN_MAX {
                 waiting.told = Some(Instant::now());
                 say(ctx, &topic.mirror, &last);
-                let left = done.as_ref().map(|turn| last::left(turn, topic)).unwrap_or_default();
-                for some in left.chunks(NAMED_MAX) {
-                    let (link, topic, groups) = (&ctx.name, &topic.mirror, some.join(", "));
-                    tracing::warn!(%link, %topic, groups, "consumer groups that were not synced");
-                }
+                left.extend(done.iter().flat_map(|turn| last::left(turn, topic)));
                 let mirror = (ctx.name.clone(), topic.mirror.clone());
                 ctx.tell(Event::Synced(mirror, last)).await;
             }
+        }
+        let left: Vec<String> = left.into_iter().collect();
+        for some in left.chunks(NAMED_MAX) {
+            let (link, groups) = (&ctx.name, some.join(", "));
+            tracing::warn!(%link, groups, "consumer groups that were not synced behind the seals");
         }
     }
 }
