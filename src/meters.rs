@@ -201,7 +201,8 @@ pub const LINK_CONSUMER_GROUPS: Meter = gauge(
     "isolog_link_consumer_groups",
     "groups",
     LINK,
-    "Consumer groups of the source that the link follows: they pass its filter and have committed \
+    "Consumer groups of the source, share groups among them, that the link follows: they pass its \
+     filter and have committed \
      something that is mirrored; absent where consumer.offset.sync.enable is false.",
 );
 /// Offsets lower than at the source, of a link.
@@ -209,7 +210,8 @@ pub const LINK_CONSUMER_OFFSETS_CLAMPED: Meter = gauge(
     "isolog_link_consumer_offsets_clamped",
     "offsets",
     LINK,
-    "Committed offsets of those groups that lie beyond what is mirrored: at the destination they \
+    "Committed offsets of those groups, starts of share groups among them, that lie beyond what is \
+     mirrored: at the destination they \
      are at its end, and follow as the mirror catches up.",
 );
 /// Offsets committed, of a link.
@@ -217,7 +219,8 @@ pub const LINK_CONSUMER_OFFSETS_COMMITTED: Meter = counter(
     "isolog_link_consumer_offsets_committed_total",
     "offsets",
     LINK,
-    "Offsets of consumer groups that were committed at the destination.",
+    "Offsets of consumer groups that were committed at the destination, and starts of share groups \
+     that were set there.",
 );
 /// Troubles of a link.
 pub const LINK_TROUBLES: Meter = gauge(

@@ -62,7 +62,7 @@ impl Cluster {
     /// spoken.
     pub(super) async fn ask_as<R: Request, B: Borrow<R>>(
         &self,
-        target: Target,
+        mut target: Target,
         make: impl Fn(i16) -> B,
     ) -> Result<R::Response> {
         let api = api_of::<R>();
@@ -80,6 +80,10 @@ impl Cluster {
                 return Err(failed.error);
             }
             tries += 1;
+            if let Target::Further(broker, _) = target {
+                // there may be no further connection: the first one is as good
+                target = Target::Broker(broker);
+            }
             sleep(self.pause(&mut backoff)).await;
         }
     }
@@ -92,7 +96,8 @@ impl Cluster {
     ) -> std::result::Result<R::Response, Failed> {
         self.check_halted()?;
         let broker = self.broker_of(target);
-        let slot = self.pool.slot(broker);
+        let number = if let Target::Further(_, number) = target { number } else { 0 };
+        let slot = self.pool.slot(broker, number);
         let mut slot = slot.lock().await;
         // taken out meanwhile: who gives up waiting drops the connection with the request
         let mut idle = slot.conn.take();

@@ -1,4 +1,4 @@
-//! Configs of topics and brokers: read and changed key by key.
+//! Configs of topics, brokers and groups: read, and those of topics changed, key by key.
 //!
 //! It never resets a key that it was not told to.
 
@@ -20,7 +20,9 @@ use crate::cluster::admin::said;
 use crate::cluster::call::text;
 use crate::cluster::error::Refusal;
 use crate::cluster::error::Result;
+use crate::cluster::groups::EachGroup;
 use crate::ids::BrokerId;
+use crate::ids::GroupName;
 use crate::ids::TopicName;
 use crate::wire::error::KafkaCode;
 use crate::wire::prim::peer_text;
@@ -28,6 +30,7 @@ use crate::wire::prim::peer_text;
 /// Resource types (`org.apache.kafka.common.config.ConfigResource`).
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 /// The source of a value that the topic itself overrides.
 const SOURCE_TOPIC: i8 = 1;
 /// Operations on a key.
@@ -92,6 +95,23 @@ impl Cluster {
             return Ok(Ok(entries(one)));
         }
         Ok(Err(Refusal { code, message: said(&one.error_message) }))
+    }
+
+    /// The configs of groups; only the keys asked for. Any broker has them, those of no group too.
+    pub async fn describe_group_configs(
+        &self,
+        groups: &[GroupName],
+        keys: &[&str],
+    ) -> Result<EachGroup<ConfigEntries>> {
+        let resources = groups.iter().map(|name| resource(GROUP, name.as_str(), Some(keys)));
+        let request = DescribeConfigsRequest::default().with_resources(resources.collect());
+        let response = self.ask(Target::Any, &request).await?;
+        let each = response.results.iter().map(|one| {
+            let code = KafkaCode(one.error_code);
+            let told = if code.is_none() { Ok(entries(one)) } else { Err(code) };
+            (GroupName::new(&one.resource_name), told)
+        });
+        Ok(each.collect())
     }
 
     /// Sets keys of topics (`Some`) or takes their overrides away (`None`). One wrong key refuses

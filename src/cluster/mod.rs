@@ -149,6 +149,9 @@ pub enum Target {
     Controller,
     /// That broker.
     Broker(BrokerId),
+    /// That broker, over a further connection of this number (`Cluster::close_further`): it answers
+    /// one request of each connection at a time, and some take long to be written down.
+    Further(BrokerId, u8),
 }
 
 /// One cluster; shared by all who speak to it.

@@ -1,4 +1,5 @@
-//! Connections: one control connection per broker, and fresh ones for the lanes.
+//! Connections: one control connection per broker, further ones for a while, and fresh ones for the
+//! lanes.
 //!
 //! It never hands out a connection that has not told the right cluster id, and never dials an
 //! address that failed again before its pause is over.
@@ -100,7 +101,8 @@ pub(super) struct Control {
 pub(super) type Slot = Arc<tokio::sync::Mutex<Control>>;
 
 pub(super) struct Pool {
-    slots: Mutex<BTreeMap<Option<BrokerId>, Slot>>,
+    /// By broker, and by the number of the connection: 0 is that of all ordinary questions.
+    slots: Mutex<BTreeMap<(Option<BrokerId>, u8), Slot>>,
     /// By `host:port`: the addresses that failed last time.
     paces: Mutex<BTreeMap<Arc<str>, Pace>>,
     /// By `host:port`, where there are connections.
@@ -141,8 +143,8 @@ struct Candidate {
 }
 
 impl Pool {
-    pub fn slot(&self, broker: Option<BrokerId>) -> Slot {
-        lock(&self.slots).entry(broker).or_default().clone()
+    pub fn slot(&self, broker: Option<BrokerId>, number: u8) -> Slot {
+        lock(&self.slots).entry((broker, number)).or_default().clone()
     }
 
     /// What the address has left unanswered.
@@ -181,8 +183,13 @@ impl Cluster {
         match target {
             Target::Any => None,
             Target::Controller => self.look(|metadata| metadata.controller()),
-            Target::Broker(id) => Some(id),
+            Target::Broker(id) | Target::Further(id, _) => Some(id),
         }
+    }
+
+    /// Ends the further connections to a broker, when nothing is asked on them any more.
+    pub fn close_further(&self, broker: BrokerId) {
+        lock(&self.pool.slots).retain(|(of, number), _| *number == 0 || *of != Some(broker));
     }
 
     pub(super) async fn open_control(&self, broker: Option<BrokerId>) -> Result<Conn> {

@@ -80,12 +80,13 @@ impl Cluster {
         Ok(groups.map(|group| (GroupName::new(&group.group_id.0), starts(group))).collect())
     }
 
-    /// Sets where a share group starts, at its coordinator. Refused as a whole with code 68 while
-    /// the group has members, and with 69 where a group of that name is of another kind. An
-    /// `Unknown` error leaves open whether it is set: read it back.
+    /// Sets where a share group starts, at its coordinator, over its further connection of that
+    /// number: one request speaks of one group. Refused as a whole with code 68 while the group has
+    /// members, and with 69 where a group of that name is of another kind. An `Unknown` error
+    /// leaves open whether it is set: read it back.
     pub async fn set_share_starts(
         &self,
-        coordinator: BrokerId,
+        (coordinator, number): (BrokerId, u8),
         group: &GroupName,
         starts: &BTreeMap<TopicPartition, (Offset, Option<Arc<str>>)>,
     ) -> Result<std::result::Result<Each<()>, KafkaCode>> {
@@ -101,7 +102,7 @@ impl Cluster {
         });
         let request = AlterShareGroupOffsetsRequest::default().with_group_id(group_id(group));
         let request = request.with_topics(topics.collect());
-        let answer = match self.ask(Target::Broker(coordinator), &request).await {
+        let answer = match self.ask(Target::Further(coordinator, number), &request).await {
             Ok(answer) => answer,
             Err(error) if matches!(error.kind, Kind::Version(_)) => return Ok(Err(NO_SHARES)),
             Err(error) => return Err(error),

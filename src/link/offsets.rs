@@ -78,15 +78,16 @@ impl Following {
         turn.errors
     }
 
-    /// A turn over topics that are followed no more after it.
+    /// A turn over topics that are followed no more after it; what has not begun by then is left.
     pub async fn last_turn(
         &mut self,
         both: (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
-        topics: &[MirrorTopic],
+        (topics, until): (&[MirrorTopic], Instant),
     ) -> Result<Turn, Fault> {
         self.forget_others(sync);
-        let turn = self.follower.turn_over_some(both, sync, topics, self.wall.now()).await;
+        let when = (self.wall.now(), until);
+        let turn = self.follower.turn_over_some(both, sync, topics, when).await;
         let turn = turn.map_err(|error| groups::fault_of(&error))?;
         self.link.set(|status| {
             if let Some(seen) = &mut status.groups {

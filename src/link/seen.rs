@@ -250,7 +250,7 @@ impl LinkSeen {
     }
 
     /// Which consumer groups are followed; `None` where the settings want none.
-    pub(super) fn groups(&self) -> Option<GroupSync> {
+    pub fn groups(&self) -> Option<GroupSync> {
         let groups = self.settings.as_ref()?.groups.clone()?;
         Some(GroupSync { forgotten: Arc::new(self.row.forgotten.clone()), ..groups })
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::control::task::TaskName;
 use crate::flow::Wall;
 use crate::flow::stats::Board;
 use crate::ids::ClusterId;
@@ -337,7 +338,14 @@ impl Link {
             before.iter().map(|one| (one.subject.as_str(), one.text.as_str())).collect();
         for one in now.iter().filter(|one| !before.contains(&(&one.subject, &one.text))) {
             let reason = one.kind.label();
-            tracing::warn!(link = %self.name, topic = %one.subject, reason, "{}", one.text);
+            let link = &self.name;
+            match one.kind {
+                // a group, a partition, a broker
+                Kind::NotSynced(TaskName::ConsumerOffsetSync) => {
+                    tracing::warn!(%link, subject = %one.subject, reason, "{}", one.text);
+                }
+                _ => tracing::warn!(%link, topic = %one.subject, reason, "{}", one.text),
+            }
         }
         let over = before.iter().filter(|(subject, _)| now.iter().all(|n| n.subject != *subject));
         let over: Vec<&str> = over.map(|(subject, _)| *subject).collect();

@@ -312,7 +312,12 @@ impl Sights<'_> {
     }
 
     fn own_groups(&self) -> impl Iterator<Item = &GroupView> {
-        self.groups.iter().filter(|group| group.topics.contains(self.topic))
+        // of a share group without any start nobody knows which topics it reads
+        let is_own = |group: &&GroupView| {
+            let is_unplaced = group.group_type == "share" && group.topics.is_empty();
+            group.topics.contains(self.topic) || is_unplaced
+        };
+        self.groups.iter().filter(is_own)
     }
 
     fn groups_active(&self) -> Line {
@@ -356,6 +361,23 @@ impl Sights<'_> {
             let names = named(wrong.iter().map(|group| group.group.as_str()));
             let text = format!("{names}: {}", first.reason);
             return no(check, text, "see isolog group describe");
+        }
+        let named_where = |is: fn(&GroupView) -> bool| {
+            named(self.own_groups().filter(|group| is(group)).map(|group| group.group.as_str()))
+        };
+        let ahead = named_where(|group| group.ahead > 0);
+        if !ahead.is_empty() {
+            let text = format!("{ahead}: further here than at the source");
+            let cure = "what lies between is skipped, unless their consumers have moved here \
+                        already: isolog group diff says where";
+            return no(check, text, cure);
+        }
+        let unstarted = named_where(|group| group.unstarted > 0);
+        if !unstarted.is_empty() {
+            let text = format!("{unstarted}: without a start in some partitions");
+            let cure = "what they have not read there is skipped, unless share.auto.offset.reset \
+                        of the group is earliest here: isolog group diff says how";
+            return no(check, text, cure);
         }
         let clamped = self.own_groups().filter(|group| group.clamped > 0);
         match named(clamped.map(|group| group.group.as_str())) {
@@ -638,6 +660,21 @@ mod tests {
             },
             "groups are synced",
             "billing: it has members",
+        );
+    }
+
+    #[test]
+    fn groups_that_would_skip_something_or_are_not_placed_are_named() {
+        check(|case| case.group.ahead = 1, "groups are synced", "billing: further here");
+        check(|case| case.group.unstarted = 1, "groups are synced", "billing: without a start");
+        check(
+            |case| {
+                case.group.group_type = "share".into();
+                case.group.topics = BTreeSet::new();
+                case.group.is_active_at_source = true;
+            },
+            "no group is active at the source",
+            "billing",
         );
     }
 

@@ -8,9 +8,11 @@ use crate::control::task::offsets::Stand;
 use crate::control::task::verdict::Known;
 use crate::control::task::verdict::Word;
 use crate::control::task::verdict::verdict;
+use crate::control::topic::Stage;
 use crate::ids::GroupName;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
+use crate::link::registry::Seen;
 use crate::link::status::GroupTold;
 use crate::link::status::GroupsSeen;
 use crate::link::status::Link;
@@ -39,11 +41,57 @@ pub fn of(
         let followed =
             Followed { link: &link.name.0, status: &status, mirrored, seen, age_ms, told };
         // of a group that reads other topics alone nothing is said, unless it is asked for
-        let is_ours = !told.stands.is_empty() || told.fault.is_some() || name.is_some();
+        let is_read = told.is_share && told.is_active_at_source == Some(true);
+        let is_ours = !told.stands.is_empty() || told.fault.is_some() || name.is_some() || is_read;
         let is_shown = is_ours || followed.unfollowed(Place::Here).next().is_some();
         is_shown.then(|| followed.view(there, is_whole))
     };
     seen.told.iter().filter(is_asked).filter_map(one).collect()
+}
+
+/// Why a link does not follow a group of that name, as far as it is known.
+pub fn unfollowed(seen: &Seen, link: &Link, name: &str) -> GroupView {
+    GroupView {
+        link: link.name.to_string(),
+        group: name.to_owned(),
+        verdict: Word::Unknown.word().to_owned(),
+        against: vec![why_not(seen, link, &GroupName::new(name))],
+        ..GroupView::default()
+    }
+}
+
+fn why_not(seen: &Seen, link: &Link, group: &GroupName) -> String {
+    let link_name = &link.name;
+    let Some(sync) = seen.links.get(link_name).and_then(|one| one.groups()) else {
+        return "the link follows no groups: set consumer.offset.sync.enable and \
+                consumer.offset.group.filters"
+            .to_owned();
+    };
+    let own = sync.source_name(group);
+    if sync.forgotten.contains(&own) {
+        return format!(
+            "it was forgotten by order: `isolog group follow {own} --link {link_name}` has it \
+             synced again"
+        );
+    }
+    if !sync.filter.matches(&own) {
+        return "consumer.offset.group.filters does not let it pass (console-consumer-*, connect-* \
+                and __* pass where a rule names them)"
+            .to_owned();
+    }
+    if link.status().groups.is_none_or(|groups| groups.at.is_none()) {
+        return format!("the link has not read its groups: `isolog link task list {link_name}`");
+    }
+    let none = "the source lists no such group, or it has committed nothing for a topic that is \
+                mirrored now (a share group: acknowledged nothing there)";
+    let all = seen.mirrors_of(link_name);
+    match all.filter(|(_, one)| matches!(one.row.stage, Stage::Stopped(_))).count() {
+        0 => none.to_owned(),
+        stopped => format!(
+            "{none}; of what is STOPPED, {stopped} mirror topics of the link, no group is followed \
+             any more: compare both sides yourself"
+        ),
+    }
 }
 
 /// Where a topic of which a group has committed partitions that are not followed is mirrored.
@@ -74,7 +122,7 @@ impl Followed<'_> {
         let count = |word: &str| stands().filter(|one| one.word() == word).count() as u64;
         let fault = told.fault.clone();
         let (error_code, reason) = fault.map(|fault| (fault.code, fault.text)).unwrap_or_default();
-        let (word, against) = self.verdict();
+        let (word, against) = self.verdict(there);
         GroupView {
             link: self.link.to_owned(),
             group: told.source.to_string(),
@@ -83,6 +131,11 @@ impl Followed<'_> {
             partitions: told.stands.len() as u64,
             clamped: count("clamped"),
             behind: count("behind"),
+            ahead: count("ahead"),
+            unstarted: match told.begins_early {
+                Some(true) => 0,
+                _ => told.unstarted.len() as u64,
+            },
             age_ms: self.age_ms,
             error_code,
             reason,
@@ -119,13 +172,16 @@ impl Followed<'_> {
         all.filter(move |topic| place(topic) == wanted).map(TopicName::as_str)
     }
 
-    fn verdict(&self) -> (Word, Vec<String>) {
+    fn verdict(&self, there: &GroupName) -> (Word, Vec<String>) {
         let left_out: Vec<&str> = self.unfollowed(Place::Here).collect();
         let elsewhere: Vec<&str> = self.unfollowed(Place::Elsewhere).collect();
         verdict(&Known {
             link: self.link,
             stands: &self.told.stands,
             is_share: self.told.is_share,
+            group: there.as_str(),
+            unstarted: &self.told.unstarted,
+            begins_early: self.told.begins_early,
             fault: self.told.fault.as_ref(),
             is_active_at_source: self.told.is_active_at_source,
             unchanged_ms: self.unchanged_ms(),

@@ -103,6 +103,13 @@ impl Sight for All {
         links.iter().flat_map(of).collect()
     }
 
+    fn unfollowed(&self, name: &str) -> Vec<GroupView> {
+        let seen = self.driver.registry.seen();
+        let links = self.driver.links();
+        let known = links.iter().filter(|link| seen.links.contains_key(&link.name));
+        known.map(|link| groups::unfollowed(&seen, link, name)).collect()
+    }
+
     fn journal(&self) -> Option<JournalView> {
         let (health, rows, is_in_trouble) = self.driver.journal();
         Some(JournalView {

@@ -3,7 +3,7 @@
 //! It shows, and hands orders on; it never does anything itself.
 
 pub mod auth;
-mod checklist;
+pub mod checklist;
 pub mod events;
 mod export;
 mod exporters;

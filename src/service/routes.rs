@@ -193,19 +193,25 @@ struct WhichGroups {
     /// With their offsets, by partition; those of one that is named always.
     #[serde(default)]
     offsets: bool,
+    /// Why links do not follow the group.
+    #[serde(default)]
+    unfollowed: bool,
 }
 
 async fn groups(
     State(counter): State<Counter>,
     which: Result<Query<WhichGroups>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let bad = "the query takes link=NAME, group=NAME and offsets=true";
+    let bad = "the query takes link=NAME, group=NAME, offsets=true and unfollowed=true";
     let Query(which) = which.map_err(|_| Refusal(StatusCode::BAD_REQUEST, bad))?;
     let sight = counter.sight;
     has_work(&*sight)?;
     let all = move || {
         let is_whole = which.offsets || which.group.is_some();
-        let mut groups = sight.groups(which.group.as_deref(), is_whole);
+        let mut groups = match (which.group.as_deref(), which.unfollowed) {
+            (Some(name), true) => sight.unfollowed(name),
+            (name, _) => sight.groups(name, is_whole),
+        };
         groups.retain(|one| which.link.as_ref().is_none_or(|link| *link == one.link));
         groups.sort_by(|a, b| (&a.link, &a.group).cmp(&(&b.link, &b.group)));
         serde_json::to_vec(&groups)

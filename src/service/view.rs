@@ -270,6 +270,13 @@ pub struct GroupView {
     pub clamped: u64,
     /// How many are not yet what they are to be, for another reason.
     pub behind: u64,
+    /// How many are further at the destination than at the source.
+    #[serde(default)]
+    pub ahead: u64,
+    /// Of a share group: how many partitions have no start, of topics of which it has one in
+    /// another, unless it skips nothing there.
+    #[serde(default)]
+    pub unstarted: u64,
     /// How long ago it was read on both sides, in ms.
     pub age_ms: Option<u64>,
     /// Cluster Linking's word for what is wrong; empty when all is well.
@@ -344,7 +351,8 @@ pub struct OffsetView {
 /// What is wrong with a topic or a pattern, as JSON shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleView {
-    /// The topic, or the pattern as it stands in `mirror.topics`.
+    /// The topic, or the pattern as it stands in `mirror.topics`; of
+    /// `CONSUMER_OFFSETS_NOT_SYNCED` the group, or what kept groups from being followed.
     pub topic: String,
     /// A word of docs/STATES.md.
     pub code: String,
@@ -399,6 +407,10 @@ pub trait Sight: Send + Sync + 'static {
     /// The consumer groups that are followed, in any order; with a name those that have it on
     /// either side. With their offsets where `is_whole`.
     fn groups(&self, _name: Option<&str>, _is_whole: bool) -> Vec<GroupView> {
+        Vec::new()
+    }
+    /// Why links do not follow a group of that name, one by one.
+    fn unfollowed(&self, _name: &str) -> Vec<GroupView> {
         Vec::new()
     }
     /// The links of which a cluster answers nobody now, by what is read and written, and what came

@@ -63,7 +63,8 @@ impl Kind {
 /// One of them, for people; it is looked at again in the next pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// The topic, or the pattern as it is written in `mirror.topics`.
+    /// The topic, or the pattern as it is written in `mirror.topics`; of consumer groups whose
+    /// offsets are not synced the group, or what kept it from that.
     pub subject: String,
     /// Which trouble.
     pub kind: Kind,

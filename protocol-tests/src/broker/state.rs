@@ -108,6 +108,8 @@ pub struct State {
     pub transactions: BTreeMap<String, Vec<(String, i32)>>,
     /// The feature `share.version` is 0.
     pub is_without_shares: bool,
+    /// `share.auto.offset.reset` of groups that have it.
+    pub share_resets: BTreeMap<String, String>,
     /// Logs with an append in progress, by partition and broker.
     pub locked: BTreeSet<(Key, i32)>,
     started: Instant,
@@ -173,6 +175,7 @@ impl State {
             groups: BTreeMap::new(),
             transactions: BTreeMap::new(),
             is_without_shares: false,
+            share_resets: BTreeMap::new(),
             locked: BTreeSet::new(),
             started: Instant::now(),
         }

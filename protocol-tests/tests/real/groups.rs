@@ -412,7 +412,7 @@ fn a_promote_takes_over_what_groups_committed_last() {
     assert_eq!(there("mover"), left);
     assert_eq!(there("far"), [end, -1]);
     let last = isolog.seen("dr", TOPIC).unwrap().row.last_sync.unwrap();
-    assert_eq!((last.synced, last.clamped, last.left_count()), (1, 1, 0), "{last:?}");
+    assert_eq!((last.synced, last.clamped, last.left_count()), (1, 1, Some(0)), "{last:?}");
     let next = Build::plain(now_ms(), "next", 10);
     assert_eq!(stage.destination.produce(TOPIC, 0, &next).unwrap(), end + 1);
     let all = BATCHES * 10 * 2 + 10;
@@ -456,6 +456,21 @@ fn diff(isolog: &Isolog, words: &[&str], code: i32) -> Value {
     let told = command.output().unwrap();
     assert_eq!(told.status.code(), Some(code), "{words:?}: {told:?}");
     serde_json::from_slice(&told.stdout).unwrap()
+}
+
+/// Of groups that are not followed, and of one that nobody knows.
+fn reasons_are_told(isolog: &Isolog) {
+    diff(isolog, &["billing", "nobody"], 4);
+    let why = |name: &str| diff(isolog, &[name], 4)[0]["against"].to_string();
+    assert!(why("nobody").contains("the source lists no such group"), "{}", why("nobody"));
+    assert!(why("connect-x").contains("consumer.offset.group.filters"), "{}", why("connect-x"));
+    let url = format!("http://127.0.0.1:{}", isolog.port());
+    let mut command = Command::new(isolog_binary().unwrap());
+    command.args(["group", "forget", "nosuch", "--link", "dr", "--url", &url]);
+    let told = command.output().unwrap();
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success() && said.contains("follows no group nosuch now"), "{told:?}");
+    assert!(why("nosuch").contains("`isolog group follow nosuch --link dr`"), "{}", why("nosuch"));
 }
 
 /// With exactly the rights that `check` prints groups are followed, and a right that is taken away
@@ -507,7 +522,7 @@ fn the_printed_rights_are_enough_for_groups() {
     assert_eq!([&offset["source_offset"], &offset["mirror_offset"]], [7, 7], "{told}");
     assert_eq!([&offset["source_end"], &offset["mirror_end"]], [10, 10], "{told}");
     diff(&isolog, &["--all", "--link", "dr"], 4);
-    diff(&isolog, &["billing", "nobody"], 4);
+    reasons_are_told(&isolog);
     let every = (GROUP, "*", LITERAL);
     hands[1].disallow_on(every, ALICE, Operation::Read).unwrap();
     let mut offset = 8;

@@ -12,6 +12,7 @@ use isolog::control::topic::Status;
 use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::takeover::Act;
+use protocol_tests::broker::takeover::Call;
 use protocol_tests::broker::takeover::ControlId;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -28,6 +29,8 @@ use crate::operated::of_mirror;
 const RARELY: &str = "86400000";
 /// Where the topic ends.
 const END: i64 = 20;
+/// Share groups for which a last turn has no time, each taking seconds.
+const GROUPS: u64 = 300;
 
 impl Lab {
     /// A link that follows groups and configs once a day, and a mirror topic that is level with its
@@ -88,7 +91,7 @@ async fn a_promote_takes_over_what_groups_committed_last() {
     }
     assert_eq!(committed(&lab.destination, "busy"), None, "it has members here");
     let last = lab.last_sync().unwrap();
-    assert_eq!((last.synced, last.clamped, last.ahead, last.left_count()), (2, 1, 0, 1));
+    assert_eq!((last.synced, last.clamped, last.ahead, last.left_count()), (2, 1, 0, Some(1)));
     assert_eq!(last.left[0].subject, "busy");
     assert!(last.left[0].why.contains("has members at the destination"), "{last:?}");
     lab.end().await;
@@ -127,7 +130,50 @@ async fn a_last_turn_is_made_again_after_a_kill() {
     lab.source.drop_control(hangs);
     lab.stopped().await;
     assert_eq!(committed(&lab.destination, "billing"), Some(13));
-    assert_eq!(lab.last_sync().unwrap().left_count(), 0);
+    assert_eq!(lab.last_sync().unwrap().left_count(), Some(0));
+    lab.end().await;
+}
+
+/// More than the time is enough for: the row counts those that are left, and they are what it says.
+#[tokio::test(start_paused = true)]
+async fn groups_that_there_was_no_time_for_are_counted() {
+    let lab = Lab::rarely().await;
+    let all: Vec<String> = (0..GROUPS).map(|number| format!("s-{number:03}")).collect();
+    all.iter().for_each(|group| lab.source.share_to(group, ("orders", 0), 13));
+    lab.commits("billing", 13);
+    let slow = |_: &Call| Some(Act::Delay(SECOND * 4));
+    lab.destination.control_key(ApiKey::AlterShareGroupOffsets, slow);
+    lab.stop(How::Promote).await;
+    lab.awaits_groups().await;
+    let began = Instant::now();
+    lab.stopped().await;
+    assert!(began.elapsed() < SECOND * 90, "{:?}", began.elapsed());
+    let last = lab.last_sync().unwrap();
+    let is_there = |group: &&String| lab.destination.share_start(group, ("orders", 0)).is_some();
+    let there = all.iter().filter(is_there).count() as u64;
+    assert!((80..GROUPS - 80).contains(&there), "{there}");
+    // the kind that is quick goes first
+    assert_eq!(committed(&lab.destination, "billing"), Some(13));
+    assert_eq!((last.synced, last.left_count()), (there + 1, Some(GROUPS - there)), "{last:?}");
+    assert_eq!(last.shares, GROUPS - there);
+    let text = last.trouble().unwrap();
+    assert!(text.contains("has not read is skipped, unless"), "{text}");
+    assert!(text.contains("the time of a promote's last turn was over"), "{text}");
+    lab.end().await;
+}
+
+/// A coordinator at the destination that does not answer is no group without offsets.
+#[tokio::test(start_paused = true)]
+async fn groups_that_the_destination_did_not_tell_of_are_counted() {
+    let lab = Lab::rarely().await;
+    lab.commits("billing", 13);
+    lab.commits("web", 7);
+    lab.destination.control_key(ApiKey::OffsetFetch, |_| Some(Act::Close));
+    lab.stop(How::Promote).await;
+    lab.stopped().await;
+    let last = lab.last_sync().unwrap();
+    assert_eq!((last.synced, last.left_count()), (0, Some(2)), "{last:?}");
+    assert_eq!(last.left[1].subject, "web");
     lab.end().await;
 }
 
@@ -150,7 +196,7 @@ async fn a_silent_source_holds_no_promote_up_for_ever() {
         lab.kill_and_start().await;
         lab.stopped().await;
         let last = lab.last_sync().unwrap();
-        assert!(last.left_count() > 0, "{last:?}");
+        assert!(last.left_count().is_none(), "{last:?}");
         let told = last.trouble().unwrap();
         assert!(told.contains("consumer groups were not all synced"), "{told}");
         assert_eq!(committed(&lab.destination, "billing"), None);

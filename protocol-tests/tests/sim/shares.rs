@@ -5,19 +5,34 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use isolog::control::order::GroupVerb;
 use isolog::control::order::MirrorVerb;
+use isolog::control::order::Verb;
 use isolog::control::topic::How;
 use isolog::control::topic::Status;
+use isolog::ids::GroupName;
+use isolog::ids::TimestampMs;
+use isolog::ids::TopicName;
+use isolog::service::checklist;
+use isolog::service::checklist::Line;
+use isolog::service::checklist::Sights;
 use isolog::service::links::All;
 use isolog::service::view::GroupView;
 use isolog::service::view::Sight;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::DescribeShareGroupOffsetsRequest;
+use kafka_protocol::protocol::Decodable;
 use protocol_tests::broker::Version;
 use protocol_tests::broker::cluster::TestCluster;
 use protocol_tests::broker::spec::Spec;
 use protocol_tests::broker::takeover::Act;
+use protocol_tests::broker::takeover::Call;
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 use crate::groups::committed;
@@ -28,6 +43,7 @@ use crate::groups::shown;
 use crate::groups::specs;
 use crate::groups::task;
 use crate::operated::Lab;
+use crate::operated::link;
 use crate::operated::of_mirror;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,6 +62,33 @@ async fn starts_at(lab: &Lab, group: &str, offset: i64) {
 fn view(lab: &Lab, group: &str) -> Option<GroupView> {
     let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
     sight.groups(Some(group), true).pop()
+}
+
+/// Its verdict is that word, with that text against it.
+async fn against(lab: &Lab, group: &str, word: &str, text: &str) {
+    let is_so = |one: &GroupView| one.verdict == word && one.against.join("; ").contains(text);
+    let is = |lab: &Lab| view(lab, group).filter(|one| is_so(one));
+    lab.wait(&format!("{group}: {word} {text}"), is).await;
+}
+
+/// A line of the list before a promote.
+fn check(lab: &Lab, name: &str) -> Line {
+    let seen = lab.driver.registry.seen();
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let groups = sight.groups(None, false);
+    let (dr, orders) = (link("dr"), TopicName::new("orders").unwrap());
+    let sights = Sights {
+        how: How::Promote,
+        link: &seen.links[&dr],
+        mirror: &seen.mirrors[&(dr.clone(), orders)],
+        topic: "orders",
+        partitions: &sight.partitions(),
+        groups: &groups,
+        around: &[],
+        away: None,
+        now: TimestampMs(lab.source.look(|state| state.now_ms())),
+    };
+    checklist::of(&sights).into_iter().find(|line| line.check == name).unwrap()
 }
 
 /// A whole turn, in which a group of another name came after the others.
@@ -75,8 +118,9 @@ async fn starts_follow_and_never_lead_the_mirror() {
     let billing = view(&lab, "billing").unwrap();
     let one = &billing.offsets[0];
     assert_eq!((one.source_offset, one.mirror_offset), (13, Some(13)), "{billing:?}");
-    assert_eq!(billing.verdict, "UNKNOWN", "{billing:?}");
-    assert!(billing.against[0].contains("acknowledged there already"));
+    lab.source.share_to("whole", PLACE, 13);
+    lab.source.share_to("whole", ("orders", 1), 0);
+    against(&lab, "whole", "UNKNOWN", "acknowledged there already").await;
     is_well(&lab).await;
     // the mirror stands still, and the source goes on
     lab.obeyed("dr", of_mirror("orders", MirrorVerb::Pause)).await;
@@ -96,8 +140,23 @@ async fn starts_follow_and_never_lead_the_mirror() {
     // at the end nothing is delivered twice
     let end = lab.source.dump("orders", 0).end;
     lab.source.share_to("billing", PLACE, end);
-    lab.wait("billing moves", |lab| view(lab, "billing").filter(|one| one.verdict == "MOVES"))
-        .await;
+    let moves = |lab: &Lab| view(lab, "billing").filter(|one| one.verdict == "MOVES");
+    let text = "it has no start in orders-1, so that there share.auto.offset.reset decides, which \
+                is not earliest there";
+    against(&lab, "billing", "NOT_YET", text).await;
+    assert_eq!(view(&lab, "billing").unwrap().unstarted, 1);
+    let dry_run = |lab: &Lab| check(lab, "groups are synced").text;
+    assert!(dry_run(&lab).contains("billing, fresh: without a start"), "{}", dry_run(&lab));
+    lab.destination.set_share_reset("billing", "earliest");
+    lab.wait("billing moves", moves).await;
+    assert!(dry_run(&lab).starts_with("fresh: without a start"), "{}", dry_run(&lab));
+    lab.destination.set_share_reset("billing", "latest");
+    against(&lab, "billing", "NOT_YET", text).await;
+    let hides = lab.destination.control_key(ApiKey::DescribeConfigs, |_| Some(Act::Close));
+    against(&lab, "billing", "UNKNOWN", "which the destination did not tell").await;
+    lab.destination.drop_control(hides);
+    lab.source.share_to("billing", ("orders", 1), 0);
+    lab.wait("billing moves", moves).await;
     lab.end().await;
 }
 
@@ -183,16 +242,55 @@ async fn a_group_of_another_kind_is_told() {
     lab.end().await;
 }
 
-/// A cluster without share groups has nothing of them: nothing is told, the others are followed.
+/// Each takes a coordinator a while, and there are many.
 #[tokio::test(start_paused = true)]
-async fn where_a_side_has_no_share_groups_they_are_left_out() {
+async fn many_are_set_side_by_side_and_asked_for_one_by_one() {
+    let lab = lab(specs(), 20, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    let all: Vec<String> = (0..40).map(|number| format!("s-{number:02}")).collect();
+    let slow = |_: &Call| Some(Act::Delay(SECOND));
+    lab.destination.control_key(ApiKey::AlterShareGroupOffsets, slow);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let note = asked.clone();
+    lab.source.control_key(ApiKey::DescribeShareGroupOffsets, move |call| {
+        let request = DescribeShareGroupOffsetsRequest::decode(&mut call.body.clone(), 0).unwrap();
+        note.lock().unwrap().push(request.groups.len());
+        (request.groups.len() == 1).then_some(Act::Delay(SECOND / 5))
+    });
+    all.iter().for_each(|group| lab.source.share_to(group, PLACE, 40));
+    let began = Instant::now();
+    for group in &all {
+        starts_at(&lab, group, 40).await;
+    }
+    let took = began.elapsed();
+    assert!(took < SECOND * 14, "{took:?}: one after the other it is 40 s");
+    let asked = asked.lock().unwrap().clone();
+    // 3 s one by one, and the others at once
+    assert!(asked.contains(&1) && asked.iter().any(|count| *count > 20), "{asked:?}");
+    lab.end().await;
+}
+
+/// A cluster without share groups has nothing of them: that is told, and the others are followed.
+#[tokio::test(start_paused = true)]
+async fn where_a_side_has_no_share_groups_that_is_told() {
+    let told = |text: String, side: &str, named: &str| {
+        let what = format!("share groups of the source ({named}) cannot be followed: the {side}");
+        assert!(text.replace("1 share group ", "1 share groups ").contains(&what), "{text}");
+        assert!(text.contains("upgrade --feature share.version=1"), "{text}");
+    };
     let old = Spec { version: Version::V3_9, ..Spec::single("destination", 2) };
     let old = lab((Spec::single("source", 1), old), 20, &[]).await;
     old.copied("orders", "orders", 0).await;
     old.source.share_to("billing", PLACE, 40);
+    (0..7).for_each(|number| old.source.share_to(&format!("s-{number}"), PLACE, 40));
     a_turn(&old, 1).await;
-    is_well(&old).await;
-    assert_eq!(view(&old, "billing"), None);
+    let text = in_error(&old, "INVALID_REQUEST_ERROR").await;
+    told(text.clone(), "destination", "billing, s-0, s-1, s-2, s-3 and 3 more");
+    assert!(text.starts_with("8 share groups"), "{text}");
+    assert_eq!(task(&old).unwrap().errors.len(), 1, "told once");
+    against(&old, "billing", "NOT_YET", "the destination has no share groups").await;
+    let line = check(&old, "groups are synced");
+    assert!(!line.ok && line.text.contains("the destination has no share groups"), "{line:?}");
     assert_eq!(shown(&old).unwrap().followed, 1);
     old.end().await;
     // the feature is off, and is turned on, at one side and at the other
@@ -203,10 +301,16 @@ async fn where_a_side_has_no_share_groups_they_are_left_out() {
         cluster.set_shares(false);
         lab.source.share_to(group, PLACE, 40);
         a_turn(&lab, 10 + round as i64).await;
-        is_well(&lab).await;
-        assert_eq!((view(&lab, group), start(&lab.destination, group)), (None, None));
+        let side = ["destination", "source"][round];
+        let named = ["first", "first, second"][round];
+        told(in_error(&lab, "INVALID_REQUEST_ERROR").await, side, named);
+        against(&lab, group, "NOT_YET", &format!("the {side} has no share groups")).await;
+        let line = check(&lab, "groups are synced");
+        assert!(!line.ok && line.text.contains(&format!("the {side} has no")), "{line:?}");
+        assert_eq!(start(&lab.destination, group), None);
         cluster.set_shares(true);
         starts_at(&lab, group, 40).await;
+        is_well(&lab).await;
     }
     lab.end().await;
 }
@@ -223,14 +327,74 @@ async fn only_a_running_isolog_takes_back_what_it_put() {
     starts_at(&lab, "reset", 10).await;
     lab.destination.forget_group("gone");
     starts_at(&lab, "gone", 50).await;
+    // deleted, and made anew: what stands there is what this process has put there
+    for group in ["reset", "forgotten"] {
+        lab.source.share_to(group, PLACE, 50);
+        starts_at(&lab, group, 50).await;
+        lab.source.forget_group(group);
+    }
+    a_turn(&lab, 7).await;
+    assert_eq!(start(&lab.destination, "reset"), Some(50), "it stays");
+    lab.destination.share_to("forgotten", PLACE, 60);
+    lab.source.share_to("reset", PLACE, 10);
+    lab.source.share_to("forgotten", PLACE, 10);
+    starts_at(&lab, "reset", 10).await;
+    a_turn(&lab, 8).await;
+    assert_eq!(start(&lab.destination, "forgotten"), Some(60), "somebody went on there");
+    assert!(!check(&lab, "groups are synced").ok, "it is ahead");
     lab.kill_and_start().await;
     // what is found in place is nobody's: nothing tells who put it there
-    a_turn(&lab, 1).await;
+    a_turn(&lab, 9).await;
     lab.source.share_to("stopped", PLACE, 20);
-    a_turn(&lab, 2).await;
+    a_turn(&lab, 10).await;
     assert_eq!(start(&lab.destination, "stopped"), Some(50), "no start goes back");
     let stopped = view(&lab, "stopped").unwrap();
     assert!(stopped.against.join("; ").contains("kafka-share-groups --reset-offsets"));
+    lab.end().await;
+}
+
+/// Members that have acknowledged nothing yet are members.
+#[tokio::test(start_paused = true)]
+async fn a_share_group_without_a_start_counts_while_it_has_members() {
+    let lab = lab(specs(), 20, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    lab.source.share_to("early", PLACE, -1);
+    a_turn(&lab, 1).await;
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let active = "no group is active at the source";
+    assert!(check(&lab, active).ok);
+    assert!(sight.groups(None, false).iter().all(|one| one.group != "early"));
+    against(&lab, "early", "NOT_YET", "it has no start in a topic that the link mirrors").await;
+    lab.source.join_group("early", "one");
+    a_turn(&lab, 2).await;
+    let line = check(&lab, active);
+    assert!(!line.ok && line.text.contains("early"), "{line:?}");
+    assert!(sight.groups(None, false).iter().any(|one| one.group == "early"));
+    against(&lab, "early", "NOT_YET", "has members at the source").await;
+    lab.end().await;
+}
+
+/// Who asks for a group that is not followed is told why.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_not_followed_is_told_why() {
+    let lab = lab(specs(), 20, &[]).await;
+    lab.copied("orders", "orders", 0).await;
+    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let why = |group: &str| sight.unfollowed(group).pop().unwrap().against.remove(0);
+    a_turn(&lab, 1).await;
+    assert!(why("nosuch").contains("the source lists no such group"), "{}", why("nosuch"));
+    assert!(why("connect-x").contains("consumer.offset.group.filters"), "{}", why("connect-x"));
+    let gone = BTreeSet::from([GroupName::new("billing")]);
+    lab.obeyed("dr", Verb::Groups(gone, GroupVerb::Forget)).await;
+    let text = why("billing");
+    assert!(text.contains("`isolog group follow billing --link dr`"), "{text}");
+    lab.obeyed(
+        "dr",
+        of_mirror("orders", MirrorVerb::Stop { how: How::Promote, deadline_ms: None }),
+    )
+    .await;
+    lab.wait_status("dr", "orders", Status::Stopped).await;
+    assert!(why("nosuch").contains("STOPPED, 1 mirror topics"), "{}", why("nosuch"));
     lab.end().await;
 }
 

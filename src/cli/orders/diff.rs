@@ -17,6 +17,7 @@ use super::Remote;
 use super::Service;
 use super::field;
 use super::group::ask;
+use super::group::reasons;
 use super::items_of;
 use super::output::Column;
 use super::output::Rows;
@@ -118,9 +119,10 @@ impl Diff {
         let mut found = Vec::new();
         for name in &self.groups {
             let own = ask(remote, link, Some(name), self.is_whole()).await?;
-            let is_none = own.is_empty();
+            if own.is_empty() {
+                found.extend(unfollowed(remote, link, name).await);
+            }
             found.extend(own);
-            found.extend(is_none.then(|| unfollowed(link, name)));
         }
         if self.all {
             found = ask(remote, link, None, self.is_whole()).await?;
@@ -165,10 +167,16 @@ fn unknown(link: Option<&str>, group: &str, why: &str) -> Value {
     json!({"link": link, "group": group, "verdict": UNKNOWN, "against": [why]})
 }
 
-fn unfollowed(link: Option<&str>, group: &str) -> Value {
+/// Why each link does not follow it, as far as that is known.
+async fn unfollowed(remote: &Remote, link: Option<&str>, group: &str) -> Vec<Value> {
+    // a service of another version has no such answer
+    let told = reasons(remote, link, group).await.unwrap_or_default();
+    if !told.is_empty() {
+        return told;
+    }
     let why = "no link follows it now: isolog group list shows those that are followed, and isolog \
                link task list LINK why others are not";
-    unknown(link, group, why)
+    vec![unknown(link, group, why)]
 }
 
 /// Links that do not tell of all their groups.

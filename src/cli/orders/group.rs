@@ -17,8 +17,11 @@ use super::flag;
 use super::output::Column;
 use super::output::Rows;
 use super::plain;
+use crate::cli::complain;
 use crate::cli::say;
 
+/// The order after which a group is not followed.
+const FORGET: &str = "groups:forget";
 const GROUPS: &[Column] = &[
     ("Link Name", "link_name"),
     ("Group", "group"),
@@ -107,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::List { which } => (which, None),
         Command::Describe { group, which } => (which, Some(group.as_str())),
         Command::Diff(diff) => return super::run(diff.run()),
-        Command::Forget(order) => return super::run(order.give("groups:forget", "forgotten")),
+        Command::Forget(order) => return super::run(order.give(FORGET, "forgotten")),
         Command::Follow(order) => return super::run(order.give("groups:follow", "taken up again")),
     };
     let remote = which.service.reached()?;
@@ -127,6 +130,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Order {
+    /// Those that the link does not follow now, as far as the service tells it.
+    async fn unknown(&self, remote: &Remote) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for name in &self.groups {
+            let known = ask(remote, Some(&self.link), Some(name), false).await;
+            unknown.extend(known.is_ok_and(|all| all.is_empty()).then(|| name.clone()));
+        }
+        unknown
+    }
+
     async fn give(&self, verb: &str, done: &str) -> Result<(), Failure> {
         let link = &self.link;
         let next = format!("isolog link describe {link} names the groups that it has forgotten");
@@ -137,12 +150,40 @@ impl Order {
             body: Some(json!({"consumer_group_ids": self.groups})),
             next: &next,
         };
-        self.service.reached()?.ask(question).await?;
+        let remote = self.service.reached()?;
+        let unknown = match verb {
+            FORGET => self.unknown(&remote).await,
+            _ => Vec::new(),
+        };
+        remote.ask(question).await?;
+        if !unknown.is_empty() {
+            complain(&format!(
+                "link '{link}' follows no group {} now, and is not to follow it should it come; \
+                 isolog group list --link {link} shows those that are followed",
+                plain(&unknown.join(", "))
+            ));
+        }
         let names = plain(&self.groups.join(", "));
         say(&match self.dry_run {
             true => format!("Link '{link}' could have {done} {names}; nothing was done.\n"),
             false => format!("Link '{link}' has {done} {names}.\n"),
         })
+    }
+}
+
+/// Why links do not follow a group of that name.
+pub(super) async fn reasons(
+    remote: &Remote,
+    link: Option<&str>,
+    group: &str,
+) -> Result<Vec<Value>, Failure> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(link.map(|link| ("link", link)));
+    query.extend_pairs([("group", group), ("unfollowed", "true")]);
+    let answer = remote.send("GET", &format!("/v1/groups?{}", query.finish()), None).await?;
+    match remote.read(&answer, "start an isolog of this version there")? {
+        Value::Array(groups) => Ok(groups),
+        _ => Err(remote.odd()),
     }
 }
 

@@ -360,8 +360,10 @@ async fn describe(one: &One, output: &Output) -> Result<(), Failure> {
     }
     let groups = field(&mirror, "consumer_groups");
     if output.format == super::Format::Human && !groups.is_null() {
-        let [synced, clamped, ahead, left] = ["synced", "clamped", "ahead", "not_synced"]
+        let [synced, clamped, ahead] = ["synced", "clamped", "ahead"]
             .map(|name| field(&groups, name).as_u64().unwrap_or_default());
+        let left = field(&groups, "not_synced").as_u64().map(|left| left.to_string());
+        let left = left.as_deref().unwrap_or("and nobody knows how many");
         say(&format!(
             "consumer groups when it was stopped: {synced} synced, {clamped} at the end of what \
              was mirrored, {ahead} further here, {left} not synced\n"

@@ -309,8 +309,33 @@ impl Stop {
                 rows.push(partition_row(mirror, lag));
             }
         }
-        say(&rows.draw(self.output.format))
+        say(&rows.draw(self.output.format))?;
+        if let Some(text) = groups_left(seen, chosen) {
+            complain(&text);
+        }
+        Ok(())
     }
+}
+
+/// Of topics that are STOPPED: whose groups were not all synced, and what to do; the order was
+/// obeyed all the same.
+fn groups_left(seen: &[Value], chosen: &[String]) -> Option<String> {
+    let is_left = |mirror: &&Value| {
+        let groups = field(mirror, "consumer_groups");
+        let is_known = groups.is_object() && text(mirror, "mirror_status") == STOPPED;
+        is_known && groups.get("not_synced").and_then(Value::as_u64) != Some(0)
+    };
+    let own = seen.iter().filter(|one| chosen.contains(&text(one, "mirror_topic_name")));
+    let left: Vec<&Value> = own.filter(is_left).collect();
+    let lines = left.iter().take(NAMED_MAX).map(|mirror| {
+        let (topic, why) =
+            (text(mirror, "mirror_topic_name"), text(mirror, "mirror_topic_error_message"));
+        format!("{}: {}", plain(&topic), plain(&why))
+    });
+    let mut lines: Vec<String> = lines.collect();
+    let more = left.len().saturating_sub(NAMED_MAX);
+    lines.extend((more > 0).then(|| format!("and {more} more topics: isolog mirror describe")));
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// An order that was given.
@@ -437,6 +462,25 @@ fn not_yet(link: &str, seen: &[Value], ordered: &BTreeMap<String, Watched>) -> F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_that_were_left_behind_are_told_beside() {
+        let mirror = |name: &str, status: &str, left: Value| {
+            json!({
+                "mirror_topic_name": name, "mirror_status": status,
+                "mirror_topic_error_message": "consumer groups were not all synced: g1, g2",
+                "consumer_groups": {"not_synced": left},
+            })
+        };
+        let told = |mirror: Value| groups_left(&[mirror], &["orders".to_owned()]);
+        let want = Some("orders: consumer groups were not all synced: g1, g2".to_owned());
+        assert_eq!(told(mirror("orders", STOPPED, json!(2))), want);
+        assert_eq!(told(mirror("orders", STOPPED, Value::Null)), want);
+        assert_eq!(told(mirror("orders", STOPPED, json!(0))), None);
+        assert_eq!(told(mirror("other", STOPPED, json!(2))), None);
+        assert_eq!(told(mirror("orders", PENDING, json!(2))), None);
+        assert_eq!(told(json!({"mirror_topic_name": "orders", "mirror_status": STOPPED})), None);
+    }
 
     #[test]
     fn of_many_topics_only_what_is_not_well_is_listed() {

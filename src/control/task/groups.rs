@@ -115,6 +115,13 @@ impl GroupSync {
         self.filter.matches(group) && !self.forgotten.contains(group)
     }
 
+    /// The name at the source of a group that is called so on one of both sides.
+    pub fn source_name(&self, group: &GroupName) -> GroupName {
+        let bare = group.as_str().strip_prefix(self.prefix.as_str()).map(GroupName::new);
+        let is_own = |name: &GroupName| self.filter.matches(name) || self.forgotten.contains(name);
+        bare.filter(|bare| !is_own(group) && is_own(bare)).unwrap_or_else(|| group.clone())
+    }
+
     /// The name that a group of the source has at the destination.
     pub fn renamed(&self, group: &GroupName) -> GroupName {
         match self.prefix.as_str() {

@@ -30,6 +30,20 @@ pub struct LastSync {
     /// How many more.
     #[serde(default)]
     pub more: u64,
+    /// How many of all those are share groups.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub shares: u64,
+    /// The turn came to nothing: what is named is why, and how many groups that are is not known.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub is_uncounted: bool,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_no(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Something that was not synced.
@@ -57,22 +71,34 @@ impl LastSync {
         self.left.push(Left { subject: cut(subject), why: cut(&fault.text) });
     }
 
-    /// How many were not synced.
-    pub fn left_count(&self) -> u64 {
-        self.left.len() as u64 + self.more
+    /// How many were not synced; `None` where not even that is known.
+    pub fn left_count(&self) -> Option<u64> {
+        (!self.is_uncounted).then_some(self.left.len() as u64 + self.more)
     }
 
-    /// For people: what was not synced and why; `None` where all is well.
+    /// For people: which groups were not synced, what comes of it, what to do, and why the first
+    /// one was not; `None` where all is well.
     pub fn trouble(&self) -> Option<String> {
         let first = self.left.first()?;
-        let more = match self.left_count() - 1 {
-            0 => String::new(),
-            more => format!("; and {more} more"),
+        let named = self.left.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>().join(", ");
+        let which = match (self.left_count(), self.more) {
+            (None, _) => "how many is not known".to_owned(),
+            (_, 0) => named,
+            (_, more) => format!("{named} and {more} more"),
         };
+        let skips = match self.shares > 0 || self.is_uncounted {
+            true => {
+                "; what a share group without a start here has not read is skipped, unless its \
+                 share.auto.offset.reset is earliest"
+            }
+            false => "",
+        };
+        let tool = if self.shares > 0 { "share" } else { "consumer" };
+        let Left { subject, why } = first;
         Some(format!(
             "consumer groups were not all synced when it was stopped, and read some records again \
-             or have no offset here: {}: {}{more}",
-            first.subject, first.why
+             or have no offset here{skips}: {which}; before their consumers start, compare both \
+             sides and set what differs by kafka-{tool}-groups --reset-offsets; {subject}: {why}"
         ))
     }
 }
@@ -85,15 +111,26 @@ mod tests {
     fn a_row_names_a_few_and_counts_the_others() {
         let fault = |text: &str| Fault { code: "INTERNAL_ERROR".into(), text: text.into() };
         let mut last = LastSync::at(TimestampMs(7));
-        assert_eq!((last.trouble(), last.left_count()), (None, 0));
+        assert_eq!((last.trouble(), last.left_count()), (None, Some(0)));
         for n in 0..9 {
             last.leave(&format!("g{n}"), &fault(&"ü".repeat(5_000)));
         }
-        assert_eq!((last.left.len(), last.more, last.left_count()), (NAMED_MAX, 4, 9));
+        assert_eq!((last.left.len(), last.more, last.left_count()), (NAMED_MAX, 4, Some(9)));
         let told = last.trouble().unwrap();
-        assert!(told.contains("g0: ü") && told.ends_with("and 8 more"), "{told}");
+        assert!(told.contains("here: g0, g1, g2, g3, g4 and 4 more; before"), "{told}");
+        assert!(told.contains("; g0: ü") && !told.contains("share"), "{told}");
         let json = serde_json::to_string(&last).unwrap();
         assert!(json.len() < 5_000, "{}", json.len());
         assert_eq!(serde_json::from_str::<LastSync>(&json).unwrap(), last);
+        let shares = LastSync { shares: 1, ..last.clone() }.trouble().unwrap();
+        assert!(shares.contains("has not read is skipped, unless"), "{shares}");
+        assert!(shares.contains("by kafka-share-groups --reset-offsets; g0"), "{shares}");
+        let none = LastSync { is_uncounted: true, ..last };
+        assert_eq!(none.left_count(), None);
+        let told = none.trouble().unwrap();
+        assert!(
+            told.contains("how many is not known; before") && told.contains("skipped"),
+            "{told}"
+        );
     }
 }

@@ -203,6 +203,20 @@ pub fn plan(group: Group<'_>, puts: &Puts, asked: Asked<'_>) -> Plan {
     plan
 }
 
+/// How a group stands of which the destination was not read.
+pub fn unseen(
+    source: &BTreeMap<TopicPartition, Commit>,
+    parts: &BTreeMap<TopicPartition, Part>,
+) -> BTreeMap<TopicPartition, Stand> {
+    let stand = |(tp, commit): (&TopicPartition, &Commit)| {
+        let part = parts.get(tp)?;
+        let (source, target) = (commit.offset, part.target(commit.offset));
+        let (end, source_end) = (part.end, part.source_end);
+        Some((part.mirror.clone(), Stand { source, there: None, target, end, source_end }))
+    };
+    source.iter().filter_map(stand).collect()
+}
+
 /// What is to stand at a partition.
 struct Wanted<'a> {
     target: Offset,

@@ -7,6 +7,7 @@
 //! it has no members at the source, and nothing it has committed has changed for a whole interval.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::control::task::offsets::Stand;
 use crate::control::topic::Fault;
@@ -28,6 +29,12 @@ pub struct Known<'a> {
     pub stands: &'a BTreeMap<TopicPartition, Stand>,
     /// It is a share group.
     pub is_share: bool,
+    /// The group's name at the destination.
+    pub group: &'a str,
+    /// Of a share group: partitions there without a start, of topics of which it has one.
+    pub unstarted: &'a BTreeSet<TopicPartition>,
+    /// Whether it begins at their start there, as its configs say.
+    pub begins_early: Option<bool>,
     /// What the last turn could not do for it.
     pub fault: Option<&'a Fault>,
     /// It has members at the source.
@@ -76,9 +83,7 @@ pub fn verdict(known: &Known<'_>) -> (Word, Vec<String>) {
         members(known),
         nowhere(known),
         waiting(known),
-        unlike(known, "behind", |_, _| {
-            "is not committed at the destination yet: the next turn does".to_owned()
-        }),
+        behind(known),
         unlike(known, "clamped", |_, stand| {
             let (source, end) = (stand.source, stand.end);
             format!("is committed at {source} and mirrored to {end} only: wait for the mirror")
@@ -87,12 +92,14 @@ pub fn verdict(known: &Known<'_>) -> (Word, Vec<String>) {
             let there = stand.there.map(|there| there.to_string()).unwrap_or_default();
             let tool = if known.is_share { "share" } else { "consumer" };
             format!(
-                "is committed at {} at the source and at {there} at the destination, by somebody \
-                 else: what lies between would be skipped; set the offset there by \
+                "is committed at {} at the source and at {there} at the destination, where this \
+                 process has not put it: its consumers may have, or isolog before it was started \
+                 last; what lies between would be skipped: set the offset there by \
                  kafka-{tool}-groups --reset-offsets",
                 stand.source
             )
         }),
+        without_start(known),
         before_it_begins(known),
         lag(known),
         out_of_order(known),
@@ -134,7 +141,15 @@ fn members(known: &Known<'_>) -> Against {
 }
 
 fn nowhere(known: &Known<'_>) -> Against {
-    let text = "nothing is known of its offsets".to_owned();
+    let text = match known.is_share {
+        true => format!(
+            "it has no start in a topic that the link mirrors, as it has acknowledged nothing \
+             there: what it has not read is skipped at the destination, unless its \
+             share.auto.offset.reset is earliest there: {}",
+            early(known)
+        ),
+        false => "nothing is known of its offsets".to_owned(),
+    };
     (known.stands.is_empty() && known.fault.is_none()).then_some((Word::Unknown, text))
 }
 
@@ -160,6 +175,43 @@ fn unlike(
 ) -> Against {
     let (tp, stand, more) = first(known, |stand| stand.word() == word)?;
     Some((Word::NotYet, format!("{tp} {}{more}", text(tp, stand))))
+}
+
+/// How a share group begins at the start of what it has not read.
+fn early(known: &Known<'_>) -> String {
+    format!(
+        "kafka-configs --alter --entity-type groups --entity-name {} --add-config \
+         share.auto.offset.reset=earliest",
+        known.group
+    )
+}
+
+/// What went wrong says why, and whether it is tried again.
+fn behind(known: &Known<'_>) -> Against {
+    let text = "is not committed at the destination yet: the next turn does";
+    unlike(known, "behind", |_, _| text.to_owned()).filter(|_| known.fault.is_none())
+}
+
+/// A partition of which a share group has acknowledged nothing.
+fn without_start(known: &Known<'_>) -> Against {
+    let (word, what) = match known.begins_early {
+        Some(true) => return None,
+        Some(false) => (Word::NotYet, "which is not earliest there"),
+        None => {
+            (Word::Unknown, "which the destination did not tell (DescribeConfigs of the group)")
+        }
+    };
+    let first = known.unstarted.first()?;
+    let more = match known.unstarted.len() - 1 {
+        0 => String::new(),
+        more => format!(" (nor in {more} more)"),
+    };
+    let text = format!(
+        "it has no start in {first}{more}, so that there share.auto.offset.reset decides, {what}: \
+         what it has not read there is skipped; at the destination: {}",
+        early(known)
+    );
+    Some((word, text))
 }
 
 fn waiting(known: &Known<'_>) -> Against {
@@ -245,11 +297,12 @@ fn left_out(known: &Known<'_>) -> Against {
 
 /// What is at the destination and is not followed by this link: its offsets there are not known.
 fn elsewhere(known: &Known<'_>) -> Against {
+    let tool = if known.is_share { "share" } else { "consumer" };
     let named = named(known.elsewhere);
     let text = format!(
         "it has committed for {named}, whose mirror topics are STOPPED or another link's: where it \
          stands in them at the destination is not known here; compare it yourself \
-         (kafka-consumer-groups --describe on both sides), or ask for the other link"
+         (kafka-{tool}-groups --describe on both sides), or ask for the other link"
     );
     (!named.is_empty()).then_some((Word::Unknown, text))
 }
@@ -293,12 +346,17 @@ mod tests {
         all.iter().enumerate().map(|(number, one)| (tp(number), one.clone())).collect()
     }
 
+    static NONE: BTreeSet<TopicPartition> = BTreeSet::new();
+
     /// One that moves but for what a case changes.
     fn known(stands: &BTreeMap<TopicPartition, Stand>) -> Known<'_> {
         Known {
             link: "dr",
             stands,
             is_share: false,
+            group: "billing",
+            unstarted: &NONE,
+            begins_early: None,
             fault: None,
             is_active_at_source: Some(false),
             unchanged_ms: Some(30_000),
@@ -338,6 +396,31 @@ mod tests {
         check(&[stand(40, 40, 100, 100)], share, Word::Unknown, text);
         let tool = "kafka-share-groups --reset-offsets";
         check(&[stand(100, 120, 120, 100)], share, Word::NotYet, tool);
+    }
+
+    #[test]
+    fn a_share_group_without_a_start_somewhere_may_skip_what_lies_there() {
+        let level = stand(100, 100, 100, 100);
+        let topic = TopicName::new("orders").unwrap();
+        let tp = |id| TopicPartition { topic: topic.clone(), partition: PartitionId(id) };
+        let unstarted = BTreeSet::from([tp(1), tp(2)]);
+        let check = |early: Option<bool>, want: Word, text: &str| {
+            let stands = stands(std::slice::from_ref(&level));
+            let known = Known {
+                is_share: true,
+                unstarted: &unstarted,
+                begins_early: early,
+                ..known(&stands)
+            };
+            let (word, reasons) = verdict(&known);
+            assert_eq!(word, want, "{reasons:?}");
+            assert!(reasons.join("; ").contains(text), "{reasons:?}");
+        };
+        let cure = "--entity-name billing --add-config share.auto.offset.reset=earliest";
+        check(Some(false), Word::NotYet, "no start in orders-1 (nor in 1 more)");
+        check(Some(false), Word::NotYet, cure);
+        check(None, Word::Unknown, "did not tell");
+        check(Some(true), Word::Moves, "");
     }
 
     #[test]
@@ -397,6 +480,10 @@ mod tests {
         let fault = Fault { code: "X".into(), text: "it is refused".into() };
         let (stands, topics) = (stands(&level), ["a", "b", "c", "d", "e", "f"]);
         let refused = Known { fault: Some(&fault), ..known(&stands) };
+        assert_eq!(verdict(&refused), (Word::NotYet, vec!["it is refused".to_owned()]));
+        // the next turn does not either
+        let behind = self::stands(&[stand(100, 90, 100, 100)]);
+        let refused = Known { fault: Some(&fault), ..known(&behind) };
         assert_eq!(verdict(&refused), (Word::NotYet, vec!["it is refused".to_owned()]));
         let left = verdict(&Known { left_out: &topics, ..known(&stands) });
         assert_eq!(left.0, Word::NotYet);

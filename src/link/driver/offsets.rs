@@ -5,6 +5,7 @@
 //! [`LAST_TURN_MAX`].
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ use crate::sync::groups::last;
 /// For how long a promote waits behind its seals until a turn has come to all; then it goes on, and
 /// its row says what was not synced.
 pub const LAST_TURN_MAX: Duration = Duration::from_secs(60);
+/// So long before that nothing is begun any more, so that the row can say which groups are left.
+const LAST_TURN_REST: Duration = Duration::from_secs(5);
+/// How many groups one line of the log names.
+const NAMED_MAX: usize = 100;
 /// For how long an ordinary turn that is under way goes on while a promote waits.
 const OTHER_TURN_MAX: Duration = Duration::from_secs(10);
 /// For how long groups of a topic that was failed over are raised; they stay where they are then.
@@ -133,8 +138,10 @@ impl Lasts {
         let each = topics.iter().filter_map(|topic| self.0.get(&topic.mirror));
         let Some(since) = each.map(|one| one.since).min() else { return };
         let rest = LAST_TURN_MAX.saturating_sub(since.elapsed()).max(TICK);
-        let done = timeout(rest, attempt(ctx, following, &topics)).await;
+        let until = Instant::now() + rest.saturating_sub(LAST_TURN_REST);
+        let done = timeout(rest, attempt(ctx, following, (&topics, until))).await;
         let done = done.unwrap_or_else(|_| Err(too_late(rest)));
+        let mut left = BTreeSet::new();
         for topic in &topics {
             let Some(waiting) = self.0.get_mut(&topic.mirror) else { continue };
             let now = ctx.world.wall.now();
@@ -142,12 +149,19 @@ impl Lasts {
                 Ok(turn) => last::of(turn, topic, now),
                 Err(fault) => (last::failed(&format!("link {}", ctx.name), fault, now), false),
             };
-            if is_final || waiting.since.elapsed() >= LAST_TURN_MAX {
+            let is_over = waiting.since.elapsed() + LAST_TURN_REST >= LAST_TURN_MAX;
+            if is_final || (is_over && done.is_ok()) || waiting.since.elapsed() >= LAST_TURN_MAX {
                 waiting.told = Some(Instant::now());
                 say(ctx, &topic.mirror, &last);
+                left.extend(done.iter().flat_map(|turn| last::left(turn, topic)));
                 let mirror = (ctx.name.clone(), topic.mirror.clone());
                 ctx.tell(Event::Synced(mirror, last)).await;
             }
+        }
+        let left: Vec<String> = left.into_iter().collect();
+        for some in left.chunks(NAMED_MAX) {
+            let (link, groups) = (&ctx.name, some.join(", "));
+            tracing::warn!(%link, groups, "consumer groups that were not synced behind the seals");
         }
     }
 }
@@ -216,7 +230,7 @@ fn tell_raised(ctx: &Ctx, turn: Result<Turn, Fault>) {
 async fn attempt(
     ctx: &Ctx,
     following: &mut Following,
-    topics: &[MirrorTopic],
+    last: (&[MirrorTopic], Instant),
 ) -> Result<Turn, Fault> {
     let seen = ctx.registry.seen();
     let sync = seen.links.get(&ctx.name).and_then(|link| link.groups());
@@ -225,7 +239,7 @@ async fn attempt(
         let text = "the source is not reached".to_owned();
         return Err(Fault { code: "LINK_UNAVAILABLE".to_owned(), text });
     };
-    following.last_turn((&session.source, &ctx.destination), &sync, topics).await
+    following.last_turn((&session.source, &ctx.destination), &sync, last).await
 }
 
 fn too_late(within: Duration) -> Fault {

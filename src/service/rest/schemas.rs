@@ -215,7 +215,8 @@ fn parts() -> Shapes {
         ("*synced", number()),
         ("*clamped", number()),
         ("*ahead", number()),
-        ("*not_synced", number()),
+        // null where a promote's last turn came to nothing, so that nobody knows
+        ("*not_synced", json!({"type": "integer", "nullable": true})),
         ("*not_synced_first", many(json!({"type": "object"}))),
     ]);
     let check =

@@ -2,19 +2,28 @@
 //!
 //! It never decides whether that is tried again.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::KafkaCode;
 use crate::cluster::error::Kind;
 use crate::control::topic::Fault;
 use crate::ids::GroupName;
+use crate::ids::Side;
 use crate::sync::groups::ask::Failure;
 use crate::sync::groups::put;
 
 /// How many things that went wrong a turn tells.
 const ERRORS_MAX: usize = 50;
+/// How many groups one text names.
+const NAMED_MAX: usize = 5;
+/// What is said of share groups together.
+pub const SHARES: &str = "share groups";
 /// What narrows which groups are followed.
 pub const FILTERS: &str = "consumer.offset.group.filters";
 pub const INTERNAL: &str = "INTERNAL_ERROR";
+/// Of what there was no time for.
+pub const LATE: &str = "TIMEOUT_ERROR";
 
 /// The first errors, and how many more there were.
 pub fn bounded(mut errors: Vec<(String, Fault)>) -> Vec<(String, Fault)> {
@@ -36,6 +45,22 @@ pub fn too_many(what: &str, count: usize, max: usize) -> Fault {
     Fault { code: "MISCONFIGURATION_ERROR".to_owned(), text }
 }
 
+/// Share groups that one side cannot have.
+pub fn no_shares(side: Side, groups: &BTreeSet<GroupName>) -> Fault {
+    let named = groups.iter().take(NAMED_MAX).map(GroupName::as_str).collect::<Vec<_>>().join(", ");
+    let (what, more) = match groups.len() {
+        1 => ("1 share group".to_owned(), String::new()),
+        count if count <= NAMED_MAX => (format!("{count} share groups"), String::new()),
+        count => (format!("{count} share groups"), format!(" and {} more", count - NAMED_MAX)),
+    };
+    let text = format!(
+        "{what} of the source ({named}{more}) cannot be followed: the {side} has no share groups; \
+         turn them on there by kafka-features --bootstrap-server HOST:PORT upgrade --feature \
+         share.version=1 (Kafka 4.1 or newer), or leave them out of {FILTERS}"
+    );
+    Fault { code: "INVALID_REQUEST_ERROR".to_owned(), text }
+}
+
 /// A group that is read on both sides.
 pub fn in_use(group: &GroupName) -> Fault {
     let text = format!(
@@ -50,6 +75,10 @@ pub fn in_use(group: &GroupName) -> Fault {
 pub fn fault(failure: &Failure, side: &str, what: &str) -> Fault {
     match failure {
         Failure::Error(error) => fault_of(error),
+        Failure::Late => {
+            let text = "the time of a promote's last turn was over before its offsets were set";
+            Fault { code: LATE.to_owned(), text: text.to_owned() }
+        }
         Failure::Code(code) => refused(*code, &format!("the {side} refuses the {what}")),
     }
 }

@@ -5,11 +5,13 @@
 
 use crate::control::task::last::LastSync;
 use crate::control::topic::Fault;
+use crate::ids::GroupName;
 use crate::ids::TimestampMs;
 use crate::sync::groups::GroupTold;
 use crate::sync::groups::MirrorTopic;
 use crate::sync::groups::Turn;
 use crate::sync::groups::faults::INTERNAL;
+use crate::sync::groups::faults::LATE;
 
 /// Of a topic: how its groups stand, and whether trying again is of no use.
 pub fn of(turn: &Turn, topic: &MirrorTopic, now: TimestampMs) -> (LastSync, bool) {
@@ -21,6 +23,7 @@ pub fn of(turn: &Turn, topic: &MirrorTopic, now: TimestampMs) -> (LastSync, bool
     // whether such a group has an offset for this topic is not known
     for (subject, fault) in &turn.unread {
         leave(&mut last, subject, fault);
+        last.shares += u64::from(turn.shares.contains(&GroupName::new(subject)));
     }
     for (tp, fault) in turn.unplaced.iter().filter(|(tp, _)| tp.topic == topic.mirror) {
         leave(&mut last, &tp.to_string(), fault);
@@ -34,15 +37,26 @@ pub fn of(turn: &Turn, topic: &MirrorTopic, now: TimestampMs) -> (LastSync, bool
             Some(_) => {
                 let fault = told.fault.clone().unwrap_or_else(unexplained);
                 leave(&mut last, &name.to_string(), &fault);
+                last.shares += u64::from(told.is_share);
             }
         }
     }
     (last, is_final)
 }
 
+/// All groups of a topic that are not where they should be.
+pub fn left(turn: &Turn, topic: &MirrorTopic) -> Vec<String> {
+    let unread = turn.unread.iter().map(|(subject, _)| subject.clone());
+    let is_left = |told: &GroupTold| {
+        word(told, topic).is_some_and(|word| !["synced", "clamped", "ahead"].contains(&word))
+    };
+    let told = turn.told.iter().filter(|(_, told)| is_left(told));
+    unread.chain(told.map(|(name, _)| name.to_string())).collect()
+}
+
 /// Of a topic about which nothing was found out.
 pub fn failed(subject: &str, fault: &Fault, now: TimestampMs) -> LastSync {
-    let mut last = LastSync::at(now);
+    let mut last = LastSync { is_uncounted: true, ..LastSync::at(now) };
     last.leave(subject, fault);
     last
 }
@@ -55,10 +69,10 @@ fn word(told: &GroupTold, topic: &MirrorTopic) -> Option<&'static str> {
     own.map(|(_, stand)| stand.word()).max_by_key(|word| rank(word).unwrap_or(usize::MAX))
 }
 
-/// A coordinator that moves or loads, a cluster that does not answer: a later turn may come to
-/// more.
+/// A coordinator that moves or loads, a cluster that does not answer, a time that was over: a later
+/// turn may come to more.
 fn may_pass(fault: &Fault) -> bool {
-    fault.code == INTERNAL
+    [INTERNAL, LATE].contains(&fault.code.as_str())
 }
 
 fn unexplained() -> Fault {
@@ -73,7 +87,6 @@ mod tests {
     use super::*;
     use crate::control::task::offsets::Stand;
     use crate::control::task::offsets::Target;
-    use crate::ids::GroupName;
     use crate::ids::Offset;
     use crate::ids::PartitionId;
     use crate::ids::TopicId;
@@ -152,8 +165,8 @@ mod tests {
             let (last, is_final) = of(turn, &topic(), TimestampMs(1));
             (last.left_count(), is_final)
         };
-        assert_eq!(left(&turn), (1, true));
+        assert_eq!(left(&turn), (Some(1), true));
         turn.unplaced.insert(tp("orders", 0), fault(INTERNAL));
-        assert_eq!(left(&turn), (2, false));
+        assert_eq!(left(&turn), (Some(2), false));
     }
 }

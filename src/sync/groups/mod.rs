@@ -14,13 +14,13 @@
 //! Share groups are asked by DescribeShareGroupOffsets and set by AlterShareGroupOffsets instead,
 //! at the same coordinators; a cluster without share groups has nothing of them, which is no error.
 //!
-//! A turn takes, at each side, a request a broker, one for each hundred groups, and one for each
-//! group of which an offset differs.
+//! A turn takes, at each side, a request a broker, one for each hundred groups or for each share
+//! group (`ask` says why), and one for each group of which an offset differs; those of share groups
+//! over several connections at once.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -30,6 +30,7 @@ use crate::cluster::Listing;
 use crate::cluster::Wanted;
 use crate::cluster::error::ClusterError;
 use crate::control::task::groups::GroupSync;
+use crate::control::task::offsets;
 use crate::control::task::offsets::Commit;
 use crate::control::task::offsets::Part;
 use crate::control::task::offsets::Plan;
@@ -39,11 +40,13 @@ use crate::ids::BrokerId;
 use crate::ids::GroupName;
 use crate::ids::Offset;
 use crate::ids::PartitionId;
+use crate::ids::Side;
 use crate::ids::TimestampMs;
 use crate::ids::TopicId;
 use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::sync::groups::ask::Answers;
+use crate::sync::groups::ask::Failure;
 use crate::sync::groups::ask::Listed;
 use crate::sync::groups::faults::FILTERS;
 use crate::sync::groups::faults::bounded;
@@ -61,6 +64,7 @@ pub mod last;
 mod parts;
 mod put;
 mod raise;
+mod repeat;
 mod told;
 
 pub use self::faults::fault_of;
@@ -75,14 +79,6 @@ pub const OFFSETS_MAX: usize = 1_000_000;
 const TOPICS_ASKED_MAX: usize = 500;
 /// Where the brokers keep what groups commit: without it nobody ever has.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// For how long the destination keeps offsets.
-const RETENTION: &str = "offsets.retention.minutes";
-/// Kafka's default of it, where it may not be read: a week.
-const RETENTION_DEFAULT_MINUTES: i64 = 7 * 24 * 60;
-/// An offset is committed again when it has stood for this share of that.
-const RETENTION_SHARE: i64 = 4;
-/// How often the retention is read: it changes when a broker is started with another.
-const RETENTION_READ: Duration = Duration::from_secs(300);
 
 /// A mirror topic whose consumers are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +112,10 @@ pub struct Turn {
     pub unread: Vec<(String, Fault)>,
     /// Partitions of mirrors of which nothing could be said, by why.
     pub unplaced: BTreeMap<TopicPartition, Fault>,
+    /// Which of all these groups are share groups, by their names on either side.
+    pub shares: BTreeSet<GroupName>,
+    /// Nothing was begun any more after it.
+    until: Option<Instant>,
 }
 
 /// Follows the groups of one link; what it remembers is gone with the process.
@@ -123,10 +123,15 @@ pub struct Turn {
 pub struct Follower {
     /// What our turns have left, by the group's name at the source.
     puts: BTreeMap<GroupName, Puts>,
+    /// The same of groups that the source has no more, or that are not followed: what still stands
+    /// there is ours all the same, should they come back.
+    gone: BTreeMap<GroupName, Puts>,
     /// Groups of the source, and whether they had members, when they were listed last.
     listed: BTreeMap<GroupName, bool>,
     /// Which of the groups that are followed are share groups.
     shares: BTreeSet<GroupName>,
+    /// Those of which the source does not tell: it has no share groups any more.
+    barred: BTreeSet<GroupName>,
     /// Topics of which groups have committed what was not followed in the last turn.
     unfollowed: BTreeMap<GroupName, BTreeSet<TopicName>>,
     /// What groups had committed beyond the mirror when they were read last, by the source's names,
@@ -138,6 +143,11 @@ pub struct Follower {
 
 /// A topic's ids at both clusters.
 type Ids = (TopicId, TopicId);
+/// What is put: what groups have committed, of which partitions, among which others.
+type What<'a> = (Commits, BTreeMap<TopicPartition, Part>, &'a BTreeMap<TopicPartition, Mirrored>);
+/// What is taken in beside a group.
+type Beside<'a> =
+    (&'a GroupSync, &'a BTreeMap<TopicPartition, Part>, &'a BTreeMap<GroupName, bool>);
 /// What groups have committed at the source, by group.
 type Commits = BTreeMap<GroupName, BTreeMap<TopicPartition, Commit>>;
 
@@ -157,23 +167,29 @@ impl Follower {
         topics: &[MirrorTopic],
         now: TimestampMs,
     ) -> Result<Turn, ClusterError> {
-        let (turn, known) = self.work(both, sync, topics, now).await?;
-        // of groups that the source does not have any more nothing is remembered
-        self.puts.retain(|name, _| known.contains(name));
+        let (turn, known) = self.work(both, sync, topics, (now, None)).await?;
+        let puts = std::mem::take(&mut self.puts).into_iter();
+        let (puts, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            puts.partition(|(name, _)| known.contains(name));
+        self.puts = puts;
+        self.gone.extend(gone);
+        while self.gone.len() > GROUPS_MAX {
+            self.gone.pop_first();
+        }
         self.beyond.retain(|name, _| known.contains(name));
         self.shares.retain(|name| known.contains(name));
         Ok(turn)
     }
 
-    /// The same over some topics of them.
+    /// The same over some topics of them; what has not begun by then is left, and told.
     pub async fn turn_over_some(
         &mut self,
         both: (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
         topics: &[MirrorTopic],
-        now: TimestampMs,
+        (now, until): (TimestampMs, Instant),
     ) -> Result<Turn, ClusterError> {
-        Ok(self.work(both, sync, topics, now).await?.0)
+        Ok(self.work(both, sync, topics, (now, Some(until))).await?.0)
     }
 
     /// A turn, and the groups that the source has, or may have.
@@ -182,9 +198,9 @@ impl Follower {
         (source, destination): (&Arc<Cluster>, &Arc<Cluster>),
         sync: &GroupSync,
         topics: &[MirrorTopic],
-        now: TimestampMs,
+        (now, until): (TimestampMs, Option<Instant>),
     ) -> Result<(Turn, BTreeSet<GroupName>), ClusterError> {
-        let mut turn = Turn::default();
+        let mut turn = Turn { until, ..Turn::default() };
         if topics.is_empty() {
             return Ok((turn, self.puts.keys().cloned().collect()));
         }
@@ -194,9 +210,16 @@ impl Follower {
         turn.unplaced = parts::gone(topics, &begins);
         let (commits, mut left) = self.read_source(source, sync, &begins, &mut turn).await;
         turn.unread.clone_from(&turn.errors);
+        if !self.barred.is_empty() {
+            let fault = |groups: &BTreeSet<GroupName>| faults::no_shares(Side::Source, groups);
+            turn.errors.push((faults::SHARES.to_owned(), fault(&self.barred)));
+            let each =
+                self.barred.iter().map(|name| (name.to_string(), BTreeSet::from([name.clone()])));
+            turn.unread.extend(each.map(|(subject, one)| (subject, fault(&one))));
+        }
         turn.groups = commits.len() as u64;
         let parts = parts::ends((source, destination), &commits, &begins, &mut turn).await;
-        let what = (commits, parts);
+        let what = (commits, parts, &begins);
         left.extend(self.put(destination, (sync, topics), what, (now, &mut turn)).await);
         Ok((turn, left))
     }
@@ -206,7 +229,7 @@ impl Follower {
         &mut self,
         destination: &Arc<Cluster>,
         (sync, topics): (&GroupSync, &[MirrorTopic]),
-        (commits, parts): (Commits, BTreeMap<TopicPartition, Part>),
+        (commits, parts, begins): What<'_>,
         (now, turn): (TimestampMs, &mut Turn),
     ) -> BTreeSet<GroupName> {
         let repeat_ms = self.repeat_ms(destination).await;
@@ -221,26 +244,37 @@ impl Follower {
             let is_active =
                 is_active.is_some_and(|(_, one)| one.is_active && one.is_share == is_share);
             // what is dropped on its way must not be forgotten
-            let puts = self.puts.get(&name).cloned().unwrap_or_default();
-            jobs.insert(there, job(name, source, (is_active, is_share), puts));
+            let puts = self.puts.get(&name).or(self.gone.get(&name)).cloned().unwrap_or_default();
+            let unstarted = match is_share {
+                true => parts::unstarted(&source, begins),
+                false => BTreeSet::new(),
+            };
+            let new = job(name, source, (is_active, is_share), puts);
+            jobs.insert(there, Job { unstarted, ..new });
         }
         let known = listed.groups.into_iter().filter(|(name, _)| jobs.contains_key(name));
         let known: BTreeMap<GroupName, BrokerId> =
             known.map(|(name, (broker, _))| (name, broker)).collect();
-        let shared =
-            put::Turn { destination: destination.clone(), parts: Arc::new(parts), now, repeat_ms };
+        let (destination, parts, until) = (destination.clone(), Arc::new(parts), turn.until);
+        let shared = put::Turn { destination, parts, now, repeat_ms, until };
         let done = put::all(&shared, jobs, known).await;
+        let unstarted = done.iter().filter(|job| !job.unstarted.is_empty());
+        let unstarted: Vec<GroupName> = unstarted.map(|job| sync.renamed(&job.name)).collect();
+        let early = ask::begin_early(&shared.destination, &unstarted).await;
+        let left_out = done.iter().filter(|job| put::is_left_out(job));
+        let left_out: BTreeSet<GroupName> = left_out.map(|job| job.name.clone()).collect();
+        if !left_out.is_empty() {
+            turn.groups = turn.groups.saturating_sub(left_out.len() as u64);
+            let fault = faults::no_shares(Side::Destination, &left_out);
+            turn.errors.push((faults::SHARES.to_owned(), fault));
+        }
         for job in done {
-            if put::is_left_out(&job) {
-                self.unfollowed.remove(&job.name);
-                turn.groups = turn.groups.saturating_sub(1);
-                continue;
-            }
             worked.insert(job.name.clone());
             self.note_beyond(&job, &shared.parts, &ids);
             let unplaced = job.source.keys().filter(|tp| !shared.parts.contains_key(tp));
             leave(&mut self.unfollowed, &job.name, unplaced);
-            self.take_in(job, sync, (now, turn));
+            self.gone.remove(&job.name);
+            self.take_in(job, (sync, &shared.parts, &early), (now, turn));
         }
         self.tell_unfollowed(sync, (now, turn));
         turn.errors = bounded(std::mem::take(&mut turn.errors));
@@ -278,11 +312,16 @@ impl Follower {
         coordinators.extend(ask::keep(ask::find(source, &unlisted).await, &mut answers));
         let read = ask::read(source, coordinators, &self.shares).await;
         answers.failed.extend(read.failed);
-        answers.failed.retain(|name, why| !self.shares.contains(name) || !ask::has_no_shares(why));
+        let is_barred =
+            |name: &GroupName, why: &Failure| self.shares.contains(name) && ask::has_no_shares(why);
+        let barred = answers.failed.iter().filter(|(name, why)| is_barred(name, why));
+        self.barred = barred.map(|(name, _)| name.clone()).collect();
+        answers.failed.retain(|name, _| !self.barred.contains(name));
         for (name, failure) in &answers.failed {
             turn.errors.push((name.to_string(), fault(failure, "source", "group")));
         }
         let (mut commits, mut count) = (Commits::new(), 0);
+        turn.shares.extend(self.shares.iter().flat_map(|name| [name.clone(), sync.renamed(name)]));
         for (name, committed) in read.found {
             let (known, unread) = put::parted(committed);
             let others = known.keys().filter(|tp| !begins.contains_key(tp));
@@ -331,18 +370,6 @@ impl Follower {
         unlisted.take(GROUPS_MAX).cloned().collect()
     }
 
-    /// How long an offset may stand at the destination before it is committed again, in ms.
-    async fn repeat_ms(&mut self, destination: &Cluster) -> i64 {
-        if let Some((at, ms)) = self.repeat.filter(|(at, _)| at.elapsed() < RETENTION_READ) {
-            self.repeat = Some((at, ms));
-            return ms;
-        }
-        let minutes = retention(destination).await.unwrap_or(RETENTION_DEFAULT_MINUTES);
-        let ms = minutes.saturating_mul(60_000) / RETENTION_SHARE;
-        self.repeat = Some((Instant::now(), ms));
-        ms
-    }
-
     /// Groups of which nothing was followed: who asks whether all groups can move must not be told
     /// of the others alone.
     fn tell_unfollowed(&mut self, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
@@ -354,23 +381,46 @@ impl Follower {
             let told = GroupTold { is_share, is_active_at_source, unfollowed, ..new };
             turn.told.entry(there).or_insert(told);
         }
+        // where such a group reads is not told before it has a start
+        for name in self.shares.iter().filter(|name| sync.follows(name)).take(GROUPS_MAX) {
+            let own = BTreeSet::from([name.clone()]);
+            let fault = self.barred.contains(name);
+            let fault = fault.then(|| faults::no_shares(Side::Source, &own));
+            let is_active_at_source = self.listed.get(name).copied();
+            let new = GroupTold::of(name.clone(), now);
+            let told = GroupTold { is_share: true, is_active_at_source, fault, ..new };
+            turn.told.entry(sync.renamed(name)).or_insert(told);
+        }
     }
 
-    fn take_in(&mut self, job: Job, sync: &GroupSync, (now, turn): (TimestampMs, &mut Turn)) {
-        let Job { name, puts, plan, commits, refused: left, failure, is_share, .. } = job;
+    fn take_in(
+        &mut self,
+        job: Job,
+        (sync, parts, early): Beside<'_>,
+        (now, turn): (TimestampMs, &mut Turn),
+    ) {
+        let is_left_out = put::is_left_out(&job);
+        let Job { name, source, puts, plan, commits, refused: left, failure, is_share, .. } = job;
         let Plan { mut stands, is_in_use, puts: planned, .. } = plan;
         let there = sync.renamed(&name);
         turn.commits += commits;
         let clamped = stands.values().filter_map(|stand| stand.target);
         turn.clamped += clamped.filter(|target| target.is_clamped).count() as u64;
         let is_planned = failure.is_none() || !stands.is_empty();
+        if !is_planned {
+            // a group must not look as if it had nothing that is mirrored
+            stands = offsets::unseen(&source, parts);
+        }
         for (tp, put) in &planned {
             if let Some(stand) = stands.get_mut(tp) {
                 stand.there = Some(put.offset);
             }
         }
-        let mut faults: Vec<Fault> =
-            failure.iter().map(|failure| fault(failure, "destination", "group")).collect();
+        let why = |failure| match is_left_out {
+            true => faults::no_shares(Side::Destination, &BTreeSet::from([name.clone()])),
+            false => fault(failure, "destination", "group"),
+        };
+        let mut faults: Vec<Fault> = failure.iter().map(why).collect();
         faults.extend(is_in_use.then(|| in_use(&there)));
         faults.extend(
             left.into_iter().map(|(tp, code)| {
@@ -378,9 +428,13 @@ impl Follower {
             }),
         );
         let first = faults.first().cloned();
-        turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
+        if !is_left_out {
+            turn.errors.extend(faults.into_iter().map(|fault| (there.to_string(), fault)));
+        }
         let told = GroupTold {
             is_share,
+            unstarted: job.unstarted,
+            begins_early: early.get(&there).copied(),
             stands,
             fault: first,
             is_active_at_source: self.listed.get(&name).copied(),
@@ -415,16 +469,11 @@ fn job(
         source,
         is_active,
         is_share,
+        unstarted: BTreeSet::new(),
         puts,
         plan: Plan::default(),
         commits: 0,
         refused: BTreeMap::new(),
         failure: None,
     }
-}
-
-async fn retention(destination: &Cluster) -> Option<i64> {
-    let broker = destination.look(|metadata| metadata.brokers().next().map(|one| one.id))?;
-    let told = destination.describe_broker_configs(broker, Some(&[RETENTION])).await;
-    told.ok()?.ok()?.get(RETENTION)?.value.as_ref()?.parse().ok()
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
+use crate::control::task::offsets::Commit;
 use crate::control::task::offsets::Part;
 use crate::control::topic::Fault;
 use crate::ids::Offset;
@@ -47,6 +48,20 @@ pub fn begins(
         })
     });
     all.collect()
+}
+
+/// Of topics of which a group has committed a partition: the others, by their names here.
+pub fn unstarted(
+    source: &BTreeMap<TopicPartition, Commit>,
+    begins: &BTreeMap<TopicPartition, Mirrored>,
+) -> BTreeSet<TopicPartition> {
+    let topics: BTreeSet<&TopicName> = source.keys().map(|tp| &tp.topic).collect();
+    let all = topics.into_iter().flat_map(|topic| {
+        let first = TopicPartition { topic: topic.clone(), partition: PartitionId(0) };
+        begins.range(first..).take_while(move |(tp, _)| tp.topic == *topic)
+    });
+    let others = all.filter(|(tp, _)| !source.contains_key(tp));
+    others.map(|(_, one)| one.mirror.clone()).collect()
 }
 
 /// Partitions of topics that are not the ones that are mirrored any more.

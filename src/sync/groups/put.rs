@@ -4,11 +4,18 @@
 //! coordinator more after one question that came to nothing.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::cluster::Committed;
-use crate::cluster::error::ClusterError;
+use crate::cluster::EachGroup;
 use crate::cluster::error::KafkaCode;
 use crate::control::task::offsets;
 use crate::control::task::offsets::Asked;
@@ -24,9 +31,11 @@ use crate::ids::TimestampMs;
 use crate::ids::TopicPartition;
 use crate::sync::groups::ask;
 use crate::sync::groups::ask::Failure;
-use crate::sync::groups::ask::GROUPS_ASKED_MAX;
 use crate::sync::groups::ask::ROUNDS;
 
+/// Over how many connections starts of share groups are set at one coordinator: it answers each
+/// after some 10 ms, when two logs have it, and writes down what comes meanwhile at once.
+const SHARES_AT_ONCE: u8 = 8;
 /// UNKNOWN_MEMBER_ID, and NON_EMPTY_GROUP of a share group: it has members, and we are none.
 const HAS_MEMBERS: [i16; 2] = [25, 68];
 /// GROUP_ID_NOT_FOUND: a group of this name is of another kind (of a share group OffsetFetch says
@@ -46,6 +55,8 @@ pub struct Job {
     pub is_active: bool,
     /// It is a share group.
     pub is_share: bool,
+    /// Of a share group: partitions without a start, of topics of which it has one in another.
+    pub unstarted: BTreeSet<TopicPartition>,
     /// What our turns have left of it.
     pub puts: Puts,
     /// What came of it, once something did.
@@ -69,6 +80,14 @@ pub struct Turn {
     pub now: TimestampMs,
     /// As in `offsets::Asked`.
     pub repeat_ms: i64,
+    /// Nothing is begun any more after it.
+    pub until: Option<Instant>,
+}
+
+impl Turn {
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// All jobs, by the group's name at the destination; a coordinator that moves or loads is looked up
@@ -123,48 +142,105 @@ async fn some(
     broker: BrokerId,
     mut jobs: Vec<(GroupName, Job)>,
 ) -> Vec<(GroupName, Job)> {
-    let mut lost: Option<ClusterError> = None;
+    let mut done = Vec::with_capacity(jobs.len());
+    let mut lost: Option<Failure> = None;
     jobs.sort_by_key(|(_, job)| job.is_share);
-    let kinds = jobs.chunk_by_mut(|(_, one), (_, next)| one.is_share == next.is_share);
-    for chunk in kinds.flat_map(|kind| kind.chunks_mut(GROUPS_ASKED_MAX)) {
-        let is_share = chunk.first().is_some_and(|(_, job)| job.is_share);
+    while !jobs.is_empty() {
+        let is_share = jobs[0].1.is_share;
+        let of_kind = jobs.iter().take_while(|(_, job)| job.is_share == is_share).count();
+        let mut chunk: Vec<(GroupName, Job)> =
+            jobs.drain(..of_kind.min(ask::asked_max(is_share))).collect();
         let names: Vec<GroupName> = chunk.iter().map(|(name, _)| name.clone()).collect();
         let read = match &lost {
-            Some(error) => Err(error.clone()),
-            None => ask::fetch(&turn.destination, broker, &names, is_share).await,
+            Some(failure) => Err(failure.clone()),
+            None if turn.is_late() => Err(Failure::Late),
+            None => {
+                let read = ask::fetch(&turn.destination, broker, &names, is_share).await;
+                read.map_err(Failure::Error)
+            }
         };
-        let mut read = match read {
+        let read = match read {
             Ok(read) => read,
-            Err(error) => {
-                lost = Some(error.clone());
-                for (_, job) in chunk {
-                    job.failure = Some(Failure::Error(error.clone()));
+            Err(failure) => {
+                for (_, job) in &mut chunk {
+                    job.failure = Some(failure.clone());
                 }
+                lost = Some(failure);
+                done.extend(chunk);
                 continue;
             }
         };
-        for (name, job) in chunk {
-            job.failure = match (&lost, read.remove(name).unwrap_or(Err(KafkaCode::UNKNOWN))) {
-                (Some(error), _) => Some(Failure::Error(error.clone())),
-                (None, Err(code)) => Some(Failure::Code(code)),
-                (None, Ok(there)) => one(&turn, broker, (name, job), there).await,
-            };
-            if let Some(Failure::Error(error)) = &job.failure {
-                lost = Some(error.clone());
-            }
-        }
+        let (chunk, failed) = side_by_side(&turn, (broker, is_share), chunk, read).await;
+        done.extend(chunk);
+        lost = failed;
     }
-    jobs
+    turn.destination.close_further(broker);
+    done
+}
+
+/// Groups of one kind, as they were read, each over the next connection that is free; and why
+/// nothing more can be asked.
+async fn side_by_side(
+    turn: &Turn,
+    (broker, is_share): (BrokerId, bool),
+    chunk: Vec<(GroupName, Job)>,
+    mut read: EachGroup<Committed>,
+) -> (Vec<(GroupName, Job)>, Option<Failure>) {
+    let work = chunk.into_iter().map(|(name, job)| {
+        let there = read.remove(&name).unwrap_or(Err(KafkaCode::UNKNOWN));
+        (name, job, there)
+    });
+    let work: Arc<Mutex<Work>> = Arc::new(Mutex::new((work.collect(), None)));
+    let count = if is_share { SHARES_AT_ONCE } else { 1 };
+    let workers = (0..count).map(|number| {
+        let (turn, work) = (turn.clone(), work.clone());
+        async move {
+            let mut done = Vec::new();
+            while let Some((name, mut job, there, lost)) = next(&work) {
+                job.failure = match (lost, there) {
+                    (Some(failure), _) => Some(failure),
+                    (None, _) if turn.is_late() => Some(Failure::Late),
+                    (None, Err(code)) => Some(Failure::Code(code)),
+                    (None, Ok(there)) => {
+                        one(&turn, (broker, number), (&name, &mut job), there).await
+                    }
+                };
+                if let Some(failure @ (Failure::Error(_) | Failure::Late)) = &job.failure {
+                    locked(&work).1 = Some(failure.clone());
+                }
+                done.push((name, job));
+            }
+            done
+        }
+    });
+    let done = ask::at_once(workers.collect::<Vec<_>>()).await.into_iter().flatten().collect();
+    let lost = locked(&work).1.take();
+    (done, lost)
+}
+
+/// Groups that wait, with what was read of each; and why nothing more can be asked.
+type Work = (VecDeque<(GroupName, Job, Read)>, Option<Failure>);
+type Read = Result<Committed, KafkaCode>;
+
+fn locked(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn next(work: &Mutex<Work>) -> Option<(GroupName, Job, Read, Option<Failure>)> {
+    let mut work = locked(work);
+    let (name, job, there) = work.0.pop_front()?;
+    Some((name, job, there, work.1.clone()))
 }
 
 /// Plans for one group and commits; why that came to nothing.
 async fn one(
     turn: &Turn,
-    broker: BrokerId,
+    (broker, number): (BrokerId, u8),
     (name, job): (&GroupName, &mut Job),
     there: Committed,
 ) -> Option<Failure> {
     let (there, unread) = parted(there);
+    job.unstarted.retain(|tp| !there.contains_key(tp));
     // what is not known of the destination must not count as missing there
     let hidden = turn.parts.iter().filter(|(_, part)| unread.contains_key(&part.mirror));
     for (tp, part) in hidden {
@@ -181,7 +257,7 @@ async fn one(
     }
     let wanted = job.plan.commits.clone();
     let answers = match job.is_share {
-        true => turn.destination.set_share_starts(broker, name, &wanted).await,
+        true => turn.destination.set_share_starts((broker, number), name, &wanted).await,
         false => turn.destination.commit_offsets(broker, name, &wanted).await.map(Ok),
     };
     let answers = match answers {
@@ -238,7 +314,7 @@ async fn without_metadata(
     None
 }
 
-/// Of a share group: the destination has none, so that nothing is done, nor told.
+/// Of a share group: the destination has none, so that nothing is done.
 pub fn is_left_out(job: &Job) -> bool {
     job.is_share && job.failure.as_ref().is_some_and(ask::has_no_shares)
 }

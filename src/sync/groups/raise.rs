@@ -49,7 +49,8 @@ impl Follower {
         }
         refresh(destination, topics.iter().map(|one| &one.mirror)).await?;
         let parts = parts::of_seals(destination, &commits, topics, &mut turn).await;
-        self.put(destination, (sync, topics), (commits, parts), (now, &mut turn)).await;
+        let what = (commits, parts, &BTreeMap::new());
+        self.put(destination, (sync, topics), what, (now, &mut turn)).await;
         Ok(turn)
     }
 

@@ -31,6 +31,11 @@ pub struct GroupTold {
     /// Topics at the source of which it has committed partitions that are not among these: the
     /// first [`UNFOLLOWED_MAX`].
     pub unfollowed: BTreeSet<TopicName>,
+    /// Of a share group: partitions here without a start on either side, of topics of which it has
+    /// one in another partition.
+    pub unstarted: BTreeSet<TopicPartition>,
+    /// Whether it begins at their start here; `None` where that was not told, or not asked.
+    pub begins_early: Option<bool>,
     /// Since when its offsets at the source are known to be these: never before the turn that
     /// found them first.
     pub unchanged_since: TimestampMs,
@@ -46,6 +51,8 @@ impl GroupTold {
             fault: None,
             is_active_at_source: None,
             unfollowed: BTreeSet::new(),
+            unstarted: BTreeSet::new(),
+            begins_early: None,
             unchanged_since: now,
         }
     }

@@ -1,4 +1,5 @@
-//! DescribeConfigs 4 and IncrementalAlterConfigs 1, for topics and brokers (broker-facts B11).
+//! DescribeConfigs 4 and IncrementalAlterConfigs 1, for topics and brokers (broker-facts B11); of
+//! groups only where share groups begin.
 //!
 //! It never applies half of a resource: one bad key fails all of it.
 
@@ -22,6 +23,7 @@ use crate::broker::takeover::Call;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_DYNAMIC_DEFAULT: i8 = 3;
@@ -77,6 +79,11 @@ fn rows(
             topic_rows(state, broker, &asked.resource_name)
         }
         BROKER => Ok(BROKER_DEFAULTS.iter().map(|row| broker_row(state, row.0)).collect()),
+        GROUP => {
+            let own = state.share_resets.get(asked.resource_name.as_str());
+            let value = own.map_or("latest", String::as_str);
+            Ok(vec![("share.auto.offset.reset".to_owned(), value.to_owned(), SOURCE_DEFAULT)])
+        }
         _ => Err(ResponseError::InvalidRequest),
     }
 }

@@ -210,6 +210,11 @@ impl TestCluster {
         })
     }
 
+    /// The config `share.auto.offset.reset` of a share group, which is `latest` else.
+    pub fn set_share_reset(&self, group: &str, value: &str) {
+        self.change(|state| drop(state.share_resets.insert(group.to_owned(), value.to_owned())));
+    }
+
     /// The feature `share.version` is 0, or is on again.
     pub fn set_shares(&self, is_on: bool) {
         self.change(|state| state.is_without_shares = !is_on);
