@@ -38,3 +38,8 @@ mod tails;
 mod unreadable;
 mod verified;
 mod world_random;
+
+/// Worlds hold very many small things and let go of them in any order, for which glibc's allocator
+/// takes longer the more there are: `many` would measure that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
