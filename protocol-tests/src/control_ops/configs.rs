@@ -103,10 +103,8 @@ impl World<'_> {
             let told = || format!("I23: {key:?}: {name} = {value:?}");
             assert!(!UNLISTED.contains(&name.as_str()), "{}: it is in no list", told());
             let wants = &from[name].value;
-            let is_interim = match name.as_str() {
-                "max.message.bytes" | "message.timestamp.type" | "compression.type" => true,
-                _ => false,
-            };
+            let interim = ["max.message.bytes", "message.timestamp.type", "compression.type"];
+            let is_interim = interim.contains(&name.as_str());
             let follows = value == wants || value.is_none() && !from[name].is_override;
             assert!(follows || is_interim, "{}: the source has {wants:?}", told());
         }

@@ -423,7 +423,7 @@ impl World<'_> {
             if is_mirror && is_change {
                 let may = here & bit != 0 && theirs & bit == 0;
                 assert!(!may, "I22: {who} may {what:?} {name}\n{}", self.acls_told());
-            } else if has_equal && !is_change || has_equal && self.was_stopped(name) {
+            } else if has_equal && (!is_change || self.was_stopped(name)) {
                 let same = here & bit == at_source & bit;
                 assert!(same, "I20: {who} {what:?} {name}\n{}", self.acls_told());
             }

@@ -129,11 +129,13 @@ async fn ten_times_as_many_topics_take_no_more_rows_or_rounds_each() {
 /// by side fit as badly as the large one: what is left between the two is what grows faster than
 /// the number of topics.
 #[tokio::test(start_paused = true)]
-#[ignore = "takes two minutes of a core: `.ci/soak many`"]
 async fn one_large_world_takes_as_long_as_ten_small_ones() {
     let few = took(10, topics()).await;
     let many = took(1, 10 * topics()).await;
     println!("each of ten: {few:?}\n{many:?}\n{}", compared(&few, &many));
+    // side by side none of them does more than by itself
+    assert!(many.rows <= 12 * few.rows, "{few:?} {many:?}");
+    assert!(many.world_ms <= 12 * few.world_ms, "{few:?} {many:?}");
 }
 
 fn compared(few: &Took, many: &Took) -> String {
