@@ -104,6 +104,8 @@ struct Call {
     rows: BTreeMap<TopicPartition, (Offset, Option<Arc<str>>)>,
     /// What our turns have left, but for these.
     puts: Puts,
+    /// What was there when that was decided: who comes, commits and goes since is not seen.
+    there: BTreeMap<TopicPartition, Commit>,
 }
 
 /// One turn of an instance over one link.
@@ -327,13 +329,14 @@ impl World<'_> {
             *puts = planned.puts;
             return;
         }
-        turn.call = Some(Call { group: name, rows: planned.commits, puts: planned.puts });
+        let (rows, puts) = (planned.commits, planned.puts);
+        turn.call = Some(Call { group: name, rows, puts, there });
     }
 
     /// A commit reaches its coordinator, or does not; a group with members is refused there.
     fn commit(&mut self, nth: usize, turn: &mut Turn, call: Call) {
         let fate = if self.faults { self.dice.roll(12) } else { 12 };
-        let Call { group: name, rows, mut puts } = call;
+        let Call { group: name, rows, mut puts, there } = call;
         let place = (turn.link.clone(), name.clone());
         if fate == 0 || self.holder != nth || self.groups.active.contains(&name) {
             let is_refused = fate > 0 && self.holder == nth;
@@ -343,7 +346,7 @@ impl World<'_> {
             return;
         }
         for (tp, (offset, metadata)) in rows {
-            self.is_right(turn, &name, (&tp, offset, &metadata));
+            self.is_right(turn, (&name, there.get(&tp)), (&tp, offset, &metadata));
             self.tally.committed += 1;
             let id = turn.ids[&tp];
             // a coordinator takes offsets of any name; those of a topic that goes, go with it
@@ -364,7 +367,7 @@ impl World<'_> {
     fn is_right(
         &self,
         turn: &Turn,
-        name: &GroupName,
+        (name, there): (&GroupName, Option<&Commit>),
         row: (&TopicPartition, Offset, &Option<Arc<str>>),
     ) {
         let (tp, offset, metadata) = row;
@@ -380,8 +383,6 @@ impl World<'_> {
         let want = source.offset.min(part.end).max(low);
         assert_eq!(offset, want, "I15, I17: {}", told());
         assert_eq!(*metadata, source.metadata, "I16: {}", told());
-        let there = self.groups.there.get(&(name.clone(), tp.clone()));
-        let there = there.filter(|(of, _)| *of == id).map(|(_, commit)| commit);
         let Some(there) = there.filter(|there| there.offset > offset) else { return };
         // it goes back: what stands there was ours, and the source's own once
         assert_eq!(there.epoch, LeaderEpoch::NONE, "I15: a member's own goes back: {}", told());
