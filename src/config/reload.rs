@@ -5,15 +5,13 @@
 use std::collections::BTreeSet;
 
 use crate::settings::check::Checked;
+use crate::settings::link::NAMES_OF_MIRRORS;
 use crate::settings::link::Values;
 use crate::settings::property::Effect;
 use crate::settings::property::Property;
 use crate::settings::property::Scope;
 
 use super::Config;
-
-/// What mirror topics are called by: those that are there keep their names.
-const NAMES_OF_MIRRORS: [&str; 2] = ["cluster.link.prefix", "topic.rename.format"];
 
 /// What a config says, kept to compare a later one with.
 #[derive(Clone, Debug)]

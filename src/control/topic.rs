@@ -15,7 +15,10 @@
 //!                            └─▶ LetGo, where a filter would take it again at once
 //! ```
 //!
-//! Pause is no stage: a topic is paused *in* its stage, and nothing of it is wanted then.
+//! Pause is no stage: a topic is paused *in* its stage, and nothing of it is wanted then. Nor is a
+//! reversal: it is a promote whose row says that the source becomes the mirror, so that Sealing
+//! comes when nobody can write there either (`control/row/reversal` draws its steps); a row that is
+//! restored begins again at Setup.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

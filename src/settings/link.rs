@@ -24,6 +24,9 @@ use crate::ids::TopicName;
 use crate::mirror::facts::Policy;
 use crate::secure::is_sealed;
 
+/// What gives mirror topics other names than their sources'; those that are there keep theirs.
+pub const NAMES_OF_MIRRORS: [&str; 2] = ["cluster.link.prefix", "topic.rename.format"];
+
 use super::check::Checked;
 use super::check::Desk;
 use super::check::Entry;

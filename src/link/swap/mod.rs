@@ -33,14 +33,12 @@ use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::loops;
 use crate::sync::apply;
+use crate::settings::link::NAMES_OF_MIRRORS;
 use crate::sync::configs::BATCH_BYTES;
 
 /// How far apart the ends are read twice: whoever writes shows in between, and a config that was
 /// changed is in force at each broker.
 const REST_PAUSE: Duration = Duration::from_secs(2);
-
-/// What gives mirror topics other names.
-const NAMING: [&str; 2] = ["cluster.link.prefix", "topic.rename.format"];
 
 /// What is to be done at a source.
 pub(super) enum Swap {
@@ -112,7 +110,7 @@ async fn has_link_back(ctx: &Ctx, source: &Arc<Cluster>) -> Result<(), Failed> {
     let leads_here = keys.any(|(key, text)| match Row::parse(&key, text) {
         Ok(Row::Link(row)) => {
             let may_take = !row.is_leaving && !row.is_paused;
-            let renames = NAMING.iter().any(|name| row.configs.contains_key(*name));
+            let renames = NAMES_OF_MIRRORS.iter().any(|name| row.configs.contains_key(*name));
             may_take && !renames && row.source.as_ref() == Some(&here)
         }
         _ => false,

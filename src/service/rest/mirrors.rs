@@ -362,7 +362,8 @@ async fn restore_one(
         let text = format!(
             "Topic '{topic}' has {beyond} offsets that its former mirror never got, and no client \
              can cut a log: it would be deleted and copied anew, and they would be lost. Save them \
-             (`isolog mirror tail export`), then give the order with discard_tail=true."
+             (`isolog mirror tail export`), then give the order with discard_tail=true \
+             (--discard-tail)."
         );
         return Err(Problem::new(Kind::Conflict, text));
     }
