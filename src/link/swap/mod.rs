@@ -32,8 +32,8 @@ use crate::ids::TopicName;
 use crate::ids::TopicPartition;
 use crate::link::driver::ctx::Ctx;
 use crate::link::driver::loops;
-use crate::sync::apply;
 use crate::settings::link::NAMES_OF_MIRRORS;
+use crate::sync::apply;
 use crate::sync::configs::BATCH_BYTES;
 
 /// How far apart the ends are read twice: whoever writes shows in between, and a config that was
