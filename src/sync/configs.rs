@@ -2,11 +2,13 @@
 //!
 //! It never changes a topic that exists: what breaks exactness there is told, not mended.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::cluster::ConfigEntries;
 use crate::cluster::ConfigEntry;
 use crate::control::row::Changes;
+use crate::control::row::MirrorRow;
 use crate::control::rules::CLEANUP;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::NO_LIMIT;
@@ -64,6 +66,19 @@ pub fn entries(found: &ConfigEntries) -> Entries {
         (key.clone(), Entry { value, is_override })
     };
     plain.map(entry).collect()
+}
+
+/// What the source has, but for what a reversal has set there.
+pub fn as_it_was<'a>(source: &'a Entries, row: &MirrorRow) -> Cow<'a, Entries> {
+    let (Some(reversal), Some(entry)) = (&row.reversal, source.get(BATCH_BYTES)) else {
+        return Cow::Borrowed(source);
+    };
+    let at_stop = row.at_stop.get(BATCH_BYTES).and_then(Option::as_ref);
+    let value = reversal.as_it_was(entry.value.as_deref(), at_stop);
+    let entry = Entry { value, ..entry.clone() };
+    let mut source = source.clone();
+    source.insert(BATCH_BYTES.to_owned(), entry);
+    Cow::Owned(source)
 }
 
 /// The configs of a new mirror topic; `is_old` for a destination before Kafka 3.6.

@@ -4,7 +4,6 @@
 //! It never touches a topic that is not the one with the mirror's id, and one topic's refusal never
 //! holds another one up.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,14 +20,12 @@ use crate::control::link::LinkState;
 use crate::control::row::Before;
 use crate::control::row::Changes;
 use crate::control::row::MadeBy;
-use crate::control::row::MirrorRow;
 use crate::control::rules::CLEANUP;
 use crate::control::task::TaskName;
 use crate::control::task::configs;
 use crate::control::task::configs::BATCH_BYTES;
 use crate::control::task::configs::ConfigSync;
 use crate::control::task::configs::Entries;
-use crate::control::task::configs::Entry;
 use crate::control::task::configs::Plan;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
@@ -40,6 +37,8 @@ use crate::link::driver::ctx::Ctx;
 use crate::link::driver::ctx::Session;
 use crate::link::registry::Event;
 use crate::link::registry::LinkSeen;
+use crate::link::registry::MirrorSeen;
+use crate::sync::configs::as_it_was;
 use crate::sync::configs::entries;
 
 /// UNKNOWN_TOPIC_OR_PARTITION.
@@ -99,7 +98,7 @@ fn wanted(ctx: &Ctx) -> Option<ConfigSync> {
 struct Mirror {
     name: TopicName,
     id: TopicId,
-    row: MirrorRow,
+    seen: Arc<MirrorSeen>,
     /// It is promoted and waits for this, since when by the count of looks.
     awaited: Option<u64>,
 }
@@ -107,7 +106,8 @@ struct Mirror {
 /// What is remembered of a mirror topic between turns.
 #[derive(Default)]
 struct Known {
-    source: Entries,
+    /// One value for all topics that say the same.
+    source: Arc<Entries>,
     /// When it was as it should be, or was refused.
     checked: Option<Instant>,
     /// What the source's brokers refuse, and what the destination's.
@@ -124,19 +124,6 @@ impl Known {
     }
 }
 
-/// What the source has, but for what a reversal has set there.
-fn as_it_was<'a>(source: &'a Entries, row: &MirrorRow) -> Cow<'a, Entries> {
-    let (Some(reversal), Some(entry)) = (&row.reversal, source.get(BATCH_BYTES)) else {
-        return Cow::Borrowed(source);
-    };
-    let at_stop = row.at_stop.get(BATCH_BYTES).and_then(Option::as_ref);
-    let value = reversal.as_it_was(entry.value.as_deref(), at_stop);
-    let entry = Entry { value, ..entry.clone() };
-    let mut source = source.clone();
-    source.insert(BATCH_BYTES.to_owned(), entry);
-    Cow::Owned(source)
-}
-
 /// A topic that is to become a compacted one: it would refuse records without a key that the source
 /// had before, so the copy of them comes first.
 enum Waits {
@@ -150,6 +137,8 @@ enum Waits {
 struct Clerk {
     include: Option<ConfigSync>,
     known: BTreeMap<TopicName, Known>,
+    /// What the source said of a topic last: mostly the next one has the same.
+    last: Arc<Entries>,
     compacting: BTreeMap<TopicName, Waits>,
     /// Of this turn: topics that have what the source has, but for what was refused.
     settled: BTreeSet<TopicName>,
@@ -203,16 +192,20 @@ impl Clerk {
         sync: &ConfigSync,
         some: &'a [Mirror],
     ) -> Result<Vec<&'a Mirror>, ClusterError> {
-        let names: Vec<TopicName> = some.iter().map(|one| one.row.source_topic.clone()).collect();
+        let names: Vec<TopicName> =
+            some.iter().map(|one| one.seen.row.source_topic.clone()).collect();
         let mut told = source.describe_topic_configs(&names, Some(&sync.keys())).await?;
         let mut due = Vec::new();
         for mirror in some {
             let known = self.known.entry(mirror.name.clone()).or_default();
-            match told.remove(&mirror.row.source_topic) {
+            match told.remove(&mirror.seen.row.source_topic) {
                 Some(Ok(found)) => {
                     let found = entries(&found);
-                    let is_same = known.source == found;
-                    (known.source, known.faults.0) = (found, None);
+                    let is_same = *known.source == found;
+                    if *self.last != found {
+                        self.last = Arc::new(found);
+                    }
+                    (known.source, known.faults.0) = (self.last.clone(), None);
                     let is_old = |at: Instant| at.elapsed() >= CHECKED_AGE_MAX;
                     if !is_same || known.checked.is_none_or(is_old) {
                         due.push(mirror);
@@ -251,7 +244,7 @@ impl Clerk {
             let (Some(known), true) = (self.known.get_mut(&mirror.name), is_ours) else { continue };
             match told.remove(&mirror.name) {
                 Some(Ok(found)) => {
-                    let (found, row) = (entries(&found), &mirror.row);
+                    let (found, row) = (entries(&found), &mirror.seen.row);
                     let is_back = row.made_by == MadeBy::Reversal;
                     let is_made = row.before == Before::Absent || is_back;
                     let source = as_it_was(&known.source, row);
@@ -290,10 +283,10 @@ impl Clerk {
         let mut all = Vec::new();
         for (mirror, is, mut plan) in plans {
             let key = (ctx.name.clone(), mirror.name.clone());
-            if plan.at_stop != mirror.row.at_stop {
+            if plan.at_stop != mirror.seen.row.at_stop {
                 ctx.tell(Event::AtStop(key.clone(), plan.at_stop)).await;
             }
-            if plan.owed != mirror.row.owed {
+            if plan.owed != mirror.seen.row.owed {
                 ctx.tell(Event::Owed(key, plan.owed)).await;
             }
             let is_kept_back = self.is_kept_back(ctx, mirror, &is, &plan.changes);
@@ -433,8 +426,8 @@ fn mirrors(ctx: &Ctx) -> Vec<Mirror> {
     let own = seen.mirrors_of(&ctx.name);
     let copied = |stage: Stage| matches!(stage, Stage::Mirroring | Stage::Stopping);
     let all = own.filter(|(_, one)| copied(one.row.stage)).filter_map(|(name, one)| {
-        let (id, row) = (one.row.mirror_id?, one.row.clone());
-        Some(Mirror { name: name.clone(), id, row, awaited: one.awaits_configs })
+        let (id, seen) = (one.row.mirror_id?, one.clone());
+        Some(Mirror { name: name.clone(), id, seen, awaited: one.awaits_configs })
     });
     all.collect()
 }
@@ -445,7 +438,7 @@ fn ends(ctx: &Ctx, mirror: &Mirror) -> Option<BTreeMap<PartitionId, Offset>> {
     let own = all.filter(|(one, _)| one.mirror_topic == mirror.name);
     let ends: Option<BTreeMap<PartitionId, Offset>> =
         own.map(|(one, seen)| Some((one.partition, seen.source_end?))).collect();
-    let count = usize::try_from(mirror.row.partitions).unwrap_or(usize::MAX);
+    let count = usize::try_from(mirror.seen.row.partitions).unwrap_or(usize::MAX);
     ends.filter(|ends| ends.len() >= count)
 }
 
