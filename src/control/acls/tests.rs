@@ -236,6 +236,17 @@ fn a_refused_deny_holds_up_the_allow_that_it_narrows_and_no_other() {
 }
 
 #[test]
+fn an_allow_that_could_not_be_deleted_keeps_the_rows_of_its_denies() {
+    let (allow, deny) = ("ALLOW READ TOPIC PREFIXED o a", "DENY READ TOPIC LITERAL orders a");
+    let mut known = Known::new(&[], &[]);
+    known.ledger = Ledger::from([(binding(allow), Kind::Copied), (binding(deny), Kind::Withheld)]);
+    known.destination = bindings(&[allow]);
+    assert_eq!(known.plan().next(&bindings(&[allow])), None);
+    known.settle();
+    assert_eq!((known.ledger.len(), known.destination.len()), (0, 0));
+}
+
+#[test]
 fn only_the_ledgers_bindings_go_and_what_another_link_needs_stays() {
     let (mine, theirs) = ("ALLOW READ TOPIC LITERAL pay a", "ALLOW READ TOPIC LITERAL pay b");
     let mut known = Known::new(&[mine, theirs], &[]);
