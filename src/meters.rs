@@ -202,8 +202,7 @@ pub const LINK_CONSUMER_GROUPS: Meter = gauge(
     "groups",
     LINK,
     "Consumer groups of the source, share groups among them, that the link follows: they pass its \
-     filter and have committed \
-     something that is mirrored; absent where consumer.offset.sync.enable is false.",
+     filter and have committed something that is mirrored; absent where consumer.offset.sync.enable is false.",
 );
 /// Offsets lower than at the source, of a link.
 pub const LINK_CONSUMER_OFFSETS_CLAMPED: Meter = gauge(
@@ -211,8 +210,7 @@ pub const LINK_CONSUMER_OFFSETS_CLAMPED: Meter = gauge(
     "offsets",
     LINK,
     "Committed offsets of those groups, starts of share groups among them, that lie beyond what is \
-     mirrored: at the destination they \
-     are at its end, and follow as the mirror catches up.",
+     mirrored: at the destination they are at its end, and follow as the mirror catches up.",
 );
 /// Offsets committed, of a link.
 pub const LINK_CONSUMER_OFFSETS_COMMITTED: Meter = counter(

@@ -168,11 +168,11 @@ pub struct Control {
     stale: BTreeSet<MirrorKey>,
     /// Links whose row must be written.
     stale_links: BTreeSet<LinkName>,
-    /// With something to do that is not handed out.
+    /// Topics with something to do that has not been handed out.
     able: BTreeSet<MirrorKey>,
     specs: BTreeMap<MirrorKey, TopicSpec>,
     changed_specs: BTreeSet<MirrorKey>,
-    /// Of which people may see something else now.
+    /// Topics of which people may see something else now.
     changed: BTreeSet<MirrorKey>,
     due: BTreeSet<(TimestampMs, Due)>,
     looks: VecDeque<(LookId, Look)>,

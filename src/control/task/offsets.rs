@@ -73,6 +73,12 @@ impl Part {
         let is_clamped = committed > self.end;
         Some(Target { offset: committed.min(self.end).max(low), is_clamped })
     }
+
+    /// How a group stands that has committed this at the source, and that at the destination.
+    fn stand(&self, source: Offset, there: Option<Offset>) -> Stand {
+        let (target, end) = (self.target(source), self.end);
+        Stand { source, there, target, end, source_end: self.source_end }
+    }
 }
 
 /// What a turn of ours left at the destination.
@@ -176,10 +182,8 @@ pub fn plan(group: Group<'_>, puts: &Puts, asked: Asked<'_>) -> Plan {
         let Some(part) = asked.parts.get(tp) else { continue };
         let mirror = &part.mirror;
         let there = group.there.get(mirror);
-        let target = part.target(commit.offset);
-        let (end, source_end) = (part.end, part.source_end);
-        let (source, there_now) = (commit.offset, there.map(|one| one.offset));
-        let stand = Stand { source, there: there_now, target, end, source_end };
+        let stand = part.stand(commit.offset, there.map(|one| one.offset));
+        let target = stand.target;
         plan.stands.insert(mirror.clone(), stand);
         let Some(target) = target else { continue };
         let wanted = Wanted { target: target.offset, metadata: &commit.metadata };
@@ -210,9 +214,7 @@ pub fn unseen(
 ) -> BTreeMap<TopicPartition, Stand> {
     let stand = |(tp, commit): (&TopicPartition, &Commit)| {
         let part = parts.get(tp)?;
-        let (source, target) = (commit.offset, part.target(commit.offset));
-        let (end, source_end) = (part.end, part.source_end);
-        Some((part.mirror.clone(), Stand { source, there: None, target, end, source_end }))
+        Some((part.mirror.clone(), part.stand(commit.offset, None)))
     };
     source.iter().filter_map(stand).collect()
 }
