@@ -202,7 +202,8 @@ pub const LINK_CONSUMER_GROUPS: Meter = gauge(
     "groups",
     LINK,
     "Consumer groups of the source, share groups among them, that the link follows: they pass its \
-     filter and have committed something that is mirrored; absent where consumer.offset.sync.enable is false.",
+     filter and have committed something that is mirrored; \
+     absent where consumer.offset.sync.enable is false.",
 );
 /// Offsets lower than at the source, of a link.
 pub const LINK_CONSUMER_OFFSETS_CLAMPED: Meter = gauge(
