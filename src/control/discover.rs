@@ -15,6 +15,7 @@ use crate::control::filter::matches_nothing;
 use crate::control::link::LinkSettings;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
+use crate::control::row::lineage::Ancestor;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
@@ -136,8 +137,26 @@ pub fn misnamed(settings: &LinkSettings, key: &MirrorKey, row: &MirrorRow) -> Op
     })
 }
 
-/// Takes in what a look says of a mirror topic.
-pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Topics) {
+/// What the last look said of a mirror topic.
+type Told = (
+    (u32, u32),
+    Option<i32>,
+    Option<(i32, i32)>,
+    Option<Vec<Ancestor>>,
+    Option<Fault>,
+    Option<Halt>,
+);
+
+fn told(track: &Track) -> Told {
+    let (ancestors, fault, halt) = (&track.ancestors, &track.fault, &track.halt);
+    let counts = (track.missing, track.source_partitions, track.surplus);
+    (counts.0, counts.1, counts.2, ancestors.clone(), fault.clone(), halt.clone())
+}
+
+/// Takes in what a look says of a mirror topic; whether that is another thing than the last one
+/// said.
+pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Topics) -> bool {
+    let before = told(track);
     let at_source = topics.source.get(&row.source_topic).unwrap_or(&Metadata::Absent);
     let at_mirror = topics.mirror.get(&key.1).unwrap_or(&Metadata::Absent);
     count(&mut track.missing.0, at_source);
@@ -164,6 +183,7 @@ pub fn observe(track: &mut Track, row: &MirrorRow, key: &MirrorKey, topics: &Top
     let hidden = || hidden(at_source).or_else(|| hidden(at_mirror)).map(|fault| (fault, None));
     let (fault, halt) = stops.or_else(hidden).unzip();
     (track.fault, track.halt) = (fault, halt.flatten());
+    told(track) != before
 }
 
 /// How many partitions the source has and the mirror, where that has more: nothing is copied into

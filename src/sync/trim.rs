@@ -92,6 +92,9 @@ pub struct Trimmer {
     checkpoint: Option<(Instant, Duration)>,
 }
 
+/// A partition that starts elsewhere than its source: from where, to where it is to be deleted.
+type Cut<'a> = (&'a Part, Offset, Offset);
+
 /// Starts or ends, of those partitions that answered.
 pub type Offsets = BTreeMap<TopicPartition, Offset>;
 
@@ -152,32 +155,26 @@ impl Trimmer {
         let asked: Vec<&TopicPartition> = parts.iter().map(|part| &part.tp).collect();
         let theirs = starts_at_source(source, &parts).await;
         let ours = list(destination, &asked, EndKind::Start).await;
+        let due = self.due(&parts, &theirs, &ours);
+        let asked: Vec<&TopicPartition> = due.iter().map(|(part, ..)| &part.tp).collect();
         let ends = list(destination, &asked, EndKind::HighWatermark).await;
         let mut round = Round::default();
-        let cuts = self.cuts(&parts, &theirs, &ours, &ends);
+        let cuts = cuts(&due, &ends);
         self.cut(destination, cuts, &mut round).await;
         self.remember(&parts, &theirs, &ours, &mut round);
         Ok(round)
     }
 
-    /// What is to be deleted: from where, to where.
-    fn cuts(
-        &self,
-        parts: &[&Part],
-        theirs: &Offsets,
-        ours: &Offsets,
-        ends: &Offsets,
-    ) -> BTreeMap<TopicPartition, (Offset, Offset)> {
-        let cut = |part: &&Part| {
+    /// Where the source starts behind the mirror: from where, to where. Of most topics that is
+    /// nowhere, and their ends need not be asked for.
+    fn due<'a>(&self, parts: &[&'a Part], theirs: &Offsets, ours: &Offsets) -> Vec<Cut<'a>> {
+        let due = |part: &&'a Part| {
             let before = *self.topics.get(&part.tp.topic)?.seen.get(&part.tp)?;
-            let now = *theirs.get(&part.tp)?;
-            let (from, end) = (*ours.get(&part.tp)?, *ends.get(&part.tp)?);
+            let (now, from) = (*theirs.get(&part.tp)?, *ours.get(&part.tp)?);
             let to = before.min(now).max(part.chosen);
-            // Not piece by piece while the front is filled: by its first batch it is known for one.
-            let is_copied = to <= end.min(part.copied?);
-            (from < to && is_copied).then(|| (part.tp.clone(), (from, to)))
+            (from < to).then_some((*part, from, to))
         };
-        parts.iter().filter_map(cut).collect()
+        parts.iter().filter_map(due).collect()
     }
 
     async fn cut(
@@ -236,6 +233,17 @@ impl Trimmer {
             }
         }
     }
+}
+
+/// What is to be deleted: of that only what is copied, and there.
+fn cuts(due: &[Cut], ends: &Offsets) -> BTreeMap<TopicPartition, (Offset, Offset)> {
+    let cut = |(part, from, to): &Cut| {
+        let end = *ends.get(&part.tp)?;
+        // Not piece by piece while the front is filled: by its first batch it is known for one.
+        let is_copied = *to <= end.min(part.copied?);
+        is_copied.then(|| (part.tp.clone(), (*from, *to)))
+    };
+    due.iter().filter_map(cut).collect()
 }
 
 /// How long it takes a broker to write starts down, at the latest.
@@ -317,7 +325,8 @@ mod tests {
     fn check(part: &Part, starts: [i64; 2], ours: [i64; 2], want: Option<(i64, i64)>) {
         let memory = Memory { seen: offsets(starts[0]), right_since: None };
         let trimmer = Trimmer { topics: BTreeMap::from([(tp().topic, memory)]), ..Trimmer::new() };
-        let cuts = trimmer.cuts(&[part], &offsets(starts[1]), &offsets(ours[0]), &offsets(ours[1]));
+        let due = trimmer.due(&[part], &offsets(starts[1]), &offsets(ours[0]));
+        let cuts = cuts(&due, &offsets(ours[1]));
         let want = want.map(|(from, to)| (tp(), (at(from), at(to))));
         assert_eq!(cuts, want.into_iter().collect());
     }
@@ -342,8 +351,7 @@ mod tests {
         // another leader may be behind
         check(&part(0, 100), [40, 30], [0, 100], Some((0, 30)));
         let trimmer = Trimmer::new();
-        let (theirs, ours, ends) = (offsets(40), offsets(0), offsets(100));
-        assert!(trimmer.cuts(&[&part(0, 100)], &theirs, &ours, &ends).is_empty());
+        assert!(trimmer.due(&[&part(0, 100)], &offsets(40), &offsets(0)).is_empty());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! It never touches a log, and never copies what has not changed: ten thousand topics that are
 //! created one after the other cost no more each than ten.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::ops::Index;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -41,8 +42,11 @@ pub struct TopicMeta {
 /// The controller's metadata, or what a broker last learnt of it.
 #[derive(Clone, Debug, Default)]
 pub struct Meta {
-    topics: BTreeMap<String, Arc<TopicMeta>>,
-    ids: BTreeMap<Uuid, String>,
+    /// In order, for those who go through all.
+    names: BTreeSet<Arc<str>>,
+    /// Looked up by name, and by id: of ten thousand each takes as long as of ten.
+    by_name: HashMap<Arc<str>, Uuid>,
+    by_id: HashMap<Uuid, (Arc<str>, Arc<TopicMeta>)>,
     /// Brokers that are not fenced.
     pub live: BTreeSet<i32>,
     /// The controller's: names of topics in the order in which they were changed.
@@ -61,6 +65,45 @@ pub struct Changed {
     pub now: PartitionMeta,
 }
 
+/// The topics of a cluster, by name.
+#[derive(Copy, Clone)]
+pub struct Topics<'a>(&'a Meta);
+
+impl<'a> Topics<'a> {
+    /// One.
+    pub fn get(self, name: &str) -> Option<&'a Arc<TopicMeta>> {
+        self.get_key_value(name).map(|(_, topic)| topic)
+    }
+
+    /// One, with its name.
+    pub fn get_key_value(self, name: &str) -> Option<(&'a str, &'a Arc<TopicMeta>)> {
+        self.0.by_id(*self.0.by_name.get(name)?)
+    }
+
+    /// Whether there is one.
+    pub fn contains_key(self, name: &str) -> bool {
+        self.0.by_name.contains_key(name)
+    }
+
+    /// All names, in order.
+    pub fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.0.names.iter().map(|name| &**name)
+    }
+
+    /// All, by name.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a Arc<TopicMeta>)> {
+        self.0.names.iter().filter_map(move |name| self.get_key_value(name))
+    }
+}
+
+impl Index<&str> for Topics<'_> {
+    type Output = TopicMeta;
+
+    fn index(&self, name: &str) -> &TopicMeta {
+        self.get(name).expect("a topic that is there")
+    }
+}
+
 impl Meta {
     /// No topics, and these brokers.
     pub fn new(live: BTreeSet<i32>) -> Meta {
@@ -68,14 +111,13 @@ impl Meta {
     }
 
     /// By name.
-    pub fn topics(&self) -> &BTreeMap<String, Arc<TopicMeta>> {
-        &self.topics
+    pub fn topics(&self) -> Topics<'_> {
+        Topics(self)
     }
 
     /// A topic by id.
     pub fn by_id(&self, id: Uuid) -> Option<(&str, &Arc<TopicMeta>)> {
-        let name = self.ids.get(&id)?;
-        Some((name, self.topics.get(name)?))
+        self.by_id.get(&id).map(|(name, topic)| (&**name, topic))
     }
 
     /// A partition by its key.
@@ -86,22 +128,32 @@ impl Meta {
 
     /// Every partition, by topic name and number.
     pub fn partitions(&self) -> impl Iterator<Item = (Key, &PartitionMeta)> {
-        self.topics.values().flat_map(|topic| {
+        self.topics().iter().flat_map(|(_, topic)| {
             (0..).zip(&topic.partitions).map(|(n, partition)| ((topic.id, n), partition))
         })
     }
 
     /// A new topic.
     pub fn insert(&mut self, name: &str, topic: TopicMeta) {
-        self.ids.insert(topic.id, name.to_owned());
-        self.topics.insert(name.to_owned(), Arc::new(topic));
+        self.put(Arc::from(name), Arc::new(topic));
         self.touch(name);
+    }
+
+    fn put(&mut self, name: Arc<str>, topic: Arc<TopicMeta>) {
+        self.names.insert(name.clone());
+        self.by_name.insert(name.clone(), topic.id);
+        self.by_id.insert(topic.id, (name, topic));
+    }
+
+    fn take(&mut self, name: &str) -> Option<Arc<TopicMeta>> {
+        let id = self.by_name.remove(name)?;
+        self.names.remove(name);
+        self.by_id.remove(&id).map(|(_, topic)| topic)
     }
 
     /// A topic is gone.
     pub fn remove(&mut self, name: &str) -> Option<Arc<TopicMeta>> {
-        let topic = self.topics.remove(name)?;
-        self.ids.remove(&topic.id);
+        let topic = self.take(name)?;
         self.touch(name);
         Some(topic)
     }
@@ -109,12 +161,13 @@ impl Meta {
     /// A topic to change.
     pub fn topic_mut(&mut self, name: &str) -> Option<&mut TopicMeta> {
         self.touch(name);
-        self.topics.get_mut(name).map(Arc::make_mut)
+        let (_, topic) = self.by_id.get_mut(self.by_name.get(name)?)?;
+        Some(Arc::make_mut(topic))
     }
 
     /// A partition to change.
     pub fn partition_mut(&mut self, key: Key) -> Option<&mut PartitionMeta> {
-        let name = self.ids.get(&key.0)?.clone();
+        let name = self.by_id.get(&key.0)?.0.clone();
         self.topic_mut(&name)?.partitions.get_mut(usize::try_from(key.1).ok()?)
     }
 
@@ -129,11 +182,8 @@ impl Meta {
         self.live.clone_from(&truth.live);
         let mut all = Vec::new();
         for name in names {
-            let old = self.topics.remove(name);
-            if let Some(old) = &old {
-                self.ids.remove(&old.id);
-            }
-            let Some(topic) = truth.topics.get(name) else { continue };
+            let old = self.take(name);
+            let Some(topic) = truth.topics().get(name) else { continue };
             let old = old.filter(|old| old.id == topic.id);
             for (n, now) in topic.partitions.iter().enumerate() {
                 let before = old.as_ref().and_then(|old| old.partitions.get(n)).cloned();
@@ -142,8 +192,7 @@ impl Meta {
                     all.push(Changed { key, before, now: now.clone() });
                 }
             }
-            self.ids.insert(topic.id, name.clone());
-            self.topics.insert(name.clone(), topic.clone());
+            self.put(Arc::from(name.as_str()), topic.clone());
         }
         all
     }

@@ -275,8 +275,8 @@ impl Truth {
     fn remember(&mut self, source: &TestCluster, now: i64) {
         let all: Vec<Place> = source.look(|state| {
             let topics = state.meta.topics().iter();
-            let of = |(name, topic): (&String, &std::sync::Arc<crate::broker::meta::TopicMeta>)| {
-                let name = name.clone();
+            let of = |(name, topic): (&str, &std::sync::Arc<crate::broker::meta::TopicMeta>)| {
+                let name = name.to_owned();
                 (0..topic.partitions.len() as i32).map(move |n| (name.clone(), n))
             };
             topics.flat_map(of).collect()

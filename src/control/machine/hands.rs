@@ -177,7 +177,7 @@ impl Control {
                 undecided.insert(row.source_topic.as_str());
             }
             if let Some(track) = self.tracks.get_mut(key) {
-                discover::observe(track, row, key, topics);
+                let is_other = discover::observe(track, row, key, topics);
                 if track.missing_at().is_some() {
                     pause = pause.min(MISSING_LOOK_MS);
                 }
@@ -187,7 +187,10 @@ impl Control {
                     Some(_) => pause = 0,
                     None => {}
                 }
-                self.dirty.insert(key.clone());
+                // of thousands that are copied as before there is nothing to look through
+                if is_other || row.stage != Stage::Mirroring {
+                    self.dirty.insert(key.clone());
+                }
             }
         }
         let Plan { begin, troubles } = discover::plan(&settings, &known, topics);

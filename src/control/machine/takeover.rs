@@ -327,6 +327,27 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_look_finds_otherwise_is_looked_through() {
+        let mut lab = Lab::new(&["orders", "users"], ROWS_MAX);
+        lab.start("blue");
+        lab.write();
+        lab.look();
+        lab.write();
+        lab.look();
+        let shown = |lab: &mut Lab| std::iter::from_fn(|| lab.control.poll_changed()).count();
+        assert_eq!(shown(&mut lab), 2);
+        let later = TimestampMs(NOW.0 + 3_600_000);
+        lab.control.handle_timeout(later);
+        lab.look();
+        assert_eq!(shown(&mut lab), 0);
+        lab.control.handle_timeout(TimestampMs(later.0 + 3_600_000));
+        lab.topics.remove(0);
+        lab.look();
+        assert_eq!(lab.control.poll_changed(), Some((dr(), name("orders"))));
+        assert_eq!(shown(&mut lab), 0);
+    }
+
+    #[test]
     fn more_than_one_write_takes_are_taken_over_whenever_the_process_ends() {
         let all = ["a", "b", "c", "d", "e"];
         for rows_max in [1, 2, 3] {

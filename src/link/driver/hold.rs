@@ -46,7 +46,6 @@ use crate::link::driver::specs::StandIns;
 use crate::link::driver::specs::is_copied;
 use crate::link::driver::specs::name;
 use crate::link::driver::takes;
-use crate::link::driver::takes::Due;
 use crate::link::driver::takes::Taken;
 use crate::link::driver::takes::Told;
 use crate::link::seals::Next;
@@ -64,6 +63,8 @@ struct Holder {
     /// What the destination takes of each, once it has told.
     taken: BTreeMap<TopicName, Taken>,
     describing: JoinSet<Told>,
+    /// No topic is due to be read before, as long as nothing else is wanted.
+    rests_until: Option<Instant>,
     /// What the manager was told of and has not let go, under which number.
     given: BTreeMap<Place, Incarnation>,
     /// What was told to be halted, under which number. One that was let go stays until it is seen
@@ -106,6 +107,7 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
         specs: Specs::new(),
         taken: BTreeMap::new(),
         describing: JoinSet::new(),
+        rests_until: None,
         given: BTreeMap::new(),
         halted: BTreeMap::new(),
         copying: None,
@@ -189,6 +191,7 @@ impl Holder {
         let (ctx, both) = (&self.ctx, (&session.source, &self.ctx.destination));
         self.stand_ins.end(&ctx.link.board);
         let begun = copying::begin(&ctx.link, &session.settings, &ctx.world, both, &ctx.stop).await;
+        self.rests_until = None;
         self.copying = Some((session, begun.0));
         self.facts = Some(begun.1);
         self.stale.extend(self.specs.keys().cloned());
@@ -287,6 +290,7 @@ impl Holder {
     }
 
     async fn change(&mut self, topic: TopicName, spec: Option<TopicSpec>) {
+        self.rests_until = None;
         let before = self.specs.remove(&topic);
         if let Some(before) = &before {
             match &spec {
@@ -402,15 +406,13 @@ impl Holder {
             return;
         };
         let (now, age) = (Instant::now(), session.settings.source.metadata_age_max);
-        let is_due =
-            |topic: &TopicName| self.taken.get(topic).is_none_or(|one| one.is_due(now, age));
-        let due = self.specs.iter().filter(|(topic, spec)| spec.halt.is_none() && is_due(topic));
-        let due = due.map(|(topic, spec)| {
-            let was_exact = self.taken.get(topic).is_some_and(|one| one.halt.is_none());
-            (topic.clone(), Due { incarnation: spec.incarnation, was_exact })
-        });
-        let due: BTreeMap<TopicName, Due> = due.take(takes::ASKED_MAX).collect();
-        if !due.is_empty() {
+        if self.rests_until.is_some_and(|at| at > now) {
+            return;
+        }
+        let (due, rests_until) = takes::due(&self.specs, &self.taken, now, age);
+        if due.is_empty() {
+            self.rests_until = rests_until;
+        } else {
             self.describing.spawn(takes::ask(self.ctx.destination.clone(), due));
         }
     }

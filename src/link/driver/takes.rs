@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::cluster::Target;
 use crate::cluster::Wanted;
+use crate::control::facts::TopicSpec;
 use crate::control::row::Changes;
 use crate::ids::BrokerId;
 use crate::ids::Incarnation;
@@ -24,7 +25,7 @@ use crate::sync::configs;
 use crate::sync::stage;
 
 /// So many topics are asked about in one question.
-pub(super) const ASKED_MAX: usize = 500;
+const ASKED_MAX: usize = 500;
 /// The pause after a question that was not answered.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// TOPIC_AUTHORIZATION_FAILED: they are not told, which the partitions' rules know of.
@@ -62,15 +63,32 @@ impl Taken {
         takes
     }
 
-    /// Whether it was read longer ago than `age`.
-    pub fn is_due(&self, now: Instant, age: Duration) -> bool {
-        now.duration_since(self.read_at) >= age
-    }
-
     /// Whether nothing has changed.
     pub fn says_the_same(&self, other: &Taken) -> bool {
         (&self.takes, &self.halt) == (&other.takes, &other.halt)
     }
+}
+
+/// What is due to be read now; of what is not, when the first is.
+pub(super) fn due(
+    specs: &BTreeMap<TopicName, TopicSpec>,
+    taken: &BTreeMap<TopicName, Taken>,
+    now: Instant,
+    age: Duration,
+) -> (BTreeMap<TopicName, Due>, Option<Instant>) {
+    let (mut due, mut next) = (BTreeMap::new(), None);
+    for (topic, spec) in specs.iter().filter(|(_, spec)| spec.halt.is_none()) {
+        let known = taken.get(topic);
+        match known.map(|one| one.read_at + age).filter(|at| *at > now) {
+            Some(at) => next = next.map_or(Some(at), |first| Some(at.min(first))),
+            None if due.len() < ASKED_MAX => {
+                let was_exact = known.is_some_and(|one| one.halt.is_none());
+                due.insert(topic.clone(), Due { incarnation: spec.incarnation, was_exact });
+            }
+            None => {}
+        }
+    }
+    (due, next)
 }
 
 /// Reads the configs of topics; one of which nothing was told is left out.

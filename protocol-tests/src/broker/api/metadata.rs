@@ -88,7 +88,7 @@ fn topic(meta: &Meta, asked: &MetadataRequestTopic, version: i16) -> MetadataRes
     let mut answer = MetadataResponseTopic::default();
     answer.name = asked.name.clone();
     let found = match (&asked.name, asked.topic_id) {
-        (Some(name), _) => meta.topics().get_key_value(name.as_str()).map(|(n, t)| (n.as_str(), t)),
+        (Some(name), _) => meta.topics().get_key_value(name.as_str()),
         (None, id) => meta.by_id(id),
     };
     let Some((name, topic)) = found else {
