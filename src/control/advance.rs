@@ -379,6 +379,10 @@ impl Topic<'_> {
                 partitions: self.row.partitions,
                 replicas: self.row.replicas,
                 configs: self.row.configs.clone(),
+                replaces: match self.row.before {
+                    Before::Replaced(mirror_id) => Some(mirror_id),
+                    _ => None,
+                },
             },
             Before::Adopted(mirror_id) => {
                 let (source, generation) = (self.source(), self.row.generation);

@@ -156,6 +156,8 @@ pub enum Do {
         replicas: Option<i16>,
         /// With which configs.
         configs: BTreeMap<String, String>,
+        /// The topic of that name that was deleted for it, by order.
+        replaces: Option<TopicId>,
     },
     /// Compare everything that both topics hold: the mirror's log must be a prefix.
     Compare {

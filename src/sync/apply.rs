@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::cluster::EndKind;
 use crate::cluster::NewTopic;
-use crate::cluster::Wanted;
+use crate::cluster::Wanted as Asked;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Refusal;
 use crate::control::facts::Failed;
@@ -33,6 +33,16 @@ use crate::sync::make::settle;
 use crate::sync::observe::partitions;
 use crate::sync::observe::seen;
 use crate::sync::trim;
+
+/// A mirror topic that is to be made.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// As it is to be.
+    pub topic: NewTopic,
+    /// Which topic of that name was deleted for it. Then a client that still runs may have made
+    /// one in its place (`auto.create.topics.enable`).
+    pub replaces: Option<TopicId>,
+}
 
 /// What came of each topic.
 pub type Each<T> = BTreeMap<TopicName, Result<T, Failed>>;
@@ -91,32 +101,49 @@ fn all_failed<T>(names: &[TopicName], error: &ClusterError) -> Each<T> {
 
 /// Makes mirror topics, unless they are there and empty, as they were to be made. `is_old` as in
 /// `make::create`.
-pub async fn create(
-    destination: &Cluster,
-    asked: Vec<NewTopic>,
-    is_old: &mut bool,
-) -> Each<TopicId> {
-    let names: Vec<TopicName> = asked.iter().map(|topic| topic.name.clone()).collect();
-    if let Err(error) = destination.refresh(Wanted::Topics(&names)).await {
+pub async fn create(destination: &Cluster, asked: Vec<Wanted>, is_old: &mut bool) -> Each<TopicId> {
+    let names: Vec<TopicName> = asked.iter().map(|one| one.topic.name.clone()).collect();
+    if let Err(error) = destination.refresh(Asked::Topics(&names)).await {
         return all_failed(&names, &error);
     }
     let (mut new, mut there, mut all) = (Vec::new(), Vec::new(), Each::new());
-    for topic in asked {
+    for Wanted { topic, replaces } in asked {
         match seen(destination, &topic.name) {
             Metadata::Absent => new.push(topic),
-            Metadata::There(is) => there.push((topic, is)),
+            // brokers learn one by one that it is deleted, and the controller knows
+            Metadata::There(is) if replaces == Some(is.id) => new.push(topic),
+            Metadata::There(is) => there.push((topic, is, replaces.is_some())),
             Metadata::Hidden(fault) => {
                 all.insert(topic.name, Err(Failed { fault, is_final: false }));
             }
         }
     }
-    for (topic, is) in there {
-        all.insert(topic.name.clone(), meet(destination, &topic, is).await);
+    for (topic, is, is_anew) in there {
+        match meet(destination, &topic, is.clone()).await {
+            Err(Met::Empty(_)) if is_anew => match give_way(destination, &topic, is.id).await {
+                // at once: who made it makes it again
+                Ok(()) => new.push(topic),
+                Err(failed) => drop(all.insert(topic.name, Err(failed))),
+            },
+            met => drop(all.insert(topic.name.clone(), met.map_err(Met::failed))),
+        }
     }
     if !new.is_empty() {
         all.extend(make_new(destination, new, is_old).await);
     }
     all
+}
+
+/// Deletes what a client has made in the place of a topic that was deleted by order, and that
+/// nobody has written into.
+async fn give_way(destination: &Cluster, topic: &NewTopic, id: TopicId) -> Result<(), Failed> {
+    delete_only(destination, &topic.name, id).await?;
+    tracing::warn!(
+        topic = %topic.name, %id,
+        "deleted at the destination, empty: a client made it in the place of one that is restored \
+         (auto.create.topics.enable); stop its producers"
+    );
+    Ok(())
 }
 
 async fn make_new(destination: &Cluster, new: Vec<NewTopic>, is_old: &mut bool) -> Each<TopicId> {
@@ -150,41 +177,57 @@ async fn make_new(destination: &Cluster, new: Vec<NewTopic>, is_old: &mut bool) 
     made.into_iter().map(answer).collect()
 }
 
+/// Why a topic of that name is not the one that was to be made.
+enum Met {
+    /// Nobody has written into it, and it is another one.
+    Empty(Failed),
+    /// All else.
+    Other(Failed),
+}
+
+impl Met {
+    fn failed(self) -> Failed {
+        match self {
+            Met::Empty(failed) | Met::Other(failed) => failed,
+        }
+    }
+}
+
 /// A topic of that name is there: it is the one that was to be made only if nothing was written
 /// into it and it has what it was to have.
-async fn meet(destination: &Cluster, asked: &NewTopic, is: Seen) -> Result<TopicId, Failed> {
+async fn meet(destination: &Cluster, asked: &NewTopic, is: Seen) -> Result<TopicId, Met> {
     let name = &asked.name;
     let anew = "delete it there, or create the mirror again so that it is compared and adopted";
+    if !is_empty(destination, name).await.map_err(Met::Other)? {
+        return Err(Met::Other(strange(format!(
+            "topic {name} was created at the destination meanwhile and holds records: {anew}"
+        ))));
+    }
     if is.partitions < asked.partitions {
-        return Err(not_yet(format!(
+        return Err(Met::Empty(not_yet(format!(
             "topic {name} shows {} of {} partitions at the destination",
             is.partitions, asked.partitions
-        )));
+        ))));
     }
     if is.partitions > asked.partitions {
-        return Err(strange(format!(
+        return Err(Met::Empty(strange(format!(
             "topic {name} was created at the destination meanwhile, with {} partitions where {} \
              are mirrored: {anew}",
             is.partitions, asked.partitions
-        )));
+        ))));
     }
-    if !is_empty(destination, name).await? {
-        return Err(strange(format!(
-            "topic {name} was created at the destination meanwhile and holds records: {anew}"
-        )));
-    }
-    match unlike(destination, asked).await? {
+    match unlike(destination, asked).await.map_err(Met::Other)? {
         None => Ok(is.id),
-        Some(key) => Err(strange(format!(
+        Some(key) => Err(Met::Empty(strange(format!(
             "topic {name} was created at the destination meanwhile, with another {key} than the \
              mirror needs: {anew}"
-        ))),
+        )))),
     }
 }
 
 /// The id of a topic, read now; `None` where there is none.
 pub async fn id_of(cluster: &Cluster, name: &TopicName) -> Result<Option<TopicId>, Failed> {
-    let read = cluster.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
+    let read = cluster.refresh(Asked::Topics(std::slice::from_ref(name))).await;
     read.map_err(|error| failed(&error))?;
     match seen(cluster, name) {
         Metadata::There(is) => Ok(Some(is.id)),
@@ -236,7 +279,7 @@ async fn unlike(destination: &Cluster, asked: &NewTopic) -> Result<Option<String
 /// Gives mirror topics at least so many partitions.
 pub async fn grow(destination: &Cluster, asked: Vec<(TopicName, i32)>) -> Each<i32> {
     let names: Vec<TopicName> = asked.iter().map(|(name, _)| name.clone()).collect();
-    if let Err(error) = destination.refresh(Wanted::Topics(&names)).await {
+    if let Err(error) = destination.refresh(Asked::Topics(&names)).await {
         return all_failed(&names, &error);
     }
     let count = |name: &TopicName| seen(destination, name).seen().map(|seen| seen.partitions);
@@ -252,7 +295,7 @@ pub async fn grow(destination: &Cluster, asked: Vec<(TopicName, i32)>) -> Each<i
         };
         let due: Vec<TopicName> =
             asked.iter().filter(is_due).map(|(name, _)| name.clone()).collect();
-        if due.is_empty() || destination.refresh(Wanted::Topics(&due)).await.is_err() {
+        if due.is_empty() || destination.refresh(Asked::Topics(&due)).await.is_err() {
             break;
         }
         sleep(SETTLE_PAUSE).await;
@@ -288,7 +331,7 @@ async fn give_back_some(
     some: &[(TopicName, TopicId, Changes)],
 ) -> Result<Each<()>, ClusterError> {
     let names: Vec<TopicName> = some.iter().map(|(name, ..)| name.clone()).collect();
-    destination.refresh(Wanted::Topics(&names)).await?;
+    destination.refresh(Asked::Topics(&names)).await?;
     let (mut all, mut changes) = (Each::new(), Vec::new());
     for (name, id, owed) in some {
         let failed = match seen(destination, name) {
@@ -340,12 +383,28 @@ pub async fn delete_as_it_was(
         let fault = Fault { code: "INVALID_REQUEST_ERROR".to_owned(), text };
         return Err(Failed { fault, is_final: true });
     }
-    delete(destination, name, id).await?;
+    // at once: a producer that runs makes the topic again as soon as its broker knows (where
+    // auto.create.topics.enable is true), and who makes it first has it
+    delete_only(destination, name, id).await?;
     Ok(true)
 }
 
 /// Deletes a mirror topic by its id, and waits a while until brokers do not show it any more.
 pub async fn delete(destination: &Cluster, name: &TopicName, id: TopicId) -> Result<(), Failed> {
+    delete_only(destination, name, id).await?;
+    for _ in 0..SETTLE_READS_MAX {
+        let read = destination.refresh(Asked::Topics(std::slice::from_ref(name))).await;
+        let shown = seen(destination, name);
+        if read.is_err() || shown.seen().is_none_or(|seen| seen.id != id) {
+            break;
+        }
+        sleep(SETTLE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// The same, and does not wait.
+async fn delete_only(destination: &Cluster, name: &TopicName, id: TopicId) -> Result<(), Failed> {
     if id == TopicId::NIL {
         let text = format!(
             "the destination tells no topic ids, so that topic {name} cannot be told from another \
@@ -359,18 +418,9 @@ pub async fn delete(destination: &Cluster, name: &TopicName, id: TopicId) -> Res
     let answers = destination.delete_topics(&[id]).await.map_err(|error| failed(&error))?;
     match answers.get(&id) {
         Some(Err(refusal)) if !GONE.contains(&refusal.code.0) => {
-            return Err(refused(&format!("topic {name} is not deleted"), refusal));
+            Err(refused(&format!("topic {name} is not deleted"), refusal))
         }
-        Some(_) => {}
-        None => return Err(not_yet(format!("topic {name}: its deletion was not answered"))),
+        Some(_) => Ok(()),
+        None => Err(not_yet(format!("topic {name}: its deletion was not answered"))),
     }
-    for _ in 0..SETTLE_READS_MAX {
-        let read = destination.refresh(Wanted::Topics(std::slice::from_ref(name))).await;
-        let shown = seen(destination, name);
-        if read.is_err() || shown.seen().is_none_or(|seen| seen.id != id) {
-            break;
-        }
-        sleep(SETTLE_PAUSE).await;
-    }
-    Ok(())
 }

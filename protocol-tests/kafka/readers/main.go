@@ -5,6 +5,7 @@
 //
 //	readers franz|sarama --bootstrap B --until FILE [--isolation read_committed] [--kafka 2.8.0]
 //	readers member --bootstrap B --topic T --group G --count N     (what it does says member.go)
+//	readers writer --bootstrap B                                   (what it does says writer.go)
 package main
 
 import (
@@ -176,8 +177,9 @@ func main() {
 	for n := 2; n+1 < len(os.Args); n += 2 {
 		options[os.Args[n]] = os.Args[n+1]
 	}
-	if os.Args[1] == "member" {
-		if err := member(options); err != nil {
+	works := map[string]func(map[string]string) error{"member": member, "writer": writer}
+	if work := works[os.Args[1]]; work != nil {
+		if err := work(options); err != nil {
 			fail(err)
 		}
 		return

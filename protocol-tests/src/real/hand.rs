@@ -43,6 +43,7 @@ use kafka_protocol::protocol::Request;
 use kafka_protocol::protocol::StrBytes;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use super::RealError;
 use super::quota_request;
@@ -220,6 +221,15 @@ impl Hand {
     pub fn is_absent(&self, topic: &str) -> bool {
         let told = self.metadata(topic);
         told.is_ok_and(|told| told.topics.iter().all(|one| one.error_code == 3))
+    }
+
+    /// The id of a topic, which every one made of that name has anew.
+    pub fn topic_id(&self, topic: &str) -> Result<Uuid, RealError> {
+        let topics = vec![MetadataRequestTopic::default().with_name(Some(name(topic)))];
+        let request = MetadataRequest::default().with_topics(Some(topics));
+        let told = self.ask(12, &request.with_allow_auto_topic_creation(false))?;
+        let none = || RealError::new(format!("{topic}: no broker shows it"));
+        told.topics.first().map(|one| one.topic_id).ok_or_else(none)
     }
 
     /// Where the leader of a partition listens; `None` for a topic that is not there.

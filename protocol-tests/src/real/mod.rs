@@ -15,6 +15,7 @@ mod quota;
 mod registry;
 mod room;
 mod tools;
+mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ pub use room::Room;
 pub use room::long_room;
 pub use room::room;
 pub use tools::tool;
+pub use writer::Writer;
 
 /// What went wrong outside of this process, in words. `unwrap` prints it as it is.
 pub struct RealError(String);

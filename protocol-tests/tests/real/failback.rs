@@ -26,8 +26,8 @@ use serde_json::json;
 use crate::operated::until;
 use crate::served::Program;
 
-const TOPICS: [&str; 2] = ["f-one", "f-two"];
-const PARTITIONS: i32 = 2;
+pub(crate) const TOPICS: [&str; 2] = ["f-one", "f-two"];
+pub(crate) const PARTITIONS: i32 = 2;
 /// Records of a batch.
 const RECORDS: usize = 10;
 const FILTERS: &str = r#"{"topicFilters": [
@@ -48,7 +48,7 @@ impl Site {
     }
 
     /// A link from the other site that mirrors by a filter, and does not yet.
-    fn link_from(&self, other: &Site) {
+    pub(crate) fn link_from(&self, other: &Site) {
         let config = |name: &str, value: &str| json!({ "name": name, "value": value });
         let configs = [
             config("bootstrap.servers", other.cluster.bootstrap()),
@@ -62,7 +62,7 @@ impl Site {
         self.program.order("POST", &path, Some(&json!({ "configs": configs })));
     }
 
-    fn pause(&self, is_paused: bool) {
+    pub(crate) fn pause(&self, is_paused: bool) {
         let path = format!("/{}/configs/cluster.link.paused", self.link);
         let value = json!({ "value": is_paused.to_string() });
         self.program.order("PUT", &path, Some(&value));
@@ -74,10 +74,14 @@ impl Site {
         told["mirror_status"].as_str().map(str::to_owned)
     }
 
-    fn stop(&self, verb: &str) {
+    pub(crate) fn stop(&self, verb: &str) {
+        self.stop_these(verb, &TOPICS);
+    }
+
+    pub(crate) fn stop_these(&self, verb: &str, topics: &[&str]) {
         let path = format!("/{}/mirrors:{verb}", self.link);
-        self.program.order("POST", &path, Some(&json!({ "mirror_topic_names": TOPICS })));
-        for topic in TOPICS {
+        self.program.order("POST", &path, Some(&json!({ "mirror_topic_names": topics })));
+        for topic in topics {
             self.program.isolog.wait_for(&format!("{topic} is STOPPED"), 120, |_| {
                 (self.status(topic)? == "STOPPED").then_some(())
             });
@@ -85,7 +89,7 @@ impl Site {
     }
 
     /// What a client of this site writes; how many records.
-    fn write(&self, tag: &str) -> u64 {
+    pub(crate) fn write(&self, tag: &str) -> u64 {
         for (topic, partition) in places() {
             for n in 0..5 {
                 let batch = Build::plain(now_ms(), &format!("{tag}-{n}"), RECORDS);
@@ -96,7 +100,7 @@ impl Site {
     }
 
     /// Everything that the other site holds has come here, batch by batch.
-    fn is_level_with(&self, other: &Site) {
+    pub(crate) fn is_level_with(&self, other: &Site) {
         for (topic, partition) in places() {
             let want = other.hand.ends(topic, partition).unwrap();
             until(&format!("{topic}-{partition} is level at {}", self.link), || {
@@ -120,7 +124,7 @@ impl Site {
     }
 }
 
-fn places() -> impl Iterator<Item = (&'static str, i32)> {
+pub(crate) fn places() -> impl Iterator<Item = (&'static str, i32)> {
     TOPICS.into_iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition)))
 }
 
@@ -292,7 +296,7 @@ fn the_way_back_by_order_tells_what_is_lost_and_copies_no_more_than_it_must() {
 }
 
 /// A time in ms as ISO 8601 has it.
-fn iso_time(ms: i64) -> String {
+pub(crate) fn iso_time(ms: i64) -> String {
     let at = format!("@{}.{:03}", ms / 1_000, ms % 1_000);
     let told = Command::new("date").args(["-u", "-d", &at, "+%FT%T.%3NZ"]).output().unwrap();
     String::from_utf8(told.stdout).unwrap().trim().to_owned()
@@ -300,7 +304,12 @@ fn iso_time(ms: i64) -> String {
 
 /// Where a partition's copy at `site` begins, once it begins there, and whether what both have from
 /// there on is equal.
-fn is_equal_from(site: &Site, other: &Site, (topic, partition): (&str, i32), start: i64) {
+pub(crate) fn is_equal_from(
+    site: &Site,
+    other: &Site,
+    (topic, partition): (&str, i32),
+    start: i64,
+) {
     let (_, end) = other.hand.ends(topic, partition).unwrap();
     until(&format!("{topic}-{partition} is {start} to {end} at {}", site.link), || {
         (site.hand.ends(topic, partition).ok()? == (start, end)).then_some(())

@@ -40,6 +40,7 @@ mod prefixed;
 mod promoted;
 mod proxy;
 mod registered;
+mod remade;
 mod rescued;
 mod reversed;
 mod rounds;

@@ -13,8 +13,10 @@ use isolog::ids::Offset;
 use isolog::ids::PartitionId;
 use isolog::link::restore::Parted;
 use isolog::link::restore::RestoreFrom;
+use kafka_protocol::messages::ApiKey;
 use protocol_tests::broker::batch::Build;
 use protocol_tests::broker::cluster::TestCluster;
+use protocol_tests::broker::takeover::Act;
 
 use crate::loops::Hop;
 use crate::loops::append;
@@ -128,6 +130,45 @@ async fn what_is_made_anew_begins_where_the_order_says() {
     // what nobody has yet is nothing to begin with
     assert_eq!(RestoreFrom::parse("latest"), None);
     assert_eq!(RestoreFrom::parse("yesterday"), None);
+}
+
+/// What a producer that runs does while its topic is being made anew.
+async fn makes_it_again(a: &TestCluster, is_written: bool) {
+    a.wait_for(|state| !state.meta.topics().contains_key("orders")).await;
+    a.create_topic("orders", 3, &[]);
+    if is_written {
+        append(a, "orders");
+    }
+}
+
+/// Where topics are made by whoever names them: what nobody has written into is in the way of
+/// nobody, and of what somebody has written nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_makes_in_its_place_gives_way_while_it_is_empty() {
+    for is_written in [false, true] {
+        let ([a, _], ab, ba) = failed_over().await;
+        append(&a, "orders");
+        let of = parted(&ba).await;
+        let mut tries = 0;
+        let late = a.control_key(ApiKey::CreateTopics, move |_| {
+            tries += 1;
+            (tries == 1).then_some(Act::Delay(crate::operated::SECOND))
+        });
+        let order = ba.order(restore(&of, true));
+        let (told, ()) = tokio::join!(order, makes_it_again(&a, is_written));
+        a.drop_control(late);
+        if is_written {
+            let told = told.result.unwrap_err();
+            assert!(told.text.contains("holds records"), "{}", told.text);
+            assert_eq!(a.dump("orders", 0).end, 5);
+        } else {
+            told.result.unwrap();
+            ba.copied("orders", "orders").await;
+            assert_eq!(a.look(|state| state.meta.topics()["orders"].partitions.len()), 1);
+        }
+        ab.end().await;
+        ba.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ enum One {
 /// What was handed out, by kind.
 #[derive(Default)]
 struct Sorted {
-    new: Vec<(DoId, NewTopic)>,
+    new: Vec<(DoId, apply::Wanted)>,
     grown: Vec<(DoId, (TopicName, i32))>,
     owed: Vec<(DoId, (TopicName, TopicId, Changes))>,
     ones: Vec<(DoId, One)>,
@@ -77,9 +77,9 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
             });
         }
         let sorted = not_back(&ctx, sorted).await;
-        let (ids, new): (Vec<DoId>, Vec<NewTopic>) = sorted.new.into_iter().unzip();
+        let (ids, new): (Vec<DoId>, Vec<apply::Wanted>) = sorted.new.into_iter().unzip();
         if !new.is_empty() {
-            let names = new.iter().map(|topic| topic.name.clone()).collect();
+            let names = new.iter().map(|one| one.topic.name.clone()).collect();
             let made = apply::create(&ctx.destination, new, &mut is_old).await;
             tell_each(&ctx, ids, names, made, Done::Created).await;
         }
@@ -105,15 +105,15 @@ pub(super) async fn keep(ctx: Arc<Ctx>) {
 
 /// Leaves out, and says so, what would become a mirror of a mirror of its own.
 async fn not_back(ctx: &Ctx, mut sorted: Sorted) -> Sorted {
-    let new = sorted.new.iter().map(|(_, topic)| topic.name.clone());
+    let new = sorted.new.iter().map(|(_, one)| one.topic.name.clone());
     let compared = sorted.compared.iter().map(|(_, (pair, _))| pair.mirror.0.clone());
     let begun: Vec<TopicName> = new.chain(compared).collect();
     let back = loops::again(ctx, &begun).await;
     if back.is_empty() {
         return sorted;
     }
-    let new = sorted.new.extract_if(.., |(_, topic)| back.contains_key(&topic.name));
-    let mut refused: Vec<(DoId, TopicName)> = new.map(|(id, topic)| (id, topic.name)).collect();
+    let new = sorted.new.extract_if(.., |(_, one)| back.contains_key(&one.topic.name));
+    let mut refused: Vec<(DoId, TopicName)> = new.map(|(id, one)| (id, one.topic.name)).collect();
     let is_back = |(pair, _): &(compare::Pair, compare::Terms)| back.contains_key(&pair.mirror.0);
     let compared = sorted.compared.extract_if(.., |(_, asked)| is_back(asked));
     refused.extend(compared.map(|(id, (pair, _))| (id, pair.mirror.0)));
@@ -128,9 +128,10 @@ fn sort(dos: VecDeque<(DoId, Do)>) -> Sorted {
     let mut sorted = Sorted::default();
     for (id, one) in dos {
         match one {
-            Do::Create { mirror, partitions, replicas, configs } => {
+            Do::Create { mirror, partitions, replicas, configs, replaces } => {
                 let replicas = replicas.filter(|count| *count > 0);
-                sorted.new.push((id, NewTopic { name: mirror.1, partitions, replicas, configs }));
+                let topic = NewTopic { name: mirror.1, partitions, replicas, configs };
+                sorted.new.push((id, apply::Wanted { topic, replaces }));
             }
             Do::Grow { mirror, partitions } => sorted.grown.push((id, (mirror.1, partitions))),
             Do::GiveBack { mirror, mirror_id, owed } => {

@@ -26,7 +26,7 @@ use crate::broker::takeover::Call;
 /// Answers Metadata.
 pub fn metadata(state: &mut State, call: &Call, request: MetadataRequest) -> MetadataResponse {
     let asked = match &request.topics {
-        None => state.broker(call.broker).meta.topics().keys().map(|name| ask(name)).collect(),
+        None => state.broker(call.broker).meta.topics().keys().map(ask).collect(),
         Some(topics) => topics.clone(),
     };
     if request.allow_auto_topic_creation {
