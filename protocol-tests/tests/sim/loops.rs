@@ -10,6 +10,7 @@ use isolog::control::order::Order;
 use isolog::control::order::Outcome;
 use isolog::control::order::Verb;
 use isolog::control::topic::Status;
+use isolog::ids::LinkName;
 use isolog::link::driver::Driver;
 use isolog::link::registry::MirrorSeen;
 use protocol_tests::broker::batch::Build;
@@ -60,6 +61,17 @@ impl Hop {
         })
         .await;
         hop
+    }
+
+    /// One more link from the same source.
+    pub(crate) async fn with_link(&self, of: &str, more: &[(&str, &str)]) -> LinkName {
+        let verb = Verb::CreateLink(exact_link(&self.hosts(), more));
+        let order = Order { link: link(of), verb, is_dry: false };
+        self.driver.registry.order(order).await.remove(0).result.unwrap();
+        let is_reached =
+            |hop: &Hop| hop.driver.registry.seen().links.get(&link(of))?.row.source.clone();
+        self.wait("it has reached its source", is_reached).await;
+        link(of)
     }
 
     fn hosts(&self) -> String {

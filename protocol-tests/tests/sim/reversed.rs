@@ -127,6 +127,42 @@ async fn one_that_is_given_up_lets_writers_go_on() {
     end(hops).await;
 }
 
+/// With another link from the same source, older by name: who mirrored it before takes it, with
+/// what that one syncs, and the other one has nothing to say of it.
+#[tokio::test(start_paused = true)]
+async fn of_several_links_the_one_that_had_it_takes_it() {
+    let ([a, b], hops) = both_ways().await;
+    let older = hops[0].with_link("aa", &[]).await;
+    for turn in 0..2 {
+        hops[turn].order(reverse(false, None)).await.result.unwrap();
+        hops[turn].wait_status("orders", Status::Stopped).await;
+        hops[1 - turn].wait_status("orders", Status::Active).await;
+        append(&hops[1 - turn].source, "orders");
+        hops[1 - turn].copied("orders", "orders").await;
+    }
+    assert_eq!(a.dump("orders", 0).end, b.dump("orders", 0).end);
+    let seen = hops[0].driver.registry.seen();
+    assert!(seen.mirrors.keys().all(|(of, _)| *of != older), "{:?}", seen.mirrors.keys());
+    end(hops).await;
+}
+
+/// Where nobody had it, the link of the same name takes it: it is the other direction of one link.
+#[tokio::test(start_paused = true)]
+async fn of_strangers_the_link_of_the_same_name_takes_it() {
+    let (_, hops) = both_ways().await;
+    let same = hops[1].with_link("ab", &[]).await;
+    hops[0].order(reverse(false, None)).await.result.unwrap();
+    hops[0].wait_status("orders", Status::Stopped).await;
+    let key = (same, crate::operated::name("orders"));
+    let is_active = |hop: &Hop| {
+        let seen = hop.driver.registry.seen();
+        seen.mirrors.get(&key).filter(|one| one.status == Status::Active).map(|_| ())
+    };
+    hops[1].wait("it is mirrored by that link", is_active).await;
+    assert!(hops[1].seen("orders").is_none(), "and by no other one");
+    end(hops).await;
+}
+
 /// Where nobody would make a mirror of the topic there, nobody is stopped, and it is said.
 #[tokio::test(start_paused = true)]
 async fn without_a_link_back_nobody_is_stopped() {

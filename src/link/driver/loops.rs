@@ -62,8 +62,8 @@ struct Lineage {
 #[derive(Debug, Default)]
 pub(in crate::link) struct Mirrors {
     all: BTreeMap<TopicName, Lineage>,
-    /// Mirrors there that were reversed: of which cluster they were mirrors.
-    reversed: Vec<(TopicName, ClusterId)>,
+    /// Mirrors there that were reversed, with the link there and the cluster that they were of.
+    reversed: Vec<(TopicName, LinkName, ClusterId)>,
     /// The journal there was read once.
     is_read: bool,
 }
@@ -85,10 +85,10 @@ impl Mirrors {
         self.is_read.then(|| all.collect())
     }
 
-    /// The mirrors of a cluster that were reversed, by their names there.
-    pub fn reversed_of(&self, cluster: &ClusterId) -> Vec<TopicName> {
-        let of_it = self.reversed.iter().filter(|(_, of)| of == cluster);
-        of_it.map(|(topic, _)| topic.clone()).collect()
+    /// The mirrors of a cluster that were reversed, by their names there, with the link there.
+    pub fn reversed_of(&self, cluster: &ClusterId) -> BTreeMap<TopicName, LinkName> {
+        let of_it = self.reversed.iter().filter(|(.., of)| of == cluster);
+        of_it.map(|(topic, link, _)| (topic.clone(), link.clone())).collect()
     }
 
     /// Topics there whose records come from a topic of ours, with the reason.
@@ -227,7 +227,8 @@ fn mirrors(fold: &Fold) -> Mirrors {
     let mut reversed = Vec::new();
     let all = keys.filter_map(|key| match (&key, row(&key)?) {
         (Key::Mirror(link, topic), Row::Mirror(of)) if is_reversed(&of) => {
-            reversed.extend(source_of(link).map(|cluster| (topic.clone(), cluster)));
+            let cluster = source_of(link);
+            reversed.extend(cluster.map(|cluster| (topic.clone(), link.clone(), cluster)));
             None
         }
         (Key::Mirror(link, topic), Row::Mirror(of)) if is_mirror(&of) => {

@@ -3,6 +3,7 @@
 //!
 //! It never deletes, and never takes a topic that has more than its former mirror got.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use crate::control::row::Sealed;
 use crate::control::rules::COMPRESSION;
 use crate::control::rules::TIMESTAMPS;
 use crate::control::topic::Stage;
+use crate::ids::LinkName;
 use crate::ids::PartitionId;
 use crate::ids::TopicName;
 use crate::link::driver::ctx::Ctx;
 use crate::link::restore;
 use crate::link::restore::Parted;
+use crate::link::swap::taker;
 use crate::sync::apply;
 use crate::sync::trouble::Kind;
 use crate::sync::trouble::Trouble;
@@ -40,8 +43,9 @@ pub(in crate::link) async fn keep(ctx: Arc<Ctx>) {
     }
 }
 
-/// Takes those of `reversed`, by their names at the source, that are not mirrors yet.
-async fn take(ctx: &Ctx, reversed: &[TopicName]) {
+/// Takes those of `reversed`, by their names at the source and with the link there, that are not
+/// mirrors yet.
+async fn take(ctx: &Ctx, reversed: &BTreeMap<TopicName, LinkName>) {
     let seen = ctx.registry.seen();
     let link = seen.links.get(&ctx.name).filter(|_| seen.is_holder);
     let session = ctx.session.borrow().clone().filter(|_| link.is_some());
@@ -51,8 +55,13 @@ async fn take(ctx: &Ctx, reversed: &[TopicName]) {
         row.is_some_and(|row| !matches!(row.stage, Stage::Stopped(_)))
     };
     let rename = &session.settings.link.rename;
-    let here: Vec<TopicName> =
-        reversed.iter().filter_map(|topic| rename.mirror_of(topic)).collect();
+    // of several links from there one takes it
+    let ours = reversed.iter().filter_map(|(there, link_there)| {
+        let topic = rename.mirror_of(there)?;
+        let taker = taker::taker(&seen, &ctx.name, (&topic, there, link_there));
+        (taker == Some(&ctx.name)).then_some(topic)
+    });
+    let here: Vec<TopicName> = ours.collect();
     if here.iter().all(is_mirror) {
         return ctx.link.tell_reversed(Vec::new());
     }
@@ -72,7 +81,8 @@ async fn take(ctx: &Ctx, reversed: &[TopicName]) {
         row.is_some_and(|row| row.sealed.iter().any(is_behind))
     };
     let is_due = |topic: &TopicName, of: &Parted| {
-        of.reversal.is_some() && !is_mirror(topic) && !is_over(topic, of)
+        let is_invited = of.reversal.is_some() && here.contains(topic);
+        is_invited && !is_mirror(topic) && !is_over(topic, of)
     };
     let wanted: Vec<_> = all.iter().filter(|(topic, of)| is_due(topic, of)).collect();
     let is_odd = |topic: &&TopicName| {

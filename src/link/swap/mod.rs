@@ -4,6 +4,7 @@
 //! It never seals, and changes no topic but the one with the id that was mirrored.
 
 pub(super) mod invited;
+mod taker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
