@@ -133,9 +133,15 @@ pub async fn run(link: &LinkOptions, dials: &Dials, ask: &Ask) -> Report {
         }
     }
     if let [source, destination] = clusters.as_slice() {
-        let check = Check { link, ask, source, destination };
         report.findings.extend(crowds(source, destination).map(Finding::note));
-        if let Err(error) = check.both(&mut report).await {
+        let checked = match past::without_mirrors(link, source, destination).await {
+            Ok(link) => {
+                let check = Check { link: &link, ask, source, destination };
+                check.both(&mut report).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = checked {
             report.findings.push(Finding::unknown(error.to_string()));
         }
     }

@@ -79,6 +79,8 @@ pub struct LinkOptions {
     pub named: TopicFilter,
     /// Topics of the source that orders made mirrors of, beside those.
     pub ordered: BTreeSet<TopicName>,
+    /// Topics of the source that are mirrors there and have no mirror here: filters take none.
+    pub mirrors_there: BTreeSet<TopicName>,
     /// `cluster.link.prefix` or `topic.rename.format`: what mirrors are called after their sources.
     pub rename: Rename,
     /// How it chooses them.
@@ -110,8 +112,15 @@ pub struct LinkOptions {
 impl LinkOptions {
     /// Whether a topic of the source is to be mirrored.
     pub fn takes(&self, source: &TopicName) -> bool {
-        let is_chosen = self.topics.matches(source) || self.ordered.contains(source);
+        let is_chosen = self.topics.matches(source) && !self.is_mirror_there(source);
+        let is_chosen = is_chosen || self.ordered.contains(source);
         is_chosen && self.unnamable(source).is_none()
+    }
+
+    /// Whether a topic is left out since it is a mirror at the source, and not named.
+    fn is_mirror_there(&self, source: &TopicName) -> bool {
+        let is_named = self.topics.literals().any(|literal| literal == source);
+        self.mirrors_there.contains(source) && !is_named
     }
 
     /// Why nothing may be a mirror of a topic, by the name that it would have.
@@ -189,6 +198,9 @@ impl LinkOptions {
         for topic in topics {
             if let Some(why) = self.topics.left_out(&topic.name) {
                 by_reason.entry(why.to_string()).or_default().push(&topic.name);
+            } else if self.topics.matches(&topic.name) && self.is_mirror_there(&topic.name) {
+                let why = "a mirror at the source, which is taken where its name is given alone";
+                by_reason.entry(why.to_owned()).or_default().push(&topic.name);
             }
         }
         let mut findings: Vec<judge::Finding> =

@@ -82,6 +82,32 @@ pub async fn read(
     }
 }
 
+/// The link as it takes topics: its filters leave out what is a mirror at the source, unless it
+/// mirrors that already. Where the journal there may not be read, nothing is known of that.
+pub async fn without_mirrors(
+    link: &LinkOptions,
+    source: &Arc<Cluster>,
+    destination: &Arc<Cluster>,
+) -> Result<LinkOptions, ClusterError> {
+    let mut link = link.clone();
+    let own = read(&link, source, destination).await?.unwrap_or_default();
+    let Ok(Some(log)) = KeyedLog::find(source.clone(), journal()).await else { return Ok(link) };
+    let is_mirror = |key: &str| matches!(Key::parse(key), Some(Key::Mirror(..)));
+    let Ok(fold) = folded::read(&log, is_mirror).await else { return Ok(link) };
+    let is_copied = |row: &MirrorRow| {
+        !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
+    };
+    let there = fold.rows().iter().filter_map(|(text, value)| {
+        let key = Key::parse(text)?;
+        match (&key, Row::parse(&key, value).ok()?) {
+            (Key::Mirror(_, name), Row::Mirror(row)) if is_copied(&row) => Some(name.clone()),
+            _ => None,
+        }
+    });
+    link.mirrors_there = there.filter(|name| !own.past.contains_key(name)).collect();
+    Ok(link)
+}
+
 /// The journal's topic.
 pub fn journal() -> TopicName {
     TopicName::new(TOPIC).expect("a legal name")

@@ -29,6 +29,7 @@ use crate::audit::log::reader::Lines;
 use crate::audit::log::reader::Range;
 use crate::audit::log::reader::ReadError;
 use crate::audit::log::reader::next_of;
+use crate::audit::past;
 use crate::audit::state;
 use crate::audit::state::Saved;
 use crate::audit::state::State;
@@ -128,6 +129,7 @@ pub async fn run(
     let source = dials.connect(link, Side::Source).await?;
     let destination = dials.connect(link, Side::Destination).await?;
     let old = load(link, ask, &source, &destination)?;
+    let link = &past::without_mirrors(link, &source, &destination).await?;
     let (jobs, done) = plan(link, &ask.topics, &source, &destination, &old).await?;
     progress.partitions_all.fetch_add((jobs.len() + done.len()) as u64, Relaxed);
     progress.partitions_done.fetch_add(done.len() as u64, Relaxed);

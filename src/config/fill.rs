@@ -77,6 +77,7 @@ pub fn audit(settings: &link::Settings, link: &LinkSettings) -> audit::LinkOptio
         source: link.source.clone(),
         destination: settings.destination.clone(),
         ordered: BTreeSet::new(),
+        mirrors_there: BTreeSet::new(),
         rename: link.link.rename.clone(),
         patterns: topics.includes().filter_map(audited_pattern).collect(),
         groups: link.link.groups.iter().flat_map(audited_groups).collect(),

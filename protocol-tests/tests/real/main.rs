@@ -3,6 +3,7 @@
 //! It never skips: a test whose brokers cannot start fails and says what is missing.
 
 mod acls;
+mod active;
 mod bad_peers;
 mod cases;
 mod cells;

@@ -59,6 +59,7 @@ pub(crate) fn audited_of(
         topics: filter(&[topic]),
         named: filter(&[topic]),
         ordered: BTreeSet::new(),
+        mirrors_there: BTreeSet::new(),
         rename: Rename::default(),
         patterns: Vec::new(),
         groups: Vec::new(),
