@@ -480,7 +480,7 @@ fn spec(name: &str, rng: &mut Rng) -> Spec {
     let version = versions[rng.between(0, 2) as usize];
     let seed = rng.next_u64();
     let spec = if rng.chance(700) { Spec::triple(name, seed) } else { Spec::single(name, seed) };
-    Spec { version, ..spec }
+    Spec { version, ..spec }.rack_aware(name == "source" && seed.is_multiple_of(3))
 }
 
 /// Runs one seed in a runtime of its own, in paused time.

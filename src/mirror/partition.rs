@@ -31,11 +31,12 @@ use crate::mirror::gap::FILLER_BYTES_MAX;
 use crate::mirror::gap::Repeated;
 use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
-use crate::mirror::history::History;
 use crate::mirror::lag::Barred;
 use crate::mirror::lag::Copied;
 use crate::mirror::lag::Doing;
 use crate::mirror::lag::Lag;
+use crate::mirror::source::history::History;
+use crate::mirror::source::replica::Replica;
 use crate::mirror::take::Front;
 use crate::mirror::window::Window;
 use crate::mirror::work::Bench;
@@ -123,6 +124,8 @@ pub struct PartitionMirror {
     /// The source could not place our offset and epoch: it is asked without an epoch next, for one
     /// that went back to an old message format has forgotten all epochs.
     pub(super) unplaced: bool,
+    /// Who answers fetches.
+    pub(super) replica: Replica,
     /// Why it left `Mirroring` last, for people.
     pub(super) fault: Option<(&'static str, String)>,
     /// A right that was refused, until what needs it succeeds.
@@ -165,6 +168,7 @@ impl PartitionMirror {
             need_bytes: 0,
             stale_leader: false,
             unplaced: false,
+            replica: Replica::Leader,
             fault: None,
             barred: None,
         }
@@ -223,6 +227,7 @@ impl PartitionMirror {
         self.unknown = false;
         self.far = false;
         self.stale_leader = false;
+        self.replica = Replica::Leader;
         self.prepared = true;
         self.confirmed = self.confirmed.max(facts.destination_hwm.min(end));
         let began = end > Offset::ZERO && !facts.is_prefix;
@@ -248,6 +253,9 @@ impl PartitionMirror {
         if self.state != State::Mirroring {
             return;
         }
+        if self.leave_follower("CORRUPT_BATCH", format!("the batch at {base} is malformed")) {
+            return;
+        }
         if count >= REFUSED_MAX {
             self.ahead = Some(Halt::Corrupt { base });
             return self.halt_if_reached();
@@ -260,6 +268,9 @@ impl PartitionMirror {
     /// `epoch` there (diverging epoch, KIP-595).
     pub fn handle_diverging(&mut self, epoch: LeaderEpoch, end: Offset) {
         if self.state != State::Mirroring {
+            return;
+        }
+        if self.leave_follower("DIVERGING_EPOCH", format!("its log parts from ours at {end}")) {
             return;
         }
         if end < self.read_end() && self.history.may_be_gap(epoch, end) {

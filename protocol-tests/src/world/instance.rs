@@ -150,7 +150,11 @@ pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
         redial_pause_max: Duration::from_secs(2),
         retry_pause: Duration::from_millis(100),
         retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
+        // beside broker 2, where that means something
+        rack: cluster.look(|state| {
+            let selector = state.broker_config("replica.selector.class");
+            selector.map_or_else(String::new, |_| "rack2".to_owned())
+        }),
         size_max: Default::default(),
         security: Default::default(),
     }

@@ -335,6 +335,10 @@ impl Members {
             let is_it = self.stays.get(id.0) == Some(stay);
             let member = self.members.get_mut(id.0).and_then(Option::as_mut).filter(|_| is_it);
             let Some(member) = member else { continue };
+            // a follower that has nothing new says nothing of what its leader has
+            if member.mirror.reads_follower() {
+                continue;
+            }
             member.cell.note_unchanged(sent);
             if member.mirror.is_draining() {
                 self.touched.add(id.0);

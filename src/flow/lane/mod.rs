@@ -1,4 +1,5 @@
-//! One lane: the task that carries batches from one source broker to one destination broker.
+//! One lane: the task that carries batches from one source broker, which leads them or follows, to
+//! one destination broker.
 //!
 //! It never waits for anything but its closed set of events (and, where it fetches by name, for
 //! `topic_ids`), never hands a batch to another task, and ends with its connections: every doubt
@@ -128,7 +129,7 @@ enum Event {
 pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::Receiver<ToLane>) {
     shared.lanes.add(1);
     let opened = open(key, &shared).await;
-    let refused = opened.as_ref().err().map(ToString::to_string);
+    let refused = opened.as_ref().err().cloned();
     let (ended, mut members) = match opened {
         Ok(mut lane) => {
             let ended = lane.turn_round(&mut orders).await;
@@ -143,7 +144,7 @@ pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::Receiver<ToLane
     orders.close();
     while let Some(order) = orders.recv().await {
         if let ToLane::Add(member) = order {
-            members.push(left(*member, refused.as_deref()));
+            members.push(left(*member, refused.as_ref()));
         }
     }
     let report = FromLane { key, partitions: members, ended: Some(ended) };
@@ -151,10 +152,11 @@ pub async fn run(key: LaneKey, shared: Shared, mut orders: mpsc::Receiver<ToLane
 }
 
 /// Out of a lane in which it never was: another takes it, or it is told why none was opened.
-fn left(mut member: LanePartition, refused: Option<&str>) -> LanePartition {
-    member.mirror.handle_failed(Fault::Moved);
-    if let Some(text) = refused {
-        member.mirror.note_trouble("UNAVAILABLE", text.to_owned());
+fn left(mut member: LanePartition, refused: Option<&ClusterError>) -> LanePartition {
+    let is_source = refused.is_some_and(|error| error.peer.side == Side::Source);
+    member.mirror.handle_failed(if is_source { Fault::SourceLost } else { Fault::Moved });
+    if let Some(error) = refused {
+        member.mirror.note_trouble("UNAVAILABLE", error.to_string());
     }
     member
 }

@@ -112,8 +112,8 @@ const ADDRESSES: &[Property] = &[
         Effect::Reconnect,
         Kind::Text(249),
         Default::Is(""),
-        "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: \
-         every fetch goes to the leader. Fetching from a near follower comes with a later release.",
+        "The rack isolog runs in, as a consumer's (KIP-392): a link fetches from the replica that \
+         each leader names for it, but compacted topics; at the destination it does nothing.",
     ),
 ];
 

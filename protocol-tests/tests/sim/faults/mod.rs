@@ -9,6 +9,7 @@ mod batches;
 mod brokers;
 mod lab;
 mod logs;
+mod near;
 mod produce;
 mod rivals;
 mod status;

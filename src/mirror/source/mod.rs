@@ -1,0 +1,7 @@
+//! What is known of the source's log beside its batches: epochs, what was aborted, who is read.
+//!
+//! It never decides what is appended.
+
+pub mod aborted;
+pub mod history;
+pub mod replica;
