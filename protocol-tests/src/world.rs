@@ -26,6 +26,7 @@ use crate::net::Rule;
 use crate::rng::Rng;
 use crate::world::instance::Instance;
 use crate::world::instance::faithful;
+use crate::world::instance::hasty_flow;
 use crate::world::instance::small_flow;
 use crate::world::kinds::Kind;
 use crate::world::kinds::Trait;
@@ -144,14 +145,13 @@ impl World {
         let mut faults = FAULTS.to_vec();
         let is_old = seed % 4 == 3;
         if is_old {
-            // a forgotten writer is told from a new one by time alone (docs/OFFSETS.md): bytes
-            // that outlive their connection by more than that are out of the question
+            // a forgotten writer is told by time alone: no bytes may outlive it (docs/OFFSETS.md)
             faults.retain(|fault| *fault != Fault::LateBytes);
         }
         while faults.len() > 5 {
             faults.remove(rng.between(0, faults.len() as u64 - 1) as usize);
         }
-        World { faults, is_old, ..World::over(net, rng, specs) }
+        World { faults, is_old, flow: hasty_flow(seed), ..World::over(net, rng, specs) }
     }
 
     /// Two clusters as the test wants them; isolog is not started.

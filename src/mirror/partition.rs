@@ -20,7 +20,6 @@ use crate::ids::TimestampMs;
 use crate::mirror::facts::Acked;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
-use crate::mirror::facts::FetchFrom;
 use crate::mirror::facts::Limits;
 use crate::mirror::facts::Merge;
 use crate::mirror::facts::Order;
@@ -36,6 +35,7 @@ use crate::mirror::lag::Copied;
 use crate::mirror::lag::Doing;
 use crate::mirror::lag::Lag;
 use crate::mirror::source::history::History;
+use crate::mirror::source::pull::Pull;
 use crate::mirror::source::replica::Replica;
 use crate::mirror::take::Front;
 use crate::mirror::window::Window;
@@ -126,6 +126,8 @@ pub struct PartitionMirror {
     pub(super) unplaced: bool,
     /// Who answers fetches.
     pub(super) replica: Replica,
+    /// How much is left to be read.
+    pub(super) pull: Pull,
     /// Why it left `Mirroring` last, for people.
     pub(super) fault: Option<(&'static str, String)>,
     /// A right that was refused, until what needs it succeeds.
@@ -169,6 +171,7 @@ impl PartitionMirror {
             stale_leader: false,
             unplaced: false,
             replica: Replica::Leader,
+            pull: Pull::default(),
             fault: None,
             barred: None,
         }
@@ -377,18 +380,6 @@ impl PartitionMirror {
 
 /// Things to do out.
 impl PartitionMirror {
-    /// What to ask the source for, if more may be taken in.
-    pub fn poll_fetch(&self) -> Option<FetchFrom> {
-        let room = self.window.bytes() < self.limits.waiting_bytes_max;
-        if !self.takes_more() || !room {
-            return None;
-        }
-        let usual = self.usual_bytes.saturating_mul(BATCHES_PER_FETCH);
-        let bytes = usual.clamp(FETCH_BYTES_MIN, self.limits.fetch_bytes_max.max(FETCH_BYTES_MIN));
-        let (offset, last_epoch) = self.fetch_place();
-        Some(FetchFrom { offset, last_epoch, bytes_max: bytes.max(self.need_bytes) })
-    }
-
     /// The next batch to append, if one may go out now: at wall time `now`, at most five in
     /// flight, and one alone where the broker may not know the writer.
     pub fn poll_append(&mut self, now: TimestampMs) -> Option<Append> {

@@ -75,6 +75,7 @@ impl PartitionMirror {
             self.lag.see_source(fetched.asked_at, fetched.source_end, held);
         }
         self.allow(Doing::Fetching);
+        let before = (self.read_end(), self.window.bytes());
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
         let mut pieces = pieces.into_iter().peekable();
         if pieces.peek().is_none() {
@@ -86,6 +87,7 @@ impl PartitionMirror {
             let behind: Vec<Piece> = pieces.collect();
             self.put_aside(job, fetched, aborted, behind.into_iter());
         }
+        self.note_pull(before, fetched.source_end);
         self.halt_if_reached();
         self.leave_if_level();
     }

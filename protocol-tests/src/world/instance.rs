@@ -174,6 +174,15 @@ pub fn small_flow() -> flow::Options {
     }
 }
 
+/// The same; for every other seed a backlog of a few records is a long one, so that a lane has two
+/// connections to the source.
+pub fn hasty_flow(seed: u64) -> flow::Options {
+    let small = small_flow();
+    let is_hasty = seed.is_multiple_of(2);
+    let partition_bytes_max = if is_hasty { 1 << 10 } else { small.partition_bytes_max };
+    flow::Options { partition_bytes_max, ..small }
+}
+
 /// What a link does unless told otherwise, but that batches keep their bytes.
 pub fn faithful() -> Policy {
     Policy { merge: Merge::Never, ..Policy::default() }

@@ -7,6 +7,7 @@ mod answers;
 mod audits;
 mod batches;
 mod brokers;
+mod far;
 mod lab;
 mod logs;
 mod near;
