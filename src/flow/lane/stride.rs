@@ -5,7 +5,7 @@
 //! each.
 //!
 //! ```text
-//!  an answer came full, and soon   ──▶ twice as much
+//!  an answer came full, and soon   ──▶ twice as much, or four times
 //!  it was long on its way          ──▶ half
 //!  soon = 50 ms, or five times the way there and back: then the way costs a fifth
 //! ```
@@ -16,6 +16,8 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(50);
 /// So many times the shortest way there and back is worth it.
 const WAYS: u32 = 5;
+/// What comes in such a share of that time is followed by so many times as much.
+const SOONER: u32 = 4;
 /// An answer was long on its way if it took so many times as long as is soon.
 const LONG: u32 = 2;
 
@@ -52,7 +54,8 @@ impl Stride {
         if took > soon.saturating_mul(LONG) {
             self.bytes = self.bytes.min(asked) / 2;
         } else if is_full && took <= soon {
-            self.bytes = self.bytes.max(asked.saturating_mul(2));
+            let times = if took <= soon / SOONER { SOONER } else { 2 };
+            self.bytes = self.bytes.max(asked.saturating_mul(times as usize));
         }
     }
 }
@@ -80,7 +83,7 @@ mod tests {
     #[test]
     fn far_away_a_fetch_fills_four_fifths_of_the_line_within_few_answers() {
         let far = Duration::from_millis(100);
-        let (asked, used) = after(8, 125_000_000, far, 60 * MIB);
+        let (asked, used) = after(6, 125_000_000, far, 60 * MIB);
         assert!(asked == 60 * MIB && used > 0.8, "{asked} {used}");
         // the memory bounds it, whatever the line
         assert_eq!(after(20, 125_000_000, far, 15 * MIB).0, 15 * MIB);
@@ -100,8 +103,9 @@ mod tests {
         let mut stride = Stride::new(MIB);
         stride.see_way(Duration::from_millis(1));
         assert_eq!(stride.ask(MIB, 60 * MIB), MIB);
-        stride.note(MIB, MIB, Duration::from_millis(10));
-        stride.note(2 * MIB, 2 * MIB, Duration::from_millis(10));
+        stride.note(MIB, MIB, Duration::from_millis(40));
+        assert_eq!(stride.ask(MIB, 60 * MIB), 2 * MIB);
+        stride.note(MIB, MIB, Duration::from_millis(12));
         assert_eq!(stride.ask(MIB, 60 * MIB), 4 * MIB);
         stride.note(MIB, 4 * MIB, Duration::from_millis(10));
         assert_eq!(stride.ask(MIB, 60 * MIB), 4 * MIB);
