@@ -187,6 +187,14 @@ pub const LINK_LIMITED_MS: Meter = counter(
     LINK,
     "For how long link.max.bytes.per.second has put fetches off.",
 );
+/// Partitions of a link that are read from a follower.
+pub const LINK_FOLLOWER_PARTITIONS: Meter = gauge(
+    "isolog_link_follower_partitions",
+    "partitions",
+    LINK,
+    "Partitions that are fetched from a follower of the source, which their leader names as the \
+     nearest for client.rack; none without that.",
+);
 /// Records held back, of a link.
 pub const LINK_HELD_RECORDS: Meter = gauge(
     "isolog_link_held_records",
@@ -418,6 +426,7 @@ pub const METERS: &[Meter] = &[
     LINK_RECORD_AGE_MS,
     LINK_APPEND_BYTES,
     LINK_LIMITED_MS,
+    LINK_FOLLOWER_PARTITIONS,
     LINK_MIRROR_TOPICS,
     TOPIC_LAG_RECORDS,
     TOPIC_LAG_MS,

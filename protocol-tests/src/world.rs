@@ -26,6 +26,7 @@ use crate::net::Rule;
 use crate::rng::Rng;
 use crate::world::instance::Instance;
 use crate::world::instance::faithful;
+use crate::world::instance::hasty_flow;
 use crate::world::instance::small_flow;
 use crate::world::kinds::Kind;
 use crate::world::kinds::Trait;
@@ -144,14 +145,13 @@ impl World {
         let mut faults = FAULTS.to_vec();
         let is_old = seed % 4 == 3;
         if is_old {
-            // a forgotten writer is told from a new one by time alone (docs/OFFSETS.md): bytes
-            // that outlive their connection by more than that are out of the question
+            // a forgotten writer is told by time alone: no bytes may outlive it (docs/OFFSETS.md)
             faults.retain(|fault| *fault != Fault::LateBytes);
         }
         while faults.len() > 5 {
             faults.remove(rng.between(0, faults.len() as u64 - 1) as usize);
         }
-        World { faults, is_old, ..World::over(net, rng, specs) }
+        World { faults, is_old, flow: hasty_flow(seed), ..World::over(net, rng, specs) }
     }
 
     /// Two clusters as the test wants them; isolog is not started.
@@ -480,7 +480,7 @@ fn spec(name: &str, rng: &mut Rng) -> Spec {
     let version = versions[rng.between(0, 2) as usize];
     let seed = rng.next_u64();
     let spec = if rng.chance(700) { Spec::triple(name, seed) } else { Spec::single(name, seed) };
-    Spec { version, ..spec }
+    Spec { version, ..spec }.rack_aware(name == "source" && seed.is_multiple_of(3))
 }
 
 /// Runs one seed in a runtime of its own, in paused time.

@@ -71,6 +71,19 @@ impl Line {
         Ok(Line { cluster, broker, purpose, conn, opening: None, used_at: Instant::now() })
     }
 
+    /// One that is being opened.
+    pub fn opening(cluster: &Arc<Cluster>, broker: BrokerId, purpose: Use) -> Line {
+        let (cluster, used_at) = (cluster.clone(), Instant::now());
+        let mut line = Line { cluster, broker, purpose, conn: None, opening: None, used_at };
+        line.reopen(Vec::new());
+        line
+    }
+
+    /// How long its greeting was on its way, there and back.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.conn.as_ref().map(Conn::round_trip)
+    }
+
     /// The connection, while it is open. One that is idle while its broker has left somebody else
     /// without an answer is closed instead: something between may have forgotten it.
     pub fn conn(&mut self) -> Option<&mut Conn> {

@@ -65,9 +65,20 @@ impl Entries {
         let due = match &place {
             Place::Backoff { until, .. } => Some(*until),
             Place::Halted { mirror, until } if entry.may_resolve(mirror) => Some(*until),
+            Place::InLane { .. } => entry.near.as_ref().and_then(|near| near.ask_at),
             _ => None,
         };
         entry.place = place;
+        self.wake_at(tp, due);
+    }
+
+    /// One that stays where it is is due then.
+    pub fn wake(&mut self, tp: &TopicPartition, at: Instant) {
+        self.wake_at(tp, Some(at));
+    }
+
+    fn wake_at(&mut self, tp: &TopicPartition, due: Option<Instant>) {
+        let Some(entry) = self.all.get_mut(tp) else { return };
         if let Some(at) = std::mem::replace(&mut entry.due, due) {
             self.due.remove(&(at, tp.clone()));
         }

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::flow::lane::LaneKey;
+use crate::flow::lane::ToLane;
+use crate::flow::lane::Told;
 use crate::flow::lane::members::LanePartition;
+use crate::flow::near::Near;
 use crate::flow::probe::Case;
 use crate::flow::shared::Shared;
 use crate::flow::stats::Cell;
@@ -167,6 +170,8 @@ pub(super) struct Entry {
     pub is_told_level: bool,
     /// Where the source's log began, as the last look found it.
     pub source_start: Offset,
+    /// What is known of its source's replicas, where one may be nearer than the leader.
+    pub near: Option<Box<Near>>,
 }
 
 impl Entry {
@@ -190,6 +195,7 @@ impl Entry {
             doubted: None,
             level: None,
             is_told_level: false,
+            near: None,
         }
     }
 
@@ -280,4 +286,23 @@ pub(super) fn tell_overtaken(mirror: &mut PartitionMirror) {
          goes on behind them (retention.overtook=fill). Give the source a longer retention.ms or \
          retention.bytes, or find out what held the copy up"
     );
+}
+
+/// What a lane is to be told of a partition, if it is still there.
+pub(super) fn order_of(entry: &mut Entry, task: task::Id) -> Option<ToLane> {
+    let Place::InLane { waiting, .. } = &mut entry.place else { return None };
+    if let Some(member) = waiting.take() {
+        entry.lane = Some(task);
+        return Some(ToLane::Add(member));
+    }
+    let told = match (&entry.spec.halt, entry.recalled, entry.leaving) {
+        (Some(halt), ..) => {
+            entry.ordered = Some(halt.clone());
+            Told::Halt(halt.clone())
+        }
+        (None, true, _) => Told::Leave,
+        (None, false, Some(How::Drain | How::DrainStable)) => Told::Drain,
+        (None, false, _) => return None,
+    };
+    Some(ToLane::Tell(entry.spec.name.mirror(), entry.spec.incarnation, told))
 }

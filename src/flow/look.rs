@@ -16,6 +16,8 @@ use crate::flow::entry::Place;
 use crate::flow::entry::case;
 use crate::flow::lane::LaneKey;
 use crate::flow::manager::PartitionManager;
+use crate::flow::near::Named;
+use crate::flow::near::ask_found;
 use crate::flow::probe::Barred;
 use crate::flow::probe::Case;
 use crate::flow::probe::Ends;
@@ -42,10 +44,12 @@ const GROUP_MAX: usize = 64;
 
 /// What a look at logs brings.
 pub(super) enum Looked {
-    /// At both.
-    Both(LaneKey, Found),
+    /// At both, and whom the source's leader would rather see read.
+    Both(LaneKey, Found, Named),
     /// At the destination's, for those that are let go.
     Barrier(Ends),
+    /// At no log: whom leaders of what is in lanes would rather see read.
+    Near(Named),
 }
 
 impl PartitionManager {
@@ -53,8 +57,13 @@ impl PartitionManager {
     pub(super) fn look_at_due(&mut self) {
         let mut groups: BTreeMap<LaneKey, Vec<Case>> = BTreeMap::new();
         let mut leaving: BTreeMap<BrokerId, Vec<Barred>> = BTreeMap::new();
+        let mut in_lanes = Vec::new();
         for tp in self.entries.take_due(Instant::now()) {
             let Some(entry) = self.entries.get_mut(&tp) else { continue };
+            if matches!(entry.place, Place::InLane { .. }) {
+                in_lanes.push(tp);
+                continue;
+            }
             if entry.leaving == Some(How::Leave) {
                 if let Some((leader, asked)) = self.seek_barrier(&tp) {
                     leaving.entry(leader).or_default().push(asked);
@@ -79,6 +88,7 @@ impl PartitionManager {
                 Err(why) => self.put_off(&tp, why),
             }
         }
+        self.ask_again(in_lanes);
         for (key, cases) in groups {
             for group in cases.chunks(GROUP_MAX) {
                 self.look(key, group.to_vec());
@@ -119,8 +129,12 @@ impl PartitionManager {
 
     fn look(&mut self, key: LaneKey, cases: Vec<Case>) {
         let tps = cases.iter().map(|case| case.name.mirror()).collect();
-        let shared = self.shared.clone();
-        self.begin_look(tps, async move { Looked::Both(key, probe(&shared, key, cases).await) });
+        let (shared, asked) = (self.shared.clone(), self.near_of(&cases));
+        self.begin_look(tps, async move {
+            let found = probe(&shared, key, cases).await;
+            let named = ask_found(&shared, key.source, asked, &found).await;
+            Looked::Both(key, found, named)
+        });
     }
 
     pub(super) fn begin_look(
@@ -144,7 +158,10 @@ impl PartitionManager {
             Ok((task, (number, looked))) => {
                 self.looking.remove(&task);
                 match looked {
-                    Looked::Both(key, found) => self.handle_found(key, number, found),
+                    Looked::Both(key, found, named) => {
+                        self.handle_found(key, number, found, &named);
+                    }
+                    Looked::Near(named) => self.handle_near(named),
                     Looked::Barrier(ends) => self.handle_barrier(number, ends),
                 }
             }
@@ -163,11 +180,11 @@ impl PartitionManager {
         if is_it { self.entries.take(tp) } else { None }
     }
 
-    fn handle_found(&mut self, key: LaneKey, number: u64, found: Found) {
+    fn handle_found(&mut self, key: LaneKey, number: u64, found: Found, named: &Named) {
         for (tp, one) in found {
             let Some(mut mirror) = self.take_looked(&tp, number) else { continue };
             match one {
-                Ok(facts) => self.handle_facts(key, &tp, mirror, &facts),
+                Ok(facts) => self.handle_facts((key, named), &tp, mirror, &facts),
                 Err(trouble) => {
                     self.tell_level(&tp, false);
                     self.handle_trouble(&mut mirror, &trouble);
@@ -179,7 +196,7 @@ impl PartitionManager {
 
     fn handle_facts(
         &mut self,
-        key: LaneKey,
+        (key, named): (LaneKey, &Named),
         tp: &TopicPartition,
         mut mirror: Box<PartitionMirror>,
         facts: &Prepared,
@@ -200,6 +217,7 @@ impl PartitionManager {
         match entry.drained(facts) {
             Drained::Flows => {
                 self.tell_level(tp, false);
+                let key = self.nearest(key, tp, named, &mut mirror);
                 self.enter(key, tp, mirror);
             }
             Drained::Waits(pause) => self.pass_over(tp, mirror, (pause, false)),

@@ -34,12 +34,11 @@ use crate::flow::entry::PartitionSpec;
 use crate::flow::entry::Place;
 use crate::flow::entry::ToManager;
 use crate::flow::entry::leader;
+use crate::flow::entry::order_of;
 use crate::flow::entry::tell_overtaken;
 use crate::flow::lane;
 use crate::flow::lane::FromLane;
 use crate::flow::lane::LaneKey;
-use crate::flow::lane::ToLane;
-use crate::flow::lane::Told;
 use crate::flow::lane::members::LanePartition;
 use crate::flow::lanes::Lanes;
 use crate::flow::look::Looked;
@@ -374,12 +373,13 @@ impl PartitionManager {
         };
         if !member.mirror.is_barred() {
             let (name, end) = (member.mirror.name(), member.mirror.position());
+            let (link, source) = (&name.link, key.source);
             // one that drains beside a producer comes and goes, several times a second
             match entry.leaving {
                 Some(How::Drain | How::DrainStable) => {
-                    tracing::debug!(link = %name.link, partition = %name, ?end, "mirroring");
+                    tracing::debug!(%link, partition = %name, ?end, %source, "mirroring");
                 }
-                _ => tracing::info!(link = %name.link, partition = %name, ?end, "mirroring"),
+                _ => tracing::info!(%link, partition = %name, ?end, %source, "mirroring"),
             }
         }
         self.entries.put(tp, Place::InLane { key, waiting: Some(Box::new(member)) });
@@ -432,6 +432,8 @@ impl PartitionManager {
         let Some(entry) = self.entries.get_mut(tp) else { return };
         (entry.lane, entry.recalled) = (None, false);
         mirror.set_takes(entry.spec.takes.clone());
+        self.note_read(tp, &mut mirror);
+        let Some(entry) = self.entries.get_mut(tp) else { return };
         // What the lane was told may have crossed what came back.
         match (&entry.spec.halt, entry.ordered.take()) {
             (Some(halt), _) => mirror.handle_halt(halt.clone()),
@@ -464,6 +466,7 @@ impl PartitionManager {
         for tp in lost {
             let Some(entry) = self.entries.get_mut(&tp) else { continue };
             entry.doubted.get_or_insert_with(Instant::now);
+            entry.read_from(None);
             let name = entry.spec.name.clone();
             let mut mirror = Box::new(PartitionMirror::new(name, self.limits.clone()));
             mirror.handle_halt(Halt::Panicked);
@@ -475,23 +478,4 @@ impl PartitionManager {
 /// Waits for room; `false` where nobody reads any more.
 async fn has_room(facts: &mpsc::Sender<Fact>) -> bool {
     facts.reserve().await.is_ok()
-}
-
-/// What a lane is to be told of a partition, if it is still there.
-fn order_of(entry: &mut Entry, task: task::Id) -> Option<ToLane> {
-    let Place::InLane { waiting, .. } = &mut entry.place else { return None };
-    if let Some(member) = waiting.take() {
-        entry.lane = Some(task);
-        return Some(ToLane::Add(member));
-    }
-    let told = match (&entry.spec.halt, entry.recalled, entry.leaving) {
-        (Some(halt), ..) => {
-            entry.ordered = Some(halt.clone());
-            Told::Halt(halt.clone())
-        }
-        (None, true, _) => Told::Leave,
-        (None, false, Some(How::Drain | How::DrainStable)) => Told::Drain,
-        (None, false, _) => return None,
-    };
-    Some(ToLane::Tell(entry.spec.name.mirror(), entry.spec.incarnation, told))
 }

@@ -10,6 +10,7 @@ pub mod lane;
 mod lanes;
 mod look;
 pub mod manager;
+mod near;
 pub mod probe;
 pub mod producer_id;
 pub mod release;

@@ -90,6 +90,7 @@ impl PartitionManager {
         if entry.leaving == before {
             return;
         }
+        let is_near = entry.follower().is_some();
         match (how, &mut entry.place) {
             (How::Leave, Place::InLane { .. }) => self.recall(tp),
             (How::Leave, _) => {
@@ -97,6 +98,8 @@ impl PartitionManager {
                     self.stand(tp, mirror, Instant::now());
                 }
             }
+            // it is compared with the leader's end
+            (_, Place::InLane { .. }) if is_near => self.recall(tp),
             (_, Place::InLane { waiting: Some(member), .. }) => {
                 member.mirror.handle_order(Order::Drain);
             }

@@ -10,6 +10,7 @@ use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::State;
+use crate::mirror::source::replica::still_held;
 use crate::mirror::window::Made;
 use crate::mirror::window::Unit;
 
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub reason: Option<(&'static str, String)>,
     /// The source's high watermark (or last stable offset, by the link's isolation level).
     pub source_end: Option<Offset>,
+    /// How far the source reaches at least: what a follower of it says, where that is read.
+    pub source_reach: Option<Offset>,
     /// When the source said so, or that nothing has changed since.
     pub source_seen: Option<TimestampMs>,
     /// The destination's log end offset, as last confirmed.
@@ -136,6 +139,7 @@ impl Snapshot {
             state: PREPARING,
             reason: Some((label, text)),
             source_end: None,
+            source_reach: None,
             source_seen: None,
             destination_end: None,
             destination_hwm: None,
@@ -190,7 +194,12 @@ impl Snapshot {
     }
 
     /// With the lag that follows from what is known of both ends.
-    pub(crate) fn measured(self) -> Snapshot {
+    pub(crate) fn measured(mut self) -> Snapshot {
+        if let Some((end, reach)) = self.source_end.zip(self.source_reach.max(self.source_end)) {
+            self.source_end = Some(reach);
+            self.held_records = self.held_records.map(|held| still_held(held, end, reach));
+            self.held_since = self.held_since.filter(|_| self.held_records != Some(0));
+        }
         let records = self.exact_to.zip(self.source_end).map(|(to, end)| to.distance_to(end));
         Snapshot { lag_records: records, ..self }
     }
@@ -355,12 +364,14 @@ impl Copied {
 pub struct Lag {
     /// The source's end that consumers see; written by every fetch answer.
     pub source_end: Option<Offset>,
+    /// How far it reaches at least; written by the answers of followers.
+    pub(super) source_reach: Option<Offset>,
     /// When that was so.
     pub source_seen: Option<TimestampMs>,
     /// Records of the source behind it; written by every fetch answer.
     pub held: u64,
     /// Since when there are any.
-    held_since: Option<TimestampMs>,
+    pub(super) held_since: Option<TimestampMs>,
     /// The destination's high watermark; written by every acknowledgement.
     pub destination_hwm: Option<Offset>,
     /// When that was so.
@@ -373,6 +384,7 @@ impl Lag {
     /// The source said at wall time `now` where it ends, and what is held back behind that.
     pub fn see_source(&mut self, now: TimestampMs, end: Offset, held: u64) {
         self.source_end = Some(end);
+        self.source_reach = None;
         self.source_seen = Some(now);
         self.held = held;
         self.held_since = (held > 0).then(|| self.held_since.unwrap_or(now));
@@ -449,6 +461,7 @@ impl PartitionMirror {
             state,
             reason,
             source_end: self.lag.source_end,
+            source_reach: self.lag.source_reach,
             source_seen: self.lag.source_seen,
             destination_end: self.prepared.then(|| self.window.end()),
             destination_hwm: self.lag.destination_hwm,
@@ -503,6 +516,35 @@ mod tests {
         // a destination ahead of what the source shows is not a negative lag
         lag.destination_hwm = at(11);
         assert_eq!(lag.records(), Some(0));
+    }
+
+    #[test]
+    fn what_a_follower_says_raises_an_end_that_was_told_before_and_lets_go_of_what_was_held() {
+        let mut lag = Lag::default();
+        lag.see_source(TimestampMs(100), Offset::new(10).unwrap(), 5);
+        lag.see_source_reach(TimestampMs(200), Offset::new(12).unwrap());
+        assert_eq!(
+            (lag.source_end, lag.held, lag.source_seen),
+            (at(12), 3, Some(TimestampMs(100)))
+        );
+        lag.see_source_reach(TimestampMs(200), Offset::new(11).unwrap());
+        assert_eq!((lag.source_end, lag.held), (at(12), 3));
+        let reach = Snapshot {
+            source_reach: at(12),
+            exact_to: at(9),
+            ..Snapshot::unknown("", String::new())
+        };
+        let told =
+            |end, held| SourceEnd { end: Offset::new(end).unwrap(), held, at: TimestampMs(150) };
+        let seen = |end, held| {
+            let seen = reach.clone().with_source(told(end, held), Since::default());
+            (seen.source_end, seen.held_records, seen.lag_records)
+        };
+        assert_eq!(seen(10, 5), (at(12), Some(3), Some(3)));
+        assert_eq!(seen(10, 1), (at(12), Some(0), Some(3)));
+        assert_eq!(seen(20, 5), (at(20), Some(5), Some(11)));
+        lag.see_source(TimestampMs(300), Offset::new(4).unwrap(), 0);
+        assert_eq!((lag.source_end, lag.source_reach), (at(4), None));
     }
 
     #[test]

@@ -5,15 +5,14 @@
 //! A [`partition::PartitionMirror`] has four kinds of methods: `handle_*` takes a fact in,
 //! `poll_*` gives something to do out, getters look, and `snapshot` copies what people may see.
 
-pub mod aborted;
 pub mod align;
 pub mod facts;
 pub mod gap;
 pub mod halt;
-pub mod history;
 pub mod lag;
 pub mod partition;
 mod rules;
+pub mod source;
 pub mod take;
 #[cfg(test)]
 mod tests;

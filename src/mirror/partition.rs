@@ -20,7 +20,6 @@ use crate::ids::TimestampMs;
 use crate::mirror::facts::Acked;
 use crate::mirror::facts::Append;
 use crate::mirror::facts::Fault;
-use crate::mirror::facts::FetchFrom;
 use crate::mirror::facts::Limits;
 use crate::mirror::facts::Merge;
 use crate::mirror::facts::Order;
@@ -31,11 +30,13 @@ use crate::mirror::gap::FILLER_BYTES_MAX;
 use crate::mirror::gap::Repeated;
 use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
-use crate::mirror::history::History;
 use crate::mirror::lag::Barred;
 use crate::mirror::lag::Copied;
 use crate::mirror::lag::Doing;
 use crate::mirror::lag::Lag;
+use crate::mirror::source::history::History;
+use crate::mirror::source::pull::Pull;
+use crate::mirror::source::replica::Replica;
 use crate::mirror::take::Front;
 use crate::mirror::window::Window;
 use crate::mirror::work::Bench;
@@ -123,6 +124,10 @@ pub struct PartitionMirror {
     /// The source could not place our offset and epoch: it is asked without an epoch next, for one
     /// that went back to an old message format has forgotten all epochs.
     pub(super) unplaced: bool,
+    /// Who answers fetches.
+    pub(super) replica: Replica,
+    /// How much is left to be read.
+    pub(super) pull: Pull,
     /// Why it left `Mirroring` last, for people.
     pub(super) fault: Option<(&'static str, String)>,
     /// A right that was refused, until what needs it succeeds.
@@ -165,6 +170,8 @@ impl PartitionMirror {
             need_bytes: 0,
             stale_leader: false,
             unplaced: false,
+            replica: Replica::Leader,
+            pull: Pull::default(),
             fault: None,
             barred: None,
         }
@@ -223,6 +230,7 @@ impl PartitionMirror {
         self.unknown = false;
         self.far = false;
         self.stale_leader = false;
+        self.replica = Replica::Leader;
         self.prepared = true;
         self.confirmed = self.confirmed.max(facts.destination_hwm.min(end));
         let began = end > Offset::ZERO && !facts.is_prefix;
@@ -248,6 +256,9 @@ impl PartitionMirror {
         if self.state != State::Mirroring {
             return;
         }
+        if self.leave_follower("CORRUPT_BATCH", format!("the batch at {base} is malformed")) {
+            return;
+        }
         if count >= REFUSED_MAX {
             self.ahead = Some(Halt::Corrupt { base });
             return self.halt_if_reached();
@@ -260,6 +271,9 @@ impl PartitionMirror {
     /// `epoch` there (diverging epoch, KIP-595).
     pub fn handle_diverging(&mut self, epoch: LeaderEpoch, end: Offset) {
         if self.state != State::Mirroring {
+            return;
+        }
+        if self.leave_follower("DIVERGING_EPOCH", format!("its log parts from ours at {end}")) {
             return;
         }
         if end < self.read_end() && self.history.may_be_gap(epoch, end) {
@@ -366,18 +380,6 @@ impl PartitionMirror {
 
 /// Things to do out.
 impl PartitionMirror {
-    /// What to ask the source for, if more may be taken in.
-    pub fn poll_fetch(&self) -> Option<FetchFrom> {
-        let room = self.window.bytes() < self.limits.waiting_bytes_max;
-        if !self.takes_more() || !room {
-            return None;
-        }
-        let usual = self.usual_bytes.saturating_mul(BATCHES_PER_FETCH);
-        let bytes = usual.clamp(FETCH_BYTES_MIN, self.limits.fetch_bytes_max.max(FETCH_BYTES_MIN));
-        let (offset, last_epoch) = self.fetch_place();
-        Some(FetchFrom { offset, last_epoch, bytes_max: bytes.max(self.need_bytes) })
-    }
-
     /// The next batch to append, if one may go out now: at wall time `now`, at most five in
     /// flight, and one alone where the broker may not know the writer.
     pub fn poll_append(&mut self, now: TimestampMs) -> Option<Append> {

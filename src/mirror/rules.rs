@@ -81,6 +81,7 @@ impl PartitionMirror {
     pub(super) fn handle_refused(&mut self, code: KafkaCode) {
         let Some(unit) = self.window.drop_front() else { return };
         self.bar(Side::Destination, Doing::Appending, code);
+        self.note_refused_as_corrupt(code);
         let base = unit.base;
         let first = base == self.window.end();
         self.fault = Some((code.name(), format!("the destination refused offset {base}: {code}")));
@@ -117,11 +118,15 @@ impl PartitionMirror {
     }
 
     pub(super) fn note_fault(&mut self, fault: Fault) {
+        if matches!(fault, Fault::FetchRefused(_) | Fault::SourceLost) {
+            self.blame();
+        }
         self.fault = match fault {
             Fault::FetchRefused(code) => {
                 self.bar(Side::Source, Doing::Fetching, code);
                 self.stale_leader |= code.remedy() == Remedy::Refresh;
-                self.unplaced = code == OFFSET_OUT_OF_RANGE;
+                // a follower's range is not the source's
+                self.unplaced = code == OFFSET_OUT_OF_RANGE && !self.reads_follower();
                 Some((code.name(), format!("the source refused a fetch: {code}")))
             }
             Fault::SourceLost => Some(("SOURCE_UNAVAILABLE", "the source is away".to_owned())),
@@ -231,6 +236,7 @@ impl PartitionMirror {
         if empty
             && self.state == State::Mirroring
             && let Some(halt) = self.ahead.take()
+            && !self.leave_follower(halt.label(), halt.to_string())
         {
             self.halt(halt);
         }

@@ -6,7 +6,6 @@
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
 use crate::ids::TimestampMs;
-use crate::mirror::aborted::Aborted;
 use crate::mirror::align::Align;
 use crate::mirror::align::Fate;
 use crate::mirror::align::align;
@@ -23,6 +22,7 @@ use crate::mirror::halt::Halt;
 use crate::mirror::lag::Doing;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::State;
+use crate::mirror::source::aborted::Aborted;
 use crate::mirror::window::Made;
 use crate::mirror::work::Job;
 use crate::wire::batch::BatchView;
@@ -69,8 +69,13 @@ impl PartitionMirror {
             return;
         }
         let held = fetched.source_end.distance_to(fetched.high_watermark);
-        self.lag.see_source(fetched.asked_at, fetched.source_end, held);
+        if self.reads_follower() {
+            self.lag.see_source_reach(fetched.asked_at, fetched.source_end);
+        } else {
+            self.lag.see_source(fetched.asked_at, fetched.source_end, held);
+        }
         self.allow(Doing::Fetching);
+        let before = (self.read_end(), self.window.bytes());
         let mut aborted = Aborted::new(fetched.aborted.iter().copied());
         let mut pieces = pieces.into_iter().peekable();
         if pieces.peek().is_none() {
@@ -82,6 +87,7 @@ impl PartitionMirror {
             let behind: Vec<Piece> = pieces.collect();
             self.put_aside(job, fetched, aborted, behind.into_iter());
         }
+        self.note_pull(before, fetched.source_end);
         self.halt_if_reached();
         self.leave_if_level();
     }
@@ -168,6 +174,9 @@ impl PartitionMirror {
             return;
         }
         self.empty_since = None;
+        if self.leave_follower("FOLLOWER_GAP", format!("it brings nothing from {position} on")) {
+            return;
+        }
         if self.front.is_some() {
             return self.fill_front(None);
         }
@@ -212,6 +221,7 @@ impl PartitionMirror {
         }
         match answer {
             Align::Skip => None,
+            _ if self.leaves_for_gap(batch, end) => None,
             Align::Halt(halt) => {
                 self.ahead = Some(halt);
                 None
@@ -252,6 +262,11 @@ impl PartitionMirror {
 
     fn take_old(&mut self, piece: &Piece, last: Offset, magic: i8) -> Option<Job> {
         if align_old(last, self.read_end()) == Align::Skip {
+            return None;
+        }
+        // gaps between old messages do not show
+        let text = || format!("the message at {last} is of format {magic}");
+        if self.reads_follower() && self.leave_follower("FOLLOWER_GAP", text()) {
             return None;
         }
         match self.limits.policy.old_format {

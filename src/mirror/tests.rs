@@ -175,6 +175,19 @@ pub fn fetched(mirror: &mut PartitionMirror, source_end: i64, batches: Vec<Batch
     mirror.handle_fetched(NOW, &fetched, batches.into_iter().map(Piece::Batch));
 }
 
+/// An empty answer, so many ms later.
+pub fn later_by(mirror: &mut PartitionMirror, ms: i64, source_end: i64) {
+    let fetched = Fetched {
+        asked_at: NOW,
+        from: asked(mirror),
+        source_end: at(source_end),
+        high_watermark: at(source_end),
+        log_start: None,
+        aborted: Vec::new(),
+    };
+    mirror.handle_fetched(TimestampMs(NOW.0 + ms), &fetched, Vec::new());
+}
+
 pub fn acked(mirror: &mut PartitionMirror, base: i64) {
     mirror.handle_appended(
         NOW,

@@ -8,13 +8,13 @@ use std::vec::IntoIter;
 
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
-use crate::mirror::aborted::Aborted;
 use crate::mirror::facts::Fetched;
 use crate::mirror::gap::Template;
 use crate::mirror::gap::Why;
 use crate::mirror::halt::Halt;
 use crate::mirror::partition::PartitionMirror;
 use crate::mirror::partition::State;
+use crate::mirror::source::aborted::Aborted;
 use crate::mirror::take::Taken;
 use crate::mirror::window::Made;
 use crate::wire::reframe::Bounds;

@@ -205,6 +205,22 @@ impl TestCluster {
         self.change(|state| state.elect(key, to, false));
     }
 
+    /// A follower does not reach its leader any more and falls out of sync; or it does again.
+    pub fn cut_follower(&self, topic: &str, partition: i32, follower: i32, is_cut: bool) {
+        let key = self.key(topic, partition);
+        self.change(|state| {
+            if !is_cut {
+                state.cut_off.remove(&(key, follower));
+                return state.broker_mut(follower).behind.insert(key);
+            }
+            if let Some(known) = state.meta.partition_mut(key) {
+                known.isr.retain(|id| *id != follower);
+            }
+            state.publish();
+            state.cut_off.insert((key, follower))
+        });
+    }
+
     /// Asks `control` about every request of this API; `None` lets it pass.
     pub fn control_key(
         &self,

@@ -152,7 +152,8 @@ impl State {
     fn reachable_leader(&self, follower: i32, key: Key) -> Option<(i32, i32)> {
         let own = self.broker(follower).meta.partition(key)?;
         let hosts = own.replicas.contains(&follower);
-        if own.leader < 0 || own.leader == follower || !hosts {
+        let is_cut_off = self.cut_off.contains(&(key, follower));
+        if own.leader < 0 || own.leader == follower || !hosts || is_cut_off {
             return None;
         }
         let leader = self.broker(own.leader);

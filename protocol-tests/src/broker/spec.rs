@@ -82,6 +82,16 @@ impl Spec {
         let configs = BTreeMap::from([("min.insync.replicas".to_owned(), "2".to_owned())]);
         Self { brokers: 3, replication: 3, configs, ..Self::single(cluster_id, seed) }
     }
+
+    /// Sends clients that name their rack to the replica there, if it is to do so.
+    #[must_use]
+    pub fn rack_aware(mut self, is_it: bool) -> Self {
+        if is_it {
+            let class = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+            self.configs.insert("replica.selector.class".into(), class.into());
+        }
+        self
+    }
 }
 
 /// The port that every simulated broker listens on.

@@ -65,6 +65,8 @@ pub struct Broker {
     pub status: watch::Sender<(Status, u64)>,
     /// Its picture of the cluster.
     pub meta: Meta,
+    /// How many bytes of records it has handed out to clients.
+    pub bytes_out: u64,
     /// Its fetch sessions.
     pub sessions: Sessions,
     /// Partitions where it has something to fetch as follower.
@@ -100,6 +102,10 @@ pub struct State {
     pub configs: Configs,
     /// What a broker still obeys and shows of a topic whose configs were changed.
     pub behind: BTreeMap<(i32, String), Configs>,
+    /// Whom leaders name to clients that name their rack, whoever that is.
+    pub named_replica: Option<i32>,
+    /// Followers that do not reach their leaders, and which partition's.
+    pub cut_off: BTreeSet<(Key, i32)>,
     /// Rights that everybody lacks, by topic name.
     pub denied: BTreeSet<(String, Right)>,
     /// Consumer groups and share groups, by name.
@@ -151,6 +157,7 @@ impl State {
                 rack: Some(format!("rack{id}")),
                 status: watch::Sender::new((Status::Up, 0)),
                 meta: meta.clone(),
+                bytes_out: 0,
                 sessions: Sessions::new(rng.fork(), sessions_max),
                 behind: BTreeSet::new(),
                 missed: BTreeSet::new(),
@@ -171,6 +178,8 @@ impl State {
             controls: Controls::default(),
             configs: Configs::new(),
             behind: BTreeMap::new(),
+            named_replica: None,
+            cut_off: BTreeSet::new(),
             denied: BTreeSet::new(),
             groups: BTreeMap::new(),
             transactions: BTreeMap::new(),

@@ -150,7 +150,11 @@ pub fn options(side: Side, cluster: &TestCluster) -> cluster::Options {
         redial_pause_max: Duration::from_secs(2),
         retry_pause: Duration::from_millis(100),
         retry_pause_max: Duration::from_secs(1),
-        rack: String::new(),
+        // beside broker 2, where that means something
+        rack: cluster.look(|state| {
+            let selector = state.broker_config("replica.selector.class");
+            selector.map_or_else(String::new, |_| "rack2".to_owned())
+        }),
         size_max: Default::default(),
         security: Default::default(),
     }
@@ -168,6 +172,15 @@ pub fn small_flow() -> flow::Options {
         bytes_per_second_max: None,
         append_bytes_max: 1 << 20,
     }
+}
+
+/// The same; for every other seed a backlog of a few records is a long one, so that a lane has two
+/// connections to the source.
+pub fn hasty_flow(seed: u64) -> flow::Options {
+    let small = small_flow();
+    let is_hasty = seed.is_multiple_of(2);
+    let partition_bytes_max = if is_hasty { 1 << 10 } else { small.partition_bytes_max };
+    flow::Options { partition_bytes_max, ..small }
 }
 
 /// What a link does unless told otherwise, but that batches keep their bytes.

@@ -34,6 +34,7 @@ mod instances;
 mod journal;
 mod kafka;
 mod late;
+mod near;
 mod obeyed;
 mod operated;
 mod paced;

@@ -118,6 +118,8 @@ pub struct Conn {
     write_fault: Option<io::Error>,
     inbox: Inbox,
     in_flight: VecDeque<Asked>,
+    /// How long the greeting was on its way, there and back.
+    round_trip: Duration,
     correlation: i32,
     phase: Phase,
     timer: Pin<Box<Sleep>>,
@@ -151,6 +153,7 @@ impl Conn {
                 limits.kept_bytes_max,
             ),
             in_flight: VecDeque::with_capacity(limits.in_flight_max),
+            round_trip: Duration::ZERO,
             limits,
             correlation: 0,
             phase: Phase::Greeting,
@@ -173,9 +176,10 @@ impl Conn {
     }
 
     async fn try_greet(&mut self, deadline: Instant) -> Result<()> {
-        let body = Versions::ask(env!("CARGO_PKG_VERSION"));
+        let (body, began) = (Versions::ask(env!("CARGO_PKG_VERSION")), Instant::now());
         self.send(ApiKey::ApiVersions, API_VERSIONS, [body], deadline)?;
         let answer = self.turn().await?;
+        self.round_trip = began.elapsed();
         let (code, versions) = Versions::read(answer.body).map_err(|error| self.error(error))?;
         // error 35 tells the versions of a broker that is too old: the choice names both ranges
         if !code.is_none() {
@@ -187,6 +191,11 @@ impl Conn {
         self.phase = Phase::Greeted;
         self.inbox.bytes_max = self.limits.frame_bytes_max;
         Ok(())
+    }
+
+    /// How long the greeting was on its way, there and back.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Shares what is known of the address with all connections to it, and the turn to read large

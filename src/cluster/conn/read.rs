@@ -1,17 +1,25 @@
-//! One fetch of one partition over a connection: for those who look at a log and do not follow it.
+//! One fetch of one partition over a connection: for those who look at a log and do not follow it;
+//! and one of many, to learn which replicas their leader would rather see read (KIP-392).
 //!
 //! It never opens a fetch session and never cuts batches: the records come as the broker sent them.
+
+use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
+use crate::cluster::Use;
 use crate::cluster::conn::Conn;
 use crate::cluster::error::ClusterError;
 use crate::cluster::error::Result;
+use crate::ids::BrokerId;
 use crate::ids::LeaderEpoch;
 use crate::ids::Offset;
+use crate::ids::PartitionId;
 use crate::ids::TopicId;
 use crate::ids::TopicPartition;
+use crate::wire::error::KafkaCode;
 use crate::wire::error::WireError;
 use crate::wire::fetch::FetchAnswer;
 use crate::wire::fetch::FetchAsk;
@@ -42,7 +50,104 @@ pub struct Read<'a> {
     pub wait_ms_max: i32,
 }
 
+/// One partition, of which its leader is asked whom it would rather see read.
+#[derive(Clone, Debug)]
+pub struct Whose {
+    /// The partition, by name.
+    pub tp: TopicPartition,
+    /// The topic's id; `NIL` for none.
+    pub topic: TopicId,
+    /// Who is believed to lead.
+    pub epoch: LeaderEpoch,
+    /// From where it will be read: a replica that has not come so far is not named.
+    pub offset: Offset,
+}
+
+/// The replica that each leader named, or none; a code where it does not lead, or knows less.
+pub type EachReplica = BTreeMap<TopicPartition, std::result::Result<Option<BrokerId>, KafkaCode>>;
+
+/// The largest answer of that: where no other replica is named, it has one batch.
+const NAMED_FRAME_BYTES_MAX: usize = 100 << 20;
+
+impl Cluster {
+    /// Asks a leader from which replica a client in `client.rack` had better read each of these;
+    /// one that a throttled or short answer left out is not in it.
+    pub async fn preferred_replicas(
+        &self,
+        leader: BrokerId,
+        asked: &[Whose],
+    ) -> Result<EachReplica> {
+        let purpose = Use::Look { frame_bytes_max: NAMED_FRAME_BYTES_MAX };
+        let mut conn = self.open(leader, purpose).await?;
+        let deadline = Instant::now() + self.options().request_timeout;
+        let named = conn.ask_whose(asked, &self.options().rack, deadline)?;
+        let answer = conn.turn().await?;
+        let failed = |error| ClusterError::new(conn.peer(), ApiKey::Fetch.name(), error);
+        let answer = FetchAnswer::decode(answer.body, answer.version).map_err(failed)?;
+        if !answer.code.is_none() {
+            return Err(conn.refused_read(answer.code));
+        }
+        conn.close();
+        let told = answer.partitions.into_iter().filter_map(|one| {
+            let tp = named.get(&(one.topic, one.partition))?.clone();
+            let replica = one.preferred_replica;
+            Some((tp, if one.code.is_none() { Ok(replica) } else { Err(one.code) }))
+        });
+        Ok(told.collect())
+    }
+}
+
 impl Conn {
+    /// Queues the question; how each partition is named in it.
+    fn ask_whose(
+        &mut self,
+        asked: &[Whose],
+        rack: &str,
+        deadline: Instant,
+    ) -> Result<BTreeMap<(TopicRef, PartitionId), TopicPartition>> {
+        let version = self.version(ApiKey::Fetch)?;
+        let by_id = version >= IDS_FROM && asked.iter().all(|one| one.topic != TopicId::NIL);
+        let name = |one: &Whose| match by_id {
+            true => TopicRef::Id(one.topic),
+            false => TopicRef::Name(one.tp.topic.clone()),
+        };
+        let place = |one: &Whose| FetchAskPartition {
+            topic: name(one),
+            partition: one.tp.partition,
+            leader_epoch: one.epoch,
+            offset: one.offset,
+            last_epoch: LeaderEpoch::NONE,
+            bytes_max: 1,
+        };
+        let ask = FetchAsk {
+            session: FetchSession::NONE,
+            wait_ms_max: 0,
+            bytes_min: 1,
+            bytes_max: 1,
+            isolation: Isolation::ReadUncommitted,
+            partitions: asked.iter().map(place).collect(),
+            forgotten: Vec::new(),
+            rack: rack.to_owned(),
+        };
+        self.send_fetch(&ask, by_id, version, deadline)?;
+        let named = asked.iter().map(|one| ((name(one), one.tp.partition), one.tp.clone()));
+        Ok(named.collect())
+    }
+
+    fn send_fetch(
+        &mut self,
+        ask: &FetchAsk,
+        by_id: bool,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<()> {
+        let version = if by_id { version } else { version.min(IDS_FROM - 1) };
+        let mut body = BytesMut::new();
+        let encoded = ask.encode(version, &mut body);
+        encoded.map_err(|error| ClusterError::own(self.peer(), ApiKey::Fetch.name(), &error))?;
+        self.send(ApiKey::Fetch, version, [body.freeze()], deadline).map(drop)
+    }
+
     /// Queues the fetch; the answer must be here by the deadline.
     pub fn ask_read(&mut self, read: &Read<'_>, deadline: Instant) -> Result<()> {
         let version = self.version(ApiKey::Fetch)?;
@@ -68,11 +173,7 @@ impl Conn {
             forgotten: Vec::new(),
             rack: String::new(),
         };
-        let version = if by_id { version } else { version.min(IDS_FROM - 1) };
-        let mut body = BytesMut::new();
-        let encoded = ask.encode(version, &mut body);
-        encoded.map_err(|error| ClusterError::own(self.peer(), ApiKey::Fetch.name(), &error))?;
-        self.send(ApiKey::Fetch, version, [body.freeze()], deadline).map(drop)
+        self.send_fetch(&ask, by_id, version, deadline)
     }
 
     /// Waits for the answer of the oldest `ask_read`; its code is the request's where that failed
@@ -99,7 +200,7 @@ impl Conn {
         Ok((one, throttle_ms))
     }
 
-    fn refused_read(&self, code: crate::wire::error::KafkaCode) -> ClusterError {
+    fn refused_read(&self, code: KafkaCode) -> ClusterError {
         let kind = crate::cluster::error::Kind::Refused { code, message: None };
         ClusterError::new(self.peer(), ApiKey::Fetch.name(), kind)
     }

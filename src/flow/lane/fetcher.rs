@@ -1,4 +1,5 @@
-//! The fetches of one lane: which partitions, from where, and the session that remembers both.
+//! The fetches of one inlet of a lane: which partitions, from where, and the session that remembers
+//! both.
 //!
 //! It never has two fetches under way and never looks into a batch.
 
@@ -39,6 +40,8 @@ pub struct Bounds {
 /// What the source's broker remembers for us (KIP-227): partitions and positions as last sent.
 #[derive(Debug)]
 pub struct Fetcher {
+    /// Whose fetches.
+    inlet: usize,
     bounds: Bounds,
     session: FetchSession,
     known: BTreeMap<Address, Wanted>,
@@ -47,9 +50,15 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Without a session yet.
-    pub fn new(bounds: Bounds) -> Fetcher {
-        Fetcher { bounds, session: FetchSession::OPEN, known: BTreeMap::new(), under_way: false }
+    /// Of that inlet, without a session yet.
+    pub fn new(inlet: usize, bounds: Bounds) -> Fetcher {
+        Fetcher {
+            inlet,
+            bounds,
+            session: FetchSession::OPEN,
+            known: BTreeMap::new(),
+            under_way: false,
+        }
     }
 
     /// The next fetch for all members that can take something, if any can; at most `bytes_max`.
@@ -59,7 +68,7 @@ impl Fetcher {
         version: i16,
         bytes_max: usize,
     ) -> Result<Option<Bytes>, AskError> {
-        if members.wanted().is_empty() {
+        if members.wanted(self.inlet).is_empty() {
             return Ok(None);
         }
         let (partitions, forgotten) = match self.session.id {
@@ -84,8 +93,8 @@ impl Fetcher {
 
     /// Whom a broker without a session is told: all.
     fn know_all(&mut self, members: &mut Members) -> Vec<FetchAskPartition> {
-        members.take_rewanted();
-        self.known.clone_from(members.wanted());
+        members.take_rewanted(self.inlet);
+        self.known.clone_from(members.wanted(self.inlet));
         self.known.iter().map(partition).collect()
     }
 
@@ -93,8 +102,8 @@ impl Fetcher {
     /// another way, and those no more.
     fn know_changed(&mut self, members: &mut Members) -> (Vec<FetchAskPartition>, Vec<Address>) {
         let (mut partitions, mut forgotten) = (Vec::new(), Vec::new());
-        for at in members.take_rewanted() {
-            match members.wanted().get(&at) {
+        for at in members.take_rewanted(self.inlet) {
+            match members.wanted(self.inlet).get(&at) {
                 Some(wanted) => {
                     let before = self.known.insert(at.clone(), wanted.clone());
                     if before.is_none_or(|before| !before.asks_the_same(wanted)) {

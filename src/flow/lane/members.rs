@@ -10,6 +10,8 @@ use crate::cluster::Cluster;
 use crate::cluster::Each;
 use crate::cluster::Listed;
 use crate::flow::entry::leader;
+use crate::flow::lane::wants::Counts;
+use crate::flow::lane::wants::Wants;
 use crate::flow::stats::Cell;
 use crate::ids::Incarnation;
 use crate::ids::LeaderEpoch;
@@ -99,6 +101,21 @@ impl Wanted {
     pub fn asks_the_same(&self, other: &Wanted) -> bool {
         (self.from, self.source_epoch) == (other.from, other.source_epoch)
     }
+
+    /// Whether both are of the same stay of a partition.
+    pub(super) fn is_of_the_stay(&self, other: &Wanted) -> bool {
+        self.stay == other.stay
+    }
+}
+
+#[cfg(test)]
+impl Wanted {
+    /// From the beginning of a log.
+    pub(super) fn sample() -> Wanted {
+        let last_epoch = LeaderEpoch::NONE;
+        let from = FetchFrom { offset: crate::ids::Offset::ZERO, last_epoch, bytes_max: 1 };
+        Wanted { id: MemberId(0), stay: 1, from, source_epoch: LeaderEpoch(0) }
+    }
 }
 
 /// Who has changed since each was last seen to: a lane of thousands, of which one copies, looks at
@@ -143,9 +160,8 @@ pub struct Members {
     by_source: BTreeMap<Address, MemberId>,
     by_destination: BTreeMap<Address, MemberId>,
     touched: Touched,
-    /// What the source is to be asked, and of whom that is not what it was.
-    wanted: BTreeMap<Address, Wanted>,
-    rewanted: BTreeSet<Address>,
+    /// What the source is to be asked.
+    wants: Wants,
     /// Those with a unit to be worked on.
     working: BTreeSet<usize>,
     /// What each holds that was encoded anew, and all together.
@@ -168,8 +184,7 @@ impl Members {
             by_source: BTreeMap::new(),
             by_destination: BTreeMap::new(),
             touched: Touched::default(),
-            wanted: BTreeMap::new(),
-            rewanted: BTreeSet::new(),
+            wants: Wants::default(),
             working: BTreeSet::new(),
             anew_bytes: Vec::new(),
             anew_bytes_all: 0,
@@ -220,7 +235,7 @@ impl Members {
         self.by_name.remove(&member.mirror.name().mirror());
         let address = self.source_of(&member);
         self.by_source.remove(&address);
-        self.want(address, None);
+        self.wants.forget(at, address);
         self.by_destination.remove(&self.destination_of(&member));
         self.touched.remove(at);
         self.working.remove(&at);
@@ -289,36 +304,55 @@ impl Members {
         append
     }
 
-    /// What the source is to be asked, all of it.
-    pub fn wanted(&mut self) -> &BTreeMap<Address, Wanted> {
-        for at in std::mem::take(&mut self.touched.fetch) {
+    /// What an inlet is to ask the source, all of it.
+    pub fn wanted(&mut self, inlet: usize) -> &BTreeMap<Address, Wanted> {
+        self.think();
+        self.wants.of(inlet)
+    }
+
+    /// How many are level, and how many behind, and which inlet asks for those.
+    pub fn counts(&mut self) -> Counts {
+        self.think();
+        self.wants.counts()
+    }
+
+    /// Thinks about those that have changed.
+    fn think(&mut self) {
+        let mut changed = std::mem::take(&mut self.touched.fetch);
+        for at in &changed {
+            let member = self.members.get(*at).and_then(Option::as_ref);
+            self.wants.note(*at, member.is_some_and(|member| member.mirror.is_behind()));
+        }
+        changed.extend(self.wants.count(self.by_source.len()));
+        for at in changed {
             let Some(member) = self.members.get(at).and_then(Option::as_ref) else { continue };
             let (id, stay, source_epoch) = (MemberId(at), self.stays[at], member.source_epoch);
-            let wanted =
-                member.mirror.poll_fetch().map(|from| Wanted { id, stay, from, source_epoch });
-            self.want(self.source_of(member), wanted);
+            let address = self.source_of(member);
+            let (inlet, bytes) = self.wants.inlet_of(at, &address);
+            let from = member.mirror.poll_fetch_of(bytes);
+            let wanted = from.map(|from| Wanted { id, stay, from, source_epoch });
+            self.wants.want(address, inlet, wanted);
         }
-        &self.wanted
     }
 
     /// Of whom that may not be what it was when this was last asked.
-    pub fn take_rewanted(&mut self) -> BTreeSet<Address> {
-        std::mem::take(&mut self.rewanted)
+    pub fn take_rewanted(&mut self, inlet: usize) -> BTreeSet<Address> {
+        self.wants.take_rewanted(inlet)
     }
 
-    fn want(&mut self, address: Address, wanted: Option<Wanted>) {
-        let is_same = match (&wanted, self.wanted.get(&address)) {
-            (Some(now), Some(before)) => now.stay == before.stay && now.asks_the_same(before),
-            (now, before) => now.is_none() && before.is_none(),
-        };
-        if is_same {
-            return;
-        }
-        self.rewanted.insert(address.clone());
-        match wanted {
-            Some(wanted) => drop(self.wanted.insert(address, wanted)),
-            None => drop(self.wanted.remove(&address)),
-        }
+    /// The second inlet is open, or is no more.
+    pub fn set_second_open(&mut self, is_open: bool) {
+        self.wants.set_second_open(is_open);
+    }
+
+    /// An inlet has asked, or has its answer.
+    pub fn set_under_way(&mut self, inlet: usize, is_it: bool) {
+        self.touched.fetch.extend(self.wants.set_under_way(inlet, is_it));
+    }
+
+    /// What an inlet asks of each that is behind.
+    pub fn set_each_bytes(&mut self, inlet: usize, bytes: usize) {
+        self.touched.fetch.extend(self.wants.set_each_bytes(inlet, bytes));
     }
 
     /// A fetch that was sent at `sent` has been answered: of those it `asked` for, the ones that
@@ -335,6 +369,10 @@ impl Members {
             let is_it = self.stays.get(id.0) == Some(stay);
             let member = self.members.get_mut(id.0).and_then(Option::as_mut).filter(|_| is_it);
             let Some(member) = member else { continue };
+            // a follower that has nothing new says nothing of what its leader has
+            if member.mirror.reads_follower() {
+                continue;
+            }
             member.cell.note_unchanged(sent);
             if member.mirror.is_draining() {
                 self.touched.add(id.0);

@@ -4,11 +4,18 @@
 //! It never measures: each share is a bound that somebody keeps.
 
 use crate::flow::Options;
+use crate::flow::lane::wants::Counts;
+use crate::flow::lane::wants::INLETS;
+use crate::flow::lane::wants::Way;
 
 /// How many answers of a lane are alive at once: one is appended while the next is fetched.
 pub const STROKES: usize = 2;
 /// The least that one fetch of a lane asks for, however many lanes share the memory.
 pub const GRANT_BYTES_MIN: usize = 128 * 1024;
+/// What one fetch asks for at most where nobody is behind: others wait for its answer.
+pub const LEVEL_BYTES_MAX: usize = (8 << 20) - (8 << 20) / 16;
+/// A lane that is granted less has no second inlet: the parts would be too small for either.
+pub const SECOND_BYTES_MIN: usize = 256 * 1024;
 /// Quarters.
 const SHARES: usize = 4;
 /// What of one unit may be held at least, however little memory there is: below this a batch of
@@ -34,6 +41,16 @@ pub fn grant_bytes(options: &Options, lanes: usize) -> usize {
     let grant = share(options, lanes).min(asked).max(GRANT_BYTES_MIN);
     let power = (grant / 2 + 1).next_power_of_two();
     power - power / 16
+}
+
+/// What a fetch of each of the two inlets of a lane asks for at most, of what the lane is granted.
+pub fn inlet_bytes(grant: usize, counts: &Counts) -> [usize; INLETS] {
+    match counts.way {
+        Way::One if counts.behind == 0 || counts.level > 0 => [grant.min(LEVEL_BYTES_MAX), 0],
+        Way::One => [grant, 0],
+        Way::Beside => [(grant / 4).min(LEVEL_BYTES_MAX), grant / 2],
+        Way::Split => [grant / 2; INLETS],
+    }
 }
 
 /// What a lane may hold of batches that were encoded anew, before it hands out more.
@@ -75,6 +92,9 @@ mod tests {
         }
     }
 
+    const WAYS: [(usize, usize, Way); 4] =
+        [(3, 0, Way::One), (0, 1, Way::One), (1, 1, Way::Beside), (0, 2, Way::Split)];
+
     #[test]
     fn all_answers_alive_and_what_is_made_of_them_fit_the_memory() {
         for lanes in [1, 2, 3, 9, 36] {
@@ -83,6 +103,13 @@ mod tests {
             let held = lanes * (STROKES * buffer + anew_bytes(&options, lanes));
             let unpacked = options.reencode_threads * held_bytes(&options);
             assert!(held + unpacked <= 256 << 20, "{lanes} lanes: {buffer}");
+            let grant = grant_bytes(&options, lanes);
+            for (level, behind, way) in WAYS {
+                let counts = Counts { level, behind, way, ..Counts::default() };
+                let used = inlet_bytes(grant, &counts).into_iter().filter(|bytes| *bytes > 0);
+                let buffers: Vec<usize> = used.map(buffer_bytes).collect();
+                assert!(buffers.iter().sum::<usize>() <= buffer, "{counts:?}: {buffers:?}");
+            }
         }
         assert_eq!(grant_bytes(&options(64 << 20), 1), (8 << 20) - (8 << 20) / 16);
         assert!(grant_bytes(&options(1), 1) <= GRANT_BYTES_MIN);

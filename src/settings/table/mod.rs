@@ -112,8 +112,8 @@ const ADDRESSES: &[Property] = &[
         Effect::Reconnect,
         Kind::Text(249),
         Default::Is(""),
-        "The rack isolog runs in, as a consumer's (KIP-392). It is read and does nothing yet: \
-         every fetch goes to the leader. Fetching from a near follower comes with a later release.",
+        "The rack isolog runs in, as a consumer's (KIP-392): a link fetches from the replica that \
+         each leader names for it, but compacted topics; at the destination it does nothing.",
     ),
 ];
 
@@ -385,9 +385,9 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         LINK,
         Effect::Reseat,
         Kind::Bytes(64 * 1024, FETCH_BYTES_MAX),
-        Default::Is("10485760"),
-        "The most that one fetch asks for. Twice as much must fit into buffer.memory.bytes. A \
-         first batch that is larger comes whole all the same.",
+        Default::Is("67108864"),
+        "The most that one fetch asks for, and a share of buffer.memory.bytes: up to 7.5 MiB, and \
+         more where there is a backlog far away. Set, it must fit into the memory twice.",
     ),
     plain(
         "replica.fetch.max.bytes",
@@ -395,7 +395,7 @@ const CONNECTIONS_AND_LINKS: &[Property] = &[
         Effect::Reseat,
         Kind::Bytes(1024, FETCH_BYTES_MAX),
         Default::Is("1048576"),
-        "The most that one fetch asks for of one partition.",
+        "What one fetch asks for of one partition; of one that is further behind it may be more.",
     ),
     plain(
         "max.request.size",

@@ -1,4 +1,5 @@
-//! Fetch 12 to 18: slices of the stored bytes, long poll, sessions, diverging epochs (B7).
+//! Fetch 12 to 18: slices of the stored bytes, long poll, sessions, diverging epochs (B7), and the
+//! replica that a leader would rather see read (KIP-392).
 //!
 //! It never cuts to batch borders: the last batch of an answer may be a piece.
 
@@ -97,8 +98,10 @@ async fn read_when_ready(
         changes.mark_unchanged();
         let answers = cluster.look(|state| read_all(state, call, request, plan));
         let bytes: usize = answers.iter().map(|(_, data)| records_len(data)).sum();
-        let urgent =
-            answers.iter().any(|(_, data)| data.error_code != 0 || data.diverging_epoch.epoch >= 0);
+        let urgent = answers.iter().any(|(_, data)| {
+            let is_sent_on = data.preferred_read_replica.0 >= 0;
+            data.error_code != 0 || data.diverging_epoch.epoch >= 0 || is_sent_on
+        });
         if urgent || answers.is_empty() || bytes >= bytes_min {
             return answers;
         }
@@ -194,6 +197,9 @@ fn read_one(
     if from < log.start() || from > log.end() {
         return Err(ResponseError::OffsetOutOfRange);
     }
+    if let Some(replica) = preferred(state, call, request, key, from) {
+        return Ok(data.with_preferred_read_replica(BrokerId(replica)));
+    }
     let committed = request.isolation_level == 1;
     let upper = if committed { stable } else { hwm };
     let partition_max = asked.partition_max_bytes.max(0) as usize;
@@ -211,7 +217,34 @@ fn read_one(
     Ok(data.with_aborted_transactions(aborted).with_records(Some(slice.bytes)))
 }
 
+/// Whom a leader would rather see read by a client that names its rack: who is there, in sync, and
+/// has come so far (`RackAwareReplicaSelector`), or whomever a test has it name.
+fn preferred(
+    state: &State,
+    call: &Call,
+    request: &FetchRequest,
+    key: Key,
+    from: i64,
+) -> Option<i32> {
+    let rack = Some(request.rack_id.as_str()).filter(|rack| !rack.is_empty());
+    let led = state.led(call.broker, key, -1).ok().filter(|_| rack.is_some())?;
+    if state.named_replica.is_some() {
+        return state.named_replica;
+    }
+    let selector = state.broker_config("replica.selector.class")?;
+    let is_there = |id: &i32| state.broker(*id).rack.as_deref() == rack;
+    if !selector.ends_with("RackAwareReplicaSelector") || is_there(&call.broker) {
+        return None;
+    }
+    let ends = &state.replica(key, call.broker).follower_ends;
+    let end = |id: &i32| ends.get(id).copied().unwrap_or(-1);
+    let able = led.isr.iter().filter(|id| is_there(id) && end(id) >= from);
+    able.max_by_key(|id| end(id)).copied()
+}
+
 fn respond(state: &mut State, call: &Call, plan: &Plan, answers: Vec<Told>) -> FetchResponse {
+    let bytes: usize = answers.iter().map(|(_, data)| records_len(data)).sum();
+    state.broker_mut(call.broker).bytes_out += bytes as u64;
     let told = state.broker_mut(call.broker).sessions.tell(plan, answers);
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     let mut endpoints = BTreeMap::new();
