@@ -5,10 +5,12 @@
 use std::path::Path;
 
 use crate::schemas::Choice;
+use crate::schemas::ContextType;
 use crate::schemas::Contexts;
 use crate::schemas::client;
 use crate::schemas::exporter::Options;
 use crate::settings::check::Checked;
+use crate::settings::exporters::shown_of;
 use crate::settings::problem::Problem;
 use crate::settings::property::Scope;
 use crate::settings::value::Value;
@@ -24,31 +26,30 @@ pub fn exporters(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) 
     all.filter_map(|section| exporter(section, dir, problems)).collect()
 }
 
+/// The registry that exporters copy from which are created by order, where the file names one.
+pub fn source(
+    sections: &[Checked],
+    dir: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<client::Options> {
+    const KEY: &str = "exporter.source.properties.file";
+    let mut all = sections.iter().filter(|section| section.scope == Scope::Service);
+    let section = all.find(|section| section.text(KEY).is_some())?;
+    registry(section, KEY, dir, problems)
+}
+
 fn exporter(section: &Checked, dir: &Path, problems: &mut Vec<Problem>) -> Option<Options> {
     let name = section.name.strip_prefix(PREFIX)?;
     let source = registry(section, "source.properties.file", dir, problems);
     let destination = registry(section, "destination.properties.file", dir, problems);
-    let context_type = section.text("context.type")?;
-    let context = match (context_type, section.text("context.name")) {
-        ("AUTO", None) => format!(".lsrc-{name}"),
-        ("CUSTOM", Some(context)) => context.to_owned(),
-        ("CUSTOM", None) => {
-            let text = "is missing: context.type = \"CUSTOM\" needs one, such as .eu";
-            problems.push(Problem::at(section.place(), Some("context.name"), text));
-            return None;
-        }
-        (_, None) => String::new(),
-        (_, Some(_)) => {
-            let text = "goes with context.type = \"CUSTOM\" alone";
-            problems.push(Problem::at(section.place(), Some("context.name"), text));
-            return None;
-        }
-    };
-    let contexts = match context_type {
-        "NONE" => Contexts::Same,
-        "DEFAULT" => Contexts::Default,
-        _ => Contexts::Under(context.clone()),
-    };
+    let context_type = ContextType::parse(section.text("context.type")?)?;
+    let context = context_type.context(name, section.text("context.name"));
+    let context = context.map_err(|why| {
+        let place = section.place();
+        problems.push(Problem::at(place, Some("context.name"), why.to_string()));
+    });
+    let context = context.ok()?;
+    let contexts = context_type.contexts(&context);
     let subjects = match section.value("subjects")? {
         Value::Words(subjects) => subjects.clone(),
         _ if contexts == Contexts::Same => vec![":*:".to_owned()],
@@ -59,12 +60,14 @@ fn exporter(section: &Checked, dir: &Path, problems: &mut Vec<Problem>) -> Optio
     let choice = choice.map_err(|why| {
         problems.push(Problem::at(section.place(), None, why.to_string()));
     });
+    let destination = destination?;
     Some(Options {
         name: name.to_owned(),
         source: source?,
-        destination: destination?,
+        config: shown_of(&destination),
+        destination,
         subjects,
-        context_type: context_type.to_owned(),
+        context_type,
         context,
         format,
         choice: choice.ok()?,
@@ -105,8 +108,8 @@ mod tests {
     use crate::config::load_text;
 
     fn load(lines: &str) -> Result<Vec<Options>, String> {
-        let dir = std::env::temp_dir().join(format!("isolog-exporters-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
         std::fs::write(dir.join("a"), "schema.registry.url=http://a:8081\n").unwrap();
         std::fs::write(dir.join("b"), "schema.registry.url=http://b:8081\n").unwrap();
         std::fs::write(dir.join("bad"), "schema.registry.ulr=http://b:8081\n").unwrap();
@@ -115,7 +118,7 @@ mod tests {
              source.properties.file = 'b'\ndestination.properties.file = 'a'\n"
         );
         let told = |all: Vec<Problem>| all.iter().map(|it| format!("{it}\n")).collect();
-        load_text(&text, &dir).map(|config| config.exporters).map_err(told)
+        load_text(&text, dir).map(|config| config.exporters).map_err(told)
     }
 
     const BOTH: &str = "source.properties.file = 'a'\ndestination.properties.file = 'b'\n";
@@ -139,6 +142,28 @@ mod tests {
     }
 
     #[test]
+    fn the_file_names_the_source_of_exporters_that_are_ordered() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        std::fs::write(dir.join("a"), "schema.registry.url=http://a:8081\n").unwrap();
+        let of = |file: &str| {
+            let text = format!(
+                "[destination]\nbootstrap.servers = 'a:1'\n[service]\n\
+                 exporter.source.properties.file = '{file}'\n"
+            );
+            load_text(&text, dir)
+        };
+        let source = of("a").unwrap().exporting().defaults.source.unwrap();
+        assert_eq!(&*source.urls[0].host, "a");
+        let problems: Vec<String> = of("b").unwrap_err().iter().map(|it| it.to_string()).collect();
+        let problems = problems.join("; ");
+        assert!(
+            problems.contains("[service]") && problems.contains("exporter.source"),
+            "{problems}"
+        );
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let check = |lines: &str, said: &str| {
             let problems = load(lines).unwrap_err();
@@ -151,7 +176,7 @@ mod tests {
             "url is missing",
         );
         check(&format!("{BOTH}context.type = 'CUSTOM'"), "needs one, such as .eu");
-        check(&format!("{BOTH}context.name = '.eu'"), "goes with context.type");
+        check(&format!("{BOTH}context.name = '.eu'"), "goes with the context type");
         check(&format!("{BOTH}context.type = 'CUSTOM'\ncontext.name = 'eu'"), "begins with a dot");
         check(&format!("{BOTH}subject.rename.format = 'x'"), "must hold ${subject}");
         check(&format!("{BOTH}subjects = []"), "name the subjects");

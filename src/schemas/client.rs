@@ -2,6 +2,7 @@
 //!
 //! It never follows a redirect, never repeats a secret, and shows little of what a peer sends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -102,6 +103,14 @@ pub enum Failed {
 }
 
 impl Failed {
+    /// A registry's code; 0 where it gave none.
+    pub fn code(&self) -> i64 {
+        match self {
+            Failed::Refused { code, .. } => *code,
+            _ => 0,
+        }
+    }
+
     /// Whether the registry says that something is not there (404 with one of `codes`).
     pub fn is_absent(&self, codes: &[i64]) -> bool {
         matches!(self, Failed::Refused { status: 404, code, .. } if codes.contains(code))
@@ -120,6 +129,13 @@ impl Client {
     /// Asks nothing yet.
     pub fn new(options: Options) -> Client {
         Client { options, current: AtomicUsize::new(0) }
+    }
+
+    /// Its addresses, sorted: who it is, as far as that can be known.
+    pub fn addresses(&self) -> String {
+        let of = |url: &Url| format!("{}{}", url.authority(), url.path.trim_end_matches('/'));
+        let all: BTreeSet<String> = self.options.urls.iter().map(of).collect();
+        all.into_iter().collect::<Vec<_>>().join(",")
     }
 
     /// Asks until one URL answers; 429 and 5xx are no answers. Questions may be repeated, so they

@@ -18,6 +18,7 @@ mod corrupt;
 mod crashes;
 mod denied;
 mod drilled;
+mod exporters;
 mod failback;
 mod flips;
 mod followed;

@@ -3,9 +3,14 @@
 //! It never asks a registry: what two of them hold comes in, and the steps from one to the other
 //! go out (`plan`).
 
+pub mod book;
 pub mod choice;
 pub mod exporter;
+pub mod memory;
+pub mod order;
 pub mod plan;
+pub mod row;
+pub mod step;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +19,8 @@ use serde_json::Value;
 
 /// The context that is meant where none is named.
 pub const DEFAULT_CONTEXT: &str = ".";
+/// The most versions of one subject.
+pub const VERSIONS_MAX: i32 = 100_000;
 /// The mode in which a registry takes ids and versions from outside.
 pub const IMPORT: &str = "IMPORT";
 
@@ -165,6 +172,8 @@ pub struct World {
     pub mode: String,
     /// Modes of subjects and of contexts.
     pub modes: BTreeMap<Name, String>,
+    /// The compatibility that holds where no subject has one of its own, where it was asked for.
+    pub level: Option<String>,
 }
 
 impl World {

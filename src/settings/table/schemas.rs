@@ -15,8 +15,18 @@ const SCHEMAS: &[Scope] = &[Scope::Schemas];
 /// The longest name of a subject, of a context, or format of such names.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// What every exporter has.
+/// What every exporter of the file has, and what those have that are created by order.
 pub const EXPORTERS: &[Property] = &[
+    plain(
+        "exporter.source.properties.file",
+        &[Scope::Service],
+        Effect::Never,
+        Kind::Path,
+        Default::None,
+        "The schema registry from which exporters copy that are created over REST, where their own \
+     properties name none by source.schema.registry.url: a file as source.properties.file of a \
+     [schemas.NAME] section.",
+    ),
     plain(
         "source.properties.file",
         SCHEMAS,

@@ -16,7 +16,8 @@ use isolog::schemas::Contexts;
 use isolog::schemas::client::Auth;
 use isolog::schemas::client::Client;
 use isolog::schemas::client::Options;
-use isolog::schemas::copy::copy;
+use isolog::schemas::copy::Nobody;
+use isolog::schemas::copy::Pair;
 use isolog::schemas::registry::Registry;
 use isolog::secure::Secret;
 use serde_json::Value;
@@ -133,7 +134,8 @@ fn destination(line: &str, id: i32) -> String {
 async fn copied(source: &Registry, destination: &Registry) -> Result<(usize, usize), String> {
     let choice = Choice::new(vec!["*".into()], Contexts::Same, None).unwrap();
     let mut steps = 0;
-    let done = copy(source, destination, &choice, |_| steps += 1).await;
+    let pair = Pair { source, destination, choice: &choice, keeper: &Nobody };
+    let done = pair.copy(|_| steps += 1).await;
     done.map(|left| (steps, left)).map_err(|error| error.to_string())
 }
 
@@ -163,7 +165,8 @@ async fn a_source_that_answers_nonsense_is_named_and_nothing_is_written() {
         ("GET /subjects?", ok(json!({"a": 1})), "is no list"),
         ("GET /subjects?", ok(json!([1])), "a subject is no text"),
         ("GET /subjects?", "endless".to_owned(), "longer than 67108864 bytes"),
-        ("GET /subjects/s/versions?", absent(40401), "is listed, and its versions are not found"),
+        ("GET /subjects/s/versions?", absent(404), "is listed, and its versions are not found"),
+        ("GET /subjects/s/versions?", absent(40401), "no subject of the source is chosen"),
         ("GET /mode", ok(json!([])), "there is no mode"),
         (version, one(-7, 1), "no number above 0"),
         (version, one(1 << 40, 1), "no number above 0"),
