@@ -3,27 +3,55 @@
 //! It never asks a registry, and repeats no value of a registry's file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::schemas::Choice;
 use crate::schemas::ContextType;
 use crate::schemas::Contexts;
 use crate::schemas::client;
 use crate::schemas::exporter::Options;
+use crate::secure::FileError;
 use crate::settings::check::Checked;
+use crate::settings::exporters::Ordered;
+use crate::settings::exporters::Tail;
 use crate::settings::exporters::shown_of;
 use crate::settings::problem::Problem;
 use crate::settings::property::Scope;
+use crate::settings::table;
 use crate::settings::value::Value;
 
+use super::file;
+use super::providers::Local;
 use super::registry_of;
 
 /// What a section's name begins with.
 pub const PREFIX: &str = "schemas.";
 
 /// The exporters of a file, as far as they are whole; what is wrong goes to `problems`.
-pub fn exporters(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Vec<Options> {
+pub fn exporters(sections: &[Checked], dir: &Path, problems: &mut Vec<Problem>) -> Vec<Ordered> {
     let all = sections.iter().filter(|section| section.scope == Scope::Schemas);
-    all.filter_map(|section| exporter(section, dir, problems)).collect()
+    let made = |section: &Checked| {
+        let tail = tail(section, dir, problems);
+        Some(Ordered { options: exporter(section, dir, problems)?, tail })
+    };
+    all.filter_map(made).collect()
+}
+
+/// The topic of the source's registry, where a file says how its brokers are reached.
+fn tail(section: &Checked, dir: &Path, problems: &mut Vec<Problem>) -> Option<Tail> {
+    const FILE: &str = "source.kafka.properties.file";
+    let path = dir.join(section.text(FILE)?);
+    let said = |text: String| Problem::at(section.place(), Some(FILE), text);
+    let (pairs, everybody) = file::pairs_seen(&path).map_err(|e| problems.push(said(e))).ok()?;
+    // whoever writes it could have the login sent to an address of his own
+    if everybody.writes && pairs.keys().any(|name| is_login(name)) {
+        problems.push(said(FileError::WorldWritable(path).to_string()));
+        return None;
+    }
+    let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let topic = section.text("source.kafka.topic");
+    let tail = Tail::parse(section.name.as_str(), &pairs, topic, Arc::new(Local { dir }));
+    tail.map_err(|all| problems.extend(all.into_iter().map(said))).ok()
 }
 
 /// The registry that exporters copy from which are created by order, where the file names one.
@@ -76,9 +104,15 @@ fn exporter(section: &Checked, dir: &Path, problems: &mut Vec<Problem>) -> Optio
     })
 }
 
+/// Whether a Kafka client's property is part of a login.
+fn is_login(name: &str) -> bool {
+    name.starts_with("sasl.") || table::find(Scope::Commanded, name).is_some_and(|it| it.sensitive)
+}
+
 /// What is good to know of them.
-pub fn notes(exporters: &[Options]) -> impl Iterator<Item = Problem> {
-    let leaves = exporters.iter().filter(|exporter| exporter.choice.leaves_default());
+pub fn notes(exporters: &[Ordered]) -> impl Iterator<Item = Problem> {
+    let all = exporters.iter().map(|one| &one.options);
+    let leaves = all.filter(|exporter| exporter.choice.leaves_default());
     leaves.map(|exporter| {
         let text = format!(
             "schemas go into the context {}: clients at the destination find the ids in records \
@@ -107,11 +141,12 @@ mod tests {
     use super::*;
     use crate::config::load_text;
 
-    fn load(lines: &str) -> Result<Vec<Options>, String> {
+    fn load(lines: &str) -> Result<Vec<Ordered>, String> {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         std::fs::write(dir.join("a"), "schema.registry.url=http://a:8081\n").unwrap();
         std::fs::write(dir.join("b"), "schema.registry.url=http://b:8081\n").unwrap();
+        std::fs::write(dir.join("k"), "bootstrap.servers=k:9092\n").unwrap();
         std::fs::write(dir.join("bad"), "schema.registry.ulr=http://b:8081\n").unwrap();
         let text = format!(
             "[destination]\nbootstrap.servers = 'a:1'\n[schemas.dr]\n{lines}\n[schemas.eu]\n\
@@ -127,6 +162,8 @@ mod tests {
     fn exporters_are_declared() {
         let all = load(BOTH).unwrap();
         let [dr, eu] = all.as_slice() else { panic!("{all:?}") };
+        assert!(dr.tail.is_none());
+        let (dr, eu) = (&dr.options, &eu.options);
         assert_eq!((&*dr.name, &*eu.name, dr.is_paused), ("dr", "eu", false));
         assert_eq!((&*dr.source.urls[0].host, &*dr.destination.urls[0].host), ("a", "b"));
         assert_eq!(
@@ -135,8 +172,12 @@ mod tests {
         );
         assert!(!dr.choice.leaves_default() && notes(&all).count() == 0);
         let auto = load(&format!("{BOTH}context.type = 'auto'\npaused = true")).unwrap();
-        assert_eq!((&*auto[0].context, auto[0].is_paused), (".lsrc-dr", true));
-        assert_eq!(auto[0].subjects, ["*"]);
+        let one = &auto[0].options;
+        assert_eq!((&*one.context, one.is_paused), (".lsrc-dr", true));
+        assert_eq!(one.subjects, ["*"]);
+        let kafka = format!("{BOTH}source.kafka.properties.file = 'k'");
+        let tail = load(&kafka).unwrap()[0].tail.clone().unwrap();
+        assert_eq!((tail.topic.as_str(), &*tail.source.bootstrap[0].0), ("_schemas", "k"));
         let notes: Vec<String> = notes(&auto).map(|note| note.to_string()).collect();
         assert!(notes[0].contains("[schemas.dr]") && notes[0].contains(".lsrc-dr"), "{notes:?}");
     }
@@ -182,5 +223,6 @@ mod tests {
         check(&format!("{BOTH}subjects = []"), "name the subjects");
         check(&format!("{BOTH}poll.interval.ms = 1"), "poll.interval.ms");
         check(&format!("{BOTH}colour = 1"), "colour");
+        check(&format!("{BOTH}source.kafka.properties.file = 'a'"), "bootstrap.servers");
     }
 }

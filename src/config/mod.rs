@@ -57,7 +57,7 @@ pub struct Config {
     /// The links and what they share.
     pub links: link::Settings,
     /// What copies schemas by itself.
-    pub exporters: Vec<schemas::exporter::Options>,
+    pub exporters: Vec<settings::exporters::Ordered>,
     /// The registry that exporters copy from which are created by order.
     pub exporter_source: Option<schemas::client::Options>,
     /// The counter.

@@ -160,6 +160,7 @@ impl Pair<'_> {
         let contexts: BTreeSet<&str> = targets.iter().map(|name| &*name.context).collect();
         let is_taken = |name: &Name| contexts.contains(&*name.context);
         let mut world = self.destination.look(is_taken).await?;
+        world.mode = self.destination.whole_mode().await?;
         let named = contexts.iter().filter(|context| **context != DEFAULT_CONTEXT);
         let named = named.map(|context| Name::of_context(context));
         world.modes = self.destination.own_modes(named.chain(targets.iter().cloned())).await?;

@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -59,6 +60,7 @@ pub struct Exporter {
     progress: Arc<Mutex<Progress>>,
     keeper: Arc<dyn Keeper>,
     is_paused: Arc<watch::Sender<bool>>,
+    news: Arc<Notify>,
 }
 
 impl Exporter {
@@ -74,8 +76,14 @@ impl Exporter {
             progress: Arc::new(Mutex::new(progress)),
             keeper,
             is_paused: Arc::new(watch::Sender::new(options.is_paused)),
+            news: Arc::default(),
             options: Arc::new(options),
         }
+    }
+
+    /// The source may have something new: it looks at once.
+    pub fn wake(&self) {
+        self.news.notify_one();
     }
 
     /// It does nothing from now on, or goes on; a turn that is under way is let go of.
@@ -125,7 +133,10 @@ impl Exporter {
     async fn turns(&self, pair: &Pair<'_>) {
         loop {
             let pause = self.turn(pair).await;
-            sleep(pause).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.news.notified() => {}
+            }
         }
     }
 

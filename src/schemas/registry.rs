@@ -64,10 +64,11 @@ impl Registry {
         self.0.addresses()
     }
 
-    /// Everything that the registry holds of the subjects that `is_taken` takes. What does not
+    /// Everything that the registry holds of the subjects that `is_taken` takes, but modes: not
+    /// every source has them. What does not
     /// come whole is an error: half a registry looks like one from which half was deleted.
     pub async fn look(&self, is_taken: impl Fn(&Name) -> bool) -> Result<World, Failed> {
-        let mut world = World { mode: self.mode(None).await?, ..World::default() };
+        let mut world = World::default();
         let names = self.subjects().await?.into_iter().filter(|name| is_taken(name));
         let subjects =
             self.each(names, |one, name| Box::pin(async move { one.subject(&name).await }));
@@ -130,6 +131,11 @@ impl Registry {
             }
         }
         Ok(names)
+    }
+
+    /// The mode that holds where no subject and no context has one of its own.
+    pub async fn whole_mode(&self) -> Result<String, Failed> {
+        self.mode(None).await
     }
 
     /// The mode of a subject or a context, where it has one of its own; of the registry without.

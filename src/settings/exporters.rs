@@ -6,22 +6,37 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster;
 use crate::control::schemas::row::ExporterName;
 use crate::control::schemas::row::Wish;
 use crate::http::url::Url;
+use crate::ids::LinkName;
+use crate::ids::TopicName;
 use crate::schemas::Choice;
 use crate::schemas::client;
 use crate::schemas::client::Auth;
 use crate::schemas::exporter::Options;
 use crate::secure::is_sealed;
 
+use super::fill::Shared;
+use super::link;
+use super::names::canonical;
+use super::problem::Problem;
+use super::property::Scope;
 use super::registry;
 use super::registry::inner;
 use super::registry::is_secret;
+use super::table;
 use super::trust::Trust;
 
 /// What stands before the properties of the source's registry.
 pub const SOURCE: &str = "source.";
+/// What stands before the properties of the source's brokers, whose topic tells of new schemas.
+pub const BROKERS: &str = "source.kafka.";
+/// Where Confluent's registry keeps its schemas.
+const TOPIC: &str = "_schemas";
+/// What a link may use at least.
+const LENT_BYTES: usize = 256 << 20;
 /// How often the registries are compared.
 const POLL: &str = "poll.interval.ms";
 const POLL_MS: u64 = 10_000;
@@ -38,6 +53,45 @@ pub struct Defaults {
     pub source: Option<client::Options>,
     /// What their properties may read of this machine.
     pub trust: Arc<dyn Trust>,
+}
+
+/// An exporter, and where its source's registry keeps its schemas.
+#[derive(Clone, Debug)]
+pub struct Ordered {
+    /// The exporter.
+    pub options: Options,
+    /// The topic, where it can be reached.
+    pub tail: Option<Tail>,
+}
+
+/// A registry's own topic, in which each new schema is a record.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    /// How its cluster is reached.
+    pub source: cluster::Options,
+    /// Its name.
+    pub topic: TopicName,
+}
+
+impl Tail {
+    /// Reads how a Kafka client reaches that cluster; `who` names its connections.
+    pub fn parse(
+        who: &str,
+        pairs: &BTreeMap<String, String>,
+        topic: Option<&str>,
+        trust: Arc<dyn Trust>,
+    ) -> Result<Tail, Vec<String>> {
+        let topic = topic.unwrap_or(TOPIC);
+        let topic = TopicName::new(topic).ok_or_else(|| vec![format!("{topic:?} is no topic")])?;
+        // nothing of what links share is asked of one that copies nothing
+        let shared = Shared { memory_bytes: LENT_BYTES, reencode_threads: 1 };
+        let defaults = link::Defaults { shared, destination: Vec::new(), trust };
+        let name = LinkName(format!("{who}-schemas").into());
+        let parsed = link::LinkSettings::parse(&name, pairs, &defaults);
+        let said = |all: Vec<Problem>| all.iter().map(Problem::to_string).collect::<Vec<_>>();
+        let (settings, _) = parsed.map_err(said)?;
+        Ok(Tail { source: settings.source, topic })
+    }
 }
 
 /// What is wrong with an order.
@@ -58,7 +112,7 @@ impl Defaults {
         let (mut kept, mut problems) = (BTreeMap::new(), Vec::new());
         for (name, text) in config {
             let property = property(name);
-            if !is_secret(property) || is_sealed(text) {
+            if !is_hidden(name) || is_sealed(text) {
                 kept.insert(name.clone(), text.clone());
                 continue;
             }
@@ -76,14 +130,16 @@ impl Defaults {
         name: &ExporterName,
         wish: &Wish,
         is_paused: bool,
-    ) -> Result<Options, Wrong> {
+    ) -> Result<Ordered, Wrong> {
         let context = wish.context_type.context(&name.0, Some(&wish.context));
         let context = context.map_err(|why| Wrong::Subjects(format!("context {why}")))?;
         let contexts = wish.context_type.contexts(&context);
         let choice = Choice::new(wish.subjects.clone(), contexts, Some(wish.format.clone()));
         let choice = choice.map_err(|why| Wrong::Subjects(why.to_string()))?;
-        let (source, destination, poll) = self.config(&wish.config).map_err(Wrong::Config)?;
-        Ok(Options {
+        let (own, brokers) = parted(&wish.config);
+        let (source, destination, poll) = self.config(&own).map_err(Wrong::Config)?;
+        let tail = self.tail(name, brokers).map_err(Wrong::Config)?;
+        let options = Options {
             name: name.to_string(),
             source,
             destination,
@@ -95,7 +151,23 @@ impl Defaults {
             poll,
             is_paused,
             config: shown(&wish.config),
-        })
+        };
+        Ok(Ordered { options, tail })
+    }
+
+    /// The topic of the source's registry, where its brokers are named.
+    fn tail(
+        &self,
+        name: &ExporterName,
+        mut brokers: BTreeMap<String, String>,
+    ) -> Result<Option<Tail>, Vec<String>> {
+        let topic = brokers.remove("topic");
+        if brokers.is_empty() {
+            return Ok(None);
+        }
+        let tail = Tail::parse(&name.0, &brokers, topic.as_deref(), self.trust.clone());
+        let said = |all: Vec<String>| all.iter().map(|text| format!("{BROKERS}{text}")).collect();
+        tail.map(Some).map_err(said)
     }
 
     fn config(
@@ -134,8 +206,33 @@ impl Defaults {
     }
 }
 
+/// What is of the registries, and what is of the source's brokers.
+fn parted(
+    config: &BTreeMap<String, String>,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let (mut own, mut brokers) = (BTreeMap::new(), BTreeMap::new());
+    for (name, text) in config {
+        match name.strip_prefix(BROKERS) {
+            Some(name) => drop(brokers.insert(name.to_owned(), text.clone())),
+            None => drop(own.insert(name.clone(), text.clone())),
+        }
+    }
+    (own, brokers)
+}
+
+/// Whether the value of a property is nobody's to see.
+fn is_hidden(name: &str) -> bool {
+    match name.strip_prefix(BROKERS) {
+        Some(own) => table::find(Scope::Commanded, canonical(own)).is_some_and(|row| row.sensitive),
+        None => is_secret(property(name)),
+    }
+}
+
 /// The property by the name under which its secret is sealed: that of a registry's client.
 fn property(name: &str) -> &str {
+    if let Some(own) = name.strip_prefix(BROKERS) {
+        return canonical(own);
+    }
     let own = name.strip_prefix(SOURCE).unwrap_or(name);
     inner(own).unwrap_or(own)
 }
@@ -146,7 +243,7 @@ fn stranger(name: &str) -> String {
     format!(
         "{name} is no property of an exporter: there are schema.registry.*, basic.auth.* and \
          bearer.auth.* for the destination's registry, the same behind {SOURCE} for the source's, \
-         and {POLL}"
+         {BROKERS}* for the brokers of the source's, and {POLL}"
     )
 }
 
@@ -159,7 +256,7 @@ fn millis(text: &str) -> Result<Duration, String> {
 /// The properties as they are shown.
 pub fn shown(config: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let hide = |(name, text): (&String, &String)| {
-        let text = if is_secret(property(name)) { HIDDEN } else { text };
+        let text = if is_hidden(name) { HIDDEN } else { text };
         (name.clone(), text.to_owned())
     };
     config.iter().map(hide).collect()
@@ -233,7 +330,7 @@ mod tests {
     #[test]
     fn an_order_names_both_registries_or_the_file_names_the_source() {
         let name = ExporterName("dr".into());
-        let options = defaults().options(&name, &wish(&URLS), true).unwrap();
+        let options = defaults().options(&name, &wish(&URLS), true).unwrap().options;
         assert_eq!((&*options.source.urls[0].host, &*options.destination.urls[0].host), ("a", "b"));
         assert_eq!((&*options.context, options.is_paused), (".lsrc-dr", true));
         assert_eq!(options.poll, Duration::from_secs(10));
@@ -241,11 +338,42 @@ mod tests {
         let said = wrong(&defaults(), &alone);
         assert!(said.contains("source.schema.registry.url is missing"), "{said}");
         let source = Some(options.source);
-        let options = Defaults { source, ..defaults() }.options(&name, &alone, false).unwrap();
+        let options =
+            Defaults { source, ..defaults() }.options(&name, &alone, false).unwrap().options;
         assert_eq!(&*options.source.urls[0].host, "a");
         let quick = wish(&[URLS[0], URLS[1], ("poll.interval.ms", "5000")]);
-        let options = defaults().options(&name, &quick, false).unwrap();
+        let options = defaults().options(&name, &quick, false).unwrap().options;
         assert_eq!(options.poll, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_order_may_name_the_brokers_of_the_source() {
+        let name = ExporterName("dr".into());
+        let of = |more: &[(&str, &str)]| wish(&[&URLS[..], more].concat());
+        assert!(defaults().options(&name, &of(&[]), false).unwrap().tail.is_none());
+        let brokers = ("source.kafka.bootstrap.servers", "k:9092");
+        let tail = defaults().options(&name, &of(&[brokers]), false).unwrap().tail.unwrap();
+        assert_eq!((tail.topic.as_str(), &*tail.source.bootstrap[0].0), ("_schemas", "k"));
+        let topic = ("source.kafka.topic", "kafkasql-journal");
+        let tail = defaults().options(&name, &of(&[brokers, topic]), false).unwrap().tail.unwrap();
+        assert_eq!(tail.topic.as_str(), "kafkasql-journal");
+        let said = wrong(&defaults(), &of(&[brokers, ("source.kafka.topic", "a b")]));
+        assert!(said.contains("source.kafka.") && said.contains("is no topic"), "{said}");
+        let said = wrong(&defaults(), &of(&[("source.kafka.acks", "x")]));
+        assert!(said.contains("source.kafka.") && said.contains("bootstrap.servers"), "{said}");
+        let jaas = "x.PlainLoginModule required username=\"a\" password=\"hunter2\";";
+        let login = of(&[
+            brokers,
+            ("source.kafka.security.protocol", "SASL_SSL"),
+            ("source.kafka.sasl.mechanism", "PLAIN"),
+            ("source.kafka.sasl.jaas.config", jaas),
+        ]);
+        assert!(wrong(&defaults(), &login).contains("secrets.key.file"));
+        let config = sealing().kept(&login.config).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(shown(&config)["source.kafka.sasl.jaas.config"], HIDDEN);
+        let sealed = Wish { config, ..login };
+        assert!(sealing().options(&name, &sealed, false).unwrap().tail.is_some());
     }
 
     #[test]
@@ -272,7 +400,7 @@ mod tests {
         }
         wish.config = sealing().kept(&wish.config).unwrap();
         assert!(!format!("{wish:?}").contains("hunter2"));
-        let options = sealing().options(&ExporterName("dr".into()), &wish, false).unwrap();
+        let options = sealing().options(&ExporterName("dr".into()), &wish, false).unwrap().options;
         let Auth::Basic(pair) = &options.destination.auth else { panic!("{options:?}") };
         assert_eq!(pair.expose(), "user:hunter2");
         assert_eq!(options.config["basic.auth.user.info"], HIDDEN);

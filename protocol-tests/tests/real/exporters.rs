@@ -7,13 +7,16 @@
 
 use std::fs;
 
+use protocol_tests::broker::batch::Build;
 use protocol_tests::real::Front;
+use protocol_tests::real::Hand;
 use protocol_tests::real::Isolog;
 use protocol_tests::real::IsologSpec;
 use protocol_tests::real::RealCluster;
 use protocol_tests::real::RealRegistry;
 use protocol_tests::real::RealSpec;
 use protocol_tests::real::Stop;
+use protocol_tests::real::now_ms;
 use protocol_tests::real::room;
 use serde_json::Value;
 use serde_json::json;
@@ -85,12 +88,12 @@ fn order(isolog: &Isolog, method: &str, path: &str, body: Option<&Value>) -> (u1
     (status, body["error_code"].as_u64().unwrap_or(0), text.to_owned())
 }
 
-fn obeyed(isolog: &Isolog, method: &str, path: &str, body: Option<&Value>) {
+pub(crate) fn obeyed(isolog: &Isolog, method: &str, path: &str, body: Option<&Value>) {
     let (status, _, text) = order(isolog, method, path, body);
     assert!(matches!(status, 200 | 204), "{method} {path}: {status} {text}");
 }
 
-fn running(isolog: &Isolog) -> Option<Value> {
+pub(crate) fn running(isolog: &Isolog) -> Option<Value> {
     status(isolog).filter(|status| status["state"] == "RUNNING" && status["trace"] == "")
 }
 
@@ -314,4 +317,79 @@ fn a_secret_of_an_order_stands_nowhere_in_the_clear() {
     assert!(rows.contains("exporter/dr/new-value") && !rows.contains("hunter2"), "{rows}");
     assert!(!isolog.log().contains("hunter2"));
     fs::remove_file(&key).unwrap();
+}
+
+/// So rarely are the registries compared by themselves that no test waits for it.
+const NEVER_MS: &str = "600000";
+
+/// What a registry that keeps its schemas in a topic writes there.
+fn noted(stage: &Stage, text: &str) {
+    let batch = Build::plain(now_ms(), text, 1);
+    Hand::new(stage.cluster.bootstrap()).produce("_schemas", 0, &batch).unwrap();
+}
+
+#[test]
+fn a_record_in_the_registrys_own_topic_is_looked_into_at_once() {
+    let _room = room(1);
+    let stage = Stage::start();
+    fill(&stage.source, FEW);
+    let hand = Hand::new(stage.cluster.bootstrap());
+    hand.create("_schemas", 1, 1, &[]).unwrap();
+    let isolog = stage.isolog("");
+    let mut all = stage.all();
+    all["config"]["poll.interval.ms"] = json!(NEVER_MS);
+    all["config"]["source.kafka.bootstrap.servers"] = json!(stage.cluster.bootstrap());
+    obeyed(&isolog, "POST", "/exporters", Some(&all));
+    stage.level(&isolog);
+    isolog.wait_for("RUNNING", 120, running);
+    for n in 0..3 {
+        let path = format!("/subjects/new{n}-value/versions");
+        stage.source.must("POST", &path, Some(&json!({"schema": "\"int\""})));
+        noted(&stage, &format!("new{n}"));
+        stage.level(&isolog);
+    }
+}
+
+/// Must show: the source is one that keeps its schemas in a topic, the destination forgets all.
+#[test]
+fn both_registries_may_be_restarted() {
+    let _room = room(1);
+    let mut stage = Stage::start();
+    let mut source = RealRegistry::on_kafka(stage.cluster.bootstrap()).unwrap();
+    let register = |source: &RealRegistry, n: usize| {
+        let schema = json!({"type": "record", "name": format!("R{n}"), "fields": []}).to_string();
+        let path = format!("/subjects/r{n}-value/versions");
+        source.must("POST", &path, Some(&json!({ "schema": schema })));
+    };
+    (0..6).for_each(|n| register(&source, n));
+    let isolog = stage.isolog("");
+    let mut all = stage.all();
+    all["config"]["source.schema.registry.url"] = json!(source.url());
+    obeyed(&isolog, "POST", "/exporters", Some(&all));
+    // the two say of other things in other words
+    let held = |registry: &RealRegistry, last: usize| -> Vec<[Value; 3]> {
+        let one = |n| registry.ask("GET", &format!("/subjects/r{n}-value/versions/1"), None).1;
+        (0..=last)
+            .map(one)
+            .map(|it| ["id", "version", "schema"].map(|key| it[key].clone()))
+            .collect()
+    };
+    let level = |isolog: &Isolog, (source, destination): (&RealRegistry, &RealRegistry), last| {
+        let wanted = held(source, last);
+        assert!(wanted.iter().all(|one| one[0].is_number() && one[2].is_string()), "{wanted:?}");
+        isolog.wait_for("all", 120, |_| (held(destination, last) == wanted).then_some(()));
+    };
+    level(&isolog, (&source, &stage.destination), 5);
+    source.restart().unwrap();
+    register(&source, 6);
+    level(&isolog, (&source, &stage.destination), 6);
+    // it comes back empty and takes no ids: that is told, and mended by its mode
+    stage.destination.restart().unwrap();
+    let told = |isolog: &Isolog| {
+        status(isolog).filter(|it| it["trace"].as_str().is_some_and(|it| it.contains("not IMPORT")))
+    };
+    isolog.wait_for("its trace", 120, told);
+    stage.destination.must("PUT", "/mode", Some(&json!({"mode": "IMPORT"})));
+    level(&isolog, (&source, &stage.destination), 6);
+    isolog.wait_for("RUNNING", 120, running);
 }

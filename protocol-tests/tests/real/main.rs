@@ -47,6 +47,7 @@ mod rounds;
 mod schemas;
 mod sdk;
 mod secure;
+mod serde;
 mod served;
 mod shares;
 mod starts;

@@ -14,10 +14,10 @@ use crate::control::schemas::exporter::Progress;
 use crate::control::schemas::row::ExporterName;
 use crate::control::schemas::row::ExporterRow;
 use crate::link::registry::Seen;
-use crate::schemas::exporter;
 use crate::schemas::exporter::Exporter;
 use crate::schemas::exporter::now_ms;
 use crate::settings::exporters::Defaults;
+use crate::settings::exporters::Ordered;
 use crate::settings::exporters::shown;
 
 pub(super) use self::rest::Orders;
@@ -31,7 +31,7 @@ use super::view::ExporterView;
 #[derive(Clone, Debug)]
 pub struct Exporting {
     /// Those of its own.
-    pub declared: Vec<exporter::Options>,
+    pub declared: Vec<Ordered>,
     /// What those get that are created by order.
     pub defaults: Defaults,
 }

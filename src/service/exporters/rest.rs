@@ -245,6 +245,7 @@ fn verb(
 fn warning(orders: &Orders, name: &ExporterName, verb: &ExporterVerb) -> Option<String> {
     let (ExporterVerb::Create(wish) | ExporterVerb::Update(wish, _)) = verb else { return None };
     let options = orders.defaults.options(name, wish, true).ok()?;
+    let options = options.options;
     options.choice.leaves_default().then(|| {
         format!(
             "schemas go into the context {}: clients at the destination find the ids in records \

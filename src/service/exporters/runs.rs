@@ -21,11 +21,14 @@ use crate::control::schemas::row::ExporterRow;
 use crate::control::schemas::row::Memory;
 use crate::control::schemas::row::Remembered;
 use crate::link::driver::Driver;
+use crate::link::grown;
 use crate::link::registry::Registry;
 use crate::schemas::copy::Keeper;
 use crate::schemas::copy::Keeping;
 use crate::schemas::exporter::Exporter;
 use crate::settings::exporters::Defaults;
+use crate::settings::exporters::Ordered;
+use crate::settings::exporters::Tail;
 use crate::settings::exporters::Wrong;
 
 use super::Exporting;
@@ -48,6 +51,7 @@ struct Commanded {
 #[derive(Debug, Default)]
 struct All {
     declared: Vec<Exporter>,
+    tails: BTreeMap<String, Tail>,
     commanded: Mutex<BTreeMap<ExporterName, Commanded>>,
 }
 
@@ -59,13 +63,15 @@ impl Running {
     /// Those of the config file; nothing runs yet.
     pub fn of(exporting: Exporting, registry: &Registry) -> (Running, Defaults) {
         let Exporting { declared, defaults } = exporting;
-        let begun = |options: crate::schemas::exporter::Options| {
+        let tail = |one: &Ordered| Some((one.options.name.clone(), one.tail.clone()?));
+        let tails = declared.iter().filter_map(tail).collect();
+        let begun = |Ordered { options, .. }| {
             let name = ExporterName(options.name.as_str().into());
             let keeper = Kept { registry: registry.clone(), name, is_declared: true };
             Exporter::new(options, Arc::new(keeper))
         };
         let declared = declared.into_iter().map(begun).collect();
-        (Running(Arc::new(All { declared, commanded: Mutex::default() })), defaults)
+        (Running(Arc::new(All { declared, tails, commanded: Mutex::default() })), defaults)
     }
 
     /// Those of the config file.
@@ -111,7 +117,8 @@ pub async fn keep(
     let mut keeper = Follower { running, defaults, driver, stop, tasks: JoinSet::new() };
     for one in keeper.running.declared().to_vec() {
         let stop = keeper.stop.child_token();
-        keeper.tasks.spawn(watched(one, keeper.driver.clone(), stop));
+        let tail = keeper.running.0.tails.get(&one.options().name).cloned();
+        keeper.tasks.spawn(watched((one, tail), keeper.driver.clone(), stop));
     }
     let mut registry = keeper.driver.registry.clone();
     loop {
@@ -186,11 +193,12 @@ impl Follower {
         let at = (row.generation, row.resets);
         let stop = self.stop.child_token();
         let runs = match self.defaults.options(name, &row.wish, row.is_paused) {
-            Ok(options) => {
+            Ok(Ordered { options, tail }) => {
                 let registry = self.driver.registry.clone();
                 let keeper = Kept { registry, name: name.clone(), is_declared: false };
                 let exporter = Exporter::begun(options, Arc::new(keeper), progress);
-                self.tasks.spawn(watched(exporter.clone(), self.driver.clone(), stop.clone()));
+                let whole = (exporter.clone(), tail);
+                self.tasks.spawn(watched(whole, self.driver.clone(), stop.clone()));
                 Ok(exporter)
             }
             Err(Wrong::Config(all)) => Err(all.join("; ")),
@@ -205,12 +213,12 @@ impl Follower {
 
 /// Runs one while this instance has the work; it is let go of wherever it is. One that ends before
 /// it is told to is shown as what it is.
-async fn watched(one: Exporter, driver: Driver, stop: CancellationToken) {
+async fn watched((one, tail): (Exporter, Option<Tail>), driver: Driver, stop: CancellationToken) {
     let (inside, stopped) = (one.clone(), stop.clone());
     let run = async move {
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = while_it_has_the_work(&inside, &driver) => {}
+            () = while_it_has_the_work((&inside, tail.as_ref()), &driver) => {}
         }
     };
     let what = format!("the task of the exporter {}", one.options().name);
@@ -221,13 +229,22 @@ async fn watched(one: Exporter, driver: Driver, stop: CancellationToken) {
 }
 
 /// Until the exporter ends by itself.
-async fn while_it_has_the_work(one: &Exporter, driver: &Driver) {
+async fn while_it_has_the_work((one, tail): (&Exporter, Option<&Tail>), driver: &Driver) {
     loop {
         driver.work.wait(true).await;
         tokio::select! {
             () = one.run() => return,
+            () = followed(one, tail) => {}
             () = driver.work.wait(false) => {}
         }
+    }
+}
+
+/// Wakes it when the topic of the source's registry has got more, where that can be reached.
+async fn followed(one: &Exporter, tail: Option<&Tail>) {
+    match tail {
+        Some(tail) => grown::follow(&one.options().name, tail, || one.wake()).await,
+        None => std::future::pending().await,
     }
 }
 

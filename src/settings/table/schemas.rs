@@ -45,6 +45,25 @@ pub const EXPORTERS: &[Property] = &[
         "The same of the destination's registry, which must be in mode IMPORT.",
     ),
     plain(
+        "source.kafka.properties.file",
+        SCHEMAS,
+        Effect::Never,
+        Kind::Path,
+        Default::None,
+        "How a Kafka client reaches the brokers of the source's registry (bootstrap.servers, \
+         security.protocol, …): then a turn begins as soon as the registry's topic has got more, \
+         and not at the next poll alone. It takes the right to Describe that topic.",
+    ),
+    plain(
+        "source.kafka.topic",
+        SCHEMAS,
+        Effect::Never,
+        Kind::Text(249),
+        Default::Is("_schemas"),
+        "The topic in which the source's registry keeps its schemas (kafkastore.topic; of Apicurio \
+         kafkasql-journal).",
+    ),
+    plain(
         "subjects",
         SCHEMAS,
         Effect::Never,

@@ -109,7 +109,6 @@ fn absent(code: u32) -> String {
 /// A source with one subject, `s`, that has one version under id 7.
 fn source(line: &str) -> String {
     match line {
-        "GET /mode" => ok(json!({"mode": "READWRITE"})),
         "GET /config/s" => absent(40408),
         _ if line.starts_with("GET /subjects?") => ok(json!(["s"])),
         _ if line.starts_with("GET /subjects/s/versions/1") => {
@@ -167,7 +166,6 @@ async fn a_source_that_answers_nonsense_is_named_and_nothing_is_written() {
         ("GET /subjects?", "endless".to_owned(), "longer than 67108864 bytes"),
         ("GET /subjects/s/versions?", absent(404), "is listed, and its versions are not found"),
         ("GET /subjects/s/versions?", absent(40401), "no subject of the source is chosen"),
-        ("GET /mode", ok(json!([])), "there is no mode"),
         (version, one(-7, 1), "no number above 0"),
         (version, one(1 << 40, 1), "no number above 0"),
         (version, one(7, 2), "about another version"),
@@ -192,16 +190,16 @@ async fn a_message_is_cut_short_and_holds_nothing_that_a_terminal_obeys() {
 #[tokio::test]
 async fn a_storm_is_waited_out_and_one_without_end_is_told() {
     let storm = |line: &str, times: usize| match (line, times) {
-        ("GET /mode", 1) => reply(429, "{}"),
-        ("GET /mode", 2) => reply(503, "busy"),
-        ("GET /mode", 3) => String::new(),
+        ("GET /subjects?deleted=true", 1) => reply(429, "{}"),
+        ("GET /subjects?deleted=true", 2) => reply(503, "busy"),
+        ("GET /subjects?deleted=true", 3) => String::new(),
         _ => source(line),
     };
     let from = Scripted::open(storm).await;
     let names = from.registry().look(|_| true).await.unwrap().subjects;
     assert_eq!(names.into_keys().collect::<Vec<_>>(), [Name::parse("s")]);
-    let told = bad_source("GET /mode", reply(500, "{}")).await;
-    assert!(told.contains("GET /mode failed at every URL") && told.contains("500"), "{told}");
+    let told = bad_source("GET /subjects?", reply(500, "{}")).await;
+    assert!(told.contains("deleted=true failed at every URL") && told.contains("500"), "{told}");
 }
 
 #[tokio::test]
@@ -272,6 +270,22 @@ async fn an_id_that_changes_its_schema_stops_everything() {
     let said = copied(&from.registry(), &to.registry()).await.unwrap_err();
     assert!(said.contains("the source says two things of id 7"), "{said}");
     assert!(to.asked().iter().all(|line| line.starts_with("GET ")));
+}
+
+/// A source needs no modes; a destination that does not say in which it is gets nothing.
+#[tokio::test]
+async fn a_destination_without_a_mode_gets_nothing() {
+    for (bad, said) in [(ok(json!([])), "there is no mode"), (reply(401, "{}"), "401")] {
+        let from = Scripted::open(|line, _| source(line)).await;
+        let to = Scripted::open(move |line, _| match line {
+            "GET /mode" => bad.clone(),
+            _ => destination(line, 7),
+        });
+        let to = to.await;
+        let told = copied(&from.registry(), &to.registry()).await.unwrap_err();
+        assert!(told.contains("destination: ") && told.contains(said), "{told}");
+        assert!(to.asked().iter().all(|line| line.starts_with("GET ")), "{:?}", to.asked());
+    }
 }
 
 #[tokio::test]
