@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::control::schemas::DEFAULT_CONTEXT;
+use crate::control::schemas::IMPORT;
 use crate::control::schemas::Name;
 use crate::control::schemas::World;
 use crate::control::schemas::choice::Choice;
@@ -103,15 +104,16 @@ impl Pair<'_> {
     /// The steps that are missing, in their order.
     pub async fn missing(&self) -> Result<Vec<Step>, CopyError> {
         let from = self.look_at_source().await?;
-        self.look(&from).await?.plan(self, &from)
+        let mut seen = self.look(&from).await?;
+        self.steps(&from, &mut seen).await
     }
 
     /// Copies what is chosen, and tells `on_step` of each step that was taken. Gives how many
-    /// steps are missing by now: the source goes on.
+    /// steps are missing of what the source held when this began: it may have gone on since.
     pub async fn copy(&self, mut on_step: impl FnMut(&Step)) -> Result<usize, CopyError> {
         let from = self.look_at_source().await?;
-        let seen = self.look(&from).await?;
-        let steps = seen.plan(self, &from)?;
+        let mut seen = self.look(&from).await?;
+        let steps = self.steps(&from, &mut seen).await?;
         let new = remembered((&from, &seen.world), self.choice, &seen.known, &seen.mark);
         let rows = changes(&seen.known, &new);
         if !rows.is_empty() {
@@ -125,7 +127,8 @@ impl Pair<'_> {
             return Ok(0);
         }
         // who says yes may not have done it
-        let left = self.missing().await?;
+        let mut seen = self.look(&from).await?;
+        let left = self.steps(&from, &mut seen).await?;
         let sent: BTreeSet<String> = steps.iter().map(Step::to_string).collect();
         match left.iter().map(Step::to_string).find(|step| sent.contains(step)) {
             Some(step) => Err(CopyError::Differs(step)),
@@ -133,9 +136,31 @@ impl Pair<'_> {
         }
     }
 
+    /// Modes of subjects are asked for where something is to be done alone: one that is level may
+    /// have any.
+    async fn steps(&self, from: &World, seen: &mut Seen) -> Result<Vec<Step>, CopyError> {
+        let real = (seen.world.mode.clone(), std::mem::take(&mut seen.world.modes));
+        seen.world.mode = IMPORT.to_owned();
+        let steps = seen.plan(self, from)?;
+        (seen.world.mode, seen.world.modes) = real;
+        let names: BTreeSet<Name> = steps.iter().map(Step::name).collect();
+        let subjects = names.into_iter().filter(|name| !name.subject.is_empty());
+        let own = self.destination.own_modes(subjects).await;
+        seen.world.modes.extend(own.map_err(CopyError::Destination)?);
+        seen.plan(self, from)
+    }
+
     async fn look_at_source(&self) -> Result<World, CopyError> {
         let from = self.source.look(|name| self.choice.target(name).is_some()).await;
         let mut from = from.map_err(CopyError::Source)?;
+        if self.choice.sets_apart() {
+            let contexts: BTreeSet<&str> =
+                from.subjects.keys().map(|name| &*name.context).collect();
+            let named = contexts.into_iter().filter(|context| *context != DEFAULT_CONTEXT);
+            let modes = self.source.own_modes(named.map(Name::of_context)).await;
+            from.modes = modes.map_err(CopyError::Source)?;
+            from.leave_copies();
+        }
         if from.subjects.is_empty() {
             return Err(CopyError::NoSubject);
         }
@@ -163,7 +188,7 @@ impl Pair<'_> {
         world.mode = self.destination.whole_mode().await?;
         let named = contexts.iter().filter(|context| **context != DEFAULT_CONTEXT);
         let named = named.map(|context| Name::of_context(context));
-        world.modes = self.destination.own_modes(named.chain(targets.iter().cloned())).await?;
+        world.modes = self.destination.own_modes(named).await?;
         if level {
             world.level = self.destination.level().await?;
         }

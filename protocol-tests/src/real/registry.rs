@@ -250,7 +250,8 @@ impl Front {
             seen.writes.push(format!("{} {body}", line.trim_end_matches(" HTTP/1.1")));
         }
         let mut registry = TcpStream::connect(("127.0.0.1", port))?;
-        registry.write_all(&request)?;
+        // of 1.0, so that the answer ends with its connection
+        registry.write_all(text.replacen(" HTTP/1.1\r\n", " HTTP/1.0\r\n", 1).as_bytes())?;
         let mut answer = Vec::new();
         registry.read_to_end(&mut answer)?;
         match told {

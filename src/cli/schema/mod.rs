@@ -182,7 +182,9 @@ async fn copied(pair: &Pair<'_>) -> Result<(), Failure> {
     let left = done.map_err(|error| failed(format!("{count} steps taken; {error}")))?;
     heard?;
     match left {
-        0 => say(&format!("{count} steps taken; none is missing\n")),
+        0 => say(&format!(
+            "{count} steps taken; none is missing of what the source held when they began\n"
+        )),
         left => say(&format!(
             "{count} steps taken; {left} more are missing by now: give the command again\n"
         )),

@@ -158,6 +158,11 @@ impl Choice {
         Name { context, subject: self.format.replace(SUBJECT, &source.subject) }
     }
 
+    /// Whether subjects go into a context of their own, beside what is there.
+    pub fn sets_apart(&self) -> bool {
+        matches!(&self.contexts, Contexts::Under(_))
+    }
+
     /// Whether all that the source's default context holds goes into the default context, by its
     /// own name: then what holds for all subjects there holds here too.
     pub fn takes_all(&self) -> bool {

@@ -13,6 +13,7 @@ pub mod row;
 pub mod step;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -174,6 +175,8 @@ pub struct World {
     pub modes: BTreeMap<Name, String>,
     /// The compatibility that holds where no subject has one of its own, where it was asked for.
     pub level: Option<String>,
+    /// Contexts that were left out, so that nothing is known of them.
+    pub left_out: BTreeSet<String>,
 }
 
 impl World {
@@ -181,6 +184,20 @@ impl World {
     pub fn mode_of(&self, name: &Name) -> &str {
         let own = self.modes.get(name);
         own.or_else(|| self.modes.get(&Name::of_context(&name.context))).unwrap_or(&self.mode)
+    }
+
+    /// Leaves out what lies in contexts that take ids from outside: those are copies, and whoever
+    /// puts subjects into a context of their own would make copies of copies.
+    pub fn leave_copies(&mut self) {
+        let modes = &self.modes;
+        let is_copied = |name: &Name| {
+            let of_context = Name::of_context(&name.context);
+            modes.get(&of_context).is_some_and(|mode| mode == IMPORT)
+        };
+        let copies: BTreeSet<Name> =
+            self.subjects.keys().filter(|name| is_copied(name)).cloned().collect();
+        self.subjects.retain(|name, _| !copies.contains(name));
+        self.left_out.extend(copies.into_iter().map(|name| name.context));
     }
 
     /// A version of a subject, if it is there.

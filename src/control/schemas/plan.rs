@@ -344,6 +344,7 @@ impl Desk<'_> {
     fn removed(&self, source: &World, choice: &Choice, copied: &Copied) -> BTreeSet<Place> {
         let is_gone = |(place, from): &(&Place, &Name)| {
             choice.target(from).as_ref() == Some(&place.0)
+                && !source.left_out.contains(&from.context)
                 && source.held(&((*from).clone(), place.1)).is_none()
                 && self.destination.held(place).is_some()
         };

@@ -3,6 +3,7 @@
 //! It never asks a real registry. Thousands of made-up sources, a crash before each step.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod both_ways;
 mod hostile;
 
 use std::collections::BTreeMap;
