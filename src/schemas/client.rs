@@ -187,7 +187,7 @@ impl Client {
         timeout(self.options.deadline, self.exchange(url, request)).await.map_err(late)?
     }
 
-    /// On a connection that is idle, or a new one where there is none or its peer has just ended it.
+    /// On an idle connection, or a new one where there is none or its peer has just ended it.
     async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let at = url.authority();
         if let Some(mut kept) = self.taken(&at) {
