@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::service::journal::EditError;
 use crate::service::journal::Editor;
+use crate::service::journal::ExporterKey;
 use crate::service::journal::Key;
 use crate::service::journal::Row;
 use crate::service::journal::Stage;
@@ -231,7 +232,7 @@ fn delete(config: &Config, key: &str, with_mirrors: bool) -> Result<(), Failure>
     })?;
     say(&match gone.len() {
         0 | 1 => format!("row {} was deleted\n", plain(key)),
-        more => format!("row {} was deleted, and {} of its mirror topics\n", plain(key), more - 1),
+        more => format!("row {} was deleted, and {} that belong to it\n", plain(key), more - 1),
     })
 }
 
@@ -243,6 +244,13 @@ fn doomed(
 ) -> Result<Vec<String>, String> {
     if !rows.contains_key(key) {
         return Err(format!("there is no row {key}: `isolog journal list` shows those there are"));
+    }
+    if let Some(ExporterKey::Exporter(_)) = ExporterKey::parse(key) {
+        // what it has copied says nothing without it
+        let is_own = |row: &&String| row.strip_prefix(key).is_some_and(|it| it.starts_with('/'));
+        let mut own: Vec<String> = rows.keys().filter(is_own).cloned().collect();
+        own.push(key.to_owned());
+        return Ok(own);
     }
     let link = match Key::parse(key) {
         Some(Key::Link(link)) => link,

@@ -62,9 +62,8 @@ async fn serve(config: Config, path: PathBuf, stop: &Stop) -> Result<(), Failure
     // in a set, so that it ends with this function
     let mut reading = JoinSet::new();
     reading.spawn(Reread::new(path, &config, (hangup, reread)).keep());
-    let told = (config.defaults(), said);
-    let whole =
-        service::run((config.links, config.exporters), told, config.service, stop.token.clone());
+    let (told, exporting) = ((config.defaults(), said), config.exporting());
+    let whole = service::run((config.links, exporting), told, config.service, stop.token.clone());
     tokio::pin!(whole);
     let told = |error: service::Error| Failure::Failed(error.to_string());
     tokio::select! {

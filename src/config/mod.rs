@@ -57,7 +57,9 @@ pub struct Config {
     /// The links and what they share.
     pub links: link::Settings,
     /// What copies schemas by itself.
-    pub exporters: Vec<schemas::exporter::Options>,
+    pub exporters: Vec<settings::exporters::Ordered>,
+    /// The registry that exporters copy from which are created by order.
+    pub exporter_source: Option<schemas::client::Options>,
     /// The counter.
     pub service: service::Options,
     /// Files with secrets in them that every user of this machine can read.
@@ -89,6 +91,14 @@ impl Config {
     pub fn defaults(&self) -> Defaults {
         let remote = Remote { sealer: self.sealer.clone() };
         Defaults::remote(self.links.shared, self.links.destination.bootstrap.clone(), remote)
+    }
+
+    /// The exporters of the file, and what one gets that is created over REST.
+    pub fn exporting(&self) -> service::Exporting {
+        let trust = Arc::new(Remote { sealer: self.sealer.clone() });
+        let source = self.exporter_source.clone();
+        let defaults = settings::exporters::Defaults { source, trust };
+        service::Exporting { declared: self.exporters.clone(), defaults }
     }
 
     /// The configs of each link, as REST lists them.
@@ -174,6 +184,7 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
     problems.extend(relations::check(&sections));
     let safe = secured(&sections, dir, &mut problems);
     let exporters = exporters::exporters(&sections, dir, &mut problems);
+    let exporter_source = exporters::source(&sections, dir, &mut problems);
     match fill::fill(&sections, &safe) {
         Some((links, service)) if problems.is_empty() => {
             let exposed = all_exposed(&sections);
@@ -185,7 +196,16 @@ fn load_from(text: &str, dir: &Path, open: Option<&Path>) -> Result<Config, Vec<
                 notes.push(Problem::general(NO_LINK));
             }
             let sealer = safe.sealer;
-            Ok(Config { links, exporters, service, exposed, notes, sealer, sections })
+            Ok(Config {
+                links,
+                exporters,
+                exporter_source,
+                service,
+                exposed,
+                notes,
+                sealer,
+                sections,
+            })
         }
         _ => Err(problems),
     }

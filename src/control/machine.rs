@@ -48,6 +48,8 @@ use crate::control::row::LinkRow;
 use crate::control::row::MadeBy;
 use crate::control::row::MirrorRow;
 use crate::control::row::Row;
+use crate::control::schemas::book::Book;
+use crate::control::schemas::order::ExporterOrder;
 use crate::control::topic::Fault;
 use crate::control::topic::Stage;
 use crate::control::topic::Track;
@@ -55,7 +57,9 @@ use crate::ids::LinkName;
 use crate::ids::TimestampMs;
 use crate::ids::TopicName;
 
+mod exporters;
 mod file;
+mod gathered;
 mod hands;
 mod ledger;
 mod queue;
@@ -89,6 +93,8 @@ pub struct Write {
 enum Intent {
     /// An order, and what came of its topics so far.
     Order(Ticket, Order, Vec<Outcome>),
+    /// An order about an exporter of schemas.
+    Exporter(Ticket, ExporterOrder),
     /// A topic that is to become a mirror; by an order, perhaps a dry one.
     Begin(MirrorKey, Box<Begin>, Option<(Ticket, bool)>),
 }
@@ -135,6 +141,7 @@ pub struct Control {
     links: BTreeMap<LinkName, LinkRow>,
     mirrors: BTreeMap<MirrorKey, MirrorRow>,
     books: Books,
+    exporters: Book,
     /// Which links have which mirror topic.
     owners: BTreeMap<TopicName, Vec<LinkName>>,
     link_tracks: BTreeMap<LinkName, LinkTrack>,
@@ -190,6 +197,7 @@ impl Control {
             links: BTreeMap::new(),
             mirrors: BTreeMap::new(),
             books: Books::default(),
+            exporters: Book::default(),
             owners: BTreeMap::new(),
             link_tracks: BTreeMap::new(),
             tracks: BTreeMap::new(),
@@ -378,6 +386,9 @@ impl Control {
 
     /// A key of the journal has changed.
     fn reload(&mut self, text: &str) {
+        if self.reload_exporter(text) {
+            return;
+        }
         let Some(key) = Key::parse(text) else { return };
         let row = self.fold.get(text).map(|json| Row::parse(&key, json));
         let track = self.link_tracks.entry(key.link().clone()).or_default();
@@ -437,22 +448,6 @@ impl Control {
         self.mirrors.insert(key.clone(), row);
         self.judge_name(&key);
         self.dirty.insert(key);
-    }
-
-    fn remove_mirror(&mut self, key: &MirrorKey) {
-        self.mirrors.remove(key);
-        if let Some(track) = self.tracks.get_mut(key) {
-            track.forget_topic();
-        }
-        if let Some(owners) = self.owners.get_mut(&key.1) {
-            owners.retain(|link| *link != key.0);
-            if owners.is_empty() {
-                self.owners.remove(&key.1);
-            }
-        }
-        self.judge_name(key);
-        self.dirty.insert(key.clone());
-        self.dirty_links.insert(key.0.clone());
     }
 
     /// Looks through everything that may have changed.

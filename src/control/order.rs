@@ -163,6 +163,8 @@ pub enum MirrorVerb {
 pub struct Refusal {
     /// The HTTP status that says so.
     pub status: u16,
+    /// The `error_code`, where it says more than the status.
+    pub code: Option<u32>,
     /// For people, with what to do.
     pub text: String,
 }
@@ -176,22 +178,22 @@ impl Refusal {
 
     /// What was asked is wrong as things are.
     pub fn bad(text: impl Into<String>) -> Refusal {
-        Refusal { status: 400, text: text.into() }
+        Refusal { code: None, status: 400, text: text.into() }
     }
 
     /// There is no such thing.
     pub fn unknown(text: impl Into<String>) -> Refusal {
-        Refusal { status: 404, text: text.into() }
+        Refusal { code: None, status: 404, text: text.into() }
     }
 
     /// Something is there already.
     pub fn conflict(text: impl Into<String>) -> Refusal {
-        Refusal { status: 409, text: text.into() }
+        Refusal { code: None, status: 409, text: text.into() }
     }
 
     /// Not now.
     pub fn unavailable(text: impl Into<String>) -> Refusal {
-        Refusal { status: 503, text: text.into() }
+        Refusal { code: None, status: 503, text: text.into() }
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::task::JoinSet;
 
 /// Bytes of an answer's status line and headers together.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -79,6 +80,49 @@ pub async fn exchange(
     }
 }
 
+/// A connection that is asked again and again, one question at a time.
+#[derive(Debug)]
+pub struct Kept {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// What moves its bytes ends with it.
+    _driver: JoinSet<()>,
+}
+
+impl Kept {
+    /// Takes a stream that is open.
+    pub async fn new(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Kept, Broken> {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(HEAD_BYTES_MAX);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // whoever asks hears of its end
+            let _ended = connection.await;
+        });
+        Ok(Kept { sender, _driver: driver })
+    }
+
+    /// As [`exchange`]; it may be asked again when it has answered and is still open.
+    pub async fn ask(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        body_bytes_max: usize,
+    ) -> Result<Answer, Broken> {
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), body_bytes_max).collect().await;
+        let body = body.map_err(|error| broken(error, body_bytes_max))?.to_bytes();
+        Ok(Answer { status, body })
+    }
+
+    /// Whether the peer has not ended it.
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
 fn broken(error: Box<dyn std::error::Error + Send + Sync>, body_bytes_max: usize) -> Broken {
     if error.is::<LengthLimitError>() {
         return Broken::TooLong(body_bytes_max);
@@ -94,6 +138,27 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
     use tokio::io::duplex;
+
+    #[tokio::test]
+    async fn a_kept_connection_answers_until_its_peer_ends_it() {
+        let (mut peer, stream) = duplex(1 << 20);
+        let mut kept = Kept::new(stream).await.unwrap();
+        let request = || Request::get("/x").header("Host", "h:1").body(Full::default()).unwrap();
+        for text in ["[]", "[1]"] {
+            let served = async {
+                let mut asked = [0; 4096];
+                assert!(peer.read(&mut asked).await.unwrap() > 0);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
+                peer.write_all((head + text).as_bytes()).await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(kept.ask(request(), 100), served);
+            assert_eq!(answer.unwrap().body, text);
+        }
+        assert!(kept.is_open());
+        drop(peer);
+        assert_eq!(kept.ask(request(), 100).await.unwrap_err().to_string(), CLOSED);
+        assert!(!kept.is_open());
+    }
 
     const CLOSED: &str = "the connection was closed without an answer";
 

@@ -27,6 +27,8 @@ pub use crate::mirror::facts::Overtook;
 pub use crate::mirror::facts::Policy;
 pub use crate::settings::fill::Shared;
 pub use crate::settings::link::LinkSettings;
+
+pub use self::tasks::grown;
 pub use crate::settings::link::Options;
 
 /// Everything that runs below `service`.

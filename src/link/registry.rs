@@ -50,6 +50,7 @@ use crate::control::order::Refusal;
 use crate::control::order::Ticket;
 use crate::control::order::Verb;
 use crate::control::row::Changes;
+use crate::control::schemas::order::ExporterOrder;
 use crate::control::task::TaskName;
 use crate::control::task::TaskTurn;
 use crate::control::task::last::LastSync;
@@ -133,9 +134,16 @@ pub enum Work {
     Spec(MirrorKey, Option<TopicSpec>),
 }
 
+/// What is ordered: of links and mirror topics, or of an exporter.
+#[derive(Clone, Debug)]
+enum Asked {
+    Link(Order),
+    Exporter(ExporterOrder),
+}
+
 /// An order and who waits for what comes of it.
 struct Given {
-    order: Order,
+    asked: Asked,
     answer: oneshot::Sender<Vec<Outcome>>,
 }
 
@@ -173,8 +181,18 @@ impl Registry {
     /// Gives an order and waits until it is obeyed, refused, or [`ORDER_WAIT_MAX`] is over: then
     /// the refusal (504) says what it waits for, and the order may still be obeyed.
     pub async fn order(&self, order: Order) -> Vec<Outcome> {
+        self.ask(Asked::Link(order)).await
+    }
+
+    /// The same of an exporter.
+    pub async fn order_exporter(&self, order: ExporterOrder) -> Result<(), Refusal> {
+        let outcomes = self.ask(Asked::Exporter(order)).await;
+        outcomes.into_iter().try_for_each(|outcome| outcome.result)
+    }
+
+    async fn ask(&self, asked: Asked) -> Vec<Outcome> {
         let (answer, answered) = oneshot::channel();
-        match self.orders.try_send(Given { order: order.clone(), answer }) {
+        match self.orders.try_send(Given { asked: asked.clone(), answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return refused(too_many()),
             Err(TrySendError::Closed(_)) => return refused(ended()),
@@ -182,7 +200,7 @@ impl Registry {
         match tokio::time::timeout(ORDER_WAIT_MAX, answered).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(_)) => refused(ended()),
-            Err(_) => refused(self.late(&order)),
+            Err(_) => refused(self.late(&asked)),
         }
     }
 
@@ -196,22 +214,26 @@ impl Registry {
         self.seen.changed().await.is_ok()
     }
 
-    fn late(&self, order: &Order) -> Refusal {
+    fn late(&self, asked: &Asked) -> Refusal {
         let text = format!(
             "The order was not answered within {} s, and may still be obeyed: it waits for {}. \
              Look in a moment whether it was done.",
             ORDER_WAIT_MAX.as_secs(),
-            waits_for(&self.seen(), order)
+            waits_for(&self.seen(), asked)
         );
-        Refusal { status: 504, text }
+        Refusal { code: None, status: 504, text }
     }
 }
 
+const ROW: &str = "its row to be read back from the journal (topic __isolog at the destination), \
+                   which takes a leader and enough replicas in sync";
+
 /// What an order that was not answered waits for.
-fn waits_for(seen: &Seen, order: &Order) -> String {
+fn waits_for(seen: &Seen, asked: &Asked) -> String {
     if !seen.is_level {
         return "the journal (topic __isolog at the destination) to be read".to_owned();
     }
+    let Asked::Link(order) = asked else { return ROW.to_owned() };
     if let Verb::CreateMirror(new) = &order.verb {
         let set_up = seen.mirrors_of(&order.link).find(|(_, mirror)| {
             mirror.row.source_topic == new.source && mirror.row.stage == Stage::Setup
@@ -226,9 +248,7 @@ fn waits_for(seen: &Seen, order: &Order) -> String {
         (Verb::CreateMirror(new), false) => {
             format!("both clusters to be asked about topic '{}'", new.source)
         }
-        _ => "its row to be read back from the journal (topic __isolog at the destination), which \
-              takes a leader and enough replicas in sync"
-            .to_owned(),
+        _ => ROW.to_owned(),
     }
 }
 
@@ -242,7 +262,8 @@ fn refused(refusal: Refusal) -> Vec<Outcome> {
 }
 
 fn too_many() -> Refusal {
-    Refusal { status: 429, text: "Too many orders wait: try again in a moment.".to_owned() }
+    let text = "Too many orders wait: try again in a moment.".to_owned();
+    Refusal { code: None, status: 429, text }
 }
 
 fn ended() -> Refusal {
@@ -311,7 +332,7 @@ impl Keeper {
         Some(Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(1)))
     }
 
-    fn obey(&mut self, Given { order, answer }: Given) {
+    fn obey(&mut self, Given { asked, answer }: Given) {
         if self.waiting.len() >= ORDERS_MAX {
             let _gone = answer.send(refused(too_many()));
             return;
@@ -319,7 +340,11 @@ impl Keeper {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.waiting.insert(ticket, answer);
-        self.control.handle_order(self.wall.now(), ticket, order);
+        let now = self.wall.now();
+        match asked {
+            Asked::Link(order) => self.control.handle_order(now, ticket, order),
+            Asked::Exporter(order) => self.control.handle_exporter_order(now, ticket, order),
+        }
     }
 
     fn take_in(&mut self, event: Event) {
@@ -411,6 +436,7 @@ impl Keeper {
         });
         seen.links = links.collect();
         seen.unread = control.unread_links();
+        seen.exporters = control.exporters().clone();
         let ledgers = control.ledgers().map(|(link, ledger)| (link.clone(), ledger.clone()));
         seen.ledgers = ledgers.collect();
         let unwritten = seen.links.keys().filter(|link| !control.is_ledger_settled(link));

@@ -15,6 +15,7 @@ use crate::control::link::LinkTrack;
 use crate::control::machine::Control;
 use crate::control::row::LinkRow;
 use crate::control::row::MirrorRow;
+use crate::control::schemas::book::Book;
 use crate::control::task::TaskName;
 use crate::control::task::groups::GroupSync;
 use crate::control::topic::Fault;
@@ -46,6 +47,8 @@ pub struct Seen {
     pub links: BTreeMap<LinkName, Arc<LinkSeen>>,
     /// Links without a row that can be read, and why.
     pub unread: BTreeMap<LinkName, Fault>,
+    /// Exporters of schemas.
+    pub exporters: Book,
     /// What each of them has to do with ACLs at the destination.
     pub ledgers: BTreeMap<LinkName, Arc<Ledger>>,
     /// Of which of them rows are still to be written, or on their way.

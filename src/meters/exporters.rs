@@ -36,6 +36,14 @@ pub const EXPORTER_LEVEL_MS: Meter = gauge(
     EXPORTER,
     "The destination held all schemas that the source had then, in milliseconds since 1970.",
 );
+/// For how long it may be behind.
+pub const EXPORTER_LAG_MS: Meter = gauge(
+    "isolog_exporter_lag_ms",
+    "ms",
+    EXPORTER,
+    "For how long the destination may have lacked something that the source has, in milliseconds: \
+     since the last turn that left nothing missing began.",
+);
 /// What it carried.
 pub const EXPORTER_CHANGES: Meter = counter(
     "isolog_exporter_changes_total",

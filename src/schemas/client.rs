@@ -2,7 +2,11 @@
 //!
 //! It never follows a redirect, never repeats a secret, and shows little of what a peer sends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,14 +26,17 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use crate::http::client;
 use crate::http::client::Answer;
+use crate::http::client::Broken;
+use crate::http::client::Kept;
 use crate::http::url::Url;
 use crate::secure::ClientTls;
 use crate::secure::Secret;
 
 /// The largest answer that is read: a list of 200,000 subjects is about 16 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How many connections are kept open that nobody asks.
+const IDLE_MAX: usize = 8;
 /// How often all URLs are tried before a question has failed.
 const ROUNDS_MAX: u32 = 4;
 /// The pause before the second round; it doubles.
@@ -102,6 +109,14 @@ pub enum Failed {
 }
 
 impl Failed {
+    /// A registry's code; 0 where it gave none.
+    pub fn code(&self) -> i64 {
+        match self {
+            Failed::Refused { code, .. } => *code,
+            _ => 0,
+        }
+    }
+
     /// Whether the registry says that something is not there (404 with one of `codes`).
     pub fn is_absent(&self, codes: &[i64]) -> bool {
         matches!(self, Failed::Refused { status: 404, code, .. } if codes.contains(code))
@@ -114,12 +129,21 @@ pub struct Client {
     options: Options,
     /// The URL that answered last.
     current: AtomicUsize,
+    /// Connections that nobody asks now, with the address of each.
+    idle: Mutex<Vec<(String, Kept)>>,
 }
 
 impl Client {
     /// Asks nothing yet.
     pub fn new(options: Options) -> Client {
-        Client { options, current: AtomicUsize::new(0) }
+        Client { options, current: AtomicUsize::new(0), idle: Mutex::default() }
+    }
+
+    /// Its addresses, sorted: who it is, as far as that can be known.
+    pub fn addresses(&self) -> String {
+        let of = |url: &Url| format!("{}{}", url.authority(), url.path.trim_end_matches('/'));
+        let all: BTreeSet<String> = self.options.urls.iter().map(of).collect();
+        all.into_iter().collect::<Vec<_>>().join(",")
     }
 
     /// Asks until one URL answers; 429 and 5xx are no answers. Questions may be repeated, so they
@@ -163,18 +187,58 @@ impl Client {
         timeout(self.options.deadline, self.exchange(url, request)).await.map_err(late)?
     }
 
+    /// On an idle connection, or a new one where there is none or its peer has just ended it.
     async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-        let broken = |cause: client::Broken| cause.to_string();
+        let at = url.authority();
+        if let Some(mut kept) = self.taken(&at) {
+            match kept.ask(request.clone(), ANSWER_BYTES_MAX).await {
+                Ok(answer) => {
+                    self.put_back(at, kept);
+                    return Ok(answer);
+                }
+                Err(Broken::Closed | Broken::Io(_)) => {}
+                Err(other) => return Err(other.to_string()),
+            }
+        }
+        let mut kept = self.dial(url).await?;
+        let answer = kept.ask(request, ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(|cause| cause.to_string())?;
+        self.put_back(at, kept);
+        Ok(answer)
+    }
+
+    fn taken(&self, at: &str) -> Option<Kept> {
+        let mut idle = self.idle();
+        idle.retain(|(_, kept)| kept.is_open());
+        let found = idle.iter().position(|(of, _)| of == at)?;
+        Some(idle.swap_remove(found).1)
+    }
+
+    fn put_back(&self, at: String, kept: Kept) {
+        let mut idle = self.idle();
+        if kept.is_open() && idle.len() < IDLE_MAX {
+            idle.push((at, kept));
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(String, Kept)>> {
+        // it is never left half changed
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn dial(&self, url: &Url) -> Result<Kept, String> {
+        let broken = |cause: Broken| cause.to_string();
         let stream = TcpStream::connect((&*url.host, url.port)).await;
         let stream = stream.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !url.is_https {
-            return client::exchange(stream, request, ANSWER_BYTES_MAX).await.map_err(broken);
+            return Kept::new(stream).await.map_err(broken);
         }
         let tls = self.options.tls.as_ref().ok_or("no TLS settings for an https URL")?;
         let name = ServerName::try_from(url.host.clone()).map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(tls.config().await).connect(name, stream).await;
         let stream = stream.map_err(|error| crate::secure::io_error(&error, &[]))?;
-        client::exchange(stream, request, ANSWER_BYTES_MAX).await.map_err(broken)
+        Kept::new(stream).await.map_err(broken)
     }
 
     fn request(
@@ -204,8 +268,7 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, JSON);
         }
         let body = Full::from(body.map(Value::to_string).unwrap_or_default());
-        let made = request.header(header::CONNECTION, "close").body(body);
-        made.map_err(|_| "the URL makes no request".to_owned())
+        request.body(body).map_err(|_| "the URL makes no request".to_owned())
     }
 }
 

@@ -9,4 +9,5 @@ pub mod exporter;
 pub mod registry;
 
 pub use crate::control::schemas::choice::Choice;
+pub use crate::control::schemas::choice::ContextType;
 pub use crate::control::schemas::choice::Contexts;

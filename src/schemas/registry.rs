@@ -2,13 +2,17 @@
 //!
 //! It never believes an answer that it can check: another id than the one sent is an error.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::control::schemas::Held;
 use crate::control::schemas::Id;
@@ -32,32 +36,86 @@ const SUBJECTS_MAX: usize = 200_000;
 /// The most versions of one subject.
 const VERSIONS_MAX: usize = 100_000;
 
+/// How many questions are open at once.
+const QUESTIONS_MAX: usize = 8;
+
+/// A question that is being asked.
+type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
+
+/// No such subject, in a registry's own words and not in a proxy's.
+const GONE: i64 = 40401;
 /// No such subject or version, or one that is deleted softly.
 const ABSENT: &[i64] = &[404, 40401, 40402, 40403, 40404, 40406];
 /// A subject that has no config, or no mode, of its own.
 const NONE_OF_ITS_OWN: &[i64] = &[404, 40401, 40408, 40409];
 
 /// One registry.
-#[derive(Debug)]
-pub struct Registry(Client);
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Client>);
 
 impl Registry {
     /// Asks by `client`.
     pub fn new(client: Client) -> Registry {
-        Registry(client)
+        Registry(Arc::new(client))
     }
 
-    /// Everything that the registry holds of the subjects that `is_taken` takes. What does not
+    /// Where it is, whatever the order in which its addresses are named.
+    pub fn addresses(&self) -> String {
+        self.0.addresses()
+    }
+
+    /// Everything that the registry holds of the subjects that `is_taken` takes, but modes: not
+    /// every source has them. What does not
     /// come whole is an error: half a registry looks like one from which half was deleted.
     pub async fn look(&self, is_taken: impl Fn(&Name) -> bool) -> Result<World, Failed> {
-        let mut world = World { mode: self.mode(None).await?, ..World::default() };
-        for name in self.subjects().await? {
-            if is_taken(&name) {
-                let subject = self.subject(&name).await?;
-                world.subjects.insert(name, subject);
+        let mut world = World::default();
+        let names = self.subjects().await?.into_iter().filter(|name| is_taken(name));
+        let subjects =
+            self.each(names, |one, name| Box::pin(async move { one.subject(&name).await }));
+        world.subjects = subjects.await?;
+        // a name that some registries keep of what is gone for good
+        world.subjects.retain(|_, it| !it.versions.is_empty() || it.config.is_some());
+        Ok(world)
+    }
+
+    /// Asks the same of each name, a few of them at a time; the first that fails ends it.
+    async fn each<T: Send + 'static>(
+        &self,
+        mut names: impl Iterator<Item = Name>,
+        ask: fn(Registry, Name) -> Asking<T>,
+    ) -> Result<BTreeMap<Name, T>, Failed> {
+        let (mut all, mut open) = (BTreeMap::new(), JoinSet::new());
+        loop {
+            while open.len() < QUESTIONS_MAX {
+                let Some(name) = names.next() else { break };
+                let asked = ask(self.clone(), name.clone());
+                open.spawn(async move { (name, asked.await) });
+            }
+            match open.join_next().await {
+                Some(Ok((name, found))) => drop(all.insert(name, found?)),
+                Some(Err(error)) => return Err(nonsense("a question", &error.to_string())),
+                None => return Ok(all),
             }
         }
-        Ok(world)
+    }
+
+    /// The modes of those of these subjects and contexts that have one of their own.
+    pub async fn own_modes(
+        &self,
+        names: impl Iterator<Item = Name>,
+    ) -> Result<BTreeMap<Name, String>, Failed> {
+        let all = self.each(names, |one, name| Box::pin(async move { one.own_mode(&name).await }));
+        let all = all.await?;
+        Ok(all.into_iter().filter_map(|(name, mode)| Some((name, mode?))).collect())
+    }
+
+    /// The compatibility that holds where no subject has one of its own, if it says one.
+    pub async fn level(&self) -> Result<Option<String>, Failed> {
+        match self.0.ask("GET", "/config", None).await {
+            Ok(answer) => Ok(answer["compatibilityLevel"].as_str().map(plain)),
+            Err(failed) if failed.is_absent(NONE_OF_ITS_OWN) => Ok(None),
+            Err(failed) => Err(failed),
+        }
     }
 
     /// All subjects, deleted ones too. By the wildcard come those of all contexts; not every
@@ -73,6 +131,11 @@ impl Registry {
             }
         }
         Ok(names)
+    }
+
+    /// The mode that holds where no subject and no context has one of its own.
+    pub async fn whole_mode(&self) -> Result<String, Failed> {
+        self.mode(None).await
     }
 
     /// The mode of a subject or a context, where it has one of its own; of the registry without.
@@ -105,7 +168,12 @@ impl Registry {
         let live = self.versions(&path).await?.unwrap_or_default();
         let path = format!("{path}?deleted=true");
         let why = "the subject is listed, and its versions are not found";
-        let all = self.versions(&path).await?.ok_or_else(|| nonsense(&path, why))?;
+        let all = match self.versions(&path).await? {
+            Ok(all) => all,
+            // some registries keep the name of one whose last version was deleted for good
+            Err(GONE) if encoded(name) == name.to_string() => BTreeSet::new(),
+            Err(_) => return Err(nonsense(&path, why)),
+        };
         let mut subject = Subject { config: self.config(name).await?, ..Subject::default() };
         for version in all {
             let mut held = self.held(name, version).await?;
@@ -115,14 +183,14 @@ impl Registry {
         Ok(subject)
     }
 
-    /// `None` where the registry knows none.
-    async fn versions(&self, path: &str) -> Result<Option<BTreeSet<Version>>, Failed> {
+    /// The code where the registry knows none.
+    async fn versions(&self, path: &str) -> Result<Result<BTreeSet<Version>, i64>, Failed> {
         let answer = match self.0.ask("GET", path, None).await {
-            Err(failed) if failed.is_absent(ABSENT) => return Ok(None),
+            Err(failed) if failed.is_absent(ABSENT) => return Ok(Err(failed.code())),
             answer => answer?,
         };
         let all = list(path, &answer, VERSIONS_MAX)?.iter();
-        all.map(|it| number(path, it).map(Version)).collect::<Result<_, _>>().map(Some)
+        all.map(|it| number(path, it).map(Version)).collect::<Result<_, _>>().map(Ok)
     }
 
     async fn held(&self, name: &Name, version: Version) -> Result<Held, Failed> {
@@ -163,16 +231,23 @@ impl Registry {
                 let path = format!("/subjects/{name}/versions/{version}?permanent=true");
                 self.0.ask("DELETE", &path, None).await
             }
+            Step::Purge(name) => {
+                let path = format!("/subjects/{}?permanent=true", encoded(name));
+                self.0.ask("DELETE", &path, None).await
+            }
             Step::PutConfig(name, config) => {
                 let path = format!("/config/{}", encoded(name));
                 self.0.ask("PUT", &path, Some(config)).await
+            }
+            Step::PutLevel(level) => {
+                self.0.ask("PUT", "/config", Some(&json!({ "compatibility": level }))).await
             }
             Step::DeleteConfig(name) => {
                 let path = format!("/config/{}", encoded(name));
                 self.0.ask("DELETE", &path, None).await
             }
         };
-        let is_deletion = !matches!(step, Step::PutConfig(..));
+        let is_deletion = !matches!(step, Step::PutConfig(..) | Step::PutLevel(_));
         match done {
             Err(failed) if is_deletion && failed.is_absent(ABSENT) => Ok(()),
             Err(failed) if is_deletion && failed.is_absent(NONE_OF_ITS_OWN) => Ok(()),

@@ -271,10 +271,11 @@ fn exporters(out: &mut String, exporters: &[ExporterView]) {
         line(out, &meters::EXPORTER_STATE, &[&one.name, one.state], 1);
     }
     type Number = fn(&ExporterView) -> Option<u64>;
-    let columns: [(&Meter, Number); 4] = [
+    let columns: [(&Meter, Number); 5] = [
         (&meters::EXPORTER_IN_ERROR, |one| Some(u64::from(!one.trace.is_empty()))),
         (&meters::EXPORTER_MISSING_CHANGES, |one| one.missing),
         (&meters::EXPORTER_LEVEL_MS, |one| u64::try_from(one.ts).ok().filter(|ts| *ts > 0)),
+        (&meters::EXPORTER_LAG_MS, |one| one.lag_ms),
         (&meters::EXPORTER_CHANGES, |one| Some(one.offset)),
     ];
     for (meter, number) in columns {

@@ -16,8 +16,8 @@ use crate::link::status::RESTS;
 use crate::link::status::Trouble;
 use crate::mirror::lag::HALTED;
 use crate::mirror::lag::Snapshot;
-use crate::schemas::exporter::Exporter;
 use crate::service::exporters;
+use crate::service::exporters::Running;
 use crate::service::groups;
 use crate::service::groups::Mirrored;
 use crate::service::view::Check;
@@ -42,7 +42,7 @@ pub struct All {
     /// Links, of the config file and created by order.
     pub driver: Driver,
     /// What copies schemas.
-    pub exporters: Vec<Exporter>,
+    pub exporters: Running,
 }
 
 impl All {
@@ -122,7 +122,7 @@ impl Sight for All {
     }
 
     fn exporters(&self) -> Vec<ExporterView> {
-        self.exporters.iter().map(exporters::view).collect()
+        exporters::views(&self.exporters, &self.driver.registry.seen())
     }
 
     fn readiness(&self) -> Vec<Check> {

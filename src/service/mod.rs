@@ -6,7 +6,7 @@ pub mod auth;
 pub mod checklist;
 pub mod events;
 mod export;
-mod exporters;
+pub mod exporters;
 mod folded;
 mod groups;
 mod kept;
@@ -33,8 +33,6 @@ use crate::link::driver;
 use crate::link::driver::Driver;
 pub use crate::link::log::edit as journal;
 use crate::link::world::World;
-use crate::schemas::exporter;
-use crate::schemas::exporter::Exporter;
 pub use crate::secure::Secret;
 use crate::secure::ServerTls;
 use crate::settings::link::Defaults;
@@ -42,6 +40,8 @@ use crate::settings::link::Defaults;
 use self::auth::Guard;
 use self::auth::Right;
 use self::events::Events;
+pub use self::exporters::Exporting;
+use self::exporters::Running;
 pub use self::folded::Series;
 use self::links::All;
 use self::rest::Orders;
@@ -238,7 +238,7 @@ pub struct FileSaid {
 /// Beside the settings: what copies schemas, what a link gets that is created by order, and what
 /// the file says of its own links, now and whenever it is read again.
 pub async fn run(
-    (settings, exporters): (link::Settings, Vec<exporter::Options>),
+    (settings, exporting): (link::Settings, Exporting),
     (defaults, mut said): (Defaults, watch::Receiver<FileSaid>),
     options: Options,
     shutdown: CancellationToken,
@@ -250,10 +250,9 @@ pub async fn run(
     let (driver, driving) = driver::start(told, &world);
     let running = TaskTracker::new();
     running.spawn(watched_driver(driver.clone(), driving, shutdown.clone()));
-    let exporters: Vec<Exporter> = exporters.into_iter().map(Exporter::new).collect();
-    for one in &exporters {
-        running.spawn(watched_exporter(one.clone(), driver.clone(), shutdown.clone()));
-    }
+    let (exporters, of_exporters) = Running::of(exporting, &driver.registry);
+    let kept = (exporters.clone(), of_exporters.clone());
+    running.spawn(exporters::keep(kept, driver.clone(), shutdown.clone()));
     let (listed, declared) = watch::channel(Arc::new(said.borrow_and_update().declared.clone()));
     let (declaring, stop) = ((driver.clone(), shared), shutdown.clone());
     running.spawn(async move {
@@ -262,7 +261,7 @@ pub async fn run(
             () = follow_file(declaring, said, listed) => {}
         }
     });
-    let counter = counter.with_orders(orders::taken(&driver, declared, defaults));
+    let counter = counter.with_orders(orders::taken(&driver, declared, (defaults, of_exporters)));
     if let Some(topic) = options.events_topic {
         let events = counter.events.clone();
         running.spawn(events::announce::announce(
@@ -305,34 +304,6 @@ async fn watched_driver(
     if let Some(text) = ended("the driver of links", run, stop).await {
         tracing::error!("{text}");
         driver.tell_ended(text);
-    }
-}
-
-/// The same for an exporter of schemas, which runs while this instance has the work; it is let go
-/// of wherever it is.
-async fn watched_exporter(one: Exporter, driver: Driver, stop: CancellationToken) {
-    let (inside, stopped) = (one.clone(), stop.clone());
-    let run = async move {
-        tokio::select! {
-            () = stopped.cancelled() => {}
-            () = while_it_has_the_work(&inside, &driver) => {}
-        }
-    };
-    let what = format!("the task of the exporter {}", one.options().name);
-    if let Some(text) = ended(&what, run, stop).await {
-        tracing::error!(exporter = %one.options().name, "{text}");
-        one.tell_ended(text);
-    }
-}
-
-/// Until the exporter ends by itself.
-async fn while_it_has_the_work(one: &Exporter, driver: &Driver) {
-    loop {
-        driver.work.wait(true).await;
-        tokio::select! {
-            () = one.run() => return,
-            () = driver.work.wait(false) => {}
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::control::order::Refusal;
 use crate::ids::LinkName;
 use crate::link::driver::Driver;
+use crate::settings::exporters;
 use crate::settings::link::Defaults;
 
 use super::rest::Comparing;
@@ -28,13 +29,14 @@ const PARTED_MAX: Duration = Duration::from_secs(20);
 pub fn taken(
     driver: &Driver,
     declared: watch::Receiver<Arc<Declared>>,
-    defaults: Defaults,
+    (defaults, exporters): (Defaults, exporters::Defaults),
 ) -> Orders {
     Orders {
         registry: driver.registry.clone(),
         cluster: driver.cluster.clone(),
         declared,
         defaults: Arc::new(defaults),
+        exporters: Arc::new(exporters),
         probe: Some(Arc::new(Prober(driver.clone()))),
     }
 }

@@ -102,7 +102,12 @@ pub fn router(
         .method_not_allowed_fallback(only_reading)
         .layer(middleware::from_fn(within_time))
         .with_state(counter.clone());
-    let exporters = exporters::router(counter.sight.clone()).layer(beside.clone());
+    let given = orders.as_ref().map(|(orders, _)| exporters::Orders {
+        registry: orders.registry.clone(),
+        defaults: orders.exporters.clone(),
+    });
+    let exporters = exporters::router(counter.sight.clone(), given, told.clone());
+    let exporters = exporters.layer(beside.clone());
     // who waits for an event waits longer than an answer may take
     let events = events::router(told.clone(), counter.sight.clone(), stop).layer(beside.clone());
     let rest = orders.map(|orders| rest::router(counter.api(orders, told)).layer(beside));

@@ -365,6 +365,8 @@ pub struct TroubleView {
 pub struct ExporterView {
     /// Its name.
     pub name: String,
+    /// The config file has it, so that it takes no orders.
+    pub is_declared: bool,
     /// `AUTO`, `CUSTOM`, `NONE` or `DEFAULT`.
     pub context_type: String,
     /// The context of AUTO and CUSTOM; empty for the others.
@@ -373,14 +375,16 @@ pub struct ExporterView {
     pub subjects: Vec<String>,
     /// What they are called at the destination.
     pub subject_rename_format: String,
-    /// How the destination is asked, without secrets.
-    pub config: BTreeMap<&'static str, String>,
+    /// How its registries are asked, without secrets.
+    pub config: BTreeMap<String, String>,
     /// `STARTING`, `RUNNING` or `PAUSED`.
     pub state: &'static str,
     /// How many changes it has carried since isolog started.
     pub offset: u64,
     /// The destination held everything that the source had then, in ms since 1970; 0 for never.
     pub ts: i64,
+    /// For how long the destination may have lacked something by now; `None` for always.
+    pub lag_ms: Option<u64>,
     /// Why its last turn failed; empty when all is well.
     pub trace: String,
     /// How many changes are missing at the destination, while that is known.

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod describe;
+pub mod exporters;
 pub mod fill;
 pub mod link;
 pub mod names;

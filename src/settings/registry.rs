@@ -24,6 +24,14 @@ const SOURCE: &str = "basic.auth.credentials.source";
 const USER_INFO: &str = "basic.auth.user.info";
 const BEARER_SOURCE: &str = "bearer.auth.credentials.source";
 const TOKEN: &str = "bearer.auth.token";
+const SECRETS: [&str; 6] = [
+    USER_INFO,
+    TOKEN,
+    "ssl.truststore.password",
+    "ssl.keystore.password",
+    "ssl.keystore.key",
+    "ssl.key.password",
+];
 
 /// How a registry is asked, by a flat map of names and texts; each problem names its property.
 /// `basic.auth.*` and `bearer.auth.*` may stand without their prefix; others without it are for
@@ -33,19 +41,17 @@ pub fn registry(
     trust: &dyn Trust,
 ) -> Result<Options, Vec<String>> {
     let mut own = BTreeMap::new();
+    let mut problems = Vec::new();
     for (name, value) in pairs {
-        let inner = match name.strip_prefix(PREFIX) {
-            Some(inner) => inner,
-            None if name.starts_with("basic.auth.") || name.starts_with("bearer.auth.") => name,
-            None => continue,
-        };
-        own.insert(inner, Secret::new(value.clone()));
+        let Some(inner) = inner(name) else { continue };
+        if !is_known(inner) {
+            problems.push(format!("{PREFIX}{inner} is no property that isolog knows"));
+        }
+        match if is_secret(inner) { trust.secret(inner, value) } else { Ok(open(value)) } {
+            Ok(value) => drop(own.insert(inner, value)),
+            Err(why) => problems.push(format!("{inner} {why}")),
+        }
     }
-    let mut problems: Vec<String> = own
-        .keys()
-        .filter(|name| !is_known(name))
-        .map(|name| format!("{PREFIX}{name} is no property that isolog knows"))
-        .collect();
     let read = Reader { own, trust };
     let made = read.options();
     if let (Ok(options), true) = (&made, problems.is_empty()) {
@@ -53,6 +59,21 @@ pub fn registry(
     }
     problems.extend(made.err());
     Err(problems)
+}
+
+fn open(value: &str) -> Secret {
+    Secret::new(value.to_owned())
+}
+
+/// The name of a registry's property without what may stand before it.
+pub fn inner(name: &str) -> Option<&str> {
+    let is_auth = name.starts_with("basic.auth.") || name.starts_with("bearer.auth.");
+    name.strip_prefix(PREFIX).or(is_auth.then_some(name))
+}
+
+/// Whether the value of that property, without what may stand before it, is nobody's to see.
+pub fn is_secret(inner: &str) -> bool {
+    SECRETS.contains(&inner)
 }
 
 fn is_known(name: &str) -> bool {
@@ -93,7 +114,7 @@ impl Reader<'_> {
             None | Some("STATIC_TOKEN") => self.secret(TOKEN),
             Some(_) => return Err(format!("{BEARER_SOURCE} must be STATIC_TOKEN, with {TOKEN}")),
         };
-        match (self.taken(USER_INFO, basic)?, self.taken(TOKEN, bearer)?) {
+        match (basic, bearer) {
             (Some(_), Some(_)) => Err(format!("{USER_INFO} and {TOKEN}: only one of them")),
             (Some(pair), None) if !pair.expose().contains(':') => {
                 Err(format!("{USER_INFO} must be USER:PASSWORD"))
@@ -114,11 +135,6 @@ impl Reader<'_> {
         let options = client_options(&lookup, self.trust).map_err(wrong)?;
         let made = ClientTls::new(options);
         Ok(Arc::new(made.map_err(|error| format!("{PREFIX}{}: {error}", error.property))?))
-    }
-
-    fn taken(&self, name: &str, secret: Option<Secret>) -> Result<Option<Secret>, String> {
-        let take = |secret: Secret| self.trust.secret(name, secret.expose());
-        secret.map(take).transpose().map_err(|why| format!("{name} {why}"))
     }
 
     fn secret(&self, name: &str) -> Option<Secret> {

@@ -91,8 +91,8 @@ impl Trust for Remote {
 
 /// What to say of a secret that would be kept as it is.
 const UNSEALED: &str = "is a secret, and would stand readable in the journal: have it sealed \
-                        (secrets.key.file in [service]), or declare the link in the config file, \
-                        as [link.NAME]";
+                        (secrets.key.file in [service]), or declare what needs it in the config \
+                        file, as [link.NAME] or [schemas.NAME]";
 
 /// What to say of a provider that nobody knows.
 pub fn no_reference() -> String {

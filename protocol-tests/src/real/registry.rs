@@ -42,6 +42,8 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// A registry of this process, empty at first; it ends with it.
 #[derive(Debug)]
 pub struct RealRegistry {
+    /// What starts it, and with what before its directory.
+    run: (&'static str, Vec<String>),
     port: u16,
     /// What its paths begin with.
     base: &'static str,
@@ -60,28 +62,54 @@ impl RealRegistry {
         RealRegistry::of("apicurio", "/apis/ccompat/v7", &[bootstrap])
     }
 
-    fn of(kind: &str, base: &'static str, more: &[&str]) -> Result<RealRegistry, RealError> {
+    fn of(
+        kind: &'static str,
+        base: &'static str,
+        more: &[&str],
+    ) -> Result<RealRegistry, RealError> {
         let port = free_port()?;
         let dir = repo().join(format!("target/real/schemas-{}-{port}", process::id()));
         let bad = |e: io::Error| RealError::new(format!("{}: {e}", dir.display()));
         fs::create_dir_all(&dir).map_err(bad)?;
-        let run = repo().join(format!("protocol-tests/kafka/{kind}/run"));
-        let mut command = Command::new(run);
-        command.arg(port.to_string()).args(more).arg(&dir);
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
-        let child = command.spawn().map_err(bad)?;
-        let mut registry = RealRegistry { port, base, dir, child };
+        let run = (kind, more.iter().map(|&one| one.to_owned()).collect());
+        let child = spawn(&run, port, &dir).map_err(bad)?;
+        let mut registry = RealRegistry { run, port, base, dir, child };
+        registry.wait_up()?;
+        Ok(registry)
+    }
+
+    /// Ends it and starts it again where it was; what it keeps in memory is gone.
+    pub fn restart(&mut self) -> Result<(), RealError> {
+        drop(self.child.stdin.take());
+        let _ended_already = self.child.wait();
+        // what the script started ends in its own time
+        let until = Instant::now() + START_WAIT;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let bad = |e: io::Error| RealError::new(format!("{}: {e}", self.dir.display()));
+        self.child = spawn(&self.run, self.port, &self.dir).map_err(bad)?;
+        self.wait_up()
+    }
+
+    fn wait_up(&mut self) -> Result<(), RealError> {
+        let RealRegistry { port, base, .. } = *self;
         let until = Instant::now() + START_WAIT;
         let subjects = format!("{base}/subjects");
         while !matches!(ask(port, "GET", &subjects, None), Ok((200, _))) {
-            let has_ended = !matches!(registry.child.try_wait(), Ok(None));
+            let has_ended = !matches!(self.child.try_wait(), Ok(None));
             if has_ended || Instant::now() > until {
-                let log = fs::read_to_string(registry.dir.join("log")).unwrap_or_default();
+                let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
                 return Err(RealError::new(format!("the registry does not start: {log}")));
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(registry)
+        Ok(())
+    }
+
+    /// Its URL, for those who speak with it as with any registry.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}{}", self.port, self.base)
     }
 
     /// Where it listens, on 127.0.0.1.
@@ -101,6 +129,13 @@ impl RealRegistry {
         assert_eq!(status, 200, "{method} {path} {body:?}: {answer}");
         answer
     }
+}
+
+fn spawn((kind, more): &(&str, Vec<String>), port: u16, dir: &PathBuf) -> io::Result<Child> {
+    let run = repo().join(format!("protocol-tests/kafka/{kind}/run"));
+    let mut command = Command::new(run);
+    command.arg(port.to_string()).args(more).arg(dir);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
 }
 
 impl Drop for RealRegistry {
@@ -215,7 +250,8 @@ impl Front {
             seen.writes.push(format!("{} {body}", line.trim_end_matches(" HTTP/1.1")));
         }
         let mut registry = TcpStream::connect(("127.0.0.1", port))?;
-        registry.write_all(&request)?;
+        // of 1.0, so that the answer ends with its connection
+        registry.write_all(text.replacen(" HTTP/1.1\r\n", " HTTP/1.0\r\n", 1).as_bytes())?;
         let mut answer = Vec::new();
         registry.read_to_end(&mut answer)?;
         match told {

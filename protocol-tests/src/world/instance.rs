@@ -28,6 +28,7 @@ use isolog::link::world::Dials;
 use isolog::mirror::facts::Merge;
 use isolog::mirror::facts::Policy;
 use isolog::mirror::lag::Snapshot;
+use isolog::service::exporters::Running;
 use isolog::service::links::All;
 use isolog::settings::link::Defaults;
 use isolog::settings::link::Values;
@@ -95,7 +96,7 @@ impl Instance {
         };
         let (driver, task) = driver::start(options, &world);
         let link = driver.links().pop().expect("the file has a link");
-        let sight = All { driver, exporters: Vec::new() };
+        let sight = All { driver, exporters: Running::default() };
         Instance { task: tokio::spawn(task), link, sight, stop }
     }
 

@@ -200,7 +200,7 @@ async fn of_two_links_of_one_name_the_file_waits_until_the_other_is_deleted() {
     lab.copied("orders", "orders", 0).await;
     let run = vec![file(&lab, &["other"])];
     declared(&mut lab, run).await;
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let told = |_: &Lab| {
         let why = sight.links().pop()?.reason;
         why.contains("link delete dr").then_some(())

@@ -106,14 +106,14 @@ pub(crate) async fn is_well(lab: &Lab) {
 
 /// Waits until billing has that verdict, with a text among what stands against it.
 async fn verdict(lab: &Lab, word: &str, text: &str) -> GroupView {
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let is_so = |one: &GroupView| one.verdict == word && one.against.join("; ").contains(text);
     let is = |_: &Lab| sight.groups(Some("billing"), true).pop().filter(is_so);
     lab.wait(&format!("billing: {word} {text}"), is).await
 }
 
 pub(crate) fn shown(lab: &Lab) -> Option<GroupsView> {
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     sight.links().pop()?.groups
 }
 
@@ -127,7 +127,7 @@ async fn offsets_follow_and_never_lead_the_mirror() {
     lab.source.commit_as_member("console-consumer-7", ("orders", 0), 3);
     follows(&lab, "billing", 13).await;
     follows(&lab, "fresh", 0).await;
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let [view] = &sight.groups(Some("billing"), true)[..] else {
         panic!("{:?}", sight.groups(None, false))
     };

@@ -287,7 +287,7 @@ async fn from_an_empty_service_to_mirrors_under_two_names() {
 async fn they_are_shown_like_links_of_the_file() {
     let lab = Lab::start(&[]).await;
     lab.source.create_topic("orders", 1, &[]);
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let is_ready = || sight.readiness().iter().all(|check| check.ok);
     assert!(!is_ready(), "the journal has not been read yet: {:?}", sight.readiness());
     lab.create_link("west", &[("cluster.link.prefix", "w.")]).await;
@@ -451,7 +451,7 @@ async fn a_pause_lets_go_and_other_settings_begin_anew() {
 
 /// Who asks how far it is gets an answer; the lag of what is not to be copied is no alarm.
 async fn shown_as_paused(lab: &Lab, code: &str) {
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let row = |_: &Lab| {
         let rows = sight.partitions();
         rows.into_iter().find(|one| one.topic == "orders" && one.reason_code == code)

@@ -54,7 +54,7 @@ async fn two_isologs_on_one_destination_are_told_of_each_other() {
     assert!(outcomes.iter().all(|one| one.result.is_ok()), "{outcomes:?}");
     let told = lab.wait("it is told", |lab| lab.driver.trouble()).await;
     assert!(told.contains("another isolog") && told.contains("stop one of them"), "{told}");
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let is_told = |check: &isolog::service::view::Check| !check.ok && check.reason == told;
     assert!(sight.readiness().iter().any(is_told), "{:?}", sight.readiness());
     assert_eq!(other.trouble(), None, "nobody wrote after it");
@@ -137,7 +137,7 @@ async fn one_topic_of_two_files_is_mirrored_by_one_link() {
     let (ours, theirs) = (owners(&lab.driver), owners(&other));
     assert!(ours.len() == 1 && ours == theirs, "{ours:?} {theirs:?}");
     let loser = if ours == ["one/orders"] { other.clone() } else { lab.driver.clone() };
-    let sight = All { driver: loser, exporters: Vec::new() };
+    let sight = All { driver: loser, exporters: Default::default() };
     let told = |_: &Lab| {
         let troubles = sight.links().into_iter().flat_map(|link| link.troubles);
         troubles.into_iter().find(|one| one.topic == "orders")
@@ -245,7 +245,7 @@ async fn what_is_refused_for_good_writes_nothing_more() {
         sleep(SECOND / 2).await;
         assert_eq!(errors(&lab), ["full", "gone.*"]);
     }
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let troubles = sight.links().pop().unwrap().troubles;
     assert!(troubles.iter().any(|one| one.code == "PATTERN_MATCHES_NOTHING"), "{troubles:?}");
     // sixty looks; asked again after pauses that grow

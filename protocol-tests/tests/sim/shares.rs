@@ -60,7 +60,7 @@ async fn starts_at(lab: &Lab, group: &str, offset: i64) {
 
 /// How REST shows a group; `None` where it tells nothing of it.
 fn view(lab: &Lab, group: &str) -> Option<GroupView> {
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     sight.groups(Some(group), true).pop()
 }
 
@@ -74,7 +74,7 @@ async fn against(lab: &Lab, group: &str, word: &str, text: &str) {
 /// A line of the list before a promote.
 fn check(lab: &Lab, name: &str) -> Line {
     let seen = lab.driver.registry.seen();
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let groups = sight.groups(None, false);
     let (dr, orders) = (link("dr"), TopicName::new("orders").unwrap());
     let sights = Sights {
@@ -360,7 +360,7 @@ async fn a_share_group_without_a_start_counts_while_it_has_members() {
     lab.copied("orders", "orders", 0).await;
     lab.source.share_to("early", PLACE, -1);
     a_turn(&lab, 1).await;
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let active = "no group is active at the source";
     assert!(check(&lab, active).ok);
     assert!(sight.groups(None, false).iter().all(|one| one.group != "early"));
@@ -379,7 +379,7 @@ async fn a_share_group_without_a_start_counts_while_it_has_members() {
 async fn a_group_that_is_not_followed_is_told_why() {
     let lab = lab(specs(), 20, &[]).await;
     lab.copied("orders", "orders", 0).await;
-    let sight = All { driver: lab.driver.clone(), exporters: Vec::new() };
+    let sight = All { driver: lab.driver.clone(), exporters: Default::default() };
     let why = |group: &str| sight.unfollowed(group).pop().unwrap().against.remove(0);
     a_turn(&lab, 1).await;
     assert!(why("nosuch").contains("the source lists no such group"), "{}", why("nosuch"));

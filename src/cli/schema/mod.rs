@@ -13,7 +13,8 @@ use crate::config;
 use crate::schemas::Choice;
 use crate::schemas::Contexts;
 use crate::schemas::client::Client;
-use crate::schemas::copy;
+use crate::schemas::copy::Nobody;
+use crate::schemas::copy::Pair;
 use crate::schemas::registry::Registry;
 
 use super::Failure;
@@ -34,10 +35,11 @@ pub struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and clap fills it in place")]
 enum Verb {
     #[command(flatten)]
     Once(Once),
-    /// Show what copies schemas in a running isolog ([schemas.NAME] of its config file)
+    /// Create, change, pause and show what copies schemas in a running isolog
     Exporter {
         #[command(subcommand)]
         command: orders::ExporterCommand,
@@ -138,15 +140,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (Once::Copy { wish, .. } | Once::Promote { wish, .. }) = once;
     let choice = wish.choice()?;
     let (source, destination) = (registry(&wish.source)?, registry(&wish.destination)?);
+    let pair =
+        Pair { source: &source, destination: &destination, choice: &choice, keeper: &Nobody };
     wait(async |stop| {
         let work = async {
             match once {
-                Once::Copy { dry_run: true, .. } => planned(&source, &destination, &choice).await,
-                Once::Copy { .. } => copied(&source, &destination, &choice).await,
-                Once::Promote { source_lost, .. } => {
-                    let source = (!source_lost).then_some(&source);
-                    promoted(source, &destination, &choice).await
-                }
+                Once::Copy { dry_run: true, .. } => planned(&pair).await,
+                Once::Copy { .. } => copied(&pair).await,
+                Once::Promote { source_lost, .. } => promoted(&pair, *source_lost).await,
             }
         };
         tokio::select! {
@@ -162,20 +163,16 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::Failed(plain(&error.to_string()))
 }
 
-async fn planned(
-    source: &Registry,
-    destination: &Registry,
-    choice: &Choice,
-) -> Result<(), Failure> {
-    let steps = copy::missing(source, destination, choice).await.map_err(failed)?;
+async fn planned(pair: &Pair<'_>) -> Result<(), Failure> {
+    let steps = pair.missing().await.map_err(failed)?;
     let lines = steps.iter().map(|step| plain(&step.to_string()) + "\n");
     say(&(lines.collect::<String>() + &format!("{} steps\n", steps.len())))
 }
 
-async fn copied(source: &Registry, destination: &Registry, choice: &Choice) -> Result<(), Failure> {
+async fn copied(pair: &Pair<'_>) -> Result<(), Failure> {
     let mut count = 0_u64;
     let mut heard = Ok(());
-    let done = copy::copy(source, destination, choice, |step| {
+    let done = pair.copy(|step| {
         count += 1;
         if heard.is_ok() {
             heard = say(&(plain(&step.to_string()) + "\n"));
@@ -185,20 +182,18 @@ async fn copied(source: &Registry, destination: &Registry, choice: &Choice) -> R
     let left = done.map_err(|error| failed(format!("{count} steps taken; {error}")))?;
     heard?;
     match left {
-        0 => say(&format!("{count} steps taken; none is missing\n")),
+        0 => say(&format!(
+            "{count} steps taken; none is missing of what the source held when they began\n"
+        )),
         left => say(&format!(
             "{count} steps taken; {left} more are missing by now: give the command again\n"
         )),
     }
 }
 
-async fn promoted(
-    source: Option<&Registry>,
-    destination: &Registry,
-    choice: &Choice,
-) -> Result<(), Failure> {
-    if let Some(source) = source {
-        let steps = copy::missing(source, destination, choice).await.map_err(failed)?;
+async fn promoted(pair: &Pair<'_>, is_source_lost: bool) -> Result<(), Failure> {
+    if !is_source_lost {
+        let steps = pair.missing().await.map_err(failed)?;
         if !steps.is_empty() {
             let shown = steps.iter().take(SHOWN_MAX).map(|step| plain(&step.to_string()) + "\n");
             say(&shown.collect::<String>())?;
@@ -209,6 +204,6 @@ async fn promoted(
             )));
         }
     }
-    destination.set_mode("READWRITE").await.map_err(failed)?;
+    pair.destination.set_mode("READWRITE").await.map_err(failed)?;
     say("the destination is in mode READWRITE; a subject or context with its own mode keeps it\n")
 }

@@ -100,6 +100,7 @@ impl Control {
     /// to be decided comes back.
     pub(super) fn turn_away(&mut self, intent: Intent) -> Option<Intent> {
         let (link, is_new) = match &intent {
+            Intent::Exporter(..) => return Some(intent),
             Intent::Begin(key, ..) => (&key.0, false),
             Intent::Order(_, order, _) => {
                 (&order.link, matches!(order, Order { verb: Verb::CreateLink(_), .. }))
@@ -121,6 +122,7 @@ impl Control {
         let (ticket, topic, mut outcomes) = match intent {
             Intent::Begin(key, _, by) => (by.map(|(ticket, _)| ticket), Some(key.1), Vec::new()),
             Intent::Order(ticket, _, done) => (Some(ticket), None, done),
+            Intent::Exporter(ticket, _) => (Some(ticket), None, Vec::new()),
         };
         outcomes.push(Outcome { topic, result });
         self.answers.extend(ticket.map(|ticket| (ticket, outcomes)));

@@ -128,6 +128,23 @@ fn new_generation(now: TimestampMs, before: u32) -> u32 {
 }
 
 impl Control {
+    /// A mirror topic's row is gone.
+    pub(super) fn remove_mirror(&mut self, key: &MirrorKey) {
+        self.mirrors.remove(key);
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.forget_topic();
+        }
+        if let Some(owners) = self.owners.get_mut(&key.1) {
+            owners.retain(|link| *link != key.0);
+            if owners.is_empty() {
+                self.owners.remove(&key.1);
+            }
+        }
+        self.judge_name(key);
+        self.dirty.insert(key.clone());
+        self.dirty_links.insert(key.0.clone());
+    }
+
     /// What a look found; `Err` where a cluster did not answer.
     pub fn handle_observed(
         &mut self,

@@ -2,13 +2,10 @@
 //!
 //! It never holds a rule about an order; `decide` does.
 
-use std::collections::BTreeSet;
-
 use crate::control::advance::Rewrite;
 use crate::control::decide;
 use crate::control::decide::Begin;
 use crate::control::decide::Decided;
-use crate::control::decide::Rows;
 use crate::control::discover;
 use crate::control::facts::Asked;
 use crate::control::facts::MirrorKey;
@@ -23,6 +20,7 @@ use crate::control::machine::Looking;
 use crate::control::machine::ORDERS_MAX;
 use crate::control::machine::Pending;
 use crate::control::machine::Write;
+use crate::control::machine::gathered::Gathered;
 use crate::control::order::MirrorVerb;
 use crate::control::order::NewMirror;
 use crate::control::order::Order;
@@ -45,43 +43,6 @@ use crate::ids::TopicName;
 /// The pause after the journal has refused a write, in ms.
 const REFUSED_MS: i64 = 5_000;
 
-/// What is gathered for one write.
-#[derive(Default)]
-struct Gathered {
-    rows: Rows,
-    /// Rows that orders rest on, changed or not.
-    touched: BTreeSet<Key>,
-    intents: Vec<Intent>,
-    rest: Option<Intent>,
-    answers: Vec<(Ticket, Vec<Outcome>)>,
-    waiting: Vec<(MirrorKey, Ticket)>,
-}
-
-impl Intent {
-    /// How many rows it changes at most.
-    fn rows(&self) -> usize {
-        match self {
-            Intent::Order(_, Order { verb: Verb::Mirrors(topics, _), .. }, _) => topics.len(),
-            _ => 1,
-        }
-    }
-
-    /// Whether one of its rows is among these.
-    fn rests_on(&self, touched: &BTreeSet<Key>) -> bool {
-        let mirror = |link: &LinkName, topic: &TopicName| {
-            touched.contains(&Key::Mirror(link.clone(), topic.clone()))
-        };
-        match self {
-            Intent::Begin(key, ..) => mirror(&key.0, &key.1),
-            Intent::Order(_, order, _) => match &order.verb {
-                Verb::Mirrors(topics, _) => topics.iter().any(|topic| mirror(&order.link, topic)),
-                Verb::CreateMirror(_) => false,
-                _ => touched.contains(&Key::Link(order.link.clone())),
-            },
-        }
-    }
-}
-
 impl Control {
     /// An order; its answer comes by `poll_answer` under the same ticket.
     pub fn handle_order(&mut self, now: TimestampMs, ticket: Ticket, order: Order) {
@@ -89,7 +50,7 @@ impl Control {
             self.refuse_role(ticket);
         } else if self.intents.len() >= ORDERS_MAX {
             let text = "Too many orders wait: try again in a moment.";
-            let result = Err(Refusal { status: 429, text: text.to_owned() });
+            let result = Err(Refusal { code: None, status: 429, text: text.to_owned() });
             self.answers.push_back((ticket, vec![Outcome { topic: None, result }]));
         } else {
             self.intents.push_back(Intent::Order(ticket, order, Vec::new()));
@@ -103,7 +64,7 @@ impl Control {
         self.write_after = Some(TimestampMs(now.0 + REFUSED_MS));
         for intent in pending.intents {
             let (ticket, topic) = match intent {
-                Intent::Order(ticket, ..) => (Some(ticket), None),
+                Intent::Order(ticket, ..) | Intent::Exporter(ticket, _) => (Some(ticket), None),
                 Intent::Begin(key, _, by) => (by.map(|(ticket, _)| ticket), Some(key.1)),
             };
             let text = format!("The journal (__isolog) took no row: {}", fault.text);
@@ -126,7 +87,7 @@ impl Control {
         let mut gathered = Gathered::default();
         self.gather_intents(now, &mut gathered);
         // what was answered without a row holds up nobody who asks about the same one
-        while gathered.rows.is_empty() && !self.intents.is_empty() {
+        while gathered.is_empty() && !self.intents.is_empty() {
             gathered = Gathered::default();
             self.gather_intents(now, &mut gathered);
         }
@@ -137,6 +98,9 @@ impl Control {
             .iter()
             .map(|(key, row)| (key.to_string(), row.as_ref().map(Row::to_json)))
             .collect();
+        let exporters = std::mem::take(&mut gathered.exporters.rows);
+        rows.extend(exporters.into_iter().map(|(key, row)| (key.to_string(), row)));
+        self.gather_leaving(&mut rows);
         self.gather_ledgers(&mut rows);
         self.gather_spoiled(&mut rows);
         if rows.is_empty() {
@@ -181,18 +145,26 @@ impl Control {
     }
 
     fn gather_intents(&mut self, now: TimestampMs, gathered: &mut Gathered) {
-        while gathered.rows.len() < self.rows_max && gathered.rest.is_none() {
+        while gathered.len() < self.rows_max && gathered.rest.is_none() {
             let Some(intent) = self.intents.pop_front() else { break };
             // its answer is to be true when the write is read back: one order of a row at a time
-            let room = self.rows_max - gathered.rows.len();
-            let is_whole = intent.rows() <= room || gathered.rows.is_empty();
-            if intent.rests_on(&gathered.touched) || !is_whole {
+            let room = self.rows_max - gathered.len();
+            let is_whole = intent.rows() <= room || gathered.is_empty();
+            if gathered.holds_up(&intent) || !is_whole {
                 self.intents.push_front(intent);
                 break;
             }
             let Some(intent) = self.turn_away(intent) else { continue };
             match intent {
                 Intent::Begin(key, begin, by) => self.gather_begin(now, key, begin, by, gathered),
+                Intent::Exporter(ticket, order) => {
+                    let written = self.gather_exporter((ticket, order), &mut gathered.exporters);
+                    if let Some((ticket, order)) = written {
+                        gathered.intents.push(Intent::Exporter(ticket, order));
+                        let done = Outcome { topic: None, result: Ok(()) };
+                        gathered.answers.push((ticket, vec![done]));
+                    }
+                }
                 Intent::Order(ticket, order, done) => match order.verb.clone() {
                     Verb::CreateMirror(new) => self.look_for(ticket, order, new),
                     Verb::Mirrors(topics, verb) => {

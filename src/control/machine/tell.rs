@@ -308,7 +308,7 @@ impl Control {
         let intents: Vec<Intent> = decided.chain(std::mem::take(&mut self.intents)).collect();
         for intent in intents {
             let ticket = match intent {
-                Intent::Order(ticket, ..) => Some(ticket),
+                Intent::Order(ticket, ..) | Intent::Exporter(ticket, _) => Some(ticket),
                 Intent::Begin(_, _, ticket) => ticket.map(|(ticket, _)| ticket),
             };
             ticket.into_iter().for_each(|ticket| self.refuse_role(ticket));

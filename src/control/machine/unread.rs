@@ -48,6 +48,7 @@ impl Control {
     pub(super) fn undecidable(&self, intent: &Intent) -> Option<Refusal> {
         let why = match intent {
             Intent::Begin(key, ..) => self.unread_of(key),
+            Intent::Exporter(..) => None,
             Intent::Order(_, order, _) => self.unread(&Key::Link(order.link.clone())),
         };
         why.map(|why| Refusal::unavailable(why.to_string()))

@@ -2,6 +2,9 @@
 //!
 //! It never looks at schemas.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use super::DEFAULT_CONTEXT;
 use super::Name;
 
@@ -17,6 +20,62 @@ pub enum Contexts {
     Under(String),
     /// DEFAULT: into the default context, whatever they have.
     Default,
+}
+
+/// `contextType`, as it is written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ContextType {
+    /// Into a context that is made up of the exporter's name.
+    Auto,
+    /// Into a named one.
+    Custom,
+    /// Into those that they have.
+    None,
+    /// Into the default one.
+    Default,
+}
+
+impl ContextType {
+    /// All of them.
+    pub const ALL: [ContextType; 4] =
+        [ContextType::Auto, ContextType::Custom, ContextType::None, ContextType::Default];
+
+    /// The word of REST and of the config file.
+    pub fn word(self) -> &'static str {
+        match self {
+            ContextType::Auto => "AUTO",
+            ContextType::Custom => "CUSTOM",
+            ContextType::None => "NONE",
+            ContextType::Default => "DEFAULT",
+        }
+    }
+
+    /// Reads that word, in letters of any case.
+    pub fn parse(text: &str) -> Option<ContextType> {
+        ContextType::ALL.into_iter().find(|one| one.word().eq_ignore_ascii_case(text))
+    }
+
+    /// The context that an exporter of that name puts subjects into; empty where there is no one
+    /// such context. `custom` is what was named.
+    pub fn context(self, exporter: &str, custom: Option<&str>) -> Result<String, NoChoice> {
+        match (self, custom.filter(|name| !name.is_empty())) {
+            (ContextType::Auto, None) => Ok(format!(".lsrc-{exporter}")),
+            (ContextType::Custom, Some(name)) => Ok(name.to_owned()),
+            (ContextType::Custom, None) => Err(NoChoice::NoName),
+            (_, None) => Ok(String::new()),
+            (_, Some(_)) => Err(NoChoice::NotCustom),
+        }
+    }
+
+    /// Where subjects go, with the context that `context` gave.
+    pub fn contexts(self, context: &str) -> Contexts {
+        match self {
+            ContextType::None => Contexts::Same,
+            ContextType::Default => Contexts::Default,
+            ContextType::Auto | ContextType::Custom => Contexts::Under(context.to_owned()),
+        }
+    }
 }
 
 /// Which subjects are copied, and under which names.
@@ -36,6 +95,12 @@ pub enum NoChoice {
     /// Not a context.
     #[error("a context's name begins with a dot and has no colon, such as .eu")]
     NoContext,
+    /// CUSTOM without a name.
+    #[error("is missing: the context type CUSTOM needs one, such as .eu")]
+    NoName,
+    /// A name that nobody would look at.
+    #[error("goes with the context type CUSTOM alone")]
+    NotCustom,
     /// No subject at all.
     #[error("name the subjects to be copied; * is all of the default context, :*: all of all")]
     Nothing,
@@ -91,6 +156,19 @@ impl Choice {
             }
         };
         Name { context, subject: self.format.replace(SUBJECT, &source.subject) }
+    }
+
+    /// Whether subjects go into a context of their own, beside what is there.
+    pub fn sets_apart(&self) -> bool {
+        matches!(&self.contexts, Contexts::Under(_))
+    }
+
+    /// Whether all that the source's default context holds goes into the default context, by its
+    /// own name: then what holds for all subjects there holds here too.
+    pub fn takes_all(&self) -> bool {
+        let is_all = |pattern: &String| matches!(pattern.as_str(), "*" | ":*:" | ":*:*");
+        let is_here = !matches!(&self.contexts, Contexts::Under(name) if name != DEFAULT_CONTEXT);
+        is_here && self.format == SUBJECT && self.subjects.iter().any(is_all)
     }
 
     /// Whether schemas land where records that carry their ids do not find them.
@@ -154,8 +232,30 @@ mod tests {
             assert_eq!(target(&under, name).is_some(), comes, "{name}");
         }
         let default = all(Contexts::Default, None);
+        assert!(default.takes_all() && !under.takes_all());
+        assert!(choice(&["a", "*"], Contexts::Same, None).takes_all());
+        assert!(!choice(&["a*"], Contexts::Same, None).takes_all());
+        assert!(!all(Contexts::Same, Some("x.${subject}")).takes_all());
         assert_eq!(target(&default, ":.eu:s").as_deref(), Some("s"));
         assert!(!default.leaves_default());
+    }
+
+    #[test]
+    fn context_types_are_read_by_their_words() {
+        for one in ContextType::ALL {
+            assert_eq!(ContextType::parse(&one.word().to_lowercase()), Some(one));
+            let json = serde_json::to_value(one).unwrap();
+            assert_eq!(json, one.word());
+        }
+        assert_eq!(ContextType::parse("OTHER"), None);
+        let of = |one: ContextType, name| one.context("dr", name);
+        assert_eq!(of(ContextType::Auto, Some("")), Ok(".lsrc-dr".into()));
+        assert_eq!(of(ContextType::Custom, Some(".eu")), Ok(".eu".into()));
+        assert_eq!(of(ContextType::Custom, None), Err(NoChoice::NoName));
+        assert_eq!(of(ContextType::None, None), Ok(String::new()));
+        assert_eq!(of(ContextType::Auto, Some(".eu")), Err(NoChoice::NotCustom));
+        assert_eq!(ContextType::None.contexts(""), Contexts::Same);
+        assert_eq!(ContextType::Custom.contexts(".eu"), Contexts::Under(".eu".into()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum State {
     Starting,
     /// It has, and goes on.
     Running,
-    /// It does nothing, by `paused` in the file.
+    /// It does nothing, by an order or by `paused` in the file.
     Paused,
 }
 
@@ -52,6 +52,35 @@ impl Progress {
     pub fn new(is_paused: bool) -> Progress {
         let state = if is_paused { State::Paused } else { State::Starting };
         Progress { state, taken: 0, level_ms: 0, missing: None, trace: None, failures: 0 }
+    }
+
+    /// It is paused, or goes on: it is level again when it has looked.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.state = match (is_paused, self.level_ms) {
+            (true, _) => State::Paused,
+            (false, 0) => State::Starting,
+            (false, _) => State::Running,
+        };
+        (self.trace, self.failures) = (None, 0);
+    }
+
+    /// The same as it is shown once its row says so.
+    pub fn is_to_be(&mut self, is_paused: bool) {
+        if (self.state == State::Paused) != is_paused {
+            self.pause(is_paused);
+        }
+    }
+
+    /// Of one that copies something else from now on; what it carried it has carried.
+    pub fn begun_again(&self, is_paused: bool) -> Progress {
+        Progress { taken: self.taken, ..Progress::new(is_paused) }
+    }
+
+    /// For how long the destination may have lacked something by now, in ms; `None` where it has
+    /// never been level.
+    pub fn lag_ms(&self, now_ms: i64) -> Option<u64> {
+        let since = (self.level_ms > 0).then(|| now_ms.saturating_sub(self.level_ms))?;
+        Some(u64::try_from(since).unwrap_or(0))
     }
 
     /// A change is at the destination.
@@ -107,6 +136,13 @@ mod tests {
         one.ended(Ok(0), 4_000, POLL);
         assert_eq!((one.trace.as_deref(), one.level_ms), (None, 4_000));
         assert_eq!(Progress::new(true).state.word(), "PAUSED");
+        assert_eq!((one.lag_ms(9_000), Progress::new(false).lag_ms(9_000)), (Some(5_000), None));
+        one.pause(true);
+        assert_eq!(one.state.word(), "PAUSED");
+        one.pause(false);
+        assert_eq!((one.state.word(), one.level_ms), ("RUNNING", 4_000));
+        let again = one.begun_again(false);
+        assert_eq!((again.state.word(), again.level_ms, again.taken), ("STARTING", 0, 1));
     }
 
     #[test]

@@ -3,17 +3,25 @@
 //! It never asks a registry: what two of them hold comes in, and the steps from one to the other
 //! go out (`plan`).
 
+pub mod book;
 pub mod choice;
 pub mod exporter;
+pub mod memory;
+pub mod order;
 pub mod plan;
+pub mod row;
+pub mod step;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
 
 /// The context that is meant where none is named.
 pub const DEFAULT_CONTEXT: &str = ".";
+/// The most versions of one subject.
+pub const VERSIONS_MAX: i32 = 100_000;
 /// The mode in which a registry takes ids and versions from outside.
 pub const IMPORT: &str = "IMPORT";
 
@@ -165,6 +173,10 @@ pub struct World {
     pub mode: String,
     /// Modes of subjects and of contexts.
     pub modes: BTreeMap<Name, String>,
+    /// The compatibility that holds where no subject has one of its own, where it was asked for.
+    pub level: Option<String>,
+    /// Contexts that were left out, so that nothing is known of them.
+    pub left_out: BTreeSet<String>,
 }
 
 impl World {
@@ -172,6 +184,20 @@ impl World {
     pub fn mode_of(&self, name: &Name) -> &str {
         let own = self.modes.get(name);
         own.or_else(|| self.modes.get(&Name::of_context(&name.context))).unwrap_or(&self.mode)
+    }
+
+    /// Leaves out what lies in contexts that take ids from outside: those are copies, and whoever
+    /// puts subjects into a context of their own would make copies of copies.
+    pub fn leave_copies(&mut self) {
+        let modes = &self.modes;
+        let is_copied = |name: &Name| {
+            let of_context = Name::of_context(&name.context);
+            modes.get(&of_context).is_some_and(|mode| mode == IMPORT)
+        };
+        let copies: BTreeSet<Name> =
+            self.subjects.keys().filter(|name| is_copied(name)).cloned().collect();
+        self.subjects.retain(|name, _| !copies.contains(name));
+        self.left_out.extend(copies.into_iter().map(|name| name.context));
     }
 
     /// A version of a subject, if it is there.

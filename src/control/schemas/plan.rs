@@ -4,9 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fmt;
-
-use serde_json::Value;
 
 use super::Held;
 use super::IMPORT;
@@ -15,91 +12,12 @@ use super::Name;
 use super::Place;
 use super::Reference;
 use super::Schema;
-use super::Version;
 use super::World;
 use super::choice::Choice;
 
-/// One call to the destination. Each may be repeated.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Register under this version and id; one that was deleted softly comes back.
-    Register(Name, Version, Id, Box<Schema>),
-    /// Delete softly.
-    SoftDelete(Name, Version),
-    /// Delete for good what is deleted softly.
-    HardDelete(Name, Version),
-    /// Set a subject's own config.
-    PutConfig(Name, Value),
-    /// Take a subject's own config away.
-    DeleteConfig(Name),
-}
-
-impl Step {
-    /// Whom it changes.
-    pub fn name(&self) -> &Name {
-        match self {
-            Step::Register(name, ..)
-            | Step::SoftDelete(name, _)
-            | Step::HardDelete(name, _)
-            | Step::PutConfig(name, _)
-            | Step::DeleteConfig(name) => name,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Register(name, version, id, schema) => {
-                write!(f, "register {name} version {version} id {id} {}", schema.kind)
-            }
-            Step::SoftDelete(name, version) => write!(f, "delete {name} version {version} softly"),
-            Step::HardDelete(name, version) => write!(f, "delete {name} version {version}"),
-            Step::PutConfig(name, config) => write!(f, "set config of {name} to {config}"),
-            Step::DeleteConfig(name) => write!(f, "delete config of {name}"),
-        }
-    }
-}
-
-/// Why nothing can be copied before somebody decides.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Clash {
-    /// A rename is not one to one.
-    #[error("subjects {0} and {1} would both become {2}: choose another rename format or context")]
-    TwoBecomeOne(Name, Name, Name),
-    /// The destination has something else there.
-    #[error("{0} version {1} is another schema at the destination (id {2} there, {3} here)")]
-    OtherSchema(Name, Version, Id, Id),
-    /// The id means something else at the destination.
-    #[error(
-        "id {0} of {1} version {2} belongs to another schema at the destination ({3} version {4}): \
-         copy into a context of its own, or delete that one"
-    )]
-    IdTaken(Id, Name, Version, Name, Version),
-    /// The source contradicts itself.
-    #[error("the source says two things of id {0}: {1} version {2} and {3} version {4}")]
-    Contradiction(Id, Name, Version, Name, Version),
-    /// It would not take ids.
-    #[error(
-        "{0} is in mode {1} at the destination, not IMPORT: PUT /mode/{0} {{\"mode\":\"IMPORT\"}}"
-    )]
-    NotImport(Name, String),
-    /// What is referred to would be missing.
-    #[error("{0} version {1} refers to {2} version {3}, which is not copied: add that subject")]
-    MissingReference(Name, Version, Name, Version),
-    /// References lead back.
-    #[error("{0} version {1} refers to itself, by way of others")]
-    Cycle(Name, Version),
-    /// A deletion that the destination would refuse.
-    #[error("{0} version {1} was deleted at the source, but {2} version {3} refers to it")]
-    StillReferenced(Name, Version, Name, Version),
-    /// More likely lost than deleted.
-    #[error("the source holds no subject any more: nothing is deleted at the destination")]
-    SourceEmpty,
-}
-
-/// What was copied before: places at the destination, and which subject of the source each was.
-pub type Copied = BTreeMap<Place, Name>;
+pub use super::step::Clash;
+pub use super::step::Copied;
+pub use super::step::Step;
 
 /// The steps in the order in which they can be taken; none if both are level.
 pub fn plan(
@@ -117,9 +35,7 @@ pub fn plan(
     let softly = desk.softly(&registered, &removed);
     let mut steps: Vec<Step> =
         desk.ordered(&registered, &softly).into_iter().filter_map(|it| desk.step(it)).collect();
-    for (name, version) in desk.referrers_first(&removed) {
-        steps.push(Step::HardDelete(name, version));
-    }
+    steps.extend(desk.purged(&removed));
     steps.extend(configs(source, destination, choice, copied));
     desk.refuse_without_import(&steps);
     if source.subjects.is_empty() && !copied.is_empty() {
@@ -305,9 +221,10 @@ impl Desk<'_> {
     /// Whatever takes schemas of its own is no copy any more: nothing there is changed.
     fn refuse_without_import(&mut self, steps: &[Step]) {
         for name in steps.iter().map(Step::name) {
-            let mode = self.destination.mode_of(name);
+            let mode = self.destination.mode_of(&name);
             if mode != IMPORT {
-                self.clashes.insert(Clash::NotImport(name.clone(), mode.to_owned()));
+                let mode = mode.to_owned();
+                self.clashes.insert(Clash::NotImport(name, mode));
             }
         }
     }
@@ -395,6 +312,29 @@ impl Desk<'_> {
         twins
     }
 
+    /// What is deleted for good; of a subject that goes whole the last version goes with the name,
+    /// which some registries keep otherwise.
+    fn purged(&self, removed: &BTreeSet<Place>) -> Vec<Step> {
+        let mut left: BTreeMap<&Name, usize> = BTreeMap::new();
+        for (name, _) in removed {
+            let held = self.destination.subjects.get(name).map_or(0, |it| it.versions.len());
+            let stays = self.wanted.keys().any(|(wanted, _)| wanted == name);
+            left.insert(name, if stays { usize::MAX } else { held });
+        }
+        let mut steps = Vec::new();
+        for (name, version) in self.referrers_first(removed) {
+            let count = left.get_mut(&name).map_or(0, |count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            steps.push(match count {
+                0 => Step::Purge(name),
+                _ => Step::HardDelete(name, version),
+            });
+        }
+        steps
+    }
+
     fn referrers_first(&self, places: &BTreeSet<Place>) -> Vec<Place> {
         let (order, _) = sorted(&self.waits(&BTreeSet::new(), places));
         order.into_iter().map(|(_, place)| place).collect()
@@ -404,6 +344,7 @@ impl Desk<'_> {
     fn removed(&self, source: &World, choice: &Choice, copied: &Copied) -> BTreeSet<Place> {
         let is_gone = |(place, from): &(&Place, &Name)| {
             choice.target(from).as_ref() == Some(&place.0)
+                && !source.left_out.contains(&from.context)
                 && source.held(&((*from).clone(), place.1)).is_none()
                 && self.destination.held(place).is_some()
         };
@@ -464,6 +405,12 @@ fn configs(source: &World, destination: &World, choice: &Choice, copied: &Copied
             }
             _ => {}
         }
+    }
+    match &source.level {
+        Some(level) if destination.level.as_ref() != Some(level) => {
+            steps.push(Step::PutLevel(level.clone()));
+        }
+        _ => {}
     }
     steps
 }

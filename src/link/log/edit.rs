@@ -23,6 +23,8 @@ use crate::control::machine::ROWS_MAX;
 use crate::control::machine::Write;
 pub use crate::control::row::Key;
 pub use crate::control::row::Row;
+use crate::control::row::Unreadable;
+pub use crate::control::schemas::row::ExporterKey;
 use crate::control::topic::Fault;
 pub use crate::control::topic::Stage;
 use crate::flow::Wall;
@@ -155,13 +157,16 @@ impl Editor {
 
 /// Reads a row as `isolog journal export` writes it; only what this isolog can use is one.
 pub fn check_row(key: &str, value: &str) -> Result<(), EditError> {
+    let unreadable = |error: Unreadable| EditError::NoRow(error.to_string());
+    if let Some(key) = ExporterKey::parse(key) {
+        return key.check(value).map_err(unreadable);
+    }
     let parsed = Key::parse(key).ok_or_else(|| {
         EditError::NoRow(format!(
-            "{key:?} is no key of a row: they are link/NAME and mirror/LINK/TOPIC"
+            "{key:?} is no key of a row: they are link/NAME, mirror/LINK/TOPIC and exporter/NAME"
         ))
     })?;
-    let row = Row::parse(&parsed, value);
-    row.map(drop).map_err(|error| EditError::NoRow(error.to_string()))
+    Row::parse(&parsed, value).map(drop).map_err(unreadable)
 }
 
 async fn connect(settings: &Settings) -> Result<(Arc<Cluster>, Wall, WriterTag), ClusterError> {

@@ -4,4 +4,5 @@
 
 pub(super) mod acls;
 pub(super) mod configs;
+pub mod grown;
 pub(super) mod starts;

@@ -47,6 +47,20 @@ pub enum Kind {
     Unavailable,
     /// The order was not answered in time.
     Unanswered,
+    /// No such exporter.
+    UnknownExporter,
+    /// A name that no exporter may have.
+    ExporterName,
+    /// Properties of an exporter that are none.
+    ExporterConfig,
+    /// Subjects, contexts or names of an exporter that are none.
+    ExporterSubjects,
+    /// There is an exporter of that name.
+    ExporterExists,
+    /// An exporter runs, and must not.
+    ExporterRuns,
+    /// There are too many exporters.
+    ManyExporters,
 }
 
 /// Each kind with its status and `error_code`; Kafka's REST knows some codes of five digits.
@@ -67,6 +81,13 @@ pub const TABLE: &[(Kind, u16, u32)] = &[
     (Kind::NotYet, 501, 501),
     (Kind::Unavailable, 503, 50003),
     (Kind::Unanswered, 504, 504),
+    (Kind::UnknownExporter, 404, 40450),
+    (Kind::ExporterName, 409, 40950),
+    (Kind::ExporterConfig, 409, 40951),
+    (Kind::ExporterSubjects, 409, 40952),
+    (Kind::ExporterExists, 409, 40960),
+    (Kind::ExporterRuns, 409, 40963),
+    (Kind::ManyExporters, 409, 40964),
 ];
 
 /// An answer that is not what was asked for.
@@ -107,6 +128,15 @@ impl Problem {
     /// What a refusal of the machine is about a mirror topic.
     pub fn of_topic(refusal: Refusal) -> Problem {
         Problem { kind: kind(refusal.status, Kind::UnknownTopic), text: refusal.text }
+    }
+}
+
+impl Problem {
+    /// What a refusal of the machine is about an exporter: its code says it.
+    pub fn of_exporter(refusal: Refusal) -> Problem {
+        let by_code = TABLE.iter().find(|row| Some(row.2) == refusal.code).map(|row| row.0);
+        let kind = by_code.unwrap_or_else(|| kind(refusal.status, Kind::UnknownExporter));
+        Problem { kind, text: refusal.text }
     }
 }
 
@@ -162,14 +192,24 @@ mod tests {
             assert_eq!((problem.status(), problem.code()), (*status, *code));
             assert!(TABLE[at + 1..].iter().all(|other| other.0 != *kind), "{kind:?} twice");
         }
-        let of = |status| Problem::of_link(Refusal { status, text: String::new() }).kind;
+        let of =
+            |status| Problem::of_link(Refusal { code: None, status, text: String::new() }).kind;
         let all = [400, 404, 409, 429, 501, 503, 504, 999].map(of);
         use Kind::*;
         assert_eq!(
             all,
             [Refused, Unknown, Conflict, TooMany, NotYet, Unavailable, Unanswered, Broken]
         );
-        let of = |status| Problem::of_topic(Refusal { status, text: String::new() }).kind;
+        let of =
+            |status| Problem::of_topic(Refusal { code: None, status, text: String::new() }).kind;
         assert_eq!([of(404), of(400)], [UnknownTopic, Refused]);
+        let of = |status, code| {
+            let (code, text) = (Some(code), String::new());
+            Problem::of_exporter(Refusal { status, code, text }).kind
+        };
+        assert_eq!(
+            [of(409, 40963), of(404, 40450), of(503, 0)],
+            [ExporterRuns, UnknownExporter, Unavailable]
+        );
     }
 }

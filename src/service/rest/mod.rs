@@ -9,13 +9,13 @@
 mod answers;
 mod blockers;
 mod configs;
-mod error;
+pub(in crate::service) mod error;
 mod links;
 mod mirrors;
-mod noted;
+pub(in crate::service) mod noted;
 mod openapi;
 mod reads;
-mod request;
+pub(in crate::service) mod request;
 mod schemas;
 mod shown;
 mod table;
@@ -56,6 +56,7 @@ use crate::service::kept::Kept;
 use crate::service::kept::Turn;
 use crate::service::view::PartitionView;
 use crate::service::view::Sight;
+use crate::settings;
 use crate::settings::describe::ConfigEntry;
 use crate::settings::link::Defaults;
 
@@ -112,6 +113,8 @@ pub struct Orders {
     pub declared: watch::Receiver<Arc<Declared>>,
     /// What a link gets that its own properties do not say.
     pub defaults: Arc<Defaults>,
+    /// The same for an exporter.
+    pub exporters: Arc<settings::exporters::Defaults>,
     /// Asks clusters.
     pub probe: Option<Arc<dyn Probe>>,
 }
@@ -155,6 +158,15 @@ enum Reply {
     Json(Vec<u8>),
     /// No body, and this status.
     Nothing(u16),
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        match self {
+            Reply::Json(_) => 200,
+            Reply::Nothing(status) => *status,
+        }
+    }
 }
 
 impl IntoResponse for Reply {
@@ -205,7 +217,9 @@ async fn serve(State(served): State<Served>, request: Request) -> Response {
             let mut noted = Noted { link, ..Noted::default() };
             let given = (who.as_ref(), request);
             let done = obey(&served.api, route, asked, given, &mut noted).await;
-            let orders = noted.orders(route, (who.as_ref(), &subject), is_dry, &done);
+            let told = done.as_ref().map(Reply::status);
+            let ordered = (route.name, route.right);
+            let orders = noted.orders(ordered, (who.as_ref(), &subject), is_dry, told);
             orders.into_iter().for_each(|order| noted::tell(order, &served.api.events));
             done.map_or_else(Problem::into_response, Reply::into_response)
         }

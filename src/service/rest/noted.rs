@@ -10,10 +10,8 @@ use crate::service::events::Events;
 use crate::service::events::Kind;
 use crate::service::events::Ordered;
 
-use super::Reply;
 use super::error::Problem;
 use super::request::shown;
-use super::table::Route;
 
 /// So many topics stand in one line and one event; an order that names more has more of them.
 const TOPICS_MAX: usize = 50;
@@ -54,22 +52,21 @@ impl Noted {
     /// The order as it is told, in several where it names many topics: each stands in one.
     pub fn orders(
         &self,
-        route: &Route,
+        (name, right): (&str, Right),
         (who, subject): (Option<&Principal>, &str),
         is_dry: bool,
-        done: &Result<Reply, Problem>,
+        done: Result<u16, &Problem>,
     ) -> Vec<Event> {
-        if route.right == Right::Read {
+        if right == Right::Read {
             return Vec::new();
         }
         let (status, whole) = match done {
-            Ok(Reply::Json(_)) => (200, ""),
-            Ok(Reply::Nothing(status)) => (*status, ""),
+            Ok(status) => (status, ""),
             Err(problem) => (problem.status(), problem.text.as_str()),
         };
         let order = Ordered {
             who: who.map_or("nobody", |who| &who.name).to_owned(),
-            name: route.name.to_owned(),
+            name: name.to_owned(),
             subject: subject.chars().take(SUBJECT_LETTERS_MAX).collect(),
             pattern: self.pattern.as_deref().map(shown).unwrap_or_default(),
             names: self.names.clone(),

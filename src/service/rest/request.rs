@@ -107,12 +107,16 @@ impl Asked {
 
     /// The body as what it must be; an empty one is an empty object.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let bytes = if self.body.is_empty() { b"{}".as_slice() } else { &self.body };
-        let mut read = serde_json::Deserializer::from_slice(bytes);
-        let Object(value) = serde_path_to_error::deserialize(&mut read).map_err(wrong_field)?;
-        read.end().map_err(|error| not_json(&error))?;
-        Ok(value)
+        object(if self.body.is_empty() { b"{}" } else { &self.body })
     }
+}
+
+/// A body as the object that it must be.
+pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut read = serde_json::Deserializer::from_slice(bytes);
+    let Object(value) = serde_path_to_error::deserialize(&mut read).map_err(wrong_field)?;
+    read.end().map_err(|error| not_json(&error))?;
+    Ok(value)
 }
 
 fn unknown_word(route: &Route, name: &str) -> Problem {

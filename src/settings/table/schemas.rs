@@ -15,8 +15,18 @@ const SCHEMAS: &[Scope] = &[Scope::Schemas];
 /// The longest name of a subject, of a context, or format of such names.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// What every exporter has.
+/// What every exporter of the file has, and what those have that are created by order.
 pub const EXPORTERS: &[Property] = &[
+    plain(
+        "exporter.source.properties.file",
+        &[Scope::Service],
+        Effect::Never,
+        Kind::Path,
+        Default::None,
+        "The schema registry from which exporters copy that are created over REST, where their own \
+     properties name none by source.schema.registry.url: a file as source.properties.file of a \
+     [schemas.NAME] section.",
+    ),
     plain(
         "source.properties.file",
         SCHEMAS,
@@ -33,6 +43,25 @@ pub const EXPORTERS: &[Property] = &[
         Kind::Path,
         Default::Required,
         "The same of the destination's registry, which must be in mode IMPORT.",
+    ),
+    plain(
+        "source.kafka.properties.file",
+        SCHEMAS,
+        Effect::Never,
+        Kind::Path,
+        Default::None,
+        "How a Kafka client reaches the brokers of the source's registry (bootstrap.servers, \
+         security.protocol, …): then a turn begins as soon as the registry's topic has got more, \
+         and not at the next poll alone. It takes the right to Describe that topic.",
+    ),
+    plain(
+        "source.kafka.topic",
+        SCHEMAS,
+        Effect::Never,
+        Kind::Text(249),
+        Default::Is("_schemas"),
+        "The topic in which the source's registry keeps its schemas (kafkastore.topic; of Apicurio \
+         kafkasql-journal).",
     ),
     plain(
         "subjects",

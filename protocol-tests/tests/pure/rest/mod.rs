@@ -181,6 +181,10 @@ impl Rig {
             cluster,
             declared: watch::channel(Arc::new(declared())).1,
             defaults: Arc::new(defaults()),
+            exporters: Arc::new(isolog::settings::exporters::Defaults {
+                source: None,
+                trust: defaults().trust,
+            }),
             probe: None,
         };
         let address = counter.address().to_string();

@@ -16,7 +16,8 @@ use isolog::schemas::Contexts;
 use isolog::schemas::client::Auth;
 use isolog::schemas::client::Client;
 use isolog::schemas::client::Options;
-use isolog::schemas::copy::copy;
+use isolog::schemas::copy::Nobody;
+use isolog::schemas::copy::Pair;
 use isolog::schemas::registry::Registry;
 use isolog::secure::Secret;
 use serde_json::Value;
@@ -108,7 +109,6 @@ fn absent(code: u32) -> String {
 /// A source with one subject, `s`, that has one version under id 7.
 fn source(line: &str) -> String {
     match line {
-        "GET /mode" => ok(json!({"mode": "READWRITE"})),
         "GET /config/s" => absent(40408),
         _ if line.starts_with("GET /subjects?") => ok(json!(["s"])),
         _ if line.starts_with("GET /subjects/s/versions/1") => {
@@ -133,7 +133,8 @@ fn destination(line: &str, id: i32) -> String {
 async fn copied(source: &Registry, destination: &Registry) -> Result<(usize, usize), String> {
     let choice = Choice::new(vec!["*".into()], Contexts::Same, None).unwrap();
     let mut steps = 0;
-    let done = copy(source, destination, &choice, |_| steps += 1).await;
+    let pair = Pair { source, destination, choice: &choice, keeper: &Nobody };
+    let done = pair.copy(|_| steps += 1).await;
     done.map(|left| (steps, left)).map_err(|error| error.to_string())
 }
 
@@ -163,8 +164,8 @@ async fn a_source_that_answers_nonsense_is_named_and_nothing_is_written() {
         ("GET /subjects?", ok(json!({"a": 1})), "is no list"),
         ("GET /subjects?", ok(json!([1])), "a subject is no text"),
         ("GET /subjects?", "endless".to_owned(), "longer than 67108864 bytes"),
-        ("GET /subjects/s/versions?", absent(40401), "is listed, and its versions are not found"),
-        ("GET /mode", ok(json!([])), "there is no mode"),
+        ("GET /subjects/s/versions?", absent(404), "is listed, and its versions are not found"),
+        ("GET /subjects/s/versions?", absent(40401), "no subject of the source is chosen"),
         (version, one(-7, 1), "no number above 0"),
         (version, one(1 << 40, 1), "no number above 0"),
         (version, one(7, 2), "about another version"),
@@ -189,16 +190,16 @@ async fn a_message_is_cut_short_and_holds_nothing_that_a_terminal_obeys() {
 #[tokio::test]
 async fn a_storm_is_waited_out_and_one_without_end_is_told() {
     let storm = |line: &str, times: usize| match (line, times) {
-        ("GET /mode", 1) => reply(429, "{}"),
-        ("GET /mode", 2) => reply(503, "busy"),
-        ("GET /mode", 3) => String::new(),
+        ("GET /subjects?deleted=true", 1) => reply(429, "{}"),
+        ("GET /subjects?deleted=true", 2) => reply(503, "busy"),
+        ("GET /subjects?deleted=true", 3) => String::new(),
         _ => source(line),
     };
     let from = Scripted::open(storm).await;
     let names = from.registry().look(|_| true).await.unwrap().subjects;
     assert_eq!(names.into_keys().collect::<Vec<_>>(), [Name::parse("s")]);
-    let told = bad_source("GET /mode", reply(500, "{}")).await;
-    assert!(told.contains("GET /mode failed at every URL") && told.contains("500"), "{told}");
+    let told = bad_source("GET /subjects?", reply(500, "{}")).await;
+    assert!(told.contains("deleted=true failed at every URL") && told.contains("500"), "{told}");
 }
 
 #[tokio::test]
@@ -228,9 +229,9 @@ async fn a_destination_that_gives_another_id_or_forgets_is_no_copy() {
     assert_eq!(body, json!({"schema": "\"string\"", "id": 7, "version": 1}));
 }
 
-/// What a source has got while the rest was copied is no fault of the copy, and is not silent.
+/// What a source has got while the rest was copied is the next copy's.
 #[tokio::test]
-async fn what_comes_meanwhile_is_missing_still() {
+async fn what_comes_meanwhile_comes_with_the_next_copy() {
     let from = Scripted::open(|line, times| match line {
         _ if line.starts_with("GET /subjects/s/versions/2") => {
             ok(json!({"subject": "s", "version": 2, "id": 8, "schema": "\"int\""}))
@@ -252,7 +253,13 @@ async fn what_comes_meanwhile_is_missing_still() {
         }
     });
     let to = to.await;
-    assert_eq!(copied(&from.registry(), &to.registry()).await, Ok((1, 1)));
+    assert_eq!(copied(&from.registry(), &to.registry()).await, Ok((1, 0)));
+    // the destination of this script has no second one, and says that it took it
+    let said = copied(&from.registry(), &to.registry()).await.unwrap_err();
+    assert!(
+        said.contains("still differs: register s version 2") || said.contains("id 7"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -269,6 +276,22 @@ async fn an_id_that_changes_its_schema_stops_everything() {
     let said = copied(&from.registry(), &to.registry()).await.unwrap_err();
     assert!(said.contains("the source says two things of id 7"), "{said}");
     assert!(to.asked().iter().all(|line| line.starts_with("GET ")));
+}
+
+/// A source needs no modes; a destination that does not say in which it is gets nothing.
+#[tokio::test]
+async fn a_destination_without_a_mode_gets_nothing() {
+    for (bad, said) in [(ok(json!([])), "there is no mode"), (reply(401, "{}"), "401")] {
+        let from = Scripted::open(|line, _| source(line)).await;
+        let to = Scripted::open(move |line, _| match line {
+            "GET /mode" => bad.clone(),
+            _ => destination(line, 7),
+        });
+        let to = to.await;
+        let told = copied(&from.registry(), &to.registry()).await.unwrap_err();
+        assert!(told.contains("destination: ") && told.contains(said), "{told}");
+        assert!(to.asked().iter().all(|line| line.starts_with("GET ")), "{:?}", to.asked());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! It never asks a real registry. Thousands of made-up sources, a crash before each step.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod both_ways;
 mod hostile;
 
 use std::collections::BTreeMap;
@@ -19,14 +20,20 @@ use isolog::control::schemas::Version;
 use isolog::control::schemas::World;
 use isolog::control::schemas::choice::Choice;
 use isolog::control::schemas::choice::Contexts;
+use isolog::control::schemas::memory::changes;
+use isolog::control::schemas::memory::copied;
+use isolog::control::schemas::memory::remembered;
 use isolog::control::schemas::plan::Clash;
 use isolog::control::schemas::plan::Copied;
 use isolog::control::schemas::plan::Step;
 use isolog::control::schemas::plan::plan;
+use isolog::control::schemas::row::Memory;
 use protocol_tests::rng::Rng;
 use serde_json::json;
 
 const WORLDS: u64 = 3_000;
+/// Of the two registries.
+const MARK: &str = "m";
 
 trait Below {
     /// A number from 0 to below `bound`.
@@ -62,42 +69,48 @@ fn live_referrer(world: &World, place: &Place) -> Option<Place> {
     found.map(|(place, _)| place)
 }
 
+fn register(
+    world: &mut World,
+    (name, version): (&Name, &Version),
+    id: Id,
+    schema: &Schema,
+) -> Result<(), String> {
+    if world.mode_of(name) != IMPORT {
+        return Err("42205: not in IMPORT".into());
+    }
+    for reference in &schema.references {
+        let there = world.held(&reference.place());
+        if there.is_none_or(|held| held.is_deleted) {
+            return Err(format!("42201: no {} {}", reference.subject, reference.version));
+        }
+    }
+    for (other, subject) in &world.subjects {
+        for (at, held) in &subject.versions {
+            let is_place = other == name && at == version;
+            let is_id = other.context == name.context && held.id == id;
+            if (is_place && held.id != id) || (is_id && !held.schema.is_same(schema)) {
+                return Err(format!("42207: id {id}"));
+            }
+        }
+    }
+    // the schema that is there once makes no second version
+    let own = world.subjects.get(name).map(|subject| &subject.versions);
+    let twin = |(at, held): (&Version, &Held)| at != version && held.id == id && !held.is_deleted;
+    if own.is_some_and(|versions| versions.iter().any(twin)) {
+        return Ok(());
+    }
+    let held = Held { id, schema: schema.clone(), is_deleted: false };
+    let versions = &mut world.subjects.entry(name.clone()).or_default().versions;
+    match versions.insert(*version, held) {
+        Some(old) if !old.is_deleted => Err("registered twice".into()),
+        _ => Ok(()),
+    }
+}
+
 /// What a registry does with a step, or why it refuses.
 fn take(world: &mut World, step: &Step) -> Result<(), String> {
     match step {
-        Step::Register(name, version, id, schema) => {
-            if world.mode_of(name) != IMPORT {
-                return Err("42205: not in IMPORT".into());
-            }
-            for reference in &schema.references {
-                let there = world.held(&reference.place());
-                if there.is_none_or(|held| held.is_deleted) {
-                    return Err(format!("42201: no {} {}", reference.subject, reference.version));
-                }
-            }
-            for (other, subject) in &world.subjects {
-                for (at, held) in &subject.versions {
-                    let is_place = other == name && at == version;
-                    let is_id = other.context == name.context && held.id == *id;
-                    if (is_place && held.id != *id) || (is_id && !held.schema.is_same(schema)) {
-                        return Err(format!("42207: id {id}"));
-                    }
-                }
-            }
-            // the schema that is there once makes no second version
-            let own = world.subjects.get(name).map(|subject| &subject.versions);
-            let twin =
-                |(at, held): (&Version, &Held)| at != version && held.id == *id && !held.is_deleted;
-            if own.is_some_and(|versions| versions.iter().any(twin)) {
-                return Ok(());
-            }
-            let held = Held { id: *id, schema: (**schema).clone(), is_deleted: false };
-            let versions = &mut world.subjects.entry(name.clone()).or_default().versions;
-            match versions.insert(*version, held) {
-                Some(old) if !old.is_deleted => Err("registered twice".into()),
-                _ => Ok(()),
-            }
-        }
+        Step::Register(name, version, id, schema) => register(world, (name, version), *id, schema),
         Step::SoftDelete(name, version) => {
             let place = (name.clone(), *version);
             if let Some((other, at)) = live_referrer(world, &place) {
@@ -115,13 +128,23 @@ fn take(world: &mut World, step: &Step) -> Result<(), String> {
                 return Err("40407: not deleted softly".into());
             }
             versions.remove(version);
-            if versions.is_empty() {
-                world.subjects.remove(name);
+            match versions.is_empty() {
+                true => Err("the name of what is gone would stay".into()),
+                false => Ok(()),
             }
-            Ok(())
         }
         Step::PutConfig(name, config) => {
             world.subjects.entry(name.clone()).or_default().config = Some(config.clone());
+            Ok(())
+        }
+        Step::Purge(name) => {
+            if versions(world, name)?.values().any(|held| !held.is_deleted) {
+                return Err("40405: not deleted softly".into());
+            }
+            world.subjects.remove(name).map(drop).ok_or("40401".to_owned())
+        }
+        Step::PutLevel(level) => {
+            world.level = Some(level.clone());
             Ok(())
         }
         Step::DeleteConfig(name) => {
@@ -151,7 +174,11 @@ fn live_on(dice: &mut Rng, world: &mut World, next: &mut i32, contexts: u64) {
     let some = some.map(|at| places[at].clone());
     match (dice.below(8), some) {
         (0, Some((name, version))) => drop(take(world, &Step::SoftDelete(name, version))),
-        (1, Some((name, version))) => drop(take(world, &Step::HardDelete(name, version))),
+        (1, Some((name, version))) => {
+            let is_last = world.subjects[&name].versions.len() == 1;
+            let step = if is_last { Step::Purge(name) } else { Step::HardDelete(name, version) };
+            drop(take(world, &step));
+        }
         (2, Some((name, _))) => {
             let level = ["FULL", "NONE"][dice.below(2) as usize];
             let level = json!({ "compatibility": level });
@@ -180,7 +207,7 @@ fn live_on(dice: &mut Rng, world: &mut World, next: &mut i32, contexts: u64) {
 
 fn choices(dice: &mut Rng) -> Choice {
     let contexts = [Contexts::Same, Contexts::Under(".dr".into())][dice.below(2) as usize].clone();
-    let format = (dice.below(2) == 0).then(|| "copy.${subject}".to_owned());
+    let format = (dice.below(3) == 0).then(|| "copy.${subject}".to_owned());
     Choice::new(vec![":*:".into()], contexts, format).unwrap()
 }
 
@@ -229,15 +256,18 @@ type Bend = fn(Vec<Step>) -> Vec<Step>;
 /// One source that lives on, copied in turns that each may die after any step; what went wrong.
 fn turns(seed: u64, bend: Bend) -> Result<u64, String> {
     let mut dice = Rng::new(seed);
-    let (mut source, mut destination, mut copied) = (empty(), empty(), Copied::new());
+    let (mut source, mut destination, mut memory) = (empty(), empty(), Memory::new());
     let (mut next, choice, contexts) = (0, choices(&mut dice), 1 + dice.below(3));
     let mut taken = 0;
     for _ in 0..4 {
         for _ in 0..dice.below(12) {
             live_on(&mut dice, &mut source, &mut next, contexts);
         }
+        if choice.takes_all() && dice.below(2) == 0 {
+            source.level = Some(["FULL", "NONE"][dice.below(2) as usize].to_owned());
+        }
         loop {
-            let planned = plan(&source, &destination, &choice, &copied);
+            let planned = plan(&source, &destination, &choice, &copied(&memory, MARK));
             let steps = match planned {
                 Err(clashes) if clashes == BTreeSet::from([Clash::SourceEmpty]) => {
                     return Ok(taken);
@@ -245,11 +275,21 @@ fn turns(seed: u64, bend: Bend) -> Result<u64, String> {
                 Err(clashes) => return Err(format!("seed {seed}: {clashes:?}")),
                 Ok(steps) => bend(steps),
             };
-            // what is about to be registered is remembered first, as a row of the journal is
-            for (name, subject) in &source.subjects {
-                for version in subject.versions.keys() {
-                    copied.insert((choice.renamed(name), *version), name.clone());
+            // what is about to be registered is remembered first, as a row of the journal is; of
+            // rows that are not all written the others are what they were
+            let new = remembered((&source, &destination), &choice, &memory, MARK);
+            let all = changes(&memory, &new);
+            let is_cut = dice.below(4) == 0;
+            let some = all.len() as u64;
+            let some = if is_cut { dice.below(some + 1) } else { some } as usize;
+            for (name, row) in all.into_iter().take(some) {
+                match row {
+                    Some(row) => drop(memory.insert(name, row)),
+                    None => drop(memory.remove(&name)),
                 }
+            }
+            if is_cut {
+                continue;
             }
             let crash = dice.below(steps.len() as u64 + 2) as usize;
             for step in steps.iter().take(crash) {
@@ -268,6 +308,10 @@ fn turns(seed: u64, bend: Bend) -> Result<u64, String> {
         if there != configs(&source, |name| choice.renamed(name)) {
             return Err(format!("seed {seed}: the configs differ"));
         }
+        if destination.level != source.level {
+            return Err(format!("seed {seed}: the compatibility of all differs"));
+        }
+        let copied = copied(&memory, MARK);
         if plan(&source, &destination, &choice, &copied).map_or(1, |steps| steps.len()) > 0 {
             return Err(format!("seed {seed}: level, and yet not done"));
         }
@@ -283,11 +327,12 @@ fn every_plan_can_be_taken_and_leads_to_the_same_registry_wherever_it_dies() {
 
 #[test]
 fn each_wrong_plan_is_found() {
-    let wrong: [(&str, Bend); 8] = [
+    let wrong: [(&str, Bend); 9] = [
         ("last first", |steps| steps.into_iter().rev().collect()),
         ("twice", |steps| steps.iter().chain(&steps).cloned().collect()),
         ("no soft deletes", |steps| without(steps, |it| matches!(it, Step::SoftDelete(..)))),
         ("no hard deletes", |steps| without(steps, |it| matches!(it, Step::HardDelete(..)))),
+        ("no purges", |steps| without(steps, |it| matches!(it, Step::Purge(_)))),
         ("no configs", |steps| without(steps, |it| matches!(it, Step::PutConfig(..)))),
         ("configs stay", |steps| without(steps, |it| matches!(it, Step::DeleteConfig(..)))),
         ("another version", |steps| registering(steps, |_, version| version.0 += 1)),

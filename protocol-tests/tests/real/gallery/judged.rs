@@ -158,7 +158,7 @@ fn chain(copy: &Dump, name: &str, partition: i32) -> Vec<i64> {
 
 /// The same records for everybody: read_committed on both sides, and read_uncommitted of the copy,
 /// which holds nothing else; how many. The clients in Go and Python come with the full size only:
-/// they want registries of their own (`.ci/tools full`).
+/// they want registries of their own (`.ci/tools`).
 pub fn read_by_all(
     all: &[Exhibit],
     version: &str,
