@@ -59,11 +59,21 @@ fn the_issues_file_loads() {
         (dr.link.replication_factor, dr.link.committed_only, dr.link.paused),
         (-1, true, false)
     );
-    assert_eq!((dr.flow.memory_bytes, dr.flow.fetch_bytes_max), (256 << 20, 10 << 20));
+    assert_eq!((dr.flow.memory_bytes, dr.flow.fetch_bytes_max), (256 << 20, 64 << 20));
     let matches = |name| dr.link.topics.matches(&TopicName::new(name).unwrap());
     assert!(matches("orders") && matches("payments.eu") && !matches("orders2"));
     assert_eq!(config.service.listen.address().port(), 8472);
     assert!(!config.service.log_json);
+}
+
+#[test]
+fn what_a_fetch_asks_for_is_bounded_by_the_memory_and_refused_only_where_it_was_said() {
+    let with = |more: &str| problems(&format!("buffer.memory.bytes = 16777216\n{ISSUE}{more}"));
+    assert_eq!(with(""), Vec::<String>::new());
+    let key = "replica.fetch.response.max.bytes";
+    assert_eq!(with(&format!("{key} = 8388608\n")), Vec::<String>::new());
+    let told = with(&format!("{key} = 8388609\n")).join("\n");
+    assert!(told.contains(key) && told.contains("which is 16777216"), "{told}");
 }
 
 #[test]
