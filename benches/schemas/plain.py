@@ -49,11 +49,16 @@ def held(registry):
 
 def copy(source, destination):
     to = Registry(destination)
-    for subject, _, _, versions in list(held(Registry(source))):
+    found = list(held(Registry(source)))
+    for subject, _, _, versions in found:
         for it in versions:
             body = {key: it[key] for key in ("schema", "id", "version")}
             answer = to.must("POST", f"/subjects/{quote(subject, safe='')}/versions", body)
             assert answer["id"] == it["id"], answer
+    # who says yes may not have done it
+    key = lambda it: (it["subject"], it["version"], it["id"], it["schema"])
+    both = [[key(it) for _, _, _, all in one for it in all] for one in (found, held(to))]
+    assert sorted(both[0]) == sorted(both[1])
 
 
 def until(port, subject):

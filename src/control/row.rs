@@ -8,6 +8,8 @@
 //! | `mirror/LINK/TOPIC` | [`MirrorRow`]; the topic is the mirror topic |
 //! | `acl/LINK/BINDING` | [`AclRow`]: a binding of the link's ledger |
 //!
+//! Rows of exporters (`exporter/…`) are `schemas::row`.
+//!
 //! Values are JSON with `"v":1`; null deletes. A value of a later version is never guessed at.
 
 use std::collections::BTreeMap;
