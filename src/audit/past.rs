@@ -94,13 +94,10 @@ pub async fn without_mirrors(
     let Ok(Some(log)) = KeyedLog::find(source.clone(), journal()).await else { return Ok(link) };
     let is_mirror = |key: &str| matches!(Key::parse(key), Some(Key::Mirror(..)));
     let Ok(fold) = folded::read(&log, is_mirror).await else { return Ok(link) };
-    let is_copied = |row: &MirrorRow| {
-        !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
-    };
     let there = fold.rows().iter().filter_map(|(text, value)| {
         let key = Key::parse(text)?;
         match (&key, Row::parse(&key, value).ok()?) {
-            (Key::Mirror(_, name), Row::Mirror(row)) if is_copied(&row) => Some(name.clone()),
+            (Key::Mirror(_, name), Row::Mirror(row)) if row.stage.is_mirror() => Some(name.clone()),
             _ => None,
         }
     });

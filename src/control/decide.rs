@@ -278,9 +278,7 @@ fn delete_link(
     let mut alive: Vec<String> = view
         .mirrors_of(name)
         // what leaves already is waited for
-        .filter(|(_, mirror)| {
-            !matches!(mirror.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
-        })
+        .filter(|(_, mirror)| mirror.stage.is_mirror())
         .map(|(topic, _)| topic.to_string())
         .collect();
     let more = alive.len().saturating_sub(TOLD_MAX);

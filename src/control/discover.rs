@@ -122,7 +122,7 @@ pub fn mirror_name(settings: &LinkSettings, source: &TopicName) -> Result<TopicN
 
 /// Why a link must not go on: a mirror topic of it has another name than its settings give it.
 pub fn misnamed(settings: &LinkSettings, key: &MirrorKey, row: &MirrorRow) -> Option<Fault> {
-    let is_ours = !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo);
+    let is_ours = row.stage.is_mirror();
     let (name, source) = (&key.1, &row.source_topic);
     let is_so = mirror_name(settings, source).as_ref() == Ok(name);
     let rename = &settings.rename;

@@ -78,6 +78,11 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Whether the topic is a mirror, or is to become one: nobody else may write into it.
+    pub fn is_mirror(self) -> bool {
+        !matches!(self, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
+    }
+
     /// Whether a row may change from one stage to the other; `None` is "no row".
     pub fn may_follow(from: Option<Stage>, to: Option<Stage>) -> bool {
         use Stage::*;

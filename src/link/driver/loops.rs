@@ -216,9 +216,6 @@ fn mirrors(fold: &Fold) -> Mirrors {
     let row = |key: &Key| fold.get(&key.to_string()).and_then(|text| Row::parse(key, text).ok());
     let is_reversed =
         |row: &MirrorRow| row.stage == Stage::Stopped(How::Promote) && row.reversal.is_some();
-    let is_mirror = |row: &MirrorRow| {
-        !matches!(row.stage, Stage::Stopped(_) | Stage::Leaving { .. } | Stage::LetGo)
-    };
     let keys = fold.rows().keys().filter_map(|text| Key::parse(text));
     let source_of = |link: &LinkName| match row(&Key::Link(link.clone())) {
         Some(Row::Link(link)) => link.source,
@@ -231,7 +228,7 @@ fn mirrors(fold: &Fold) -> Mirrors {
             reversed.extend(cluster.map(|cluster| (topic.clone(), link.clone(), cluster)));
             None
         }
-        (Key::Mirror(link, topic), Row::Mirror(of)) if is_mirror(&of) => {
+        (Key::Mirror(link, topic), Row::Mirror(of)) if of.stage.is_mirror() => {
             let cluster = source_of(link);
             let (source, id) = (of.source_topic.clone(), of.source_id);
             let nearest = cluster.map(|cluster| Ancestor { cluster, topic: source, id });
