@@ -40,7 +40,7 @@ const SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector
 const RACK: &str = "client.rack = \"r3\"\n";
 const PARTITIONS: i32 = 2;
 /// `ISOLOG_NEAR=full` is the size that the issue asks for.
-const KILLS: u32 = 6;
+const KILLS: u32 = 3;
 const KILLS_FULL: u32 = 30;
 const RECORDS: u64 = 20_000;
 
